@@ -1,0 +1,1 @@
+"""GLM-HMMs in Pyro."""

@@ -1,0 +1,5 @@
+"""All metadata and tool settings stand in setup.cfg."""
+
+from setuptools import setup
+
+setup()
