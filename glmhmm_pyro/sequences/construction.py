@@ -1,0 +1,207 @@
+"""The fields of a data set, made and checked from what a caller passed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .emissions import output_names, read_emissions
+from .validation import (
+    check_lengths,
+    check_names,
+    column_names,
+    plain_array,
+    read_features,
+    refuse_bad_entries,
+)
+
+INTERCEPT = "intercept"
+DESIGNS = {
+    "covariates": "x",
+    "transition_covariates": "u",
+    "initial_covariates": "v",
+}
+
+
+def names_of(design: str) -> str:
+    """The argument that names the columns of a design."""
+    return f"{design.removesuffix('s')}_names"
+
+
+ARGUMENTS = (
+    "emissions",
+    "lengths",
+    "mask",
+    "session_names",
+    "class_names",
+    "emission_names",
+    *DESIGNS,
+    *map(names_of, DESIGNS),
+)
+
+
+def checked_fields(
+    emissions: Any,
+    mask: Any,
+    lengths: Any,
+    *,
+    class_names: Any,
+    emission_names: Any,
+    session_names: Any,
+    designs: Mapping[str, tuple[Any, Any]],
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> dict[str, Any]:
+    """Every field of a data set by its name.
+
+    Args:
+        designs: (values, column names) of each of ``DESIGNS``; values may be None.
+    """
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"dtype must be a floating torch.dtype, got {dtype!r}")
+    read = read_emissions(emissions, mask, class_names)
+    _refuse_transposed(read.values.shape, lengths, designs["covariates"][0])
+    num_steps = len(read.values)
+    counts = check_lengths(lengths, num_steps)
+    sessions = [str(session) for session in range(len(counts))]
+    integer = read.values.dtype.kind != "f"
+    fields: dict[str, Any] = {
+        "emissions": torch.as_tensor(
+            read.values, dtype=None if integer else dtype, device=device
+        ),
+        "mask": None if read.mask is None else torch.tensor(read.mask, device=device),
+        "lengths": torch.as_tensor(counts, device=device),
+        "starts": torch.as_tensor(np.cumsum(counts) - counts, device=device),
+        "session_names": check_names("session_names", session_names, sessions),
+        "class_names": read.class_names,
+        "emission_names": output_names(emission_names, read.values.shape),
+    }
+    return fields | _read_designs(designs, num_steps, len(counts), dtype, device)
+
+
+def _refuse_transposed(shape: tuple[int, ...], lengths: Any, covariates: Any) -> None:
+    """Recognise emissions of shape (outputs, steps) by the steps of the others."""
+    if len(shape) != 2:
+        return
+    if lengths is not None:
+        num_steps = int(np.sum(plain_array("lengths", lengths)))
+    else:
+        num_steps = len(covariates) if covariates is not None else shape[0]
+    if shape[0] != num_steps and shape[1] == num_steps:
+        raise ValueError(
+            f"emissions must have shape (steps, outputs), got {shape}, which is "
+            "(outputs, steps): pass the transposed array, emissions.T"
+        )
+
+
+def _read_designs(
+    designs: Mapping[str, tuple[Any, Any]],
+    num_steps: int,
+    num_sessions: int,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> dict[str, Any]:
+    """The three designs and their names; the transitions share the covariates."""
+
+    def read(name: str, unit: str, num_rows: int) -> tuple[Tensor, tuple[str, ...]]:
+        values, names = designs[name]
+        array = read_features(name, values, num_rows, unit)
+        columns = design_names(name, values, names, array.shape[1])
+        design = torch.as_tensor(array, dtype=dtype, device=device)
+        refuse_bad_entries(name, (~design.isfinite()).cpu().numpy(), columns)
+        return design, columns
+
+    values, given = designs["covariates"]
+    if values is None:
+        emission = torch.ones(num_steps, 1, dtype=dtype, device=device)
+        names = check_names("covariate_names", given, [INTERCEPT])
+    else:
+        emission, names = read("covariates", "steps", num_steps)
+    fields: dict[str, Any] = {"covariates": emission, "covariate_names": names}
+
+    values, given = designs["transition_covariates"]
+    if values is None:
+        transition = emission
+        names = check_names("transition_covariate_names", given, names)
+    else:
+        transition, names = read("transition_covariates", "steps", num_steps)
+    fields |= {"transition_covariates": transition, "transition_covariate_names": names}
+
+    initial, initial_names = designs["initial_covariates"]
+    if initial is not None:
+        initial, initial_names = read("initial_covariates", "sessions", num_sessions)
+    elif initial_names is not None:
+        raise ValueError(
+            "initial_covariate_names must be None without initial_covariates, "
+            f"got {initial_names}"
+        )
+    return fields | {
+        "initial_covariates": initial,
+        "initial_covariate_names": initial_names,
+    }
+
+
+def design_names(
+    name: str, values: Any, names: Any, num_features: int
+) -> tuple[str, ...]:
+    """Names of a design's columns: as given, a DataFrame's own, or numbered."""
+    numbered = tuple(f"{DESIGNS[name]}{i}" for i in range(num_features))
+    default = column_names(values) or numbered
+    return check_names(names_of(name), names, default)
+
+
+def simplified_mask(mask: Tensor) -> Tensor | None:
+    """None in place of a mask that hides nothing."""
+    return None if bool(mask.all()) else mask
+
+
+def intercept_added(
+    name: str, design: Tensor, names: Sequence[str]
+) -> tuple[Tensor, tuple[str, ...]]:
+    """A design with a last column of ones, refused where it has a constant one."""
+    # In a single row every column is constant; there the name alone can tell.
+    constant = (design == design[0]).all(0) & (design[0] != 0)
+    for column, found in zip(names, (constant & (len(design) > 1)).tolist()):
+        if found or column == INTERCEPT:
+            raise ValueError(
+                f"{name} must not be given a second intercept, got the constant column "
+                f"{column!r} already; leave it out, or add no intercept"
+            )
+    return torch.cat([design, torch.ones_like(design[:, :1])], 1), (*names, INTERCEPT)
+
+
+def summary(data: Any) -> str:
+    """A few lines that tell a reader what is in a data set."""
+    shortest, longest = int(data.lengths.min()), int(data.lengths.max())
+    span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+    lines = [
+        f"Sequences: {data.num_sessions} session{'s' * (data.num_sessions > 1)} of "
+        f"{span} steps, {data.num_steps} steps in all",
+        f"emissions: {', '.join(data.emission_names)} ({_value_summary(data)})",
+    ]
+    if data.mask is not None:
+        missing = int((~data.mask).sum())
+        lines.append(f"masked: {missing} of {data.mask.numel()} entries")
+    lines.append(f"covariates: {_brief(data.covariate_names)}")
+    if data.transition_covariates is not data.covariates:
+        names = _brief(data.transition_covariate_names)
+        lines.append(f"transition covariates: {names}")
+    if data.initial_covariates is not None:
+        lines.append(f"initial covariates: {_brief(data.initial_covariate_names)}")
+    return "\n  ".join(lines)
+
+
+def _value_summary(data: Any) -> str:
+    if data.class_names is not None:
+        return f"classes {_brief(data.class_names)}"
+    if data.emissions.is_floating_point():
+        return "real numbers"
+    return f"whole numbers {int(data.emissions.min())} to {int(data.emissions.max())}"
+
+
+def _brief(names: Sequence[str]) -> str:
+    if len(names) <= 8:
+        return ", ".join(names)
+    return f"{', '.join(names[:4])}, ..., {names[-1]} ({len(names)} in all)"

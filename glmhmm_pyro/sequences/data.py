@@ -1,0 +1,431 @@
+"""Sequences: sessions of emissions and covariates, end to end, checked once.
+
+Row t of the transition covariates drives the step from t - 1 INTO t; the row at the
+start of a session drives nothing. Sessions may have any length from one step on.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from . import frames, joining
+from .construction import (
+    ARGUMENTS,
+    DESIGNS,
+    checked_fields,
+    intercept_added,
+    names_of,
+    simplified_mask,
+    summary,
+)
+from .emissions import narrowed
+from .validation import selected_sessions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class Sequences:
+    """A data set of one or more sessions, which never changes once it is made.
+
+    All that is passed is copied: arrays, tensors, lists and pandas objects alike. A
+    missing emission is a mask, never a sentinel: NaN and None become ``mask=False``,
+    and what stood there is overwritten by the first observed value of its column, so
+    that it can change no number anywhere. Whole numbers, booleans and labels are stored
+    as int64 classes; floats stay floats, and :attr:`is_integer` tells whether they can
+    be read as classes.
+
+    Args:
+        emissions: numbers (steps,) or (steps, outputs), or labels (steps,).
+        covariates: (steps, features); None is one constant column, the plain HMM.
+        lengths: steps of every session; None is a single session.
+        transition_covariates: (steps, features); None takes ``covariates``.
+        initial_covariates: (sessions, features), or None.
+        mask: boolean, True = observed, of shape (steps,) or that of the emissions;
+            None observes all that is not missing.
+        session_names: names without repetition; the default is '0', '1', ...
+        covariate_names: the default is a DataFrame's columns, or 'x0', 'x1', ...
+        transition_covariate_names: the default is 'u0', 'u1', ..., or those of the
+            covariates where the two are the same.
+        initial_covariate_names: the default is 'v0', 'v1', ...
+        class_names: names of classes 0, 1, ... of a single output.
+        emission_names: one name per output; the default is 'y', or 'y0', 'y1', ...
+        dtype: floating type of everything that is not a class or a mask.
+        device: where the tensors go.
+
+    Attributes:
+        emissions: (steps,) or (steps, outputs), int64 or floating.
+        covariates: (steps, features).
+        transition_covariates: (steps, features); row t drives t - 1 -> t. The very
+            tensor ``covariates`` where none were given.
+        initial_covariates: (sessions, features) or None.
+        mask: (steps,) or (steps, outputs), or None where everything was observed.
+        lengths: (sessions,) int64, all at least 1.
+        starts: (sessions,) int64, the first row of every session.
+
+    Raises:
+        ValueError: naming the argument, what it must be, what came and how to mend it.
+        TypeError: for arguments and arrays of the wrong type.
+
+    Example:
+        >>> data = Sequences([1, 0, 1], [[0.5], [0.1], [0.3]], lengths=[2, 1])
+        >>> data.num_sessions, data[1].covariates
+        (2, tensor([[0.3000]], dtype=torch.float64))
+    """
+
+    emissions: Tensor
+    covariates: Tensor
+    transition_covariates: Tensor
+    initial_covariates: Tensor | None
+    mask: Tensor | None
+    lengths: Tensor
+    starts: Tensor
+    session_names: tuple[str, ...]
+    covariate_names: tuple[str, ...]
+    transition_covariate_names: tuple[str, ...]
+    initial_covariate_names: tuple[str, ...] | None
+    class_names: tuple[str, ...] | None
+    emission_names: tuple[str, ...]
+
+    def __init__(
+        self,
+        emissions: Any,
+        covariates: Any = None,
+        *,
+        lengths: Any = None,
+        transition_covariates: Any = None,
+        initial_covariates: Any = None,
+        mask: Any = None,
+        session_names: Sequence[str] | None = None,
+        covariate_names: Sequence[str] | None = None,
+        transition_covariate_names: Sequence[str] | None = None,
+        initial_covariate_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        emission_names: Sequence[str] | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+    ) -> None:
+        checked = checked_fields(
+            emissions,
+            mask,
+            lengths,
+            class_names=class_names,
+            emission_names=emission_names,
+            session_names=session_names,
+            designs={
+                "covariates": (covariates, covariate_names),
+                "transition_covariates": (
+                    transition_covariates,
+                    transition_covariate_names,
+                ),
+                "initial_covariates": (initial_covariates, initial_covariate_names),
+            },
+            dtype=dtype,
+            device=device,
+        )
+        self.__dict__.update(checked)
+
+    @classmethod
+    def from_lists(
+        cls,
+        emissions: Sequence[Any],
+        covariates: Sequence[Any] | None = None,
+        *,
+        transition_covariates: Sequence[Any] | None = None,
+        masks: Sequence[Any] | None = None,
+        **options: Any,
+    ) -> "Sequences":
+        """A data set from lists with one array per session.
+
+        Args:
+            emissions: arrays of shape (steps,) or (steps, outputs).
+            covariates: arrays of shape (steps, features), or None.
+            transition_covariates: arrays of shape (steps, features), or None.
+            masks: boolean arrays, True = observed, each as long as its session.
+            options: the other arguments of :class:`Sequences`.
+
+        Example:
+            >>> Sequences.from_lists([[0, 1, 1], [1]]).lengths
+            tensor([3, 1])
+        """
+        joined, lengths, categories = joining.join_emissions(emissions)
+        if options.get("class_names") is None:
+            options["class_names"] = categories
+        designs = {
+            "covariate": covariates,
+            "transition_covariate": transition_covariates,
+        }
+        for name, sessions in designs.items():
+            if sessions is not None:
+                values, names = joining.join_features(f"{name}s", sessions, lengths)
+                options[f"{name}s"] = values
+                if options.get(f"{name}_names") is None:
+                    options[f"{name}_names"] = names
+        if masks is not None:
+            options["mask"] = joining.join_masks(masks, lengths, joined.shape)
+        return cls(joined, lengths=lengths, **options)
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        df: "pd.DataFrame",
+        *,
+        session: frames.Columns | None,
+        emissions: frames.Columns,
+        covariates: frames.Columns | None = None,
+        transition_covariates: frames.Columns | None = None,
+        initial_covariates: frames.Columns | None = None,
+        mask: frames.Columns | None = None,
+        intercept: bool = False,
+        class_names: Sequence[str] | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+    ) -> "Sequences":
+        """A data set from the columns of a data frame, one row per step.
+
+        The rows of a session must stand together, in the order of time. Labels become
+        classes in the order of ``class_names``, of a categorical's categories, or of
+        the alphabet; NaN and None are masked. Only the columns named are used: without
+        ``intercept=True`` no constant is added to them.
+
+        Args:
+            df: the data frame; it is not changed.
+            session: column that tells sessions apart, or several (animal and day);
+                None for a single session.
+            emissions: column of the emissions, or several.
+            covariates: numeric columns; None is one constant column.
+            transition_covariates: numeric columns; None takes ``covariates``.
+            initial_covariates: numeric columns, read at the first row of a session.
+            mask: boolean column, True = observed, or one per output.
+            intercept: adds a last column 'intercept' (:meth:`add_intercept`).
+            class_names: names of classes 0, 1, ... in the order wanted.
+            dtype: floating type of everything that is not a class or a mask.
+            device: where the tensors go.
+
+        Example:
+            >>> import pandas as pd
+            >>> df = pd.DataFrame({"day": [1, 1], "side": ["right", "left"]})
+            >>> Sequences.from_dataframe(df, session="day", emissions="side").emissions
+            tensor([1, 0])
+        """
+        arguments = frames.arrays_from_dataframe(
+            df,
+            session,
+            emissions,
+            mask,
+            class_names,
+            initial_covariates,
+            covariates=covariates,
+            transition_covariates=transition_covariates,
+        )
+        data = cls(**arguments, dtype=dtype, device=device)
+        return data.add_intercept() if intercept and covariates else data
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all sessions together."""
+        return len(self.emissions)
+
+    @property
+    def num_sessions(self) -> int:
+        """Number of sessions."""
+        return len(self.lengths)
+
+    @property
+    def num_outputs(self) -> int:
+        """Emissions per step; 1 where they are a vector."""
+        return 1 if self.emissions.ndim == 1 else self.emissions.shape[1]
+
+    @property
+    def num_features(self) -> int:
+        """Columns of the covariates."""
+        return self.covariates.shape[1]
+
+    @property
+    def num_transition_features(self) -> int:
+        """Columns of the transition covariates."""
+        return self.transition_covariates.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the covariates, and of emissions that are not classes."""
+        return self.covariates.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.covariates.device
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether every emission is a whole number, of whatever type."""
+        if not self.emissions.is_floating_point():
+            return True
+        return bool((self.emissions == self.emissions.floor()).all())
+
+    def __len__(self) -> int:
+        return self.num_sessions
+
+    def __iter__(self) -> Iterator["Sequences"]:
+        return (self.subset(session) for session in range(self.num_sessions))
+
+    def __getitem__(self, sessions: Any) -> "Sequences":
+        return self.subset(sessions)
+
+    def __repr__(self) -> str:
+        return summary(self)
+
+    def session_rows(self, session: int) -> slice:
+        """Rows of one session in every array that has one row per step."""
+        session = selected_sessions(session, self.session_names)[0]
+        start = int(self.starts[session])
+        return slice(start, start + int(self.lengths[session]))
+
+    def split(self, values: Any) -> list[Any]:
+        """One view per session of anything with a row per step (states, say)."""
+        if len(values) != self.num_steps:
+            raise ValueError(
+                f"values must have {self.num_steps} rows, one per step, "
+                f"got {len(values)}"
+            )
+        return [values[self.session_rows(i)] for i in range(self.num_sessions)]
+
+    def subset(self, sessions: Any) -> "Sequences":
+        """The sessions selected, in the order in which they are named.
+
+        Args:
+            sessions: a number, name or slice, a list of numbers or names, or one
+                boolean per session. A session may come twice (a bootstrap); its copies
+                are then named 'name', 'name (2)', ...
+        """
+        chosen = selected_sessions(sessions, self.session_names)
+        index = torch.tensor(chosen, device=self.device)
+        names = joining.distinct_names([self.session_names[i] for i in chosen])
+        rows = self._rows_of(index)
+        lengths = self.lengths[index]
+        changes: dict[str, Any] = {
+            "emissions": self.emissions[rows],
+            "covariates": self.covariates[rows],
+            "mask": None if self.mask is None else simplified_mask(self.mask[rows]),
+            "lengths": lengths,
+            "starts": lengths.cumsum(0) - lengths,
+            "session_names": names,
+        }
+        if not self._transitions_share_covariates:
+            changes["transition_covariates"] = self.transition_covariates[rows]
+        if self.initial_covariates is not None:
+            changes["initial_covariates"] = self.initial_covariates[index]
+        return self._derive(**changes)
+
+    def _rows_of(self, index: Tensor) -> Tensor:
+        """Rows of the sessions of this index, end to end."""
+        lengths = self.lengths[index]
+        shift = self.starts[index] - (lengths.cumsum(0) - lengths)
+        steps = torch.arange(int(lengths.sum()), device=self.device)
+        return steps + shift.repeat_interleave(lengths)
+
+    @property
+    def _transitions_share_covariates(self) -> bool:
+        return self.transition_covariates is self.covariates
+
+    def _derive(self, **changes: Any) -> "Sequences":
+        """A copy with some fields exchanged, for changes that need no new checks."""
+        if "covariates" in changes and self._transitions_share_covariates:
+            changes.setdefault("transition_covariates", changes["covariates"])
+        derived = object.__new__(type(self))
+        derived.__dict__.update(self.__dict__ | changes)
+        return derived
+
+    def to(
+        self,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> "Sequences":
+        """The same data in another floating type, on another device, or both."""
+
+        def moved(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            floating = dtype if value.is_floating_point() else None
+            return value.to(dtype=floating, device=device)
+
+        changes = {name: moved(value) for name, value in self.__dict__.items()}
+        if self._transitions_share_covariates:
+            changes["transition_covariates"] = changes["covariates"]
+        return self._derive(**changes)
+
+    def with_mask(self, mask: Any) -> "Sequences":
+        """The same data, with what this mask hides hidden as well.
+
+        What was missing before stays missing.
+
+        Args:
+            mask: boolean, True = observed, (steps,) or the shape of the emissions.
+        """
+        before = None if self.mask is None else self.mask.cpu().numpy()
+        narrow = narrowed(self.emissions.cpu().numpy(), before, mask)
+        return self._derive(
+            emissions=torch.tensor(narrow.values, device=self.device),
+            mask=(
+                None
+                if narrow.mask is None
+                else torch.tensor(narrow.mask, device=self.device)
+            ),
+        )
+
+    def replace(self, **changes: Any) -> "Sequences":
+        """A data set with some arguments of :class:`Sequences` exchanged, checked anew.
+
+        A simulator gives the same sessions other emissions by
+        ``data.replace(emissions=...)``; what was masked stays masked.
+        """
+        arguments = {name: getattr(self, name) for name in ARGUMENTS}
+        arguments |= {"dtype": self.dtype, "device": self.device}
+        if self._transitions_share_covariates:
+            arguments["transition_covariates"] = None
+            arguments["transition_covariate_names"] = None
+        for name in DESIGNS:
+            if name in changes:
+                arguments[names_of(name)] = None
+        unknown = changes.keys() - arguments.keys()
+        if unknown:
+            raise TypeError(
+                f"replace takes arguments of Sequences, got {', '.join(unknown)}"
+            )
+        return type(self)(**(arguments | changes))
+
+    def add_intercept(self) -> "Sequences":
+        """The same data with a last column 'intercept' of ones in every design.
+
+        Raises:
+            ValueError: where a design has a constant column already.
+        """
+        changes: dict[str, Any] = {}
+        for name in DESIGNS:
+            design, names = getattr(self, name), getattr(self, names_of(name))
+            if design is not None:
+                changes[name], changes[names_of(name)] = intercept_added(
+                    name, design, names
+                )
+        if self._transitions_share_covariates:
+            changes["transition_covariates"] = changes["covariates"]
+        return self._derive(**changes)
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row per step: session, step within it, emissions and covariates.
+
+        Masked emissions are missing; named classes are a categorical. A column whose
+        name is taken by another one comes as 'transition_covariates.name', say.
+        """
+        return frames.dataframe_from(self)
+
+    @staticmethod
+    def concatenate(parts: Sequence["Sequences"]) -> "Sequences":
+        """The sessions of several data sets that have the same columns, end to end."""
+        parts = list(parts)
+        changes = joining.joined_fields(parts)
+        return parts[0]._derive(**changes)

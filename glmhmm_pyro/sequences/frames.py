@@ -1,0 +1,213 @@
+"""Sequences from the columns of a pandas DataFrame, and back.
+
+A row is a step; the rows of a session stand together, in the order of time.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .emissions import as_numbers, observed_entries, read_mask
+from .validation import close_matches
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Columns = str | Sequence[str]
+
+
+def arrays_from_dataframe(
+    df: "pd.DataFrame",
+    session: Columns | None,
+    emissions: Columns,
+    mask: Columns | None,
+    class_names: Sequence[str] | None,
+    initial_covariates: Columns | None,
+    **designs: Columns | None,
+) -> dict[str, Any]:
+    """Arguments of :class:`Sequences` from the columns named.
+
+    Args:
+        designs: columns of covariates and transition covariates, by argument.
+    """
+    lengths, session_names = _sessions(df, session)
+    values, observed, class_names = _read_outputs(df, emissions, class_names)
+    if mask is not None:
+        given = np.stack([_mask_column(df, name) for name in _listed(mask)], axis=1)
+        given = read_mask(given, observed.shape)
+        if given.ndim < observed.ndim:
+            given = given[:, None]
+        observed = observed & given
+    arguments: dict[str, Any] = {
+        "emissions": values,
+        "mask": None if observed.all() else observed,
+        "class_names": class_names,
+        "emission_names": _listed(emissions),
+        "lengths": lengths,
+        "session_names": session_names,
+    }
+    for name, columns in designs.items():
+        if columns:
+            arguments[name] = read_columns(df, name, columns)
+    if initial_covariates:
+        starts = np.cumsum([0, *lengths[:-1]])
+        arguments["initial_covariates"] = read_columns(
+            df.iloc[starts], "initial_covariates", initial_covariates
+        )
+    return arguments
+
+
+def _listed(columns: Columns) -> list[Any]:
+    """Columns as a list; a single one may stand alone."""
+    return [columns] if isinstance(columns, (str, int)) else list(columns)
+
+
+def _column(df: "pd.DataFrame", argument: str, name: Any) -> "pd.Series":
+    if name not in df.columns:
+        known = [str(column) for column in df.columns]
+        raise ValueError(
+            f"{argument} must name columns of the data frame, got "
+            f"{name!r}{close_matches(str(name), known) or f'; it has {known[:12]}'}"
+        )
+    column = df[name]
+    if column.ndim != 1:
+        raise ValueError(f"{argument}: the data frame has two columns named {name!r}")
+    return column
+
+
+def read_columns(df: "pd.DataFrame", argument: str, columns: Columns) -> "pd.DataFrame":
+    """The columns named, all of them numeric."""
+    for name in _listed(columns):
+        dtype = _column(df, argument, name).dtype
+        if dtype.kind not in "biuf":
+            raise TypeError(
+                f"{argument} must be numeric columns, got {name!r} of type {dtype}; "
+                "code categories as 0/1 columns, for example by pandas.get_dummies"
+            )
+    return df[_listed(columns)]
+
+
+def _sessions(
+    df: "pd.DataFrame", session: Columns | None
+) -> tuple[list[int], list[str]]:
+    """Length and name of every session, in the order of appearance."""
+    if not len(df):
+        raise ValueError("the data frame must have at least one row, got none")
+    if session is None:
+        return [len(df)], ["0"]
+    keys = [_column(df, "session", name) for name in _listed(session)]
+    for key in keys:
+        if key.isna().any():
+            raise ValueError(
+                f"session must be known for every row, got {key.isna().sum()} missing "
+                f"in column {key.name!r}, the first in row {key.isna().argmax()}"
+            )
+    changed = np.zeros(len(df), dtype=bool)
+    changed[0] = True
+    for key in keys:
+        changed[1:] |= (key.to_numpy()[1:] != key.to_numpy()[:-1]).astype(bool)
+    starts = np.flatnonzero(changed)
+    names = ["/".join(str(key.iloc[row]) for key in keys) for row in starts]
+    _refuse_interleaved(names, starts, _listed(session))
+    return np.diff([*starts, len(df)]).tolist(), names
+
+
+def _refuse_interleaved(
+    names: list[str], starts: np.ndarray, columns: list[str]
+) -> None:
+    seen: set[str] = set()
+    for name, row in zip(names, starts):
+        if name in seen:
+            raise ValueError(
+                f"the rows of a session must stand together, got session {name!r} "
+                f"again in row {row}; sort the data frame by session and time, for "
+                f"example df.sort_values({[*columns, 'trial']})"
+            )
+        seen.add(name)
+
+
+def _read_outputs(
+    df: "pd.DataFrame", emissions: Columns, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
+    """Numbers, where they were observed, and the class names of a single output."""
+    names = _listed(emissions)
+    columns = [_column(df, "emissions", name) for name in names]
+    given = None if class_names is None else tuple(map(str, class_names))
+    read = [
+        as_numbers(column, given if len(names) == 1 else None) for column in columns
+    ]
+    if len(names) == 1:
+        values, missing, found = read[0]
+        return values, ~missing, found
+    for name, (_, _, found) in zip(names, read):
+        if found is not None:
+            raise TypeError(
+                "emissions must be numeric columns where there are several, got labels "
+                f"in {name!r}; code them as numbers 0, 1, ..."
+            )
+    values = np.stack([values for values, _, _ in read], axis=1)
+    return values, ~np.stack([missing for _, missing, _ in read], axis=1), given
+
+
+def _mask_column(df: "pd.DataFrame", name: str) -> np.ndarray:
+    column = _column(df, "mask", name)
+    if column.dtype.kind != "b" or column.isna().any():
+        raise TypeError(
+            f"mask must be a boolean column, True = observed, got {name!r} of type "
+            f"{column.dtype}; convert it with df[{name!r}].astype(bool)"
+        )
+    return column.to_numpy(dtype=bool)
+
+
+def emission_columns(
+    values: np.ndarray, mask: np.ndarray | None, class_names: Sequence[str] | None
+) -> list["pd.Series"]:
+    """One Series per output, missing where it was not observed."""
+    import pandas as pd
+
+    observed = observed_entries(mask, values.shape).reshape(len(values), -1)
+    columns = []
+    for column, seen in zip(values.reshape(len(values), -1).T, observed.T):
+        if class_names is not None:
+            codes = np.where(seen, column, -1).astype(int)
+            series = pd.Series(pd.Categorical.from_codes(codes, list(class_names)))
+        elif column.dtype.kind == "f":
+            series = pd.Series(np.where(seen, column, np.nan))
+        else:
+            series = pd.Series(column)
+            series = series if seen.all() else series.astype("Int64").where(seen)
+        columns.append(series)
+    return columns
+
+
+def dataframe_from(data: Any) -> "pd.DataFrame":
+    """The table of a data set; see :meth:`Sequences.to_dataframe`."""
+    import pandas as pd
+
+    lengths = data.lengths.cpu().numpy()
+    starts = np.repeat(data.starts.cpu().numpy(), lengths)
+    table: dict[str, Any] = {
+        "session": np.repeat(np.array(data.session_names), lengths),
+        "step": np.arange(data.num_steps) - starts,
+    }
+    mask = None if data.mask is None else data.mask.cpu().numpy()
+    emissions = emission_columns(data.emissions.cpu().numpy(), mask, data.class_names)
+    table |= dict(zip(data.emission_names, emissions))
+    for argument, design, names in _designs(data):
+        for name, column in zip(names, design.cpu().numpy().T):
+            if name in table and not np.array_equal(table[name], column):
+                name = f"{argument}.{name}"
+            table[name] = column
+    return pd.DataFrame(table)
+
+
+def _designs(data: Any) -> Iterator[tuple[str, Any, Sequence[str]]]:
+    """Argument, rows (one per step) and column names of each design of a data set."""
+    yield "covariates", data.covariates, data.covariate_names
+    if data.transition_covariates is not data.covariates:
+        names = data.transition_covariate_names
+        yield "transition_covariates", data.transition_covariates, names
+    if data.initial_covariates is not None:
+        rows = data.initial_covariates.repeat_interleave(data.lengths, dim=0)
+        yield "initial_covariates", rows, data.initial_covariate_names
