@@ -1,0 +1,31 @@
+"""Exact inference for Markov chains whose transitions vary in time.
+
+Tensors of log potentials in, tensors out; nothing here knows what made them. Sessions
+lie end to end, and row t of the transitions leads from step t-1 to step t.
+"""
+
+from glmhmm_pyro.chain.marginals import ExpectedCounts, expected_counts, log_marginal
+from glmhmm_pyro.chain.posterior import (
+    Filtered,
+    Smoothed,
+    ViterbiPath,
+    filter,
+    pairwise,
+    sample_paths,
+    smooth,
+    viterbi,
+)
+
+__all__ = [
+    "ExpectedCounts",
+    "Filtered",
+    "Smoothed",
+    "ViterbiPath",
+    "expected_counts",
+    "filter",
+    "log_marginal",
+    "pairwise",
+    "sample_paths",
+    "smooth",
+    "viterbi",
+]

@@ -1,0 +1,239 @@
+"""The engine for tensors on the CPU: compiled kernels, spread over a pool of threads.
+
+Every function takes potentials with equally many batch axes, as
+:func:`glmhmm_pyro.chain.shapes.align` returns them, computes in float64 and returns
+tensors of the potentials' type. Batch axes of the results are full.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glmhmm_pyro.chain.log_kernels import (
+    counts_log,
+    filter_log,
+    sample_log,
+    tangents_log,
+    viterbi_log,
+)
+from glmhmm_pyro.chain.shapes import Potentials
+
+# Sessions are grouped into pieces of work of about this many (step, origin,
+# destination) triples, whatever the number of threads, so that sums are always taken
+# in the same order. A piece takes about a millisecond.
+_PIECE_SIZE = 2**19
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Parameter sets of one tensor, unexpanded, and which of them each set uses."""
+
+    values: Array
+    index: NDArray[np.int64]
+
+    def __getitem__(self, parameter_set: int) -> Array:
+        row: Array = self.values[self.index[parameter_set]]
+        return row
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Pieces of work: ranges of sessions, for every parameter set."""
+
+    batch: torch.Size
+    offsets: NDArray[np.int64]
+    ranges: list[tuple[int, int]]
+    threads: int
+
+    @property
+    def num_sets(self) -> int:
+        return math.prod(self.batch)
+
+    def run(self, task: Callable[[int, int, int, int], None]) -> None:
+        """Call ``task(parameter set, piece, first session, last session)`` for all."""
+        pieces = [
+            (b, piece, *sessions)
+            for b in range(self.num_sets)
+            for piece, sessions in enumerate(self.ranges)
+        ]
+        if self.threads == 1 or len(pieces) == 1:
+            for piece in pieces:
+                task(*piece)
+            return
+        with ThreadPoolExecutor(min(self.threads, len(pieces))) as pool:
+            for done in [pool.submit(task, *piece) for piece in pieces]:
+                done.result()
+
+
+def log_marginal(potentials: Potentials, lengths: Tensor) -> Tensor:
+    """Log marginal of every session, (\\*batch, sessions)."""
+    return filter_messages(potentials, lengths)[3]
+
+
+def counts(
+    potentials: Potentials, lengths: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log marginals, and expected counts weighted by session."""
+    work = _plan(potentials, lengths, weights.shape[:-1])
+    return _accumulate(
+        counts_log, _all_rows(potentials, work), work, potentials, weights
+    )
+
+
+def tangents(
+    potentials: Potentials, directions: Potentials, lengths: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Derivatives of what :func:`counts` returns along a direction."""
+    work = _plan(potentials, lengths, directions.batch_shape, weights.shape[:-1])
+    rows = [*_all_rows(potentials, work), *_all_rows(directions, work)]
+    return _accumulate(tangents_log, rows, work, potentials, weights)
+
+
+def filter_messages(
+    potentials: Potentials, lengths: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log predicted and log filtered states, log normalisers, log marginals."""
+    work = _plan(potentials, lengths)
+    rows = _all_rows(potentials, work)
+    steps, states = potentials.emission.shape[-2:]
+    predicted = np.empty((work.num_sets, steps, states))
+    filtered = np.empty_like(predicted)
+    log_probs = np.empty((work.num_sets, steps))
+
+    def task(b: int, piece: int, first: int, last: int) -> None:
+        inputs = (row[b] for row in rows)
+        outputs = (predicted[b], filtered[b], log_probs[b])
+        filter_log(*inputs, work.offsets, first, last, *outputs)
+
+    work.run(task)
+    totals = np.add.reduceat(log_probs, work.offsets[:-1], axis=1)
+    dtype = potentials.emission.dtype
+    first, second, third, fourth = (
+        torch.from_numpy(x).to(dtype).reshape(*work.batch, *x.shape[1:])
+        for x in (predicted, filtered, log_probs, totals)
+    )
+    return first, second, third, fourth
+
+
+def viterbi(potentials: Potentials, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Most probable paths (\\*batch, steps) and their log probabilities by session."""
+    work = _plan(potentials, lengths)
+    rows = _all_rows(potentials, work)
+    log_probs = np.empty((work.num_sets, len(lengths)))
+    states = np.empty((work.num_sets, potentials.emission.shape[-2]), np.int64)
+
+    def task(b: int, piece: int, first: int, last: int) -> None:
+        inputs = (row[b] for row in rows)
+        viterbi_log(*inputs, work.offsets, first, last, log_probs[b], states[b])
+
+    work.run(task)
+    scores = torch.from_numpy(log_probs).to(potentials.emission.dtype)
+    paths = torch.from_numpy(states)
+    return paths.reshape(*work.batch, -1), scores.reshape(*work.batch, -1)
+
+
+def sample_paths(
+    log_filtered: Tensor, transition: Tensor, lengths: Tensor, uniforms: Tensor
+) -> Tensor:
+    """Paths (num_samples, \\*batch, steps), one uniform number for every state."""
+    states = log_filtered.shape[-1]
+    work = _plan_batch(uniforms.shape[:-1], lengths, states)
+    tensors = (log_filtered, transition, uniforms)
+    filtered, moves, draws = (
+        _rows(x, core, work.batch) for x, core in zip(tensors, (2, 3, 1))
+    )
+    paths = np.empty((work.num_sets, uniforms.shape[-1]), np.int64)
+
+    def task(b: int, piece: int, first: int, last: int) -> None:
+        inputs = (filtered[b], moves[b], work.offsets, first, last, draws[b])
+        sample_log(*inputs, paths[b])
+
+    work.run(task)
+    return torch.from_numpy(paths).reshape(uniforms.shape)
+
+
+def _accumulate(
+    kernel: Callable[..., None],
+    rows: list[_Rows],
+    work: _Work,
+    potentials: Potentials,
+    weights: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run a kernel that returns a number by session and counts of the inputs' shapes.
+
+    What an axis of size 1 gathers is kept apart by piece and added up in their order.
+    """
+    by_session = _rows(weights, 1, work.batch)
+    totals = np.empty((work.num_sets, weights.shape[-1]))
+    initial = _gathering(potentials.initial.shape[-2:], work)
+    transition = _gathering(potentials.transition.shape[-3:], work)
+    emission = np.empty((work.num_sets, *potentials.emission.shape[-2:]))
+
+    def task(b: int, piece: int, first: int, last: int) -> None:
+        outputs = (x[b, min(piece, x.shape[1] - 1)] for x in (initial, transition))
+        inputs = (row[b] for row in rows)
+        span = (work.offsets, first, last)
+        kernel(*inputs, *span, by_session[b], totals[b], *outputs, emission[b])
+
+    work.run(task)
+    dtype = potentials.emission.dtype
+    first, second, third, fourth = (
+        torch.from_numpy(x).to(dtype).reshape(*work.batch, *x.shape[1:])
+        for x in (totals, _gathered(initial), _gathered(transition), emission)
+    )
+    return first, second, third, fourth
+
+
+def _gathering(shape: torch.Size, work: _Work) -> Array:
+    """Where counts go: (sets, pieces that are kept apart, \\*shape)."""
+    if shape[0] == 1:
+        return np.zeros((work.num_sets, len(work.ranges), *shape))
+    # A kernel writes every row of a transition, and adds to the rows of an initial.
+    make = np.empty if len(shape) == 3 else np.zeros
+    return make((work.num_sets, 1, *shape))
+
+
+def _gathered(counts_by_piece: Array) -> Array:
+    if counts_by_piece.shape[1] == 1:
+        return counts_by_piece[:, 0]
+    total: Array = counts_by_piece.sum(1)
+    return total
+
+
+def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> _Work:
+    batch = torch.broadcast_shapes(potentials.batch_shape, *batches)
+    return _plan_batch(batch, lengths, potentials.num_states)
+
+
+def _plan_batch(batch: torch.Size, lengths: Tensor, states: int) -> _Work:
+    """Split the sessions into pieces; the split depends on their sizes alone."""
+    offsets = np.concatenate([[0], np.cumsum(lengths.numpy())])
+    pieces = (offsets[:-1] * states**2) // _PIECE_SIZE
+    borders = np.flatnonzero(np.diff(pieces, prepend=-1, append=pieces[-1] + 1))
+    ranges = [(int(a), int(b)) for a, b in zip(borders[:-1], borders[1:])]
+    small = math.prod(batch) * int(offsets[-1]) * states**2 < 2 * _PIECE_SIZE
+    return _Work(batch, offsets, ranges, 1 if small else torch.get_num_threads())
+
+
+def _all_rows(potentials: Potentials, work: _Work) -> list[_Rows]:
+    return [_rows(x, core, work.batch) for x, core in zip(potentials, (2, 3, 2))]
+
+
+def _rows(tensor: Tensor, core: int, batch: torch.Size) -> _Rows:
+    own = tensor.shape[: tensor.dim() - core]
+    index = torch.arange(math.prod(own)).reshape(own).expand(batch)
+    values = tensor.detach().to(torch.float64).contiguous().numpy()
+    return _Rows(
+        values.reshape(-1, *tensor.shape[tensor.dim() - core :]),
+        index.reshape(-1).numpy(),
+    )

@@ -1,0 +1,45 @@
+"""How kernels are compiled: serial, without the interpreter lock, cached on disk."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Callable
+
+import numba
+
+_logger = logging.getLogger(__name__)
+
+# Infinities and NaN keep their meaning, which plain fastmath would take from them.
+_FLOAT_FLAGS = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a kernel on its first call and keep the machine code on disk.
+
+    Where no cache folder can be written the kernel is compiled anew by every process,
+    and the log says so once.
+    """
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": _FLOAT_FLAGS,
+    }
+    try:
+        kernel: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+    except RuntimeError as error:
+        _log_uncached(str(error))
+        kernel = numba.njit(**options)(function)
+    return kernel
+
+
+_logged: set[str] = set()
+
+
+def _log_uncached(reason: str) -> None:
+    if not _logged:
+        _logged.add(reason)
+        _logger.warning(
+            "no folder to cache compiled kernels in is writable, so that every process "
+            "compiles them anew (%s); set NUMBA_CACHE_DIR to a writable folder",
+            reason,
+        )

@@ -1,0 +1,387 @@
+"""Compiled recursions in log space: exact for any potentials, for any number of states.
+
+Every function works on one parameter set and on the sessions ``first`` to ``last``; the
+sessions lie end to end, session ``s`` on the steps ``offsets[s]:offsets[s + 1]``.
+Arrays: ``initial`` (sessions|1, states), ``transition`` (steps|1, states, states),
+``emission`` (steps, states), all C-contiguous float64. An axis of size 1 is shared, and
+what belongs to it is added up.
+
+``weights`` stands for P(z_{t-1} = i | z_t = j, y_0..t-1), an (origin, destination)
+matrix whose columns sum to one: with it the backward recursions need no messages of
+their own and no scaling.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmhmm_pyro.chain.compiler import compiled
+
+Array = NDArray[np.float64]
+
+
+@compiled
+def _filter_session(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    start: int,
+    log_predicted: Array,
+    log_filtered: Array,
+    log_probs: Array,
+) -> None:
+    """Normalised log messages of one session, and the logs of their normalisers."""
+    steps, states = log_filtered.shape
+    for t in range(steps):
+        row = min(start + t, len(transition) - 1)
+        for j in range(states):
+            if t == 0:
+                log_predicted[t, j] = initial[j]
+                continue
+            top = -np.inf
+            for i in range(states):
+                top = max(top, log_filtered[t - 1, i] + transition[row, i, j])
+            shift = top if top > -np.inf else 0.0
+            total = 0.0
+            for i in range(states):
+                log_weight = log_filtered[t - 1, i] + transition[row, i, j]
+                total += np.exp(log_weight - shift)
+            log_predicted[t, j] = shift + np.log(total)
+        top = -np.inf
+        for j in range(states):
+            log_filtered[t, j] = log_predicted[t, j] + emission[start + t, j]
+            top = max(top, log_filtered[t, j])
+        shift = top if top > -np.inf else 0.0
+        total = 0.0
+        for j in range(states):
+            total += np.exp(log_filtered[t, j] - shift)
+        log_probs[t] = shift + np.log(total)
+        shift = 0.0 if log_probs[t] == -np.inf else log_probs[t]
+        for j in range(states):
+            log_filtered[t, j] -= shift
+
+
+@compiled
+def _origin_weights(log_filtered: Array, transition: Array, weights: Array) -> None:
+    """Posterior of the origin given the destination; zeros where impossible."""
+    states = len(log_filtered)
+    for j in range(states):
+        top = -np.inf
+        for i in range(states):
+            top = max(top, log_filtered[i] + transition[i, j])
+        shift = top if top > -np.inf else 0.0
+        total = 0.0
+        for i in range(states):
+            weights[i, j] = np.exp(log_filtered[i] + transition[i, j] - shift)
+            total += weights[i, j]
+        scale = 1.0 if total == 0.0 else 1.0 / total
+        for i in range(states):
+            weights[i, j] *= scale
+
+
+@compiled
+def _clear(out_transition: Array, start: int, stop: int) -> None:
+    """Set the rows of one session to zero, unless they are shared by all steps."""
+    if len(out_transition) > 1:
+        out_transition[start:stop] = 0.0
+
+
+@compiled
+def filter_log(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    log_predicted: Array,
+    log_filtered: Array,
+    log_probs: Array,
+) -> None:
+    """Forward recursion; log probabilities of the states and normalisers by step."""
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        _filter_session(
+            initial[min(s, len(initial) - 1)],
+            transition,
+            emission,
+            start,
+            log_predicted[start:stop],
+            log_filtered[start:stop],
+            log_probs[start:stop],
+        )
+
+
+@compiled
+def counts_log(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    session_weights: Array,
+    log_marginal: Array,
+    out_initial: Array,
+    out_transition: Array,
+    out_emission: Array,
+) -> None:
+    """Log marginal and weighted expected counts of the sessions.
+
+    ``out_emission`` and the rows of ``out_transition`` that belong to one step are
+    written, rows that are shared and ``out_initial`` are added to.
+    """
+    states = emission.shape[1]
+    weights = np.empty((states, states))
+    gamma, earlier = np.empty(states), np.empty(states)
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        steps = stop - start
+        log_predicted = np.empty((steps, states))
+        log_filtered = np.empty((steps, states))
+        log_probs = np.empty(steps)
+        _filter_session(
+            initial[min(s, len(initial) - 1)],
+            transition,
+            emission,
+            start,
+            log_predicted,
+            log_filtered,
+            log_probs,
+        )
+        log_marginal[s] = log_probs.sum()
+        # An impossible session has no posterior: its counts are zero, not NaN.
+        possible = log_marginal[s] != -np.inf
+        for j in range(states):
+            gamma[j] = np.exp(log_filtered[steps - 1, j]) if possible else 0.0
+            gamma[j] *= session_weights[s]
+        _clear(out_transition, start, stop)
+        for t in range(steps - 1, 0, -1):
+            out_emission[start + t] = gamma
+            row = min(start + t, len(transition) - 1)
+            out_row = min(start + t, len(out_transition) - 1)
+            _origin_weights(log_filtered[t - 1], transition[row], weights)
+            earlier[:] = 0.0
+            for i in range(states):
+                for j in range(states):
+                    xi = weights[i, j] * gamma[j]
+                    earlier[i] += xi
+                    out_transition[out_row, i, j] += xi
+            gamma[:] = earlier
+        out_emission[start] = gamma
+        out_initial[min(s, len(out_initial) - 1)] += gamma
+
+
+@compiled
+def _filter_tangent(
+    log_filtered: Array,
+    transition: Array,
+    start: int,
+    d_initial: Array,
+    d_transition: Array,
+    d_emission: Array,
+    weights: Array,
+    tangent: Array,
+) -> float:
+    """Derivative of one session's log messages and, returned, of its log marginal.
+
+    The derivative of a log message is a posterior mean of what the messages before it
+    moved by; its own mean is taken out at every step, so that it stays bounded.
+    """
+    steps, states = log_filtered.shape
+    total = 0.0
+    for t in range(steps):
+        if t > 0:
+            row = min(start + t, len(transition) - 1)
+            _origin_weights(log_filtered[t - 1], transition[row], weights)
+        d_row = min(start + t, len(d_transition) - 1)
+        mean = 0.0
+        for j in range(states):
+            moved = d_initial[j] if t == 0 else 0.0
+            if t > 0:
+                for i in range(states):
+                    move = tangent[t - 1, i] + d_transition[d_row, i, j]
+                    moved += weights[i, j] * move
+            tangent[t, j] = moved + d_emission[start + t, j]
+            mean += np.exp(log_filtered[t, j]) * tangent[t, j]
+        tangent[t] -= mean
+        total += mean
+    return total
+
+
+@compiled
+def _step_tangent(
+    weights: Array,
+    tangent: Array,
+    d_transition: Array,
+    gamma: Array,
+    d_gamma: Array,
+    out: Array,
+) -> None:
+    """One step back: add the pairs' derivatives to ``out``, renew both gammas."""
+    states = len(gamma)
+    earlier, d_earlier = np.zeros(states), np.zeros(states)
+    for j in range(states):
+        mean = 0.0
+        for i in range(states):
+            mean += weights[i, j] * (tangent[i] + d_transition[i, j])
+        for i in range(states):
+            xi = weights[i, j] * gamma[j]
+            move = tangent[i] + d_transition[i, j] - mean
+            d_xi = xi * move + weights[i, j] * d_gamma[j]
+            earlier[i] += xi
+            d_earlier[i] += d_xi
+            out[i, j] += d_xi
+    gamma[:] = earlier
+    d_gamma[:] = d_earlier
+
+
+@compiled
+def tangents_log(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    d_initial: Array,
+    d_transition: Array,
+    d_emission: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    session_weights: Array,
+    d_log_marginal: Array,
+    out_initial: Array,
+    out_transition: Array,
+    out_emission: Array,
+) -> None:
+    """Derivative of the log marginals and of the weighted counts along a direction.
+
+    The counts are the gradient of the log marginal, so this is the product of its
+    Hessian with the direction. Written and added to as in :func:`counts_log`.
+    """
+    states = emission.shape[1]
+    weights = np.empty((states, states))
+    gamma, d_gamma = np.empty(states), np.empty(states)
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        steps = stop - start
+        log_predicted = np.empty((steps, states))
+        log_filtered = np.empty((steps, states))
+        tangent = np.empty((steps, states))
+        log_probs = np.empty(steps)
+        _filter_session(
+            initial[min(s, len(initial) - 1)],
+            transition,
+            emission,
+            start,
+            log_predicted,
+            log_filtered,
+            log_probs,
+        )
+        _clear(out_transition, start, stop)
+        if log_probs.sum() == -np.inf:
+            d_log_marginal[s] = 0.0
+            out_emission[start:stop] = 0.0
+            continue
+        d_log_marginal[s] = _filter_tangent(
+            log_filtered,
+            transition,
+            start,
+            d_initial[min(s, len(d_initial) - 1)],
+            d_transition,
+            d_emission,
+            weights,
+            tangent,
+        )
+        for j in range(states):
+            gamma[j] = session_weights[s] * np.exp(log_filtered[steps - 1, j])
+            d_gamma[j] = gamma[j] * tangent[steps - 1, j]
+        for t in range(steps - 1, 0, -1):
+            out_emission[start + t] = d_gamma
+            row = min(start + t, len(transition) - 1)
+            _origin_weights(log_filtered[t - 1], transition[row], weights)
+            _step_tangent(
+                weights,
+                tangent[t - 1],
+                d_transition[min(start + t, len(d_transition) - 1)],
+                gamma,
+                d_gamma,
+                out_transition[min(start + t, len(out_transition) - 1)],
+            )
+        out_emission[start] = d_gamma
+        out_initial[min(s, len(out_initial) - 1)] += d_gamma
+
+
+@compiled
+def viterbi_log(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    log_prob: Array,
+    out_states: NDArray[np.int64],
+) -> None:
+    """Most probable path of every session; of equals, the state of lowest number."""
+    states = emission.shape[1]
+    score, later = np.empty(states), np.empty(states)
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        origin = np.empty((stop - start, states), np.int32)
+        for j in range(states):
+            score[j] = initial[min(s, len(initial) - 1), j] + emission[start, j]
+        for t in range(start + 1, stop):
+            row = min(t, len(transition) - 1)
+            for j in range(states):
+                best = 0
+                for i in range(1, states):
+                    here = score[i] + transition[row, i, j]
+                    if here > score[best] + transition[row, best, j]:
+                        best = i
+                origin[t - start, j] = best
+                later[j] = score[best] + transition[row, best, j] + emission[t, j]
+            score[:] = later
+        state = np.argmax(score)
+        log_prob[s] = score[state]
+        for t in range(stop - 1, start - 1, -1):
+            out_states[t] = state
+            state = origin[t - start, state] if t > start else state
+
+
+@compiled
+def sample_log(
+    log_filtered: Array,
+    transition: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    uniforms: Array,
+    out_states: NDArray[np.int64],
+) -> None:
+    """States drawn backward given the filtered ones, one uniform number a step."""
+    states = log_filtered.shape[1]
+    probs = np.empty(states)
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        state = 0
+        for t in range(stop - 1, start - 1, -1):
+            top = -np.inf
+            for i in range(states):
+                probs[i] = log_filtered[t, i]
+                if t < stop - 1:
+                    row = min(t + 1, len(transition) - 1)
+                    probs[i] += transition[row, i, state]
+                top = max(top, probs[i])
+            total = 0.0
+            for i in range(states):
+                probs[i] = np.exp(probs[i] - top)
+                total += probs[i]
+            left = uniforms[t] * total
+            chosen, running = 0, 0.0
+            for i in range(states):
+                if probs[i] > 0.0 and running <= left:
+                    chosen = i
+                running += probs[i]
+            state = chosen
+            out_states[t] = state

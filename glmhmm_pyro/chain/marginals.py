@@ -1,0 +1,295 @@
+"""The log marginal of a chain, twice differentiable, and its expected counts.
+
+The derivative of the log marginal with respect to a log potential is the potential's
+posterior expectation (Fisher's identity; Eisner 2016, "Inside-outside and
+forward-backward algorithms are just backprop"). Three functions are nested so that no
+recursion is ever traced: the gradient of the first is the second, whose derivative
+along a direction is the third. A Hessian is symmetric, so that one tangent recursion
+serves forward and reverse mode. There are no third derivatives: asking for one raises.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from glmhmm_pyro.chain import compiled, scan
+from glmhmm_pyro.chain.shapes import Potentials, align
+
+_ENGINES = {"compiled": compiled, "torch": scan}
+
+
+class ExpectedCounts(NamedTuple):
+    r"""Posterior expectations of a chain, and its log marginal by session.
+
+    .. math::
+        \gamma_t(j) = p(z_t = j \mid y), \qquad
+        \xi_t(i, j) = p(z_{t-1} = i, z_t = j \mid y)
+
+    Attributes:
+        log_marginal: (\*batch, sessions) log probability of each session's emissions.
+        initial: (\*batch, sessions|1, states) posterior of the first states, summed
+            over sessions where the potential is shared.
+        transition: (\*batch, steps|1, states, states) posterior of the pairs of
+            consecutive states, summed over steps where the potential is shared. Row t
+            is for the pair (t-1, t); rows at session starts are zero.
+        emission: (\*batch, steps, states) posterior of the states.
+    """
+
+    log_marginal: Tensor
+    initial: Tensor
+    transition: Tensor
+    emission: Tensor
+
+
+def log_marginal(
+    initial: Tensor,
+    transition: Tensor,
+    emission: Tensor,
+    lengths: Tensor,
+    *,
+    engine: str | None = None,
+) -> Tensor:
+    r"""Log probability of each session's emissions, summed over all paths of states.
+
+    .. math::
+        \log \sum_{z} \pi(z_0) \ell_0(z_0)
+        \prod_{t=1}^{T-1} A_t(z_{t-1}, z_t)\, \ell_t(z_t)
+
+    Potentials are natural logarithms; they need not be normalised, and -inf forbids.
+    Row t of ``transition`` leads from step t-1 to step t, and the rows at session
+    starts are ignored. Batch axes, which stand for parameter sets, are broadcast.
+    Differentiable twice, in reverse and forward mode and under :mod:`torch.func`; the
+    gradient is the posterior expectation of each potential, 0 for what is impossible.
+
+    Args:
+        initial: (\*batch, sessions|1, states) log potentials of the first states.
+        transition: (\*batch, steps|1, states, states): step, origin, destination.
+        emission: (\*batch, steps, states); the sessions lie end to end. A row of zeros
+            stands for a step that is not observed.
+        lengths: (sessions,) numbers of steps, of type int64.
+        engine: "compiled" or "torch"; by default compiled where tensors are on the CPU.
+
+    Returns:
+        (\*batch, sessions) log probabilities, -inf for an impossible session.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+
+    Example:
+        >>> zeros = torch.zeros(1, 3), torch.zeros(1, 3, 3), torch.zeros(4, 3)
+        >>> log_marginal(*zeros, torch.tensor([4])).exp()  # 3 ** 4 paths
+        tensor([81.0000])
+    """
+    potentials = align(initial, transition, emission, lengths)
+    total: Tensor = _LogMarginal.apply(*potentials, lengths, pick(engine, potentials))
+    return total
+
+
+def expected_counts(
+    initial: Tensor,
+    transition: Tensor,
+    emission: Tensor,
+    lengths: Tensor,
+    *,
+    engine: str | None = None,
+) -> ExpectedCounts:
+    """Expected counts of every potential: the E-step. Not differentiable.
+
+    The counts have the shapes of the potentials, each with all batch axes: what is
+    shared by an axis of size 1 is summed over the sessions or steps that share it, and
+    never expanded. Arguments and errors are those of :func:`log_marginal`.
+
+    Example:
+        >>> zeros = torch.zeros(1, 2), torch.zeros(1, 2, 2), torch.zeros(3, 2)
+        >>> expected_counts(*zeros, torch.tensor([3])).transition
+        tensor([[[0.5000, 0.5000],
+                 [0.5000, 0.5000]]])
+    """
+    potentials = align(initial, transition, emission, lengths)
+    with torch.no_grad():
+        module = engine_module(pick(engine, potentials))
+        weights = _unit_weights(list(potentials), lengths)
+        return ExpectedCounts(*module.counts(potentials, lengths, weights))
+
+
+def pick(engine: str | None, potentials: Potentials) -> str:
+    """Name of the engine: the one asked for, or the one for the potentials' device."""
+    on_cpu = potentials.emission.device.type == "cpu"
+    chosen = engine or ("compiled" if on_cpu else "torch")
+    if chosen not in _ENGINES or (chosen == "compiled" and not on_cpu):
+        raise ValueError(
+            'engine must be "torch", "compiled" (on the CPU) or None, '
+            f"got {engine!r} for tensors on {potentials.emission.device}"
+        )
+    return chosen
+
+
+def engine_module(name: str) -> ModuleType:
+    """The module of an engine; both have the same functions."""
+    return _ENGINES[name]
+
+
+class _LogMarginal(torch.autograd.Function):
+    """(initial, transition, emission, lengths, engine) -> log marginals."""
+
+    @staticmethod
+    def forward(
+        initial: Tensor,
+        transition: Tensor,
+        emission: Tensor,
+        lengths: Tensor,
+        engine: str,
+    ) -> Tensor:
+        potentials = Potentials(initial, transition, emission)
+        total: Tensor = engine_module(engine).log_marginal(potentials, lengths)
+        return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *potentials, lengths, ctx.engine = inputs
+        ctx.save_for_backward(*potentials, lengths)
+        ctx.save_for_forward(*potentials, lengths)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *potentials, lengths = ctx.saved_tensors
+        counts = _Counts.apply(*potentials, lengths, grad, ctx.engine)
+        return *_sum_to(counts, potentials, ctx.needs_input_grad), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        *potentials, lengths = ctx.saved_tensors
+        directions = _filled(tangents[:3], potentials)
+        ones = _unit_weights(potentials, lengths)
+        arguments = (*potentials, *directions, lengths, ones, ctx.engine)
+        moved: Tensor = _Tangents.apply(*arguments)[0]
+        return moved
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Tensor, int]:
+        result: Tensor = _LogMarginal.apply(*_lead(arguments, in_dims))
+        return result, 0
+
+
+class _Counts(torch.autograd.Function):
+    """(..., lengths, session weights, engine) -> counts weighted by session."""
+
+    @staticmethod
+    def forward(
+        initial: Tensor,
+        transition: Tensor,
+        emission: Tensor,
+        lengths: Tensor,
+        weights: Tensor,
+        engine: str,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        potentials = Potentials(initial, transition, emission)
+        counts = engine_module(engine).counts(potentials, lengths, weights)
+        return counts[1], counts[2], counts[3]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.engine = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *potentials, lengths, weights = ctx.saved_tensors
+        arguments = (*potentials, *grads, lengths, weights, ctx.engine)
+        by_session, *hessian = _Tangents.apply(*arguments)
+        needs = ctx.needs_input_grad
+        return (
+            *_sum_to(hessian, potentials, needs),
+            None,
+            by_session.sum_to_size(weights.shape) if needs[4] else None,
+            None,
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
+        *potentials, lengths, weights = ctx.saved_tensors
+        directions = _filled(tangents[:3], potentials)
+        arguments = (*potentials, *directions, lengths, weights, ctx.engine)
+        moved: tuple[Tensor, ...] = _Tangents.apply(*arguments)[1:]
+        if tangents[4] is None:
+            return moved
+        by_weight = _Counts.apply(*potentials, lengths, tangents[4], ctx.engine)
+        return tuple(a + b for a, b in zip(moved, by_weight))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, tuple[int, ...]]:
+        return _Counts.apply(*_lead(arguments, in_dims)), (0, 0, 0)
+
+
+class _Tangents(torch.autograd.Function):
+    """(potentials, directions, lengths, session weights, engine) -> derivatives.
+
+    Of the log marginals, and of the weighted counts: a Hessian times the direction.
+    """
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        *tensors, lengths, weights, engine = arguments
+        potentials, directions = Potentials(*tensors[:3]), Potentials(*tensors[3:])
+        result: tuple[Tensor, Tensor, Tensor, Tensor] = engine_module(engine).tangents(
+            potentials, directions, lengths, weights
+        )
+        return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept: the chain of derivatives ends here."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise NotImplementedError(
+            "third derivatives of a chain's log marginal are not available"
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, tuple[int, ...]]:
+        return _Tangents.apply(*_lead(arguments, in_dims)), (0, 0, 0, 0)
+
+
+def _lead(arguments: tuple[Any, ...], in_dims: tuple[Any, ...]) -> list[Any]:
+    """Make the axis that is mapped over the first batch axis, of size 1 if missing."""
+    moved = []
+    for value, dim in zip(arguments, in_dims):
+        batched = isinstance(value, Tensor) and value.dtype.is_floating_point
+        if dim is not None:
+            value = value.movedim(dim, 0)
+        elif batched:
+            value = value[None]
+        moved.append(value)
+    return moved
+
+
+def _filled(tangents: tuple[Any, ...], potentials: list[Tensor]) -> list[Tensor]:
+    """Directions of forward mode, zero for what does not move."""
+    return [
+        torch.zeros_like(potential) if tangent is None else tangent
+        for tangent, potential in zip(tangents, potentials)
+    ]
+
+
+def _unit_weights(potentials: list[Tensor], lengths: Tensor) -> Tensor:
+    emission = potentials[2]
+    ones = torch.ones(len(lengths), dtype=emission.dtype, device=emission.device)
+    return ones.reshape(*[1] * (emission.dim() - 2), -1)
+
+
+def _sum_to(
+    counts: Any, potentials: list[Tensor], needed: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """Gradients of the potentials that need one, summed over broadcast batch axes."""
+    return [
+        count.sum_to_size(potential.shape) if need else None
+        for count, potential, need in zip(counts, potentials, needed)
+    ]

@@ -1,0 +1,115 @@
+"""Shapes of a chain's potentials: checked once, aligned, never expanded."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Potentials(NamedTuple):
+    """Log potentials of Markov chains, with equally many batch axes.
+
+    ``initial`` is (\\*batch, sessions|1, states), ``transition`` is
+    (\\*batch, steps|1, states, states), ``emission`` is (\\*batch, steps, states); each
+    batch axis is full or of size 1.
+    """
+
+    initial: Tensor
+    transition: Tensor
+    emission: Tensor
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the parameter sets, after broadcasting."""
+        return torch.broadcast_shapes(
+            self.initial.shape[:-2],
+            self.transition.shape[:-3],
+            self.emission.shape[:-2],
+        )
+
+    @property
+    def num_states(self) -> int:
+        """Number of hidden states."""
+        return self.emission.shape[-1]
+
+
+def align(
+    initial: Tensor, transition: Tensor, emission: Tensor, lengths: Tensor
+) -> Potentials:
+    """Check the potentials against each other and give them equally many batch axes.
+
+    Raises:
+        ValueError: shapes that do not fit together or cannot be broadcast.
+        TypeError: potentials that are not floating, lengths that are not integers.
+    """
+    _check_types(initial, transition, emission, lengths)
+    steps, states = _check_emission(emission, lengths)
+    _check_core("initial", initial, (lengths.numel(), states), "sessions")
+    _check_core("transition", transition, (steps, states, states), "steps")
+    tensors = (initial, transition, emission)
+    dims = [x.dim() - core for x, core in zip(tensors, (2, 3, 2))]
+    potentials = Potentials(
+        *(x[(None,) * (max(dims) - dim)] for x, dim in zip(tensors, dims))
+    )
+    try:
+        batch = potentials.batch_shape
+    except RuntimeError:
+        batches = [tuple(x.shape[:dim]) for x, dim in zip(tensors, dims)]
+        raise ValueError(
+            "the batch shapes of initial, transition and emission must broadcast, got "
+            f"{batches[0]}, {batches[1]} and {batches[2]}"
+        ) from None
+    if 0 in batch:
+        raise ValueError(f"the batch shape must have no axis of size 0, got {batch}")
+    return potentials
+
+
+def _check_types(
+    initial: Tensor, transition: Tensor, emission: Tensor, lengths: Tensor
+) -> None:
+    potentials = {"initial": initial, "transition": transition, "emission": emission}
+    for name, value in potentials.items():
+        if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
+            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"{name} must be a floating tensor, got {got}")
+    for name, value in potentials.items():
+        if value.dtype != emission.dtype or value.device != emission.device:
+            raise TypeError(
+                f"{name} must have the type and device of emission, "
+                f"{emission.dtype} on {emission.device}, "
+                f"got {value.dtype} on {value.device}"
+            )
+    if not isinstance(lengths, Tensor) or lengths.dtype != torch.int64:
+        got = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise TypeError(f"lengths must be a tensor of type int64, got {got}")
+
+
+def _check_emission(emission: Tensor, lengths: Tensor) -> tuple[int, int]:
+    if lengths.dim() != 1 or lengths.numel() == 0 or int(lengths.min()) < 1:
+        raise ValueError(
+            "lengths must be a vector with one length of at least 1 for every session, "
+            f"got {lengths.tolist()}"
+        )
+    if emission.dim() < 2 or emission.shape[-1] == 0:
+        raise ValueError(
+            "emission must have shape (*batch, steps, states), "
+            f"got {tuple(emission.shape)}"
+        )
+    steps, states = emission.shape[-2:]
+    if int(lengths.sum()) != steps:
+        raise ValueError(
+            f"lengths must sum to the {steps} steps of emission, "
+            f"got a sum of {int(lengths.sum())}"
+        )
+    return steps, states
+
+
+def _check_core(name: str, value: Tensor, core: tuple[int, ...], axis: str) -> None:
+    got = tuple(value.shape[-len(core) :])
+    if got not in (core, (1, *core[1:])):
+        raise ValueError(
+            f"{name} must have shape (*batch, {', '.join(map(str, core))}), "
+            f"or 1 instead of {core[0]} {axis}, got {tuple(value.shape)}"
+        )
