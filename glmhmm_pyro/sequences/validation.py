@@ -16,12 +16,17 @@ def plain_array(name: str, values: Any) -> np.ndarray:
     """A numpy copy of a tensor, array, list, Series or DataFrame, whatever its type."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        return np.array(values.double() if values.is_floating_point() else values)
+        values = values.double() if values.is_floating_point() else values
+        return values.numpy().copy()
     if hasattr(values, "columns"):
         columns = [plain_array(name, values.iloc[:, i]) for i in range(values.shape[1])]
         return np.stack(columns, axis=1) if columns else np.empty(values.shape)
     if hasattr(values, "to_numpy"):
         return _series_array(values)
+    if isinstance(values, (list, tuple)):
+        values = [
+            item.tolist() if isinstance(item, Tensor) else item for item in values
+        ]
     try:
         return np.array(values)
     except ValueError as error:
