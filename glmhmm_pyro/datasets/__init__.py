@@ -1,5 +1,16 @@
 """Embedded real data, and simulators with known parameters."""
 
+from .choices import simulate_choices
+from .lagged import simulate_demo
 from .rat import load_rat, load_rat_dataframe
+from .sampling import Simulated
+from .song import simulate_song
 
-__all__ = ["load_rat", "load_rat_dataframe"]
+__all__ = [
+    "Simulated",
+    "load_rat",
+    "load_rat_dataframe",
+    "simulate_choices",
+    "simulate_demo",
+    "simulate_song",
+]
