@@ -1,0 +1,162 @@
+"""What a minimisation returns: its end point, why it ended, and its trace."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+Array = TypeVar("Array")
+Other = TypeVar("Other")
+
+
+class Status(Enum):
+    """Why a minimisation ended.
+
+    Each has minFunc's ``message`` and ``exit_flag`` for it (1: the gradient is small,
+    2: no progress, 0: a limit) or, where minFunc has none, our own and -1; and a
+    ``sentence`` that says what it means.
+    """
+
+    CONVERGED_GRADIENT = (
+        "Optimality Condition below optTol",
+        1,
+        "No entry of the gradient is larger than gradient_tol.",
+    )
+    STATIONARY_START = (
+        "Optimality Condition below optTol",
+        1,
+        "The gradient at the start is already within gradient_tol; nothing was done.",
+    )
+    CONVERGED_SLOPE = (
+        "Directional Derivative below progTol",
+        2,
+        "The slope along the next direction is below progress_tol, or it is no "
+        "descent direction; the slope is absolute, so a small-valued objective ends "
+        "here before its gradient is within gradient_tol.",
+    )
+    CONVERGED_STEP = (
+        "Step Size below progTol",
+        2,
+        "The last step moved no coordinate by more than progress_tol.",
+    )
+    CONVERGED_FUNCTION = (
+        "Function Value changing by less than progTol",
+        2,
+        "The last step changed the value by less than progress_tol.",
+    )
+    MAX_EVALS = (
+        "Reached Maximum Number of Function Evaluations",
+        0,
+        "The limit max_evals was reached before convergence.",
+    )
+    MAX_ITERS = (
+        "Reached Maximum Number of Iterations",
+        0,
+        "The limit max_iters was reached before convergence.",
+    )
+    LINE_SEARCH_FAILED = (
+        "Step Size below progTol",
+        2,
+        "The line search found no lower value along a descent direction: do value and "
+        "gradient belong to the same function?",
+    )
+    NON_FINITE_START = (
+        "Objective Not Finite at the Start",
+        -1,
+        "The value or the gradient at the start is nan or infinite; start elsewhere.",
+    )
+    NON_FINITE = (
+        "Objective Not Finite along the Direction",
+        -1,
+        "The value or the gradient was nan or infinite where the search led; the "
+        "result is the last point at which both were finite.",
+    )
+    NON_FINITE_DIRECTION = (
+        "Step Direction Is Not Finite",
+        -1,
+        "The direction overflowed, as the gradient or its change is too large or too "
+        "small for double precision; rescale the objective.",
+    )
+    UNBOUNDED = (
+        "Objective Seems Unbounded Below",
+        -1,
+        "The value fell without end along a direction: the objective has no minimum.",
+    )
+
+    def __init__(self, message: str, exit_flag: int, sentence: str) -> None:
+        self.message = message
+        self.exit_flag = exit_flag
+        self.sentence = sentence
+
+    def __new__(cls, message: str, exit_flag: int, sentence: str) -> "Status":
+        # Values are the sentences: two members with equal values would be aliases.
+        member = object.__new__(cls)
+        member._value_ = sentence
+        return member
+
+    @property
+    def converged(self) -> bool:
+        """Whether one of the tests of convergence ended the run."""
+        return self.name.startswith("CONVERGED") or self is Status.STATIONARY_START
+
+
+class Trace(NamedTuple):
+    """One row for the start (iteration 0, step 0) and for every iteration.
+
+    Args:
+        iteration: number of the iteration.
+        evaluations: evaluations of the objective so far, the start's included.
+        step: step length along the direction.
+        fun: value of the objective.
+        optimality: largest absolute entry of the gradient.
+    """
+
+    iteration: np.ndarray
+    evaluations: np.ndarray
+    step: np.ndarray
+    fun: np.ndarray
+    optimality: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class MinimizeResult(Generic[Array]):
+    """End point of a minimisation; nan appears nowhere in it.
+
+    Where the start itself was not finite, ``fun`` and ``optimality`` are infinite and
+    ``grad`` holds zeros.
+
+    Args:
+        x: the end point, in the shape and dtype of the start.
+        fun: value there.
+        grad: gradient there, in the shape of ``x``.
+        num_iters: iterations begun (minFunc's ``iterations``: one that ends because
+            of its slope is counted, although the trace has no row for it).
+        num_evals: evaluations of the objective and its gradient (``funcCount``).
+        optimality: largest absolute entry of the gradient (``firstorderopt``).
+        status: why it ended; ``status.sentence`` explains it.
+        message: minFunc's words for it. A failed line search or an unbounded
+            objective keeps the message of the test that ended the run.
+        exit_flag: minFunc's ``exitflag``, or -1 where minFunc has none.
+        trace: values by iteration, if they were asked for.
+    """
+
+    x: Array
+    fun: float
+    grad: Array
+    num_iters: int
+    num_evals: int
+    optimality: float
+    status: Status
+    message: str
+    exit_flag: int
+    trace: Trace | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether one of the tests of convergence ended the run."""
+        return self.status.converged
+
+    def replaced(self, x: Other, grad: Other) -> "MinimizeResult[Other]":
+        """The same result with its end point and gradient as other arrays."""
+        return MinimizeResult(**{**vars(self), "x": x, "grad": grad})

@@ -1,0 +1,110 @@
+"""minFunc's L-BFGS as a :class:`torch.optim.Optimizer`."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.optim.drivers import minimize
+from glmhmm_pyro.optim.options import LBFGSOptions, resolve_options
+from glmhmm_pyro.optim.result import MinimizeResult
+
+
+class LBFGS(torch.optim.Optimizer):
+    """Minimise a closure over parameters, all taken as one vector, by minFunc's L-BFGS.
+
+    One :meth:`step` is one whole minimisation: from the parameters as they are, up to
+    ``max_iters`` iterations, to a stopping rule. It starts with an empty history, so
+    steps do not resume one another, and a closure may change between them. The closure
+    must be deterministic: no new noise or mini-batch within a step.
+
+    Args:
+        params: the parameters, or one dictionary with ``params`` and options.
+        options: minFunc's defaults if not given.
+        named: fields of :class:`LBFGSOptions`, which override ``options``.
+
+    Example:
+        >>> weights = torch.zeros(2, requires_grad=True)
+        >>> optimizer = LBFGS([weights], max_iters=50)
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = ((weights - 3) ** 2).sum()
+        ...     loss.backward()
+        ...     return loss
+        >>> loss = optimizer.step(closure)
+        >>> weights.detach(), optimizer.result.status.name
+        (tensor([3., 3.]), 'CONVERGED_GRADIENT')
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        options: LBFGSOptions | None = None,
+        **named: Any,
+    ) -> None:
+        super().__init__(params, dataclasses.asdict(resolve_options(options, named)))
+        if len(self.param_groups) != 1:
+            raise ValueError(
+                f"params must be one group, as all parameters are one vector, "
+                f"got {len(self.param_groups)} groups"
+            )
+        self.result: MinimizeResult[Tensor] | None = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Minimise the closure and leave its end point in the parameters.
+
+        Args:
+            closure: clears the gradients, computes the loss, calls ``backward`` and
+                returns the loss.
+
+        Returns:
+            The loss at the start, as :class:`torch.optim.LBFGS` does; the end point's
+            is in ``result``, with its status.
+        """
+        if closure is None:
+            raise ValueError("step needs a closure, got None: L-BFGS evaluates often")
+        closure = torch.enable_grad()(closure)
+        group = self.param_groups[0]
+        parameters: list[Tensor] = group["params"]
+        losses: list[Any] = []
+
+        def fun(x: Tensor) -> tuple[Any, Tensor]:
+            _write(parameters, x)
+            loss = closure()
+            losses[1:] = [loss]
+            return loss, _gather([_gradient(p) for p in parameters])
+
+        fields = LBFGSOptions.__dataclass_fields__
+        options = LBFGSOptions(**{name: group[name] for name in fields})
+        x0 = _gather([p.detach() for p in parameters])
+        try:
+            self.result = minimize(fun, x0, options)
+        except BaseException:
+            _write(parameters, x0)
+            raise
+        _write(parameters, self.result.x)
+        return losses[0]
+
+
+def _gather(tensors: list[Tensor]) -> Tensor:
+    """Tensors end to end as one float64 vector on the first one's device."""
+    device = tensors[0].device
+    flat = [tensor.reshape(-1).to(device, torch.float64) for tensor in tensors]
+    return torch.cat(flat)
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    """The gradient that ``backward`` left, zero where the loss did not depend on it."""
+    if parameter.grad is None:
+        return torch.zeros_like(parameter)
+    return parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad
+
+
+def _write(parameters: list[Tensor], x: Tensor) -> None:
+    """Write the parts of a vector into the parameters."""
+    parts = x.split([parameter.numel() for parameter in parameters])
+    for parameter, part in zip(parameters, parts):
+        parameter.copy_(part.view_as(parameter))
