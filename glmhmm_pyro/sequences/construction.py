@@ -30,18 +30,6 @@ def names_of(design: str) -> str:
     return f"{design.removesuffix('s')}_names"
 
 
-ARGUMENTS = (
-    "emissions",
-    "lengths",
-    "mask",
-    "session_names",
-    "class_names",
-    "emission_names",
-    *DESIGNS,
-    *map(names_of, DESIGNS),
-)
-
-
 def checked_fields(
     emissions: Any,
     mask: Any,
@@ -59,18 +47,14 @@ def checked_fields(
     Args:
         designs: (values, column names) of each of ``DESIGNS``; values may be None.
     """
-    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise TypeError(f"dtype must be a floating torch.dtype, got {dtype!r}")
+    check_dtype(dtype)
     read = read_emissions(emissions, mask, class_names)
     _refuse_transposed(read.values.shape, lengths, designs["covariates"][0])
     num_steps = len(read.values)
     counts = check_lengths(lengths, num_steps)
     sessions = [str(session) for session in range(len(counts))]
-    integer = read.values.dtype.kind != "f"
     fields: dict[str, Any] = {
-        "emissions": torch.as_tensor(
-            read.values, dtype=None if integer else dtype, device=device
-        ),
+        "emissions": _emission_tensor(read.values, dtype, device),
         "mask": None if read.mask is None else torch.tensor(read.mask, device=device),
         "lengths": torch.as_tensor(counts, device=device),
         "starts": torch.as_tensor(np.cumsum(counts) - counts, device=device),
@@ -81,14 +65,34 @@ def checked_fields(
     return fields | _read_designs(designs, num_steps, len(counts), dtype, device)
 
 
+def _emission_tensor(
+    values: np.ndarray, dtype: torch.dtype, device: torch.device | str | None
+) -> Tensor:
+    if values.dtype.kind != "f":
+        return torch.as_tensor(values, device=device)
+    emissions = torch.as_tensor(values, dtype=dtype, device=device)
+    if not bool(emissions.isfinite().all()):
+        raise ValueError(
+            f"emissions must be finite in {dtype}, got values up to "
+            f"{np.abs(values).max():.3g}; rescale them or take a wider dtype"
+        )
+    return emissions
+
+
+def check_dtype(dtype: Any) -> None:
+    """Refuse what is not a floating type of torch."""
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"dtype must be a floating torch.dtype, got {dtype!r}")
+
+
 def _refuse_transposed(shape: tuple[int, ...], lengths: Any, covariates: Any) -> None:
     """Recognise emissions of shape (outputs, steps) by the steps of the others."""
     if len(shape) != 2:
         return
     if lengths is not None:
-        num_steps = int(np.sum(plain_array("lengths", lengths)))
+        num_steps = np.sum(plain_array("lengths", lengths))
     else:
-        num_steps = len(covariates) if covariates is not None else shape[0]
+        num_steps = (*np.shape(covariates), shape[0])[0]
     if shape[0] != num_steps and shape[1] == num_steps:
         raise ValueError(
             f"emissions must have shape (steps, outputs), got {shape}, which is "
@@ -155,21 +159,6 @@ def design_names(
 def simplified_mask(mask: Tensor) -> Tensor | None:
     """None in place of a mask that hides nothing."""
     return None if bool(mask.all()) else mask
-
-
-def intercept_added(
-    name: str, design: Tensor, names: Sequence[str]
-) -> tuple[Tensor, tuple[str, ...]]:
-    """A design with a last column of ones, refused where it has a constant one."""
-    # In a single row every column is constant; there the name alone can tell.
-    constant = (design == design[0]).all(0) & (design[0] != 0)
-    for column, found in zip(names, (constant & (len(design) > 1)).tolist()):
-        if found or column == INTERCEPT:
-            raise ValueError(
-                f"{name} must not be given a second intercept, got the constant column "
-                f"{column!r} already; leave it out, or add no intercept"
-            )
-    return torch.cat([design, torch.ones_like(design[:, :1])], 1), (*names, INTERCEPT)
 
 
 def summary(data: Any) -> str:

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from . import frames, joining
+from .changes import intercept_fields, replaced_arguments
 from .construction import (
-    ARGUMENTS,
     DESIGNS,
+    check_dtype,
     checked_fields,
-    intercept_added,
-    names_of,
     simplified_mask,
     summary,
 )
@@ -152,22 +151,11 @@ class Sequences:
             >>> Sequences.from_lists([[0, 1, 1], [1]]).lengths
             tensor([3, 1])
         """
-        joined, lengths, categories = joining.join_emissions(emissions)
-        if options.get("class_names") is None:
-            options["class_names"] = categories
         designs = {
             "covariate": covariates,
             "transition_covariate": transition_covariates,
         }
-        for name, sessions in designs.items():
-            if sessions is not None:
-                values, names = joining.join_features(f"{name}s", sessions, lengths)
-                options[f"{name}s"] = values
-                if options.get(f"{name}_names") is None:
-                    options[f"{name}_names"] = names
-        if masks is not None:
-            options["mask"] = joining.join_masks(masks, lengths, joined.shape)
-        return cls(joined, lengths=lengths, **options)
+        return cls(**joining.joined_arguments(emissions, designs, masks, options))
 
     @classmethod
     def from_dataframe(
@@ -223,7 +211,9 @@ class Sequences:
             transition_covariates=transition_covariates,
         )
         data = cls(**arguments, dtype=dtype, device=device)
-        return data.add_intercept() if intercept and covariates else data
+        if not intercept:
+            return data
+        return data.add_intercept([name for name in DESIGNS if name in arguments])
 
     @property
     def num_steps(self) -> int:
@@ -346,6 +336,8 @@ class Sequences:
         device: torch.device | str | None = None,
     ) -> "Sequences":
         """The same data in another floating type, on another device, or both."""
+        if dtype is not None:
+            check_dtype(dtype)
 
         def moved(value: Any) -> Any:
             if not isinstance(value, Tensor):
@@ -368,13 +360,10 @@ class Sequences:
         """
         before = None if self.mask is None else self.mask.cpu().numpy()
         narrow = narrowed(self.emissions.cpu().numpy(), before, mask)
+        mask = None if narrow.mask is None else torch.as_tensor(narrow.mask)
         return self._derive(
-            emissions=torch.tensor(narrow.values, device=self.device),
-            mask=(
-                None
-                if narrow.mask is None
-                else torch.tensor(narrow.mask, device=self.device)
-            ),
+            emissions=torch.as_tensor(narrow.values, device=self.device),
+            mask=None if mask is None else mask.to(self.device),
         )
 
     def replace(self, **changes: Any) -> "Sequences":
@@ -383,37 +372,19 @@ class Sequences:
         A simulator gives the same sessions other emissions by
         ``data.replace(emissions=...)``; what was masked stays masked.
         """
-        arguments = {name: getattr(self, name) for name in ARGUMENTS}
-        arguments |= {"dtype": self.dtype, "device": self.device}
-        if self._transitions_share_covariates:
-            arguments["transition_covariates"] = None
-            arguments["transition_covariate_names"] = None
-        for name in DESIGNS:
-            if name in changes:
-                arguments[names_of(name)] = None
-        unknown = changes.keys() - arguments.keys()
-        if unknown:
-            raise TypeError(
-                f"replace takes arguments of Sequences, got {', '.join(unknown)}"
-            )
-        return type(self)(**(arguments | changes))
+        return type(self)(**replaced_arguments(self, changes))
 
-    def add_intercept(self) -> "Sequences":
-        """The same data with a last column 'intercept' of ones in every design.
+    def add_intercept(self, designs: Sequence[str] = tuple(DESIGNS)) -> "Sequences":
+        """The same data with a last column 'intercept' of ones in these designs.
+
+        Args:
+            designs: of 'covariates', 'transition_covariates', 'initial_covariates';
+                those that the data do not have are passed over.
 
         Raises:
             ValueError: where a design has a constant column already.
         """
-        changes: dict[str, Any] = {}
-        for name in DESIGNS:
-            design, names = getattr(self, name), getattr(self, names_of(name))
-            if design is not None:
-                changes[name], changes[names_of(name)] = intercept_added(
-                    name, design, names
-                )
-        if self._transitions_share_covariates:
-            changes["transition_covariates"] = changes["covariates"]
-        return self._derive(**changes)
+        return self._derive(**intercept_fields(self, designs))
 
     def to_dataframe(self) -> "pd.DataFrame":
         """One row per step: session, step within it, emissions and covariates.

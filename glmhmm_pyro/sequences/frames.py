@@ -31,6 +31,8 @@ def arrays_from_dataframe(
     Args:
         designs: columns of covariates and transition covariates, by argument.
     """
+    if not hasattr(df, "iloc"):
+        raise TypeError(f"df must be a pandas DataFrame, got {type(df).__name__}")
     lengths, session_names = _sessions(df, session)
     values, observed, class_names = _read_outputs(df, emissions, class_names)
     if mask is not None:
@@ -47,19 +49,19 @@ def arrays_from_dataframe(
         "lengths": lengths,
         "session_names": session_names,
     }
+    rows = dict.fromkeys(designs, df)
+    designs["initial_covariates"] = initial_covariates
+    rows["initial_covariates"] = df.iloc[np.cumsum([0, *lengths[:-1]])]
     for name, columns in designs.items():
-        if columns:
-            arguments[name] = read_columns(df, name, columns)
-    if initial_covariates:
-        starts = np.cumsum([0, *lengths[:-1]])
-        arguments["initial_covariates"] = read_columns(
-            df.iloc[starts], "initial_covariates", initial_covariates
-        )
+        if _listed(columns):
+            arguments[name] = read_columns(rows[name], name, _listed(columns))
     return arguments
 
 
-def _listed(columns: Columns) -> list[Any]:
+def _listed(columns: Columns | None) -> list[Any]:
     """Columns as a list; a single one may stand alone."""
+    if columns is None:
+        return []
     return [columns] if isinstance(columns, (str, int)) else list(columns)
 
 
@@ -76,16 +78,18 @@ def _column(df: "pd.DataFrame", argument: str, name: Any) -> "pd.Series":
     return column
 
 
-def read_columns(df: "pd.DataFrame", argument: str, columns: Columns) -> "pd.DataFrame":
+def read_columns(
+    df: "pd.DataFrame", argument: str, columns: list[Any]
+) -> "pd.DataFrame":
     """The columns named, all of them numeric."""
-    for name in _listed(columns):
+    for name in columns:
         dtype = _column(df, argument, name).dtype
         if dtype.kind not in "biuf":
             raise TypeError(
                 f"{argument} must be numeric columns, got {name!r} of type {dtype}; "
                 "code categories as 0/1 columns, for example by pandas.get_dummies"
             )
-    return df[_listed(columns)]
+    return df[columns]
 
 
 def _sessions(

@@ -1,6 +1,6 @@
 """Lists with one array per session, laid end to end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,33 @@ import torch
 from torch import Tensor
 
 from .validation import column_names, plain_array, real_array
+
+
+def joined_arguments(
+    emissions: Any,
+    designs: Mapping[str, Any],
+    masks: Any,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Arguments of :class:`Sequences` from lists, besides the options given.
+
+    Args:
+        designs: lists of covariates, or None, by the singular of the argument.
+    """
+    arguments = dict(options)
+    joined, lengths, categories = join_emissions(emissions)
+    arguments |= {"emissions": joined, "lengths": lengths}
+    if arguments.get("class_names") is None:
+        arguments["class_names"] = categories
+    for name, sessions in designs.items():
+        if sessions is not None:
+            values, names = join_features(f"{name}s", sessions, lengths)
+            arguments[f"{name}s"] = values
+            if arguments.get(f"{name}_names") is None:
+                arguments[f"{name}_names"] = names
+    if masks is not None:
+        arguments["mask"] = join_masks(masks, lengths, joined.shape)
+    return arguments
 
 
 def join_emissions(sessions: Any) -> tuple[Any, list[int], tuple[str, ...] | None]:

@@ -182,15 +182,14 @@ def _session_numbers(selection: Any, names: Sequence[str]) -> list[int]:
             "sessions are selected by number, name, slice or a boolean per session, "
             f"got an array of shape {items.shape} and dtype {items.dtype}"
         )
-    numbers = {name: number for number, name in enumerate(names)}
-    return [_session_number(item, numbers) for item in items.tolist()]
+    return [_session_number(item, names) for item in items.tolist()]
 
 
-def _session_number(item: int | str, numbers: dict[str, int]) -> int:
+def _session_number(item: int | str, names: Sequence[str]) -> int:
     if isinstance(item, str):
-        if item not in numbers:
-            raise KeyError(f"no session {item!r}{close_matches(item, numbers)}")
-        return numbers[item]
-    if not -len(numbers) <= item < len(numbers):
-        raise IndexError(f"no session {item}: there are {len(numbers)}, from 0")
-    return item % len(numbers)
+        if item not in names:
+            raise KeyError(f"no session {item!r}{close_matches(item, names)}")
+        return names.index(item)
+    if not -len(names) <= item < len(names):
+        raise IndexError(f"no session {item}: there are {len(names)}, from 0")
+    return item % len(names)

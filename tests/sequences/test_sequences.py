@@ -335,6 +335,9 @@ def test_a_mask_over_outputs_and_one_over_steps_meet():
     masked = data.with_mask([True, True, False])
     assert masked.mask.tolist() == [[True, False], [True, True], [False, False]]
     assert masked.emissions.tolist() == [[1.0, 3.0], [2.0, 3.0], [1.0, 3.0]]
+    data = Sequences([[1.0, 2.0]] * 3, mask=[True, True, False])
+    masked = data.with_mask([[True, True], [False, True], [True, True]])
+    assert masked.mask.tolist() == [[True, True], [False, True], [False, False]]
 
 
 def test_replaced_emissions_leave_all_else_and_what_was_masked(data):
@@ -356,6 +359,12 @@ def test_an_intercept_is_added_last_to_every_design(data):
     assert with_intercept.initial_covariate_names == ("v0", "v1", "intercept")
     assert torch.equal(with_intercept.covariates[:, :2], data.covariates)
     assert (with_intercept.covariates[:, 2] == 1).all()
+
+
+def test_an_intercept_may_be_added_to_one_of_two_shared_designs():
+    data = Sequences([0, 1], [[1.0], [2.0]]).add_intercept(["transition_covariates"])
+    assert data.covariates.tolist() == [[1.0], [2.0]]
+    assert data.transition_covariates.tolist() == [[1.0, 1.0], [2.0, 1.0]]
 
 
 def test_an_intercept_is_never_added_twice(data):

@@ -100,6 +100,10 @@ VALUE_ERRORS = {
         r"classes 0, 1, ..., got -1 \(first in row 2\); mark missing values by mask",
     ),
     "an infinite emission": ({"emissions": [0, 1, np.inf, 0, 1, 1]}, "finite.*row 2"),
+    "an emission beyond float32": (
+        {"emissions": Y * 1e300, "dtype": torch.float32},
+        "emissions must be finite in torch.float32, got values up to 1e.300",
+    ),
     "too few class names": (
         {"class_names": ["left"]},
         "class_names must name every class.*got 1 names for values from 0 to 1",
@@ -262,3 +266,25 @@ def test_data_sets_of_other_columns_are_not_concatenated(other, attribute):
 def test_nothing_is_not_concatenated():
     with pytest.raises(ValueError, match="at least one data set"):
         Sequences.concatenate([])
+
+
+def test_a_mask_alone_is_not_replaced_for_it_would_uncover_fillers():
+    data = Sequences([0.0, np.nan])
+    with pytest.raises(ValueError, match="with_mask"):
+        data.replace(mask=None)
+    assert data.replace(emissions=[2.0, 3.0], mask=None).mask is None
+
+
+def test_an_unknown_design_gets_no_intercept():
+    with pytest.raises(ValueError, match="designs must be among.*'emissions'"):
+        build().add_intercept(["emissions"])
+
+
+def test_another_type_must_be_a_floating_one():
+    with pytest.raises(TypeError, match="dtype must be a floating"):
+        build().to(torch.int64)
+
+
+def test_what_is_no_data_frame_is_refused():
+    with pytest.raises(TypeError, match="df must be a pandas DataFrame, got dict"):
+        Sequences.from_dataframe({}, session=None, emissions="y")

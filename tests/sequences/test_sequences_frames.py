@@ -66,6 +66,12 @@ def test_an_intercept_is_added_last_only_when_asked_for(df):
     assert data.transition_covariate_names == ("rewarded", "intercept")
 
 
+def test_an_intercept_joins_the_designs_that_were_named_and_no_other(df):
+    data = read(df, transition_covariates=df.columns[[4]], intercept=True)
+    assert data.covariate_names == ("intercept",)
+    assert data.transition_covariate_names == ("contrast", "intercept")
+
+
 def test_an_intercept_is_not_added_beside_a_constant_column(df):
     with pytest.raises(ValueError, match="second intercept.*'one'"):
         read(df.assign(one=1), covariates=["contrast", "one"], intercept=True)

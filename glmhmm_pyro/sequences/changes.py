@@ -1,0 +1,78 @@
+"""What changes where an argument of a data set is exchanged or a column added."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .construction import DESIGNS, INTERCEPT, names_of
+
+ARGUMENTS = (
+    "emissions",
+    "lengths",
+    "mask",
+    "session_names",
+    "class_names",
+    "emission_names",
+    *DESIGNS,
+    *map(names_of, DESIGNS),
+)
+
+
+def replaced_arguments(data: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that make the same data set but for these changes."""
+    arguments = {name: getattr(data, name) for name in ARGUMENTS}
+    arguments |= {"dtype": data.dtype, "device": data.device}
+    unknown = changes.keys() - arguments.keys()
+    if unknown:
+        raise TypeError(
+            f"replace takes arguments of Sequences, got {', '.join(sorted(unknown))}"
+        )
+    if "mask" in changes and "emissions" not in changes:
+        raise ValueError(
+            "replace takes a mask only together with emissions, got a mask alone; "
+            "with_mask hides more, and what was masked cannot be uncovered"
+        )
+    if data.transition_covariates is data.covariates:
+        arguments["transition_covariates"] = None
+        arguments["transition_covariate_names"] = None
+    # Names belong to what they named.
+    for name in DESIGNS:
+        if name in changes:
+            arguments[names_of(name)] = None
+    if "lengths" in changes:
+        arguments["session_names"] = None
+    return arguments | dict(changes)
+
+
+def intercept_fields(data: Any, designs: Sequence[str]) -> dict[str, Any]:
+    """Fields of the designs named, with an intercept."""
+    fields: dict[str, Any] = {}
+    for name in designs:
+        if name not in DESIGNS:
+            raise ValueError(
+                f"designs must be among {', '.join(DESIGNS)}, got {name!r}"
+            )
+        design, names = getattr(data, name), getattr(data, names_of(name))
+        if design is not None:
+            fields[name] = intercept_added(name, design, names)
+            fields[names_of(name)] = (*names, INTERCEPT)
+    if data.transition_covariates is data.covariates and "covariates" in fields:
+        names = (*data.transition_covariate_names, INTERCEPT)
+        fields["transition_covariates"] = fields["covariates"]
+        fields["transition_covariate_names"] = names
+    return fields
+
+
+def intercept_added(name: str, design: Tensor, names: Sequence[str]) -> Tensor:
+    """A design with a last column of ones, refused where it has a constant one."""
+    # In a single row every column is constant; there the name alone can tell.
+    constant = (design == design[0]).all(0) & (design[0] != 0)
+    for column, found in zip(names, (constant & (len(design) > 1)).tolist()):
+        if found or column == INTERCEPT:
+            raise ValueError(
+                f"{name} must not be given a second intercept, got the constant column "
+                f"{column!r} already; leave it out, or add no intercept"
+            )
+    return torch.cat([design, torch.ones_like(design[:, :1])], dim=1)
