@@ -211,9 +211,8 @@ class Sequences:
             transition_covariates=transition_covariates,
         )
         data = cls(**arguments, dtype=dtype, device=device)
-        if not intercept:
-            return data
-        return data.add_intercept([name for name in DESIGNS if name in arguments])
+        designs = [name for name in DESIGNS if name in arguments]
+        return data.add_intercept(designs) if intercept else data
 
     @property
     def num_steps(self) -> int:
@@ -360,11 +359,10 @@ class Sequences:
         """
         before = None if self.mask is None else self.mask.cpu().numpy()
         narrow = narrowed(self.emissions.cpu().numpy(), before, mask)
-        mask = None if narrow.mask is None else torch.as_tensor(narrow.mask)
-        return self._derive(
-            emissions=torch.as_tensor(narrow.values, device=self.device),
-            mask=None if mask is None else mask.to(self.device),
-        )
+        emissions = torch.as_tensor(narrow.values, device=self.device)
+        hidden = narrow.mask is not None
+        mask = torch.as_tensor(narrow.mask, device=self.device) if hidden else None
+        return self._derive(emissions=emissions, mask=mask)
 
     def replace(self, **changes: Any) -> "Sequences":
         """A data set with some arguments of :class:`Sequences` exchanged, checked anew.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmhmm_pyro.sequences import Sequences
@@ -49,13 +49,12 @@ def assert_same(actual, expected):
 
 def test_names_and_sizes_default_to_something_readable():
     data = Sequences(torch.zeros(4), np.ones((4, 2)), lengths=[1, 3])
-    assert data.covariate_names == ("x0", "x1")
-    assert data.transition_covariate_names == ("x0", "x1")
+    assert data.covariate_names == data.transition_covariate_names == ("x0", "x1")
     assert data.session_names == ("0", "1")
     assert data.emission_names == ("y",)
     assert (data.class_names, data.initial_covariates, data.mask) == (None, None, None)
     assert (data.num_steps, data.num_sessions, len(data)) == (4, 2, 2)
-    assert (data.num_features, data.num_transition_features) == (2, 2)
+    assert data.num_features == data.num_transition_features == 2
     assert data.starts.tolist() == [0, 1]
     assert data.covariates.dtype == data.emissions.dtype == torch.float64
 
@@ -246,6 +245,7 @@ def test_masks_of_steps_and_of_outputs_may_stand_side_by_side():
     assert data.mask.tolist() == [[True, True], [False, False], [False, True]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.data())
 def test_a_subset_is_the_sessions_one_after_the_other(lengths, draw):
     steps = sum(lengths)
@@ -377,6 +377,8 @@ def test_an_intercept_is_never_added_twice(data):
 def test_a_single_row_has_no_constant_column_unless_named_so():
     data = Sequences([0], [[2.0]]).add_intercept()
     assert data.covariates.tolist() == [[2.0, 1.0]]
+    with pytest.raises(ValueError, match="second intercept"):
+        data.add_intercept()
 
 
 def test_another_floating_type_leaves_classes_and_masks_alone(data):

@@ -19,7 +19,7 @@ def df():
             "rt": [0.5, np.nan, 0.25, 1.0, 2.0],
             "contrast": [0.0, 1.0, -1.0, 0.5, 0.0],
             "rewarded": [True, False, True, True, False],
-            "weight": [20.0, 20.0, 21.0, 25.0, 25.0],
+            "weight": [20.0, 22.0, 21.0, 25.0, 26.0],
             "valid": [True, True, True, False, True],
         },
         index=[10, 20, 30, 40, 50],
