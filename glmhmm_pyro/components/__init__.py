@@ -1,0 +1,42 @@
+"""The parts of a GLM-HMM: initial state, transitions, emissions, and their priors."""
+
+from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.emissions import (
+    Bernoulli,
+    Categorical,
+    Emission,
+    GLMEmission,
+)
+from glmhmm_pyro.components.initial import (
+    Initial,
+    InitialGLM,
+    InitialState,
+    OnlyInitial,
+)
+from glmhmm_pyro.components.priors import Flat
+from glmhmm_pyro.components.transitions import (
+    InputDriven,
+    OnlyState,
+    SharedInputDriven,
+    Stationary,
+    Transitions,
+)
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Component",
+    "Emission",
+    "Flat",
+    "GLMEmission",
+    "Initial",
+    "InitialGLM",
+    "InitialState",
+    "InputDriven",
+    "OnlyInitial",
+    "OnlyState",
+    "SharedInputDriven",
+    "Site",
+    "Stationary",
+    "Transitions",
+]

@@ -1,0 +1,185 @@
+"""What every component is: one conditional distribution, with declared parameters.
+
+A component is a recipe. ``GLMHMM`` binds the number of states on a copy of it, the
+first data set binds the number of covariates; only then do its parameters have shapes.
+"""
+
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from pyro.nn import PyroModule, PyroSample
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from glmhmm_pyro.components.priors import Prior, fill
+
+
+class Site:
+    """Declaration of one parameter: its axes, its prior and its support.
+
+    Args:
+        axes: names of its axes, outermost first. A name is one that the component
+            knows the size of (``"state"``, ``"covariate"``, ...), or a pair of a name
+            and a size.
+        prior: ``None`` for flat, a distribution that broadcasts to the parameter's
+            shape, or a function from that shape to a distribution.
+        support: where the parameter lives; used by a flat prior.
+    """
+
+    def __init__(
+        self,
+        *axes: str | tuple[str, int],
+        prior: Prior = None,
+        support: constraints.Constraint = constraints.real,
+    ):
+        self.axes = tuple(a if isinstance(a, str) else a[0] for a in axes)
+        self.sizes = {a[0]: a[1] for a in axes if not isinstance(a, str)}
+        self.prior = prior
+        self.support = support
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the prior is declared to be a product over the outermost axis."""
+        if self.prior is None:
+            return True
+        if not isinstance(self.prior, Distribution):
+            return False
+        return len(self.prior.event_shape) < len(self.axes)
+
+
+class BlockObjective(Protocol):
+    """Expected log-probability of independent blocks, with its gradient.
+
+    Problems are numbered sets times blocks.
+    """
+
+    def prepare(self, counts: Tensor) -> Any:
+        """Expected counts (sets, ...) of an E-step, in the form wanted below."""
+
+    def __call__(
+        self, points: np.ndarray, which: np.ndarray, counts: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values (running,) and gradients at ``points`` (running, block's numbers).
+
+        ``which`` holds the problem of each row, ``counts`` what ``prepare`` gave.
+        """
+
+
+class Component(PyroModule):
+    """One conditional distribution of the model, with its parameters.
+
+    A parameter is declared by assigning a :class:`Site` in ``__init__``. Reading the
+    attribute inside a model call then gives its value: drawn from the prior, or put
+    there by an inference method.
+
+    Attributes:
+        num_states: number of hidden states, bound by the model.
+        num_features: number of covariates, bound by the first data set.
+        blocks: name of the parameters' outermost axis if the M-step separates over it
+            (``"state"`` or ``"origin"``); ``None`` for one joint problem.
+        batched: whether parameters may carry a leading axis of parameter sets.
+    """
+
+    blocks: ClassVar[str | None] = None
+    batched: ClassVar[bool] = False
+    covariates_of: ClassVar[str] = "covariates"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_states: int | None = None
+        self.num_features: int | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Site):
+            self.__dict__.setdefault("_declared", {})[name] = value
+            value = PyroSample(_Prior(name))
+        super().__setattr__(name, value)
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """The declared parameters, by attribute name."""
+        return dict(self.__dict__.get("_declared", {}))
+
+    def sizes(self) -> dict[str, int | None]:
+        """Size of every named axis, ``None`` where not bound yet."""
+        return {
+            "state": self.num_states,
+            "origin": self.num_states,
+            "covariate": self.num_features,
+        }
+
+    def shape(self, name: str) -> torch.Size:
+        """Shape of the parameter ``name``; an error where a size is not bound yet."""
+        site = self.sites[name]
+        sizes = {**self.sizes(), **site.sizes}
+        missing = [axis for axis in site.axes if sizes.get(axis) is None]
+        if missing:
+            raise ValueError(
+                f"the size of axis {missing[0]!r} of {type(self).__name__}.{name} must "
+                f"be bound before use, it is unknown; call model.bind(data) first"
+            )
+        return torch.Size([sizes[axis] for axis in site.axes])  # type: ignore[misc]
+
+    def separates(self) -> bool:
+        """Whether the M-step falls into independent blocks, as declared."""
+        return self.blocks is not None and all(
+            site.axes[0] == self.blocks and site.is_product
+            for site in self.sites.values()
+        )
+
+    def all_states(self, device: torch.device) -> Tensor:
+        """The numbers of all states."""
+        if self.num_states is None:
+            raise ValueError(
+                f"num_states of {type(self).__name__} must be bound before use, it is "
+                "None; give the component to a GLMHMM"
+            )
+        return torch.arange(self.num_states, device=device)
+
+    def design(self, data: Any) -> Tensor:
+        """The covariates this component reads, shape (steps or sessions, features)."""
+        return getattr(data, self.covariates_of)
+
+    def bind(self, data: Any) -> None:
+        """Record the number of covariates, or check it against the one recorded."""
+        found = self.design(data).shape[-1]
+        if self.num_features is None:
+            self.num_features = found
+        if self.num_features != found:
+            raise ValueError(
+                f"{self.covariates_of} must have {self.num_features} columns, as in "
+                f"the data that {type(self).__name__} was bound to, got {found}"
+            )
+
+    def log_probs(self, data: Any) -> Tensor:
+        """Normalised log-probabilities that the chain sums over."""
+        raise NotImplementedError
+
+    def closed_form(self, counts: Tensor) -> dict[str, Tensor] | None:
+        """The exact M-step from expected counts, where the maths gives one."""
+        return None
+
+    def block_objective(self, data: Any) -> BlockObjective | None:
+        """A faster M-step objective than automatic differentiation, if there is one."""
+        return None
+
+    def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """A parameter as users see it, reference rows in place, with its axes."""
+        return value, self.sites[name].axes
+
+
+class _Prior:
+    """Prior of a declared site, built when the sizes are known."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __call__(self, component: Component) -> Distribution:
+        site = component.sites[self.name]
+        return fill(site.prior, component.shape(self.name), site.support)
+
+
+def insert_zeros(weights: Tensor) -> Tensor:
+    """Weights (..., classes - 1, features) with the zeros of reference class 0."""
+    return torch.nn.functional.pad(weights, (0, 0, 1, 0))

@@ -1,0 +1,156 @@
+"""Distributions of a session's first state."""
+
+from typing import Any
+
+import torch
+from pyro.nn import pyro_method
+from torch import Tensor
+from torch.distributions import Dirichlet, constraints
+
+from glmhmm_pyro.components.base import Component, Site, insert_zeros
+from glmhmm_pyro.components.priors import Prior
+
+
+class InitialState(Component):
+    """Distribution of the first hidden state of a session.
+
+    A subclass writes :meth:`logits`.
+    """
+
+    covariates_of = "initial_covariates"
+
+    def forward(self, data: Any) -> Tensor:
+        """Same as :meth:`logits`."""
+        return self.logits(data)
+
+    def bind(self, data: Any) -> None:
+        """Nothing to record where no covariates are read."""
+
+    def logits(self, data: Any) -> Tensor:
+        """Log-odds of the first state: (*batch, sessions or 1, states)."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define logits(data), the log-odds of the "
+            "first state, of shape (*batch, sessions or 1, states)"
+        )
+
+    @pyro_method
+    def log_probs(self, data: Any) -> Tensor:
+        """Log-probabilities: (*batch, sessions or 1, states)."""
+        return self.logits(data).log_softmax(-1)
+
+
+class OnlyInitial(InitialState):
+    """The start of a model with a single state: nothing is learnt."""
+
+    batched = True
+
+    def logits(self, data: Any) -> Tensor:
+        """Zeros, shape (1, 1)."""
+        return torch.zeros(1, 1, dtype=torch.float64, device=data.device)
+
+
+class Initial(InitialState):
+    """Free probabilities of the first state, shared by all sessions by default.
+
+    Args:
+        prior: distribution of the probabilities (a Dirichlet), or ``None`` for flat.
+        per_session: whether every session has probabilities of its own, as in the
+            original of Calhoun et al. 2019. Such a model speaks of the sessions it was
+            fitted to, and of no others.
+    """
+
+    batched = True
+    probs: Any
+
+    def __init__(self, prior: Prior = None, per_session: bool = False):
+        super().__init__()
+        self.prior = prior
+        self.per_session = per_session
+        self.num_sessions: int | None = None
+        axes = ("session", "state") if per_session else ("state",)
+        self.probs = Site(*axes, prior=prior, support=constraints.simplex)
+
+    def sizes(self) -> dict[str, int | None]:
+        """As for every component, and the number of sessions."""
+        return {**super().sizes(), "session": self.num_sessions}
+
+    def bind(self, data: Any) -> None:
+        """Record the number of sessions where each has probabilities of its own."""
+        if not self.per_session:
+            return
+        if self.num_sessions is None:
+            self.num_sessions = data.num_sessions
+        if self.num_sessions != data.num_sessions:
+            raise ValueError(
+                f"data must have the {self.num_sessions} sessions whose initial "
+                f"probabilities were fitted, got {data.num_sessions} sessions; use "
+                "Initial(per_session=False) to speak of new sessions"
+            )
+
+    def logits(self, data: Any) -> Tensor:
+        """Logarithms of the probabilities."""
+        logits = self.probs.log()
+        return logits if self.per_session else logits.unsqueeze(-2)
+
+    def closed_form(self, counts: Tensor) -> dict[str, Tensor] | None:
+        """Mode of the Dirichlet that the prior and the expected counts make."""
+        counts = counts if self.per_session else counts.squeeze(-2)
+        probs = dirichlet_mode(counts, self.prior)
+        return None if probs is None else {"probs": probs}
+
+
+class InitialGLM(InitialState):
+    r"""Softmax regression of the first state on the session's initial covariates.
+
+    .. math:: p(z_0 = k \mid v) \propto \exp(w_k^\top v), \quad w_0 = 0
+
+    Args:
+        prior: distribution that broadcasts to the weights (states - 1, features), or
+            ``None`` for flat.
+    """
+
+    batched = True
+    weights: Any
+
+    def __init__(self, prior: Prior = None):
+        super().__init__()
+        self.prior = prior
+        self.weights = Site("state", "covariate", prior=prior)
+
+    def sizes(self) -> dict[str, int | None]:
+        """State 0 is the reference and has no weights."""
+        free = None if self.num_states is None else self.num_states - 1
+        return {**super().sizes(), "state": free}
+
+    def bind(self, data: Any) -> None:
+        """Record or check the number of initial covariates."""
+        if self.design(data) is None:
+            raise ValueError(
+                "data must have initial_covariates for an InitialGLM, got None; give "
+                "them to Sequences, shape (sessions, features)"
+            )
+        Component.bind(self, data)
+
+    def logits(self, data: Any) -> Tensor:
+        """Linear predictors, 0 for state 0."""
+        return self.design(data) @ insert_zeros(self.weights).transpose(-1, -2)
+
+    def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """The weights of all states, those of state 0 being 0."""
+        return insert_zeros(value), self.sites[name].axes
+
+
+def dirichlet_mode(counts: Tensor, prior: Prior) -> Tensor | None:
+    """Most probable probabilities, or ``None`` if the prior is no Dirichlet.
+
+    A row without counts is uniform; a concentration below 1 counts as an absence.
+    """
+    if prior is not None and not isinstance(prior, Dirichlet):
+        return None
+    if prior is not None:
+        counts = (counts + prior.concentration.to(counts) - 1).clamp(min=0)
+    total = counts.sum(-1, keepdim=True)
+    uniform = counts.new_full((), 1 / counts.shape[-1])
+    return (counts / total.clamp(min=torch.finfo(counts.dtype).tiny)).where(
+        total > 0, uniform
+    )

@@ -1,0 +1,269 @@
+"""Distributions of the next state given the present one and the covariates."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.distributions import Categorical
+from pyro.nn import pyro_method
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn.functional import pad
+
+from glmhmm_pyro.components.base import Component, Site, insert_zeros
+from glmhmm_pyro.components.initial import dirichlet_mode
+from glmhmm_pyro.components.priors import Prior
+from glmhmm_pyro.components.softmax import SoftmaxRegression
+
+
+class Transitions(Component):
+    """Distribution of the state at t given the state at t-1 and the covariates of t.
+
+    A subclass writes ``forward``, broadcasting over the state it comes from; that alone
+    serves every method. :meth:`logits`, the table over all origins, may be overridden.
+    """
+
+    covariates_of = "transition_covariates"
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
+        """Distribution of the next state.
+
+        Args:
+            state: where the step starts, shape (*shape).
+            covariates: shape (*shape, features), of the step it leads INTO.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must define forward(state, covariates), the "
+            "distribution of the next state"
+        )
+
+    def logits(self, data: Any) -> Tensor:
+        """Log-odds: (*batch, steps or 1, origins, destinations)."""
+        origins = self.all_states(data.device)
+        return self(origins, self.design(data).unsqueeze(-2)).logits
+
+    @pyro_method
+    def log_probs(self, data: Any) -> Tensor:
+        """Log-probabilities, shape (*batch, steps or 1, origins, destinations)."""
+        return self.logits(data).log_softmax(-1)
+
+
+class OnlyState(Transitions):
+    """The transitions of a model with a single state: it stays, nothing is learnt."""
+
+    batched = True
+
+    def bind(self, data: Any) -> None:
+        """No covariates are read."""
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
+        """Certainty of staying."""
+        return Categorical(logits=torch.zeros(state.shape + (1,), dtype=torch.float64))
+
+    def logits(self, data: Any) -> Tensor:
+        """Zeros, shape (1, 1, 1)."""
+        return torch.zeros(1, 1, 1, dtype=torch.float64, device=data.device)
+
+
+class Stationary(Transitions):
+    """One matrix of transition probabilities for all steps.
+
+    Args:
+        prior: distribution of a row of the matrix (a Dirichlet; a sticky one has a
+            concentration of shape (states, states) with a large diagonal), or ``None``
+            for flat.
+    """
+
+    blocks = "origin"
+    batched = True
+    probs: Any
+
+    def __init__(self, prior: Prior = None):
+        super().__init__()
+        self.prior = prior
+        support = constraints.simplex
+        self.probs = Site("origin", "destination", prior=prior, support=support)
+
+    def sizes(self) -> dict[str, int | None]:
+        """As for every component, and the destinations."""
+        return {**super().sizes(), "destination": self.num_states}
+
+    def bind(self, data: Any) -> None:
+        """No covariates are read, so there is nothing to record."""
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
+        """The row of the matrix that belongs to the state."""
+        return Categorical(probs=self.probs[..., state, :], validate_args=False)
+
+    def logits(self, data: Any) -> Tensor:
+        """Logarithms of the matrix, shape (*batch, 1, origins, destinations)."""
+        return self.probs.log().unsqueeze(-3)
+
+    def closed_form(self, counts: Tensor) -> dict[str, Tensor] | None:
+        """Mode of the Dirichlet that the prior and the expected counts make."""
+        probs = dirichlet_mode(counts.squeeze(-3), self.prior)
+        return None if probs is None else {"probs": probs}
+
+
+class InputDriven(Transitions):
+    r"""Softmax regression of the next state, with weights for every pair of states.
+
+    .. math:: p(z_t = j \mid z_{t-1} = i, u_t) \propto \exp(w_{ij}^\top u_t),
+        \quad w_{ii} = 0
+
+    Staying is the reference (Calhoun, Pillow & Murthy 2019, Methods).
+
+    Args:
+        prior: distribution that broadcasts to the free weights (origins,
+            destinations - 1, features), or ``None`` for flat.
+    """
+
+    blocks = "origin"
+    batched = True
+    weights: Any
+
+    def __init__(self, prior: Prior = None):
+        super().__init__()
+        self.prior = prior
+        self.weights = Site("origin", "destination", "covariate", prior=prior)
+
+    def sizes(self) -> dict[str, int | None]:
+        """As for every component, and the free destinations: all but staying."""
+        free = None if self.num_states is None else self.num_states - 1
+        return {**super().sizes(), "destination": free}
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
+        """Softmax of the linear predictors of the state's row."""
+        weights = _insert_staying_rows(self.weights)[..., state, :, :]
+        scores = (weights * covariates.unsqueeze(-2)).sum(-1)
+        return Categorical(logits=scores, validate_args=False)
+
+    def logits(self, data: Any) -> Tensor:
+        """The linear predictors, by one product, 0 for staying."""
+        design, weights = self.design(data), self.weights
+        scores = design @ weights.flatten(-3, -2).transpose(-1, -2)
+        shape = scores.shape[:-1] + weights.shape[-3:-1]
+        return insert_staying(scores.reshape(shape))
+
+    def block_objective(self, data: Any) -> "TransitionObjective":
+        """All rows' softmax regressions evaluated together."""
+        states = len(self.all_states(data.device))
+        return TransitionObjective(self.design(data).numpy(), states)
+
+    def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """The weights of all pairs of states, those of staying being 0."""
+        return _insert_staying_rows(value), self.sites[name].axes
+
+
+class SharedInputDriven(Transitions):
+    r"""A baseline for every pair of states, and weights shared by all origins.
+
+    .. math:: p(z_t = j \mid z_{t-1} = i, u_t) \propto \exp(b_{ij} + w_j^\top u_t),
+        \quad b_{ii} = 0, \; w_0 = 0
+
+    The covariates draw the animal to a state wherever it comes from. They must not hold
+    a constant column: the baseline is one already.
+
+    Args:
+        prior: distribution that broadcasts to the weights (destinations - 1, features),
+            or ``None`` for flat.
+        baseline_prior: distribution that broadcasts to the free baseline (origins,
+            destinations - 1), or ``None`` for flat.
+    """
+
+    batched = True
+    weights: Any
+    baseline: Any
+
+    def __init__(self, prior: Prior = None, baseline_prior: Prior = None):
+        super().__init__()
+        self.prior = prior
+        self.baseline_prior = baseline_prior
+        self.weights = Site("destination", "covariate", prior=prior)
+        self.baseline = Site("origin", "destination", prior=baseline_prior)
+
+    def sizes(self) -> dict[str, int | None]:
+        """As for every component, and the free destinations."""
+        free = None if self.num_states is None else self.num_states - 1
+        return {**super().sizes(), "destination": free}
+
+    def bind(self, data: Any) -> None:
+        """Record or check the number of covariates; refuse a constant one."""
+        super().bind(data)
+        design = self.design(data)
+        constant = (design == design[:1]).all(0).nonzero().flatten().tolist()
+        if constant and len(design) > 1:
+            name = data.transition_covariate_names[constant[0]]
+            raise ValueError(
+                f"transition_covariates must have no constant column for "
+                f"SharedInputDriven, got column {name!r}; leave it out: the baseline "
+                "of every pair of states is free already"
+            )
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
+        """Softmax of the baseline's row plus the shared linear predictors."""
+        baseline = insert_staying(self.baseline)[..., state, :]
+        scores = covariates @ insert_zeros(self.weights).transpose(-1, -2)
+        return Categorical(logits=baseline + scores, validate_args=False)
+
+    def logits(self, data: Any) -> Tensor:
+        """Baseline (origins, destinations) plus predictors (steps, 1, destinations)."""
+        scores = self.design(data) @ insert_zeros(self.weights).transpose(-1, -2)
+        return insert_staying(self.baseline).unsqueeze(-3) + scores.unsqueeze(-2)
+
+    def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """Weights of all destinations, or the whole baseline."""
+        shown = insert_zeros(value) if name == "weights" else insert_staying(value)
+        return shown, self.sites[name].axes
+
+
+class TransitionObjective:
+    """Block objective of input-driven transitions: one softmax regression an origin.
+
+    Args:
+        design: transition covariates, shape (steps, features).
+        num_states: number of states.
+    """
+
+    def __init__(self, design: np.ndarray, num_states: int):
+        self.regression = SoftmaxRegression(design, num_states)
+        self.num_states = num_states
+
+    def prepare(self, counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Counts of leaving, and in all, with problems first and time last."""
+        states = self.num_states
+        time_last = counts.permute(0, 2, 3, 1).numpy()
+        leaving = ~np.eye(states, dtype=bool)
+        leaves = time_last[:, leaving].reshape(-1, states - 1, time_last.shape[-1])
+        return np.ascontiguousarray(leaves), np.ascontiguousarray(
+            time_last.sum(2).reshape(-1, time_last.shape[-1])
+        )
+
+    def __call__(
+        self,
+        points: np.ndarray,
+        which: np.ndarray,
+        counts: tuple[np.ndarray, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Value and gradient of the running problems, numbered sets times origins."""
+        leaves, total = counts
+        return self.regression(
+            points, which, lambda rows, time: (leaves[rows, :, time], total[rows, time])
+        )
+
+
+def insert_staying(free: Tensor) -> Tensor:
+    """(..., origins, destinations - 1) with the zeros of staying on the diagonal.
+
+    In a flattened square matrix as many numbers stand between two diagonal ones as it
+    has rows, so the zeros are the fronts of such stretches, and the end.
+    """
+    states = free.shape[-2]
+    stretches = free.reshape(free.shape[:-2] + (states - 1, states))
+    flat = pad(pad(stretches, (1, 0)).flatten(-2), (0, 1))
+    return flat.reshape(free.shape[:-2] + (states, states))
+
+
+def _insert_staying_rows(free: Tensor) -> Tensor:
+    """The same for weights (..., origins, destinations - 1, features)."""
+    return insert_staying(free.movedim(-1, 0)).movedim(0, -1)

@@ -1,0 +1,301 @@
+"""HiddenMarkov: the distribution of a sequence whose hidden states are summed out."""
+
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from glmhmm_pyro import chain
+
+
+class HiddenMarkov(TorchDistribution):
+    r"""Emissions of a hidden Markov chain whose transitions vary in time.
+
+    .. math:: p(y) = \sum_z \pi(z_0) p(y_0 | z_0)
+        \prod_{t>0} A_t(z_{t-1}, z_t) \, p(y_t | z_t)
+
+    One value holds all sessions end to end: ``event_shape = (steps, *emission event)``,
+    and ``log_prob`` sums over the sessions. Row t of ``transition_logits`` drives the
+    step from t-1 INTO t; at a session start the chain is drawn from the initial
+    distribution and that row is ignored. ``batch_shape`` holds parameter sets only.
+
+    The gradient of ``log_prob`` comes from forward-backward (Fisher's identity), not
+    from tracing the recursion; second derivatives are exact too.
+
+    Args:
+        initial_logits: shape (*batch, sessions | 1, states), normalised here.
+        transition_logits: shape (*batch, steps | 1, origins, destinations), normalised
+            here over the destinations; an axis of size 1 is a stationary chain.
+        emission_dist: batch shape (*batch, steps, states).
+        lengths: number of steps of each session, shape (sessions,).
+        mask: shape (steps,), False where the emission is not observed.
+
+    Example:
+        >>> import torch, pyro.distributions as dist
+        >>> rates = torch.tensor([[1.0, 5.0]], dtype=torch.float64).expand(4, 2)
+        >>> stay = torch.tensor([[[2.0, 0.0], [0.0, 2.0]]], dtype=torch.float64)
+        >>> start = torch.zeros(1, 2, dtype=torch.float64)
+        >>> lengths = torch.tensor([3, 1])
+        >>> hidden = HiddenMarkov(start, stay, dist.Poisson(rates), lengths)
+        >>> hidden.log_prob(torch.tensor([0.0, 1.0, 6.0, 5.0])).shape
+        torch.Size([])
+    """
+
+    arg_constraints: dict = {}
+    has_rsample = False
+
+    def __init__(
+        self,
+        initial_logits: Tensor,
+        transition_logits: Tensor,
+        emission_dist: Distribution,
+        lengths: Tensor,
+        mask: Tensor | None = None,
+    ):
+        steps, states = emission_dist.batch_shape[-2:]
+        _check_shapes(initial_logits, transition_logits, steps, states, lengths, mask)
+        self.initial_logits = initial_logits.log_softmax(-1)
+        self.transition_logits = transition_logits.log_softmax(-1)
+        self.emission_dist = emission_dist
+        self.lengths = lengths
+        self.mask = mask
+        batch_shape = torch.broadcast_shapes(
+            initial_logits.shape[:-2],
+            transition_logits.shape[:-3],
+            emission_dist.batch_shape[:-2],
+        )
+        event_shape = torch.Size([steps]) + emission_dist.event_shape
+        super().__init__(batch_shape, event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """That of the emissions."""
+        emission: Any = self.emission_dist.support
+        return constraints.independent(
+            emission, len(self.event_shape) - emission.event_dim
+        )
+
+    @property
+    def num_states(self) -> int:
+        """Number of hidden states."""
+        return self.emission_dist.batch_shape[-1]
+
+    def expand(
+        self, batch_shape: torch.Size, _instance: object = None
+    ) -> "HiddenMarkov":
+        """The distribution itself; a real expansion would count the data repeatedly."""
+        if torch.Size(batch_shape) != self.batch_shape:
+            raise ValueError(
+                f"HiddenMarkov must keep its batch shape {tuple(self.batch_shape)}, "
+                f"got {tuple(batch_shape)}: its log_prob already sums over all "
+                "sessions, so a plate around the site would count them repeatedly; "
+                "take the site out of the plate (mini-batches: data.subset and "
+                "poutine.scale)"
+            )
+        return self
+
+    def emission_log_probs(self, value: Tensor) -> Tensor:
+        """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""
+        return emission_log_probs(self.emission_dist, value, self.mask)
+
+    def potentials(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the chain reads: initial, transition and emission logs, and lengths."""
+        return (
+            self.initial_logits,
+            self.transition_logits,
+            self.emission_log_probs(value),
+            self.lengths,
+        )
+
+    def log_prob_per_session(self, value: Tensor) -> Tensor:
+        """Log-likelihood of each session, in nats, shape (*batch, sessions)."""
+        return chain.log_marginal(*self.potentials(value))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-likelihood of all sessions, in nats, shape (*batch,)."""
+        return self.log_prob_per_session(value).sum(-1)
+
+    def log_prob_per_step(self, value: Tensor) -> Tensor:
+        """log p(y_t | earlier y of its session), in nats, shape (*batch, steps)."""
+        return chain.filter(*self.potentials(value)).log_prob_per_step
+
+    def filtered_probs(self, value: Tensor) -> Tensor:
+        """p(z_t | y_0..t), shape (*batch, steps, states)."""
+        return chain.filter(*self.potentials(value)).filtered_probs
+
+    def predicted_probs(self, value: Tensor) -> Tensor:
+        """p(z_t | y_0..t-1), shape (*batch, steps, states)."""
+        return chain.filter(*self.potentials(value)).predicted_probs
+
+    def smoothed_probs(self, value: Tensor) -> Tensor:
+        """p(z_t | all y of the session), shape (*batch, steps, states)."""
+        return chain.smooth(*self.potentials(value))
+
+    def pairwise_probs(self, value: Tensor) -> Tensor:
+        """p(z_t-1, z_t | all y of the session), shape (*batch, steps, states, states).
+
+        Row t is about the step INTO t; rows at session starts are 0.
+        """
+        return chain.pairwise(*self.potentials(value)).pairwise_probs
+
+    def viterbi_states(self, value: Tensor) -> Tensor:
+        """The most probable path of states of each session, shape (*batch, steps)."""
+        return chain.viterbi(*self.potentials(value)).states
+
+    def sample_states(
+        self, value: Tensor, num_samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Paths drawn from p(z | y), shape (num_samples, *batch, steps)."""
+        potentials = self.potentials(value)
+        return chain.sample_paths(*potentials, num_samples, generator=generator)
+
+    def expected_counts(self, value: Tensor) -> chain.ExpectedCounts:
+        """The E-step: posterior expectations, in the shapes of the potentials.
+
+        Masked steps have no emission, so their counts of emissions are 0.
+        """
+        counts = chain.expected_counts(*self.potentials(value))
+        if self.mask is None:
+            return counts
+        return counts._replace(emission=counts.emission * self.mask[:, None])
+
+    def expected_log_prob(self, value: Tensor, counts: chain.ExpectedCounts) -> Tensor:
+        r"""Expected complete-data log-likelihood, which an M-step maximises.
+
+        .. math:: Q(\theta) = \mathrm{E}[\log p_\theta(y, z)],
+            \quad z \sim \text{counts}
+
+        Shape (*batch,).
+        """
+        initial, transition, emission, _ = self.potentials(value)
+        return (
+            weighted_sum(counts.initial, initial, 2)
+            + weighted_sum(counts.transition, transition, 3)
+            + weighted_sum(counts.emission, emission, 2)
+        )
+
+    def expected_emission(self, state_probs: Tensor) -> Tensor:
+        """Emissions expected under probabilities of the states.
+
+        Args:
+            state_probs: shape (*batch, steps, states).
+
+        Returns:
+            For emissions with countably few values (labels) the probability of each,
+            (*batch, steps, values); else their mean, (*batch, steps, *emission event).
+        """
+        if self.emission_dist.has_enumerate_support:
+            values = self.emission_dist.enumerate_support()
+            by_state = self.emission_dist.log_prob(values).exp().movedim(0, -1)
+        else:
+            by_state = self.emission_dist.mean
+        extra = by_state.dim() - state_probs.dim()
+        weights = state_probs.reshape(state_probs.shape + (1,) * extra)
+        return (weights * by_state).sum(state_probs.dim() - 1)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Emissions along a path drawn from the chain, past emissions not fed back."""
+        return self.sample_with_states(sample_shape)[0]
+
+    def sample_with_states(
+        self,
+        sample_shape: torch.Size = torch.Size(),
+    ) -> tuple[Tensor, Tensor]:
+        """Emissions and the states they came from (open loop).
+
+        Returns:
+            Emissions (*sample, *batch, steps, *emission event) and states
+            (*sample, *batch, steps).
+        """
+        num_samples = torch.Size(sample_shape).numel()
+        shape = self.batch_shape + self.emission_dist.batch_shape[-2:]
+        nothing = self.initial_logits.new_zeros(shape)
+        paths = chain.sample_paths(
+            self.initial_logits,
+            self.transition_logits,
+            nothing,
+            self.lengths,
+            num_samples,
+        )
+        states = paths.reshape(
+            torch.Size(sample_shape) + self.batch_shape + shape[-2:-1]
+        )
+        event = self.emission_dist.event_shape
+        of_all_states = self.emission_dist.sample(torch.Size(sample_shape))
+        of_all_states = of_all_states.expand(states.shape + shape[-1:] + event)
+        index = states.reshape(states.shape + (1,) * (1 + len(event)))
+        index = index.expand(states.shape + (1,) + event)
+        return of_all_states.gather(states.dim(), index).squeeze(states.dim()), states
+
+
+def emission_log_probs(
+    emission_dist: Distribution, value: Tensor, mask: Tensor | None
+) -> Tensor:
+    """log p(y_t | z_t = k), 0 where masked, whatever the value stands at masked steps.
+
+    Args:
+        emission_dist: batch shape (*batch, steps, states).
+        value: shape (steps, *emission event).
+        mask: shape (steps,), False where the value is not observed.
+    """
+    axis = -1 - len(emission_dist.event_shape)
+    if not value.is_floating_point():
+        value = value.double()
+    if mask is not None and not mask.any():
+        return torch.zeros(
+            emission_dist.batch_shape, dtype=value.dtype, device=mask.device
+        )
+    if mask is not None:
+        # A legal filler: an illegal one raises, or gives a NaN gradient.
+        filler = value[mask.nonzero()[0, 0]]
+        observed = mask.reshape(mask.shape + (1,) * (value.dim() - 1))
+        value = torch.where(observed, value, filler)
+    log_probs = emission_dist.log_prob(value.unsqueeze(axis))
+    if mask is not None:
+        log_probs = torch.where(mask[:, None], log_probs, log_probs.new_zeros(()))
+    return log_probs
+
+
+def weighted_sum(counts: Tensor, log_probs: Tensor, axes: int) -> Tensor:
+    """Sum over the last ``axes`` axes, where 0 counts times log 0 is 0."""
+    terms = torch.where(counts > 0, counts * log_probs, 0.0)
+    return terms.sum(tuple(range(-axes, 0)))
+
+
+def _check_shapes(
+    initial: Tensor,
+    transition: Tensor,
+    steps: int,
+    states: int,
+    lengths: Tensor,
+    mask: Tensor | None,
+) -> None:
+    sessions = len(lengths)
+    if initial.dim() < 2 or tuple(initial.shape[-2:]) not in {
+        (1, states),
+        (sessions, states),
+    }:
+        raise ValueError(
+            f"initial_logits must have shape (*batch, 1 or {sessions} sessions, "
+            f"{states} states), got {tuple(initial.shape)}"
+        )
+    if transition.dim() < 3 or tuple(transition.shape[-3:]) not in {
+        (1, states, states),
+        (steps, states, states),
+    }:
+        raise ValueError(
+            f"transition_logits must have shape (*batch, 1 or {steps} steps, {states} "
+            f"origins, {states} destinations), got {tuple(transition.shape)}"
+        )
+    if int(lengths.sum()) != steps:
+        raise ValueError(
+            f"lengths must sum to the {steps} steps of emission_dist, got "
+            f"{int(lengths.sum())}"
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != (steps,)):
+        raise ValueError(
+            f"mask must be a boolean tensor of shape ({steps},), got {mask.dtype} of "
+            f"shape {tuple(mask.shape)}"
+        )

@@ -1,0 +1,8 @@
+"""Inference: how a model is fitted, and what a fit can do."""
+
+from glmhmm_pyro.inference.em import EM
+from glmhmm_pyro.inference.fit import Fit, Restart
+from glmhmm_pyro.inference.methods import fit
+from glmhmm_pyro.inference.status import ConvergenceWarning, Status
+
+__all__ = ["EM", "ConvergenceWarning", "Fit", "Restart", "Status", "fit"]

@@ -1,0 +1,104 @@
+"""Parameters of a component as rows of unconstrained numbers, one row a problem.
+
+A component whose M-step separates gives one problem for every state of every parameter
+set; any other gives one for every set.
+"""
+
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import biject_to
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.priors import Flat, elementwise_log_prob
+
+Params = dict[str, Tensor]
+
+
+def run(component: Component, data: Any, params: Params) -> tuple[Tensor, dict]:
+    """The component's log-probabilities at ``params``, and its sample sites by name."""
+    body = poutine.condition(component.log_probs, data=params)
+    trace = poutine.trace(body).get_trace(data)
+    sites = {n: s for n, s in trace.nodes.items() if s["type"] == "sample"}
+    return trace.nodes["_RETURN"]["value"], sites
+
+
+class Blocks:
+    """Packs the parameters of a component into rows, and back.
+
+    Args:
+        component: bound to the data.
+        sites: its sample sites in a trace, hyperparameters included.
+    """
+
+    def __init__(self, component: Component, sites: dict):
+        self.component = component
+        self.separates = component.separates()
+        self.event_dims = {n: s["fn"].event_dim for n, s in sites.items()}
+        self.transforms = {n: biject_to(s["fn"].support) for n, s in sites.items()}
+        self.shapes = {
+            name: self.transforms[name].inverse_shape(site["fn"].event_shape)
+            for name, site in sites.items()
+        }
+        # The outermost axis of a separable prior is that of its blocks.
+        self.num_blocks = (
+            next(iter(self.shapes.values()))[0] if self.separates and sites else 1
+        )
+        self.is_flat = all(
+            isinstance(_innermost(s["fn"]), Flat) for s in sites.values()
+        )
+
+    def pack(self, params: Params) -> Tensor:
+        """Rows (sets * blocks, numbers) from values (sets, *shape)."""
+        rows = []
+        for name, transform in self.transforms.items():
+            free = transform.inv(params[name])
+            rows.append(free.reshape(len(free) * self.num_blocks, -1))
+        return torch.cat(rows, -1)
+
+    def unpack(self, rows: Tensor) -> Params:
+        """Values (sets, *shape) from rows (sets * blocks, numbers)."""
+        params, start = {}, 0
+        for name, transform in self.transforms.items():
+            size = self.shapes[name].numel() // self.num_blocks
+            free = rows[:, start : start + size]
+            params[name] = transform(free.reshape((-1,) + self.shapes[name]))
+            start += size
+        return params
+
+    def zeros(self) -> Params:
+        """One set of values in the middle of their supports: unconstrained zeros."""
+        size = sum(shape.numel() for shape in self.shapes.values())
+        rows = torch.zeros(
+            self.num_blocks, size // self.num_blocks, dtype=torch.float64
+        )
+        return self.unpack(rows)
+
+    def log_prior(self, sites: dict) -> Tensor:
+        """Log prior density of every problem, shape (sets * blocks,).
+
+        Args:
+            sites: sample sites of a trace at values (sets, *shape).
+        """
+        total: Tensor | float = 0.0
+        for name, site in sites.items():
+            event_dim = self.event_dims[name] - (1 if self.separates else 0)
+            total = total + elementwise_log_prob(site["fn"], site["value"], event_dim)
+        return torch.as_tensor(total).reshape(-1)
+
+    def sum_counts(self, counts: Tensor, log_probs: Tensor) -> Tensor:
+        """Expected log-probability of every problem, shape (sets * blocks,)."""
+        terms = torch.where(counts > 0, counts * log_probs, 0.0)
+        if not self.separates:
+            return terms.reshape(len(terms), -1).sum(-1)
+        if self.component.blocks == "origin":
+            terms = terms.sum(-1)
+        return terms.sum(-2).reshape(-1)
+
+
+def _innermost(distribution: Any) -> Any:
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return distribution

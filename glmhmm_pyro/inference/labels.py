@@ -1,0 +1,99 @@
+"""Names of states, classes and covariates, on the axes of numbers users see."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names that a fit remembers of the data it was fitted to.
+
+    Attributes:
+        covariates: names of the columns that each component reads, by component.
+        classes: names of the emission classes, if they have any.
+        sessions: names of the sessions.
+        num_steps: number of steps of all sessions.
+        num_observed: number of observed steps.
+    """
+
+    covariates: dict[str, tuple[str, ...]]
+    classes: tuple[str, ...] | None
+    sessions: tuple[str, ...]
+    num_steps: int
+    num_observed: int
+
+    @classmethod
+    def of(cls, data: Sequences) -> "Labels":
+        """Those of a data set."""
+        return cls(
+            covariates={
+                "initial": tuple(data.initial_covariate_names or ()),
+                "transitions": tuple(data.transition_covariate_names),
+                "emissions": tuple(data.covariate_names),
+            },
+            classes=None if data.class_names is None else tuple(data.class_names),
+            sessions=tuple(data.session_names),
+            num_steps=data.num_steps,
+            num_observed=int(data.num_steps if data.mask is None else data.mask.sum()),
+        )
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Labels":
+        """From what :meth:`to_dict` gave, lists for tuples."""
+        names = {k: tuple(v) for k, v in fields.pop("covariates").items()}
+        classes = fields.pop("classes")
+        return cls(
+            covariates=names,
+            classes=None if classes is None else tuple(classes),
+            sessions=tuple(fields.pop("sessions")),
+            **fields,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for a file."""
+        return asdict(self)
+
+    def coords(
+        self, prefix: str, dims: tuple[str, ...], shape: tuple[int, ...]
+    ) -> dict:
+        """Names along every axis of a parameter of component ``prefix``."""
+        coords = {}
+        for dim, size in zip(dims, shape):
+            names: Any = np.arange(size)
+            if dim == "covariate" and len(self.covariates[prefix]) == size:
+                names = list(self.covariates[prefix])
+            elif dim == "class" and self.classes and len(self.classes) == size:
+                names = list(self.classes)
+            elif dim == "session" and len(self.sessions) == size:
+                names = list(self.sessions)
+            coords[dim] = names
+        return coords
+
+
+def named_parameters(
+    model: GLMHMM, params: dict[str, Tensor], labels: Labels
+) -> "dict[str, xr.DataArray]":
+    """Parameters with reference rows in place and names on every axis."""
+    import xarray as xr
+
+    named = {}
+    for name, value in params.items():
+        prefix, attribute = name.split(".", 1)
+        component = model.components[prefix]
+        dims: tuple[str, ...] = tuple(f"axis_{i}" for i in range(value.dim()))
+        if attribute in component.sites:
+            value, dims = component.display(attribute, value)
+        shape = tuple(value.shape)
+        coords = labels.coords(prefix, dims, shape)
+        array = value.detach().cpu().numpy()
+        named[name] = xr.DataArray(array, coords=coords, dims=dims, name=name)
+    return named

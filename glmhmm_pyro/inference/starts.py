@@ -1,0 +1,198 @@
+"""Starting parameters of EM: a GLM plus noise, k-means, random, or given weights.
+
+Every start is made the same way: expected counts that say what the states might be, an
+M-step from them, and noise on the result so that states and restarts differ.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.blocks import Blocks, Params, run
+from glmhmm_pyro.inference.em import COUNTS_OF
+from glmhmm_pyro.inference.m_step import MStep
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.optim import LBFGSOptions
+from glmhmm_pyro.sequences import Sequences
+
+INITS = ("glm", "kmeans", "random")
+
+# Probability of staying in a state before anything has been learnt.
+STAYING = 0.95
+
+# Of a step's count, the part that k-means gives to its cluster; the rest is shared.
+CLUSTER_SHARE = 0.8
+
+# A start need not be a maximum, and must not run away where the data are separable.
+_ROUGHLY = LBFGSOptions(max_iters=20, gradient_tol=1e-4)
+
+
+def make_starts(
+    model: GLMHMM,
+    data: Sequences,
+    num_starts: int,
+    init: str | Mapping[str, Any] = "glm",
+    noise: float = 0.5,
+    generator: torch.Generator | None = None,
+) -> list[Params]:
+    """Starting values of all sites, for every start.
+
+    Args:
+        model: bound to the data.
+        num_starts: how many.
+        init: ``"glm"``, the weights of one GLM for all steps plus noise; ``"kmeans"``,
+            GLMs fitted to clusters of pairs of covariates and behaviour; ``"random"``,
+            noise around 0; or a mapping from site names to values. Given values are the
+            first start as they stand, and further ones add noise.
+        noise: standard deviation of the noise on a weight, in units of 1 over the root
+            mean square of its covariate.
+        generator: source of all randomness.
+    """
+    if isinstance(init, str) and init not in INITS:
+        raise ValueError(
+            f"init must be one of {', '.join(INITS)}, or a mapping from site names to "
+            f"values, got {init!r}"
+        )
+    maker = StartMaker(model, data, generator)
+    if isinstance(init, Mapping):
+        first = maker.given(init)
+        return [first] + [maker.perturbed(first, noise) for _ in range(num_starts - 1)]
+    if init == "kmeans":
+        return [maker.clustered(0.1 * noise) for _ in range(num_starts)]
+    centre = maker.glm() if init == "glm" else maker.zeros()
+    return [maker.perturbed(centre, noise) for _ in range(num_starts)]
+
+
+class StartMaker:
+    """Makes starts for one model and data set.
+
+    Args:
+        model: bound to the data.
+        data: the data set.
+        generator: source of all randomness.
+    """
+
+    def __init__(
+        self, model: GLMHMM, data: Sequences, generator: torch.Generator | None
+    ):
+        self.model, self.data, self.generator = model, data, generator
+        self.m_steps = {
+            name: MStep(component, data, _ROUGHLY)
+            for name, component in model.components.items()
+        }
+
+    @property
+    def blocks(self) -> dict[str, Blocks]:
+        """The packers of the components' parameters."""
+        return {name: step.blocks for name, step in self.m_steps.items()}
+
+    def zeros(self) -> Params:
+        """Emissions that do not depend on anything; states that tend to stay."""
+        params = self._maximised("initial", 1.0) | self._maximised(
+            "transitions", self._sticky()
+        )
+        return params | _only_set(self.blocks["emissions"].zeros())
+
+    def glm(self) -> Params:
+        """The same emission GLM in every state."""
+        return self.zeros() | self._maximised("emissions", 1 / self.model.num_states)
+
+    def clustered(self, noise: float) -> Params:
+        """Emission GLMs of the clusters of k-means, plus a little noise."""
+        labels = torch.from_numpy(self._clusters()).long()
+        states = self.model.num_states
+        counts = torch.nn.functional.one_hot(labels, states).double() * CLUSTER_SHARE
+        counts = counts + (1 - CLUSTER_SHARE) / states
+        params = self.zeros() | self._maximised("emissions", counts)
+        return self.perturbed(params, noise)
+
+    def given(self, values: Mapping[str, Any]) -> Params:
+        """The user's values, checked; what is not given is that of :meth:`glm`."""
+        shapes = {
+            f"{name}.{attribute}": component.shape(attribute)
+            for name, component in self.model.components.items()
+            for attribute in component.sites
+        }
+        unknown = sorted(set(values) - set(shapes))
+        if unknown:
+            raise ValueError(
+                f"init must name sites of the model, {', '.join(shapes)}, got "
+                f"{unknown[0]!r}"
+            )
+        params = {} if set(values) == set(shapes) else self.glm()
+        for name, value in values.items():
+            value = torch.as_tensor(np.asarray(value), dtype=torch.float64)
+            if value.shape != shapes[name] or not torch.isfinite(value).all():
+                raise ValueError(
+                    f"init[{name!r}] must be finite, of shape {tuple(shapes[name])}, "
+                    f"got shape {tuple(value.shape)}; reference rows are left out"
+                )
+            params[name] = value.to(self.data.device)
+        return params
+
+    def perturbed(self, params: Params, noise: float) -> Params:
+        """``params`` plus noise on their unconstrained numbers."""
+        noisy = {}
+        for name, value in params.items():
+            prefix, attribute = name.split(".", 1)
+            transform = self.blocks[prefix].transforms[name]
+            free = transform.inv(value)
+            draws = torch.randn(
+                free.shape, generator=self.generator, dtype=torch.float64
+            ).to(free.device)
+            noisy[name] = transform(
+                free + noise * draws / self._scale(prefix, attribute)
+            )
+        return noisy
+
+    def _scale(self, prefix: str, attribute: str) -> Tensor | float:
+        """Root mean square of the covariates that a weight multiplies, else 1."""
+        component = self.model.components[prefix]
+        site = component.sites.get(attribute)
+        if site is None or site.axes[-1] != "covariate":
+            return 1.0
+        size = component.design(self.data).square().mean(0).sqrt()
+        return torch.where(size > 0, size, torch.ones_like(size))
+
+    def _sticky(self) -> Tensor:
+        """Expected counts of one step: states tend to stay."""
+        states = self.model.num_states
+        leaving = (1 - STAYING) / max(states - 1, 1)
+        return torch.full((states, states), leaving).fill_diagonal_(STAYING).double()
+
+    def _maximised(self, name: str, counts: Tensor | float) -> Params:
+        """An M-step of one component, from expected counts that broadcast to all."""
+        component, step = self.model.components[name], self.m_steps[name]
+        if not step.blocks.transforms:
+            return {}
+        start = step.blocks.zeros()
+        with torch.no_grad():
+            log_probs, _ = run(component, self.data, step.sets(start))
+        shape = (1,) + log_probs.shape[-3 if COUNTS_OF[name] == "transition" else -2 :]
+        whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
+        whole = whole.expand(shape)
+        if name == "emissions" and self.data.mask is not None:
+            whole = whole * self.data.mask[:, None]
+        return _only_set(step(whole, start))
+
+    def _clusters(self) -> np.ndarray:
+        """k-means labels of every step's covariates and behaviour, standardised."""
+        from sklearn.cluster import KMeans
+
+        y = self.data.emissions.reshape(self.data.num_steps, -1).cpu()
+        if not y.is_floating_point() and y.max() < 100:
+            y = torch.nn.functional.one_hot(y.clamp(min=0)).flatten(1)
+        pairs = torch.cat([self.data.covariates.cpu(), y.double()], -1)
+        spread = pairs.std(0, correction=0)
+        pairs = (pairs - pairs.mean(0)) / torch.where(spread > 0, spread, 1.0)
+        seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
+        means = KMeans(self.model.num_states, n_init=1, random_state=seed)
+        return means.fit_predict(pairs.numpy())
+
+
+def _only_set(params: Params) -> Params:
+    """Values without their axis of sets, which has a single one."""
+    return {name: value.squeeze(0) for name, value in params.items()}

@@ -1,0 +1,87 @@
+"""Weights without a finite maximum: separable data under a flat prior.
+
+Where covariates predict an emission or a transition without error, or where one never
+happens in a state, the likelihood rises as weights grow for ever (Albert & Anderson
+1984). EM then ends at large, arbitrary weights, which a user has to know.
+"""
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
+
+# A finite maximum makes at least about one mistake, which costs more nats than this.
+_ERROR_FREE = 0.1
+
+# Expected number of events below which an outcome counts as never seen.
+_NEVER = 0.01
+
+
+def unbounded_weights(
+    model: GLMHMM, data: Sequences, hidden: HiddenMarkov
+) -> tuple[str, ...]:
+    """One sentence for every group of weights that has no finite maximum.
+
+    Args:
+        model: bound to the data.
+        data: what it was fitted to.
+        hidden: its distribution at the fitted parameters.
+    """
+    found: list[str] = []
+    with torch.no_grad():
+        counts = hidden.expected_counts(data.emissions)
+        if _is_flat(model.emissions):
+            log_probs = hidden.emission_log_probs(data.emissions)
+            seen = _labels_seen(hidden, data, counts.emission)
+            visits, losses = _by_state(counts.emission, log_probs, (0,))
+            found += _sentences("emissions in", visits, losses, seen)
+        if _is_flat(model.transitions):
+            moves = counts.transition
+            visits, losses = _by_state(moves, hidden.transition_logits, (0, 2))
+            found += _sentences("transitions from", visits, losses, moves.sum(0))
+    return tuple(found)
+
+
+def _is_flat(component: Component) -> bool:
+    """Whether the component has GLM weights, free of any penalty."""
+    site = component.sites.get("weights")
+    return site is not None and site.axes[-1] == "covariate" and site.prior is None
+
+
+def _by_state(
+    counts: Tensor, log_probs: Tensor, axes: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Expected visits of every state, and the nats its outcomes cost."""
+    costs = torch.where(counts > 0, -counts * log_probs, 0.0)
+    return counts.sum(axes), costs.sum(axes)
+
+
+def _labels_seen(
+    hidden: HiddenMarkov, data: Sequences, counts: Tensor
+) -> Tensor | None:
+    """Expected number of every label in every state, if the emissions are labels."""
+    if not hidden.emission_dist.has_enumerate_support:
+        return None
+    labels = hidden.emission_dist.enumerate_support(expand=False).flatten()
+    return counts.T @ (data.emissions[:, None] == labels).to(counts.dtype)
+
+
+def _sentences(
+    what: str, visits: Tensor, losses: Tensor, seen: Tensor | None
+) -> list[str]:
+    """At most one sentence a state, the first that is true."""
+    sentences = []
+    for state, (visited, loss) in enumerate(zip(visits.tolist(), losses.tolist())):
+        never = (
+            [] if seen is None else (seen[state] < _NEVER).nonzero().flatten().tolist()
+        )
+        if visited < _NEVER:
+            sentences.append(f"{what} state {state}: it is never visited")
+        elif loss < _ERROR_FREE:
+            sentences.append(f"{what} state {state} are predicted without error")
+        elif never:
+            sentences.append(f"{what} state {state} never are {never}")
+    return sentences

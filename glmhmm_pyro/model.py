@@ -1,0 +1,176 @@
+"""GLMHMM: one Pyro model, its states hidden, its GLMs driven by covariates.
+
+.. math::
+
+    z_0 &\\sim \\text{initial} \\\\
+    z_t \\mid z_{t-1} &\\sim \\text{transitions}(z_{t-1}, u_t) \\\\
+    y_t \\mid z_t &\\sim \\text{emissions}(z_t, x_t)
+
+Row t of the transition covariates u drives the step from t-1 INTO t (Calhoun, Pillow &
+Murthy 2019; Escola et al. 2011). Both bodies below are the readable reference.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Categorical
+from pyro.nn import PyroModule, pyro_method
+from torch import Tensor
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
+from glmhmm_pyro.components.transitions import OnlyState, Stationary, Transitions
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.sequences import Sequences
+
+
+class GLMHMM(PyroModule):
+    """A hidden Markov model whose emissions and transitions are driven by covariates.
+
+    The components given are recipes: the model keeps copies of its own, bound to the
+    number of states. The numbers of covariates are bound by the first data set.
+
+    Args:
+        num_states: number of hidden states, at least 1.
+        emissions: family of the emissions, e.g. ``Categorical(num_classes=4)``.
+        transitions: ``Stationary()`` by default, or ``InputDriven()``.
+        initial: ``Initial()`` by default, one free distribution for all sessions.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven())
+        >>> data = gh.Sequences([0, 1, 1], [[0.5, 1.0], [1.5, 1.0], [-1.0, 1.0]])
+        >>> model(data).shape
+        torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        num_states: int,
+        emissions: Emission,
+        transitions: Transitions | None = None,
+        initial: InitialState | None = None,
+    ):
+        if not isinstance(num_states, int) or num_states < 1:
+            raise ValueError(
+                f"num_states must be an integer from 1, got {num_states!r}"
+            )
+        super().__init__()
+        self.num_states = num_states
+        self.initial = self._own("initial", initial or Initial(), InitialState)
+        transitions = transitions or Stationary()
+        self.transitions = self._own("transitions", transitions, Transitions)
+        self.emissions = self._own("emissions", emissions, Emission)
+
+    def forward(self, data: Sequences) -> Tensor:
+        """Weights from their priors, then the emissions with the states summed out."""
+        return pyro.sample("y", self.hidden_markov(data), obs=data.emissions)
+
+    @pyro_method
+    def enumerated(self, data: Sequences) -> None:
+        """The same model with every state written out: the oracle, and for teaching."""
+        self.bind(data)
+        self._draw()
+        last, values = data.lengths - 1, data.emissions.to(data.covariates.dtype)
+        initial = self.initial.logits(data)
+        x, u = self.emissions.design(data), self.transitions.design(data)
+        observed = torch.ones_like(values, dtype=torch.bool)
+        observed = observed if data.mask is None else data.mask
+        with pyro.plate("sessions", data.num_sessions, dim=-1):
+            state = None
+            for t in pyro.markov(range(int(data.lengths.max()))):
+                # A session that has ended repeats its last row, masked.
+                rows = data.starts + last.clamp(max=t)
+                step = self.transitions(state, u[rows]) if t else None
+                with poutine.mask(mask=last >= t):
+                    state = pyro.sample(
+                        f"z_{t}",
+                        step or Categorical(logits=initial),
+                        infer={"enumerate": "parallel"},
+                    )
+                    emission = self.emissions(state, x[rows])
+                    with poutine.mask(mask=observed[rows]):
+                        pyro.sample(f"y_{t}", emission, obs=values[rows])
+
+    @pyro_method
+    def hidden_markov(self, data: Sequences) -> HiddenMarkov:
+        """Distribution of the emissions given the weights of this model call."""
+        self.bind(data)
+        return HiddenMarkov(
+            self.initial.logits(data),
+            self.transitions.logits(data),
+            self.emissions.table(self.emissions.design(data)),
+            data.lengths,
+            data.mask,
+        )
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """The three components, by the names that their sites begin with."""
+        return {
+            "initial": self.initial,
+            "transitions": self.transitions,
+            "emissions": self.emissions,
+        }
+
+    def bind(self, data: Sequences) -> None:
+        """Bind the numbers of covariates to ``data``, or check it against them.
+
+        Raises:
+            ValueError: the data do not fit the components, or an earlier data set.
+        """
+        if not isinstance(data, Sequences):
+            raise TypeError(
+                f"data must be a Sequences, got {type(data).__name__}; make one by "
+                "Sequences(...), Sequences.from_lists or Sequences.from_dataframe"
+            )
+        for component in self.components.values():
+            component.bind(data)
+
+    def site_names(self) -> Iterator[tuple[str, Component, str]]:
+        """Name, component and attribute of every declared parameter."""
+        for prefix, component in self.components.items():
+            for attribute in component.sites:
+                yield f"{prefix}.{attribute}", component, attribute
+
+    def _draw(self) -> None:
+        """Visit every parameter, so that none is first read inside a plate."""
+        for _, component, attribute in self.site_names():
+            getattr(component, attribute)
+
+    def _own(self, name: str, component: Any, kind: type) -> Any:
+        if not isinstance(component, kind):
+            raise TypeError(
+                f"{name} must be a {kind.__name__}, got {type(component).__name__}"
+            )
+        if self.num_states == 1:
+            trivial = {"initial": OnlyInitial(), "transitions": OnlyState()}
+            component = trivial.get(name, component)
+        own = copy.deepcopy(component)
+        own.num_states = self.num_states
+        return own
+
+    def explain(self) -> str:
+        """The generative equations and the conventions, in words."""
+        return EXPLANATION.format(
+            states=self.num_states,
+            initial=type(self.initial).__name__,
+            transitions=type(self.transitions).__name__,
+            emissions=type(self.emissions).__name__,
+        )
+
+
+EXPLANATION = """\
+GLM-HMM with {states} hidden states z, numbered from 0.
+  first step of a session   z[0] ~ {initial}
+  every other step          z[t] ~ {transitions}(z[t-1], u[t])
+  emission                  y[t] ~ {emissions}(z[t], x[t])
+Row t of the transition covariates u drives the step from t-1 INTO t; row 0 of a session
+is unused. In transitions staying is the reference (weights 0), in emissions class 0 is.
+Sessions are independent. Masked emissions are summed out.
+Log-likelihoods are those of the emissions, states summed out, in nats."""
