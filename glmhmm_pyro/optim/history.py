@@ -5,6 +5,8 @@ from typing import Protocol
 import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
+from glmhmm_pyro.optim.interpolation import divide
+
 # Below this product of step and gradient change a pair says nothing of curvature.
 SMALLEST_CURVATURE = 1e-10
 
@@ -65,7 +67,7 @@ class SkippingHistory:
         window = slice(self._first, self._end)
         self._products[window, new] = self._steps[window].dot(change)
         self._products[new, new] = curvature
-        self._scale = curvature / float(change.dot(change))
+        self._scale = divide(curvature, float(change.dot(change)))
 
     def direction(self, grad: np.ndarray) -> np.ndarray:
         """Minus the approximate inverse Hessian times the gradient."""

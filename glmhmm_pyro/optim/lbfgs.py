@@ -23,8 +23,9 @@ def lbfgs(
 
     The behaviour is that of minFunc (Schmidt 2012), ``Method = 'lbfgs'``. Every point
     that is handed out wants a pair: the value, a float, and the gradient, a float64
-    array of its own that nobody changes afterwards. :func:`minimize` and
-    :func:`minimize_batched` are loops that answer one or many of these.
+    array of its own. Neither that array nor the point may be changed afterwards.
+    :func:`minimize` and :func:`minimize_batched` are loops that answer one or many of
+    these.
 
     Args:
         x0: the start, one axis of float64.
@@ -87,6 +88,7 @@ class _Run:
         self._fun_before = math.inf
         self._window: list[float] = []
         self._fell_without_end = False
+        self._any_finite = True
         self._history = _make_history(self.x.size, options)
         self._rows: list[tuple[int, int, float, float, float]] | None = None
         if keep_trace:
@@ -111,9 +113,11 @@ class _Run:
 
     def blocked(self, line: Line) -> Status | None:
         """A status if no progress can be made along a direction."""
-        if not is_finite(line.direction):
+        if not is_finite(line.direction) or math.isnan(line.slope):
             return Status.NON_FINITE_DIRECTION
-        if not line.slope <= -self._options.progress_tol:
+        if line.slope > self._options.progress_tol:
+            return Status.ASCENT_DIRECTION
+        if line.slope > -self._options.progress_tol:
             return Status.CONVERGED_SLOPE
         return None
 
@@ -130,24 +134,23 @@ class _Run:
         trial = found.trial
         self._num_evals += found.num_evals
         self._fell_without_end |= found.fell_without_end
+        self._any_finite = found.any_finite
         if not trial.is_finite:
             return Status.NON_FINITE
         self._fun_before, self._slope, self._step = line.fun, line.slope, trial.step
         self.x, self.fun, self.grad = trial.x, trial.fun, trial.grad
         self._optimality = largest_entry(trial.grad)
         self._record(trial.step)
-        status = self._finished(line, found)
+        status = self._finished(line, trial.step)
         if status is None:
             self._history.add(*_change(line, trial))
         return status
 
     def result(self, status: Status) -> MinimizeResult[np.ndarray]:
         """The result, for a run that ended with a status."""
-        message, exit_flag = status.message, status.exit_flag
-        if self._fell_without_end and status is not Status.CONVERGED_GRADIENT:
-            status = Status.UNBOUNDED
-            if exit_flag == status.exit_flag:
-                message = status.message
+        refined = self._refine(status)
+        ours = status.exit_flag == Status.UNBOUNDED.exit_flag
+        message = refined.message if ours else status.message
         return MinimizeResult(
             x=self.x,
             fun=self.fun,
@@ -155,11 +158,20 @@ class _Run:
             num_iters=self.num_iters,
             num_evals=self._num_evals,
             optimality=self._optimality,
-            status=status,
+            status=refined,
             message=message,
-            exit_flag=exit_flag,
+            exit_flag=status.exit_flag,
             trace=_trace(self._rows),
         )
+
+    def _refine(self, status: Status) -> Status:
+        """Tell apart what minFunc reports in the same words."""
+        if self._fell_without_end and status is not Status.CONVERGED_GRADIENT:
+            return Status.UNBOUNDED
+        if status is Status.CONVERGED_STEP and self._step == 0.0:
+            finite = self._any_finite
+            return Status.LINE_SEARCH_FAILED if finite else Status.NON_FINITE
+        return status
 
     def _first_trial(self, slope: float) -> float:
         """The step that a line search tries first."""
@@ -176,15 +188,13 @@ class _Run:
             step = 1.0
         return step if step > 0.0 else 1.0
 
-    def _finished(self, line: Line, found: Found) -> Status | None:
+    def _finished(self, line: Line, step: float) -> Status | None:
         """minFunc's tests after a step, in its order."""
-        options, step = self._options, found.trial.step
+        options = self._options
         if self._optimality <= options.gradient_tol:
             return Status.CONVERGED_GRADIENT
         if abs(step) * largest_entry(line.direction) <= options.progress_tol:
-            if step != 0.0:
-                return Status.CONVERGED_STEP
-            return Status.LINE_SEARCH_FAILED if found.any_finite else Status.NON_FINITE
+            return Status.CONVERGED_STEP
         if abs(self.fun - line.fun) < options.progress_tol:
             return Status.CONVERGED_FUNCTION
         if self._num_evals >= options.max_evals:

@@ -31,9 +31,15 @@ class Status(Enum):
     CONVERGED_SLOPE = (
         "Directional Derivative below progTol",
         2,
-        "The slope along the next direction is below progress_tol, or it is no "
-        "descent direction; the slope is absolute, so a small-valued objective ends "
-        "here before its gradient is within gradient_tol.",
+        "The slope along the next direction is within progress_tol of zero; that is "
+        "absolute, so a small-valued objective ends here before its gradient is within "
+        "gradient_tol.",
+    )
+    ASCENT_DIRECTION = (
+        "Directional Derivative below progTol",
+        2,
+        "The value rises along the next direction: rounding has spoilt the "
+        "approximation of the Hessian.",
     )
     CONVERGED_STEP = (
         "Step Size below progTol",
@@ -58,8 +64,8 @@ class Status(Enum):
     LINE_SEARCH_FAILED = (
         "Step Size below progTol",
         2,
-        "The line search found no lower value along a descent direction: do value and "
-        "gradient belong to the same function?",
+        "The line search found no lower value along a descent direction: the value is "
+        "flat to rounding error, or the gradient is not that of the value.",
     )
     NON_FINITE_START = (
         "Objective Not Finite at the Start",
@@ -135,8 +141,9 @@ class MinimizeResult(Generic[Array]):
         num_evals: evaluations of the objective and its gradient (``funcCount``).
         optimality: largest absolute entry of the gradient (``firstorderopt``).
         status: why it ended; ``status.sentence`` explains it.
-        message: minFunc's words for it. A failed line search or an unbounded
-            objective keeps the message of the test that ended the run.
+        message: minFunc's words for the test that ended the run, also where the status
+            says more: that the step is 0 because the line search failed, or that the
+            value had fallen without end.
         exit_flag: minFunc's ``exitflag``, or -1 where minFunc has none.
         trace: values by iteration, if they were asked for.
     """

@@ -18,12 +18,18 @@ class LBFGS(torch.optim.Optimizer):
     One :meth:`step` is one whole minimisation: from the parameters as they are, up to
     ``max_iters`` iterations, to a stopping rule. It starts with an empty history, so
     steps do not resume one another, and a closure may change between them. The closure
-    must be deterministic: no new noise or mini-batch within a step.
+    must be deterministic: no new noise or mini-batch within a step. Parameters in
+    single precision round every trial, so that a step may end early, in a failed line
+    search, near its optimum; make them float64 where the last digits matter.
 
     Args:
         params: the parameters, or one dictionary with ``params`` and options.
         options: minFunc's defaults if not given.
         named: fields of :class:`LBFGSOptions`, which override ``options``.
+
+    Attributes:
+        result: the :class:`MinimizeResult` of the last step, over one float64 vector;
+            None before the first.
 
     Example:
         >>> weights = torch.zeros(2, requires_grad=True)
