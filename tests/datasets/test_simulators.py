@@ -19,7 +19,7 @@ SIMULATORS = {
     "demo": lambda seed: simulate_demo(num_steps=3000, num_lags=5, seed=seed),
     "many": lambda seed: simulate_demo(3000, 3, 4, num_lags=4, seed=seed),
     "choices": lambda seed: simulate_choices(8, range(300, 700, 50), seed=seed),
-    "song": lambda seed: simulate_song(4, 1000, 20, 3, seed=seed),
+    "song": lambda seed: simulate_song(6, 2000, 20, 3, seed=seed),
 }
 
 
@@ -49,21 +49,47 @@ def test_emissions_are_draws_from_their_states(simulation):
     for state in range(len(simulation.state_names)):
         rows = states == state
         assert rows.sum() > 50
-        design = data.covariates[rows][:, -5:]
-        design = design[:, (design != 0).any(0)]
+        design = data.covariates[rows]
         assert largest_score(data.emissions[rows], probs[rows, state], design) < 5
 
 
-def test_states_are_draws_from_the_row_of_the_step_that_they_enter(simulation):
+def entered_steps(data):
+    """Whether a step was entered from another one of its session."""
+    entered = torch.ones(data.num_steps, dtype=torch.bool)
+    entered[data.starts] = False
+    return entered
+
+
+def test_states_are_draws_from_the_transitions_out_of_the_state_before(simulation):
     data, states = simulation.data, simulation.states
     design = data.transition_covariates
     probs = probabilities(design, simulation.parameters["transition_weights"])
-    entered = torch.ones(data.num_steps, dtype=torch.bool)
-    entered[data.starts] = False
-    origins = states.roll(1)
     for origin in range(len(simulation.state_names)):
-        rows = entered & (origins == origin)
+        rows = entered_steps(data) & (states.roll(1) == origin)
         assert largest_score(states[rows], probs[rows, origin], design[rows]) < 5
+
+
+@pytest.mark.parametrize("simulator", ["demo", "many", "song"])
+@pytest.mark.parametrize("shift", [1, -1])
+def test_row_t_drives_the_step_into_t_and_the_emission_at_t(simulator, shift):
+    simulation = SIMULATORS[simulator](seed=3)
+    data, states = simulation.data, simulation.states
+    transition, emission = (
+        probabilities(design, simulation.parameters[name]).log()
+        for design, name in (
+            (data.transition_covariates, "transition_weights"),
+            (data.covariates, "emission_weights"),
+        )
+    )
+    rows = entered_steps(data).nonzero()[1:-1, 0]
+
+    def log_probs(row):
+        into = transition[row, states[rows - 1], states[rows]].sum()
+        return into, emission[row, states[rows], data.emissions[rows]].sum()
+
+    # The right row must win by more than 10 nats, odds beyond twenty thousand to one.
+    for right, wrong in zip(log_probs(rows), log_probs(rows - shift)):
+        assert right > wrong + 10
 
 
 def test_parameters_have_the_axes_and_zeros_that_are_documented(simulation):
