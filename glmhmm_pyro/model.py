@@ -42,11 +42,13 @@ class GLMHMM(PyroModule):
         initial: ``Initial()`` by default, one free distribution for all sessions.
 
     Example:
+        >>> import pyro
         >>> import glmhmm_pyro as gh
         >>> model = gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven())
         >>> data = gh.Sequences([0, 1, 1], [[0.5, 1.0], [1.5, 1.0], [-1.0, 1.0]])
-        >>> model(data).shape
-        torch.Size([3])
+        >>> sites = pyro.poutine.trace(model).get_trace(data).stochastic_nodes
+        >>> sites
+        ['initial.probs', 'transitions.weights', 'emissions.weights']
     """
 
     def __init__(
