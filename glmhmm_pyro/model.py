@@ -58,7 +58,7 @@ class GLMHMM(PyroModule):
         transitions: Transitions | None = None,
         initial: InitialState | None = None,
     ):
-        if not isinstance(num_states, int) or num_states < 1:
+        if type(num_states) is not int or num_states < 1:
             raise ValueError(
                 f"num_states must be an integer from 1, got {num_states!r}"
             )

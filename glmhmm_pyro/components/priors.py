@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Independent, TorchDistribution
 from torch.distributions import constraints
 
 Prior: TypeAlias = (
@@ -82,14 +82,32 @@ def fill(prior: Prior, shape: torch.Size, support: constraints.Constraint) -> An
         filled = Flat(shape, support)
     elif isinstance(prior, torch.distributions.Distribution):
         filled = _expand(_double(prior), shape)
-    else:
+    elif callable(prior):
         filled = prior(shape)
-        if filled.shape() != shape:
-            raise ValueError(
-                f"a prior function must return a distribution of shape {tuple(shape)}, "
-                f"got {tuple(filled.shape())}; expand it to the shape it is given"
-            )
-    return filled.to_event(len(filled.batch_shape))
+        _check_filled(filled, shape)
+        filled = _double(filled)
+    else:
+        raise TypeError(
+            "prior must be a distribution, a function from a shape to one, or None for "
+            f"flat, got {prior!r}; Normal(0, {prior!r}) is a penalty of that width"
+        )
+    # Pyro's wrapper, because a distribution of torch alone is no Pyro site.
+    return Independent(filled, len(filled.batch_shape))
+
+
+def _check_filled(filled: Any, shape: torch.Size) -> None:
+    """Refuse what a prior function returned if it is not over the shape given."""
+    if not isinstance(filled, torch.distributions.Distribution):
+        raise TypeError(
+            "a prior function must return a distribution, got "
+            f"{type(filled).__name__}"
+        )
+    found = filled.batch_shape + filled.event_shape
+    if found != shape:
+        raise ValueError(
+            f"a prior function must return a distribution of shape {tuple(shape)}, "
+            f"got {tuple(found)}; expand it to the shape it is given"
+        )
 
 
 def _expand(prior: Any, shape: torch.Size) -> TorchDistribution:
