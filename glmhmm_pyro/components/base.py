@@ -65,6 +65,12 @@ class BlockObjective(Protocol):
         ``which`` holds the problem of each row, ``counts`` what ``prepare`` gave.
         """
 
+    def curvature(self, points: np.ndarray, counts: Any) -> np.ndarray:
+        """Roughly minus the second derivatives, (problems, rows, features, features).
+
+        A block's numbers are rows of weights; curvature between rows is left out.
+        """
+
 
 class Component(PyroModule):
     """One conditional distribution of the model, with its parameters.

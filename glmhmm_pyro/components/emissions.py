@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from glmhmm_pyro.components.base import Component, Site, insert_zeros
 from glmhmm_pyro.components.priors import Prior
-from glmhmm_pyro.components.softmax import SoftmaxRegression
+from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.distributions import emission_log_probs
 
 
@@ -191,12 +191,20 @@ class LabelObjective:
         self, points: np.ndarray, which: np.ndarray, counts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Value and gradient of the running problems, numbered sets times states."""
+        return self.regression(points, which, self._targets(counts))
+
+    def curvature(self, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Rough curvature of every row of weights."""
+        return self.regression.curvature(points, self._targets(counts))
+
+    def _targets(self, counts: np.ndarray) -> Targets:
+        """Expected counts of problems and a stretch of time: the labels, weighted."""
 
         def targets(rows: np.ndarray, time: slice) -> tuple[np.ndarray, np.ndarray]:
             total = counts[rows, time]
             return total[:, None] * self.labels[:, time], total
 
-        return self.regression(points, which, targets)
+        return targets
 
 
 def check_labels(data: Any, num_classes: int, family: str) -> None:
@@ -207,8 +215,10 @@ def check_labels(data: Any, num_classes: int, family: str) -> None:
             f"emissions must have shape (steps,) for {family}, got "
             f"{tuple(data.emissions.shape)}"
         )
-    wrong = (labels < 0) | (labels >= num_classes) | (labels != labels.round())
-    if wrong.any():
+    smallest, largest = labels.aminmax() if len(labels) else (0, 0)
+    whole = not labels.is_floating_point() or bool((labels == labels.round()).all())
+    if smallest < 0 or largest >= num_classes or not whole:
+        wrong = (labels < 0) | (labels >= num_classes) | (labels != labels.round())
         raise ValueError(
             f"emissions must be labels 0 to {num_classes - 1} for {family}, got "
             f"{labels[wrong][0].item()}; mask steps without an emission, or set "

@@ -9,6 +9,7 @@ from torch.distributions import Dirichlet, constraints
 
 from glmhmm_pyro.components.base import Component, Site, insert_zeros
 from glmhmm_pyro.components.priors import Prior
+from glmhmm_pyro.distributions import normalised
 
 
 class InitialState(Component):
@@ -36,7 +37,7 @@ class InitialState(Component):
     @pyro_method
     def log_probs(self, data: Any) -> Tensor:
         """Log-probabilities: (*batch, sessions or 1, states)."""
-        return self.logits(data).log_softmax(-1)
+        return normalised(self.logits(data))
 
 
 class OnlyInitial(InitialState):

@@ -9,6 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+# Steps that a rough curvature is estimated from, at least this many and this many times
+# the number of features.
+_SAMPLED_STEPS, _SAMPLED_PER_FEATURE = 4000, 20
+
+# Share of the unweighted second moments that keeps a rough curvature invertible.
+_FLOOR = 1e-3
+
 # Numbers of one stretch that should stay in the cache between the two products.
 _CACHED_NUMBERS = 1 << 17
 
@@ -32,6 +39,10 @@ class SoftmaxRegression:
     def __init__(self, design: np.ndarray, num_classes: int):
         self.design = np.ascontiguousarray(design, dtype=np.float64)
         self.num_free = num_classes - 1
+        steps, features = self.design.shape
+        sampled = max(_SAMPLED_STEPS, _SAMPLED_PER_FEATURE * features)
+        self.sample = slice(None, None, max(1, steps // sampled))
+        self.sampled_design = np.ascontiguousarray(self.design[self.sample])
 
     def __call__(
         self, points: np.ndarray, which: np.ndarray, targets: Targets
@@ -55,6 +66,28 @@ class SoftmaxRegression:
             gradient += scores.reshape(len(weights), len(rows)) @ rows
         return values, gradient.reshape(points.shape)
 
+    def curvature(self, points: np.ndarray, targets: Targets) -> np.ndarray:
+        """Minus the second derivatives, class by class, from every n-th step.
+
+        Shape (problems, classes - 1, features, features). It serves to precondition:
+        curvature between classes is left out, and what covariates hardly show is given
+        a small share of the moments of all steps.
+        """
+        rows, features = self.sampled_design, self.design.shape[1]
+        scores = (points.reshape(-1, features) @ rows.T).reshape(
+            len(points), self.num_free, len(rows)
+        )
+        _, total = targets(np.arange(len(points)), self.sample)
+        probs = _probabilities(scores)
+        weights = total[:, None] * probs * (1 - probs)
+        moments = rows.T @ rows
+        curvature = np.empty(weights.shape[:2] + (features, features))
+        for problem, row in np.ndindex(weights.shape[:2]):
+            weight = weights[problem, row]
+            curvature[problem, row] = (rows * weight[:, None]).T @ rows
+            curvature[problem, row] += _FLOOR * weight.mean() * moments
+        return curvature * (len(self.design) / len(rows))
+
     @staticmethod
     def _stretches(steps: int, features: int, scores: int) -> list[slice]:
         """The time axis, cut so that one piece of all arrays stays in the cache."""
@@ -74,3 +107,10 @@ def _residuals(scores: np.ndarray, counts: np.ndarray, total: np.ndarray) -> np.
     scores *= (total / normaliser)[:, None]
     np.subtract(counts, scores, out=scores)
     return values
+
+
+def _probabilities(scores: np.ndarray) -> np.ndarray:
+    """Probabilities of the free classes, shape (problems, classes - 1, steps)."""
+    largest = np.maximum(scores.max(axis=1, keepdims=True), 0.0)
+    probs = np.exp(scores - largest)
+    return probs / (probs.sum(axis=1, keepdims=True) + np.exp(-largest))

@@ -13,7 +13,8 @@ from torch.nn.functional import pad
 from glmhmm_pyro.components.base import Component, Site, insert_zeros
 from glmhmm_pyro.components.initial import dirichlet_mode
 from glmhmm_pyro.components.priors import Prior
-from glmhmm_pyro.components.softmax import SoftmaxRegression
+from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
+from glmhmm_pyro.distributions import normalised
 
 
 class Transitions(Component):
@@ -45,7 +46,7 @@ class Transitions(Component):
     @pyro_method
     def log_probs(self, data: Any) -> Tensor:
         """Log-probabilities, shape (*batch, steps or 1, origins, destinations)."""
-        return self.logits(data).log_softmax(-1)
+        return normalised(self.logits(data))
 
 
 class OnlyState(Transitions):
@@ -246,10 +247,18 @@ class TransitionObjective:
         counts: tuple[np.ndarray, np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Value and gradient of the running problems, numbered sets times origins."""
-        leaves, total = counts
-        return self.regression(
-            points, which, lambda rows, time: (leaves[rows, :, time], total[rows, time])
-        )
+        return self.regression(points, which, _targets(*counts))
+
+    def curvature(
+        self, points: np.ndarray, counts: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        """Rough curvature of every row of weights."""
+        return self.regression.curvature(points, _targets(*counts))
+
+
+def _targets(leaves: np.ndarray, total: np.ndarray) -> Targets:
+    """Expected counts of problems and a stretch of time, out of the whole."""
+    return lambda rows, time: (leaves[rows, :, time], total[rows, time])
 
 
 def insert_staying(free: Tensor) -> Tensor:

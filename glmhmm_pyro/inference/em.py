@@ -61,16 +61,15 @@ class EM:
     Args:
         num_iters: largest number of EM iterations.
         tol: stop when the log-joint changes by less than this, relative to its size.
-        m_step: options of the M-step's L-BFGS.
-        precondition: whether the M-step works in coordinates in which the covariates
-            are white.
+        m_step: options of the M-step's L-BFGS, for a plain run of it on the weights;
+            by default it works in coordinates of its own and ends when nearly all is
+            gained that an M-step can gain.
         keep_weights: whether the history keeps the parameters of every iteration.
     """
 
     num_iters: int = 1000
     tol: float = 1e-8
-    m_step: LBFGSOptions = LBFGSOptions(max_iters=200, gradient_tol=1e-6)
-    precondition: bool = True
+    m_step: LBFGSOptions | None = None
     keep_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -95,7 +94,7 @@ class EM:
         """
         runs = [Run(params) for params in starts]
         m_steps = {
-            name: MStep(component, data, self.m_step, self.precondition)
+            name: MStep(component, data, self.m_step)
             for name, component in model.components.items()
         }
         try:

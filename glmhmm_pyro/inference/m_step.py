@@ -4,7 +4,6 @@ All problems that are independent (states, restarts) are solved in lockstep: a r
 the optimiser evaluates those still running in one go.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,30 +12,36 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import BlockObjective, Component
 from glmhmm_pyro.inference.blocks import Blocks, Params, run
+from glmhmm_pyro.inference.preconditioning import (
+    Evaluation,
+    Objective,
+    Preconditioned,
+)
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 
-Evaluation = tuple[np.ndarray, np.ndarray]
-Objective = Callable[[np.ndarray, np.ndarray], Evaluation]
+# Of the first gradient, the part that may remain when an M-step ends.
+_REMAINING_GRADIENT = 0.03
+
+# The M-step where there is no curvature to precondition with.
+_PLAIN = LBFGSOptions(max_iters=200, gradient_tol=1e-7, progress_tol=1e-13)
 
 
 class MStep:
     """Maximises the expected log-joint of one component, given expected counts.
 
+    The objective of the optimiser is minus the expected log-joint divided by the number
+    of steps.
+
     Args:
         component: bound to the data.
         data: the data set.
-        options: those of the optimiser. Its objective is minus the expected log-joint
-            divided by the number of steps.
-        precondition: whether the optimiser works in coordinates in which the covariates
-            are white; the optimum is the same, it is found in fewer evaluations.
+        options: of the optimiser, for a plain run of it on the weights themselves;
+            ``None`` for coordinates of its own choice (see ``preconditioning``), ended
+            when nearly all is gained that this M-step can gain.
     """
 
     def __init__(
-        self,
-        component: Component,
-        data: Any,
-        options: LBFGSOptions,
-        precondition: bool = True,
+        self, component: Component, data: Any, options: LBFGSOptions | None = None
     ):
         self.component, self.data, self.options = component, data, options
         self.scale = 1.0 / data.num_steps
@@ -44,11 +49,8 @@ class MStep:
             _, sites = run(component, data, {})
         self.blocks = Blocks(component, sites)
         self.prefix = component._pyro_name + "." if component._pyro_name else ""
-        self.fast = component.block_objective(data) if len(sites) == 1 else None
-        if not self.blocks.separates or data.device.type != "cpu":
-            self.fast = None
-        whiten = precondition and self.fast is not None
-        self.whitening = Whitening(component.design(data).numpy()) if whiten else None
+        single = len(sites) == 1 and self.blocks.separates and data.device.type == "cpu"
+        self.fast = component.block_objective(data) if single else None
 
     def __call__(self, counts: Tensor, params: Params) -> Params:
         """Parameters (sets, *shape) that maximise, starting from ``params``."""
@@ -58,28 +60,16 @@ class MStep:
         if exact is not None:
             return {self.prefix + name: value for name, value in exact.items()}
         start = self.blocks.pack(params).numpy()
-        objective = self._objective(counts, params)
-        if self.whitening is not None:
-            start, objective = self.whitening.apply(start, objective)
-        results = minimize_batched(objective, start, self.options)
-        rows = np.stack([result.x for result in results])
-        if self.whitening is not None:
-            rows = self.whitening.weights(rows)
+        if self.fast is None:
+            rows = _minimum(self._differentiated(counts, params), start, self.options)
+        else:
+            rows = self._solve_fast(self.fast, counts, start)
         return self.blocks.unpack(torch.from_numpy(rows).to(counts.device))
 
-    def sets(self, params: Params) -> Params:
-        """The parameters as the component takes them: with an axis of sets, or not."""
-        if self.component.batched:
-            return params
-        return {name: value.squeeze(0) for name, value in params.items()}
-
-    def _objective(self, counts: Tensor, params: Params) -> Objective:
-        if self.fast is None:
-            return self._differentiated(counts, params)
-        return self._fast(self.fast, counts)
-
-    def _fast(self, fast: BlockObjective, counts: Tensor) -> Objective:
-        """The component's own value and gradient, and the prior's."""
+    def _solve_fast(
+        self, fast: BlockObjective, counts: Tensor, start: np.ndarray
+    ) -> np.ndarray:
+        """Minimum of an objective that knows its own derivatives."""
         prepared = fast.prepare(counts)
         prior = None if self.blocks.is_flat else self._prior(len(counts))
 
@@ -90,7 +80,22 @@ class MStep:
                 values, gradient = values + prior_values, gradient + prior_gradient
             return -self.scale * values, -self.scale * gradient
 
-        return objective
+        if self.options is not None:
+            return _minimum(objective, start, self.options)
+        curvature = fast.curvature(start, prepared)
+        if prior is not None:
+            curvature += _prior_curvature(prior, start, curvature.shape)
+        problem = Preconditioned(objective, start, self.scale * curvature)
+        tolerance = _REMAINING_GRADIENT / max(1.0, np.sqrt(start.shape[1]))
+        options = LBFGSOptions(max_iters=20, gradient_tol=tolerance)
+        found = _minimum(problem, np.zeros_like(start), options)
+        return problem.original(found, np.arange(len(start)))
+
+    def sets(self, params: Params) -> Params:
+        """The parameters as the component takes them: with an axis of sets, or not."""
+        if self.component.batched:
+            return params
+        return {name: value.squeeze(0) for name, value in params.items()}
 
     def _prior(self, sets: int) -> Objective:
         """Log prior and gradient of the problems asked for."""
@@ -127,35 +132,19 @@ class MStep:
         return objective
 
 
-class Whitening:
-    """Linear coordinates in which the covariates have unit second moments.
+def _minimum(
+    objective: Objective, start: np.ndarray, options: LBFGSOptions | None
+) -> np.ndarray:
+    """End points of all problems, solved in lockstep."""
+    results = minimize_batched(objective, start, options or _PLAIN)
+    return np.stack([result.x for result in results])
 
-    Directions that the covariates (nearly) lack are scaled by the smallest moment that
-    counts as present, so that the map stays invertible.
 
-    Args:
-        design: covariates, shape (steps, features).
-    """
-
-    def __init__(self, design: np.ndarray):
-        moments, directions = np.linalg.eigh(design.T @ design / len(design))
-        sizes = np.sqrt(np.clip(moments, 1e-10 * max(moments[-1], 1e-300), None))
-        self.to_weights = directions / sizes
-        self.to_white = directions * sizes
-
-    def weights(self, white: np.ndarray) -> np.ndarray:
-        """Weights from rows in white coordinates."""
-        return self._map(white, self.to_weights.T)
-
-    def apply(self, start: np.ndarray, objective: Objective) -> tuple:
-        """Start and objective in white coordinates."""
-
-        def white_objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
-            values, gradient = objective(self.weights(points), which)
-            return values, self._map(gradient, self.to_weights)
-
-        return self._map(start, self.to_white), white_objective
-
-    @staticmethod
-    def _map(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        return (rows.reshape(-1, len(matrix)) @ matrix).reshape(rows.shape)
+def _prior_curvature(
+    prior: Objective, start: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Minus the second derivatives of a log prior, as if they were diagonal."""
+    every, step = np.arange(len(start)), 1e-3
+    change = prior(start + step, every)[1] - prior(start - step, every)[1]
+    diagonal = np.maximum(-change / (2 * step), 0.0).reshape(shape[:-1])
+    return diagonal[..., None] * np.eye(shape[-1])

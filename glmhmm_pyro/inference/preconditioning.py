@@ -1,0 +1,62 @@
+"""Coordinates in which the M-step's problems look alike: unit curvature, unit gradient.
+
+Every problem is shifted to its start, rotated by a rough inverse root of its curvature
+and scaled by its first gradient. A quasi-Newton method then takes nearly a Newton step
+first, and one tolerance asks of every problem for the same share of what is to be
+gained, be it the first M-step or the last.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Evaluation = tuple[np.ndarray, np.ndarray]
+Objective = Callable[[np.ndarray, np.ndarray], Evaluation]
+
+# Gradients below this are rounding, so problems are not scaled up further.
+_SMALLEST_GRADIENT = 1e-6
+
+
+class Preconditioned:
+    """An objective in its own coordinates; its start is 0.
+
+    Args:
+        objective: value and gradient at points (running, numbers) of the problems
+            named by (running,).
+        start: where every problem starts, shape (problems, numbers).
+        curvature: second derivatives of the objective, roughly and only within rows of
+            the numbers, shape (problems, rows, features, features).
+    """
+
+    def __init__(self, objective: Objective, start: np.ndarray, curvature: np.ndarray):
+        self.objective, self.start = objective, start
+        self.roots = _inverse_roots(curvature)
+        self.values, gradient = objective(start, np.arange(len(start)))
+        self.gradient = self._rotate(gradient, self.roots.swapaxes(-1, -2))
+        self.sizes = np.maximum(np.abs(self.gradient).sum(1), _SMALLEST_GRADIENT)
+
+    def __call__(self, points: np.ndarray, which: np.ndarray) -> Evaluation:
+        """Scaled value and gradient at points in the new coordinates."""
+        sizes = self.sizes[which]
+        if not points.any():
+            return np.zeros(len(which)), self.gradient[which] / sizes[:, None]
+        values, gradient = self.objective(self.original(points, which), which)
+        gradient = self._rotate(gradient, self.roots[which].swapaxes(-1, -2))
+        return (values - self.values[which]) / sizes**2, gradient / sizes[:, None]
+
+    def original(self, points: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Points in the coordinates of the objective."""
+        moves = self._rotate(points * self.sizes[which, None], self.roots[which])
+        return self.start[which] + moves
+
+    @staticmethod
+    def _rotate(points: np.ndarray, roots: np.ndarray) -> np.ndarray:
+        rows = points.reshape(roots.shape[:2] + (roots.shape[-1], 1))
+        return (roots @ rows).reshape(points.shape)
+
+
+def _inverse_roots(curvature: np.ndarray) -> np.ndarray:
+    """R with R' H R = 1; what has (nearly) no curvature is not stretched further."""
+    values, directions = np.linalg.eigh(curvature)
+    floor = np.maximum(1e-12 * values[..., -1:], np.finfo(float).tiny)
+    return directions / np.sqrt(np.maximum(values, floor))[..., None, :]
