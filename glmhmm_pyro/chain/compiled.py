@@ -7,6 +7,7 @@ tensors of the potentials' type. Batch axes of the results are full.
 
 from __future__ import annotations
 
+import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from glmhmm_pyro.chain.log_kernels import (
     tangents_log,
     viterbi_log,
 )
-from glmhmm_pyro.chain.shapes import Potentials
+from glmhmm_pyro.chain.scaled_kernels import counts_scaled
+from glmhmm_pyro.chain.shapes import Potentials, broadcast
 
 # Sessions are grouped into pieces of work of about this many (step, origin,
 # destination) triples, whatever the number of threads, so that sums are always taken
@@ -85,9 +87,15 @@ def counts(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log marginals, and expected counts weighted by session."""
     work = _plan(potentials, lengths, weights.shape[:-1])
-    return _accumulate(
-        counts_log, _all_rows(potentials, work), work, potentials, weights
-    )
+    kernel = counts_log
+    if potentials.transition.shape[-3] > 1:
+        kernel = functools.partial(counts_scaled, _states(potentials.num_states))
+    return _accumulate(kernel, _all_rows(potentials, work), work, potentials, weights)
+
+
+def _states(num_states: int) -> tuple[float, ...] | Array:
+    """What tells a kernel the number of states; a small one as it is compiled."""
+    return (0.0,) * num_states if num_states <= 8 else np.empty(num_states)
 
 
 def tangents(
@@ -211,17 +219,21 @@ def _gathered(counts_by_piece: Array) -> Array:
 
 
 def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> _Work:
-    batch = torch.broadcast_shapes(potentials.batch_shape, *batches)
+    batch = broadcast(potentials.batch_shape, *batches)
     return _plan_batch(batch, lengths, potentials.num_states)
 
 
 def _plan_batch(batch: torch.Size, lengths: Tensor, states: int) -> _Work:
     """Split the sessions into pieces; the split depends on their sizes alone."""
-    offsets = np.concatenate([[0], np.cumsum(lengths.numpy())])
-    pieces = (offsets[:-1] * states**2) // _PIECE_SIZE
-    borders = np.flatnonzero(np.diff(pieces, prepend=-1, append=pieces[-1] + 1))
-    ranges = [(int(a), int(b)) for a, b in zip(borders[:-1], borders[1:])]
-    small = math.prod(batch) * int(offsets[-1]) * states**2 < 2 * _PIECE_SIZE
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths.numpy(), out=offsets[1:])
+    size = int(offsets[-1]) * states**2
+    ranges = [(0, len(lengths))]
+    if len(lengths) > 1 and size > _PIECE_SIZE:
+        pieces = (offsets[:-1] * states**2) // _PIECE_SIZE
+        borders = np.flatnonzero(np.diff(pieces, prepend=-1, append=pieces[-1] + 1))
+        ranges = [(int(a), int(b)) for a, b in zip(borders[:-1], borders[1:])]
+    small = math.prod(batch) * size < 2 * _PIECE_SIZE
     return _Work(batch, offsets, ranges, 1 if small else torch.get_num_threads())
 
 
@@ -230,10 +242,10 @@ def _all_rows(potentials: Potentials, work: _Work) -> list[_Rows]:
 
 
 def _rows(tensor: Tensor, core: int, batch: torch.Size) -> _Rows:
-    own = tensor.shape[: tensor.dim() - core]
-    index = torch.arange(math.prod(own)).reshape(own).expand(batch)
+    own, sets = tensor.shape[: tensor.dim() - core], math.prod(batch)
     values = tensor.detach().to(torch.float64).contiguous().numpy()
-    return _Rows(
-        values.reshape(-1, *tensor.shape[tensor.dim() - core :]),
-        index.reshape(-1).numpy(),
-    )
+    values = values.reshape(-1, *values.shape[values.ndim - core :])
+    if len(values) == 1:
+        return _Rows(values, np.zeros(sets, np.int64))
+    index = np.broadcast_to(np.arange(len(values)).reshape(own), batch)
+    return _Rows(values, index.reshape(sets))

@@ -10,19 +10,33 @@ import numba
 _logger = logging.getLogger(__name__)
 
 # Infinities and NaN keep their meaning, which plain fastmath would take from them.
-_FLOAT_FLAGS = {"reassoc", "contract", "nsz", "arcp"}
+_EXACT = {"contract", "nsz"}
+_REASSOCIATED = _EXACT | {"reassoc", "arcp"}
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(
+    function: Callable[..., Any] | None = None,
+    *,
+    reassociate: bool = True,
+    inline: bool = False,
+) -> Callable[..., Any]:
     """Compile a kernel on its first call and keep the machine code on disk.
 
     Where no cache folder can be written the kernel is compiled anew by every process,
     and the log says so once.
+
+    Args:
+        function: what is compiled; left out in a decorator with arguments.
+        reassociate: whether sums may be taken in any order.
+        inline: whether callers copy the function, under their own rules for sums.
     """
+    if function is None:
+        return lambda f: compiled(f, reassociate=reassociate, inline=inline)
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
-        "fastmath": _FLOAT_FLAGS,
+        "fastmath": _REASSOCIATED if reassociate else _EXACT,
+        "inline": "always" if inline else "never",
     }
     try:
         kernel: Callable[..., Any] = numba.njit(cache=True, **options)(function)

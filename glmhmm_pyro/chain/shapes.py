@@ -23,7 +23,7 @@ class Potentials(NamedTuple):
     @property
     def batch_shape(self) -> torch.Size:
         """Shape of the parameter sets, after broadcasting."""
-        return torch.broadcast_shapes(
+        return broadcast(
             self.initial.shape[:-2],
             self.transition.shape[:-3],
             self.emission.shape[:-2],
@@ -33,6 +33,13 @@ class Potentials(NamedTuple):
     def num_states(self) -> int:
         """Number of hidden states."""
         return self.emission.shape[-1]
+
+
+def broadcast(*shapes: torch.Size) -> torch.Size:
+    """The shape that these have in common; at once if they are the same already."""
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
+    return torch.broadcast_shapes(*shapes)
 
 
 def align(
@@ -51,7 +58,10 @@ def align(
     tensors = (initial, transition, emission)
     dims = [x.dim() - core for x, core in zip(tensors, (2, 3, 2))]
     potentials = Potentials(
-        *(x[(None,) * (max(dims) - dim)] for x, dim in zip(tensors, dims))
+        *(
+            x if dim == max(dims) else x[(None,) * (max(dims) - dim)]
+            for x, dim in zip(tensors, dims)
+        )
     )
     try:
         batch = potentials.batch_shape
@@ -98,10 +108,11 @@ def _check_emission(emission: Tensor, lengths: Tensor) -> tuple[int, int]:
             f"got {tuple(emission.shape)}"
         )
     steps, states = emission.shape[-2:]
-    if int(lengths.sum()) != steps:
+    total = int(lengths.sum())
+    if total != steps:
         raise ValueError(
             f"lengths must sum to the {steps} steps of emission, "
-            f"got a sum of {int(lengths.sum())}"
+            f"got a sum of {total}"
         )
     return steps, states
 

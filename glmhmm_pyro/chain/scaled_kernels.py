@@ -1,0 +1,300 @@
+"""Compiled expected counts in scaled probability space: the fast way, with a check.
+
+Two messages run through a session at once, ``alpha`` from its first step and ``beta``
+from its last, independent of each other so that the processor overlaps them. Until they
+meet, each leaves its values in ``out_emission`` and the exponentials of its potentials
+in ``out_transition``; from there on each meets what the other has left and puts the
+counts in its place. Nothing but the results is stored, and everything is computed once.
+
+Messages have a scale of their own, a power of two that is taken out every few steps;
+each step's counts are normalised by their own sum. What underflows is lost: therefore
+the log marginal is had in three ways, from ``alpha`` at the end, from ``beta`` at the
+start and from both in the middle, and a session of which they disagree is done again in
+log space. The arrays are those of :mod:`glmhmm_pyro.chain.log_kernels`, here flat, so
+that the compiler knows every stride. ``states`` is a tuple, or for large numbers of
+states an array, that has their number as its length.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from glmhmm_pyro.chain.arithmetic import LOG_2, exp, rescale, stack_vector
+from glmhmm_pyro.chain.compiler import compiled
+from glmhmm_pyro.chain.log_kernels import Array, counts_log
+
+# Steps whose exponentials are taken together, so that they are still in the nearest
+# cache when the recursion reads them.
+_TILE = 32
+
+
+@compiled(inline=True)
+def _at(position: int) -> np.uint64:
+    """An index that is known not to be negative, which saves a test of its sign."""
+    return np.uint64(position)
+
+
+@compiled(reassociate=False)
+def _fill(
+    states: Any, transition: Array, emission: Array, first: int, last: int, out: Array
+) -> float:
+    """Exponentials of both potentials by step, relative to the greatest emission."""
+    size = len(states)
+    total = 0.0
+    for t in range(first, last):
+        top = emission[_at(t * size)]
+        for j in range(1, size):
+            top = max(top, emission[_at(t * size + j)])
+        total += top
+        for i in range(size):
+            for j in range(size):
+                k = _at((t * size + i) * size + j)
+                out[k] = transition[k] + (emission[_at(t * size + j)] - top)
+    flat = out[first * size * size : last * size * size]
+    for k in range(flat.size):
+        flat[k] = exp(flat[k])
+    return total
+
+
+@compiled(inline=True)
+def _forward(alpha: Array, work: Array, moves: Array, t: int) -> None:
+    """alpha_t = alpha_{t-1} M_t."""
+    size = len(alpha)
+    for j in range(size):
+        work[j] = alpha[0] * moves[_at(t * size * size + j)]
+    for i in range(1, size):
+        for j in range(size):
+            work[j] += alpha[i] * moves[_at((t * size + i) * size + j)]
+    for j in range(size):
+        alpha[j] = work[j]
+
+
+@compiled(inline=True)
+def _backward(beta: Array, work: Array, moves: Array, t: int) -> None:
+    """beta_{t-1} = M_t beta_t."""
+    size = len(beta)
+    for i in range(size):
+        total = 0.0
+        for j in range(size):
+            total += moves[_at((t * size + i) * size + j)] * beta[j]
+        work[i] = total
+    for i in range(size):
+        beta[i] = work[i]
+
+
+@compiled(inline=True)
+def _store(vector: Array, out: Array, t: int) -> None:
+    for j in range(len(vector)):
+        out[_at(t * len(vector) + j)] = vector[j]
+
+
+@compiled(inline=True)
+def _meet_forward(
+    alpha: Array, work: Array, later: Array, moves: Array, out: Array, t: int, w: float
+) -> float:
+    """Advance alpha to t, where beta waits; put the counts in place of both."""
+    size = len(alpha)
+    for j in range(size):
+        work[j] = alpha[0] * moves[_at(t * size * size + j)]
+    for i in range(1, size):
+        for j in range(size):
+            work[j] += alpha[i] * moves[_at((t * size + i) * size + j)]
+    total = 0.0
+    for j in range(size):
+        later[j] = out[_at(t * size + j)]
+        total += work[j] * later[j]
+    scale = w / total
+    for j in range(size):
+        later[j] *= scale
+        out[_at(t * size + j)] = work[j] * later[j]
+    for i in range(size):
+        for j in range(size):
+            k = _at((t * size + i) * size + j)
+            moves[k] = (alpha[i] * later[j]) * moves[k]
+    for j in range(size):
+        alpha[j] = work[j]
+    return total
+
+
+@compiled(inline=True)
+def _meet_backward(
+    beta: Array, work: Array, earlier: Array, moves: Array, out: Array, t: int, w: float
+) -> float:
+    """Advance beta to t-1, where alpha waits; put the counts in place of both."""
+    size = len(beta)
+    total = 0.0
+    for i in range(size):
+        row = 0.0
+        for j in range(size):
+            row += moves[_at((t * size + i) * size + j)] * beta[j]
+        work[i] = row
+        earlier[i] = out[_at((t - 1) * size + i)]
+        total += row * earlier[i]
+    scale = w / total
+    for i in range(size):
+        earlier[i] *= scale
+        out[_at((t - 1) * size + i)] = earlier[i] * work[i]
+    for i in range(size):
+        for j in range(size):
+            k = _at((t * size + i) * size + j)
+            moves[k] = (earlier[i] * beta[j]) * moves[k]
+    for i in range(size):
+        beta[i] = work[i]
+    return total
+
+
+@compiled(inline=True)
+def _dot(first: Array, second: Array) -> float:
+    total = 0.0
+    for j in range(len(first)):
+        total += first[j] * second[j]
+    return total
+
+
+@compiled(inline=True)
+def _start(
+    alpha: Array, beta: Array, initial: Array, emission: Array, at: int
+) -> float:
+    """Messages at both ends of a session; returns the shift of ``alpha``."""
+    shift = -np.inf
+    for j in range(len(alpha)):
+        alpha[j] = initial[j] + emission[_at(at * len(alpha) + j)]
+        shift = max(shift, alpha[j])
+        beta[j] = 1.0
+    for j in range(len(alpha)):
+        alpha[j] = exp(alpha[j] - shift)
+    return shift
+
+
+@compiled(inline=True)
+def _put_product(alpha: Array, beta: Array, scale: float, out: Array, t: int) -> None:
+    for j in range(len(alpha)):
+        out[_at(t * len(alpha) + j)] = scale * alpha[j] * beta[j]
+
+
+@compiled
+def _session(
+    states: Any,
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    start: int,
+    stop: int,
+    weight: float,
+    out_transition: Array,
+    out_emission: Array,
+) -> tuple[float, bool]:
+    """Counts of one session; its log marginal, and whether they can be trusted."""
+    alpha, beta = stack_vector(states), stack_vector(states)
+    work_a, work_b = stack_vector(states), stack_vector(states)
+    other_a, other_b = stack_vector(states), stack_vector(states)
+    shift = _start(alpha, beta, initial, emission, start)
+    _store(alpha, out_emission, start)
+    half = start + 1 + (stop - start - 1) // 2
+    a, b, power_a, power_b = start + 1, stop - 1, 0, 0
+    while b >= half:
+        num_a, num_b = min(half - a, _TILE), min(b - half + 1, _TILE)
+        low = b - num_b + 1
+        shift += _fill(states, transition, emission, a, a + num_a, out_transition)
+        shift += _fill(states, transition, emission, low, b + 1, out_transition)
+        for k in range(num_a):
+            _forward(alpha, work_a, out_transition, a + k)
+            _store(beta, out_emission, b - k)
+            _backward(beta, work_b, out_transition, b - k)
+            if k & 3 == 3:
+                power_a += rescale(alpha)
+                power_b += rescale(beta)
+            _store(alpha, out_emission, a + k)
+        if num_b > num_a:
+            _store(beta, out_emission, low)
+            _backward(beta, work_b, out_transition, low)
+            power_b += rescale(beta)
+        a += num_a
+        b -= num_b
+    total = _dot(alpha, beta)
+    middle = np.log(total) + (power_a + power_b) * LOG_2
+    _put_product(alpha, beta, weight / total, out_emission, half - 1)
+    least, last = total, total
+    from_end = middle
+    for k in range(half - 1 - start):
+        if k & 3 == 3:
+            power_a += rescale(alpha)
+            power_b += rescale(beta)
+        total = _meet_forward(
+            alpha, work_a, other_a, out_transition, out_emission, half + k, weight
+        )
+        last = _meet_backward(
+            beta, work_b, other_b, out_transition, out_emission, half - 1 - k, weight
+        )
+        least = min(least, min(total, last))
+    if half - 1 > start:
+        from_end = np.log(last) + power_b * LOG_2
+    for t in range(2 * half - 1 - start, stop):
+        total = _meet_forward(
+            alpha, work_a, other_a, out_transition, out_emission, t, weight
+        )
+        least = min(least, total)
+    for j in range(len(states)):
+        beta[j] = 1.0
+    from_start = np.log(_dot(alpha, beta)) + power_a * LOG_2
+    return shift + from_start, _agree(from_start, middle, from_end, least)
+
+
+@compiled
+def _agree(from_start: float, middle: float, from_end: float, least: float) -> bool:
+    """Whether nothing that counts was lost; False if anything is not a number."""
+    spread = max(abs(from_start - middle), abs(from_end - middle))
+    return least > 1e-280 and spread < 1e-9 * max(1.0, 1e-5 * abs(middle))
+
+
+@compiled
+def counts_scaled(
+    states: Any,
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: np.ndarray,
+    first: int,
+    last: int,
+    session_weights: Array,
+    log_marginal: Array,
+    out_initial: Array,
+    out_transition: Array,
+    out_emission: Array,
+) -> None:
+    """Log marginal and weighted expected counts; transitions with a row for each step.
+
+    Writes and adds as :func:`glmhmm_pyro.chain.log_kernels.counts_log` does.
+    """
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        log_marginal[s], trusted = _session(
+            states,
+            initial[min(s, len(initial) - 1)],
+            transition.reshape(-1),
+            emission.reshape(-1),
+            start,
+            stop,
+            session_weights[s],
+            out_transition.reshape(-1),
+            out_emission.reshape(-1),
+        )
+        if trusted:
+            out_transition[start] = 0.0
+            out_initial[min(s, len(out_initial) - 1)] += out_emission[start]
+        else:
+            counts_log(
+                initial,
+                transition,
+                emission,
+                offsets,
+                s,
+                s + 1,
+                session_weights,
+                log_marginal,
+                out_initial,
+                out_transition,
+                out_emission,
+            )
