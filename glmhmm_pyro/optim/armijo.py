@@ -43,14 +43,12 @@ def armijo_search(
     while not _is_sufficient(trial, line, reference, options):
         shorter = _interpolate(line, trial, before, options)
         shorter = min(max(shorter, trial.step * 1e-3), trial.step * 0.6)
-        before, last = (trial if options.three_points else None), trial.step
+        before = trial if options.three_points else None
         trial = yield from evaluate(line, shorter)
         num_evals += 1
         any_finite = any_finite or trial.is_finite
         fell = fell or trial.fun == -math.inf
-        # The second test ends a search whose step has become the smallest number.
-        tiny = abs(trial.step) * largest <= options.progress_tol
-        if tiny or trial.step == last:
+        if abs(trial.step) * largest <= options.progress_tol:
             trial = start_of(line)
             break
     return Found(trial, num_evals, any_finite, fell)

@@ -7,9 +7,10 @@ import pytest
 
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.optim.armijo import armijo_search
+from glmhmm_pyro.optim.interpolation import Known, cubic_minimizer
 from glmhmm_pyro.optim.trial import Line, Trial
 from glmhmm_pyro.optim.wolfe import extrapolate, wolfe_search
-from glmhmm_pyro.optim.zoom import Zoom, mixed_step
+from glmhmm_pyro.optim.zoom import Zoom, lower_of, mixed_step
 
 
 def line_of(polynomial):
@@ -273,9 +274,19 @@ def test_mixed_step_beyond_a_steeper_slope_looks_to_the_other_end():
     f = np.poly1d([1.0, -9.0, 15.0, -1.0, 30.0])
     low, latest, other = (trial_of(f, step) for step in (2.0, 3.0, 6.0))
     assert latest.fun < low.fun and latest.slope < low.slope < 0
-    assert mixed_step(latest, other, low) == mixed_step(
-        latest, other, low._replace(slope=low.slope / 2, grad=low.grad / 2)
-    )
+    towards_other = Known(6.0, other.fun, other.slope)
+    from_latest = Known(3.0, latest.fun, latest.slope)
+    expected = cubic_minimizer(from_latest, towards_other, 3.0, 6.0)
+    assert 3.0 < expected < 6.0
+    assert mixed_step(latest, other, low) == expected
+
+
+def test_mixed_step_leaves_a_cubic_minimum_behind_the_latest_trial():
+    # The cubic's minimum, at 0.2, is moved to the latest trial: the secant step counts.
+    low = Trial(0.0, np.zeros(1), 0.0, np.array([-1.0]), -1.0)
+    latest = Trial(1.0, np.ones(1), -0.01, np.array([-0.9]), -0.9)
+    other = Trial(4.0, np.ones(1), 1.0, np.array([1.0]), 1.0)
+    assert mixed_step(latest, other, low) == pytest.approx(1 + 0.66 * 3)
 
 
 def test_extrapolation_is_cubic_when_that_is_nearer_else_by_slopes():
@@ -304,3 +315,61 @@ def test_zoom_keeps_the_lower_end_of_a_descending_trial():
     assert [trial.step for trial in zoom.bracket] == [1.5, 0.0]
     assert zoom.width == 1.5
     assert zoom.place(trial_of(f, 1.0), True, True)
+
+
+def test_extrapolation_turns_from_a_cubic_minimum_behind_the_trial():
+    before = Trial(0.0, np.zeros(1), 0.0, np.array([-1.0]), -1.0)
+    trial = Trial(1.0, np.ones(1), -0.01, np.array([-0.8]), -0.8)
+    assert extrapolate(before, trial, "cubic") == 1.01
+    assert extrapolate(before, trial, "mixed") == pytest.approx(5.0)
+
+
+def test_wolfe_asks_for_sufficient_decrease_within_a_bracket():
+    # At 1.8 the slope is flat enough and the value below the start, but too little so.
+    f = np.poly1d([1.0, -2.0, 0.0])
+    options = LBFGSOptions(interpolation="bisection", armijo_constant=0.4)
+    steps, found = drive(wolfe_search(line_of(f), 3.6, options), answers(f))
+    assert steps == [3.6, 1.8, 0.9] and found.trial.step == 0.9
+
+
+def test_wolfe_ends_when_the_bracket_moves_no_coordinate():
+    line = Line(np.zeros(1), np.array([1e-3]), 0.0, np.array([-1e3]), -1.0)
+    search = wolfe_search(line, 1.0, LBFGSOptions(interpolation="bisection"))
+    steps, found = drive(search, lambda x: (1.0, 1.0))
+    # 20 halvings bring the bracket below 1e-6, which moves x by less than 1e-9.
+    assert len(steps) == 21 and found.trial.step == 0.0
+
+
+def test_zoom_keeps_off_an_end_at_once_when_the_step_is_on_it():
+    f = np.poly1d([1.0, -10.0, 0.0])
+    zoom = Zoom([trial_of(f, 0.0), trial_of(f, 1.0)], "cubic")
+    assert zoom.propose() == pytest.approx(0.9)
+    mirrored = np.poly1d([1.0, 10.0, 0.0])
+    zoom = Zoom([trial_of(mirrored, 1.0), trial_of(mirrored, 0.0)], "cubic")
+    assert zoom.propose() == pytest.approx(0.1)
+
+
+def test_zoom_remembers_the_low_end_that_was_removed():
+    f = np.poly1d([1.0, 0.0, 1.0, -4.0, 0.0])
+    removed, low, high = (trial_of(f, step) for step in (0.0, 1.2, 0.5))
+    zoom = Zoom([removed, trial_of(f, 3.0)], "mixed")
+    zoom.place(low, True, False)
+    zoom.place(high, False, False)
+    expected = mixed_step(high, low, removed)
+    assert zoom.propose() == expected != mixed_step(high, low, low)
+
+
+def test_zoom_takes_a_trial_above_its_low_end_as_the_high_end():
+    f = np.poly1d([1.0, -2.0, 0.0])
+    zoom = Zoom([trial_of(f, 0.8), trial_of(f, 3.0)], "bisection")
+    assert not zoom.place(trial_of(f, 1.5), True, True)
+    assert [trial.step for trial in zoom.bracket] == [0.8, 1.5]
+
+
+def test_lower_end_is_never_a_nan():
+    f = np.poly1d([1.0, 0.0])
+    low, high = trial_of(f, 0.0), trial_of(f, 1.0)
+    illegal = low._replace(fun=math.nan)
+    assert [lower_of([low, high]), lower_of([high, low])] == [0, 1]
+    assert [lower_of([illegal, high]), lower_of([high, illegal])] == [1, 0]
+    assert lower_of([low, low]) == 0

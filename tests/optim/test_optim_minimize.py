@@ -273,6 +273,38 @@ def test_tests_of_convergence_come_in_minfuncs_order():
     assert step.status is Status.CONVERGED_STEP
 
 
+@pytest.mark.parametrize(
+    "rule, steps",
+    [
+        ("unit", [0.05, 1, 1, 1, 1, 1, 1]),
+        ("slope", [0.05] * 7),
+        ("quadratic", [0.05, 0.1, 0.2, 0.4, 0.8, 1, 1]),
+        ("double", [0.05, 0.1, 0.2, 0.4, 0.8, 1, 1]),
+    ],
+)
+def test_initial_steps_along_a_straight_line(rule, steps):
+    def line(x):
+        return -10 * float(x.sum()), np.full(2, -10.0)
+
+    result = solve_numpy(
+        line, [0.0, 0.0], line_search="armijo", initial_step=rule, max_iters=7
+    )
+    np.testing.assert_allclose(result.trace.step[1:], steps)
+
+
+def test_quadratic_initial_step_after_a_rise_is_one():
+    values = iter([0.0, -1.0, -0.5, -9.0])
+    result = solve_numpy(
+        lambda x: (next(values), np.full(2, -1.0)),
+        [0.0, 0.0],
+        line_search="armijo",
+        initial_step="quadratic",
+        nonmonotone_window=3,
+        max_iters=3,
+    )
+    assert result.trace.step.tolist() == [0.0, 0.5, 1.0, 1.0]
+
+
 def test_trace_is_kept_only_when_asked_for():
     assert minimize(bowl, torch.ones(2)).trace is None
     trace = minimize(bowl, torch.ones(2), keep_trace=True).trace
