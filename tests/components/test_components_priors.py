@@ -1,0 +1,144 @@
+"""Priors: flat or given, filled to a parameter's shape, in float64."""
+
+import pyro
+import pytest
+import torch
+from families import MASK, log_joint, random_data, random_params
+from pyro import poutine
+from torch.distributions import Dirichlet, MultivariateNormal, Normal, constraints
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.components import Flat
+from glmhmm_pyro.components.priors import fill
+
+REAL, SIMPLEX = constraints.real, constraints.simplex
+
+
+def test_a_flat_prior_costs_nothing_anywhere_on_its_support():
+    flat = Flat((2, 3))
+    values = 100 * torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(flat.log_prob(values), torch.zeros(5, 2, 3))
+    assert not flat.is_proper and flat.support is REAL
+    simplex = Flat((2, 3), SIMPLEX)
+    assert (simplex.batch_shape, simplex.event_shape) == ((2,), (3,))
+    assert simplex.log_prob(torch.full((4, 2, 3), 1 / 3)).shape == (4, 2)
+
+
+def test_a_flat_prior_starts_near_the_middle_of_its_support():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        real = Flat((1000,)).sample()
+        rows = Flat((200, 3), SIMPLEX).sample()
+        more = Flat((3,)).expand((4,)).sample((5,))
+    assert real.dtype == rows.dtype == torch.float64 and more.shape == (5, 4)
+    assert real.abs().max() < 0.6 and real.std() > 0.05
+    torch.testing.assert_close(rows.sum(-1), torch.ones(200).double())
+    assert (rows - 1 / 3).abs().max() < 0.2
+
+
+@pytest.mark.parametrize(
+    "prior, shape",
+    [
+        (Normal(1.0, 2.0), (3, 2)),
+        (Normal(torch.zeros(2), torch.ones(2)), (3, 2)),
+        (Normal(torch.zeros(3, 1), torch.ones(3, 1)), (3, 2)),
+        (pyro.distributions.Laplace(0.0, 1.0), (4,)),
+        (MultivariateNormal(torch.zeros(2), torch.eye(2)), (3, 2)),
+        (Dirichlet(torch.tensor([1.0, 2.0, 3.0])), (2, 3)),
+        (Dirichlet(torch.ones(2, 2) + torch.eye(2)), (2, 2)),
+        (pyro.distributions.Normal(0.0, 1.0).expand([2]).to_event(1), (3, 2)),
+        (lambda shape: Normal(0.0, 1.0).expand(shape), (3, 2)),
+        (lambda shape: pyro.distributions.Normal(0.0, 1.0).expand(shape), (3, 2)),
+    ],
+)
+def test_a_prior_fills_the_shape_with_the_same_density(prior, shape):
+    filled = fill(prior, shape, REAL)
+    assert (filled.batch_shape, filled.event_shape) == ((), shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        value = filled()
+    assert value.shape == shape and value.dtype == torch.float64
+    given = (
+        prior if isinstance(prior, torch.distributions.Distribution) else prior(shape)
+    )
+    expected = given.log_prob(value).sum().double()
+    torch.testing.assert_close(filled.log_prob(value), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_prior_written_in_single_precision_is_raised_to_double():
+    filled = fill(Normal(torch.tensor(0.1), torch.tensor(3.0)), (2,), REAL)
+    value = torch.tensor([0.5, -0.25], dtype=torch.float64)
+    expected = Normal(torch.tensor(0.1).double(), 3.0).log_prob(value).sum()
+    torch.testing.assert_close(filled.log_prob(value), expected, rtol=1e-15, atol=0)
+
+
+def test_filling_leaves_the_given_prior_alone():
+    prior = Normal(torch.zeros(2), torch.ones(2))
+    fill(prior, (3, 2), REAL)
+    assert prior.loc.dtype == torch.float32 and prior.batch_shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "prior, got",
+    [
+        (Normal(torch.zeros(4), torch.ones(4)), r"\(4,\)"),
+        (Normal(torch.zeros(5, 3, 2), torch.ones(5, 3, 2)), r"\(5, 3, 2\)"),
+        (Dirichlet(torch.ones(3)), r"\(3,\) \(Dirichlet\)"),
+        (lambda shape: Normal(0.0, 1.0), r"\(\); expand it"),
+    ],
+)
+def test_a_prior_of_a_wrong_shape_is_refused(prior, got):
+    with pytest.raises(ValueError, match=rf"shape.*\(3, 2\).*got {got}"):
+        fill(prior, (3, 2), REAL)
+
+
+@pytest.mark.parametrize("prior, got", [(2.0, "got 2.0"), (lambda s: 2.0, "got float")])
+def test_what_is_no_prior_is_refused(prior, got):
+    with pytest.raises(TypeError, match=got):
+        fill(prior, (3, 2), REAL)
+
+
+def test_a_wrong_prior_is_named_when_the_model_meets_the_data():
+    model = gh.GLMHMM(2, gh.Bernoulli(prior=Normal(torch.zeros(5), torch.ones(5))))
+    with pytest.raises(ValueError, match=r"prior.*\(2, 2\).*got \(5,\)"):
+        gh.fit(model, random_data(), progress=False)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda prior: gh.Bernoulli(prior=prior),
+        lambda prior: gh.GLMEmission(prior=prior),
+        lambda prior: gh.InputDriven(prior=prior),
+        lambda prior: gh.SharedInputDriven(prior=prior),
+        lambda prior: gh.InitialGLM(prior=prior),
+    ],
+)
+def test_a_component_keeps_the_prior_it_was_given(make):
+    prior = Normal(0.0, 2.0)
+    component = make(prior)
+    assert component.prior is prior and component.sites["weights"].prior is prior
+
+
+def test_a_flat_prior_makes_the_log_joint_the_log_likelihood():
+    data = random_data(mask=MASK)
+    model = gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven())
+    model.bind(data)
+    params = random_params(model, data)
+    trace = poutine.trace(poutine.condition(model, data=params)).get_trace(data)
+    joint = log_joint(model, data, params)
+    torch.testing.assert_close(joint, trace.nodes["y"]["fn"].log_prob(data.emissions))
+
+
+def test_two_reads_of_a_parameter_in_one_call_are_one_draw():
+    model = gh.GLMHMM(2, gh.Bernoulli(prior=Normal(0.0, 1.0)))
+    data = random_data()
+    model.bind(data)
+    first, second = _reads(model)
+    assert torch.equal(first, second)
+
+
+@pyro.nn.pyro_method
+def _reads(self):
+    with torch.random.fork_rng(devices=[]):
+        return self.emissions.weights, self.emissions.weights
