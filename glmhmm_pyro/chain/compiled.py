@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glmhmm_pyro.chain.log_kernels import (
-    counts_log,
     filter_log,
     sample_log,
     tangents_log,
@@ -27,6 +26,7 @@ from glmhmm_pyro.chain.log_kernels import (
 )
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
 from glmhmm_pyro.chain.shapes import Potentials, broadcast
+from glmhmm_pyro.chain.stationary_kernels import counts_stationary
 
 # Sessions are grouped into pieces of work of about this many (step, origin,
 # destination) triples, whatever the number of threads, so that sums are always taken
@@ -87,9 +87,10 @@ def counts(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log marginals, and expected counts weighted by session."""
     work = _plan(potentials, lengths, weights.shape[:-1])
-    kernel = counts_log
-    if potentials.transition.shape[-3] > 1:
-        kernel = functools.partial(counts_scaled, _states(potentials.num_states))
+    shared = potentials.transition.shape[-3] == 1
+    kernel = functools.partial(
+        counts_stationary if shared else counts_scaled, _states(potentials.num_states)
+    )
     return _accumulate(kernel, _all_rows(potentials, work), work, potentials, weights)
 
 

@@ -31,7 +31,7 @@ _TILE = 32
 
 
 @compiled(inline=True)
-def _at(position: int) -> np.uint64:
+def at(position: int) -> np.uint64:
     """An index that is known not to be negative, which saves a test of its sign."""
     return np.uint64(position)
 
@@ -44,14 +44,14 @@ def _fill(
     size = len(states)
     total = 0.0
     for t in range(first, last):
-        top = emission[_at(t * size)]
+        top = emission[at(t * size)]
         for j in range(1, size):
-            top = max(top, emission[_at(t * size + j)])
+            top = max(top, emission[at(t * size + j)])
         total += top
         for i in range(size):
             for j in range(size):
-                k = _at((t * size + i) * size + j)
-                out[k] = transition[k] + (emission[_at(t * size + j)] - top)
+                k = at((t * size + i) * size + j)
+                out[k] = transition[k] + (emission[at(t * size + j)] - top)
     flat = out[first * size * size : last * size * size]
     for k in range(flat.size):
         flat[k] = exp(flat[k])
@@ -63,10 +63,10 @@ def _forward(alpha: Array, work: Array, moves: Array, t: int) -> None:
     """alpha_t = alpha_{t-1} M_t."""
     size = len(alpha)
     for j in range(size):
-        work[j] = alpha[0] * moves[_at(t * size * size + j)]
+        work[j] = alpha[0] * moves[at(t * size * size + j)]
     for i in range(1, size):
         for j in range(size):
-            work[j] += alpha[i] * moves[_at((t * size + i) * size + j)]
+            work[j] += alpha[i] * moves[at((t * size + i) * size + j)]
     for j in range(size):
         alpha[j] = work[j]
 
@@ -78,16 +78,16 @@ def _backward(beta: Array, work: Array, moves: Array, t: int) -> None:
     for i in range(size):
         total = 0.0
         for j in range(size):
-            total += moves[_at((t * size + i) * size + j)] * beta[j]
+            total += moves[at((t * size + i) * size + j)] * beta[j]
         work[i] = total
     for i in range(size):
         beta[i] = work[i]
 
 
 @compiled(inline=True)
-def _store(vector: Array, out: Array, t: int) -> None:
+def store(vector: Array, out: Array, t: int) -> None:
     for j in range(len(vector)):
-        out[_at(t * len(vector) + j)] = vector[j]
+        out[at(t * len(vector) + j)] = vector[j]
 
 
 @compiled(inline=True)
@@ -97,21 +97,21 @@ def _meet_forward(
     """Advance alpha to t, where beta waits; put the counts in place of both."""
     size = len(alpha)
     for j in range(size):
-        work[j] = alpha[0] * moves[_at(t * size * size + j)]
+        work[j] = alpha[0] * moves[at(t * size * size + j)]
     for i in range(1, size):
         for j in range(size):
-            work[j] += alpha[i] * moves[_at((t * size + i) * size + j)]
+            work[j] += alpha[i] * moves[at((t * size + i) * size + j)]
     total = 0.0
     for j in range(size):
-        later[j] = out[_at(t * size + j)]
+        later[j] = out[at(t * size + j)]
         total += work[j] * later[j]
     scale = w / total
     for j in range(size):
         later[j] *= scale
-        out[_at(t * size + j)] = work[j] * later[j]
+        out[at(t * size + j)] = work[j] * later[j]
     for i in range(size):
         for j in range(size):
-            k = _at((t * size + i) * size + j)
+            k = at((t * size + i) * size + j)
             moves[k] = (alpha[i] * later[j]) * moves[k]
     for j in range(size):
         alpha[j] = work[j]
@@ -128,17 +128,17 @@ def _meet_backward(
     for i in range(size):
         row = 0.0
         for j in range(size):
-            row += moves[_at((t * size + i) * size + j)] * beta[j]
+            row += moves[at((t * size + i) * size + j)] * beta[j]
         work[i] = row
-        earlier[i] = out[_at((t - 1) * size + i)]
+        earlier[i] = out[at((t - 1) * size + i)]
         total += row * earlier[i]
     scale = w / total
     for i in range(size):
         earlier[i] *= scale
-        out[_at((t - 1) * size + i)] = earlier[i] * work[i]
+        out[at((t - 1) * size + i)] = earlier[i] * work[i]
     for i in range(size):
         for j in range(size):
-            k = _at((t * size + i) * size + j)
+            k = at((t * size + i) * size + j)
             moves[k] = (earlier[i] * beta[j]) * moves[k]
     for i in range(size):
         beta[i] = work[i]
@@ -146,7 +146,7 @@ def _meet_backward(
 
 
 @compiled(inline=True)
-def _dot(first: Array, second: Array) -> float:
+def dot(first: Array, second: Array) -> float:
     total = 0.0
     for j in range(len(first)):
         total += first[j] * second[j]
@@ -154,13 +154,11 @@ def _dot(first: Array, second: Array) -> float:
 
 
 @compiled(inline=True)
-def _start(
-    alpha: Array, beta: Array, initial: Array, emission: Array, at: int
-) -> float:
+def enter(alpha: Array, beta: Array, initial: Array, emission: Array, t: int) -> float:
     """Messages at both ends of a session; returns the shift of ``alpha``."""
     shift = -np.inf
     for j in range(len(alpha)):
-        alpha[j] = initial[j] + emission[_at(at * len(alpha) + j)]
+        alpha[j] = initial[j] + emission[at(t * len(alpha) + j)]
         shift = max(shift, alpha[j])
         beta[j] = 1.0
     for j in range(len(alpha)):
@@ -169,9 +167,9 @@ def _start(
 
 
 @compiled(inline=True)
-def _put_product(alpha: Array, beta: Array, scale: float, out: Array, t: int) -> None:
+def put_product(alpha: Array, beta: Array, scale: float, out: Array, t: int) -> None:
     for j in range(len(alpha)):
-        out[_at(t * len(alpha) + j)] = scale * alpha[j] * beta[j]
+        out[at(t * len(alpha) + j)] = scale * alpha[j] * beta[j]
 
 
 @compiled
@@ -190,8 +188,8 @@ def _session(
     alpha, beta = stack_vector(states), stack_vector(states)
     work_a, work_b = stack_vector(states), stack_vector(states)
     other_a, other_b = stack_vector(states), stack_vector(states)
-    shift = _start(alpha, beta, initial, emission, start)
-    _store(alpha, out_emission, start)
+    shift = enter(alpha, beta, initial, emission, start)
+    store(alpha, out_emission, start)
     half = start + 1 + (stop - start - 1) // 2
     a, b, power_a, power_b = start + 1, stop - 1, 0, 0
     while b >= half:
@@ -201,21 +199,21 @@ def _session(
         shift += _fill(states, transition, emission, low, b + 1, out_transition)
         for k in range(num_a):
             _forward(alpha, work_a, out_transition, a + k)
-            _store(beta, out_emission, b - k)
+            store(beta, out_emission, b - k)
             _backward(beta, work_b, out_transition, b - k)
             if k & 3 == 3:
                 power_a += rescale(alpha)
                 power_b += rescale(beta)
-            _store(alpha, out_emission, a + k)
+            store(alpha, out_emission, a + k)
         if num_b > num_a:
-            _store(beta, out_emission, low)
+            store(beta, out_emission, low)
             _backward(beta, work_b, out_transition, low)
             power_b += rescale(beta)
         a += num_a
         b -= num_b
-    total = _dot(alpha, beta)
+    total = dot(alpha, beta)
     middle = np.log(total) + (power_a + power_b) * LOG_2
-    _put_product(alpha, beta, weight / total, out_emission, half - 1)
+    put_product(alpha, beta, weight / total, out_emission, half - 1)
     least, last = total, total
     from_end = middle
     for k in range(half - 1 - start):
@@ -238,12 +236,12 @@ def _session(
         least = min(least, total)
     for j in range(len(states)):
         beta[j] = 1.0
-    from_start = np.log(_dot(alpha, beta)) + power_a * LOG_2
-    return shift + from_start, _agree(from_start, middle, from_end, least)
+    from_start = np.log(dot(alpha, beta)) + power_a * LOG_2
+    return shift + from_start, agree(from_start, middle, from_end, least)
 
 
 @compiled
-def _agree(from_start: float, middle: float, from_end: float, least: float) -> bool:
+def agree(from_start: float, middle: float, from_end: float, least: float) -> bool:
     """Whether nothing that counts was lost; False if anything is not a number."""
     spread = max(abs(from_start - middle), abs(from_end - middle))
     return least > 1e-280 and spread < 1e-9 * max(1.0, 1e-5 * abs(middle))

@@ -33,7 +33,7 @@ def _run(code, **environment):
 
 
 def test_a_second_process_loads_every_kernel_from_disk(tmp_path):
-    code = _COUNTS.format(modules="log_kernels, scaled_kernels")
+    code = _COUNTS.format(modules="log_kernels, scaled_kernels, stationary_kernels")
     first, second = [
         json.loads(_run(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout) for _ in range(2)
     ]
