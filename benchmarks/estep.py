@@ -2,7 +2,7 @@
 
     python benchmarks/estep.py [--quick]
 
-One core. Log potentials go in and expected counts come out, through the public function.
+One core. Log potentials go in and expected counts come out, by the public function.
 The ratio is the least time over the time that a copy would take at the bandwidth that
 is measured just before (bytes read plus bytes written); for chains whose transition is
 the same at every step the matrix counts as nothing. Least and median of several calls,
