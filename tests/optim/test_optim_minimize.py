@@ -72,7 +72,7 @@ def test_integer_start_gives_a_float64_end_point():
 def test_start_that_requires_grad_and_objective_that_writes_its_argument_are_fine():
     def fun(x):
         value, grad = bowl(x)
-        x.zero_()
+        x.fill_(7.0)
         return value, grad
 
     x0 = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -303,6 +303,20 @@ def test_quadratic_initial_step_after_a_rise_is_one():
         max_iters=3,
     )
     assert result.trace.step.tolist() == [0.0, 0.5, 1.0, 1.0]
+
+
+def test_nonmonotone_window_forgets_the_value_before_it():
+    # The window holds -1 and -2: after them -0.5 is too high, and -1.5 is not.
+    values = iter([0.0, -1.0, -2.0, -0.5, -1.5])
+    result = solve_numpy(
+        lambda x: (next(values), np.full(2, -1.0)),
+        [0.0, 0.0],
+        line_search="armijo",
+        nonmonotone_window=2,
+        max_iters=3,
+    )
+    assert result.trace.fun.tolist() == [0.0, -1.0, -2.0, -1.5]
+    assert result.num_evals == 5
 
 
 def test_trace_is_kept_only_when_asked_for():
