@@ -1,0 +1,20 @@
+"""Pictures of a fit: each takes a Fit and returns the matplotlib Axes it drew on.
+
+matplotlib is imported when a picture is drawn, not before. A state has the same colour
+in every picture, one that readers with any colour vision can tell from the others.
+"""
+
+from glmhmm_pyro.plotting.coefficients import weights
+from glmhmm_pyro.plotting.restarts import history
+from glmhmm_pyro.plotting.sessions import timeline
+from glmhmm_pyro.plotting.style import STATE_COLOURS, state_colour
+from glmhmm_pyro.plotting.switching import transitions
+
+__all__ = [
+    "STATE_COLOURS",
+    "history",
+    "state_colour",
+    "timeline",
+    "transitions",
+    "weights",
+]

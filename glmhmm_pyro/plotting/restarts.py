@@ -1,0 +1,89 @@
+"""The course of a fit from all of its starts."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference.fit import AGREEMENT
+from glmhmm_pyro.plotting.style import (
+    FAINT,
+    STATE_COLOURS,
+    axes_or_new,
+    hide_frame,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+AGREES = STATE_COLOURS[0]
+BEST = "#000000"
+
+
+def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
+    """Log-joint against iteration from every start, the best one highlighted.
+
+    A dot marks where a start ended. The title counts the starts that agree, that is
+    ended within 0.1 nats of the best; starts that stopped lower are grey. Values far
+    below the lowest end are cut off, so that the ends can be told apart.
+
+    Args:
+        fit: the fit.
+        ax: where to draw; a new figure by default.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    ax = axes_or_new(ax, 6.4, 3.8)
+    curves = [restart.log_joints for restart in fit.restarts]
+    ends = np.array([curve[-1] for curve in curves])
+    agree = ends >= ends.max() - AGREEMENT
+    order = sorted(range(len(curves)), key=lambda i: (i == fit.best, ends[i]))
+    for number in order:
+        _draw(ax, curves[number], bool(agree[number]), number == fit.best)
+    lines = dict(zip(order, ax.lines[::2]))
+    ax.set_ylim(*_limits(curves, ends))
+    ax.set_xlim(left=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.ticklabel_format(axis="y", useOffset=False)
+    ax.set_xlabel("EM iteration")
+    ax.set_ylabel("log-joint (nats)")
+    ax.set_title(
+        f"{fit.num_agreeing} of {len(curves)} starts within {AGREEMENT:g} nats of the "
+        "best",
+        fontsize="medium",
+    )
+    hide_frame(ax)
+    ax.legend(handles=_entries(lines, agree, fit.best), loc="lower right")
+    return ax
+
+
+def _draw(ax: "Axes", curve: np.ndarray, agrees: bool, is_best: bool) -> None:
+    colour = BEST if is_best else AGREES if agrees else FAINT
+    ax.plot(curve, color=colour, linewidth=2.2 if is_best else 1.2, clip_on=True)
+    last = len(curve) - 1
+    ax.plot(last, curve[-1], "o", color=colour, markersize=6 if is_best else 4)
+
+
+def _entries(lines: dict[int, Any], agree: np.ndarray, best: int) -> list[Any]:
+    """Of every kind of start one line, named for the legend."""
+    kinds = {
+        f"best start (number {best})": [best],
+        "agree with it": [i for i in lines if agree[i] and i != best],
+        "stopped lower": [i for i in lines if not agree[i]],
+    }
+    entries = []
+    for text, members in kinds.items():
+        for number in members[:1]:
+            lines[number].set_label(text)
+            entries.append(lines[number])
+    return entries
+
+
+def _limits(curves: list[np.ndarray], ends: np.ndarray) -> tuple[float, float]:
+    """From a little below the lowest end, or all that there is if that is less."""
+    best = float(ends.max())
+    lowest = min(float(curve.min()) for curve in curves)
+    third = np.median([curve[min(2, len(curve) - 1)] for curve in curves])
+    below = max(1.6 * (best - float(ends.min())), 0.5 * (best - float(third)), 1.0)
+    bottom = max(best - below, lowest)
+    return bottom - 0.04 * (best - bottom), best + 0.06 * (best - bottom) + 1e-3

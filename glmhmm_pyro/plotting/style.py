@@ -1,0 +1,94 @@
+"""What all pictures share: the colours of the states, new axes, readable names."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# The palette of Okabe & Ito (2008) in an order that keeps the first ones far apart, and
+# a sand for their yellow, which is too pale for a line on white.
+STATE_COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#000000",
+    "#E0C678",
+)
+STATE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+INK = "#333333"
+FAINT = "#999999"
+
+# More names than this on one axis are thinned out.
+MOST_NAMES = 24
+
+# What an inch of an axis has room for, at the usual size of type.
+LETTERS_PER_INCH = 11
+
+
+def state_colour(state: int) -> str:
+    """Colour of a state; from state 8 on colours come a second time."""
+    return STATE_COLOURS[state % len(STATE_COLOURS)]
+
+
+def state_marker(state: int) -> str:
+    """Marker of a state, which tells it apart without colour."""
+    return STATE_MARKERS[state % len(STATE_MARKERS)]
+
+
+def axes_or_new(ax: "Axes | None", width: float, height: float) -> "Axes":
+    """``ax``, or the axes of a new figure of this size in inches."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def legend_beside(ax: "Axes") -> None:
+    """A legend right of the axes, where it hides nothing."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
+def name_ticks(
+    axis: Any, names: Sequence[Any], places: Sequence[int] | None = None
+) -> None:
+    """Names along an x or y axis, every n-th where there are too many.
+
+    Args:
+        axis: ``ax.xaxis`` or ``ax.yaxis``.
+        names: what to write.
+        places: where; 0, 1, ... by default.
+    """
+    places = range(len(names)) if places is None else places
+    every = -(-len(names) // MOST_NAMES)
+    labels = [str(name) for name in names][::every]
+    axis.set_ticks(list(places)[::every], labels=labels)
+    inches = axis.axes.bbox.width / axis.figure.dpi
+    letters = sum(map(len, labels)) + 2 * len(labels)
+    if axis.axis_name == "x" and letters > LETTERS_PER_INCH * inches:
+        for label in axis.get_ticklabels():
+            label.set(rotation=40, ha="right", rotation_mode="anchor")
+
+
+def hide_frame(ax: "Axes") -> None:
+    """No lines at the top and on the right."""
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def write_numbers(
+    ax: "Axes", values: Any, image: Any, digits: int = 2, sign: str = ""
+) -> None:
+    """The value of every cell of an image, dark on light cells and light on dark."""
+    for (row, column), value in np.ndenumerate(values):
+        red, green, blue, _ = image.to_rgba(value)
+        luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+        colour = INK if luminance > 0.5 else "white"
+        # Rounded first, plus 0: no "-0.00".
+        text = f"{round(float(value), digits) + 0.0:{sign}.{digits}f}"
+        ax.text(column, row, text, ha="center", va="center", color=colour)

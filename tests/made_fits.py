@@ -1,0 +1,68 @@
+"""Fits with known parameters, put together without fitting, for tests of pictures."""
+
+import copy
+
+import numpy as np
+import torch
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.inference import Restart
+from glmhmm_pyro.inference.labels import Labels
+
+
+def made_fit(model, data, params, curves=((-2.0, -1.0),), best=0):
+    """A Fit of ``data`` at ``params``, with these log-joints per start."""
+    model = copy.deepcopy(model)
+    model.bind(data)
+    restarts = tuple(
+        Restart(np.array(curve), np.array(curve), gh.Status.CONVERGED)
+        for curve in curves
+    )
+    end = float(restarts[best].log_joints[-1])
+    return gh.Fit(
+        model=model,
+        params={k: torch.as_tensor(v, dtype=torch.float64) for k, v in params.items()},
+        log_likelihood=end,
+        log_joint=end,
+        status=gh.Status.CONVERGED,
+        restarts=restarts,
+        best=best,
+        labels=Labels.of(data),
+    )
+
+
+def sticky(num_states, staying=0.9):
+    """Transition probabilities, the same for every move."""
+    if num_states == 1:
+        return np.ones((1, 1))
+    leaving = (1 - staying) / (num_states - 1)
+    return np.where(np.eye(num_states, dtype=bool), staying, leaving)
+
+
+def labelled_data(num_classes, num_features=3, lengths=(40, 1, 25), seed=0, **options):
+    """Random labels and covariates."""
+    rng = np.random.default_rng(seed)
+    steps = sum(lengths)
+    return gh.Sequences(
+        rng.integers(0, num_classes, steps),
+        rng.normal(size=(steps, num_features)),
+        lengths=lengths,
+        **options,
+    )
+
+
+def categorical_fit(num_states, num_classes=2, transitions=None, seed=0, **options):
+    """A fit of random labels with random weights, and its data."""
+    rng = np.random.default_rng(seed)
+    data = labelled_data(num_classes, **options)
+    model = gh.GLMHMM(num_states, gh.Categorical(num_classes), transitions)
+    shape = (num_states, num_classes - 1, data.num_features)
+    params = {"emissions.weights": rng.normal(size=shape)}
+    if num_states > 1:
+        params["initial.probs"] = np.full(num_states, 1 / num_states)
+    if num_states > 1 and transitions is None:
+        params["transitions.probs"] = sticky(num_states)
+    elif isinstance(transitions, gh.InputDriven):
+        shape = (num_states, num_states - 1, data.num_transition_features)
+        params["transitions.weights"] = rng.normal(size=shape)
+    return made_fit(model, data, params), data

@@ -1,0 +1,364 @@
+"""The pictures: what they draw is what the fit says, in colours that all can tell."""
+
+import itertools
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from made_fits import categorical_fit, labelled_data, made_fit, sticky
+
+import glmhmm_pyro as gh
+from glmhmm_pyro import plotting
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+
+# Machado, Oliveira & Fernandes (2009), severity 1, on linear RGB.
+COLOUR_VISION = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def visible_tick_labels(ax):
+    """Labels of the ticks that are in view."""
+    return [
+        label
+        for axis in (ax.xaxis, ax.yaxis)
+        for place, label in zip(axis.get_majorticklocs(), axis.get_ticklabels())
+        if min(axis.get_view_interval()) <= place <= max(axis.get_view_interval())
+    ]
+
+
+def overlapping_texts(ax):
+    """Pairs of visible tick labels, headings and axis labels that overlap."""
+    figure = ax.figure
+    figure.canvas.draw()
+    texts = [*visible_tick_labels(ax), ax.xaxis.label, ax.yaxis.label]
+    texts += [ax.title, *ax.texts]
+    shown = [t for t in texts if t.get_text() and t.get_visible()]
+    # Rotated labels overlap in their upright boxes without touching.
+    shown = [t for t in shown if t.get_rotation() % 90 == 0]
+    boxes = [t.get_window_extent().shrunk(0.98, 0.9) for t in shown]
+    return [
+        (shown[i].get_text(), shown[j].get_text())
+        for i, j in itertools.combinations(range(len(shown)), 2)
+        if boxes[i].overlaps(boxes[j])
+    ]
+
+
+def texts_outside(ax):
+    """Texts that do not stand wholly inside the figure."""
+    ax.figure.canvas.draw()
+    frame = ax.figure.bbox.padded(2)
+    legend = ax.get_legend()
+    found = [t for a in ax.figure.axes for t in visible_tick_labels(a)]
+    found += [a.xaxis.label for a in ax.figure.axes]
+    found += [a.yaxis.label for a in ax.figure.axes]
+    found += list(legend.get_texts()) if legend else []
+    boxes = {t.get_text(): t.get_window_extent() for t in found if t.get_text()}
+    return [
+        text
+        for text, box in boxes.items()
+        if not (frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1))
+    ]
+
+
+def in_lab(colour, vision):
+    """CIE Lab coordinates of a colour as this colour vision sees it."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(COLOUR_VISION[vision]) @ linear, 0, 1)
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+    ratio = np.array(to_xyz) @ linear / [0.95047, 1.0, 1.08883]
+    f = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * 841 / 108 + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISION)
+def test_states_differ_in_colour_for_every_colour_vision(vision):
+    seen = [in_lab(colour, vision) for colour in plotting.STATE_COLOURS]
+    for a, b in itertools.combinations(seen, 2):
+        # A just noticeable difference is about 2.3 in these units.
+        assert np.linalg.norm(a - b) > 15
+    white = in_lab("white", vision)
+    assert all(np.linalg.norm(white - colour) > 25 for colour in seen)
+
+
+def test_importing_the_pictures_does_not_import_matplotlib():
+    code = (
+        "import sys; import glmhmm_pyro, glmhmm_pyro.plotting as p; p.weights; "
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_picture_takes_and_returns_an_axes():
+    fit, data = categorical_fit(3)
+    pictures = [
+        lambda ax: plotting.weights(fit, ax),
+        lambda ax: plotting.transitions(fit, ax),
+        lambda ax: plotting.timeline(fit, data, 0, ax),
+        lambda ax: plotting.history(fit, ax),
+    ]
+    for picture in pictures:
+        _, ax = plt.subplots()
+        assert picture(ax) is ax
+        fresh = picture(None)
+        assert fresh is not ax and fresh.figure is not ax.figure
+
+
+@pytest.mark.parametrize(
+    "num_states, num_classes, transitions",
+    [
+        (1, 2, None),
+        (2, 2, gh.InputDriven()),
+        (3, 4, None),
+        (8, 2, None),
+        (8, 4, gh.InputDriven()),
+    ],
+)
+def test_all_pictures_are_legible(num_states, num_classes, transitions):
+    fit, data = categorical_fit(num_states, num_classes, transitions)
+    drawn = [
+        plotting.weights(fit),
+        plotting.transitions(fit),
+        plotting.timeline(fit, data),
+        plotting.history(fit),
+    ]
+    for ax in drawn:
+        assert overlapping_texts(ax) == []
+        assert texts_outside(ax) == []
+        assert ax.get_xlabel() and ax.get_ylabel()
+
+
+def test_weights_draws_the_weights_of_every_state_and_class():
+    names = ["sound", "side", "intercept"]
+    options = {"covariate_names": names, "class_names": ["none", "left", "right"]}
+    fit, _ = categorical_fit(2, 3, **options)
+    ax = plotting.weights(fit)
+    lines = [line for line in ax.lines if len(line.get_xdata()) == 3]
+    free = fit.params["emissions.weights"].numpy()
+    for number, line in enumerate(lines):
+        block, state = divmod(number, 2)
+        np.testing.assert_array_equal(line.get_ydata(), free[state, block])
+        assert line.get_color() == plotting.state_colour(state)
+    assert len(lines) == 4
+    assert [t.get_text() for t in ax.get_xticklabels()] == names * 2
+    ticks = ax.get_xticks()
+    np.testing.assert_array_equal(ticks[:3], lines[0].get_xdata())
+    np.testing.assert_array_equal(ticks[3:], lines[2].get_xdata())
+    assert [t.get_text() for t in ax.texts] == ["left", "right"]
+    assert "against none" in ax.get_ylabel()
+    legend = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert legend == ["state 0", "state 1"]
+
+
+def test_weights_thins_out_the_names_of_many_covariates():
+    fit, _ = categorical_fit(2, 3, num_features=60)
+    ax = plotting.weights(fit)
+    labels = [t.get_text() for t in ax.get_xticklabels()]
+    assert len(labels) <= 24 and labels[: len(labels) // 2] * 2 == labels
+    assert labels[:2] == ["x0", "x5"]
+
+
+def test_weights_refuses_a_parameter_without_states_and_covariates():
+    fit, _ = categorical_fit(2)
+    with pytest.raises(ValueError, match="emissions.weights, got 'transitions.probs'"):
+        plotting.weights(fit, parameter="transitions.probs")
+
+
+def test_weights_of_a_family_of_the_users_own():
+    class Poisson(gh.GLMEmission):
+        def distribution(self, predictor):
+            return torch.distributions.Poisson(predictor.exp(), validate_args=False)
+
+    data = gh.Sequences([0.0, 3.0, 1.0], [[1.0], [0.5], [2.0]], emission_names=["n"])
+    values = {"initial.probs": [0.5, 0.5], "transitions.probs": sticky(2)}
+    values["emissions.weights"] = [[0.3], [-0.2]]
+    fit = made_fit(gh.GLMHMM(2, Poisson()), data, values)
+    assert "linear predictor" in plotting.weights(fit).get_ylabel()
+    ax = plotting.timeline(fit, data)
+    dots = [line for line in ax.lines if line.get_marker() == "."]
+    heights = dots[0].get_ydata()
+    assert np.argmax(heights) == 1 and np.argmin(heights) == 0
+    assert ax.get_yticklabels()[-1].get_text() == "n"
+
+
+def cells(ax):
+    """The numbers written into an image, by (row, column)."""
+    return {
+        (round(t.get_position()[1]), round(t.get_position()[0])): float(t.get_text())
+        for t in ax.texts
+    }
+
+
+def test_transitions_writes_the_matrix_of_stationary_transitions():
+    fit, _ = categorical_fit(3)
+    ax = plotting.transitions(fit)
+    expected = fit.params["transitions.probs"].numpy()
+    np.testing.assert_array_equal(ax.images[0].get_array(), expected)
+    for index, value in np.ndenumerate(expected):
+        assert cells(ax)[index] == pytest.approx(value, abs=5e-4)
+    assert "t - 1" in ax.get_ylabel()
+
+
+def test_transitions_writes_the_weights_of_every_move():
+    fit, data = categorical_fit(3, 2, gh.InputDriven())
+    ax = plotting.transitions(fit)
+    full = fit.parameters["transitions.weights"]
+    moves = [t.get_text() for t in ax.get_yticklabels()]
+    assert moves == ["0 → 1", "0 → 2", "1 → 0", "1 → 2", "2 → 0", "2 → 1"]
+    for row, move in enumerate(moves):
+        origin, destination = int(move[0]), int(move[-1])
+        for column in range(data.num_features):
+            value = float(full[origin, destination, column])
+            assert cells(ax)[row, column] == pytest.approx(value, abs=5.1e-3)
+
+
+def test_transitions_averages_over_steps_that_are_no_session_starts():
+    fit, data = categorical_fit(2, 2, gh.InputDriven())
+    ax = plotting.transitions(fit, data=data)
+    weights = fit.parameters["transitions.weights"].values
+    matrices = []
+    for session in data:
+        for row in session.transition_covariates.numpy()[1:]:
+            scores = np.exp(weights @ row)
+            matrices.append(scores / scores.sum(1, keepdims=True))
+    shown = ax.images[0].get_array()
+    np.testing.assert_allclose(shown, np.mean(matrices, axis=0), atol=1e-12)
+    assert ax.get_title() == f"mean over {data.num_steps - data.num_sessions} steps"
+
+
+def test_transitions_of_shared_weights_are_towards_a_state():
+    data = labelled_data(2)
+    model = gh.GLMHMM(3, gh.Categorical(2), gh.SharedInputDriven())
+    rng = np.random.default_rng(0)
+    shapes = {
+        "emissions.weights": (3, 1, 3),
+        "transitions.weights": (2, 3),
+        "transitions.baseline": (3, 2),
+    }
+    values = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    values["initial.probs"] = np.full(3, 1 / 3)
+    ax = plotting.transitions(made_fit(model, data, values))
+    np.testing.assert_array_equal(
+        ax.images[0].get_array(), values["transitions.weights"]
+    )
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["to 1", "to 2"]
+
+
+def test_transitions_needs_a_step_inside_a_session():
+    fit, data = categorical_fit(2, 2, gh.InputDriven())
+    with pytest.raises(ValueError, match="more than one step"):
+        plotting.transitions(fit, data=data.subset([1]))
+
+
+def areas(ax):
+    """Top and bottom of every state's area, by state."""
+    filled = [p for p in ax.patches if hasattr(p, "get_data")]
+    return [(p.get_data().values, p.get_data().baseline) for p in filled]
+
+
+@pytest.mark.parametrize("session", [0, 2, "third"])
+def test_timeline_stacks_the_smoothed_probabilities_of_the_session(session):
+    fit, data = categorical_fit(3, session_names=["first", "second", "third"])
+    ax = plotting.timeline(fit, data, session)
+    wanted = fit.decode(data).smoothed_probs.values
+    rows = slice(0, 40) if session == 0 else slice(41, 66)
+    heights = np.stack([top - bottom for top, bottom in areas(ax)], axis=1)
+    np.testing.assert_allclose(heights, wanted[rows], atol=1e-12)
+    np.testing.assert_array_equal(areas(ax)[1][1], areas(ax)[0][0])
+    name = "first" if session == 0 else "third"
+    assert ax.get_xlabel() == f"step of session {name}"
+
+
+def ticks_by_row(ax):
+    """Steps that have a tick, row by row from below."""
+    return [
+        {round(segment[0][0]) for segment in collection.get_segments()}
+        for collection in ax.collections
+    ]
+
+
+def test_timeline_ticks_the_class_of_every_step():
+    fit, data = categorical_fit(2, 3, class_names=["none", "left", "right"])
+    ax = plotting.timeline(fit, data, 0)
+    labels = data.emissions[:40].numpy()
+    for label, steps in enumerate(ticks_by_row(ax)):
+        assert steps == set(np.flatnonzero(labels == label))
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    assert names == ["0", "0.5", "1", "none", "left", "right"]
+
+
+def test_timeline_shows_steps_that_were_not_observed_as_gaps():
+    fit, data = categorical_fit(2)
+    mask = np.ones(data.num_steps, dtype=bool)
+    mask[[0, 7, 8, 20]] = False
+    ax = plotting.timeline(fit, data.with_mask(mask), 0)
+    for top, _ in areas(ax):
+        np.testing.assert_array_equal(np.isnan(top), ~mask[:40])
+    assert set().union(*ticks_by_row(ax)) == set(np.flatnonzero(mask[:40]))
+
+
+def test_what_stands_at_masked_steps_changes_nothing_in_the_timeline():
+    fit, data = categorical_fit(2)
+    mask = np.arange(data.num_steps) % 5 > 0
+    changed = data.replace(emissions=torch.where(torch.tensor(mask), data.emissions, 1))
+    first, second = (
+        plotting.timeline(fit, d.with_mask(mask), 0) for d in (data, changed)
+    )
+    assert ticks_by_row(first) == ticks_by_row(second)
+    for one, other in zip(areas(first), areas(second)):
+        np.testing.assert_array_equal(one, other)
+
+
+CURVES = ((-90.0, -50.0, -10.0), (-80.0, -10.05), (-70.0, -20.0, -19.0, -18.9))
+
+
+def test_history_draws_every_start_and_highlights_the_best():
+    data = labelled_data(2)
+    fit = made_fit(gh.GLMHMM(1, gh.Bernoulli()), data, {}, CURVES, best=0)
+    ax = plotting.history(fit)
+    drawn = {tuple(line.get_ydata()) for line in ax.lines if len(line.get_ydata()) > 1}
+    assert drawn == set(CURVES)
+    thickest = max(ax.lines, key=lambda line: line.get_linewidth())
+    assert tuple(thickest.get_ydata()) == CURVES[0]
+    assert ax.get_title() == "2 of 3 starts within 0.1 nats of the best"
+    legend = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert legend == ["best start (number 0)", "agree with it", "stopped lower"]
+
+
+def test_history_keeps_all_ends_in_view():
+    data = labelled_data(2)
+    fit = made_fit(gh.GLMHMM(1, gh.Bernoulli()), data, {}, CURVES, best=0)
+    low, high = plotting.history(fit).get_ylim()
+    assert low < -18.9 and -10.0 < high
