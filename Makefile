@@ -18,7 +18,7 @@ $(STAMP): setup.cfg setup.py .ci/constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m glmhmm_pyro.datasets.demo demo
+	$(BIN)/python -m glmhmm_pyro.demo demo
 
 test: lint unit
 

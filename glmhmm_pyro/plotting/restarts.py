@@ -43,7 +43,7 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     lines = dict(zip(order, ax.lines[::2]))
     ax.set_ylim(*_limits(curves, ends))
     ax.set_xlim(left=0)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.ticklabel_format(axis="y", useOffset=False)
     ax.set_xlabel("EM iteration")
     ax.set_ylabel("log-joint (nats)")

@@ -28,7 +28,7 @@ FAINT = "#999999"
 MOST_NAMES = 24
 
 # What an inch of an axis has room for, at the usual size of type.
-LETTERS_PER_INCH = 11
+LETTERS_PER_INCH = 9
 
 
 def state_colour(state: int) -> str:

@@ -47,7 +47,9 @@ def transitions(
     if fit.model.num_states == 1:
         return _draw_matrix(np.ones((1, 1)), ax, "a single state")
     if "transitions.probs" in found:
-        return _draw_matrix(found["transitions.probs"].values, ax, "every step")
+        return _draw_matrix(
+            found["transitions.probs"].values, ax, "the same at every step"
+        )
     if "transitions.weights" in found:
         return _draw_weights(found["transitions.weights"], ax)
     raise ValueError(
