@@ -1,0 +1,50 @@
+"""Data with two clear states, and models whose log-joint has finite maxima."""
+
+import torch
+from families import normals, seeded_generator
+from torch.distributions import Dirichlet, Normal
+
+import glmhmm_pyro as gh
+
+LENGTHS = (40, 1, 25, 54)
+RIDGE = Normal(0.0, 2.0)
+
+
+def clear_data(family="bernoulli", lengths=LENGTHS, mask=False, seed=0):
+    """Sessions of a sticky chain; a state's emissions differ much from the other's."""
+    steps = sum(lengths)
+    uniform = torch.rand((3, steps), generator=seeded_generator(seed)).double()
+    states = (uniform[0] < 0.12).cumsum(0) % 2
+    x = normals(steps, 1, seed=seed + 1)
+    drive = torch.where(states == 1, 2.0 * x[:, 0] + 1.5, -2.0 * x[:, 0] - 1.0)
+    y = (uniform[1] < drive.sigmoid()).long()
+    if family == "categorical":
+        y = torch.where((uniform[2] < 0.3) & (states == 1), 2, y)
+    elif family == "gaussian":
+        y = drive + 0.5 * normals(steps, seed=seed + 2)
+    elif family == "poisson":
+        y = torch.poisson((0.7 * drive).exp(), generator=seeded_generator(seed)).long()
+    return gh.Sequences(
+        y,
+        torch.cat([x, torch.ones_like(x)], -1),
+        lengths=list(lengths),
+        transition_covariates=normals(steps, 2, seed=seed + 3) + 1.0,
+        initial_covariates=normals(len(lengths), 1, seed=seed + 4),
+        mask=torch.arange(steps) % 7 != 3 if mask else None,
+    )
+
+
+def penalised(family="bernoulli", transitions="input-driven", states=2):
+    """A model with proper priors on everything."""
+    emissions = {
+        "bernoulli": lambda: gh.Bernoulli(prior=RIDGE),
+        "categorical": lambda: gh.Categorical(3, prior=RIDGE),
+    }
+    row = Dirichlet(torch.full((states,), 2.0))
+    moves = {
+        "stationary": lambda: gh.Stationary(prior=row),
+        "input-driven": lambda: gh.InputDriven(prior=RIDGE),
+        "shared": lambda: gh.SharedInputDriven(prior=RIDGE, baseline_prior=RIDGE),
+    }
+    initial = gh.Initial(prior=row)
+    return gh.GLMHMM(states, emissions[family](), moves[transitions](), initial)
