@@ -101,11 +101,17 @@ class HiddenMarkov(TorchDistribution):
         return emission_log_probs(self.emission_dist, value, self.mask)
 
     def potentials(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the chain reads: initial, transition and emission logs, and lengths."""
+        """What the chain reads: initial, transition and emission logs, and lengths.
+
+        They are given one precision, the finest that any of them has.
+        """
+        emission = self.emission_log_probs(value)
+        dtype = torch.promote_types(self.initial_logits.dtype, emission.dtype)
+        dtype = torch.promote_types(dtype, self.transition_logits.dtype)
         return (
-            self.initial_logits,
-            self.transition_logits,
-            self.emission_log_probs(value),
+            self.initial_logits.to(dtype),
+            self.transition_logits.to(dtype),
+            emission.to(dtype),
             self.lengths,
         )
 

@@ -86,14 +86,16 @@ class GLMEmission(Emission):
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
         """The family's distribution at the state's linear predictors."""
         outputs = len(self.sites["weights"].axes) - 2
-        weights = self.weights[(..., state) + (slice(None),) * (outputs + 1)]
+        weights = self.weights.to(covariates.dtype)
+        weights = weights[(..., state) + (slice(None),) * (outputs + 1)]
         covariates = covariates[(...,) + (None,) * outputs + (slice(None),)]
         return self.distribution((weights * covariates).sum(-1))
 
     @pyro_method
     def table(self, design: Tensor) -> Distribution:
         """Batch of distributions, batch shape (*batch, steps, states)."""
-        weights, axes = self.weights, len(self.sites["weights"].axes)
+        axes = len(self.sites["weights"].axes)
+        weights = self.weights.to(design.dtype)
         rows = weights.flatten(-axes, -2)
         scores = design @ rows.transpose(-1, -2)
         shape = scores.shape[:-1] + weights.shape[-axes:-1]

@@ -134,7 +134,9 @@ class InitialGLM(InitialState):
 
     def logits(self, data: Any) -> Tensor:
         """Linear predictors, 0 for state 0."""
-        return self.design(data) @ insert_zeros(self.weights).transpose(-1, -2)
+        design = self.design(data)
+        weights = self.weights.to(design.dtype)
+        return design @ insert_zeros(weights).transpose(-1, -2)
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """The weights of all states, those of state 0 being 0."""

@@ -135,13 +135,15 @@ class InputDriven(Transitions):
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Softmax of the linear predictors of the state's row."""
-        weights = _insert_staying_rows(self.weights)[..., state, :, :]
+        weights = self.weights.to(covariates.dtype)
+        weights = _insert_staying_rows(weights)[..., state, :, :]
         scores = (weights * covariates.unsqueeze(-2)).sum(-1)
         return Categorical(logits=scores, validate_args=False)
 
     def logits(self, data: Any) -> Tensor:
         """The linear predictors, by one product, 0 for staying."""
-        design, weights = self.design(data), self.weights
+        design = self.design(data)
+        weights = self.weights.to(design.dtype)
         scores = design @ weights.flatten(-3, -2).transpose(-1, -2)
         shape = scores.shape[:-1] + weights.shape[-3:-1]
         return insert_staying(scores.reshape(shape))
@@ -204,12 +206,15 @@ class SharedInputDriven(Transitions):
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Softmax of the baseline's row plus the shared linear predictors."""
         baseline = insert_staying(self.baseline)[..., state, :]
-        scores = covariates @ insert_zeros(self.weights).transpose(-1, -2)
+        weights = self.weights.to(covariates.dtype)
+        scores = covariates @ insert_zeros(weights).transpose(-1, -2)
         return Categorical(logits=baseline + scores, validate_args=False)
 
     def logits(self, data: Any) -> Tensor:
         """Baseline (origins, destinations) plus predictors (steps, 1, destinations)."""
-        scores = self.design(data) @ insert_zeros(self.weights).transpose(-1, -2)
+        design = self.design(data)
+        weights = self.weights.to(design.dtype)
+        scores = design @ insert_zeros(weights).transpose(-1, -2)
         return insert_staying(self.baseline).unsqueeze(-3) + scores.unsqueeze(-2)
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:

@@ -25,7 +25,7 @@ from glmhmm_pyro.sequences import Sequences
 logger = logging.getLogger(__name__)
 
 # A fall of the log-joint below this, relative to its size, is rounding.
-ROUNDING = 1e-9
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-6}
 
 
 @dataclass
@@ -123,7 +123,7 @@ class EM:
         counts, log_likelihoods, log_joints = e_step(model, data, params)
         for run, likelihood, joint in zip(active, log_likelihoods, log_joints):
             run.record(likelihood, joint, self.keep_weights)
-            run.status = self._status(run, iteration)
+            run.status = self._status(run, iteration, ROUNDING[data.dtype])
         going = [i for i, run in enumerate(active) if run.status is None]
         if not going:
             return
@@ -131,17 +131,18 @@ class EM:
         for position, i in enumerate(going):
             active[i].params = {n: v[position] for n, v in updated.items()}
 
-    def _status(self, run: Run, iteration: int) -> Status | None:
+    def _status(self, run: Run, iteration: int, rounding: float) -> Status | None:
         """Whether a run ends here; an error if its log-joint fell."""
         if iteration:
             before, now = run.log_joints[-2:]
-            if not now - before >= -ROUNDING * max(abs(before), 1.0):
+            size = max(abs(before), 1.0)
+            if not now - before >= -rounding * size:
                 raise FallingLikelihoodError(
                     f"the log-joint fell from {before!r} to {now!r} in EM iteration "
                     f"{iteration}; an EM step cannot do that: please report it, with "
                     "the model and the data"
                 )
-            if now - before < self.tol * max(abs(before), 1.0):
+            if now - before <= self.tol * size:
                 return Status.CONVERGED
         return Status.MAX_ITERS if iteration == self.num_iters else None
 

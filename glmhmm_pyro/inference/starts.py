@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from glmhmm_pyro.inference.blocks import Blocks, Params, run
 from glmhmm_pyro.inference.em import COUNTS_OF
@@ -111,11 +112,11 @@ class StartMaker:
 
     def given(self, values: Mapping[str, Any]) -> Params:
         """The user's values, checked; what is not given is that of :meth:`glm`."""
-        shapes = {
-            f"{name}.{attribute}": component.shape(attribute)
-            for name, component in self.model.components.items()
-            for attribute in component.sites
-        }
+        transforms, shapes = {}, {}
+        for blocks in self.blocks.values():
+            transforms |= blocks.transforms
+            for name, transform in blocks.transforms.items():
+                shapes[name] = transform.forward_shape(blocks.shapes[name])
         unknown = sorted(set(values) - set(shapes))
         if unknown:
             raise ValueError(
@@ -125,11 +126,7 @@ class StartMaker:
         params = {} if set(values) == set(shapes) else self.glm()
         for name, value in values.items():
             value = torch.as_tensor(np.asarray(value), dtype=torch.float64)
-            if value.shape != shapes[name] or not torch.isfinite(value).all():
-                raise ValueError(
-                    f"init[{name!r}] must be finite, of shape {tuple(shapes[name])}, "
-                    f"got shape {tuple(value.shape)}; reference rows are left out"
-                )
+            _check_given(name, value, shapes[name], transforms[name].codomain)
             params[name] = value.to(self.data.device)
         return params
 
@@ -196,3 +193,17 @@ class StartMaker:
 def _only_set(params: Params) -> Params:
     """Values without their axis of sets, which has a single one."""
     return {name: value.squeeze(0) for name, value in params.items()}
+
+
+def _check_given(
+    name: str, value: Tensor, shape: torch.Size, support: constraints.Constraint
+) -> None:
+    """Refuse a user's value that the parameter cannot have."""
+    if value.shape != shape or not torch.isfinite(value).all():
+        raise ValueError(
+            f"init[{name!r}] must be finite, of shape {tuple(shape)}, got shape "
+            f"{tuple(value.shape)}; reference rows are left out"
+        )
+    if not support.check(value).all():
+        what = "probabilities that sum to 1" if support.event_dim else f"in {support}"
+        raise ValueError(f"init[{name!r}] must be {what}, got {value.tolist()}")
