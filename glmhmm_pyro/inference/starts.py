@@ -112,7 +112,8 @@ class StartMaker:
 
     def given(self, values: Mapping[str, Any]) -> Params:
         """The user's values, checked; what is not given is that of :meth:`glm`."""
-        transforms, shapes = {}, {}
+        transforms: dict[str, Any] = {}
+        shapes: dict[str, torch.Size] = {}
         for blocks in self.blocks.values():
             transforms |= blocks.transforms
             for name, transform in blocks.transforms.items():
