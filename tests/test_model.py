@@ -215,6 +215,12 @@ def test_data_must_be_sequences():
         gh.GLMHMM(2, gh.Bernoulli()).bind([0, 1])
 
 
+def test_data_must_be_in_double_precision():
+    data = random_data().to(dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"got torch.float32.*data.to\(dtype="):
+        gh.GLMHMM(2, gh.Bernoulli()).bind(data)
+
+
 def test_a_plate_around_the_site_is_refused_with_a_sentence():
     data = random_data()
     model = gh.GLMHMM(2, gh.Bernoulli())
