@@ -131,11 +131,6 @@ class GLMHMM(PyroModule):
                 f"data must be a Sequences, got {type(data).__name__}; make one by "
                 "Sequences(...), Sequences.from_lists or Sequences.from_dataframe"
             )
-        if data.dtype != torch.float64:
-            raise ValueError(
-                f"data must be in torch.float64, as the parameters are, got "
-                f"{data.dtype}; convert it by data.to(dtype=torch.float64)"
-            )
         for component in self.components.values():
             component.bind(data)
 
