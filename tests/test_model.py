@@ -215,10 +215,16 @@ def test_data_must_be_sequences():
         gh.GLMHMM(2, gh.Bernoulli()).bind([0, 1])
 
 
-def test_data_must_be_in_double_precision():
-    data = random_data().to(dtype=torch.float32)
-    with pytest.raises(ValueError, match=r"got torch.float32.*data.to\(dtype="):
-        gh.GLMHMM(2, gh.Bernoulli()).bind(data)
+@pytest.mark.parametrize("parts", CASES[:9], ids="-".join)
+def test_single_precision_data_give_the_same_to_single_precision(parts):
+    data = random_data(parts[2], mask=MASK)
+    model = bound_model(data, *parts)
+    params = random_params(model, data)
+    expected = log_joint(model, data, params)
+    single = data.to(dtype=torch.float32)
+    actual = log_joint(model, single, params).double()
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    assert (actual != expected).any()
 
 
 def test_a_plate_around_the_site_is_refused_with_a_sentence():

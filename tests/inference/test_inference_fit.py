@@ -326,3 +326,11 @@ def test_an_informative_prior_moves_the_fit_towards_it():
         for s in (0.01, 1.0)
     ]
     assert weights[0].abs().max() < 0.05 < weights[1].abs().max()
+
+
+def test_single_precision_data_are_fitted_to_single_precision(data, fitted):
+    single = data.to(dtype=torch.float32)
+    fit = gh.fit(penalised("categorical"), single, **QUICK)
+    assert fit.log_joint == pytest.approx(fitted.log_joint, rel=1e-5)
+    assert fit.params["emissions.weights"].dtype == torch.float64
+    assert fit.score(single) == pytest.approx(fitted.score(data), rel=1e-5)
