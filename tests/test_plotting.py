@@ -147,7 +147,9 @@ def test_every_picture_takes_and_returns_an_axes():
     ],
 )
 def test_all_pictures_are_legible(num_states, num_classes, transitions):
-    fit, data = categorical_fit(num_states, num_classes, transitions)
+    names = ["loudness of sound", "previous choice", "a bias to the right"]
+    options = {"covariate_names": names}
+    fit, data = categorical_fit(num_states, num_classes, transitions, **options)
     drawn = [
         plotting.weights(fit),
         plotting.transitions(fit),
