@@ -15,6 +15,7 @@ from glmhmm_pyro.components import (
     Transitions,
 )
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.estimator import GLMHMMEstimator
 from glmhmm_pyro.inference import EM, ConvergenceWarning, Fit, Status, fit
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -25,6 +26,7 @@ load = Fit.load
 __all__ = [
     "EM",
     "GLMHMM",
+    "GLMHMMEstimator",
     "Bernoulli",
     "Categorical",
     "ConvergenceWarning",
