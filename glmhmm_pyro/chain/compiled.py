@@ -41,7 +41,7 @@ class _Rows:
     """Parameter sets of one tensor, unexpanded, and which of them each set uses."""
 
     values: Array
-    index: NDArray[np.int64]
+    index: list[int]
 
     def __getitem__(self, parameter_set: int) -> Array:
         row: Array = self.values[self.index[parameter_set]]
@@ -127,11 +127,12 @@ def filter_messages(
     work.run(task)
     totals = np.add.reduceat(log_probs, work.offsets[:-1], axis=1)
     dtype = potentials.emission.dtype
-    first, second, third, fourth = (
-        torch.from_numpy(x).to(dtype).reshape(*work.batch, *x.shape[1:])
-        for x in (predicted, filtered, log_probs, totals)
+    return (
+        _tensor(predicted, work, dtype),
+        _tensor(filtered, work, dtype),
+        _tensor(log_probs, work, dtype),
+        _tensor(totals, work, dtype),
     )
-    return first, second, third, fourth
 
 
 def viterbi(potentials: Potentials, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,11 +197,12 @@ def _accumulate(
 
     work.run(task)
     dtype = potentials.emission.dtype
-    first, second, third, fourth = (
-        torch.from_numpy(x).to(dtype).reshape(*work.batch, *x.shape[1:])
-        for x in (totals, _gathered(initial), _gathered(transition), emission)
+    return (
+        _tensor(totals, work, dtype),
+        _tensor(_gathered(initial), work, dtype),
+        _tensor(_gathered(transition), work, dtype),
+        _tensor(emission, work, dtype),
     )
-    return first, second, third, fourth
 
 
 def _gathering(shape: torch.Size, work: _Work) -> Array:
@@ -243,10 +245,19 @@ def _all_rows(potentials: Potentials, work: _Work) -> list[_Rows]:
 
 
 def _rows(tensor: Tensor, core: int, batch: torch.Size) -> _Rows:
-    own, sets = tensor.shape[: tensor.dim() - core], math.prod(batch)
-    values = tensor.detach().to(torch.float64).contiguous().numpy()
-    values = values.reshape(-1, *values.shape[values.ndim - core :])
+    own = tensor.shape[: tensor.dim() - core]
+    values = np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float64)
+    values = values.reshape(-1, *values.shape[len(own) :])
+    sets = math.prod(batch)
     if len(values) == 1:
-        return _Rows(values, np.zeros(sets, np.int64))
+        return _Rows(values, [0] * sets)
     index = np.broadcast_to(np.arange(len(values)).reshape(own), batch)
-    return _Rows(values, index.reshape(sets))
+    return _Rows(values, index.reshape(sets).tolist())
+
+
+def _tensor(values: Array, work: _Work, dtype: torch.dtype) -> Tensor:
+    """Results with the batch axes and the type that callers want."""
+    if work.batch != values.shape[:1]:
+        values = values.reshape(*work.batch, *values.shape[1:])
+    result = torch.from_numpy(values)
+    return result if dtype == torch.float64 else result.to(dtype)

@@ -97,10 +97,11 @@ def _check_types(
 
 
 def _check_emission(emission: Tensor, lengths: Tensor) -> tuple[int, int]:
-    if lengths.dim() != 1 or lengths.numel() == 0 or int(lengths.min()) < 1:
+    sizes = lengths.tolist()
+    if lengths.dim() != 1 or not sizes or min(sizes) < 1:
         raise ValueError(
             "lengths must be a vector with one length of at least 1 for every session, "
-            f"got {lengths.tolist()}"
+            f"got {sizes}"
         )
     if emission.dim() < 2 or emission.shape[-1] == 0:
         raise ValueError(
@@ -108,7 +109,7 @@ def _check_emission(emission: Tensor, lengths: Tensor) -> tuple[int, int]:
             f"got {tuple(emission.shape)}"
         )
     steps, states = emission.shape[-2:]
-    total = int(lengths.sum())
+    total = sum(sizes)
     if total != steps:
         raise ValueError(
             f"lengths must sum to the {steps} steps of emission, "
