@@ -364,3 +364,11 @@ def test_history_keeps_all_ends_in_view():
     fit = made_fit(gh.GLMHMM(1, gh.Bernoulli()), data, {}, CURVES, best=0)
     low, high = plotting.history(fit).get_ylim()
     assert low < -18.9 and -10.0 < high
+
+
+def test_history_names_no_kind_of_start_that_there_is_not():
+    data = labelled_data(2)
+    curves = (CURVES[2], CURVES[0])
+    fit = made_fit(gh.GLMHMM(1, gh.Bernoulli()), data, {}, curves, best=1)
+    legend = [t.get_text() for t in plotting.history(fit).get_legend().get_texts()]
+    assert legend == ["best start (number 1)", "stopped lower"]
