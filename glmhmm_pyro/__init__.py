@@ -1,5 +1,8 @@
 """GLM-HMMs in Pyro: hidden states whose emissions and transitions covariates drive."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from glmhmm_pyro import datasets
 from glmhmm_pyro.components import (
     Bernoulli,
@@ -15,11 +18,13 @@ from glmhmm_pyro.components import (
     Transitions,
 )
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.estimator import GLMHMMEstimator
 from glmhmm_pyro.inference import EM, ConvergenceWarning, Fit, Status, fit
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.version import __version__
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.estimator import GLMHMMEstimator
 
 load = Fit.load
 
@@ -48,3 +53,10 @@ __all__ = [
     "fit",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The estimator, loaded when first asked for: its base class takes a second."""
+    if name == "GLMHMMEstimator":
+        return import_module("glmhmm_pyro.estimator").GLMHMMEstimator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from oracles import finite_differences
+from pyro import poutine
+from pyro.nn import pyro_method
 from scipy.ndimage import gaussian_filter
 from scipy.special import logsumexp
 from scipy.stats import gamma
@@ -14,9 +16,15 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold, cross_val_score
 
-from glmhmm_pyro import ConvergenceWarning, GLMHMMEstimator, Sequences, Status
+from glmhmm_pyro import (
+    GLMHMM,
+    Bernoulli,
+    ConvergenceWarning,
+    GLMHMMEstimator,
+    Sequences,
+    Status,
+)
 from glmhmm_pyro.estimator.original import SquareInputDriven
-from glmhmm_pyro.model import GLMHMM
 
 RIDGE = {"emit_lambda": 0.02, "trans_lambda": 0.02}
 QUICK = {"tol": 1e-2}
@@ -608,8 +616,6 @@ def test_predictions_need_a_fit_and_trials_like_those_of_the_fit(fitted):
 
 
 def square_model(prior=None):
-    from glmhmm_pyro import Bernoulli
-
     rng = np.random.default_rng(0)
     design = rng.normal(size=(6, 2))
     data = Sequences([0, 1, 1, 0, 1, 0], design, lengths=[4, 2])
@@ -619,20 +625,20 @@ def square_model(prior=None):
 
 
 def test_transitions_with_rows_of_staying_have_one_definition():
-    from pyro import poutine
-
     model, data, weights = square_model()
 
-    def table():
-        rows = model.transitions(torch.arange(3), data.covariates.unsqueeze(-2))
-        return rows.logits, model.transitions.log_probs(data)
+    @pyro_method
+    def tables(transitions):
+        covariates = data.covariates.unsqueeze(-2)
+        by_definition = transitions(torch.arange(3), covariates).logits
+        return by_definition, transitions.log_probs(data)
 
     values = {"transitions.weights": weights}
-    body = poutine.condition(model.transitions.log_probs, data=values)
-    actual = body(data)
+    by_definition, table = poutine.condition(tables, data=values)(model.transitions)
     scores = torch.einsum("ijd,td->tij", weights, data.covariates)
     scores[:, range(3), range(3)] = 0.0
-    torch.testing.assert_close(actual, scores.log_softmax(-1))
+    torch.testing.assert_close(by_definition, scores.log_softmax(-1))
+    torch.testing.assert_close(table, scores.log_softmax(-1))
 
 
 def test_objective_of_rows_of_staying_has_its_own_slope():

@@ -11,12 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.options import check_parameters, generator_of
 from glmhmm_pyro.estimator.original import (
-    EMISSIONS,
-    INITIAL,
-    TRANSITIONS,
     Iteration,
     OriginalEM,
     distribution,
+    history_entry,
     original_model,
     original_params,
     without_emissions,
@@ -241,7 +239,8 @@ class GLMHMMEstimator(BaseEstimator):
         # The model is traced with draws from its priors, which decide nothing here.
         with torch.random.fork_rng(devices=[]):
             iterations, converged = engine.run(model, data, params)
-        history = [self._entry(i, trans_w, data) for i in iterations]
+        penalties = (self.emit_lambda, self.trans_lambda)
+        history = [history_entry(i, data, trans_w, *penalties) for i in iterations]
         self.emit_w_init_, self.trans_w_init_ = emit_w, trans_w
         self._keep(history, converged)
         self._judge(model, data, iterations[-1], converged)
@@ -351,29 +350,6 @@ class GLMHMMEstimator(BaseEstimator):
             drawn_emit_w if emit_w is None else emit_w,
             drawn_trans_w if trans_w is None else trans_w,
         )
-
-    def _entry(
-        self, iteration: Iteration, trans_w: np.ndarray, data: Sequences
-    ) -> dict[str, Any]:
-        """What users get of an iteration; every array a copy."""
-        params = {n: v[0].numpy().copy() for n, v in iteration.params.items()}
-        emit_w, trans_w = params[EMISSIONS], params.get(TRANSITIONS, trans_w.copy())
-        penalty = self.emit_lambda * np.square(emit_w).sum()
-        if TRANSITIONS in params:
-            penalty += self.trans_lambda * np.square(trans_w).sum()
-        likelihood = iteration.log_likelihood
-        return {
-            "emit_w": emit_w,
-            "trans_w": trans_w,
-            "prior": params.get(INITIAL, np.ones((data.num_sessions, 1))),
-            "loglik": iteration.loglik,
-            "initial_likelihood": iteration.initial_nats,
-            "symb_likelihood": iteration.emission_nats,
-            "trans_likelihood": iteration.transition_nats,
-            "marginal_log_likelihood": likelihood,
-            "penalised_log_likelihood": likelihood
-            - float(penalty) * data.num_steps / 2,
-        }
 
     def _keep(self, history: list[dict[str, Any]], converged: bool) -> None:
         """The attributes of a fitted estimator, none shared with the history."""

@@ -207,6 +207,36 @@ def original_params(emit_w: np.ndarray, trans_w: np.ndarray, num_trials: int) ->
     return params
 
 
+def history_entry(
+    iteration: Iteration,
+    data: Sequences,
+    trans_w: np.ndarray,
+    emit_lambda: float,
+    trans_lambda: float,
+) -> dict[str, Any]:
+    """What users get of an iteration; every array a copy.
+
+    Args:
+        trans_w: the starting weights, which those of a single state remain.
+    """
+    params = {name: value[0].numpy().copy() for name, value in iteration.params.items()}
+    penalty = emit_lambda * np.square(params[EMISSIONS]).sum()
+    if TRANSITIONS in params:
+        penalty += trans_lambda * np.square(params[TRANSITIONS]).sum()
+    likelihood = iteration.log_likelihood
+    return {
+        "emit_w": params[EMISSIONS],
+        "trans_w": params.get(TRANSITIONS, trans_w.copy()),
+        "prior": params.get(INITIAL, np.ones((data.num_sessions, 1))),
+        "loglik": iteration.loglik,
+        "initial_likelihood": iteration.initial_nats,
+        "symb_likelihood": iteration.emission_nats,
+        "trans_likelihood": iteration.transition_nats,
+        "marginal_log_likelihood": likelihood,
+        "penalised_log_likelihood": likelihood - float(penalty) * data.num_steps / 2,
+    }
+
+
 def distribution(model: GLMHMM, data: Sequences, params: Params) -> HiddenMarkov:
     """Distribution of the emissions at these parameters."""
     with torch.no_grad():
