@@ -1,0 +1,205 @@
+"""The map of the package: who imports whom, sizes, and the public names."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import glmhmm_pyro as gh
+
+PACKAGE = Path(gh.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# What every room may import of the package; itself is always allowed.
+GROUND: set[str] = {"version"}
+PARTS = GROUND | {"chain", "sequences", "distributions"}
+MODEL = PARTS | {"components", "optim"}
+FITTED = MODEL | {"model", "inference"}
+ROOMS = {
+    "version": set(),
+    "chain": GROUND,
+    "optim": GROUND,
+    "sequences": GROUND,
+    "covariates": GROUND | {"sequences"},
+    "datasets": GROUND | {"sequences"},
+    "distributions": GROUND | {"chain"},
+    "components": PARTS,
+    "model": MODEL - {"optim"},
+    "inference": MODEL | {"model"},
+    "testing": FITTED,
+    "analysis": FITTED | {"covariates"},
+    "plotting": FITTED | {"analysis", "covariates"},
+    "estimator": FITTED | {"analysis", "covariates"},
+    "demo": FITTED | {"analysis", "covariates", "datasets", "plotting"},
+    "__main__": FITTED | {"analysis", "datasets", "plotting", "demo"},
+}
+
+
+def room_of(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def imported(node, path):
+    """Full names of the modules that an import statement may name."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = node.module or ""
+    if node.level:
+        package = module_of(path).split(".")
+        if path.name != "__init__.py":
+            package = package[:-1]
+        package = package[: len(package) - node.level + 1]
+        base = ".".join([*package, *filter(None, [base])])
+    return [base] + [f"{base}.{alias.name}" for alias in node.names]
+
+
+def first_party(node, path):
+    names = imported(node, path)
+    return [n for n in names if n == "glmhmm_pyro" or n.startswith("glmhmm_pyro.")]
+
+
+def identifier(path):
+    return str(path.relative_to(PACKAGE))
+
+
+every_source = pytest.mark.parametrize("path", SOURCES, ids=identifier)
+
+
+@every_source
+def test_a_room_imports_only_rooms_below_it(path):
+    room = room_of(path)
+    if room == "__init__":
+        return
+    assert room in ROOMS, f"{room} is missing from the map"
+    for node in ast.walk(ast.parse(path.read_text())):
+        for name in first_party(node, path):
+            parts = name.split(".")
+            # "from glmhmm_pyro import chain" names the package first.
+            target = parts[1] if len(parts) > 1 else None
+            allowed = ROOMS[room] | {room, None, "__version__"}
+            assert target in allowed, f"{identifier(path)} imports {name}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {module_of(path): path for path in SOURCES}
+    graph = {
+        name: {
+            target
+            for node in ast.walk(ast.parse(path.read_text()))
+            for target in first_party(node, path)
+            if target in modules and target != name
+        }
+        for name, path in modules.items()
+        if path.name != "__init__.py"
+    }
+    done = set()
+
+    def visit(name, trail):
+        assert name not in trail, " -> ".join([*trail, name])
+        if name in done:
+            return
+        for target in graph.get(name, ()):
+            visit(target, [*trail, name])
+        done.add(name)
+
+    for name in graph:
+        visit(name, [])
+
+
+def functions_of(path):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    tree = ast.parse(path.read_text())
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+@every_source
+def test_no_function_imports_the_package_itself(path):
+    for function in functions_of(path):
+        for node in ast.walk(function):
+            assert not first_party(node, path), f"{function.name} imports the package"
+
+
+@every_source
+def test_sizes_stay_readable(path):
+    assert len(path.read_text().splitlines()) <= 400
+    for function in functions_of(path):
+        start = function.body[1:] if ast.get_docstring(function) else function.body
+        first = start[0].lineno if start else function.lineno
+        length = function.end_lineno - first + 1
+        assert length <= 60, f"{function.name} has {length} lines"
+
+
+@every_source
+def test_no_module_prints_asserts_or_swallows(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if called and room_of(path) not in {"demo", "__main__"}:
+            assert node.func.id != "print", f"print in line {node.lineno}"
+        assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
+        bare = isinstance(node, ast.ExceptHandler) and node.type is None
+        assert not bare, f"bare except in line {node.lineno}"
+
+
+@every_source
+def test_every_module_says_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@every_source
+def test_no_module_touches_global_state(path):
+    forbidden = {"set_default_dtype", "set_rng_seed", "set_default_tensor_type"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in forbidden, f"{node.attr} in line {node.lineno}"
+
+
+def test_the_public_names_are_few_resolve_and_are_documented():
+    assert len(gh.__all__) <= 40 and len(set(gh.__all__)) == len(gh.__all__)
+    for name in gh.__all__:
+        value = getattr(gh, name)
+        assert name == "__version__" or value.__doc__, f"{name} has no docstring"
+
+
+def test_every_list_of_public_names_resolves_and_is_documented():
+    for info in pkgutil.walk_packages(gh.__path__, "glmhmm_pyro."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
+            if callable(value):
+                assert value.__doc__, f"{info.name}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", [n for n in gh.__all__ if n[0].isupper()])
+def test_public_classes_document_their_public_methods(name):
+    for attribute, value in vars(getattr(gh, name)).items():
+        if attribute.startswith("_") or not callable(value):
+            continue
+        documented = getattr(getattr(gh, name), attribute).__doc__
+        assert documented, f"{name}.{attribute} has no docstring"
+
+
+def test_importing_the_package_leaves_heavy_libraries_out():
+    heavy = ["matplotlib", "arviz", "xarray", "h5netcdf", "hmmlearn", "IPython"]
+    code = f"import sys, glmhmm_pyro; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
+    )
+    assert done.stdout.strip() == "[]"
