@@ -30,8 +30,6 @@ def test_there_is_a_tutorial():
     assert NOTEBOOKS
 
 
-# Notices of the kernel's own: how it talks to this process.
-@pytest.mark.filterwarnings("ignore::RuntimeWarning:zmq", "ignore::DeprecationWarning")
 def test_the_tutorial_runs_from_a_clean_kernel(path, monkeypatch, tmp_path):
     monkeypatch.setenv("GLMHMM_SMOKE", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
