@@ -11,7 +11,10 @@ import numpy as np
 
 # Steps that a rough curvature is estimated from, at least this many and this many times
 # the number of features.
-_SAMPLED_STEPS, _SAMPLED_PER_FEATURE = 4000, 20
+_SAMPLED_STEPS, _SAMPLED_PER_FEATURE = 1000, 20
+
+# Steps whose weight is below this part of the mean one do not count for it.
+_NEGLIGIBLE = 1e-3
 
 # Share of the unweighted second moments that keeps a rough curvature invertible.
 _FLOOR = 1e-3
@@ -39,10 +42,7 @@ class SoftmaxRegression:
     def __init__(self, design: np.ndarray, num_classes: int):
         self.design = np.ascontiguousarray(design, dtype=np.float64)
         self.num_free = num_classes - 1
-        steps, features = self.design.shape
-        sampled = max(_SAMPLED_STEPS, _SAMPLED_PER_FEATURE * features)
-        self.sample = slice(None, None, max(1, steps // sampled))
-        self.sampled_design = np.ascontiguousarray(self.design[self.sample])
+        self.mean_moments = self.design.T @ self.design / len(self.design)
 
     def __call__(
         self, points: np.ndarray, which: np.ndarray, targets: Targets
@@ -67,26 +67,35 @@ class SoftmaxRegression:
         return values, gradient.reshape(points.shape)
 
     def curvature(self, points: np.ndarray, targets: Targets) -> np.ndarray:
-        """Minus the second derivatives, class by class, from every n-th step.
+        """Minus the second derivatives, class by class, from some of the steps.
 
         Shape (problems, classes - 1, features, features). It serves to precondition:
         curvature between classes is left out, and what covariates hardly show is given
         a small share of the moments of all steps.
         """
-        rows, features = self.sampled_design, self.design.shape[1]
-        scores = (points.reshape(-1, features) @ rows.T).reshape(
-            len(points), self.num_free, len(rows)
-        )
-        _, total = targets(np.arange(len(points)), self.sample)
+        features = self.design.shape[1]
+        scores = points.reshape(-1, features) @ self.design.T
+        scores = scores.reshape(len(points), self.num_free, len(self.design))
+        _, total = targets(np.arange(len(points)), slice(None))
         probs = _probabilities(scores)
         weights = total[:, None] * probs * (1 - probs)
-        moments = rows.T @ rows
         curvature = np.empty(weights.shape[:2] + (features, features))
         for problem, row in np.ndindex(weights.shape[:2]):
-            weight = weights[problem, row]
-            curvature[problem, row] = (rows * weight[:, None]).T @ rows
-            curvature[problem, row] += _FLOOR * weight.mean() * moments
-        return curvature * (len(self.design) / len(rows))
+            curvature[problem, row] = self._moments(weights[problem, row])
+        return curvature
+
+    def _moments(self, weights: np.ndarray) -> np.ndarray:
+        """Weighted second moments of the design, from every n-th step that counts."""
+        mean = weights.mean()
+        steps = np.flatnonzero(weights > _NEGLIGIBLE * mean)
+        features = self.design.shape[1]
+        every = max(
+            1, len(steps) // max(_SAMPLED_STEPS, _SAMPLED_PER_FEATURE * features)
+        )
+        steps = steps[::every]
+        rows = self.design[steps]
+        moments = every * (rows * weights[steps, None]).T @ rows
+        return moments + _FLOOR * mean * len(weights) * self.mean_moments
 
     @staticmethod
     def _stretches(steps: int, features: int, scores: int) -> list[slice]:

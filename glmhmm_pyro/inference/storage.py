@@ -108,8 +108,10 @@ def rebuild(description: dict[str, Any], model: GLMHMM | None) -> GLMHMM:
             f"got {model.num_states}"
         )
     for name, component in model.components.items():
-        for attribute, size in parts[name]["bound"].items():
-            setattr(component, attribute, size)
+        bound = parts[name]["bound"]
+        for attribute in _BOUND:
+            if attribute in bound:
+                setattr(component, attribute, bound[attribute])
     return model
 
 
@@ -130,7 +132,10 @@ def _describe_argument(value: Any) -> Any:
     if value is None or isinstance(value, int | float | str | bool):
         return value
     name = type(value).__name__
-    if not isinstance(value, torch.distributions.Distribution) or name not in _PRIORS:
+    # A user's class may bear the name of one of these.
+    homes = (torch.distributions, dist)
+    own = type(value) in [getattr(home, name, None) for home in homes]
+    if name not in _PRIORS or not own:
         return {"foreign": repr(value)}
     values = {a: getattr(value, a).double().tolist() for a in _PRIORS[name]}
     return {"prior": name, "arguments": values}
