@@ -84,6 +84,8 @@ class StartMaker:
             name: MStep(component, data, _ROUGHLY)
             for name, component in model.components.items()
         }
+        for blocks in self.blocks.values():
+            _refuse_hyperparameters(blocks)
 
     @property
     def blocks(self) -> dict[str, Blocks]:
@@ -208,3 +210,15 @@ def _check_given(
     if not support.check(value).all():
         what = "probabilities that sum to 1" if support.event_dim else f"in {support}"
         raise ValueError(f"init[{name!r}] must be {what}, got {value.tolist()}")
+
+
+def _refuse_hyperparameters(blocks: Blocks) -> None:
+    """Refuse priors that sample parameters of their own, which EM has no step for."""
+    declared = {f"{blocks.component._pyro_name}.{a}" for a in blocks.component.sites}
+    for name in blocks.transforms:
+        if name not in declared:
+            raise ValueError(
+                f"priors must have fixed parameters to be fitted by EM, got {name!r} "
+                f"sampled in a prior of {type(blocks.component).__name__}; give it a "
+                "value"
+            )
