@@ -45,7 +45,8 @@ class MStep:
     ):
         self.component, self.data, self.options = component, data, options
         self.scale = 1.0 / data.num_steps
-        with torch.no_grad():
+        # Reading the sites draws them; the user's generator must not notice.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             _, sites = run(component, data, {})
         self.blocks = Blocks(component, sites)
         self.prefix = component._pyro_name + "." if component._pyro_name else ""
@@ -99,7 +100,7 @@ class MStep:
 
     def _prior(self, sets: int) -> Objective:
         """Log prior and gradient of the problems asked for."""
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             _, sites = run(self.component, self.data, {})
 
         def prior(points: np.ndarray, which: np.ndarray) -> Evaluation:
