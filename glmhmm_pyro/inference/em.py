@@ -6,23 +6,24 @@ input-driven transitions Escola et al. 2011, eqs. 3.1-3.9, and Calhoun, Pillow &
 2019). Several parameter sets (restarts) advance together.
 """
 
-import logging
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.inference.acceleration import Extrapolation
 from glmhmm_pyro.inference.blocks import Params
 from glmhmm_pyro.inference.m_step import MStep
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences
-
-logger = logging.getLogger(__name__)
 
 # A fall of the log-joint below this, relative to its size, is rounding.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-6}
@@ -38,6 +39,7 @@ class Run:
         log_joints: the same plus the log prior density.
         weights: ``params`` at every E-step, if asked for.
         status: how it ended.
+        ahead: values that the next E-step is for.
     """
 
     params: Params
@@ -45,13 +47,26 @@ class Run:
     log_joints: list[float] = field(default_factory=list)
     weights: list[Params] = field(default_factory=list)
     status: Status | None = None
+    ahead: Params = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ahead = self.params
 
     def record(self, log_likelihood: float, log_joint: float, keep: bool) -> None:
-        """Append one E-step."""
+        """Note an E-step; the run has arrived where it was heading."""
+        self.params = self.ahead
         self.log_likelihoods.append(log_likelihood)
         self.log_joints.append(log_joint)
         if keep:
             self.weights.append(self.params)
+
+    @property
+    def rise(self) -> float:
+        """Change of the log-joint in the last iteration, relative to its size."""
+        if len(self.log_joints) < 2:
+            return math.inf
+        before, now = self.log_joints[-2:]
+        return (now - before) / max(abs(before), 1.0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,11 @@ class EM:
 
     Args:
         num_iters: largest number of EM iterations.
-        tol: stop when the log-joint changes by less than this, relative to its size.
+        tol: stop when all further iterations together are expected to raise the
+            log-joint by less than this, relative to its size, judged by how the last
+            EM steps shrink.
+        accelerate: whether to jump ahead along the path of EM (SQUAREM) where that
+            raises the log-joint.
         m_step: options of the M-step's L-BFGS, for a plain run of it on the weights;
             by default it works in coordinates of its own and ends when nearly all is
             gained that an M-step can gain.
@@ -68,7 +87,8 @@ class EM:
     """
 
     num_iters: int = 1000
-    tol: float = 1e-8
+    tol: float = 1e-9
+    accelerate: bool = True
     m_step: LBFGSOptions | None = None
     keep_weights: bool = False
 
@@ -90,61 +110,89 @@ class EM:
         Args:
             model: bound to the data.
             starts: values of all sites, for every start.
-            callback: called after every E-step with the iteration and all runs.
+            callback: called after every E-step with its number and all runs.
         """
-        runs = [Run(params) for params in starts]
-        m_steps = {
-            name: MStep(component, data, self.m_step)
+        march = _March(self, model, data, starts)
+        try:
+            for number in itertools.count():
+                if not march.advance():
+                    break
+                if callback is not None:
+                    callback(number, march.runs)
+        except KeyboardInterrupt:
+            for run in march.runs:
+                run.status = run.status or Status.INTERRUPTED
+        return march.runs
+
+
+class _March:
+    """All runs of one call, advanced together."""
+
+    def __init__(
+        self, em: EM, model: GLMHMM, data: Sequences, starts: Sequence[Params]
+    ):
+        self.em, self.model, self.data = em, model, data
+        self.runs = [Run(params) for params in starts]
+        self.rounding = ROUNDING[data.dtype]
+        self.m_steps = {
+            name: MStep(component, data, em.m_step)
             for name, component in model.components.items()
         }
-        try:
-            for iteration in range(self.num_iters + 1):
-                active = [run for run in runs if run.status is None]
-                if not active:
-                    break
-                self._iterate(model, data, active, m_steps, iteration)
-                if callback is not None:
-                    callback(iteration, runs)
-        except KeyboardInterrupt:
-            for run in runs:
-                run.status = run.status or Status.INTERRUPTED
-        return runs
+        transforms: dict[str, Any] = {}
+        for step in self.m_steps.values():
+            transforms |= step.blocks.transforms
+        self.ways = [Extrapolation(transforms, em.accelerate) for _ in starts]
 
-    def _iterate(
-        self,
-        model: GLMHMM,
-        data: Sequences,
-        active: list[Run],
-        m_steps: dict[str, MStep],
-        iteration: int,
-    ) -> None:
-        """One E-step, the stopping rule, and one M-step for the runs that go on."""
-        params = stack([run.params for run in active])
-        counts, log_likelihoods, log_joints = e_step(model, data, params)
-        for run, likelihood, joint in zip(active, log_likelihoods, log_joints):
-            run.record(likelihood, joint, self.keep_weights)
-            run.status = self._status(run, iteration, ROUNDING[data.dtype])
-        going = [i for i, run in enumerate(active) if run.status is None]
-        if not going:
-            return
-        updated = m_step(m_steps, _select(counts, going), _subset(params, going))
-        for position, i in enumerate(going):
-            active[i].params = {n: v[position] for n, v in updated.items()}
+    def advance(self) -> bool:
+        """One E-step and one M-step of all runs that go on; False if none does."""
+        active = [i for i, run in enumerate(self.runs) if run.status is None]
+        if not active:
+            return False
+        params = stack([self.runs[i].ahead for i in active])
+        counts, log_likelihoods, log_joints = e_step(self.model, self.data, params)
+        going = [
+            position
+            for position, i in enumerate(active)
+            if self._arrive(i, log_likelihoods[position], log_joints[position])
+        ]
+        if going:
+            counts, params = _select(counts, going), _subset(params, going)
+            updated = m_step(self.m_steps, counts, params)
+            for row, position in enumerate(going):
+                self._leave(active[position], {n: v[row] for n, v in updated.items()})
+        return True
 
-    def _status(self, run: Run, iteration: int, rounding: float) -> Status | None:
-        """Whether a run ends here; an error if its log-joint fell."""
-        if iteration:
-            before, now = run.log_joints[-2:]
-            size = max(abs(before), 1.0)
-            if not now - before >= -rounding * size:
-                raise FallingLikelihoodError(
-                    f"the log-joint fell from {before!r} to {now!r} in EM iteration "
-                    f"{iteration}; an EM step cannot do that: please report it, with "
-                    "the model and the data"
-                )
-            if now - before <= self.tol * size:
-                return Status.CONVERGED
-        return Status.MAX_ITERS if iteration == self.num_iters else None
+    def _arrive(self, i: int, log_likelihood: float, log_joint: float) -> bool:
+        """Record the E-step of a run, or turn back; whether the run wants an M-step."""
+        run = self.runs[i]
+        lowest = run.log_joints[-1] if run.log_joints else -math.inf
+        if not log_joint >= lowest:
+            fallback = self.ways[i].retreat()
+            if fallback is not None:
+                run.ahead = fallback
+                return False
+        run.record(log_likelihood, log_joint, self.em.keep_weights)
+        if run.rise < -self.rounding or math.isnan(run.rise):
+            raise FallingLikelihoodError(
+                f"the log-joint fell from {lowest!r} to {log_joint!r} in an EM "
+                "iteration, which EM cannot do: please report it, with the model and "
+                "the data"
+            )
+        if len(run.log_joints) > self.em.num_iters:
+            run.status = Status.MAX_ITERS
+        return run.status is None
+
+    def _leave(self, i: int, updated: Params) -> None:
+        """Decide after its M-step where a run goes next, or that it stays."""
+        run, way = self.runs[i], self.ways[i]
+        if run.rise <= self.em.tol:
+            shrinks = way.rate(run.params, updated) ** 2
+            if run.rise <= 0 or (
+                shrinks < 1 and run.rise <= self.em.tol * (1 - shrinks)
+            ):
+                run.status = Status.CONVERGED
+                return
+        run.ahead = way.after(run.params, updated)
 
 
 def e_step(

@@ -1,0 +1,93 @@
+"""SQUAREM: two EM steps say where many more would lead.
+
+EM creeps where the posterior of the states hardly moves. From three points of its path,
+extrapolation jumps ahead (Varadhan & Roland 2008, "Simple and globally convergent
+methods for accelerating the convergence of any EM algorithm", scheme S3). A jump
+counts only if the log-joint has not fallen; else EM goes on from its own last step.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.blocks import Params
+
+# Longest jump at first, in EM steps squared; it grows with every success.
+_FIRST_REACH = 4.0
+
+
+class Extrapolation:
+    """Where one run of EM goes next.
+
+    Args:
+        transforms: from unconstrained numbers to values, by site.
+        jumps: whether to extrapolate at all.
+    """
+
+    def __init__(self, transforms: Mapping[str, Any], jumps: bool = True):
+        self.transforms, self.jumps = transforms, jumps
+        self.path: list[Params] = []
+        self.fallback: Params | None = None
+        self.reach = _FIRST_REACH
+
+    def after(self, params: Params, updated: Params) -> Params:
+        """Where to evaluate next, after an EM step from ``params`` to ``updated``."""
+        if self.fallback is not None:
+            self.reach *= 2
+            self.fallback = None
+        self.path.append(params)
+        if len(self.path) < 2 or not self.jumps:
+            return updated
+        first, second = self.path
+        jump = self._jump(first, second, updated)
+        self.path = []
+        self.fallback = updated if jump is not None else None
+        return updated if jump is None else jump
+
+    def retreat(self) -> Params | None:
+        """Back from a jump that failed; ``None`` if the last point was no jump."""
+        fallback, self.fallback = self.fallback, None
+        if fallback is not None:
+            self.reach = max(_FIRST_REACH / 2, self.reach / 4)
+        return fallback
+
+    def rate(self, params: Params, updated: Params) -> float:
+        """Length of the EM step from ``params`` over that of the one before it.
+
+        Infinite where the run has not made two EM steps in a row.
+        """
+        if not self.path:
+            return float("inf")
+        points = [self._free(point) for point in (self.path[-1], params, updated)]
+        before, after = (
+            _length({n: b[n] - a[n] for n in params})
+            for a, b in zip(points[:-1], points[1:])
+        )
+        return after / before if before > 0 else 0.0
+
+    def _jump(self, first: Params, second: Params, third: Params) -> Params | None:
+        points = [self._free(point) for point in (first, second, third)]
+        steps = {n: points[1][n] - points[0][n] for n in first}
+        bends = {n: points[2][n] - points[1][n] - steps[n] for n in first}
+        bend = _length(bends)
+        length = min(_length(steps) / bend, self.reach) if bend > 0 else 1.0
+        if not length > 1:
+            return None
+        jump = {}
+        for name, transform in self.transforms.items():
+            ahead = points[0][name] + 2 * length * steps[name] + length**2 * bends[name]
+            value = transform(ahead)
+            jump[name] = value if torch.isfinite(value).all() else third[name]
+        return jump
+
+    def _free(self, params: Params) -> Params:
+        return {n: t.inv(params[n]) for n, t in self.transforms.items()}
+
+
+def _length(moves: Mapping[str, Tensor]) -> float:
+    """Euclidean length, coordinates at the border of their support left out."""
+    return (
+        sum(float(m[torch.isfinite(m)].square().sum()) for m in moves.values()) ** 0.5
+    )

@@ -1,0 +1,84 @@
+"""Jumps along the path of EM, and when a run has arrived."""
+
+import math
+
+import pytest
+import torch
+from inference_cases import clear_data, penalised
+from torch.distributions import biject_to, constraints
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.inference.acceleration import Extrapolation
+
+REAL = {"w": biject_to(constraints.real)}
+
+
+def point(*numbers):
+    return {"w": torch.tensor(numbers, dtype=torch.float64)}
+
+
+def test_a_path_that_shrinks_by_a_constant_factor_is_followed_to_its_end():
+    way = Extrapolation(REAL)
+    way.reach = math.inf
+    torch.testing.assert_close(
+        way.after(point(8.0, 4.0), point(4.0, 2.0)), point(4.0, 2.0)
+    )
+    jump = way.after(point(4.0, 2.0), point(2.0, 1.0))
+    torch.testing.assert_close(jump, point(0.0, 0.0))
+
+
+def test_a_jump_is_no_longer_than_its_reach_which_success_extends():
+    way = Extrapolation(REAL)
+    way.after(point(1000.0), point(999.0))
+    jump = way.after(point(999.0), point(998.001))
+    # length 4: first + 2 * 4 * step + 16 * bend
+    torch.testing.assert_close(jump, point(1000.0 - 8.0 + 16 * 0.001))
+    way.after(jump, point(990.0))
+    assert way.reach == 8.0
+
+
+def test_a_failed_jump_goes_back_to_the_em_step_and_shortens_the_next():
+    way = Extrapolation(REAL)
+    way.after(point(8.0), point(4.0))
+    way.after(point(4.0), point(2.0))
+    assert way.retreat() == point(2.0)
+    assert way.reach < 4.0
+    assert way.retreat() is None
+
+
+def test_probabilities_at_the_border_stay_where_em_put_them():
+    transforms = {"p": biject_to(constraints.simplex), **REAL}
+    way = Extrapolation(transforms)
+    vertex = {"p": torch.tensor([0.0, 1.0], dtype=torch.float64)}
+    way.after(vertex | point(8.0), vertex | point(4.0))
+    jump = way.after(vertex | point(4.0), vertex | point(2.0))
+    torch.testing.assert_close(jump["p"], vertex["p"])
+    assert jump["w"] < 2.0
+
+
+def test_the_rate_compares_two_em_steps_in_a_row():
+    way = Extrapolation(REAL, jumps=False)
+    assert way.rate(point(8.0), point(4.0)) == math.inf
+    way.after(point(8.0), point(4.0))
+    assert way.rate(point(4.0), point(3.0)) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("transitions", ["stationary", "input-driven"])
+def test_acceleration_changes_the_path_and_not_the_maximum(transitions):
+    model, data = penalised(transitions=transitions), clear_data()
+    options = {"num_restarts": 2, "progress": False, "tol": 1e-11}
+    plain = gh.fit(model, data, accelerate=False, **options)
+    fast = gh.fit(model, data, **options)
+    assert fast.log_joint == pytest.approx(plain.log_joint, abs=1e-7)
+    assert len(fast.history) < len(plain.history)
+    assert fast.history["log_joint"].diff().min() > -1e-9
+
+
+def test_a_run_ends_when_what_is_still_to_come_is_below_the_tolerance():
+    """Against the same run taken to the end."""
+    model, data = penalised(), clear_data()
+    for accelerate in (False, True):
+        options = {"num_restarts": 1, "progress": False, "accelerate": accelerate}
+        rough = gh.fit(model, data, tol=1e-6, **options)
+        end = gh.fit(model, data, tol=1e-13, init=rough.params, **options)
+        assert end.log_joint - rough.log_joint < 3e-6 * abs(end.log_joint)
