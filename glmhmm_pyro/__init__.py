@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro import datasets
+from glmhmm_pyro import datasets, plotting
 from glmhmm_pyro.components import (
     Bernoulli,
     Categorical,
@@ -52,6 +52,7 @@ __all__ = [
     "datasets",
     "fit",
     "load",
+    "plotting",
 ]
 
 
