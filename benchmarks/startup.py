@@ -1,4 +1,4 @@
-"""What a fresh process pays: the import beyond `import pyro`, and the cached kernels."""
+"""What a fresh process pays: the import beyond `import pyro`, the cached kernels."""
 
 import subprocess
 import sys

@@ -157,12 +157,15 @@ class HiddenMarkov(TorchDistribution):
         potentials = self.potentials(value)
         return chain.sample_paths(*potentials, num_samples, generator=generator)
 
-    def expected_counts(self, value: Tensor) -> chain.ExpectedCounts:
+    def expected_counts(
+        self, value: Tensor, out: chain.ExpectedCounts | None = None
+    ) -> chain.ExpectedCounts:
         """The E-step: posterior expectations, in the shapes of the potentials.
 
-        Masked steps have no emission, so their counts of emissions are 0.
+        Masked steps have no emission, so their counts of emissions are 0. The memory of
+        ``out``, an earlier result of the same shapes, is used again.
         """
-        counts = chain.expected_counts(*self.potentials(value))
+        counts = chain.expected_counts(*self.potentials(value), out=out)
         if self.mask is None:
             return counts
         return counts._replace(emission=counts.emission * self.mask[:, None])

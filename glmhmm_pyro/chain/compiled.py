@@ -57,16 +57,16 @@ class _Work:
     ranges: list[tuple[int, int]]
     threads: int
 
-    @property
+    @functools.cached_property
     def num_sets(self) -> int:
         return math.prod(self.batch)
 
     def run(self, task: Callable[[int, int, int, int], None]) -> None:
         """Call ``task(parameter set, piece, first session, last session)`` for all."""
         pieces = [
-            (b, piece, *sessions)
+            (b, piece, first, last)
             for b in range(self.num_sets)
-            for piece, sessions in enumerate(self.ranges)
+            for piece, (first, last) in enumerate(self.ranges)
         ]
         if self.threads == 1 or len(pieces) == 1:
             for piece in pieces:
@@ -83,15 +83,21 @@ def log_marginal(potentials: Potentials, lengths: Tensor) -> Tensor:
 
 
 def counts(
-    potentials: Potentials, lengths: Tensor, weights: Tensor
+    potentials: Potentials,
+    lengths: Tensor,
+    weights: Tensor | None,
+    out: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log marginals, and expected counts weighted by session."""
-    work = _plan(potentials, lengths, weights.shape[:-1])
+    """Log marginals, and expected counts weighted by session, in the memory of out."""
+    work = _plan(
+        potentials, lengths, *([] if weights is None else [weights.shape[:-1]])
+    )
     shared = potentials.transition.shape[-3] == 1
     kernel = functools.partial(
         counts_stationary if shared else counts_scaled, _states(potentials.num_states)
     )
-    return _accumulate(kernel, _all_rows(potentials, work), work, potentials, weights)
+    rows = _all_rows(potentials, work)
+    return _accumulate(kernel, rows, work, potentials, weights, out)
 
 
 def _states(num_states: int) -> tuple[float, ...] | Array:
@@ -177,23 +183,40 @@ def _accumulate(
     rows: list[_Rows],
     work: _Work,
     potentials: Potentials,
-    weights: Tensor,
+    weights: Tensor | None,
+    out: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Run a kernel that returns a number by session and counts of the inputs' shapes.
 
     What an axis of size 1 gathers is kept apart by piece and added up in their order.
     """
-    by_session = _rows(weights, 1, work.batch)
-    totals = np.empty((work.num_sets, weights.shape[-1]))
+    sessions = len(work.offsets) - 1
+    if weights is None:
+        by_session = _Rows(np.ones((1, sessions)), [0] * work.num_sets)
+    else:
+        by_session = _rows(weights, 1, work.batch)
+    totals = np.empty((work.num_sets, sessions))
     initial = _gathering(potentials.initial.shape[-2:], work)
-    transition = _gathering(potentials.transition.shape[-3:], work)
-    emission = np.empty((work.num_sets, *potentials.emission.shape[-2:]))
+    moves = potentials.transition.shape[-3:]
+    if out is None or moves[0] == 1:
+        transition = _gathering(moves, work)
+    else:
+        transition = _memory(out[2], (work.num_sets, 1, *moves))
+    shape = (work.num_sets, *potentials.emission.shape[-2:])
+    emission = np.empty(shape) if out is None else _memory(out[3], shape)
 
     def task(b: int, piece: int, first: int, last: int) -> None:
-        outputs = (x[b, min(piece, x.shape[1] - 1)] for x in (initial, transition))
-        inputs = (row[b] for row in rows)
-        span = (work.offsets, first, last)
-        kernel(*inputs, *span, by_session[b], totals[b], *outputs, emission[b])
+        kernel(
+            *[row[b] for row in rows],
+            work.offsets,
+            first,
+            last,
+            by_session[b],
+            totals[b],
+            initial[b, min(piece, initial.shape[1] - 1)],
+            transition[b, min(piece, transition.shape[1] - 1)],
+            emission[b],
+        )
 
     work.run(task)
     dtype = potentials.emission.dtype
@@ -203,6 +226,18 @@ def _accumulate(
         _tensor(_gathered(transition), work, dtype),
         _tensor(emission, work, dtype),
     )
+
+
+def _memory(tensor: Tensor, shape: tuple[int, ...]) -> Array:
+    """The memory of an earlier result, as an array of this shape."""
+    fits = tensor.numel() == math.prod(shape) and tensor.is_contiguous()
+    if not fits or tensor.dtype != torch.float64:
+        raise ValueError(
+            f"out must be an earlier float64 result for these potentials, {shape}, got "
+            f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+        )
+    array: Array = tensor.numpy().reshape(shape)
+    return array
 
 
 def _gathering(shape: torch.Size, work: _Work) -> Array:

@@ -97,12 +97,18 @@ def expected_counts(
     lengths: Tensor,
     *,
     engine: str | None = None,
+    out: ExpectedCounts | None = None,
 ) -> ExpectedCounts:
     """Expected counts of every potential: the E-step. Not differentiable.
 
     The counts have the shapes of the potentials, each with all batch axes: what is
     shared by an axis of size 1 is summed over the sessions or steps that share it, and
     never expanded. Arguments and errors are those of :func:`log_marginal`.
+
+    Args:
+        out: an earlier result for potentials of the same shapes, in float64, whose
+            emission and transition counts are overwritten instead of allocating anew:
+            memory fresh from the system costs a fifth of the time of a long chain.
 
     Example:
         >>> zeros = torch.zeros(1, 2), torch.zeros(1, 2, 2), torch.zeros(3, 2)
@@ -113,8 +119,7 @@ def expected_counts(
     potentials = align(initial, transition, emission, lengths)
     with torch.no_grad():
         module = engine_module(pick(engine, potentials))
-        weights = _unit_weights(list(potentials), lengths)
-        return ExpectedCounts(*module.counts(potentials, lengths, weights))
+        return ExpectedCounts(*module.counts(potentials, lengths, None, out))
 
 
 def pick(engine: str | None, potentials: Potentials) -> str:

@@ -25,9 +25,9 @@ from glmhmm_pyro.chain.arithmetic import LOG_2, exp, rescale, stack_vector
 from glmhmm_pyro.chain.compiler import compiled
 from glmhmm_pyro.chain.log_kernels import Array, counts_log
 
-# Steps whose exponentials are taken together, so that they are still in the nearest
+# Steps whose exponentials are taken together, so that they are still in a near
 # cache when the recursion reads them.
-_TILE = 32
+_TILE = 128
 
 
 @compiled(inline=True)

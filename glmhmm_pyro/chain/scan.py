@@ -83,9 +83,17 @@ def log_marginal(potentials: Potentials, lengths: Tensor) -> Tensor:
 
 
 def counts(
-    potentials: Potentials, lengths: Tensor, weights: Tensor
+    potentials: Potentials,
+    lengths: Tensor,
+    weights: Tensor | None,
+    out: object = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log marginals, and expected counts weighted by session."""
+    """Log marginals, and expected counts weighted by session.
+
+    ``out`` is left alone: the memory of a device is kept by torch itself.
+    """
+    if weights is None:
+        weights = potentials.emission.new_ones(len(lengths))
     border = _Border.of(lengths, potentials.emission.device)
     padded = border.pad(potentials)
     batch = torch.broadcast_shapes(potentials.batch_shape, weights.shape[:-1])

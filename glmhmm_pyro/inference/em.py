@@ -134,6 +134,7 @@ class _March:
         self.em, self.model, self.data = em, model, data
         self.runs = [Run(params) for params in starts]
         self.rounding = ROUNDING[data.dtype]
+        self.counts: ExpectedCounts | None = None
         self.m_steps = {
             name: MStep(component, data, em.m_step)
             for name, component in model.components.items()
@@ -149,7 +150,10 @@ class _March:
         if not active:
             return False
         params = stack([self.runs[i].ahead for i in active])
-        counts, log_likelihoods, log_joints = e_step(self.model, self.data, params)
+        counts, log_likelihoods, log_joints = e_step(
+            self.model, self.data, params, self._used_counts(len(active))
+        )
+        self.counts = counts
         going = [
             position
             for position, i in enumerate(active)
@@ -161,6 +165,12 @@ class _March:
             for row, position in enumerate(going):
                 self._leave(active[position], {n: v[row] for n, v in updated.items()})
         return True
+
+    def _used_counts(self, sets: int) -> ExpectedCounts | None:
+        """The last E-step's counts, which nothing needs any more, if they fit."""
+        if self.counts is None or self.data.dtype != torch.float64:
+            return None
+        return self.counts if len(self.counts.emission) == sets else None
 
     def _arrive(self, i: int, log_likelihood: float, log_joint: float) -> bool:
         """Record the E-step of a run, or turn back; whether the run wants an M-step."""
@@ -196,17 +206,21 @@ class _March:
 
 
 def e_step(
-    model: GLMHMM, data: Sequences, params: Params
+    model: GLMHMM,
+    data: Sequences,
+    params: Params,
+    out: ExpectedCounts | None = None,
 ) -> tuple[ExpectedCounts, list[float], list[float]]:
     """Expected counts, log-likelihoods and log-joints of parameter sets.
 
     Args:
         params: values with a leading axis of sets.
+        out: counts of an earlier E-step on as many sets, whose memory is used again.
     """
     body = poutine.condition(model.hidden_markov, data=_as_taken(model, params))
     with torch.no_grad():
         trace = poutine.trace(body).get_trace(data)
-        counts = trace.nodes["_RETURN"]["value"].expected_counts(data.emissions)
+        counts = trace.nodes["_RETURN"]["value"].expected_counts(data.emissions, out)
         log_prior: Tensor | float = 0.0
         for site in trace.nodes.values():
             if site["type"] == "sample":
