@@ -69,9 +69,7 @@ def main():
 
     status = "stopped at the cap"
     try:
-        runs = gh.EM(tol=0.0, num_iters=args.max_iters).run(
-            model, data, [params], callback
-        )
+        runs = gh.EM(num_iters=args.max_iters).run(model, data, [params], callback)
         status = runs[0].status.name
     except Done:
         pass

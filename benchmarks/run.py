@@ -32,7 +32,7 @@ BEST = {"W2": -20392.5735, "W3": -85788.074}
 
 RIVALS = {"dynamax": "dynamax==1.0.3"}
 CAPS = {"W1": 20.0, "W1s": 20.0, "W2": 20.0, "W2e": 10.0, "W3": 40.0}
-RIVAL_CAPS = {"W2e": 20.0, "W3": 240.0}
+RIVAL_CAPS = {"W2e": 20.0, "W3": 130.0}
 
 
 SCRIPTS = ("startup", "estep")
@@ -43,15 +43,15 @@ def main(argv=None):
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rivals", action="store_true", help="run dynamax as well")
-    parser.add_argument("--only", nargs="+", default=PARTS)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--folder", default=str(HERE / "results"))
     args = parser.parse_args(argv)
-    if "estep" in args.only:
-        subprocess.run(
-            [sys.executable, HERE / "estep.py"], check=True, env=one_thread()
-        )
-    for name in [n for n in args.only if n != "estep"]:
-        compare(name, args)
+    for name in args.only:
+        if name in SCRIPTS:
+            script = HERE / f"{name}.py"
+            subprocess.run([sys.executable, script], check=True, env=one_thread())
+        else:
+            compare(name, args)
 
 
 def compare(name, args):

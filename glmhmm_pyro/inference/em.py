@@ -28,6 +28,10 @@ from glmhmm_pyro.sequences import Sequences
 # A fall of the log-joint below this, relative to its size, is rounding.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-6}
 
+# Labels cannot be more probable than 1: above this, in nats, nothing is to be gained by
+# weights that grow for ever.
+NOTHING_LEFT = 1e-3
+
 
 @dataclass
 class Run:
@@ -134,6 +138,7 @@ class _March:
         self.em, self.model, self.data = em, model, data
         self.runs = [Run(params) for params in starts]
         self.rounding = ROUNDING[data.dtype]
+        self.labels = not data.emissions.is_floating_point()
         self.counts: ExpectedCounts | None = None
         self.m_steps = {
             name: MStep(component, data, em.m_step)
@@ -188,7 +193,9 @@ class _March:
                 "iteration, which EM cannot do: please report it, with the model and "
                 "the data"
             )
-        if len(run.log_joints) > self.em.num_iters:
+        if self.labels and log_joint == log_likelihood > -NOTHING_LEFT:
+            run.status = Status.CONVERGED
+        elif len(run.log_joints) > self.em.num_iters:
             run.status = Status.MAX_ITERS
         return run.status is None
 

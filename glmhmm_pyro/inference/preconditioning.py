@@ -13,6 +13,9 @@ import numpy as np
 Evaluation = tuple[np.ndarray, np.ndarray]
 Objective = Callable[[np.ndarray, np.ndarray], Evaluation]
 
+# Curvature of the mean over all steps below this is none: a state nobody visits.
+_SMALLEST_CURVATURE = 1e-16
+
 # Gradients below this are rounding, so problems are not scaled up further.
 _SMALLEST_GRADIENT = 1e-6
 
@@ -56,7 +59,8 @@ class Preconditioned:
 
 
 def _inverse_roots(curvature: np.ndarray) -> np.ndarray:
-    """R with R' H R = 1; what has (nearly) no curvature is not stretched further."""
-    values, directions = np.linalg.eigh(curvature)
-    floor = np.maximum(1e-12 * values[..., -1:], np.finfo(float).tiny)
-    return directions / np.sqrt(np.maximum(values, floor))[..., None, :]
+    """R with R' H R = 1; a little is added where H has (nearly) no curvature."""
+    size = curvature.shape[-1]
+    mean = np.trace(curvature, axis1=-2, axis2=-1)[..., None, None] / size
+    ridge = (1e-9 * mean + _SMALLEST_CURVATURE) * np.eye(size)
+    return np.linalg.inv(np.linalg.cholesky(curvature + ridge)).swapaxes(-1, -2)

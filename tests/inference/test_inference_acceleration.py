@@ -82,3 +82,15 @@ def test_a_run_ends_when_what_is_still_to_come_is_below_the_tolerance():
         rough = gh.fit(model, data, tol=1e-6, **options)
         end = gh.fit(model, data, tol=1e-13, init=rough.params, **options)
         assert end.log_joint - rough.log_joint < 3e-6 * abs(end.log_joint)
+
+
+def test_a_fit_without_error_ends_when_nothing_is_left_to_gain():
+    x = torch.linspace(-3.0, 3.0, 60, dtype=torch.float64)[:, None]
+    data = gh.Sequences((x[:, 0] > 0).long(), torch.cat([x, torch.ones_like(x)], 1))
+    options = {"num_restarts": 1, "progress": False}
+    with pytest.warns(gh.ConvergenceWarning, match="predicted without error"):
+        fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, **options)
+    assert fit.status is gh.Status.UNBOUNDED
+    before, last = fit.history["log_likelihood"].iloc[-2:]
+    assert before <= -1e-3 < last == fit.log_likelihood
+    assert all(torch.isfinite(value).all() for value in fit.params.values())
