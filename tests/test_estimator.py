@@ -379,7 +379,8 @@ def test_every_parameter_of_the_predecessor_is_there_with_its_default():
         "max_iter": 1000,
         "init_loglik": -1e7,
     }
-    again = GLMHMMEstimator(**{**predecessor, **RIDGE, **LAYOUT, "max_iter": 100})
+    options = predecessor | RIDGE | LAYOUT | QUICK | {"random_state": 0}
+    again = GLMHMMEstimator(**options)
     assert again.fit(*make_trials(lengths=(20,)))
     own = {"fit_emissions", "num_states", "num_emissions", "num_samples"}
     known = set(predecessor) | set(LATER) | set(RIDGE) | set(LAYOUT) | own
