@@ -2,7 +2,7 @@
 
 EM alternates the posterior of the states at the present parameters with the parameters
 that maximise the expected complete-data log-joint (Dempster, Laird & Rubin 1977; for
-input-driven transitions Escola et al. 2011, eqs. 3.1-3.9, and Calhoun, Pillow & Murthy
+input-driven transitions Escola et al. 2011 and Calhoun, Pillow & Murthy
 2019). Several parameter sets (restarts) advance together.
 """
 

@@ -1,0 +1,97 @@
+"""Coordinates of the M-step: sampled curvature, unit scales, the same optimum."""
+
+import numpy as np
+import torch
+
+from glmhmm_pyro.components.softmax import SoftmaxRegression
+from glmhmm_pyro.inference.preconditioning import Preconditioned
+from glmhmm_pyro.optim import minimize_batched
+
+STEPS, FEATURES, CLASSES, PROBLEMS = 80, 3, 3, 2
+
+
+def regression(seed=0):
+    """A softmax regression on soft labels, its targets, and random weights."""
+    rng = np.random.default_rng(seed)
+    design = rng.normal(size=(STEPS, FEATURES)) * [1.0, 5.0, 0.2]
+    counts = rng.dirichlet(np.ones(CLASSES), size=(PROBLEMS, STEPS)).swapaxes(1, 2)
+    counts *= rng.uniform(0.5, 1.0, size=(PROBLEMS, 1, STEPS))
+    total = counts.sum(1)
+
+    def targets(which, time):
+        return counts[which, 1:, time], total[which, time]
+
+    points = 0.3 * rng.normal(size=(PROBLEMS, (CLASSES - 1) * FEATURES))
+    return SoftmaxRegression(design, CLASSES), targets, points, counts, design
+
+
+def test_curvature_is_the_hessian_of_each_class_plus_a_thousandth_of_the_moments():
+    objective, targets, points, counts, design = regression()
+    found = objective.curvature(points, targets)
+    x = torch.from_numpy(design)
+    for problem in range(PROBLEMS):
+        n = torch.from_numpy(counts[problem])
+
+        def loss(weights):
+            scores = weights.reshape(CLASSES - 1, FEATURES) @ x.T
+            scores = torch.cat([torch.zeros(1, STEPS, dtype=torch.float64), scores])
+            return -(n * scores.log_softmax(0)).sum()
+
+        at = torch.from_numpy(points[problem])
+        hessian = torch.autograd.functional.hessian(loss, at).numpy()
+        for row in range(CLASSES - 1):
+            block = slice(row * FEATURES, (row + 1) * FEATURES)
+            rest = found[problem, row] - hessian[block, block]
+            share = rest[0, 0] / (design[:, 0] ** 2).sum()
+            assert 0 < share < 1e-3
+            np.testing.assert_allclose(rest, share * design.T @ design, atol=1e-9)
+
+
+def test_first_gradient_has_unit_length_and_the_optimum_is_the_same():
+    regress, targets, points, _, _ = regression()
+
+    def objective(at, which):
+        values, gradient = regress(at, which, targets)
+        return -values / STEPS, -gradient / STEPS
+
+    curvature = regress.curvature(points, targets) / STEPS
+    problem = Preconditioned(objective, points, curvature)
+    every = np.arange(PROBLEMS)
+    values, gradient = problem(np.zeros_like(points), every)
+    np.testing.assert_array_equal(values, 0.0)
+    np.testing.assert_allclose(np.abs(gradient).sum(1), 1.0)
+
+    tight = {"gradient_tol": 1e-9, "progress_tol": 1e-16}
+    plain = minimize_batched(objective, points, **tight)
+    fast = minimize_batched(problem, np.zeros_like(points), **tight)
+    ends = problem.original(np.stack([result.x for result in fast]), every)
+    np.testing.assert_allclose(ends, np.stack([r.x for r in plain]), atol=1e-5)
+    assert max(r.num_evals for r in fast) < min(r.num_evals for r in plain)
+
+
+def test_gradient_in_the_new_coordinates_is_that_of_finite_differences():
+    regress, targets, points, _, _ = regression(1)
+
+    def objective(at, which):
+        return regress(at, which, targets)
+
+    problem = Preconditioned(objective, points, regress.curvature(points, targets))
+    every, rng = np.arange(PROBLEMS), np.random.default_rng(2)
+    at = 0.1 * rng.normal(size=points.shape)
+    _, gradient = problem(at, every)
+    for number in range(points.shape[1]):
+        step = np.zeros_like(at)
+        step[:, number] = 1e-6
+        slope = (problem(at + step, every)[0] - problem(at - step, every)[0]) / 2e-6
+        np.testing.assert_allclose(gradient[:, number], slope, rtol=1e-5, atol=1e-6)
+
+
+def test_a_problem_without_curvature_stays_finite():
+    def objective(at, which):
+        return np.zeros(len(which)), np.zeros_like(at)
+
+    problem = Preconditioned(objective, np.ones((1, 2)), np.zeros((1, 1, 2, 2)))
+    _, gradient = problem(np.zeros((1, 2)), np.array([0]))
+    assert np.isfinite(gradient).all()
+    moved = problem.original(np.ones((1, 2)), np.array([0]))
+    assert np.isfinite(moved).all()
