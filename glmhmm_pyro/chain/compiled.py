@@ -36,12 +36,13 @@ _PIECE_SIZE = 2**19
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
 class _Rows:
     """Parameter sets of one tensor, unexpanded, and which of them each set uses."""
 
-    values: Array
-    index: list[int]
+    __slots__ = ("values", "index")
+
+    def __init__(self, values: Array, index: list[int]):
+        self.values, self.index = values, index
 
     def __getitem__(self, parameter_set: int) -> Array:
         row: Array = self.values[self.index[parameter_set]]
@@ -257,7 +258,9 @@ def _gathered(counts_by_piece: Array) -> Array:
 
 
 def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> _Work:
-    batch = broadcast(potentials.batch_shape, *batches)
+    batch = potentials.batch_shape
+    if batches:
+        batch = broadcast(batch, *batches)
     return _plan_batch(batch, lengths, potentials.num_states)
 
 
@@ -282,7 +285,7 @@ def _all_rows(potentials: Potentials, work: _Work) -> list[_Rows]:
 def _rows(tensor: Tensor, core: int, batch: torch.Size) -> _Rows:
     own = tensor.shape[: tensor.dim() - core]
     values = np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float64)
-    values = values.reshape(-1, *values.shape[len(own) :])
+    values = values.reshape(-1, *values.shape[len(own) :]) if own else values[None]
     sets = math.prod(batch)
     if len(values) == 1:
         return _Rows(values, [0] * sets)
@@ -292,7 +295,9 @@ def _rows(tensor: Tensor, core: int, batch: torch.Size) -> _Rows:
 
 def _tensor(values: Array, work: _Work, dtype: torch.dtype) -> Tensor:
     """Results with the batch axes and the type that callers want."""
-    if work.batch != values.shape[:1]:
+    if not work.batch:
+        values = values[0]
+    elif len(work.batch) > 1:
         values = values.reshape(*work.batch, *values.shape[1:])
     result = torch.from_numpy(values)
     return result if dtype == torch.float64 else result.to(dtype)

@@ -117,9 +117,8 @@ def expected_counts(
                  [0.5000, 0.5000]]])
     """
     potentials = align(initial, transition, emission, lengths)
-    with torch.no_grad():
-        module = engine_module(pick(engine, potentials))
-        return ExpectedCounts(*module.counts(potentials, lengths, None, out))
+    module = engine_module(pick(engine, potentials))
+    return ExpectedCounts(*module.counts(potentials, lengths, None, out))
 
 
 def pick(engine: str | None, potentials: Potentials) -> str:

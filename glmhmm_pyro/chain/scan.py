@@ -82,6 +82,7 @@ def log_marginal(potentials: Potentials, lengths: Tensor) -> Tensor:
     return _filter(border.pad(potentials), potentials.batch_shape).log_marginal
 
 
+@torch.no_grad()
 def counts(
     potentials: Potentials,
     lengths: Tensor,

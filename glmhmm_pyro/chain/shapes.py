@@ -37,8 +37,12 @@ class Potentials(NamedTuple):
 
 def broadcast(*shapes: torch.Size) -> torch.Size:
     """The shape that these have in common; at once if they are the same already."""
-    if all(shape == shapes[0] for shape in shapes):
-        return shapes[0]
+    first = shapes[0]
+    for shape in shapes:
+        if shape != first:
+            break
+    else:
+        return first
     return torch.broadcast_shapes(*shapes)
 
 
@@ -56,12 +60,13 @@ def align(
     _check_core("initial", initial, (lengths.numel(), states), "sessions")
     _check_core("transition", transition, (steps, states, states), "steps")
     tensors = (initial, transition, emission)
-    dims = [x.dim() - core for x, core in zip(tensors, (2, 3, 2))]
+    dims = (initial.dim() - 2, transition.dim() - 3, emission.dim() - 2)
+    most = max(dims)
     potentials = Potentials(
-        *(
-            x if dim == max(dims) else x[(None,) * (max(dims) - dim)]
+        *[
+            x if dim == most else x[(None,) * (most - dim)]
             for x, dim in zip(tensors, dims)
-        )
+        ]
     )
     try:
         batch = potentials.batch_shape
