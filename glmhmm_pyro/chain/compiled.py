@@ -266,11 +266,11 @@ def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> _Wor
 
 def _plan_batch(batch: torch.Size, lengths: Tensor, states: int) -> _Work:
     """Split the sessions into pieces; the split depends on their sizes alone."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths.numpy(), out=offsets[1:])
+    offsets = np.zeros(lengths.numel() + 1, np.int64)
+    lengths.numpy().cumsum(out=offsets[1:])
     size = int(offsets[-1]) * states**2
-    ranges = [(0, len(lengths))]
-    if len(lengths) > 1 and size > _PIECE_SIZE:
+    ranges = [(0, lengths.numel())]
+    if lengths.numel() > 1 and size > _PIECE_SIZE:
         pieces = (offsets[:-1] * states**2) // _PIECE_SIZE
         borders = np.flatnonzero(np.diff(pieces, prepend=-1, append=pieces[-1] + 1))
         ranges = [(int(a), int(b)) for a, b in zip(borders[:-1], borders[1:])]

@@ -84,12 +84,15 @@ def align(
 def _check_types(
     initial: Tensor, transition: Tensor, emission: Tensor, lengths: Tensor
 ) -> None:
-    potentials = {"initial": initial, "transition": transition, "emission": emission}
-    for name, value in potentials.items():
+    potentials = (
+        ("emission", emission),
+        ("initial", initial),
+        ("transition", transition),
+    )
+    for name, value in potentials:
         if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
             got = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"{name} must be a floating tensor, got {got}")
-    for name, value in potentials.items():
         if value.dtype != emission.dtype or value.device != emission.device:
             raise TypeError(
                 f"{name} must have the type and device of emission, "
@@ -125,7 +128,7 @@ def _check_emission(emission: Tensor, lengths: Tensor) -> tuple[int, int]:
 
 def _check_core(name: str, value: Tensor, core: tuple[int, ...], axis: str) -> None:
     got = tuple(value.shape[-len(core) :])
-    if got not in (core, (1, *core[1:])):
+    if got != core and got != (1, *core[1:]):
         raise ValueError(
             f"{name} must have shape (*batch, {', '.join(map(str, core))}), "
             f"or 1 instead of {core[0]} {axis}, got {tuple(value.shape)}"
