@@ -82,6 +82,11 @@ class HiddenMarkov(TorchDistribution):
         """Number of hidden states."""
         return self.emission_dist.batch_shape[-1]
 
+    @property
+    def num_observed(self) -> int:
+        """Number of steps that are not masked."""
+        return self.event_shape[0] if self.mask is None else int(self.mask.sum())
+
     def expand(
         self, batch_shape: torch.Size, _instance: object = None
     ) -> "HiddenMarkov":

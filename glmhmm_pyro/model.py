@@ -11,7 +11,7 @@ Murthy 2019; Escola et al. 2011). Both bodies below are the readable reference.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyro
@@ -77,7 +77,7 @@ class GLMHMM(PyroModule):
     def enumerated(self, data: Sequences) -> None:
         """The same model with every state written out: the oracle, and for teaching."""
         self.bind(data)
-        self._draw()
+        self.draw()
         last, values = data.lengths - 1, data.emissions.to(data.covariates.dtype)
         initial = self.initial.logits(data)
         x, u = self.emissions.design(data), self.transitions.design(data)
@@ -111,6 +111,20 @@ class GLMHMM(PyroModule):
             data.mask,
         )
 
+    def hidden_markov_at(self, params: Mapping[str, Tensor], data: Any) -> HiddenMarkov:
+        """:meth:`hidden_markov` at given values of the sites.
+
+        No site is sampled, so that Pyro's handlers cost nothing and none sees them.
+
+        Args:
+            params: value of every declared parameter, by the name of its site.
+            data: the data set.
+        """
+        with self._pyro_context:
+            for name, value in params.items():
+                self._pyro_context.set(name, value)
+            return self.hidden_markov(data)
+
     @property
     def components(self) -> dict[str, Component]:
         """The three components, by the names that their sites begin with."""
@@ -140,8 +154,9 @@ class GLMHMM(PyroModule):
             for attribute in component.sites:
                 yield f"{prefix}.{attribute}", component, attribute
 
-    def _draw(self) -> None:
-        """Visit every parameter, so that none is first read inside a plate."""
+    @pyro_method
+    def draw(self) -> None:
+        """Visit every parameter: their priors alone, without any data."""
         for _, component, attribute in self.site_names():
             getattr(component, attribute)
 

@@ -8,6 +8,7 @@ import torch
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference import Restart
 from glmhmm_pyro.inference.labels import Labels
+from glmhmm_pyro.inference.program import Program
 
 
 def made_fit(model, data, params, curves=((-2.0, -1.0),), best=0):
@@ -28,6 +29,7 @@ def made_fit(model, data, params, curves=((-2.0, -1.0),), best=0):
         restarts=restarts,
         best=best,
         labels=Labels.of(data),
+        num_parameters=Program(model, data).coordinates.size,
     )
 
 

@@ -23,10 +23,10 @@ from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.priors import Prior
 from glmhmm_pyro.components.transitions import TransitionObjective
 from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
-from glmhmm_pyro.inference.blocks import Params
-from glmhmm_pyro.inference.em import e_step, m_step
+from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.m_step import MStep
 from glmhmm_pyro.inference.status import FallingLikelihoodError
+from glmhmm_pyro.inference.steps import e_step, m_step
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences

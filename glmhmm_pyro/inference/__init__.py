@@ -2,7 +2,18 @@
 
 from glmhmm_pyro.inference.em import EM
 from glmhmm_pyro.inference.fit import Fit, Restart
+from glmhmm_pyro.inference.map import MAP
 from glmhmm_pyro.inference.methods import fit
+from glmhmm_pyro.inference.posterior import Posterior
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 
-__all__ = ["EM", "ConvergenceWarning", "Fit", "Restart", "Status", "fit"]
+__all__ = [
+    "EM",
+    "MAP",
+    "ConvergenceWarning",
+    "Fit",
+    "Posterior",
+    "Restart",
+    "Status",
+    "fit",
+]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.blocks import Params
+from glmhmm_pyro.inference.coordinates import Params
 
 # Longest jump at first, in EM steps squared; it grows with every success.
 _FIRST_REACH = 4.0

@@ -13,8 +13,7 @@ from torch.distributions import biject_to
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.priors import Flat, elementwise_log_prob
-
-Params = dict[str, Tensor]
+from glmhmm_pyro.inference.coordinates import Params
 
 
 def run(component: Component, data: Any, params: Params) -> tuple[Tensor, dict]:

@@ -1,18 +1,18 @@
 """Fit: what every inference method returns."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.labels import Labels, named_parameters
+from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.program import Observed, observed_sites
+from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.storage import describe, read, rebuild, tensors, write
 from glmhmm_pyro.model import GLMHMM
@@ -47,7 +47,8 @@ class Fit:
 
     Attributes:
         model: the model, bound to the data.
-        params: values of the sites by name, reference rows left out.
+        params: values of the sites by name, reference rows left out; the mean of the
+            draws where there is a posterior.
         log_likelihood: marginal log-likelihood of the emissions, nats.
         log_joint: log-likelihood plus log prior density.
         status: how the fit ended.
@@ -56,9 +57,12 @@ class Fit:
         method: name of the inference method.
         weights: parameters at every iteration of the best start, if they were kept.
         unbounded: sentences about weights without a finite maximum.
+        num_parameters: number of free parameters, reference rows and sums to 1 left
+            out.
+        posterior: draws of the parameters, from methods that have any.
     """
 
-    model: GLMHMM
+    model: Any
     params: dict[str, Tensor]
     log_likelihood: float
     log_joint: float
@@ -69,10 +73,14 @@ class Fit:
     method: str = "em"
     weights: tuple[dict[str, Tensor], ...] = ()
     unbounded: tuple[str, ...] = ()
+    num_parameters: int = 0
+    posterior: Posterior | None = None
 
     def __repr__(self) -> str:
+        states = getattr(self.model, "num_states", None)
+        what = "a model" if states is None else f"{states} states"
         return (
-            f"Fit of {self.model.num_states} states by {self.method}: log-likelihood "
+            f"Fit of {what} by {self.method}: log-likelihood "
             f"{self.log_likelihood:.4f} nats, {self.log_likelihood_per_step:.4f} per "
             f"step; {self.num_agreeing} of {len(self.restarts)} starts within "
             f"{AGREEMENT} nats of the best; {self.status.sentence}"
@@ -87,17 +95,6 @@ class Fit:
     def log_likelihood_per_step(self) -> float:
         """Log-likelihood over the number of observed steps, nats."""
         return self.log_likelihood / max(self.labels.num_observed, 1)
-
-    @property
-    def num_parameters(self) -> int:
-        """Number of free parameters, reference rows and sums to 1 left out."""
-        free = 0
-        for name, value in self.params.items():
-            prefix, attribute = name.split(".", 1)
-            site = self.model.components[prefix].sites.get(attribute)
-            transform = torch.distributions.biject_to(site.support) if site else None
-            free += transform.inv(value).numel() if transform else value.numel()
-        return free
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -146,13 +143,33 @@ class Fit:
         table.insert(len(table.columns) - 1, "value", table.pop("value"))
         return table.astype({c: object for c in table.columns[1:-1]}).fillna("")
 
-    def distribution(self, data: Sequences) -> HiddenMarkov:
-        """The distribution of the emissions of ``data`` at the fitted parameters."""
-        with torch.no_grad():
-            return poutine.condition(self.model.hidden_markov, data=self.params)(data)
+    def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:
+        """The distribution of the emissions of ``data`` at the fitted parameters.
 
-    def decode(self, data: Sequences) -> "xr.Dataset":
+        Args:
+            data: as the model takes it.
+            site: name of the ``HiddenMarkov`` site, where a model has several.
+        """
+        return self._observed(data, site).hidden
+
+    def _observed(self, data: Any, site: str | None) -> Observed:
+        with torch.no_grad():
+            sites = observed_sites(self.model, data, self.params)
+        if site is None and len(sites) == 1:
+            return next(iter(sites.values()))
+        if site not in sites:
+            raise ValueError(
+                f"site must name a HiddenMarkov site of the model, {', '.join(sites)}, "
+                f"got {site!r}"
+            )
+        return sites[site]
+
+    def decode(self, data: Any, site: str | None = None) -> "xr.Dataset":
         """Probabilities of the states at every step, and their most probable path.
+
+        Args:
+            data: as the model takes it.
+            site: name of the ``HiddenMarkov`` site, where a model has several.
 
         Returns:
             Variables ``filtered_probs`` p(z_t | y_0..t), ``predicted_probs``
@@ -160,10 +177,11 @@ class Fit:
             ``viterbi_states`` and ``log_prob_per_step`` (step); coordinates ``session``
             and ``state``.
         """
-        hidden, y = self.distribution(data), data.emissions
+        hidden, y = self._observed(data, site)
         by_state, by_step = ("step", "state"), ("step",)
         with torch.no_grad():
-            return self._dataset(
+            return by_step_dataset(
+                hidden,
                 data,
                 filtered_probs=(by_state, hidden.filtered_probs(y)),
                 predicted_probs=(by_state, hidden.predicted_probs(y)),
@@ -173,35 +191,34 @@ class Fit:
             )
 
     def sample_states(
-        self, data: Sequences, num_samples: int = 1, seed: int = 0
+        self, data: Any, num_samples: int = 1, seed: int = 0, site: str | None = None
     ) -> np.ndarray:
         """Paths of states drawn from p(z | y), shape (num_samples, steps)."""
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        generator = torch.Generator(device=data.device).manual_seed(seed)
-        hidden = self.distribution(data)
+        hidden, y = self._observed(data, site)
+        generator = torch.Generator(device=y.device).manual_seed(seed)
         with torch.no_grad():
-            paths = hidden.sample_states(data.emissions, num_samples, generator)
+            paths = hidden.sample_states(y, num_samples, generator)
         return paths.cpu().numpy()
 
-    def predict(self, data: Sequences) -> "xr.DataArray":
+    def predict(self, data: Any, site: str | None = None) -> "xr.DataArray":
         """One-step prediction of the emissions from the earlier ones of the session.
 
         Returns:
             p(y_t = c | y_0..t-1) (step, class) for labels; for other families the
             expected emission (step, ...).
         """
-        hidden = self.distribution(data)
+        hidden, y = self._observed(data, site)
         with torch.no_grad():
-            states = hidden.predicted_probs(data.emissions)
+            states = hidden.predicted_probs(y)
             values = hidden.expected_emission(states)
         is_labels = hidden.emission_dist.has_enumerate_support
         extra = [f"output_{i}" for i in range(values.dim() - 1)]
         dims = ("step", "class") if is_labels else ("step", *extra)
         coords = self.labels.coords("emissions", dims[1:], tuple(values.shape[1:]))
-        return self._dataset(data, predicted=(dims, values))["predicted"].assign_coords(
-            coords
-        )
+        predicted = by_step_dataset(hidden, data, predicted=(dims, values))["predicted"]
+        return predicted.assign_coords(coords)
 
     def simulate(self, data: Sequences, seed: int = 0) -> tuple[Sequences, np.ndarray]:
         """Emissions and states drawn at the covariates of ``data`` (open loop).
@@ -211,17 +228,23 @@ class Fit:
         Returns:
             ``data`` with emissions drawn anew, all of them observed; states (steps,).
         """
+        if not isinstance(data, Sequences):
+            raise TypeError(
+                f"data must be a Sequences to be simulated, got {type(data).__name__}; "
+                "take fit.distribution(data, site).sample_with_states()"
+            )
         with seeded(seed), torch.no_grad():
             emissions, states = self.distribution(data).sample_with_states()
         if data.is_integer:
             emissions = emissions.to(data.emissions.dtype)
         return data.replace(emissions=emissions, mask=None), states.cpu().numpy()
 
-    def score(self, data: Sequences) -> float:
+    def score(self, data: Any) -> float:
         """Log-likelihood of ``data`` per observed step, nats."""
         with torch.no_grad():
-            total = self.distribution(data).log_prob(data.emissions)
-        return float(total) / Labels.of(data).num_observed
+            sites = observed_sites(self.model, data, self.params).values()
+            total = sum(float(s.hidden.log_prob(s.value)) for s in sites)
+        return total / sum(s.hidden.num_observed for s in sites)
 
     def save(self, path: str | PathLike) -> None:
         """Write an open file (netCDF 4), which :func:`glmhmm_pyro.load` reads."""
@@ -243,6 +266,7 @@ class Fit:
             "method": self.method,
             "log_likelihood": self.log_likelihood,
             "log_joint": self.log_joint,
+            "num_parameters": self.num_parameters,
         }
         write(path, arrays, facts)
 
@@ -281,23 +305,20 @@ class Fit:
                 for i in range(length)
             ),
             unbounded=tuple(facts["unbounded"]),
+            num_parameters=facts["num_parameters"],
         )
 
-    def _dataset(self, data: Sequences, **variables: Any) -> "xr.Dataset":
-        import xarray as xr
 
+def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Dataset":
+    """Variables with a step axis, each step labelled with its session."""
+    import xarray as xr
+
+    names = np.arange(len(hidden.lengths)).astype(str).astype(object)
+    if isinstance(data, Sequences) and data.num_sessions == len(names):
         names = np.array(data.session_names, dtype=object)
-        sessions = np.repeat(names, data.lengths.cpu().numpy())
-        arrays = {k: (dims, v.cpu().numpy()) for k, (dims, v) in variables.items()}
-        coords = {"session": ("step", sessions)}
-        return xr.Dataset(arrays, coords=coords).assign_coords(
-            step=np.arange(data.num_steps)
-        )
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """torch's generator seeded inside, and as it was before outside."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    sessions = np.repeat(names, hidden.lengths.cpu().numpy())
+    arrays = {k: (dims, v.cpu().numpy()) for k, (dims, v) in variables.items()}
+    coords = {"session": ("step", sessions)}
+    return xr.Dataset(arrays, coords=coords).assign_coords(
+        step=np.arange(len(sessions))
+    )

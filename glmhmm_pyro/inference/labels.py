@@ -4,8 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -47,6 +49,22 @@ class Labels:
         )
 
     @classmethod
+    def of_program(cls, program: Program) -> "Labels":
+        """Those of a model's data; a model of the user's own names no axes."""
+        if isinstance(program.model, GLMHMM):
+            return cls.of(program.data)
+        # Sizes alone are asked for, so that any values of the parameters will do.
+        start = torch.zeros(program.coordinates.size, dtype=torch.float64)
+        sites = program.observed(program.coordinates.unpack(start)).values()
+        return cls(
+            covariates={},
+            classes=None,
+            sessions=(),
+            num_steps=sum(site.hidden.event_shape[0] for site in sites),
+            num_observed=sum(site.hidden.num_observed for site in sites),
+        )
+
+    @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Labels":
         """From what :meth:`to_dict` gave, lists for tuples."""
         names = {k: tuple(v) for k, v in fields.pop("covariates").items()}
@@ -69,7 +87,7 @@ class Labels:
         coords = {}
         for dim, size in zip(dims, shape):
             names: Any = np.arange(size)
-            if dim == "covariate" and len(self.covariates[prefix]) == size:
+            if dim == "covariate" and len(self.covariates.get(prefix, ())) == size:
                 names = list(self.covariates[prefix])
             elif dim == "class" and self.classes and len(self.classes) == size:
                 names = list(self.classes)
@@ -80,17 +98,18 @@ class Labels:
 
 
 def named_parameters(
-    model: GLMHMM, params: dict[str, Tensor], labels: Labels
+    model: Any, params: dict[str, Tensor], labels: Labels
 ) -> "dict[str, xr.DataArray]":
     """Parameters with reference rows in place and names on every axis."""
     import xarray as xr
 
     named = {}
+    components = model.components if isinstance(model, GLMHMM) else {}
     for name, value in params.items():
-        prefix, attribute = name.split(".", 1)
-        component = model.components[prefix]
+        prefix, _, attribute = name.partition(".")
+        component = components.get(prefix)
         dims: tuple[str, ...] = tuple(f"axis_{i}" for i in range(value.dim()))
-        if attribute in component.sites:
+        if component is not None and attribute in component.sites:
             value, dims = component.display(attribute, value)
         shape = tuple(value.shape)
         coords = labels.coords(prefix, dims, shape)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import BlockObjective, Component
-from glmhmm_pyro.inference.blocks import Blocks, Params, run
+from glmhmm_pyro.inference.blocks import Blocks, run
+from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.preconditioning import (
     Evaluation,
     Objective,

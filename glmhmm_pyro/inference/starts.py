@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from glmhmm_pyro.inference.blocks import Blocks, Params, run
-from glmhmm_pyro.inference.em import COUNTS_OF
+from glmhmm_pyro.inference.blocks import Blocks, run
+from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.m_step import MStep
+from glmhmm_pyro.inference.steps import COUNTS_OF
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences
@@ -129,7 +130,7 @@ class StartMaker:
         params = {} if set(values) == set(shapes) else self.glm()
         for name, value in values.items():
             value = torch.as_tensor(np.asarray(value), dtype=torch.float64)
-            _check_given(name, value, shapes[name], transforms[name].codomain)
+            check_given(name, value, shapes[name], transforms[name].codomain)
             params[name] = value.to(self.data.device)
         return params
 
@@ -198,7 +199,7 @@ def _only_set(params: Params) -> Params:
     return {name: value.squeeze(0) for name, value in params.items()}
 
 
-def _check_given(
+def check_given(
     name: str, value: Tensor, shape: torch.Size, support: constraints.Constraint
 ) -> None:
     """Refuse a user's value that the parameter cannot have."""

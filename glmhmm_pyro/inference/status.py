@@ -12,11 +12,37 @@ class Status(Enum):
     UNBOUNDED = (
         "some weights have no finite maximum: the likelihood still rises as they grow"
     )
+    STALLED = "the search found no higher log-joint, but its gradient is not yet 0"
+    NON_FINITE = (
+        "the log-joint or its gradient is not finite where the search led; these are "
+        "the last parameters at which both were"
+    )
 
     @property
     def sentence(self) -> str:
         """What happened, in words."""
         return self.value
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the fit ended as it should, so that nothing is to be warned of."""
+        return self is Status.CONVERGED
+
+    @property
+    def advice(self) -> str:
+        """What a user can do about it."""
+        return _ADVICE.get(self, "")
+
+
+_ADVICE = {
+    Status.MAX_ITERS: "Raise num_iters, or accept a larger tol.",
+    Status.INTERRUPTED: "Fit again with init=fit.params to go on.",
+    Status.UNBOUNDED: "Give the weights a prior, such as Normal(0, 2), use fewer "
+    "states, or do not interpret these weights.",
+    Status.STALLED: "Standardise the covariates, or give other starts by init.",
+    Status.NON_FINITE: "Standardise the covariates, give proper priors, or other "
+    "starts by init.",
+}
 
 
 class ConvergenceWarning(UserWarning):

@@ -70,7 +70,7 @@ def test_given_probabilities_must_be_probabilities(data, values):
 @pytest.mark.parametrize(
     "options, match",
     [
-        ({"method": "newton"}, "method must be 'em' or an EM.*got 'newton'"),
+        ({"method": "newton"}, "method must be one of em, map.*got 'newton'"),
         ({"num_restarts": 0}, "num_restarts must be at least 1, got 0"),
         ({"num_iter": 5}, "options of 'em' must be among num_iters.*got 'num_iter'"),
         ({"method": gh.EM(), "tol": 1.0}, r"got tol; write EM\(...\)"),

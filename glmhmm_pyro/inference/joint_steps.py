@@ -1,0 +1,86 @@
+"""The two steps of EM for a model of the user's own: one joint problem a start."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.optim import LBFGSOptions, minimize, value_and_grad
+
+# What the M-step is ended by: the objective is divided by the number of steps.
+_OPTIONS = LBFGSOptions(max_iters=200, gradient_tol=1e-7, progress_tol=1e-13)
+
+Counts = dict[str, ExpectedCounts]
+
+
+class JointSteps:
+    """E-steps and M-steps of a program, which nothing is known of but its sites.
+
+    The M-step maximises the expected log-probability of every ``HiddenMarkov`` site
+    plus the log density of all other sites, over all parameters together.
+
+    Args:
+        program: the model with its data.
+        options: of the M-step's L-BFGS, on the unconstrained coordinates.
+    """
+
+    is_labels = False
+    dtype = torch.float64
+
+    def __init__(self, program: Program, options: LBFGSOptions | None):
+        self.program, self.options = program, options or _OPTIONS
+        self.transforms: dict[str, Any] = program.coordinates.transforms
+        self.counts: list[Counts] = []
+
+    def expect(self, sets: Sequence[Params]) -> tuple[list[float], list[float]]:
+        """E-steps: log-likelihoods and log-joints of the sets, nats."""
+        self.counts, likelihoods, joints = [], [], []
+        with torch.no_grad():
+            for params in sets:
+                sites = self.program.observed(params)
+                self.counts.append(
+                    {n: s.hidden.expected_counts(s.value) for n, s in sites.items()}
+                )
+                likelihood, prior = self.program.log_parts(params)
+                likelihoods.append(float(likelihood))
+                joints.append(float(likelihood + prior))
+        _check_possible(joints)
+        return likelihoods, joints
+
+    def maximise(self, sets: Sequence[Params], rows: list[int]) -> list[Params]:
+        """M-steps of these rows of the sets that the last E-steps were for."""
+        return [self._maximum(sets[row], self.counts[row]) for row in rows]
+
+    def _maximum(self, params: Params, counts: Counts) -> Params:
+        coordinates = self.program.coordinates
+        steps = sum(len(count.emission) for count in counts.values())
+
+        def objective(vector: Tensor) -> Tensor:
+            values = coordinates.unpack(vector)
+            return -self._expected_log_joint(values, counts) / steps
+
+        start = coordinates.pack(params)
+        found = minimize(value_and_grad(objective), start, self.options)
+        with torch.no_grad():
+            return coordinates.unpack(found.x)
+
+    def _expected_log_joint(self, params: Params, counts: Counts) -> Tensor:
+        trace = self.program.trace(params)
+        total = trace.log_prob_sum(lambda name, site: name not in counts)
+        for name, expected in counts.items():
+            site = trace.nodes[name]
+            log_prob = site["fn"].expected_log_prob(site["value"], expected)
+            total = total + site["scale"] * log_prob
+        return total
+
+
+def _check_possible(joints: list[float]) -> None:
+    if not all(torch.isfinite(torch.tensor(joints))):
+        raise ValueError(
+            "the emissions must be possible under the start of EM, their log-joint is "
+            f"{min(joints)}; give other starting values by init"
+        )

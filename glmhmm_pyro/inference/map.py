@@ -1,0 +1,142 @@
+"""MAP: the mode of the marginal log-joint, by minFunc's L-BFGS.
+
+The search moves through unconstrained coordinates, but what it maximises is the density
+as the user wrote it, without the volume of the transform: so that MAP and EM reach the
+same optimum. (Laplace and NUTS, which speak of volumes, include it.)
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from glmhmm_pyro import optim
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.em import EM
+from glmhmm_pyro.inference.fit import Fit
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.restarts import best_fit, run_all
+from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.optim import LBFGSOptions, value_and_grad
+
+# Largest entry of the gradient of the log-joint per step at which a search that can
+# find no lower value has arrived all the same: what is left is rounding.
+_ARRIVED = 1e-5
+
+# Iterations of EM before the search, for a GLMHMM.
+_EM_ITERS = 10
+
+
+@dataclass(frozen=True)
+class MAP:
+    """Maximum a posteriori: quasi-Newton steps on the marginal log-joint.
+
+    Args:
+        num_iters: largest number of iterations of L-BFGS.
+        tol: stop when no entry of the gradient of the log-joint per step, in
+            unconstrained coordinates, is larger than this.
+        em_iters: number of EM iterations that lead every start near an optimum first;
+            ``None`` is 10 for a ``GLMHMM``, whose M-steps are cheap, and 0 for a model
+            of the user's own.
+    """
+
+    num_iters: int = 1000
+    tol: float = 1e-8
+    em_iters: int | None = None
+
+    name: ClassVar[str] = "map"
+
+    def __post_init__(self) -> None:
+        if self.num_iters < 1:
+            raise ValueError(f"num_iters must be at least 1, got {self.num_iters}")
+        if not self.tol >= 0:
+            raise ValueError(f"tol must be at least 0, got {self.tol}")
+        if self.em_iters is not None and self.em_iters < 0:
+            raise ValueError(f"em_iters must be at least 0, got {self.em_iters}")
+
+    def fit(self, program: Program, search: Search) -> Fit:
+        """The best mode that the starts of a search lead to."""
+        runs = self._begun(program, search)
+        for run in tqdm(runs, desc="MAP", unit="start", disable=not search.progress):
+            if run.status is Status.INTERRUPTED:
+                break
+            self.climb(program, run)
+        return best_fit(program, [r for r in runs if r.log_joints], self.name)
+
+    def _begun(self, program: Program, search: Search) -> list[Run]:
+        """The runs of all starts, after some iterations of EM."""
+        starts, em_iters = search.starts(program), self.em_iters
+        if em_iters is None:
+            em_iters = _EM_ITERS if isinstance(program.model, GLMHMM) else 0
+        if not em_iters:
+            return [Run(params) for params in starts]
+        return run_all(EM(num_iters=em_iters), program, starts, search.progress)
+
+    def climb(self, program: Program, run: Run) -> None:
+        """Lead one run to the mode near it; what it comes through is recorded."""
+        ascent = _Ascent(program, run.params)
+        options = LBFGSOptions(
+            max_iters=self.num_iters,
+            max_evals=4 * self.num_iters,
+            gradient_tol=self.tol,
+            progress_tol=1e-15,
+        )
+        try:
+            found = optim.minimize(ascent, ascent.start, options)
+            status = _STATUS.get(found.status, Status.CONVERGED)
+            if found.status is optim.Status.LINE_SEARCH_FAILED:
+                arrived = found.optimality < _ARRIVED
+                status = Status.CONVERGED if arrived else Status.STALLED
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        run.status = status
+        for params, likelihood, joint in ascent.path:
+            if not run.log_joints or joint > run.log_joints[-1]:
+                run.ahead = params
+                run.record(likelihood, joint, keep=False)
+
+
+_STATUS = {
+    optim.Status.MAX_ITERS: Status.MAX_ITERS,
+    optim.Status.MAX_EVALS: Status.MAX_ITERS,
+    optim.Status.UNBOUNDED: Status.UNBOUNDED,
+    optim.Status.NON_FINITE: Status.NON_FINITE,
+    optim.Status.NON_FINITE_START: Status.NON_FINITE,
+    optim.Status.NON_FINITE_DIRECTION: Status.NON_FINITE,
+}
+
+
+class _Ascent:
+    """Minus the log-joint per step and its gradient; remembers where it rose.
+
+    Args:
+        program: the model with its data.
+        params: where the search starts.
+    """
+
+    def __init__(self, program: Program, params: Params):
+        self.program = program
+        self.start = program.coordinates.pack(params)
+        self.path: list[tuple[Params, float, float]] = []
+        sites = program.observed(params).values()
+        self.steps = sum(site.hidden.event_shape[0] for site in sites)
+        self.value_and_grad = value_and_grad(self._value)
+
+    def __call__(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """Value and gradient at a point of the unconstrained coordinates."""
+        return self.value_and_grad(vector)
+
+    def _value(self, vector: Tensor) -> Tensor:
+        params = self.program.coordinates.unpack(vector)
+        likelihood, prior = self.program.log_parts(params)
+        joint = likelihood + prior
+        highest = self.path[-1][2] if self.path else -torch.inf
+        if joint.item() > highest:
+            values = {name: value.detach() for name, value in params.items()}
+            self.path.append((values, likelihood.item(), joint.item()))
+        return -joint / self.steps

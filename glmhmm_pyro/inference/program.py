@@ -1,0 +1,151 @@
+"""A Pyro model with its data: the one definition that every inference method reads.
+
+A model is a ``GLMHMM``, or any function or ``PyroModule`` of the data with a
+:class:`HiddenMarkov` site (or several) that is observed. Its other sites are the
+parameters.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.coordinates import Coordinates, Params
+from glmhmm_pyro.model import GLMHMM
+
+
+class Observed(NamedTuple):
+    """A site whose states are summed out: its distribution and the emissions."""
+
+    hidden: HiddenMarkov
+    value: Tensor
+
+
+class Program:
+    """A model conditioned on data, as a density over its parameters.
+
+    Args:
+        model: called with ``data`` alone.
+        data: whatever the model takes; a ``Sequences`` for a ``GLMHMM``.
+
+    Attributes:
+        priors: distributions of the parameters at one draw of the prior, by name.
+        coordinates: the parameters as one unconstrained vector.
+
+    Raises:
+        ValueError: the model has no observed ``HiddenMarkov`` site, or parameters that
+            are not continuous, or a ``GLMHMM`` does not fit the data.
+    """
+
+    def __init__(self, model: Callable[[Any], Any], data: Any):
+        self.model, self.data = model, data
+        if isinstance(model, GLMHMM):
+            model.bind(data)
+        # The user's generator must not notice.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            nodes = poutine.trace(model).get_trace(data).nodes
+        sites = {n: s for n, s in nodes.items() if _is_variable(s)}
+        self.priors = {n: s["fn"] for n, s in sites.items() if not s["is_observed"]}
+        hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
+        _check(self.priors, any(site["is_observed"] for site in hidden))
+        self.coordinates = Coordinates(self.priors)
+
+    @property
+    def improper(self) -> list[str]:
+        """Names of the sites whose prior cannot be normalised."""
+        return [n for n, prior in self.priors.items() if not is_proper(prior)]
+
+    def trace(self, params: Params) -> Any:
+        """Pyro's trace of the model at these values of the parameters."""
+        return _trace(self.model, self.data, params)
+
+    def observed(self, params: Params) -> dict[str, Observed]:
+        """Every ``HiddenMarkov`` site at these values, by name."""
+        return observed_sites(self.model, self.data, params)
+
+    def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
+        """Log-likelihood of all that is observed, and log density of the priors.
+
+        A ``GLMHMM`` is evaluated without a trace; any other model by one.
+        """
+        if not isinstance(self.model, GLMHMM):
+            trace = self.trace(params)
+            prior = trace.log_prob_sum(lambda name, site: name in self.priors)
+            rest = trace.log_prob_sum(lambda name, site: name not in self.priors)
+            return torch.as_tensor(rest), torch.as_tensor(prior)
+        hidden = self.model.hidden_markov_at(params, self.data)
+        likelihood = hidden.log_prob(self.data.emissions)
+        return likelihood, self._log_prior(self.model, params)
+
+    def log_joint(self, params: Params) -> Tensor:
+        """Log-likelihood plus log prior density, as the user wrote the densities."""
+        return sum(self.log_parts(params), torch.zeros((), dtype=torch.float64))
+
+    def _log_prior(self, model: GLMHMM, params: Params) -> Tensor:
+        """Log density of the priors, which are fixed unless a site of them is drawn."""
+        total = torch.zeros((), dtype=torch.float64)
+        if self.priors.keys() != {name for name, *_ in model.site_names()}:
+            body = poutine.condition(model.draw, data=params)
+            return total + poutine.trace(body).get_trace().log_prob_sum()
+        for name, prior in self.priors.items():
+            total = total + prior.log_prob(params[name])
+        return total
+
+    def log_density(self, vector: Tensor, jacobian: bool) -> Tensor:
+        """Log-joint at a point of the unconstrained coordinates.
+
+        Args:
+            vector: shape (size,).
+            jacobian: whether to add the log volume of the transform, which makes it a
+                density of ``vector``. Without, its maximum is the mode of the density
+                as the user wrote it.
+        """
+        total = self.log_joint(self.coordinates.unpack(vector))
+        return total + self.coordinates.log_jacobian(vector) if jacobian else total
+
+
+def is_proper(prior: Any) -> bool:
+    """Whether a prior can be normalised: what the innermost distribution says."""
+    while hasattr(prior, "base_dist"):
+        prior = prior.base_dist
+    return getattr(prior, "is_proper", True)
+
+
+def _is_variable(site: dict[str, Any]) -> bool:
+    """Whether a site of a trace is a sample statement that has a density."""
+    return site["type"] == "sample" and not poutine.util.site_is_subsample(site)
+
+
+def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
+    """Every ``HiddenMarkov`` site of a model at these values, by name."""
+    if isinstance(model, GLMHMM):
+        hidden = model.hidden_markov_at(params, data)
+        return {"y": Observed(hidden, data.emissions)}
+    return {
+        name: Observed(site["fn"], site["value"])
+        for name, site in _trace(model, data, params).nodes.items()
+        if site["type"] == "sample" and isinstance(site["fn"], HiddenMarkov)
+    }
+
+
+def _trace(model: Any, data: Any, params: Params) -> Any:
+    return poutine.trace(poutine.condition(model, data=params)).get_trace(data)
+
+
+def _check(priors: dict[str, Any], is_observed: bool) -> None:
+    """Refuse models that no method could read."""
+    if not is_observed:
+        raise ValueError(
+            "model must have an observed HiddenMarkov site, it has none; write "
+            'pyro.sample("y", HiddenMarkov(...), obs=data.emissions) in it'
+        )
+    for name, prior in priors.items():
+        if prior.support.is_discrete:
+            raise ValueError(
+                f"model must have continuous parameters, got the discrete site "
+                f"{name!r}; hidden states belong in a HiddenMarkov site, which sums "
+                "them out"
+            )

@@ -1,0 +1,108 @@
+"""Many starts of a fit: run together as memory allows, the best of them kept."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from glmhmm_pyro.inference.fit import Fit, Restart
+from glmhmm_pyro.inference.labels import Labels
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.unbounded import unbounded_weights
+from glmhmm_pyro.model import GLMHMM
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.em import EM
+
+# Bytes of the tables that parameter sets advancing together may take.
+_TABLE_BYTES = 1 << 29
+
+
+def run_all(
+    engine: "EM", program: Program, starts: Sequence[Any], progress: bool
+) -> list[Run]:
+    """All starts, as many together as memory allows; fewer after an interrupt."""
+    width = _width(program, len(starts))
+    runs: list[Run] = []
+    with tqdm(total=len(starts), desc="EM", unit="start", disable=not progress) as bar:
+        for first in range(0, len(starts), width):
+            runs += engine.run(
+                program.model,
+                program.data,
+                starts[first : first + width],
+                callback=_Show(bar, first),
+            )
+            bar.n = len(runs)
+            if runs[-1].status is Status.INTERRUPTED:
+                break
+    return [run for run in runs if run.log_joints]
+
+
+def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
+    """The fit of the best run, with the histories of all."""
+    if not runs:
+        raise KeyboardInterrupt("interrupted before the first evaluation")
+    best = int(np.argmax([run.log_joints[-1] for run in runs]))
+    kept = runs[best]
+    found = Fit(
+        model=program.model,
+        params=kept.params,
+        log_likelihood=kept.log_likelihoods[-1],
+        log_joint=kept.log_joints[-1],
+        status=kept.status or Status.INTERRUPTED,
+        restarts=tuple(
+            Restart(
+                np.array(run.log_likelihoods),
+                np.array(run.log_joints),
+                run.status or Status.INTERRUPTED,
+            )
+            for run in runs
+        ),
+        best=best,
+        labels=Labels.of_program(program),
+        method=method,
+        weights=tuple(kept.weights),
+        num_parameters=program.coordinates.size,
+    )
+    return checked(found, program.data)
+
+
+def checked(found: Fit, data: Any) -> Fit:
+    """The fit, with a status that says so if weights have no finite maximum."""
+    if not isinstance(found.model, GLMHMM) or found.status is Status.INTERRUPTED:
+        return found
+    sentences = unbounded_weights(found.model, data, found.distribution(data))
+    if not sentences:
+        return found
+    return replace(found, status=Status.UNBOUNDED, unbounded=sentences)
+
+
+def _width(program: Program, starts: int) -> int:
+    """How many starts advance together."""
+    model = program.model
+    if not isinstance(model, GLMHMM):
+        return 1
+    if not all(component.batched for component in model.components.values()):
+        return 1
+    size = program.data.num_steps * (model.num_states + 1) ** 2 * 8 * 4
+    return max(1, min(starts, _TABLE_BYTES // size))
+
+
+class _Show:
+    """Callback that shows iteration and best log-joint on a bar."""
+
+    def __init__(self, bar: Any, before: int):
+        self.bar, self.before = bar, before
+
+    def __call__(self, iteration: int, runs: Sequence[Run]) -> None:
+        """Called after every E-step."""
+        best = max(run.log_joints[-1] for run in runs)
+        self.bar.n = self.before + sum(run.status is not None for run in runs)
+        self.bar.set_postfix(
+            iteration=iteration, log_joint=f"{best:.3f}", refresh=False
+        )
+        self.bar.update(0)

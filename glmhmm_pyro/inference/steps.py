@@ -1,0 +1,135 @@
+"""The two steps of EM for a GLMHMM: all starts at once, component by component."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.m_step import MStep
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.optim import LBFGSOptions
+from glmhmm_pyro.sequences import Sequences
+
+COUNTS_OF = {
+    "initial": "initial",
+    "transitions": "transition",
+    "emissions": "emission",
+}
+
+
+class ComponentSteps:
+    """E-steps and M-steps of several parameter sets of a GLMHMM.
+
+    Args:
+        model: bound to the data.
+        data: the data set.
+        options: of the M-step's L-BFGS; see :class:`MStep`.
+    """
+
+    def __init__(self, model: GLMHMM, data: Sequences, options: LBFGSOptions | None):
+        self.model, self.data = model, data
+        self.is_labels = not data.emissions.is_floating_point()
+        self.dtype = data.dtype
+        self.m_steps = {
+            name: MStep(component, data, options)
+            for name, component in model.components.items()
+        }
+        self.transforms: dict[str, Any] = {}
+        for step in self.m_steps.values():
+            self.transforms |= step.blocks.transforms
+        self.counts: ExpectedCounts | None = None
+
+    def expect(self, sets: Sequence[Params]) -> tuple[list[float], list[float]]:
+        """E-steps: log-likelihoods and log-joints of the sets, nats."""
+        params = stack(sets)
+        self.counts, *logs = e_step(
+            self.model, self.data, params, self._used_counts(len(sets))
+        )
+        return logs[0], logs[1]
+
+    def maximise(self, sets: Sequence[Params], rows: list[int]) -> list[Params]:
+        """M-steps of these rows of the sets that the last E-steps were for."""
+        if self.counts is None:
+            raise RuntimeError("an M-step must follow an E-step")
+        params = stack([sets[row] for row in rows])
+        counts = ExpectedCounts(*(value[rows] for value in self.counts))
+        updated = m_step(self.m_steps, counts, params)
+        return [{n: v[i] for n, v in updated.items()} for i in range(len(rows))]
+
+    def _used_counts(self, sets: int) -> ExpectedCounts | None:
+        """The last E-step's counts, which nothing needs any more, if they fit."""
+        if self.counts is None or self.dtype != torch.float64:
+            return None
+        return self.counts if len(self.counts.emission) == sets else None
+
+
+def e_step(
+    model: GLMHMM,
+    data: Sequences,
+    params: Params,
+    out: ExpectedCounts | None = None,
+) -> tuple[ExpectedCounts, list[float], list[float]]:
+    """Expected counts, log-likelihoods and log-joints of parameter sets.
+
+    Args:
+        params: values with a leading axis of sets.
+        out: counts of an earlier E-step on as many sets, whose memory is used again.
+    """
+    body = poutine.condition(model.hidden_markov, data=_as_taken(model, params))
+    with torch.no_grad():
+        trace = poutine.trace(body).get_trace(data)
+        counts = trace.nodes["_RETURN"]["value"].expected_counts(data.emissions, out)
+        log_prior: Tensor | float = 0.0
+        for site in trace.nodes.values():
+            if site["type"] == "sample":
+                log_prior = log_prior + site["fn"].log_prob(site["value"])
+    sets = len(next(iter(params.values()))) if params else 1
+    likelihoods = counts.log_marginal.sum(-1).expand(sets)
+    joints = (likelihoods + log_prior).expand(sets)
+    if not torch.isfinite(joints).all():
+        raise ValueError(
+            "the emissions must be possible under the start of EM, their log-joint is "
+            f"{joints.min().item()}; give finite covariates of moderate size "
+            "(standardise them) or other starting weights"
+        )
+    return _with_sets(counts, sets), likelihoods.tolist(), joints.tolist()
+
+
+def m_step(m_steps: dict[str, MStep], counts: ExpectedCounts, params: Params) -> Params:
+    """Parameters that maximise the expected log-joint, component by component."""
+    updated: Params = {}
+    for name, step in m_steps.items():
+        own = {n: v for n, v in params.items() if n.startswith(name + ".")}
+        updated.update(step(getattr(counts, COUNTS_OF[name]), own))
+    return updated
+
+
+def stack(sets: Sequence[Params]) -> Params:
+    """Values with a leading axis of sets."""
+    return {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
+
+
+def _with_sets(counts: ExpectedCounts, sets: int) -> ExpectedCounts:
+    """Counts whose leading axis is that of the sets, even where all sets share them."""
+    axes = {"log_marginal": 1, "initial": 2, "transition": 3, "emission": 2}
+    return ExpectedCounts(
+        **{
+            name: getattr(counts, name).expand(
+                (sets,) + getattr(counts, name).shape[-count:]
+            )
+            for name, count in axes.items()
+        }
+    )
+
+
+def _as_taken(model: GLMHMM, params: Params) -> Params:
+    """The sets as the components take them; an unbatched one takes a single set."""
+    taken = {}
+    for name, value in params.items():
+        component = model.components[name.split(".")[0]]
+        taken[name] = value if component.batched else value.squeeze(0)
+    return taken
