@@ -1,17 +1,12 @@
-"""glmhmm_pyro's EM on a workload, from its starting weights."""
+"""glmhmm_pyro's EM or MAP on a workload, from its starting weights."""
 
 import numpy as np
 import torch
-from record import Recorder, arguments
+from record import Done, Recorder, arguments, leaving
 
 import glmhmm_pyro as gh
-
-
-def leaving(weights):
-    """Transition weights against staying: (origins, destinations - 1, features)."""
-    states = len(weights)
-    against = weights - weights[np.arange(states), np.arange(states)][:, None]
-    return np.stack([np.delete(against[i], i, 0) for i in range(states)])
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.runs import Run
 
 
 def start(w):
@@ -44,13 +39,49 @@ def canonical(model, params, num_features):
     return shown["emissions.weights"], transitions, shown["initial.probs"]
 
 
-class Done(Exception):
-    """Ends a run from its callback."""
+class Recorded(Program):
+    """A program that notes every point whose value and gradient have been computed."""
+
+    def __init__(self, model, data, note):
+        super().__init__(model, data)
+        self.note, self.last = note, None
+
+    def log_parts(self, params):
+        """As the program's; notes the point before, whose gradient is done by now."""
+        if self.last is not None:
+            self.note(self.last)
+        self.last = {name: value.detach() for name, value in params.items()}
+        return super().log_parts(params)
+
+
+def expectation_maximisation(model, data, params, note, num_iters):
+    """EM; its last parameters and status."""
+
+    def callback(iteration, runs):
+        note(runs[0].params)
+
+    (run,) = gh.EM(num_iters=num_iters).run(model, data, [params], callback)
+    return run
+
+
+def maximum(model, data, params, note, num_iters):
+    """MAP, as ``method="map"`` does it: some EM, then quasi-Newton steps."""
+    program = Recorded(model, data, note)
+    engine = gh.MAP(num_iters=num_iters)
+    run = Run(params)
+    if engine.em_iters_of(program):
+        iterations = engine.em_iters_of(program)
+        run = expectation_maximisation(model, data, params, note, iterations)
+    engine.climb(program, run)
+    return run
+
+
+METHODS = {"em": expectation_maximisation, "map": maximum}
 
 
 def main():
     """Fit, note every iteration, write."""
-    args = arguments()
+    args = arguments(("--method", {"choices": METHODS, "default": "em"}))
     torch.set_num_threads(1)
     w = dict(np.load(args.workload))
     states, classes, features = int(w["K"]), int(w["C"]), int(w["D"])
@@ -58,19 +89,20 @@ def main():
     transitions = gh.Stationary() if w["stationary"] else gh.InputDriven()
     model = gh.GLMHMM(states, gh.Categorical(classes), transitions)
     model.bind(data)
-    params = start(w)
-    gh.EM(num_iters=1).run(model, data, [params])  # compiles, or reads what is compiled
+    params, method = start(w), METHODS[args.method]
+    # Compiles, or reads what is compiled.
+    method(model, data, params, lambda params: None, 1)
 
     recorder = Recorder("glmhmm_pyro", args)
 
-    def callback(iteration, runs):
-        if recorder.snap(*canonical(model, runs[0].params, features)):
+    def note(params):
+        if recorder.snap(*canonical(model, params, features)):
             raise Done
 
     status = "stopped at the cap"
     try:
-        runs = gh.EM(num_iters=args.max_iters).run(model, data, [params], callback)
-        status = runs[0].status.name
+        run = method(model, data, params, note, args.max_iters)
+        status = run.status.name
     except Done:
         pass
     recorder.write(status=status)

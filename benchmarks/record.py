@@ -11,9 +11,22 @@ import time
 import numpy as np
 
 
-def arguments():
-    """Command line of a runner."""
+class Done(Exception):
+    """Ends a run whose time or iterations are used up."""
+
+
+def leaving(weights):
+    """Transition weights against staying: (origins, destinations - 1, features)."""
+    states = len(weights)
+    against = weights - weights[np.arange(states), np.arange(states)][:, None]
+    return np.stack([np.delete(against[i], i, 0) for i in range(states)])
+
+
+def arguments(*more):
+    """Command line of a runner; ``more`` are pairs of an option and its keywords."""
     parser = argparse.ArgumentParser(description=__doc__)
+    for option, keywords in more:
+        parser.add_argument(option, **keywords)
     parser.add_argument("workload", help="a file made by workloads.py")
     parser.add_argument("out", help="where to write: OUT.npz and OUT.json")
     parser.add_argument("--max-iters", type=int, default=300)

@@ -28,8 +28,11 @@ from glmhmm_pyro.optim import LBFGSOptions, value_and_grad
 # find no lower value has arrived all the same: what is left is rounding.
 _ARRIVED = 1e-5
 
+# Part of a log-joint that its rounding errors may amount to.
+_ROUNDING = 1e-13
+
 # Iterations of EM before the search, for a GLMHMM.
-_EM_ITERS = 10
+_EM_ITERS = 50
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,13 @@ class MAP:
         tol: stop when no entry of the gradient of the log-joint per step, in
             unconstrained coordinates, is larger than this.
         em_iters: number of EM iterations that lead every start near an optimum first;
-            ``None`` is 10 for a ``GLMHMM``, whose M-steps are cheap, and 0 for a model
-            of the user's own.
+            ``None`` is 50 for a ``GLMHMM``, whose M-steps are cheap, and 0 for a model
+            of the user's own. Where EM converges within them, little is left to do;
+            where it creeps, quasi-Newton steps go on much faster.
     """
 
     num_iters: int = 1000
-    tol: float = 1e-8
+    tol: float = 1e-6
     em_iters: int | None = None
 
     name: ClassVar[str] = "map"
@@ -68,11 +72,15 @@ class MAP:
             self.climb(program, run)
         return best_fit(program, [r for r in runs if r.log_joints], self.name)
 
+    def em_iters_of(self, program: Program) -> int:
+        """Number of EM iterations before the search."""
+        if self.em_iters is not None:
+            return self.em_iters
+        return _EM_ITERS if isinstance(program.model, GLMHMM) else 0
+
     def _begun(self, program: Program, search: Search) -> list[Run]:
         """The runs of all starts, after some iterations of EM."""
-        starts, em_iters = search.starts(program), self.em_iters
-        if em_iters is None:
-            em_iters = _EM_ITERS if isinstance(program.model, GLMHMM) else 0
+        starts, em_iters = search.starts(program), self.em_iters_of(program)
         if not em_iters:
             return [Run(params) for params in starts]
         return run_all(EM(num_iters=em_iters), program, starts, search.progress)
@@ -88,17 +96,24 @@ class MAP:
         )
         try:
             found = optim.minimize(ascent, ascent.start, options)
-            status = _STATUS.get(found.status, Status.CONVERGED)
-            if found.status is optim.Status.LINE_SEARCH_FAILED:
-                arrived = found.optimality < _ARRIVED
-                status = Status.CONVERGED if arrived else Status.STALLED
+            ascent.end(found.x)
+            run.status = self._status(found, ascent)
         except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-        run.status = status
+            run.status = Status.INTERRUPTED
         for params, likelihood, joint in ascent.path:
-            if not run.log_joints or joint > run.log_joints[-1]:
+            if not run.log_joints or joint > run.log_joints[-1] - _ROUNDING * abs(
+                joint
+            ):
                 run.ahead = params
                 run.record(likelihood, joint, keep=False)
+
+    def _status(self, found: optim.MinimizeResult[Tensor], ascent: "_Ascent") -> Status:
+        """How the search ended; no progress counts as arrival on flat ground alone."""
+        if found.status in _STATUS:
+            return _STATUS[found.status]
+        if found.optimality <= max(self.tol, _ARRIVED):
+            return Status.CONVERGED
+        return Status.NON_FINITE if ascent.was_lost else Status.STALLED
 
 
 _STATUS = {
@@ -117,12 +132,17 @@ class _Ascent:
     Args:
         program: the model with its data.
         params: where the search starts.
+
+    Attributes:
+        path: values, log-likelihood and log-joint of every point higher than before.
+        was_lost: whether the log-joint was no finite number anywhere on the way.
     """
 
     def __init__(self, program: Program, params: Params):
         self.program = program
         self.start = program.coordinates.pack(params)
         self.path: list[tuple[Params, float, float]] = []
+        self.was_lost = False
         sites = program.observed(params).values()
         self.steps = sum(site.hidden.event_shape[0] for site in sites)
         self.value_and_grad = value_and_grad(self._value)
@@ -131,12 +151,23 @@ class _Ascent:
         """Value and gradient at a point of the unconstrained coordinates."""
         return self.value_and_grad(vector)
 
+    def end(self, vector: Tensor) -> None:
+        """Note where the search ended, which rounding may hide among its equals."""
+        with torch.no_grad():
+            params, likelihood, joint = self._evaluate(vector)
+        if self.path and joint >= self.path[-1][2] - _ROUNDING * abs(joint):
+            self.path[-1] = (params, likelihood.item(), joint.item())
+
     def _value(self, vector: Tensor) -> Tensor:
-        params = self.program.coordinates.unpack(vector)
-        likelihood, prior = self.program.log_parts(params)
-        joint = likelihood + prior
+        params, likelihood, joint = self._evaluate(vector)
+        self.was_lost |= not bool(torch.isfinite(joint))
         highest = self.path[-1][2] if self.path else -torch.inf
         if joint.item() > highest:
             values = {name: value.detach() for name, value in params.items()}
             self.path.append((values, likelihood.item(), joint.item()))
         return -joint / self.steps
+
+    def _evaluate(self, vector: Tensor) -> tuple[Params, Tensor, Tensor]:
+        params = self.program.coordinates.unpack(vector)
+        likelihood, prior = self.program.log_parts(params)
+        return params, likelihood, likelihood + prior
