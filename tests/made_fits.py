@@ -1,12 +1,14 @@
-"""Fits with known parameters, put together without fitting, for tests of pictures."""
+"""Fits with known parameters and draws, put together without fitting."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
+from families import normals
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference import Restart
+from glmhmm_pyro.inference import Posterior, Restart
 from glmhmm_pyro.inference.labels import Labels
 from glmhmm_pyro.inference.program import Program
 
@@ -68,3 +70,29 @@ def categorical_fit(num_states, num_classes=2, transitions=None, seed=0, **optio
         shape = (num_states, num_states - 1, data.num_transition_features)
         params["transitions.weights"] = rng.normal(size=shape)
     return made_fit(model, data, params), data
+
+
+def with_posterior(fit, data, num_chains=2, num_draws=30, scale=0.1, seed=0):
+    """The fit with normal draws around it in unconstrained coordinates."""
+    program = Program(fit.model, data)
+    centre = program.coordinates.pack(fit.params)
+    noise = normals(num_chains, num_draws, len(centre), seed=seed)
+    vectors = centre + scale * noise
+    diverging = np.zeros((num_chains, num_draws), dtype=bool)
+    diverging[0, 0] = True
+    joints = [float(program.log_density(v, False)) for v in vectors.flatten(0, 1)]
+    stats = {
+        "log_joint": np.array(joints).reshape(num_chains, num_draws),
+        "diverging": diverging,
+    }
+    posterior = Posterior(program.coordinates.unpack(vectors), stats, num_relabelled=3)
+    params = posterior.mean()
+    likelihood, prior = program.log_parts(params)
+    return replace(
+        fit,
+        params=params,
+        log_likelihood=float(likelihood),
+        log_joint=float(likelihood + prior),
+        method="nuts",
+        posterior=posterior,
+    )

@@ -1,10 +1,11 @@
 """Inference: how a model is fitted, and what a fit can do."""
 
 from glmhmm_pyro.inference.em import EM
-from glmhmm_pyro.inference.fit import Fit, Restart
+from glmhmm_pyro.inference.fit import Fit
 from glmhmm_pyro.inference.map import MAP
 from glmhmm_pyro.inference.methods import fit
 from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 
 __all__ = [

@@ -1,5 +1,6 @@
 """Fit: what every inference method returns."""
 
+import math
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,19 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.labels import Labels, named_parameters
+from glmhmm_pyro.inference.batches import at_draws
+from glmhmm_pyro.inference.labels import (
+    Labels,
+    by_step_dataset,
+    named_draws,
+    named_parameters,
+)
 from glmhmm_pyro.inference.posterior import Posterior
 from glmhmm_pyro.inference.program import Observed, observed_sites
+from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.storage import describe, read, rebuild, tensors, write
-from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.inference.storage import read_fit, write_fit
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -24,21 +31,6 @@ if TYPE_CHECKING:
 
 # Restarts whose log-joints are this close, in nats, are said to agree.
 AGREEMENT = 0.1
-
-
-@dataclass(frozen=True)
-class Restart:
-    """How one start of a fit went.
-
-    Attributes:
-        log_likelihoods: marginal log-likelihood at every iteration, nats.
-        log_joints: the same plus the log prior density.
-        status: how it ended.
-    """
-
-    log_likelihoods: np.ndarray
-    log_joints: np.ndarray
-    status: Status
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,6 +84,16 @@ class Fit:
         return named_parameters(self.model, self.params, self.labels)
 
     @property
+    def draws(self) -> dict[str, Tensor]:
+        """Values (chains, draws, *shape) by site, reference rows left out.
+
+        A fit without a posterior has one chain of one draw, the estimate.
+        """
+        if self.posterior is not None:
+            return self.posterior.draws
+        return {name: value[None, None] for name, value in self.params.items()}
+
+    @property
     def log_likelihood_per_step(self) -> float:
         """Log-likelihood over the number of observed steps, nats."""
         return self.log_likelihood / max(self.labels.num_observed, 1)
@@ -131,7 +133,12 @@ class Fit:
         return frame.reset_index(drop=True)
 
     def summary(self) -> "pd.DataFrame":
-        """Every parameter on a row of its own: site, the names of its axes, value."""
+        """Every parameter on a row of its own: site, the names of its axes, value.
+
+        Where there is a posterior, the value is its mean, and further columns are the
+        standard deviation ``sd`` of the draws and their 2.5 % and 97.5 % quantiles,
+        ``lower_95`` and ``upper_95``.
+        """
         import pandas as pd
 
         frames = []
@@ -141,7 +148,16 @@ class Fit:
             frames.append(frame)
         table = pd.concat(frames, ignore_index=True)
         table.insert(len(table.columns) - 1, "value", table.pop("value"))
-        return table.astype({c: object for c in table.columns[1:-1]}).fillna("")
+        table = table.astype({c: object for c in table.columns[1:-1]}).fillna("")
+        if self.posterior is not None:
+            named = named_draws(self.model, self.draws, self.labels).values()
+            flat = [
+                a.values.reshape(a.sizes["chain"] * a.sizes["draw"], -1) for a in named
+            ]
+            draws = np.concatenate(flat, 1)
+            table["sd"] = draws.std(0, ddof=1)
+            table["lower_95"], table["upper_95"] = np.quantile(draws, (0.025, 0.975), 0)
+        return table
 
     def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:
         """The distribution of the emissions of ``data`` at the fitted parameters.
@@ -153,8 +169,7 @@ class Fit:
         return self._observed(data, site).hidden
 
     def _observed(self, data: Any, site: str | None) -> Observed:
-        with torch.no_grad():
-            sites = observed_sites(self.model, data, self.params)
+        sites = self._sites(data)
         if site is None and len(sites) == 1:
             return next(iter(sites.values()))
         if site not in sites:
@@ -163,6 +178,10 @@ class Fit:
                 f"got {site!r}"
             )
         return sites[site]
+
+    def _sites(self, data: Any) -> dict[str, Observed]:
+        with torch.no_grad():
+            return observed_sites(self.model, data, self.params)
 
     def decode(self, data: Any, site: str | None = None) -> "xr.Dataset":
         """Probabilities of the states at every step, and their most probable path.
@@ -239,86 +258,41 @@ class Fit:
             emissions = emissions.to(data.emissions.dtype)
         return data.replace(emissions=emissions, mask=None), states.cpu().numpy()
 
-    def score(self, data: Any) -> float:
-        """Log-likelihood of ``data`` per observed step, nats."""
-        with torch.no_grad():
-            sites = observed_sites(self.model, data, self.params).values()
-            total = sum(float(s.hidden.log_prob(s.value)) for s in sites)
-        return total / sum(s.hidden.num_observed for s in sites)
+    def score(self, data: Any, marginal: bool = False) -> float:
+        r"""Log-likelihood of ``data`` per observed step, nats.
+
+        At ``params`` by default; ``marginal`` integrates over the posterior instead,
+        session by session, and so pays for what the fit is not sure of:
+
+        .. math:: \sum_s \log \frac{1}{D} \sum_{d=1}^D p(y_s \mid \theta_d)
+
+        Args:
+            data: as the model takes it.
+            marginal: whether to average the likelihood of every session over
+                :attr:`draws`.
+        """
+        sites = self._sites(data).values()
+        observed = sum(site.hidden.num_observed for site in sites)
+        if not marginal:
+            return sum(float(s.hidden.log_prob(s.value)) for s in sites) / observed
+        flat = {name: value.flatten(0, 1) for name, value in self.draws.items()}
+        by_session = at_draws(
+            self.model, data, flat, lambda s: s.hidden.log_prob_per_session(s.value)
+        )
+        total = (by_session.logsumexp(0) - math.log(len(by_session))).sum()
+        return float(total) / observed
 
     def save(self, path: str | PathLike) -> None:
         """Write an open file (netCDF 4), which :func:`glmhmm_pyro.load` reads."""
-        arrays: dict[str, Any] = {
-            f"param:{name}": value for name, value in self.params.items()
-        }
-        for name in self.params if self.weights else ():
-            arrays[f"weights:{name}"] = torch.stack([w[name] for w in self.weights])
-        for i, restart in enumerate(self.restarts):
-            arrays[f"restart:{i}:log_likelihoods"] = restart.log_likelihoods
-            arrays[f"restart:{i}:log_joints"] = restart.log_joints
-        facts = {
-            "model": describe(self.model),
-            "labels": self.labels.to_dict(),
-            "restarts": [restart.status.name for restart in self.restarts],
-            "status": self.status.name,
-            "unbounded": list(self.unbounded),
-            "best": self.best,
-            "method": self.method,
-            "log_likelihood": self.log_likelihood,
-            "log_joint": self.log_joint,
-            "num_parameters": self.num_parameters,
-        }
-        write(path, arrays, facts)
+        write_fit(path, self)
 
     @classmethod
-    def load(cls, path: str | PathLike, model: GLMHMM | None = None) -> "Fit":
+    def load(cls, path: str | PathLike, model: Any = None) -> "Fit":
         """Read what :meth:`save` wrote; nothing in the file is executed.
 
         Args:
             path: the file.
             model: the model that was fitted, needed only if it has components or priors
-                of the user's own.
+                of the user's own, or is the user's own.
         """
-        arrays, facts = read(path)
-        restarts = tuple(
-            Restart(
-                arrays[f"restart:{i}:log_likelihoods"],
-                arrays[f"restart:{i}:log_joints"],
-                Status[name],
-            )
-            for i, name in enumerate(facts["restarts"])
-        )
-        histories = tensors(arrays, "weights:")
-        length = len(next(iter(histories.values()))) if histories else 0
-        return cls(
-            model=rebuild(facts["model"], model),
-            params=tensors(arrays, "param:"),
-            log_likelihood=facts["log_likelihood"],
-            log_joint=facts["log_joint"],
-            status=Status[facts["status"]],
-            restarts=restarts,
-            best=facts["best"],
-            labels=Labels.from_dict(facts["labels"]),
-            method=facts["method"],
-            weights=tuple(
-                {name: value[i] for name, value in histories.items()}
-                for i in range(length)
-            ),
-            unbounded=tuple(facts["unbounded"]),
-            num_parameters=facts["num_parameters"],
-        )
-
-
-def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Dataset":
-    """Variables with a step axis, each step labelled with its session."""
-    import xarray as xr
-
-    names = np.arange(len(hidden.lengths)).astype(str).astype(object)
-    if isinstance(data, Sequences) and data.num_sessions == len(names):
-        names = np.array(data.session_names, dtype=object)
-    sessions = np.repeat(names, hidden.lengths.cpu().numpy())
-    arrays = {k: (dims, v.cpu().numpy()) for k, (dims, v) in variables.items()}
-    coords = {"session": ("step", sessions)}
-    return xr.Dataset(arrays, coords=coords).assign_coords(
-        step=np.arange(len(sessions))
-    )
+        return cls(**read_fit(path, model))

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -101,18 +102,55 @@ def named_parameters(
     model: Any, params: dict[str, Tensor], labels: Labels
 ) -> "dict[str, xr.DataArray]":
     """Parameters with reference rows in place and names on every axis."""
+    return {
+        name: array[0, 0].drop_vars(["chain", "draw"])
+        for name, array in named_draws(
+            model, {name: value[None, None] for name, value in params.items()}, labels
+        ).items()
+    }
+
+
+def named_draws(
+    model: Any, draws: dict[str, Tensor], labels: Labels
+) -> "dict[str, xr.DataArray]":
+    """The same of values (chains, draws, *shape), with axes ``chain`` and ``draw``."""
     import xarray as xr
 
     named = {}
     components = model.components if isinstance(model, GLMHMM) else {}
-    for name, value in params.items():
+    for name, values in draws.items():
         prefix, _, attribute = name.partition(".")
         component = components.get(prefix)
-        dims: tuple[str, ...] = tuple(f"axis_{i}" for i in range(value.dim()))
+        dims: tuple[str, ...] = tuple(f"axis_{i}" for i in range(values.dim() - 2))
         if component is not None and attribute in component.sites:
-            value, dims = component.display(attribute, value)
-        shape = tuple(value.shape)
-        coords = labels.coords(prefix, dims, shape)
-        array = value.detach().cpu().numpy()
+            # One by one: a component need not know leading axes.
+            shown = [component.display(attribute, v) for v in values.flatten(0, 1)]
+            dims = shown[0][1]
+            values = torch.stack([v for v, _ in shown]).unflatten(0, values.shape[:2])
+        coords = labels.coords(prefix, dims, tuple(values.shape[2:]))
+        coords |= {"chain": np.arange(len(values)), "draw": np.arange(values.shape[1])}
+        array = values.detach().cpu().numpy()
+        dims = ("chain", "draw", *dims)
         named[name] = xr.DataArray(array, coords=coords, dims=dims, name=name)
     return named
+
+
+def session_names(hidden: HiddenMarkov, data: Any) -> list[str]:
+    """Those of the data, or numbers where the data are not of these sessions."""
+    number = len(hidden.lengths)
+    if isinstance(data, Sequences) and data.num_sessions == number:
+        return list(data.session_names)
+    return [str(session) for session in range(number)]
+
+
+def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Dataset":
+    """Variables with a step axis, each step labelled with its session."""
+    import xarray as xr
+
+    names = np.array(session_names(hidden, data), dtype=object)
+    sessions = np.repeat(names, hidden.lengths.cpu().numpy())
+    arrays = {k: (dims, v.cpu().numpy()) for k, (dims, v) in variables.items()}
+    coords = {"session": ("step", sessions)}
+    return xr.Dataset(arrays, coords=coords).assign_coords(
+        step=np.arange(len(sessions))
+    )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from glmhmm_pyro.inference.fit import Fit, Restart
+from glmhmm_pyro.inference.fit import Fit
 from glmhmm_pyro.inference.labels import Labels
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.runs import Restart, Run
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.unbounded import unbounded_weights
 from glmhmm_pyro.model import GLMHMM

@@ -1,7 +1,9 @@
-"""One start of a fit on its way: where it is, and what it has come through."""
+"""One start of a fit: where it is on its way, and how it went."""
 
 import math
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.status import Status
@@ -45,3 +47,18 @@ class Run:
             return math.inf
         before, now = self.log_joints[-2:]
         return (now - before) / max(abs(before), 1.0)
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How one start of a fit went.
+
+    Attributes:
+        log_likelihoods: marginal log-likelihood at every iteration, nats.
+        log_joints: the same plus the log prior density.
+        status: how it ended.
+    """
+
+    log_likelihoods: np.ndarray
+    log_joints: np.ndarray
+    status: Status

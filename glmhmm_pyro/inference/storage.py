@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro import components
+from glmhmm_pyro.inference.labels import Labels
+from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.runs import Restart
+from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.version import __version__
 
@@ -33,6 +37,87 @@ _PRIORS = {
 }
 
 _BOUND = ("num_states", "num_features", "num_sessions")
+
+
+def write_fit(path: str | PathLike, fit: Any) -> None:
+    """Write a :class:`Fit`, which :func:`read_fit` reads."""
+    arrays: dict[str, Any] = {f"param:{n}": value for n, value in fit.params.items()}
+    for name in fit.params if fit.weights else ():
+        arrays[f"weights:{name}"] = torch.stack([w[name] for w in fit.weights])
+    for i, restart in enumerate(fit.restarts):
+        arrays[f"restart:{i}:log_likelihoods"] = restart.log_likelihoods
+        arrays[f"restart:{i}:log_joints"] = restart.log_joints
+    facts = {
+        "model": describe(fit.model),
+        "labels": fit.labels.to_dict(),
+        "restarts": [restart.status.name for restart in fit.restarts],
+        "status": fit.status.name,
+        "unbounded": list(fit.unbounded),
+        "best": fit.best,
+        "method": fit.method,
+        "log_likelihood": fit.log_likelihood,
+        "log_joint": fit.log_joint,
+        "num_parameters": fit.num_parameters,
+    }
+    posterior: Posterior | None = fit.posterior
+    if posterior is not None:
+        arrays |= {f"draws:{n}": value for n, value in posterior.draws.items()}
+        arrays |= {f"stats:{n}": value for n, value in posterior.stats.items()}
+        arrays |= {} if posterior.elbo is None else {"elbo": posterior.elbo}
+        facts["num_relabelled"] = posterior.num_relabelled
+    write(path, arrays, facts)
+
+
+def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
+    """The fields of the :class:`Fit` that :func:`write_fit` wrote.
+
+    Args:
+        path: the file.
+        model: the model that was fitted, where a file cannot hold all of it.
+    """
+    arrays, facts = read(path)
+    restarts = tuple(
+        Restart(
+            arrays[f"restart:{i}:log_likelihoods"],
+            arrays[f"restart:{i}:log_joints"],
+            Status[name],
+        )
+        for i, name in enumerate(facts["restarts"])
+    )
+    histories = tensors(arrays, "weights:")
+    length = len(next(iter(histories.values()))) if histories else 0
+    return {
+        "model": rebuild(facts["model"], model),
+        "params": tensors(arrays, "param:"),
+        "log_likelihood": facts["log_likelihood"],
+        "log_joint": facts["log_joint"],
+        "status": Status[facts["status"]],
+        "restarts": restarts,
+        "best": facts["best"],
+        "labels": Labels.from_dict(facts["labels"]),
+        "method": facts["method"],
+        "weights": tuple(
+            {name: value[i] for name, value in histories.items()} for i in range(length)
+        ),
+        "unbounded": tuple(facts["unbounded"]),
+        "num_parameters": facts["num_parameters"],
+        "posterior": _posterior(arrays, facts),
+    }
+
+
+def _posterior(
+    arrays: dict[str, np.ndarray], facts: dict[str, Any]
+) -> Posterior | None:
+    """The draws in the file, if the fit had any."""
+    if "num_relabelled" not in facts:
+        return None
+    stats = tensors(arrays, "stats:")
+    return Posterior(
+        draws=tensors(arrays, "draws:"),
+        stats={name: value.numpy() for name, value in stats.items()},
+        num_relabelled=facts["num_relabelled"],
+        elbo=arrays.get("elbo"),
+    )
 
 
 def write(path: str | PathLike, arrays: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -83,14 +168,24 @@ def tensors(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
     }
 
 
-def describe(model: GLMHMM) -> dict[str, Any]:
+def describe(model: Any) -> dict[str, Any]:
     """Plain containers from which :func:`rebuild` makes the model again."""
+    if not isinstance(model, GLMHMM):
+        return {"own": getattr(model, "__qualname__", type(model).__qualname__)}
     parts = {name: _describe(part) for name, part in model.components.items()}
     return {"num_states": model.num_states, "components": parts}
 
 
-def rebuild(description: dict[str, Any], model: GLMHMM | None) -> GLMHMM:
+def rebuild(description: dict[str, Any], model: Any) -> Any:
     """The model described, or a copy of ``model`` where parts are the user's own."""
+    own = description.get("own")
+    if own is not None:
+        if model is None or isinstance(model, GLMHMM):
+            raise ValueError(
+                f"model must be given to load this fit: {own!r} is a model of your "
+                f"own, which a file cannot hold; got {type(model).__name__}"
+            )
+        return copy.deepcopy(model)
     parts = description["components"]
     foreign = [name for name, part in parts.items() if not _is_known(part)]
     if model is None and foreign:
@@ -102,10 +197,11 @@ def rebuild(description: dict[str, Any], model: GLMHMM | None) -> GLMHMM:
         made = {name: _make(part) for name, part in parts.items()}
         model = GLMHMM(description["num_states"], **made)
     model = copy.deepcopy(model)
-    if model.num_states != description["num_states"]:
+    states = getattr(model, "num_states", None)
+    if states != description["num_states"]:
         raise ValueError(
             f"model must have {description['num_states']} states, as the saved one, "
-            f"got {model.num_states}"
+            f"got {states}"
         )
     for name, component in model.components.items():
         bound = parts[name]["bound"]

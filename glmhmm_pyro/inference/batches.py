@@ -1,0 +1,74 @@
+"""A model at many values of its parameters, as many together as memory allows."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.program import Observed, observed_sites
+from glmhmm_pyro.model import GLMHMM
+
+# Bytes of the tables that parameter sets evaluated together may take.
+_TABLE_BYTES = 1 << 29
+
+
+def num_together(model: Any, data: Any, most: int) -> int:
+    """How many parameter sets are evaluated together; one where a model knows no more.
+
+    Args:
+        model: any model; parameter sets are a capability that components declare.
+        data: the data set.
+        most: how many there are.
+    """
+    if not isinstance(model, GLMHMM):
+        return 1
+    if not all(component.batched for component in model.components.values()):
+        return 1
+    size = data.num_steps * (model.num_states + 1) ** 2 * 8 * 4
+    return max(1, min(most, _TABLE_BYTES // size))
+
+
+def sites_at_draws(
+    model: Any, data: Any, draws: Params
+) -> Iterator[dict[str, Observed]]:
+    """Every ``HiddenMarkov`` site, at some draws after the others.
+
+    Args:
+        model: as a fit holds it.
+        data: as the model takes it.
+        draws: values (draws, *shape) by site.
+
+    Yields:
+        Sites with a batch shape of (draws,), or () where one draw comes alone.
+    """
+    number = len(next(iter(draws.values())))
+    width = num_together(model, data, number)
+    for first in range(0, number, width):
+        chosen = slice(first, first + width) if width > 1 else first
+        some = {name: value[chosen] for name, value in draws.items()}
+        with torch.no_grad():
+            yield observed_sites(model, data, some)
+
+
+def at_draws(
+    model: Any,
+    data: Any,
+    draws: Params,
+    function: Callable[[Observed], Tensor],
+) -> Tensor:
+    """What a function gives of every site at every draw, (draws, all sites' values).
+
+    Args:
+        model: as a fit holds it.
+        data: as the model takes it.
+        draws: values (draws, *shape) by site.
+        function: from a site to a tensor (*batch, values).
+    """
+    found = []
+    for sites in sites_at_draws(model, data, draws):
+        with torch.no_grad():
+            values = torch.cat([function(site) for site in sites.values()], -1)
+        found.append(values.reshape(-1, values.shape[-1]))
+    return torch.cat(found)
