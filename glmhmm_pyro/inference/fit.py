@@ -143,7 +143,11 @@ class Fit:
 
         frames = []
         for name, array in self.parameters.items():
-            frame = array.rename("value").to_dataframe().reset_index()
+            # A scalar has no axis to name its row by.
+            if not array.dims:
+                frame = pd.DataFrame({"value": [array.item()]})
+            else:
+                frame = array.rename("value").to_dataframe().reset_index()
             frame.insert(0, "parameter", name)
             frames.append(frame)
         table = pd.concat(frames, ignore_index=True)
