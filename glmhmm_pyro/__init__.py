@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro import datasets, plotting
+from glmhmm_pyro import datasets, plotting, priors
 from glmhmm_pyro.components import (
     Bernoulli,
     Categorical,
@@ -54,6 +54,7 @@ __all__ = [
     "fit",
     "load",
     "plotting",
+    "priors",
 ]
 
 

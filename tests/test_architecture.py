@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # What every room may import of the package; itself is always allowed.
 GROUND: set[str] = {"version"}
-PARTS = GROUND | {"chain", "sequences", "distributions"}
+PARTS = GROUND | {"chain", "sequences", "distributions", "priors"}
 MODEL = PARTS | {"components", "optim"}
 FITTED = MODEL | {"model", "inference"}
 ROOMS = {
@@ -27,6 +27,7 @@ ROOMS = {
     "covariates": GROUND | {"sequences"},
     "datasets": GROUND | {"sequences"},
     "distributions": GROUND | {"chain"},
+    "priors": GROUND,
     "components": PARTS,
     "model": MODEL - {"optim"},
     "inference": MODEL | {"model"},

@@ -13,7 +13,6 @@ from glmhmm_pyro.components.initial import (
     InitialState,
     OnlyInitial,
 )
-from glmhmm_pyro.components.priors import Flat
 from glmhmm_pyro.components.transitions import (
     InputDriven,
     OnlyState,
@@ -27,7 +26,6 @@ __all__ = [
     "Categorical",
     "Component",
     "Emission",
-    "Flat",
     "GLMEmission",
     "Initial",
     "InitialGLM",

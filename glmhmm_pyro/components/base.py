@@ -12,7 +12,8 @@ from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.components.priors import Prior, fill
+from glmhmm_pyro.priors.filling import Prior, fill, is_product, takes_sets
+from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
 
 class Site:
@@ -23,7 +24,9 @@ class Site:
             knows the size of (``"state"``, ``"covariate"``, ...), or a pair of a name
             and a size.
         prior: ``None`` for flat, a distribution that broadcasts to the parameter's
-            shape, or a function from that shape to a distribution.
+            shape, a recipe of ``gh.priors``, or a function from that shape to a
+            distribution. Hyperparameters that a function samples are named after the
+            component: ``"scale"`` becomes ``"emissions.scale"``.
         support: where the parameter lives; used by a flat prior.
     """
 
@@ -40,12 +43,11 @@ class Site:
 
     @property
     def is_product(self) -> bool:
-        """Whether the prior is declared to be a product over the outermost axis."""
-        if self.prior is None:
-            return True
-        if not isinstance(self.prior, Distribution):
-            return False
-        return len(self.prior.event_shape) < len(self.axes)
+        """Whether the prior is declared to be a product over the outermost axis.
+
+        It is one given its hyperparameters, where it has any.
+        """
+        return is_product(self.prior, len(self.axes))
 
 
 class BlockObjective(Protocol):
@@ -82,9 +84,11 @@ class Component(PyroModule):
     Attributes:
         num_states: number of hidden states, bound by the model.
         num_features: number of covariates, bound by the first data set.
+        covariate_names: their names, bound with their number.
         blocks: name of the parameters' outermost axis if the M-step separates over it
             (``"state"`` or ``"origin"``); ``None`` for one joint problem.
-        batched: whether parameters may carry a leading axis of parameter sets.
+        batched: whether parameters may carry a leading axis of parameter sets, where
+            their priors allow it; see :meth:`takes_sets`.
     """
 
     blocks: ClassVar[str | None] = None
@@ -95,6 +99,7 @@ class Component(PyroModule):
         super().__init__()
         self.num_states: int | None = None
         self.num_features: int | None = None
+        self.covariate_names: tuple[str, ...] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Site):
@@ -106,6 +111,19 @@ class Component(PyroModule):
     def sites(self) -> dict[str, Site]:
         """The declared parameters, by attribute name."""
         return dict(self.__dict__.get("_declared", {}))
+
+    @property
+    def hyperparameters(self) -> dict[str, tuple[str, ...]]:
+        """Axes of the hyperparameters that recipes sample, by the ends of their names.
+
+        A prior that is a function may sample others.
+        """
+        return {
+            f"{name}_{end}": axes
+            for name, site in self.sites.items()
+            if isinstance(site.prior, PriorRecipe)
+            for end, axes in site.prior.hyperparameters(site.axes).items()
+        }
 
     def sizes(self) -> dict[str, int | None]:
         """Size of every named axis, ``None`` where not bound yet."""
@@ -134,6 +152,12 @@ class Component(PyroModule):
             for site in self.sites.values()
         )
 
+    def takes_sets(self) -> bool:
+        """Whether parameters may carry a leading axis of parameter sets."""
+        return self.batched and all(
+            takes_sets(site.prior) for site in self.sites.values()
+        )
+
     def all_states(self, device: torch.device) -> Tensor:
         """The numbers of all states."""
         if self.num_states is None:
@@ -157,6 +181,8 @@ class Component(PyroModule):
                 f"{self.covariates_of} must have {self.num_features} columns, as in "
                 f"the data that {type(self).__name__} was bound to, got {found}"
             )
+        if self.covariate_names is None:
+            self.covariate_names = getattr(data, f"{self.covariates_of[:-1]}_names")
 
     def log_probs(self, data: Any) -> Tensor:
         """Normalised log-probabilities that the chain sums over."""
@@ -183,7 +209,13 @@ class _Prior:
 
     def __call__(self, component: Component) -> Distribution:
         site = component.sites[self.name]
-        return fill(site.prior, component.shape(self.name), site.support)
+        above = component._pyro_name
+        place = Place(
+            f"{above}.{self.name}" if above else self.name,
+            site.axes,
+            component.covariate_names if site.axes[-1] == "covariate" else None,
+        )
+        return fill(site.prior, component.shape(self.name), site.support, place)
 
 
 def insert_zeros(weights: Tensor) -> Tensor:

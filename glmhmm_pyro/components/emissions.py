@@ -14,9 +14,9 @@ from torch.distributions import Distribution
 from torch.nn.functional import pad
 
 from glmhmm_pyro.components.base import Component, Site, insert_zeros
-from glmhmm_pyro.components.priors import Prior
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.distributions import emission_log_probs
+from glmhmm_pyro.priors.filling import Prior
 
 
 class Emission(Component):

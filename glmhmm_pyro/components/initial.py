@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.distributions import Dirichlet, constraints
 
 from glmhmm_pyro.components.base import Component, Site, insert_zeros
-from glmhmm_pyro.components.priors import Prior
 from glmhmm_pyro.distributions import normalised
+from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.priors.recipe import PriorRecipe
 
 
 class InitialState(Component):
@@ -148,6 +149,8 @@ def dirichlet_mode(counts: Tensor, prior: Prior) -> Tensor | None:
 
     A row without counts is uniform; a concentration below 1 counts as an absence.
     """
+    if isinstance(prior, PriorRecipe):
+        prior = prior(counts.shape[-2:])
     if prior is not None and not isinstance(prior, Dirichlet):
         return None
     if prior is not None:

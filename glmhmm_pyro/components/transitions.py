@@ -12,9 +12,9 @@ from torch.nn.functional import pad
 
 from glmhmm_pyro.components.base import Component, Site, insert_zeros
 from glmhmm_pyro.components.initial import dirichlet_mode
-from glmhmm_pyro.components.priors import Prior
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.distributions import normalised
+from glmhmm_pyro.priors.filling import Prior
 
 
 class Transitions(Component):
@@ -70,9 +70,8 @@ class Stationary(Transitions):
     """One matrix of transition probabilities for all steps.
 
     Args:
-        prior: distribution of a row of the matrix (a Dirichlet; a sticky one has a
-            concentration of shape (states, states) with a large diagonal), or ``None``
-            for flat.
+        prior: distribution of a row of the matrix, such as a Dirichlet or a
+            :class:`~glmhmm_pyro.priors.Sticky`, or ``None`` for flat.
     """
 
     blocks = "origin"

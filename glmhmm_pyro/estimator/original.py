@@ -6,29 +6,29 @@ divided by the number of bins while the penalty is not; and a stopping rule on t
 expected complete-data log-likelihood instead of the marginal one.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from pyro import poutine
-from pyro.distributions import Categorical, Normal
+from pyro.distributions import Categorical
 from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components import Categorical as CategoricalEmission
 from glmhmm_pyro.components import Initial, Transitions
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.priors import Prior
 from glmhmm_pyro.components.transitions import TransitionObjective
 from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.m_step import MStep
 from glmhmm_pyro.inference.status import FallingLikelihoodError
-from glmhmm_pyro.inference.steps import e_step, m_step
+from glmhmm_pyro.inference.steps import check_possible, e_step, m_step
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
+from glmhmm_pyro.priors import prior_from_lambda
+from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 
 EMISSIONS, TRANSITIONS, INITIAL = (
@@ -158,6 +158,7 @@ class OriginalEM:
         }
         iterations: list[Iteration] = []
         counts, _, joints = e_step(model, data, params)
+        check_possible(joints[0])
         before, stalled = self.init_loglik, False
         while len(iterations) < self.max_iter:
             params = params | m_step(m_steps, counts, params)
@@ -190,8 +191,8 @@ def original_model(
     """
     return GLMHMM(
         num_states,
-        CategoricalEmission(num_emissions, _ridge(emit_lambda, num_steps)),
-        SquareInputDriven(_ridge(trans_lambda, num_steps)),
+        CategoricalEmission(num_emissions, prior_from_lambda(emit_lambda, num_steps)),
+        SquareInputDriven(prior_from_lambda(trans_lambda, num_steps)),
         Initial(per_session=True),
     )
 
@@ -270,13 +271,6 @@ def _iteration(
         -float(weighted_sum(counts.emission, emission, 2)),
         likelihoods[0],
     )
-
-
-def _ridge(lambda_: float, num_steps: int) -> Prior:
-    if not lambda_:
-        return None
-    zero = torch.zeros((), dtype=torch.float64)
-    return Normal(zero, zero + 1 / math.sqrt(lambda_ * num_steps))
 
 
 def _check_rise(before: float, now: float, iteration: int) -> None:

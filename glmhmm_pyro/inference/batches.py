@@ -24,7 +24,7 @@ def num_together(model: Any, data: Any, most: int) -> int:
     """
     if not isinstance(model, GLMHMM):
         return 1
-    if not all(component.batched for component in model.components.values()):
+    if not all(component.takes_sets() for component in model.components.values()):
         return 1
     size = data.num_steps * (model.num_states + 1) ** 2 * 8 * 4
     return max(1, min(most, _TABLE_BYTES // size))

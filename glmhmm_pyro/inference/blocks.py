@@ -8,20 +8,43 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import biject_to
 
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.components.priors import Flat, elementwise_log_prob
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.priors import Flat
+from glmhmm_pyro.priors.filling import elementwise_log_prob, innermost
 
 
 def run(component: Component, data: Any, params: Params) -> tuple[Tensor, dict]:
     """The component's log-probabilities at ``params``, and its sample sites by name."""
     body = poutine.condition(component.log_probs, data=params)
     trace = poutine.trace(body).get_trace(data)
-    sites = {n: s for n, s in trace.nodes.items() if s["type"] == "sample"}
-    return trace.nodes["_RETURN"]["value"], sites
+    return trace.nodes["_RETURN"]["value"], _sample_sites(trace)
+
+
+def prior_sites(component: Component, params: Params) -> dict:
+    """The component's sample sites at ``params``, nothing computed from the data."""
+    body = poutine.condition(pyro_method(_read_parameters), data=params)
+    return _sample_sites(poutine.trace(body).get_trace(component))
+
+
+def as_taken(component: Component, params: Params) -> Params:
+    """Parameters as the component takes them: with an axis of sets, or not."""
+    if component.takes_sets():
+        return params
+    return {name: value.squeeze(0) for name, value in params.items()}
+
+
+def _read_parameters(component: Component) -> None:
+    for name in component.sites:
+        getattr(component, name)
+
+
+def _sample_sites(trace: Any) -> dict:
+    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample"}
 
 
 class Blocks:
@@ -29,25 +52,27 @@ class Blocks:
 
     Args:
         component: bound to the data.
-        sites: its sample sites in a trace, hyperparameters included.
+        sites: those of its sample sites in a trace that are packed.
+        separates: whether they fall into independent blocks; by default if the
+            component says so.
     """
 
-    def __init__(self, component: Component, sites: dict):
+    def __init__(
+        self, component: Component, sites: dict, separates: bool | None = None
+    ):
         self.component = component
-        self.separates = component.separates()
-        self.event_dims = {n: s["fn"].event_dim for n, s in sites.items()}
+        self.separates = component.separates() if separates is None else separates
+        self.event_dims = {n: len(s["fn"].shape()) for n, s in sites.items()}
         self.transforms = {n: biject_to(s["fn"].support) for n, s in sites.items()}
         self.shapes = {
-            name: self.transforms[name].inverse_shape(site["fn"].event_shape)
+            name: self.transforms[name].inverse_shape(site["fn"].shape())
             for name, site in sites.items()
         }
         # The outermost axis of a separable prior is that of its blocks.
         self.num_blocks = (
             next(iter(self.shapes.values()))[0] if self.separates and sites else 1
         )
-        self.is_flat = all(
-            isinstance(_innermost(s["fn"]), Flat) for s in sites.values()
-        )
+        self.is_flat = all(isinstance(innermost(s["fn"]), Flat) for s in sites.values())
 
     def pack(self, params: Params) -> Tensor:
         """Rows (sets * blocks, numbers) from values (sets, *shape)."""
@@ -79,10 +104,12 @@ class Blocks:
         """Log prior density of every problem, shape (sets * blocks,).
 
         Args:
-            sites: sample sites of a trace at values (sets, *shape).
+            sites: sample sites of a trace at values (sets, *shape); others than those
+                packed do not count.
         """
         total: Tensor | float = 0.0
-        for name, site in sites.items():
+        for name in self.transforms:
+            site = sites[name]
             event_dim = self.event_dims[name] - (1 if self.separates else 0)
             total = total + elementwise_log_prob(site["fn"], site["value"], event_dim)
         return torch.as_tensor(total).reshape(-1)
@@ -95,9 +122,3 @@ class Blocks:
         if self.component.blocks == "origin":
             terms = terms.sum(-1)
         return terms.sum(-2).reshape(-1)
-
-
-def _innermost(distribution: Any) -> Any:
-    while hasattr(distribution, "base_dist"):
-        distribution = distribution.base_dist
-    return distribution

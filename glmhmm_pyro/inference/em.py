@@ -23,7 +23,7 @@ from glmhmm_pyro.inference.restarts import best_fit, run_all
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
-from glmhmm_pyro.inference.steps import ComponentSteps
+from glmhmm_pyro.inference.steps import ComponentSteps, check_possible
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -135,12 +135,17 @@ class _March:
     def _arrive(self, i: int, log_likelihood: float, log_joint: float) -> bool:
         """Record the E-step of a run, or turn back; whether the run wants an M-step."""
         run = self.runs[i]
+        if not run.log_joints:
+            check_possible(log_joint)
         lowest = run.log_joints[-1] if run.log_joints else -math.inf
-        if not log_joint >= lowest:
+        if not lowest <= log_joint < math.inf:
             fallback = self.ways[i].retreat()
             if fallback is not None:
                 run.ahead = fallback
                 return False
+        if log_joint == math.inf:
+            run.status, run.reasons = Status.COLLAPSED, self.steps.infinite(run.ahead)
+            return False
         run.record(log_likelihood, log_joint, self.em.keep_weights)
         if run.rise < -self.rounding or math.isnan(run.rise):
             raise FallingLikelihoodError(
@@ -148,7 +153,10 @@ class _March:
                 "iteration, which EM cannot do: please report it, with the model and "
                 "the data"
             )
-        if self.steps.is_labels and log_joint == log_likelihood > -NOTHING_LEFT:
+        run.reasons = self.steps.runaways(run.first, run.params)
+        if run.reasons:
+            run.status = Status.COLLAPSED
+        elif self.steps.is_labels and log_joint == log_likelihood > -NOTHING_LEFT:
             run.status = Status.CONVERGED
         elif len(run.log_joints) > self.em.num_iters:
             run.status = Status.MAX_ITERS

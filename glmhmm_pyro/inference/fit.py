@@ -111,7 +111,7 @@ class Fit:
     def num_agreeing(self) -> int:
         """Number of starts that ended within 0.1 nats of the best, it included."""
         ends = np.array([restart.log_joints[-1] for restart in self.restarts])
-        return int((ends >= ends.max() - AGREEMENT).sum())
+        return int((np.abs(ends - ends[self.best]) <= AGREEMENT).sum())
 
     def restart_report(self) -> "pd.DataFrame":
         """One row a start, best first: where and how it ended, if it agrees."""
@@ -129,7 +129,7 @@ class Fit:
             for number, restart in enumerate(self.restarts)
         ]
         frame = pd.DataFrame(rows).sort_values("below_best", kind="stable")
-        frame["agrees"] = frame["below_best"] <= AGREEMENT
+        frame["agrees"] = frame["below_best"].abs() <= AGREEMENT
         return frame.reset_index(drop=True)
 
     def summary(self) -> "pd.DataFrame":
@@ -143,11 +143,9 @@ class Fit:
 
         frames = []
         for name, array in self.parameters.items():
-            # A scalar has no axis to name its row by.
-            if not array.dims:
-                frame = pd.DataFrame({"value": [array.item()]})
-            else:
-                frame = array.rename("value").to_dataframe().reset_index()
+            named = array.rename("value")
+            frame = named.expand_dims("single").to_dataframe().reset_index()
+            frame = frame.drop(columns="single")
             frame.insert(0, "parameter", name)
             frames.append(frame)
         table = pd.concat(frames, ignore_index=True)

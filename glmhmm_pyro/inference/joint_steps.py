@@ -1,5 +1,6 @@
 """The two steps of EM for a model of the user's own: one joint problem a start."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.hyperparameters import runaways, scales
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.optim import LBFGSOptions, minimize, value_and_grad
 
@@ -48,12 +50,23 @@ class JointSteps:
                 likelihood, prior = self.program.log_parts(params)
                 likelihoods.append(float(likelihood))
                 joints.append(float(likelihood + prior))
-        _check_possible(joints)
         return likelihoods, joints
 
     def maximise(self, sets: Sequence[Params], rows: list[int]) -> list[Params]:
         """M-steps of these rows of the sets that the last E-steps were for."""
         return [self._maximum(sets[row], self.counts[row]) for row in rows]
+
+    def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
+        """Sentences about scales that have run away with their weights."""
+        return runaways(scales(self.program.priors), first, now)
+
+    def infinite(self, params: Params) -> tuple[str, ...]:
+        """Sentences about priors whose density is infinite at these values."""
+        return tuple(
+            f"the prior density of {name} is infinite at the end of its support"
+            for name, log_prob in self.program.log_priors(params).items()
+            if log_prob == math.inf
+        )
 
     def _maximum(self, params: Params, counts: Counts) -> Params:
         coordinates = self.program.coordinates
@@ -76,11 +89,3 @@ class JointSteps:
             log_prob = site["fn"].expected_log_prob(site["value"], expected)
             total = total + site["scale"] * log_prob
         return total
-
-
-def _check_possible(joints: list[float]) -> None:
-    if not all(torch.isfinite(torch.tensor(joints))):
-        raise ValueError(
-            "the emissions must be possible under the start of EM, their log-joint is "
-            f"{min(joints)}; give other starting values by init"
-        )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.model import GLMHMM
@@ -127,6 +128,8 @@ def named_draws(
             shown = [component.display(attribute, v) for v in values.flatten(0, 1)]
             dims = shown[0][1]
             values = torch.stack([v for v, _ in shown]).unflatten(0, values.shape[:2])
+        elif component is not None and attribute in component.hyperparameters:
+            dims = _named_axes(component, attribute, tuple(values.shape[2:]))
         coords = labels.coords(prefix, dims, tuple(values.shape[2:]))
         coords |= {"chain": np.arange(len(values)), "draw": np.arange(values.shape[1])}
         array = values.detach().cpu().numpy()
@@ -153,4 +156,15 @@ def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Da
     coords = {"session": ("step", sessions)}
     return xr.Dataset(arrays, coords=coords).assign_coords(
         step=np.arange(len(sessions))
+    )
+
+
+def _named_axes(
+    component: Component, name: str, shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Axes of a hyperparameter; reference rows have none and are not counted."""
+    whole = {"state": component.num_states, "origin": component.num_states}
+    return tuple(
+        axis if axis == "covariate" or whole.get(axis) == size else f"free_{axis}"
+        for axis, size in zip(component.hyperparameters[name], shape)
     )

@@ -11,14 +11,17 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import BlockObjective, Component
-from glmhmm_pyro.inference.blocks import Blocks, run
+from glmhmm_pyro.inference.blocks import Blocks, as_taken, prior_sites, run
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.hyperparameters import HyperStep, hyperparameters
+from glmhmm_pyro.inference.log_prior import LogPrior, smooth
 from glmhmm_pyro.inference.preconditioning import (
     Evaluation,
     Objective,
     Preconditioned,
 )
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
+from glmhmm_pyro.priors.filling import is_real
 
 # Of the first gradient, the part that may remain when an M-step ends.
 _REMAINING_GRADIENT = 0.03
@@ -49,13 +52,50 @@ class MStep:
         # Reading the sites draws them; the user's generator must not notice.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             _, sites = run(component, data, {})
-        self.blocks = Blocks(component, sites)
         self.prefix = component._pyro_name + "." if component._pyro_name else ""
-        single = len(sites) == 1 and self.blocks.separates and data.device.type == "cpu"
-        self.fast = component.block_objective(data) if single else None
+        names = hyperparameters(component, data, sites, self.prefix)
+        hyper = {name: sites.pop(name) for name in names}
+        declared = {self.prefix + name for name in component.sites}
+        separates = component.separates() and set(sites) == declared
+        self.blocks = Blocks(component, sites, separates)
+        self.hyper_step = HyperStep(component, hyper, self.blocks) if hyper else None
+        simple = self._is_simple(sites)
+        self.fast = component.block_objective(data) if simple else None
 
     def __call__(self, counts: Tensor, params: Params) -> Params:
-        """Parameters (sets, *shape) that maximise, starting from ``params``."""
+        """Parameters (sets, *shape) that maximise, starting from ``params``.
+
+        Hyperparameters are maximised after the weights, and given them.
+        """
+        updated = self._weights(counts, params)
+        if self.hyper_step is not None:
+            updated |= self.hyper_step(params | updated)
+        return updated
+
+    @property
+    def transforms(self) -> dict[str, Any]:
+        """From unconstrained numbers to values, for all parameters by name."""
+        hyper = self.hyper_step.blocks.transforms if self.hyper_step else {}
+        return self.blocks.transforms | hyper
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shapes of the unconstrained numbers, by name."""
+        hyper = self.hyper_step.blocks.shapes if self.hyper_step else {}
+        return self.blocks.shapes | hyper
+
+    def zeros(self) -> Params:
+        """One set of values in the middle of their supports: unconstrained zeros."""
+        hyper = self.hyper_step.blocks.zeros() if self.hyper_step else {}
+        return self.blocks.zeros() | hyper
+
+    def _is_simple(self, sites: dict) -> bool:
+        """Whether rows of real weights are all that is to be maximised, on the CPU."""
+        reals = [is_real(site["fn"]) for site in sites.values()]
+        simple = reals == [True] and self.blocks.separates
+        return simple and self.data.device.type == "cpu"
+
+    def _weights(self, counts: Tensor, params: Params) -> Params:
         if not self.blocks.transforms:
             return {}
         exact = self.component.closed_form(counts)
@@ -65,15 +105,20 @@ class MStep:
         if self.fast is None:
             rows = _minimum(self._differentiated(counts, params), start, self.options)
         else:
-            rows = self._solve_fast(self.fast, counts, start)
+            rows = self._solve_fast(self.fast, counts, params)
         return self.blocks.unpack(torch.from_numpy(rows).to(counts.device))
 
     def _solve_fast(
-        self, fast: BlockObjective, counts: Tensor, start: np.ndarray
+        self, fast: BlockObjective, counts: Tensor, params: Params
     ) -> np.ndarray:
         """Minimum of an objective that knows its own derivatives."""
+        start = self.blocks.pack(params).numpy()
         prepared = fast.prepare(counts)
-        prior = None if self.blocks.is_flat else self._prior(len(counts))
+        prior: LogPrior | None = None
+        if not self.blocks.is_flat:
+            taken = as_taken(self.component, params)
+            sites = smooth(prior_sites(self.component, taken), taken)
+            prior = LogPrior(self.blocks, sites, len(counts))
 
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
             values, gradient = fast(points, which, prepared)
@@ -86,47 +131,26 @@ class MStep:
             return _minimum(objective, start, self.options)
         curvature = fast.curvature(start, prepared)
         if prior is not None:
-            curvature += _prior_curvature(prior, start, curvature.shape)
+            curvature += prior.curvature(start, curvature.shape)
         problem = Preconditioned(objective, start, self.scale * curvature)
         tolerance = _REMAINING_GRADIENT / max(1.0, np.sqrt(start.shape[1]))
         options = LBFGSOptions(max_iters=20, gradient_tol=tolerance)
         found = _minimum(problem, np.zeros_like(start), options)
         return problem.original(found, np.arange(len(start)))
 
-    def sets(self, params: Params) -> Params:
-        """The parameters as the component takes them: with an axis of sets, or not."""
-        if self.component.batched:
-            return params
-        return {name: value.squeeze(0) for name, value in params.items()}
-
-    def _prior(self, sets: int) -> Objective:
-        """Log prior and gradient of the problems asked for."""
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            _, sites = run(self.component, self.data, {})
-
-        def prior(points: np.ndarray, which: np.ndarray) -> Evaluation:
-            rows = np.zeros((sets * self.blocks.num_blocks, points.shape[1]))
-            rows[which] = points
-            leaf = torch.from_numpy(rows).requires_grad_()
-            for name, value in self.blocks.unpack(leaf).items():
-                sites[name]["value"] = value
-            values = self.blocks.log_prior(sites)
-            (gradient,) = torch.autograd.grad(values.sum(), leaf)
-            return values.detach().numpy()[which], gradient.numpy()[which]
-
-        return prior
-
     def _differentiated(self, counts: Tensor, params: Params) -> Objective:
         """The same by automatic differentiation of the component's definition."""
         rows = self.blocks.pack(params).numpy()
+        start = as_taken(self.component, params)
 
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
             rows[which] = points
             leaf = torch.from_numpy(rows.copy()).to(counts.device).requires_grad_()
             values = self.blocks.unpack(leaf)
-            log_probs, sites = run(self.component, self.data, self.sets(values))
+            values = as_taken(self.component, params | values)
+            log_probs, sites = run(self.component, self.data, values)
             objectives = self.blocks.sum_counts(counts, log_probs.expand(counts.shape))
-            objectives = objectives + self.blocks.log_prior(sites)
+            objectives = objectives + self.blocks.log_prior(smooth(sites, start))
             (gradient,) = torch.autograd.grad(objectives.sum(), leaf)
             found = objectives.detach().cpu().numpy()[which]
             return -self.scale * found, -self.scale * gradient.cpu().numpy()[which]
@@ -140,13 +164,3 @@ def _minimum(
     """End points of all problems, solved in lockstep."""
     results = minimize_batched(objective, start, options or _PLAIN)
     return np.stack([result.x for result in results])
-
-
-def _prior_curvature(
-    prior: Objective, start: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Minus the second derivatives of a log prior, as if they were diagonal."""
-    every, step = np.arange(len(start)), 1e-3
-    change = prior(start + step, every)[1] - prior(start - step, every)[1]
-    diagonal = np.maximum(-change / (2 * step), 0.0).reshape(shape[:-1])
-    return diagonal[..., None] * np.eye(shape[-1])

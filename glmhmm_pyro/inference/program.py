@@ -15,6 +15,7 @@ from torch import Tensor
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.priors.filling import is_proper
 
 
 class Observed(NamedTuple):
@@ -94,6 +95,15 @@ class Program:
             total = total + prior.log_prob(params[name])
         return total
 
+    def log_priors(self, params: Params) -> dict[str, float]:
+        """Log density of every prior at these values, by the name of its site."""
+        nodes = self.trace(params).nodes
+        with torch.no_grad():
+            return {
+                name: nodes[name]["fn"].log_prob(nodes[name]["value"]).sum().item()
+                for name in self.priors
+            }
+
     def log_density(self, vector: Tensor, jacobian: bool) -> Tensor:
         """Log-joint at a point of the unconstrained coordinates.
 
@@ -105,13 +115,6 @@ class Program:
         """
         total = self.log_joint(self.coordinates.unpack(vector))
         return total + self.coordinates.log_jacobian(vector) if jacobian else total
-
-
-def is_proper(prior: Any) -> bool:
-    """Whether a prior can be normalised: what the innermost distribution says."""
-    while hasattr(prior, "base_dist"):
-        prior = prior.base_dist
-    return getattr(prior, "is_proper", True)
 
 
 def _is_variable(site: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from glmhmm_pyro.inference.batches import num_together
 from glmhmm_pyro.inference.fit import Fit
 from glmhmm_pyro.inference.labels import Labels
 from glmhmm_pyro.inference.program import Program
@@ -18,15 +19,12 @@ from glmhmm_pyro.model import GLMHMM
 if TYPE_CHECKING:
     from glmhmm_pyro.inference.em import EM
 
-# Bytes of the tables that parameter sets advancing together may take.
-_TABLE_BYTES = 1 << 29
-
 
 def run_all(
     engine: "EM", program: Program, starts: Sequence[Any], progress: bool
 ) -> list[Run]:
     """All starts, as many together as memory allows; fewer after an interrupt."""
-    width = _width(program, len(starts))
+    width = num_together(program.model, program.data, len(starts))
     runs: list[Run] = []
     with tqdm(total=len(starts), desc="EM", unit="start", disable=not progress) as bar:
         for first in range(0, len(starts), width):
@@ -46,7 +44,11 @@ def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
     """The fit of the best run, with the histories of all."""
     if not runs:
         raise KeyboardInterrupt("interrupted before the first evaluation")
-    best = int(np.argmax([run.log_joints[-1] for run in runs]))
+    # A mode is better than a start that found none, however high its density rose.
+    best = max(
+        range(len(runs)),
+        key=lambda i: (runs[i].status != Status.COLLAPSED, runs[i].log_joints[-1]),
+    )
     kept = runs[best]
     found = Fit(
         model=program.model,
@@ -66,6 +68,7 @@ def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
         labels=Labels.of_program(program),
         method=method,
         weights=tuple(kept.weights),
+        unbounded=kept.reasons,
         num_parameters=program.coordinates.size,
     )
     return checked(found, program.data)
@@ -73,23 +76,13 @@ def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
 
 def checked(found: Fit, data: Any) -> Fit:
     """The fit, with a status that says so if weights have no finite maximum."""
-    if not isinstance(found.model, GLMHMM) or found.status is Status.INTERRUPTED:
+    final = (Status.INTERRUPTED, Status.COLLAPSED)
+    if not isinstance(found.model, GLMHMM) or found.status in final:
         return found
     sentences = unbounded_weights(found.model, data, found.distribution(data))
     if not sentences:
         return found
     return replace(found, status=Status.UNBOUNDED, unbounded=sentences)
-
-
-def _width(program: Program, starts: int) -> int:
-    """How many starts advance together."""
-    model = program.model
-    if not isinstance(model, GLMHMM):
-        return 1
-    if not all(component.batched for component in model.components.values()):
-        return 1
-    size = program.data.num_steps * (model.num_states + 1) ** 2 * 8 * 4
-    return max(1, min(starts, _TABLE_BYTES // size))
 
 
 class _Show:

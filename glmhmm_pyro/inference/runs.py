@@ -19,6 +19,8 @@ class Run:
         log_joints: the same plus the log prior density.
         weights: ``params`` at every iteration, if asked for.
         status: how it ended.
+        reasons: sentences about parameters that ran away.
+        first: values of the sites at the start.
         ahead: values that the next evaluation is for.
     """
 
@@ -27,10 +29,12 @@ class Run:
     log_joints: list[float] = field(default_factory=list)
     weights: list[Params] = field(default_factory=list)
     status: Status | None = None
+    reasons: tuple[str, ...] = ()
+    first: Params = field(init=False)
     ahead: Params = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ahead = self.params
+        self.first = self.ahead = self.params
 
     def record(self, log_likelihood: float, log_joint: float, keep: bool) -> None:
         """Note an evaluation; the run has arrived where it was heading."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from glmhmm_pyro.inference.blocks import Blocks, run
+from glmhmm_pyro.inference.blocks import as_taken, run
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.m_step import MStep
 from glmhmm_pyro.inference.steps import COUNTS_OF
@@ -85,20 +85,13 @@ class StartMaker:
             name: MStep(component, data, _ROUGHLY)
             for name, component in model.components.items()
         }
-        for blocks in self.blocks.values():
-            _refuse_hyperparameters(blocks)
-
-    @property
-    def blocks(self) -> dict[str, Blocks]:
-        """The packers of the components' parameters."""
-        return {name: step.blocks for name, step in self.m_steps.items()}
 
     def zeros(self) -> Params:
         """Emissions that do not depend on anything; states that tend to stay."""
         params = self._maximised("initial", 1.0) | self._maximised(
             "transitions", self._sticky()
         )
-        return params | _only_set(self.blocks["emissions"].zeros())
+        return params | _only_set(self.m_steps["emissions"].zeros())
 
     def glm(self) -> Params:
         """The same emission GLM in every state."""
@@ -117,10 +110,10 @@ class StartMaker:
         """The user's values, checked; what is not given is that of :meth:`glm`."""
         transforms: dict[str, Any] = {}
         shapes: dict[str, torch.Size] = {}
-        for blocks in self.blocks.values():
-            transforms |= blocks.transforms
-            for name, transform in blocks.transforms.items():
-                shapes[name] = transform.forward_shape(blocks.shapes[name])
+        for step in self.m_steps.values():
+            transforms |= step.transforms
+            for name, transform in step.transforms.items():
+                shapes[name] = transform.forward_shape(step.shapes[name])
         unknown = sorted(set(values) - set(shapes))
         if unknown:
             raise ValueError(
@@ -139,7 +132,7 @@ class StartMaker:
         noisy = {}
         for name, value in params.items():
             prefix, attribute = name.split(".", 1)
-            transform = self.blocks[prefix].transforms[name]
+            transform = self.m_steps[prefix].transforms[name]
             free = transform.inv(value)
             draws = torch.randn(
                 free.shape, generator=self.generator, dtype=torch.float64
@@ -169,9 +162,9 @@ class StartMaker:
         component, step = self.model.components[name], self.m_steps[name]
         if not step.blocks.transforms:
             return {}
-        start = step.blocks.zeros()
+        start = step.zeros()
         with torch.no_grad():
-            log_probs, _ = run(component, self.data, step.sets(start))
+            log_probs, _ = run(component, self.data, as_taken(component, start))
         shape = (1,) + log_probs.shape[-3 if COUNTS_OF[name] == "transition" else -2 :]
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
         whole = whole.expand(shape)
@@ -211,15 +204,3 @@ def check_given(
     if not support.check(value).all():
         what = "probabilities that sum to 1" if support.event_dim else f"in {support}"
         raise ValueError(f"init[{name!r}] must be {what}, got {value.tolist()}")
-
-
-def _refuse_hyperparameters(blocks: Blocks) -> None:
-    """Refuse priors that sample parameters of their own, which EM has no step for."""
-    declared = {f"{blocks.component._pyro_name}.{a}" for a in blocks.component.sites}
-    for name in blocks.transforms:
-        if name not in declared:
-            raise ValueError(
-                f"priors must have fixed parameters to be fitted by EM, got {name!r} "
-                f"sampled in a prior of {type(blocks.component).__name__}; give it a "
-                "value"
-            )

@@ -17,6 +17,10 @@ class Status(Enum):
         "the log-joint or its gradient is not finite where the search led; these are "
         "the last parameters at which both were"
     )
+    COLLAPSED = (
+        "the log-joint has no finite maximum: the density of a prior still rises as "
+        "parameters run to the end of their support"
+    )
 
     @property
     def sentence(self) -> str:
@@ -39,6 +43,8 @@ _ADVICE = {
     Status.INTERRUPTED: "Fit again with init=fit.params to go on.",
     Status.UNBOUNDED: "Give the weights a prior, such as Normal(0, 2), use fewer "
     "states, or do not interpret these weights.",
+    Status.COLLAPSED: "Give scales a prior that vanishes at 0, such as InverseGamma "
+    "or LogNormal, and probabilities concentrations from 1.",
     Status.STALLED: "Standardise the covariates, or give other starts by init.",
     Status.NON_FINITE: "Standardise the covariates, give proper priors, or other "
     "starts by init.",

@@ -1,5 +1,7 @@
 """The two steps of EM for a GLMHMM: all starts at once, component by component."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +10,8 @@ from pyro import poutine
 from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.inference.blocks import as_taken, prior_sites
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
@@ -40,7 +44,7 @@ class ComponentSteps:
         }
         self.transforms: dict[str, Any] = {}
         for step in self.m_steps.values():
-            self.transforms |= step.blocks.transforms
+            self.transforms |= step.transforms
         self.counts: ExpectedCounts | None = None
 
     def expect(self, sets: Sequence[Params]) -> tuple[list[float], list[float]]:
@@ -59,6 +63,23 @@ class ComponentSteps:
         counts = ExpectedCounts(*(value[rows] for value in self.counts))
         updated = m_step(self.m_steps, counts, params)
         return [{n: v[i] for n, v in updated.items()} for i in range(len(rows))]
+
+    def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
+        """Sentences about scales that have run away with their weights."""
+        steps = [step.hyper_step for step in self.m_steps.values()]
+        found = [step.runaways(first, now) for step in steps if step]
+        return tuple(itertools.chain(*found))
+
+    def infinite(self, params: Params) -> tuple[str, ...]:
+        """Sentences about priors whose density is infinite at these values."""
+        return tuple(
+            f"the prior density of {name} is infinite at the end of its support"
+            for step in self.m_steps.values()
+            for name, site in prior_sites(
+                step.component, as_taken(step.component, params)
+            ).items()
+            if (site["fn"].log_prob(site["value"]) == math.inf).any()
+        )
 
     def _used_counts(self, sets: int) -> ExpectedCounts | None:
         """The last E-step's counts, which nothing needs any more, if they fit."""
@@ -86,16 +107,10 @@ def e_step(
         log_prior: Tensor | float = 0.0
         for site in trace.nodes.values():
             if site["type"] == "sample":
-                log_prior = log_prior + site["fn"].log_prob(site["value"])
+                log_prior = log_prior + _log_prior(model, site)
     sets = len(next(iter(params.values()))) if params else 1
     likelihoods = counts.log_marginal.sum(-1).expand(sets)
     joints = (likelihoods + log_prior).expand(sets)
-    if not torch.isfinite(joints).all():
-        raise ValueError(
-            "the emissions must be possible under the start of EM, their log-joint is "
-            f"{joints.min().item()}; give finite covariates of moderate size "
-            "(standardise them) or other starting weights"
-        )
     return _with_sets(counts, sets), likelihoods.tolist(), joints.tolist()
 
 
@@ -106,6 +121,16 @@ def m_step(m_steps: dict[str, MStep], counts: ExpectedCounts, params: Params) ->
         own = {n: v for n, v in params.items() if n.startswith(name + ".")}
         updated.update(step(getattr(counts, COUNTS_OF[name]), own))
     return updated
+
+
+def check_possible(log_joint: float) -> None:
+    """Refuse a start of EM under which the emissions are impossible."""
+    if not math.isfinite(log_joint):
+        raise ValueError(
+            "the emissions must be possible under the start of EM, their log-joint is "
+            f"{log_joint}; give finite covariates of moderate size (standardise them) "
+            "or other starting weights"
+        )
 
 
 def stack(sets: Sequence[Params]) -> Params:
@@ -128,8 +153,19 @@ def _with_sets(counts: ExpectedCounts, sets: int) -> ExpectedCounts:
 
 def _as_taken(model: GLMHMM, params: Params) -> Params:
     """The sets as the components take them; an unbatched one takes a single set."""
-    taken = {}
+    taken: Params = {}
     for name, value in params.items():
-        component = model.components[name.split(".")[0]]
-        taken[name] = value if component.batched else value.squeeze(0)
+        taken |= as_taken(_component(model, name), {name: value})
     return taken
+
+
+def _log_prior(model: GLMHMM, site: Any) -> Tensor:
+    """Log prior density of one site, for every set."""
+    log_prob = site["fn"].log_prob(site["value"])
+    takes_sets = _component(model, site["name"]).takes_sets()
+    return log_prob if takes_sets else log_prob.sum()
+
+
+def _component(model: GLMHMM, name: str) -> Component:
+    """The component that a site belongs to."""
+    return model.components[name.split(".")[0]]

@@ -1,10 +1,11 @@
 """A fit in one open file: netCDF 4 arrays beside a JSON description of the model.
 
-Loading builds components of this package from their names and arguments, and priors
-from the names below; it never executes anything that stands in the file.
+Loading builds components and recipes of this package from their names and arguments,
+and priors from the names below; it never executes anything that stands in the file.
 """
 
 import copy
+import dataclasses
 import inspect
 import json
 from os import PathLike
@@ -15,7 +16,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from glmhmm_pyro import components
+from glmhmm_pyro import components, priors
 from glmhmm_pyro.inference.labels import Labels
 from glmhmm_pyro.inference.posterior import Posterior
 from glmhmm_pyro.inference.runs import Restart
@@ -30,13 +31,27 @@ FORMAT_VERSION = 1
 _PRIORS = {
     "Cauchy": ("loc", "scale"),
     "Dirichlet": ("concentration",),
+    "Exponential": ("rate",),
+    "Gamma": ("concentration", "rate"),
+    "HalfCauchy": ("scale",),
+    "HalfNormal": ("scale",),
+    "InverseGamma": ("concentration", "rate"),
     "Laplace": ("loc", "scale"),
+    "LogNormal": ("loc", "scale"),
     "MultivariateNormal": ("loc", "covariance_matrix"),
     "Normal": ("loc", "scale"),
     "StudentT": ("df", "loc", "scale"),
+    "Uniform": ("low", "high"),
 }
 
-_BOUND = ("num_states", "num_features", "num_sessions")
+# Recipes that a file can describe: those of a few fields.
+_RECIPES = {
+    name: getattr(priors, name)
+    for name in priors.__all__
+    if dataclasses.is_dataclass(getattr(priors, name))
+}
+
+_BOUND = ("num_states", "num_features", "num_sessions", "covariate_names")
 
 
 def write_fit(path: str | PathLike, fit: Any) -> None:
@@ -207,7 +222,7 @@ def rebuild(description: dict[str, Any], model: Any) -> Any:
         bound = parts[name]["bound"]
         for attribute in _BOUND:
             if attribute in bound:
-                setattr(component, attribute, bound[attribute])
+                setattr(component, attribute, _plain(bound[attribute]))
     return model
 
 
@@ -227,7 +242,15 @@ def _describe(component: components.Component) -> dict[str, Any]:
 def _describe_argument(value: Any) -> Any:
     if value is None or isinstance(value, int | float | str | bool):
         return value
+    if isinstance(value, tuple):
+        return {"items": [_describe_argument(item) for item in value]}
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
     name = type(value).__name__
+    if _RECIPES.get(name) is type(value):
+        names = [field.name for field in dataclasses.fields(value)]
+        fields = {n: _describe_argument(getattr(value, n)) for n in names}
+        return {"recipe": name, "fields": fields}
     # A user's class may bear the name of one of these.
     homes = (torch.distributions, dist)
     own = type(value) in [getattr(home, name, None) for home in homes]
@@ -238,10 +261,14 @@ def _describe_argument(value: Any) -> Any:
 
 
 def _is_known(part: dict[str, Any]) -> bool:
-    arguments = part["arguments"].values()
-    return part["known"] and not any(
-        isinstance(value, dict) and "foreign" in value for value in arguments
-    )
+    return part["known"] and not _has_foreign(part["arguments"])
+
+
+def _has_foreign(value: Any) -> bool:
+    """Whether something of the user's own stands in a description, however deep."""
+    if isinstance(value, dict):
+        return "foreign" in value or any(map(_has_foreign, value.values()))
+    return isinstance(value, list) and any(map(_has_foreign, value))
 
 
 def _make(part: dict[str, Any]) -> Any:
@@ -252,12 +279,25 @@ def _make(part: dict[str, Any]) -> Any:
 def _make_argument(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
+    if "items" in value:
+        return tuple(map(_make_argument, value["items"]))
+    if "slice" in value:
+        return slice(*value["slice"])
+    if "recipe" in value:
+        recipe = _RECIPES[_checked(value["recipe"], _RECIPES)]
+        known = recipe.__dataclass_fields__
+        fields = {_checked(name, known): v for name, v in value["fields"].items()}
+        return recipe(**{name: _make_argument(v) for name, v in fields.items()})
     name = _checked(value["prior"], _PRIORS)
     arguments = {
         key: torch.tensor(value["arguments"][key], dtype=torch.float64)
         for key in _PRIORS[name]
     }
     return getattr(dist, name)(**arguments)
+
+
+def _plain(bound: Any) -> Any:
+    return tuple(bound) if isinstance(bound, list) else bound
 
 
 def _checked(name: str, known: Any) -> str:

@@ -67,7 +67,7 @@ def _weights_of(fit: Fit, parameter: str) -> "xr.DataArray":
     fitting = [
         name
         for name, array in found.items()
-        if array.dims[0] == "state" and array.dims[-1] == "covariate"
+        if array.dims[:1] == ("state",) and array.dims[-1] == "covariate"
     ]
     if parameter not in fitting:
         raise ValueError(

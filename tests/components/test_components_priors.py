@@ -8,8 +8,8 @@ from pyro import poutine
 from torch.distributions import Dirichlet, MultivariateNormal, Normal, constraints
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import Flat
-from glmhmm_pyro.components.priors import fill
+from glmhmm_pyro.priors import Flat
+from glmhmm_pyro.priors.filling import fill
 
 REAL, SIMPLEX = constraints.real, constraints.simplex
 

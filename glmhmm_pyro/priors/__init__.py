@@ -1,0 +1,31 @@
+"""Priors, which are penalties: ridge, lasso, sticky, smooth, grouped, hierarchical.
+
+A prior is declared once, on a component, and serves every inference method. It may be
+``None`` for flat, a distribution of torch or Pyro, a function from a shape to one, or a
+recipe of this room: a few numbers that become a distribution once the parameter has a
+shape.
+"""
+
+from glmhmm_pyro.priors.conversion import prior_from_lambda
+from glmhmm_pyro.priors.elementwise import Lasso, Ridge, StudentT
+from glmhmm_pyro.priors.flat import Flat
+from glmhmm_pyro.priors.grouped import Grouped
+from glmhmm_pyro.priors.hierarchical import Hierarchical
+from glmhmm_pyro.priors.lags import GaussianProcess, RandomWalk
+from glmhmm_pyro.priors.recipe import PriorRecipe, ScaleFamily
+from glmhmm_pyro.priors.sticky import Sticky
+
+__all__ = [
+    "Flat",
+    "GaussianProcess",
+    "Grouped",
+    "Hierarchical",
+    "Lasso",
+    "PriorRecipe",
+    "RandomWalk",
+    "Ridge",
+    "ScaleFamily",
+    "Sticky",
+    "StudentT",
+    "prior_from_lambda",
+]

@@ -1,0 +1,172 @@
+"""How any prior fills the shape of its parameter, and what may be asked of it."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from pyro.distributions import Independent, TorchDistribution
+from pyro.poutine.messenger import Messenger
+from torch.distributions import Distribution, constraints
+
+from glmhmm_pyro.priors.flat import Flat
+from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+
+Prior: TypeAlias = (
+    Distribution | PriorRecipe | Callable[[torch.Size], Distribution] | None
+)
+
+
+def fill(
+    prior: Prior,
+    shape: torch.Size,
+    support: constraints.Constraint,
+    place: Place = Place(),
+) -> Any:
+    """``prior`` over a value of ``shape``, all its axes event axes.
+
+    Args:
+        prior: ``None`` for flat; a distribution whose shape broadcasts to ``shape``; a
+            recipe; or a function from the shape to a distribution of exactly that
+            shape. Hyperparameters may be sampled in a recipe or a function; a
+            function's are named after the component, as all its parameters are.
+        place: where the parameter stands.
+    """
+    shape = torch.Size(shape)
+    filled: Any
+    if prior is None:
+        filled = Flat(shape, support)
+    elif isinstance(prior, Distribution):
+        filled = _expand(_double(prior), shape)
+    elif isinstance(prior, PriorRecipe):
+        filled = prior(shape, place)
+        _check_filled(filled, shape, leading=True)
+    elif callable(prior):
+        with _Prefix(place.name.rpartition(".")[0]):
+            filled = prior(shape)
+        _check_filled(filled, shape)
+        filled = _double(filled)
+    else:
+        raise TypeError(
+            "prior must be a distribution, a recipe of gh.priors, a function from a "
+            f"shape to a distribution, or None for flat, got {prior!r}; Normal(0, "
+            f"{prior!r}) is a penalty of that width"
+        )
+    # Pyro's wrapper, because a distribution of torch alone is no Pyro site.
+    return Independent(filled, len(shape) - len(filled.event_shape))
+
+
+def is_product(prior: Prior, num_axes: int) -> bool:
+    """Whether the prior of a parameter is a product over its outermost axis.
+
+    It is one if declared so; given its hyperparameters where these are sampled.
+    """
+    if prior is None:
+        return True
+    if isinstance(prior, PriorRecipe):
+        return prior.event_dim < num_axes
+    return isinstance(prior, Distribution) and len(prior.event_shape) < num_axes
+
+
+def takes_sets(prior: Prior) -> bool:
+    """Whether values with leading axes of parameter sets are allowed.
+
+    A user's function may sample hyperparameters, and knows nothing of sets.
+    """
+    return prior is None or isinstance(prior, Distribution | PriorRecipe)
+
+
+def innermost(prior: Any) -> Any:
+    """What :func:`fill` made a site of: the distribution without wrappers of axes."""
+    while hasattr(prior, "base_dist") and hasattr(prior, "reinterpreted_batch_ndims"):
+        prior = prior.base_dist
+    return prior
+
+
+def is_proper(prior: Any) -> bool:
+    """Whether a distribution that :func:`fill` returned has a finite integral."""
+    return getattr(innermost(prior), "is_proper", True)
+
+
+def elementwise_support(prior: Any) -> Any:
+    """Where every single number of a distribution lies, if all lie in one place."""
+    support = prior.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def is_real(prior: Any) -> bool:
+    """Whether every single number of a distribution may be any real one."""
+    # By type: a copied model has copies of its constraints.
+    return isinstance(elementwise_support(prior), type(constraints.real))
+
+
+def elementwise_log_prob(
+    prior: TorchDistribution, value: torch.Tensor, event_dim: int
+) -> torch.Tensor:
+    """Log density with the last ``event_dim`` axes of ``value`` summed, no others.
+
+    ``prior`` is what :func:`fill` returned; its outer event axes are peeled off, so
+    that a prior that is a product over states gives one number for each.
+    """
+    log_prob = innermost(prior).log_prob(value)
+    keep = value.dim() - event_dim
+    return log_prob.reshape(log_prob.shape[:keep] + (-1,)).sum(-1)
+
+
+class _Prefix(Messenger):
+    """Puts the component's name before those of sites sampled inside.
+
+    Two priors may both call a hyperparameter "scale".
+    """
+
+    def __init__(self, prefix: str):
+        super().__init__()
+        self.prefix = f"{prefix}." if prefix else ""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        msg["name"] = self.prefix + msg["name"]
+
+
+def _check_filled(filled: Any, shape: torch.Size, leading: bool = False) -> None:
+    """Refuse what a function or recipe returned if it is not over the shape given."""
+    if not isinstance(filled, Distribution):
+        raise TypeError(
+            "a prior function must return a distribution, got "
+            f"{type(filled).__name__}"
+        )
+    found = filled.batch_shape + filled.event_shape
+    own = found[len(found) - len(shape) :] if leading else found
+    if own != shape:
+        raise ValueError(
+            f"a prior function must return a distribution of shape {tuple(shape)}, "
+            f"got {tuple(found)}; expand it to the shape it is given"
+        )
+
+
+def _expand(prior: Any, shape: torch.Size) -> TorchDistribution:
+    """``prior`` broadcast to ``shape``; its event axes must be the last ones of it."""
+    own = prior.batch_shape + prior.event_shape
+    split = len(shape) - len(prior.event_shape)
+    try:
+        fits = torch.broadcast_shapes(own, shape) == shape
+    except RuntimeError:
+        fits = False
+    if not fits or shape[split:] != prior.event_shape:
+        raise ValueError(
+            f"prior must have a shape that broadcasts to {tuple(shape)}, the shape of "
+            f"the parameter, got {tuple(own)} ({type(prior).__name__})"
+        )
+    return prior.expand(shape[:split])
+
+
+def _double(distribution: Any) -> Any:
+    """A copy in float64, whatever the precision its parameters were written in."""
+    double = copy.copy(distribution)
+    for name, value in vars(distribution).items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            double.__dict__[name] = value.double()
+        elif isinstance(value, Distribution):
+            double.__dict__[name] = _double(value)
+    return double

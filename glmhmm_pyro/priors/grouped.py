@@ -1,0 +1,239 @@
+"""A prior for every group of covariates."""
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from glmhmm_pyro.priors.filling import Prior, fill, innermost, is_proper, is_real
+from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+
+Columns = tuple[int | str, ...] | slice
+
+
+@dataclass(frozen=True)
+class Grouped(PriorRecipe):
+    r"""Priors of groups of covariates, such as the lags of several cues.
+
+    .. math:: \log p(w) = \sum_g \log p_g(w_g)
+
+    Hyperparameters of group number g, as a :class:`Hierarchical` has them, have ``_g``
+    in their names, those of the rest ``_rest``.
+
+    Args:
+        groups: a mapping from columns to their prior, or pairs of both. Columns are a
+            number, a range, a slice, a covariate's name, a pattern of names such as
+            ``"cue0_*"`` (``*`` any letters, ``?`` one), or a tuple of numbers and
+            names; a list may stand in pairs. Their order is that of lags for a
+            :class:`RandomWalk`.
+        rest: prior of all other columns, ``None`` for flat.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> walk = gh.priors.RandomWalk(0.1)
+        >>> prior = gh.priors.Grouped(
+        ...     {range(0, 5): walk, range(5, 10): walk}, rest=gh.priors.Ridge(2.0)
+        ... )
+        >>> prior((2, 11)).batch_shape
+        torch.Size([2])
+        >>> named = gh.priors.Grouped({"cue0_*": walk, "intercept": None})
+    """
+
+    groups: Any
+    rest: Prior = None
+
+    def __post_init__(self) -> None:
+        given = self.groups
+        pairs = list(given.items() if isinstance(given, Mapping) else given)
+        if not pairs or any(not _is_pair(pair) for pair in pairs):
+            raise ValueError(
+                "groups of Grouped must be a mapping from columns to priors, or pairs "
+                f"of both, at least one, got {given!r}"
+            )
+        groups = tuple((_as_columns(columns), prior) for columns, prior in pairs)
+        object.__setattr__(self, "groups", groups)
+
+    @property
+    def event_dim(self) -> int:
+        """The columns are taken apart, rows of weights are not."""
+        return 1
+
+    def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """Those of all groups."""
+        return {
+            f"{label}_{name}": found
+            for label, prior in self._labelled()
+            if isinstance(prior, PriorRecipe)
+            for name, found in prior.hyperparameters(axes).items()
+        }
+
+    def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
+        """One distribution over all columns."""
+        shape = torch.Size(shape)
+        parts = []
+        columns = self._columns(shape[-1], place)
+        for (label, prior), numbers in zip(self._labelled(), columns):
+            if not numbers:
+                continue
+            names = place.columns and tuple(place.columns[i] for i in numbers)
+            inner = place.inside(label, names or None)
+            own = shape[:-1] + (len(numbers),)
+            part = fill(prior, own, constraints.real, inner)
+            parts.append((numbers, _checked_part(part, inner)))
+        return ByColumns(parts, shape)
+
+    def _labelled(self) -> list[tuple[str, Prior]]:
+        """The priors of all groups and of the rest, with the names of their parts."""
+        labelled = [
+            (str(number), prior) for number, (_, prior) in enumerate(self.groups)
+        ]
+        return [*labelled, ("rest", self.rest)]
+
+    def _columns(self, size: int, place: Place) -> list[list[int]]:
+        """Numbers of the columns of every group, and of those in none."""
+        owner: dict[int, int] = {}
+        found = []
+        for group, (columns, _) in enumerate(self.groups):
+            numbers = _numbers(columns, size, place)
+            twice = [i for i in numbers if owner.setdefault(i, group) != group]
+            if twice or len(set(numbers)) < len(numbers):
+                raise ValueError(
+                    f"groups of Grouped must not share a column, got {columns!r} with "
+                    f"columns of {place.name} that are in another group or twice in it"
+                )
+            found.append(numbers)
+        return [*found, [i for i in range(size) if i not in owner]]
+
+
+class ByColumns(TorchDistribution):
+    """Distribution of rows whose columns are independent groups.
+
+    Args:
+        parts: columns and their distribution, the rows' axes first, over the reals.
+        shape: shape of the parameter.
+    """
+
+    arg_constraints: dict = {}
+    has_rsample = False
+    support = constraints.real_vector
+
+    def __init__(
+        self, parts: list[tuple[list[int], Distribution]], shape: torch.Size
+    ) -> None:
+        rows = [
+            (part.batch_shape + part.event_shape)[:-1] for _, part in parts
+        ]  # with leading axes of sets where hyperparameters have them
+        outer = torch.broadcast_shapes(shape[:-1], *rows)
+        self.parts: list[tuple[Tensor, Any]] = [
+            (torch.tensor(columns), _over(part, outer, len(columns)))
+            for columns, part in parts
+        ]
+        super().__init__(outer, shape[-1:], validate_args=False)
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether every group's prior is."""
+        return all(is_proper(part) for _, part in self.parts)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "ByColumns":
+        """The same prior over more rows."""
+        parts = [(columns.tolist(), part) for columns, part in self.parts]
+        return ByColumns(parts, torch.Size(batch_shape) + self.event_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Sum over groups."""
+        total: Any = 0.0
+        for columns, part in self.parts:
+            log_prob = part.log_prob(value[..., columns])
+            total = total + (log_prob if part.event_shape else log_prob.sum(-1))
+        return total
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Draws of every group, in their columns."""
+        draws = torch.empty(self.shape(sample_shape), dtype=torch.float64)
+        for columns, part in self.parts:
+            draws[..., columns] = part.sample(sample_shape).to(draws.dtype)
+        return draws
+
+
+def _over(part: Any, outer: torch.Size, columns: int) -> Distribution:
+    """A group's distribution with the rows of the whole parameter."""
+    return part.expand(outer if part.event_shape else outer + (columns,))
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, tuple | list) and len(pair) == 2
+
+
+def _as_columns(columns: Any) -> Columns:
+    """Columns in a form that can be compared and saved."""
+    if isinstance(columns, slice):
+        return columns
+    single = isinstance(columns, int | str) or not isinstance(columns, Iterable)
+    several = (columns,) if single else tuple(columns)
+    plain = tuple(c if isinstance(c, str) else _as_index(c) for c in several)
+    if not plain or None in plain:
+        raise ValueError(
+            "columns of a group must be numbers, a range, a slice, names or patterns "
+            f"of names, got {columns!r}"
+        )
+    return plain  # type: ignore[return-value]
+
+
+def _as_index(column: Any) -> int | None:
+    whole = hasattr(column, "__index__") and not isinstance(column, bool)
+    return column.__index__() if whole else None
+
+
+def _numbers(columns: Columns, size: int, place: Place) -> list[int]:
+    """The numbers of columns given by number or name."""
+    if isinstance(columns, slice):
+        return list(range(size))[columns]
+    numbers: list[int] = []
+    for column in columns:
+        if isinstance(column, str):
+            numbers += _named(column, place)
+        elif -size <= column < size:
+            numbers.append(column % size)
+        else:
+            raise ValueError(
+                f"columns of Grouped must be below {size}, the number of covariates of "
+                f"{place.name}, got {column}"
+            )
+    return numbers
+
+
+def _named(name: str, place: Place) -> list[int]:
+    """The column of that name, else those that match it as a pattern."""
+    if place.columns is None:
+        raise ValueError(
+            f"columns of Grouped must be numbers where covariates have no names, got "
+            f"{name!r} for {place.name}; bind the model to data first"
+        )
+    if name in place.columns:
+        return [place.columns.index(name)]
+    found = [
+        i for i, known in enumerate(place.columns) if fnmatch.fnmatchcase(known, name)
+    ]
+    if not found:
+        raise ValueError(
+            f"columns of Grouped must name covariates of {place.name}, which are "
+            f"{', '.join(place.columns[:20])}, got {name!r}"
+        )
+    return found
+
+
+def _checked_part(filled: Any, place: Place) -> Distribution:
+    """A group's distribution without wrappers, if it is over rows of reals."""
+    part = innermost(filled)
+    if len(part.event_shape) > 1 or not is_real(part):
+        raise ValueError(
+            "a group's prior must be one of real weights, row by row, got "
+            f"{type(part).__name__} in {part.support} for {place.name}"
+        )
+    return part

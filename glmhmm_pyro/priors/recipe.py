@@ -1,0 +1,109 @@
+"""What every recipe is: a prior that waits for the shape of its parameter."""
+
+import math
+import numbers
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a prior stands: what a recipe may know of its parameter besides a shape.
+
+    Attributes:
+        name: full name of the parameter's site, after which the hyperparameters of its
+            prior are named.
+        axes: names of the parameter's axes, if known.
+        columns: names of the covariates along its last axis, if known.
+    """
+
+    name: str = "parameter"
+    axes: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+
+    def inside(self, part: object, columns: tuple[str, ...] | None) -> "Place":
+        """The place of a prior that is part of another one."""
+        return replace(self, name=f"{self.name}_{part}", columns=columns)
+
+
+class PriorRecipe(ABC):
+    """A prior given by a few numbers, callable on the shape of its parameter.
+
+    It is a product over all axes but the last ``event_dim`` ones, given its
+    hyperparameters: an M-step separates over the outer axes.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> gh.priors.Ridge(2.0)((3, 4)).batch_shape
+        torch.Size([3, 4])
+    """
+
+    @abstractmethod
+    def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
+        """Distribution over a parameter.
+
+        Args:
+            shape: shape of the parameter. Where sampled hyperparameters carry leading
+                axes of parameter sets, so does the distribution.
+            place: where the parameter stands.
+        """
+
+    @property
+    def event_dim(self) -> int:
+        """Number of last axes over which the prior is no product."""
+        return 0
+
+    def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """Axes of every hyperparameter, by the end of its site's name.
+
+        Args:
+            axes: names of the parameter's axes.
+        """
+        return {}
+
+
+class ScaleFamily(PriorRecipe):
+    """A recipe whose draws may be multiplied by a factor, such as a sampled scale."""
+
+    @abstractmethod
+    def scaled(
+        self, shape: torch.Size, factor: Tensor | float, place: Place = Place()
+    ) -> Distribution:
+        """Distribution of ``factor`` times the parameter; factors broadcast to it."""
+
+    def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
+        """Distribution over a parameter of this shape."""
+        return self.scaled(shape, 1.0, place)
+
+
+def require_positive(recipe: PriorRecipe, *fields: str) -> None:
+    """Refuse a field that is no positive, finite number; keep it as a float."""
+    for field in fields:
+        given = getattr(recipe, field)
+        number = as_number(given)
+        if not 0 < number < math.inf:
+            raise ValueError(
+                f"{field} of {type(recipe).__name__} must be a positive, finite "
+                f"number, got {given!r}"
+            )
+        object.__setattr__(recipe, field, number)
+
+
+def as_number(value: Any) -> float:
+    """A number, or a tensor without axes, as a float; nan for what is none."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return math.nan
+    return float(value)
+
+
+def full_shape(shape: torch.Size, factor: Tensor | float) -> torch.Size:
+    """``shape`` with the leading axes of parameter sets that a factor may carry."""
+    return torch.broadcast_shapes(torch.as_tensor(factor).shape, torch.Size(shape))
