@@ -6,6 +6,11 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples in every run: a failure is found by whoever causes it.
+settings.register_profile("same_examples", derandomize=True, deadline=None)
+settings.load_profile("same_examples")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -16,9 +21,12 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
-def _fresh_pyro():
+def _fresh_state():
+    """Pyro's parameters and torch's global generator as in a new process, seeded."""
     pyro.clear_param_store()
-    yield
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
     pyro.clear_param_store()
 
 

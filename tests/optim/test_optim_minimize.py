@@ -326,7 +326,7 @@ def test_trace_is_kept_only_when_asked_for():
     assert trace.evaluations[0] == 1 and trace.optimality[0] == 2
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 10**6),
     st.sampled_from(SEARCHES),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from glmhmm_pyro.sequences import Sequences
@@ -245,7 +245,6 @@ def test_masks_of_steps_and_of_outputs_may_stand_side_by_side():
     assert data.mask.tolist() == [[True, True], [False, False], [False, True]]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.data())
 def test_a_subset_is_the_sessions_one_after_the_other(lengths, draw):
     steps = sum(lengths)
