@@ -43,15 +43,19 @@ def _fill(
     """Exponentials of both potentials by step, relative to the greatest emission."""
     size = len(states)
     total = 0.0
+    relative = stack_vector(states)
     for t in range(first, last):
         top = emission[at(t * size)]
-        for j in range(1, size):
-            top = max(top, emission[at(t * size + j)])
+        for j in range(size):
+            relative[j] = emission[at(t * size + j)]
+            top = max(top, relative[j])
         total += top
+        for j in range(size):
+            relative[j] -= top
         for i in range(size):
             for j in range(size):
                 k = at((t * size + i) * size + j)
-                out[k] = transition[k] + (emission[at(t * size + j)] - top)
+                out[k] = transition[k] + relative[j]
     flat = out[first * size * size : last * size * size]
     for k in range(flat.size):
         flat[k] = exp(flat[k])
@@ -97,24 +101,25 @@ def _meet_forward(
     """Advance alpha to t, where beta waits; put the counts in place of both."""
     size = len(alpha)
     for j in range(size):
-        work[j] = alpha[0] * moves[at(t * size * size + j)]
-    for i in range(1, size):
+        later[j] = out[at(t * size + j)]
+        work[j] = 0.0
+    for i in range(size):
         for j in range(size):
-            work[j] += alpha[i] * moves[at((t * size + i) * size + j)]
+            k = at((t * size + i) * size + j)
+            moves[k] *= alpha[i]
+            work[j] += moves[k]
     total = 0.0
     for j in range(size):
-        later[j] = out[at(t * size + j)]
         total += work[j] * later[j]
     scale = w / total
     for j in range(size):
         later[j] *= scale
-        out[at(t * size + j)] = work[j] * later[j]
+        alpha[j] = work[j]
     for i in range(size):
         for j in range(size):
-            k = at((t * size + i) * size + j)
-            moves[k] = (alpha[i] * later[j]) * moves[k]
+            moves[at((t * size + i) * size + j)] *= later[j]
     for j in range(size):
-        alpha[j] = work[j]
+        out[at(t * size + j)] = alpha[j] * later[j]
     return total
 
 
@@ -126,22 +131,24 @@ def _meet_backward(
     size = len(beta)
     total = 0.0
     for i in range(size):
+        earlier[i] = out[at((t - 1) * size + i)]
+    for i in range(size):
         row = 0.0
         for j in range(size):
-            row += moves[at((t * size + i) * size + j)] * beta[j]
+            k = at((t * size + i) * size + j)
+            moves[k] *= beta[j]
+            row += moves[k]
         work[i] = row
-        earlier[i] = out[at((t - 1) * size + i)]
         total += row * earlier[i]
     scale = w / total
     for i in range(size):
         earlier[i] *= scale
-        out[at((t - 1) * size + i)] = earlier[i] * work[i]
+        beta[i] = work[i]
     for i in range(size):
         for j in range(size):
-            k = at((t * size + i) * size + j)
-            moves[k] = (earlier[i] * beta[j]) * moves[k]
+            moves[at((t * size + i) * size + j)] *= earlier[i]
     for i in range(size):
-        beta[i] = work[i]
+        out[at((t - 1) * size + i)] = earlier[i] * beta[i]
     return total
 
 
