@@ -10,8 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from glmhmm_pyro.chain.log_kernels import (
     viterbi_log,
 )
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
-from glmhmm_pyro.chain.shapes import Potentials, broadcast
+from glmhmm_pyro.chain.shapes import Potentials
 from glmhmm_pyro.chain.stationary_kernels import counts_stationary
 
 # Sessions are grouped into pieces of work of about this many (step, origin,
@@ -36,31 +35,14 @@ _PIECE_SIZE = 2**19
 Array = NDArray[np.float64]
 
 
-class _Rows:
-    """Parameter sets of one tensor, unexpanded, and which of them each set uses."""
-
-    __slots__ = ("values", "index")
-
-    def __init__(self, values: Array, index: list[int]):
-        self.values, self.index = values, index
-
-    def __getitem__(self, parameter_set: int) -> Array:
-        row: Array = self.values[self.index[parameter_set]]
-        return row
-
-
-@dataclass(frozen=True)
-class _Work:
+class _Work(NamedTuple):
     """Pieces of work: ranges of sessions, for every parameter set."""
 
     batch: torch.Size
+    num_sets: int
     offsets: NDArray[np.int64]
     ranges: list[tuple[int, int]]
     threads: int
-
-    @functools.cached_property
-    def num_sets(self) -> int:
-        return math.prod(self.batch)
 
     def run(self, task: Callable[[int, int, int, int], None]) -> None:
         """Call ``task(parameter set, piece, first session, last session)`` for all."""
@@ -181,7 +163,7 @@ def sample_paths(
 
 def _accumulate(
     kernel: Callable[..., None],
-    rows: list[_Rows],
+    rows: list[list[Array]],
     work: _Work,
     potentials: Potentials,
     weights: Tensor | None,
@@ -191,20 +173,21 @@ def _accumulate(
 
     What an axis of size 1 gathers is kept apart by piece and added up in their order.
     """
-    sessions = len(work.offsets) - 1
+    sets, sessions = work.num_sets, len(work.offsets) - 1
     if weights is None:
-        by_session = _Rows(np.ones((1, sessions)), [0] * work.num_sets)
+        by_session = [np.ones(sessions)] * sets
     else:
         by_session = _rows(weights, 1, work.batch)
-    totals = np.empty((work.num_sets, sessions))
-    initial = _gathering(potentials.initial.shape[-2:], work)
-    moves = potentials.transition.shape[-3:]
+    totals = np.empty((sets, sessions))
+    entries, moves, steps = [row[0].shape for row in rows[:3]]
+    initial = _gathering(entries, work)
     if out is None or moves[0] == 1:
         transition = _gathering(moves, work)
     else:
-        transition = _memory(out[2], (work.num_sets, 1, *moves))
-    shape = (work.num_sets, *potentials.emission.shape[-2:])
-    emission = np.empty(shape) if out is None else _memory(out[3], shape)
+        transition = _memory(out[2], (sets, 1, *moves))
+    emission = (
+        np.empty((sets, *steps)) if out is None else _memory(out[3], (sets, *steps))
+    )
 
     def task(b: int, piece: int, first: int, last: int) -> None:
         kernel(
@@ -241,7 +224,7 @@ def _memory(tensor: Tensor, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def _gathering(shape: torch.Size, work: _Work) -> Array:
+def _gathering(shape: tuple[int, ...], work: _Work) -> Array:
     """Where counts go: (sets, pieces that are kept apart, \\*shape)."""
     if shape[0] == 1:
         return np.zeros((work.num_sets, len(work.ranges), *shape))
@@ -259,8 +242,8 @@ def _gathered(counts_by_piece: Array) -> Array:
 
 def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> _Work:
     batch = potentials.batch_shape
-    if batches:
-        batch = broadcast(batch, *batches)
+    if any(batches):
+        batch = torch.broadcast_shapes(batch, *batches)
     return _plan_batch(batch, lengths, potentials.num_states)
 
 
@@ -274,23 +257,24 @@ def _plan_batch(batch: torch.Size, lengths: Tensor, states: int) -> _Work:
         pieces = (offsets[:-1] * states**2) // _PIECE_SIZE
         borders = np.flatnonzero(np.diff(pieces, prepend=-1, append=pieces[-1] + 1))
         ranges = [(int(a), int(b)) for a, b in zip(borders[:-1], borders[1:])]
-    small = math.prod(batch) * size < 2 * _PIECE_SIZE
-    return _Work(batch, offsets, ranges, 1 if small else torch.get_num_threads())
+    sets = math.prod(batch)
+    small = sets * size < 2 * _PIECE_SIZE
+    return _Work(batch, sets, offsets, ranges, 1 if small else torch.get_num_threads())
 
 
-def _all_rows(potentials: Potentials, work: _Work) -> list[_Rows]:
+def _all_rows(potentials: Potentials, work: _Work) -> list[list[Array]]:
     return [_rows(x, core, work.batch) for x, core in zip(potentials, (2, 3, 2))]
 
 
-def _rows(tensor: Tensor, core: int, batch: torch.Size) -> _Rows:
-    own = tensor.shape[: tensor.dim() - core]
-    values = np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float64)
-    values = values.reshape(-1, *values.shape[len(own) :]) if own else values[None]
-    sets = math.prod(batch)
-    if len(values) == 1:
-        return _Rows(values, [0] * sets)
+def _rows(tensor: Tensor, core: int, batch: torch.Size) -> list[Array]:
+    """The array of every parameter set; an axis of size 1 is shared, not expanded."""
+    values = np.ascontiguousarray(tensor.numpy(force=True), dtype=np.float64)
+    if not batch:
+        return [values]
+    own = tensor.shape[:-core]
+    values = values.reshape(-1, *values.shape[len(own) :])
     index = np.broadcast_to(np.arange(len(values)).reshape(own), batch)
-    return _Rows(values, index.reshape(sets).tolist())
+    return [values[i] for i in index.flat]
 
 
 def _tensor(values: Array, work: _Work, dtype: torch.dtype) -> Tensor:

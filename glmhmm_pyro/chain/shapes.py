@@ -23,7 +23,9 @@ class Potentials(NamedTuple):
     @property
     def batch_shape(self) -> torch.Size:
         """Shape of the parameter sets, after broadcasting."""
-        return broadcast(
+        if self.emission.dim() == 2:
+            return torch.Size()
+        return torch.broadcast_shapes(
             self.initial.shape[:-2],
             self.transition.shape[:-3],
             self.emission.shape[:-2],
@@ -33,17 +35,6 @@ class Potentials(NamedTuple):
     def num_states(self) -> int:
         """Number of hidden states."""
         return self.emission.shape[-1]
-
-
-def broadcast(*shapes: torch.Size) -> torch.Size:
-    """The shape that these have in common; at once if they are the same already."""
-    first = shapes[0]
-    for shape in shapes:
-        if shape != first:
-            break
-    else:
-        return first
-    return torch.broadcast_shapes(*shapes)
 
 
 def align(
@@ -62,6 +53,8 @@ def align(
     tensors = (initial, transition, emission)
     dims = (initial.dim() - 2, transition.dim() - 3, emission.dim() - 2)
     most = max(dims)
+    if not most:
+        return Potentials(*tensors)
     potentials = Potentials(
         *[
             x if dim == most else x[(None,) * (most - dim)]
