@@ -88,14 +88,12 @@ def extrapolate(before: Trial, trial: Trial, interpolation: str) -> float:
     high = trial.step * 10.0
     if interpolation in ("bisection", "quadratic"):
         return high
-    known = Known(trial.step, trial.fun, trial.slope)
-    cubic = cubic_minimizer(
-        Known(before.step, before.fun, before.slope), known, low, high
-    )
+    known = Known(before.step, before.fun, before.slope)
+    cubic = cubic_minimizer(known, Known(trial.step, trial.fun, trial.slope), low, high)
     if interpolation == "cubic":
         return cubic
-    slope_only = Known(before.step, None, before.slope)
-    secant = polynomial_minimizer([slope_only, known], low, high)
+    slope_only = Known(trial.step, None, trial.slope)
+    secant = polynomial_minimizer([known, slope_only], low, high)
     if cubic > low and abs(cubic - trial.step) < abs(secant - trial.step):
         return cubic
     return secant

@@ -324,6 +324,13 @@ def test_extrapolation_turns_from_a_cubic_minimum_behind_the_trial():
     assert extrapolate(before, trial, "mixed") == pytest.approx(5.0)
 
 
+def test_secant_extrapolation_knows_the_earlier_value_as_minfunc_does():
+    # Beside 1e20 the bend of the parabola is lost: the first candidate wins, a bound.
+    before = Trial(0.0, np.zeros(1), 1e20, np.array([-4.0]), -4.0)
+    trial = Trial(1.0, np.ones(1), -1.0, np.array([-1.0]), -1.0)
+    assert extrapolate(before, trial, "mixed") == 1.01
+
+
 def test_wolfe_asks_for_sufficient_decrease_within_a_bracket():
     # At 1.8 the slope is flat enough and the value below the start, but too little so.
     f = np.poly1d([1.0, -2.0, 0.0])
