@@ -299,6 +299,12 @@ def swap(trial, function):
         (lambda trials: (trials[0][0], trials[1]), ValueError, r"X must be.*\[X\]"),
         (lambda trials: (trials[0], trials[1][0]), ValueError, r"y must be.*\[y\]"),
         (lambda trials: (trials[0], 1), TypeError, "y must be a list"),
+        (lambda trials: (trials[0], None), ValueError, "y must be a list.*to fit"),
+        (
+            spoilt(y=swap(1, lambda y: np.where(y > 0, "song", "none"))),
+            TypeError,
+            r"y\[1\] must hold whole numbers from 0.*<U4; number the labels",
+        ),
         (lambda trials: ("abc", trials[1]), TypeError, "X must be a list.*got str"),
         (
             lambda trials: (trials[0], [[np.nan] * len(y) for y in trials[1]]),
@@ -591,6 +597,15 @@ def test_labels_are_predicted_from_the_earlier_ones_by_all_paths(fitted, known):
 
 def continued(past):
     return [np.append(past, label) for label in range(3)]
+
+
+def test_none_is_a_missing_label_as_nan_is(fitted):
+    estimator, _, X, y = fitted
+    gaps = [np.where(np.arange(len(labels)) % 3, labels, np.nan) for labels in y]
+    nones = [[None if np.isnan(label) else label for label in one] for one in gaps]
+    assert estimator.score(X, nones) == estimator.score(X, gaps)
+    whole = [[None] * len(y[0]), *y[1:]]
+    assert estimator.score(X, whole) == estimator.score(X, [gaps[0] * np.nan, *y[1:]])
 
 
 def test_a_missing_label_changes_nothing_whatever_stood_there():

@@ -182,8 +182,8 @@ class GLMHMMEstimator(BaseEstimator):
 
         Args:
             X: list of arrays (features, bins), one for each trial.
-            y: list of labels (bins,) or (1, bins), whole numbers from 0, NaN where a
-                bin has none.
+            y: list of labels (bins,) or (1, bins), whole numbers from 0, NaN or None
+                where a bin has none.
             y_analog: must be empty; analog emissions come in a later release.
             emit_w_init: starting weights (state, label - 1, feature). By default
                 exponential filters of random sign and size, offsets 0.
@@ -221,6 +221,8 @@ class GLMHMMEstimator(BaseEstimator):
                 f"y_analog must be empty in this release, got {len(y_analog)} trials: "
                 "analog emissions come in a later one"
             )
+        if y is None:
+            raise ValueError("y must be a list of labels to fit, got None")
         emit_w, trans_w, num_features, why = self._given(emit_w_init, trans_w_init)
         data = trials_to_sequences(X, y, int(self.num_emissions), num_features, why)
         emit_w, trans_w = self._started(data, emit_w, trans_w)

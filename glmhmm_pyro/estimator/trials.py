@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.sequences.validation import real_array
+from glmhmm_pyro.sequences.validation import plain_array, real_array
 
 
 def trials_to_sequences(
@@ -15,8 +15,8 @@ def trials_to_sequences(
 
     Args:
         X: list of arrays (features, bins).
-        y: list of labels (bins,), (1, bins) or (bins, 1), NaN where there is none; or
-            ``None``, for data whose emissions mean nothing.
+        y: list of labels (bins,), (1, bins) or (bins, 1), NaN or None where there is
+            none; or ``None``, for data whose emissions mean nothing.
         num_classes: labels are whole numbers below this.
         num_features: number of rows that every array of X must have.
         why: where that number comes from, for the message.
@@ -104,7 +104,17 @@ def _is_transposed(
 
 def _labels(i: int, labels: Any, num_classes: int) -> np.ndarray:
     """Labels of one trial as floats, NaN where missing, shape (bins,)."""
-    array = real_array(f"y[{i}]", labels).astype(np.float64)
+    array = plain_array(f"y[{i}]", labels)
+    if array.dtype == object:
+        known = [np.nan if label is None else label for label in array.flat]
+        array = np.array(known).reshape(array.shape)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"y[{i}] must hold whole numbers from 0, NaN or None where a bin has no "
+            f"label, got dtype {array.dtype}; number the labels, for example by "
+            "numpy.unique(labels, return_inverse=True)"
+        )
+    array = array.astype(np.float64)
     if array.ndim == 2 and 1 in array.shape:
         array = array.reshape(-1)
     if array.ndim != 1:
