@@ -157,7 +157,15 @@ def read(path: str | PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and facts of a file that :func:`write` wrote."""
     import xarray as xr
 
-    dataset = xr.load_dataset(path, engine="h5netcdf")
+    with open(path, "rb"):
+        pass  # The system's own sentence where there is no such file.
+    try:
+        dataset = xr.load_dataset(path, engine="h5netcdf")
+    except OSError as error:
+        raise ValueError(
+            f"path must name a file written by fit.save, got {path}, which is damaged "
+            "or no netCDF 4 file"
+        ) from error
     if dataset.attrs.get("format") != FORMAT:
         raise ValueError(
             f"path must name a file written by fit.save, got {path}, which is another "

@@ -119,6 +119,17 @@ def test_another_netcdf_file_is_refused(tmp_path):
         gh.load(path)
 
 
+def test_a_file_that_is_none_or_damaged_is_refused(tmp_path, fitted):
+    path = tmp_path / "fit.nc"
+    with pytest.raises(FileNotFoundError, match="No such file.*fit.nc"):
+        gh.load(path)
+    fitted.save(path)
+    for content in (b"", b"no fit", path.read_bytes()[:-1000]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="written by fit.save.*damaged"):
+            gh.load(path)
+
+
 def test_a_file_of_the_future_is_refused(tmp_path, fitted):
     path = tmp_path / "fit.nc"
     fitted.save(path)
