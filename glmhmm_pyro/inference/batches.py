@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.program import Observed, observed_sites
-from glmhmm_pyro.model import GLMHMM
-
-# Bytes of the tables that parameter sets evaluated together may take.
-_TABLE_BYTES = 1 << 29
+from glmhmm_pyro.inference.program import (
+    Observed,
+    observed_sites,
+    sets_together,
+    takes_sets,
+)
 
 
 def num_together(model: Any, data: Any, most: int) -> int:
@@ -22,12 +23,9 @@ def num_together(model: Any, data: Any, most: int) -> int:
         data: the data set.
         most: how many there are.
     """
-    if not isinstance(model, GLMHMM):
+    if not takes_sets(model):
         return 1
-    if not all(component.takes_sets() for component in model.components.values()):
-        return 1
-    size = data.num_steps * (model.num_states + 1) ** 2 * 8 * 4
-    return max(1, min(most, _TABLE_BYTES // size))
+    return min(most, sets_together([(data.num_steps, model.num_states)]))
 
 
 def sites_at_draws(

@@ -5,7 +5,7 @@ A model is a ``GLMHMM``, or any function or ``PyroModule`` of the data with a
 parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,9 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import is_proper
+
+# Bytes of the tables that parameter sets evaluated together may take.
+_TABLE_BYTES = 1 << 29
 
 
 class Observed(NamedTuple):
@@ -35,6 +38,8 @@ class Program:
     Attributes:
         priors: distributions of the parameters at one draw of the prior, by name.
         coordinates: the parameters as one unconstrained vector.
+        num_together: number of parameter sets, or of directions of a derivative, whose
+            tables memory holds side by side.
 
     Raises:
         ValueError: the model has no observed ``HiddenMarkov`` site, or parameters that
@@ -53,6 +58,15 @@ class Program:
         hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
         _check(self.priors, any(site["is_observed"] for site in hidden))
         self.coordinates = Coordinates(self.priors)
+        chains = [site["fn"] for site in hidden]
+        self.num_together = sets_together(
+            (chain.event_shape[0], chain.num_states) for chain in chains
+        )
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether :meth:`log_parts` takes values with a leading axis of sets."""
+        return takes_sets(self.model) and self._has_fixed_priors(self.model)
 
     @property
     def improper(self) -> list[str]:
@@ -88,7 +102,7 @@ class Program:
     def _log_prior(self, model: GLMHMM, params: Params) -> Tensor:
         """Log density of the priors, which are fixed unless a site of them is drawn."""
         total = torch.zeros((), dtype=torch.float64)
-        if self.priors.keys() != {name for name, *_ in model.site_names()}:
+        if not self._has_fixed_priors(model):
             body = poutine.condition(model.draw, data=params)
             return total + poutine.trace(body).get_trace().log_prob_sum()
         for name, prior in self.priors.items():
@@ -104,6 +118,10 @@ class Program:
                 for name in self.priors
             }
 
+    def _has_fixed_priors(self, model: Any) -> bool:
+        """Whether no hyperparameter is drawn beside the declared sites."""
+        return self.priors.keys() == {name for name, *_ in model.site_names()}
+
     def log_density(self, vector: Tensor, jacobian: bool) -> Tensor:
         """Log-joint at a point of the unconstrained coordinates.
 
@@ -115,6 +133,23 @@ class Program:
         """
         total = self.log_joint(self.coordinates.unpack(vector))
         return total + self.coordinates.log_jacobian(vector) if jacobian else total
+
+
+def takes_sets(model: Any) -> bool:
+    """Whether a model takes values with a leading axis of parameter sets."""
+    return isinstance(model, GLMHMM) and all(
+        component.takes_sets() for component in model.components.values()
+    )
+
+
+def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
+    """How many parameter sets' tables memory holds side by side.
+
+    Args:
+        sizes: numbers of steps and of states of every chain.
+    """
+    size = sum(steps * (states + 1) ** 2 * 8 * 4 for steps, states in sizes)
+    return max(1, _TABLE_BYTES // size)
 
 
 def _is_variable(site: dict[str, Any]) -> bool:

@@ -1,0 +1,167 @@
+"""The exact Hessian: against differences of the gradient, for every kind of model."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from families import EMISSIONS, MASK, TRANSITIONS, Gaussian, normals, random_data
+from torch.distributions import Gamma, Normal
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference import curvature
+from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError, hessian
+from glmhmm_pyro.inference.program import Program
+
+
+def differences(program, vector, jacobian, step=1e-5):
+    """Central differences of the gradient of Pyro's own trace of the model."""
+
+    def gradient(point):
+        point = point.clone().requires_grad_()
+        params = program.coordinates.unpack(point)
+        value = program.trace(params).log_prob_sum()
+        if jacobian:
+            value = value + program.coordinates.log_jacobian(point)
+        return torch.autograd.grad(value, point)[0]
+
+    units = torch.eye(len(vector), dtype=vector.dtype)
+    moved = [gradient(vector + step * u) - gradient(vector - step * u) for u in units]
+    return torch.stack(moved) / (2 * step)
+
+
+def check(program, jacobian=True, seed=0):
+    """The Hessian at a random point is the differences', and symmetric."""
+    vector = 0.7 * normals(program.coordinates.size, seed=seed)
+    found = hessian(program, vector, jacobian)
+    expected = differences(program, vector, jacobian)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert torch.equal(found, found.T) and not vector.requires_grad
+    return found
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["observed", "masked"])
+@pytest.mark.parametrize("transitions", TRANSITIONS)
+@pytest.mark.parametrize("family", EMISSIONS)
+def test_the_hessian_is_that_of_differences_of_the_gradient(family, transitions, mask):
+    data = random_data(family, mask=mask)
+    model = gh.GLMHMM(2, EMISSIONS[family](), TRANSITIONS[transitions]())
+    program = Program(model, data)
+    with_volume = check(program)
+    without = check(program, jacobian=False)
+    has_simplex = (with_volume - without).abs().max() > 1e-3
+    assert has_simplex
+
+
+@pytest.mark.parametrize("jacobian", [False, True])
+def test_so_it_is_for_priors_on_all_reals_and_on_positive_numbers(jacobian):
+    emissions = Gaussian(prior=Normal(0.0, 2.0))
+    emissions.scale = gh.Site(
+        "state", prior=Gamma(2.0, 1.0), support=torch.distributions.constraints.positive
+    )
+    model = gh.GLMHMM(3, emissions, gh.InputDriven(prior=Normal(0.0, 1.0)))
+    check(Program(model, random_data("gaussian")), jacobian)
+
+
+def pooled(animals):
+    """A user's model: animals whose weights have a common mean and spread."""
+    spread = pyro.sample("spread", dist.HalfNormal(torch.tensor(1.0).double()))
+    stay = dist.Dirichlet(torch.tensor([[4.0, 1.0], [1.0, 4.0]]).double()).to_event(1)
+    moves = pyro.sample("moves", stay).log()[None]
+    zeros = torch.zeros(2, 2, dtype=torch.float64)
+    for number, data in enumerate(animals):
+        offsets = pyro.sample(f"offsets_{number}", dist.Normal(zeros, 1.0).to_event(2))
+        scores = data.covariates @ (spread * offsets).T
+        table = dist.Bernoulli(logits=scores, validate_args=False)
+        hidden = HiddenMarkov(zeros[:1], moves, table, data.lengths, data.mask)
+        pyro.sample(f"y_{number}", hidden, obs=data.emissions)
+
+
+def test_so_it_is_for_a_users_model_with_two_sites():
+    animals = [random_data(seed=1), random_data(seed=2, mask=MASK)]
+    check(Program(pooled, animals))
+    check(Program(pooled, animals), jacobian=False)
+
+
+class _Cube(torch.autograd.Function):
+    """x ** 3, whose second derivative asks for the value of a number."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return _CubeSlope.apply(x, grad)
+
+
+class _CubeSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, grad):
+        ctx.save_for_backward(x, grad)
+        return 3 * x**2 * grad
+
+    @staticmethod
+    def backward(ctx, moved):
+        x, grad = ctx.saved_tensors
+        if float(moved.sum()) == 0:
+            return torch.zeros_like(x), torch.zeros_like(x)
+        return 6 * x * grad * moved, 3 * x**2 * moved
+
+
+def with_factor(factor):
+    """A user's model of one state with a term of its own."""
+
+    def model(data):
+        zeros = torch.zeros(1, 1, dtype=torch.float64)
+        prior = dist.Normal(torch.zeros(2, dtype=torch.float64), 1.0).to_event(1)
+        weights, rest = pyro.sample("weights", prior), pyro.sample("rest", prior)
+        scores = (data.covariates @ (weights + rest))[:, None]
+        table = dist.Bernoulli(logits=scores, validate_args=False)
+        hidden = HiddenMarkov(zeros, zeros[None], table, data.lengths)
+        pyro.sample("y", hidden, obs=data.emissions)
+        pyro.factor("term", factor(weights))
+
+    return model
+
+
+def test_a_model_that_cannot_be_mapped_over_takes_one_direction_at_a_time():
+    program = Program(with_factor(lambda w: -_Cube.apply(w).sum()), random_data())
+    point = normals(4).requires_grad_()
+    value = program.log_density(point, jacobian=True)
+    (gradient,) = torch.autograd.grad(value, point, create_graph=True)
+    directions = torch.eye(4, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="Batching rule"):
+        torch.autograd.grad(gradient, point, directions, is_grads_batched=True)
+    check(program)
+
+
+def test_directions_go_together_as_memory_allows(monkeypatch):
+    program = Program(gh.GLMHMM(2, gh.Bernoulli()), random_data())
+    whole, sizes, along = check(program), [], curvature._along
+
+    def recorded(gradient, point, directions):
+        sizes.append(len(directions))
+        return along(gradient, point, directions)
+
+    monkeypatch.setattr(curvature, "_along", recorded)
+    program.num_together = 3
+    torch.testing.assert_close(check(program), whole)
+    assert sizes == [3, 3, 1]
+    long = random_data(lengths=(3000,) * 60)
+    assert Program(gh.GLMHMM(9, gh.Bernoulli()), long).num_together == 1
+
+
+def test_a_density_without_curvature_has_a_hessian_of_zeros():
+    data = random_data().replace(covariates=torch.zeros(8, 2))
+    program = Program(gh.GLMHMM(1, gh.Bernoulli()), data)
+    assert (hessian(program, normals(2)) == 0).all()
+
+
+def test_a_hessian_that_is_not_finite_names_the_site():
+    program = Program(with_factor(lambda w: w.abs().sqrt().sum()), random_data())
+    vector = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    with pytest.raises(NonFiniteCurvatureError, match="in those of weights; give"):
+        hessian(program, vector)
