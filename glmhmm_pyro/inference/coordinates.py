@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
 Params = dict[str, Tensor]
 
-# Unconstrained number of a value at the border of its support: exp(-40) from it.
-_BORDER = 40.0
+# Unconstrained number of a value at the border of its support: exp(-35) from it. From
+# 37 on, 1 minus a probability is rounded to 0 or cut off, and with it its derivatives.
+_BORDER = 35.0
 
 
 class Coordinates:
@@ -30,6 +31,8 @@ class Coordinates:
         shapes: of the unconstrained numbers, by site.
         slices: where each site stands in the vector.
         size: length of the vector.
+        is_real: which sites have all numbers for values, so that these are their
+            unconstrained ones, by site.
     """
 
     def __init__(self, priors: Mapping[str, Any]):
@@ -38,6 +41,7 @@ class Coordinates:
             name: self.transforms[name].inverse_shape(prior.shape())
             for name, prior in priors.items()
         }
+        self.is_real = {n: _is_real(prior.support) for n, prior in priors.items()}
         self.slices: dict[str, slice] = {}
         self.size = 0
         for name, shape in self.shapes.items():
@@ -48,12 +52,14 @@ class Coordinates:
         """Vector (*batch, size) in float64 from values (*batch, *shape).
 
         Values at the border of their support, such as a probability of 0, are moved
-        inside, for their numbers would be infinite.
+        inside, for their numbers would be infinite or too large to square.
         """
         pieces = [torch.zeros(0, dtype=torch.float64)]
         for name, transform in self.transforms.items():
             free = transform.inv(params[name]).to(torch.float64)
             free = torch.nan_to_num(free, posinf=_BORDER, neginf=-_BORDER)
+            if not self.is_real[name]:
+                free = free.clamp(-_BORDER, _BORDER)
             batch = free.shape[: free.dim() - len(self.shapes[name])]
             pieces.append(free.reshape(batch + (-1,)))
         return torch.cat(pieces[1:] or pieces, -1)
@@ -88,6 +94,14 @@ class Coordinates:
     def _free(self, vector: Tensor, name: str) -> Tensor:
         piece = vector[..., self.slices[name]]
         return piece.reshape(vector.shape[:-1] + self.shapes[name])
+
+
+def _is_real(support: Any) -> bool:
+    """Whether a support is all real numbers, or arrays of them."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    # A copy of a model has copies of its supports.
+    return isinstance(support, type(constraints.real))
 
 
 def _index(position: int, shape: torch.Size) -> list[int]:

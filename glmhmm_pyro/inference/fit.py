@@ -18,11 +18,12 @@ from glmhmm_pyro.inference.labels import (
     named_parameters,
 )
 from glmhmm_pyro.inference.posterior import Posterior
-from glmhmm_pyro.inference.program import Observed, observed_sites
+from glmhmm_pyro.inference.program import Observed, Program, observed_sites
 from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.storage import read_fit, write_fit
+from glmhmm_pyro.inference.uncertainty import standard_errors, warn_of
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 # Restarts whose log-joints are this close, in nats, are said to agree.
 AGREEMENT = 0.1
+
+# Standard deviations around the mean that hold 95 % of a normal distribution.
+NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,6 +56,7 @@ class Fit:
         num_parameters: number of free parameters, reference rows and sums to 1 left
             out.
         posterior: draws of the parameters, from methods that have any.
+        notes: further sentences on how the fit ended.
     """
 
     model: Any
@@ -67,6 +72,7 @@ class Fit:
     unbounded: tuple[str, ...] = ()
     num_parameters: int = 0
     posterior: Posterior | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         states = getattr(self.model, "num_states", None)
@@ -132,12 +138,50 @@ class Fit:
         frame["agrees"] = frame["below_best"].abs() <= AGREEMENT
         return frame.reset_index(drop=True)
 
-    def summary(self) -> "pd.DataFrame":
+    def standard_errors(self, data: Any) -> "dict[str, xr.DataArray]":
+        r"""Standard errors, with the names and axes of :attr:`parameters`.
+
+        .. math:: \mathrm{se}(f) = \sqrt{\nabla f^\top (-H)^{-1} \nabla f}
+
+        H holds the exact second derivatives of the log-joint, states summed out, by the
+        unconstrained coordinates: observed information, mapped to the values by the
+        delta method. Reference rows have 0. What has no standard error is NaN and
+        named in a warning: values at the border of their support, where the log-joint
+        is not quadratic, and those that data and priors do not determine.
+
+        Args:
+            data: what the model was fitted to.
+
+        Raises:
+            ValueError: the fit has draws, and so is at their mean, not at a maximum; or
+                second derivatives are not finite.
+
+        Warns:
+            ConvergenceWarning: there is no standard error of some parameters, or the
+                fit is not at a maximum of the log-joint of these data.
+        """
+        if self.posterior is not None:
+            raise ValueError(
+                f"standard errors need a fit at a maximum, got one by {self.method}, "
+                "which is the mean of its draws; take their standard deviation, from "
+                "fit.posterior"
+            )
+        program = Program(self.model, data)
+        found = standard_errors(program, self.params, self.labels)
+        warn_of(found.notes + self.unbounded)
+        return found.errors
+
+    def summary(self, data: Any = None) -> "pd.DataFrame":
         """Every parameter on a row of its own: site, the names of its axes, value.
 
         Where there is a posterior, the value is its mean, and further columns are the
         standard deviation ``sd`` of the draws and their 2.5 % and 97.5 % quantiles,
         ``lower_95`` and ``upper_95``.
+
+        Args:
+            data: what the model was fitted to, for a fit without a posterior; adds the
+                columns ``standard_error``, ``lower_95`` and ``upper_95``, the value
+                1.96 standard errors away.
         """
         import pandas as pd
 
@@ -159,6 +203,12 @@ class Fit:
             draws = np.concatenate(flat, 1)
             table["sd"] = draws.std(0, ddof=1)
             table["lower_95"], table["upper_95"] = np.quantile(draws, (0.025, 0.975), 0)
+        elif data is not None:
+            errors = self.standard_errors(data).values()
+            table["standard_error"] = np.concatenate([e.values.ravel() for e in errors])
+            margin = NORMAL_95 * table["standard_error"]
+            table["lower_95"] = table["value"] - margin
+            table["upper_95"] = table["value"] + margin
         return table
 
     def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:

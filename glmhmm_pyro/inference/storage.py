@@ -68,6 +68,7 @@ def write_fit(path: str | PathLike, fit: Any) -> None:
         "restarts": [restart.status.name for restart in fit.restarts],
         "status": fit.status.name,
         "unbounded": list(fit.unbounded),
+        "notes": list(fit.notes),
         "best": fit.best,
         "method": fit.method,
         "log_likelihood": fit.log_likelihood,
@@ -115,6 +116,7 @@ def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
             {name: value[i] for name, value in histories.items()} for i in range(length)
         ),
         "unbounded": tuple(facts["unbounded"]),
+        "notes": tuple(facts["notes"]),
         "num_parameters": facts["num_parameters"],
         "posterior": _posterior(arrays, facts),
     }

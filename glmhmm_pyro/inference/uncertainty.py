@@ -1,0 +1,224 @@
+"""How well data and priors determine the parameters: information, standard errors."""
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.curvature import hessian
+from glmhmm_pyro.inference.labels import Labels, named_parameters
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.status import ConvergenceWarning
+from glmhmm_pyro.optim import value_and_grad
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# A coordinate with less than this part of the largest information has none beyond
+# rounding, and so has a direction with less than the next of what its coordinates have
+# one by one.
+_NO_INFORMATION = 1e-12
+_SINGULAR = 1e-10
+
+# Information about a logarithm or log-odds below which its value is at the border of
+# its support: a normal that is ten units wide there approximates nothing.
+_AT_BORDER = 1e-2
+
+# Share of the missing directions in what a value depends on that makes it unknown.
+_UNKNOWN = 1e-2
+
+# Nats that a maximum of the log-joint may be above the fit.
+_OFF = 0.1
+
+# Names that a sentence can hold.
+_MOST_NAMES = 6
+
+_BORDER, _FLAT, _RISING = (
+    "at the border of their support",
+    "not determined by data and priors",
+    "not at a maximum of the log-joint",
+)
+
+
+@dataclass(frozen=True)
+class Information:
+    """Minus a Hessian, diagonalised in units that give coordinates equal information.
+
+    Attributes:
+        factor: shape (size, known); factor @ factor.T is the inverse, the covariance,
+            in all directions that have a quadratic maximum.
+        log_det: log determinant in these.
+        units: step of every coordinate in which directions are compared, shape (size,).
+        missing: the other directions, shape (size, any), by what is said of them.
+    """
+
+    factor: Tensor
+    log_det: float
+    units: Tensor
+    missing: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, program: Program, vector: Tensor, jacobian: bool) -> "Information":
+        """That of a program's log density at a point; see :func:`hessian`.
+
+        Values at a border are looked for only where the density is that of the values,
+        without the Jacobian: a density of ``vector`` has no border.
+        """
+        border = torch.zeros_like(vector)
+        for name, piece in program.coordinates.slices.items():
+            if not jacobian and not program.coordinates.is_real[name]:
+                border[piece] = _AT_BORDER
+        return cls._of(-hessian(program, vector, jacobian), border)
+
+    @classmethod
+    def _of(cls, matrix: Tensor, border: Tensor) -> "Information":
+        """From minus a Hessian, and what coordinates have that are not at a border."""
+        own = matrix.diagonal().abs()
+        absent = own <= torch.maximum(border, _NO_INFORMATION * own.max())
+        at_border = absent & (border > 0)
+        units = torch.where(absent, torch.ones_like(own), own).rsqrt()
+        kept = (~absent).nonzero().flatten()
+        scaled = units[:, None] * matrix * units
+        values, vectors = torch.linalg.eigh(scaled[kept][:, kept])
+        basis = matrix.new_zeros(len(matrix), len(kept))
+        basis[kept] = vectors
+        axes, known = torch.eye(len(matrix), dtype=matrix.dtype), values > _SINGULAR
+        flat = [axes[:, absent & ~at_border], basis[:, values.abs() <= _SINGULAR]]
+        return cls(
+            factor=units[:, None] * basis[:, known] * values[known].rsqrt(),
+            log_det=float(values[known].log().sum() - 2 * units[kept].log().sum()),
+            units=units,
+            missing={
+                _BORDER: axes[:, at_border],
+                _FLAT: torch.cat(flat, 1),
+                _RISING: basis[:, values < -_SINGULAR],
+            },
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every direction has a quadratic maximum."""
+        return self.factor.shape[0] == self.factor.shape[1]
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Standard deviations of all values by the delta method, and what is missing.
+
+    Attributes:
+        errors: by site, in the shapes of the values; NaN where unknown.
+        shares: by what is said of missing directions, then by site: their share in
+            what a value depends on.
+    """
+
+    errors: Params
+    shares: dict[str, Params]
+
+    @classmethod
+    def of(
+        cls, program: Program, vector: Tensor, information: Information
+    ) -> "Uncertainty":
+        """From the information about the coordinates at a point."""
+        errors: Params = {}
+        shares: dict[str, Params] = {reason: {} for reason in information.missing}
+        for name, slopes in _slopes(program, vector).items():
+            piece = program.coordinates.slices[name]
+            in_units = slopes * information.units[piece]
+            total = in_units.square().sum(-1)
+            for reason, directions in information.missing.items():
+                along = (in_units @ directions[piece]).square().sum(-1)
+                # What nothing moves is at a border, such as a probability of 1.
+                share = torch.where(total > 0, along / total, float(reason == _BORDER))
+                shares[reason][name] = share
+            unknown = sum(by_site[name] for by_site in shares.values()) > _UNKNOWN
+            error = (slopes @ information.factor[piece]).norm(dim=-1)
+            errors[name] = error.masked_fill(unknown, torch.nan)
+        return cls(errors, shares)
+
+    def sentences(self, model: Any, labels: Labels) -> list[str]:
+        """One for every reason that values are unknown for, naming them."""
+        found = []
+        for reason, by_site in self.shares.items():
+            names = _names(named_parameters(model, by_site, labels))
+            if names:
+                found.append(
+                    f"{names} {'is' if ' and ' not in names else 'are'} {reason}"
+                )
+        return found
+
+
+class StandardErrors(NamedTuple):
+    """Standard errors in the form of a fit's parameters, and what is wrong with them."""
+
+    errors: "dict[str, xr.DataArray]"
+    notes: tuple[str, ...]
+
+
+def standard_errors(program: Program, params: Params, labels: Labels) -> StandardErrors:
+    """Standard errors of all values by the curvature of the log-joint.
+
+    Args:
+        program: the model with the data it was fitted to.
+        params: where the log-joint has its maximum.
+        labels: names of the data.
+    """
+    vector = program.coordinates.pack(params)
+    information = Information.of(program, vector, jacobian=False)
+    uncertainty = Uncertainty.of(program, vector, information)
+    notes = uncertainty.sentences(program.model, labels)
+    gradient = value_and_grad(lambda v: program.log_density(v, jacobian=False))(vector)
+    rise = float((gradient[1] @ information.factor).square().sum() / 2)
+    if rise > _OFF:
+        notes.append(
+            f"a maximum of the log-joint of these data is about {rise:.2g} nats above "
+            "the fit"
+        )
+    errors = named_parameters(program.model, uncertainty.errors, labels)
+    return StandardErrors(errors, tuple(notes))
+
+
+def warn_of(notes: tuple[str, ...]) -> None:
+    """Warn the caller of the method that calls this, once, if there are any notes."""
+    if notes:
+        warnings.warn(
+            f"standard errors are missing (NaN) or mean little: {'; '.join(notes)}",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+def _slopes(program: Program, vector: Tensor) -> Params:
+    """Derivatives of the values by the coordinates of their site, the last axis."""
+    slopes, coordinates = {}, program.coordinates
+    for name, transform in coordinates.transforms.items():
+        free = vector[coordinates.slices[name]].reshape(coordinates.shapes[name])
+        found = torch.autograd.functional.jacobian(transform, free)
+        shape = found.shape[: found.dim() - free.dim()]
+        slopes[name] = found.reshape(shape + (-1,))
+    return slopes
+
+
+def _names(shares: "dict[str, xr.DataArray]") -> str:
+    """The values with the largest shares, by the names that users read."""
+    found = []
+    for name, array in shares.items():
+        for index in np.argwhere(array.values > _UNKNOWN):
+            where = zip(array.dims, index)
+            axes = [_axis(array, str(dim), i) for dim, i in where]
+            label = f"{name}[{', '.join(axes)}]" if axes else name
+            found.append((-array.values[tuple(index)].round(6), label))
+    # Sorting is stable: equal shares stay in the order of the parameters.
+    labels = [label for _, label in sorted(found, key=lambda pair: pair[0])]
+    more = len(labels) - _MOST_NAMES
+    shown = labels[:_MOST_NAMES] + ([f"{more} more"] if more > 0 else [])
+    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
+
+
+def _axis(array: "xr.DataArray", dim: str, index: int) -> str:
+    """An index with the name of its axis, where the axis has one."""
+    number = str(array[dim].values[index])
+    return number if dim.startswith("axis_") else f"{dim}={number}"
