@@ -2,6 +2,7 @@
 
 from glmhmm_pyro.inference.em import EM
 from glmhmm_pyro.inference.fit import Fit
+from glmhmm_pyro.inference.laplace import Laplace
 from glmhmm_pyro.inference.map import MAP
 from glmhmm_pyro.inference.methods import fit
 from glmhmm_pyro.inference.posterior import Posterior
@@ -13,6 +14,7 @@ __all__ = [
     "MAP",
     "ConvergenceWarning",
     "Fit",
+    "Laplace",
     "Posterior",
     "Restart",
     "Status",

@@ -5,6 +5,7 @@ as the user wrote it, without the volume of the transform: so that MAP and EM re
 same optimum. (Laplace and NUTS, which speak of volumes, include it.)
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions, value_and_grad
+from glmhmm_pyro.optim.drivers import Objective
 
 # Largest entry of the gradient of the log-joint per step at which a search that can
 # find no lower value has arrived all the same: what is left is rounding.
@@ -88,32 +90,46 @@ class MAP:
     def climb(self, program: Program, run: Run) -> None:
         """Lead one run to the mode near it; what it comes through is recorded."""
         ascent = _Ascent(program, run.params)
+        end, run.status = self.minimise(ascent, ascent.start)
+        if run.status is not Status.INTERRUPTED:
+            ascent.end(end)
+        for params, likelihood, joint in ascent.path:
+            slack = _ROUNDING * abs(joint)
+            if not run.log_joints or joint > run.log_joints[-1] - slack:
+                run.ahead = params
+                run.record(likelihood, joint, keep=False)
+
+    def minimise(self, objective: Objective, start: Tensor) -> tuple[Tensor, Status]:
+        """Where a search with these options ends, and how.
+
+        Args:
+            objective: value and gradient of minus a log density per step.
+            start: shape (size,).
+        """
         options = LBFGSOptions(
             max_iters=self.num_iters,
             max_evals=4 * self.num_iters,
             gradient_tol=self.tol,
             progress_tol=1e-15,
         )
-        try:
-            found = optim.minimize(ascent, ascent.start, options)
-            ascent.end(found.x)
-            run.status = self._status(found, ascent)
-        except KeyboardInterrupt:
-            run.status = Status.INTERRUPTED
-        for params, likelihood, joint in ascent.path:
-            if not run.log_joints or joint > run.log_joints[-1] - _ROUNDING * abs(
-                joint
-            ):
-                run.ahead = params
-                run.record(likelihood, joint, keep=False)
+        values = []
 
-    def _status(self, found: optim.MinimizeResult[Tensor], ascent: "_Ascent") -> Status:
-        """How the search ended; no progress counts as arrival on flat ground alone."""
+        def watched(vector: Tensor) -> tuple[Tensor, Tensor]:
+            value, gradient = objective(vector)
+            values.append(value.item())
+            return value, gradient
+
+        try:
+            found = optim.minimize(watched, start, options)
+        except KeyboardInterrupt:
+            return start, Status.INTERRUPTED
         if found.status in _STATUS:
-            return _STATUS[found.status]
+            return found.x, _STATUS[found.status]
+        # No progress counts as arrival where the ground is flat, and only there.
         if found.optimality <= max(self.tol, _ARRIVED):
-            return Status.CONVERGED
-        return Status.NON_FINITE if ascent.was_lost else Status.STALLED
+            return found.x, Status.CONVERGED
+        was_lost = not all(map(math.isfinite, values))
+        return found.x, Status.NON_FINITE if was_lost else Status.STALLED
 
 
 _STATUS = {
@@ -135,14 +151,12 @@ class _Ascent:
 
     Attributes:
         path: values, log-likelihood and log-joint of every point higher than before.
-        was_lost: whether the log-joint was no finite number anywhere on the way.
     """
 
     def __init__(self, program: Program, params: Params):
         self.program = program
         self.start = program.coordinates.pack(params)
         self.path: list[tuple[Params, float, float]] = []
-        self.was_lost = False
         sites = program.observed(params).values()
         self.steps = sum(site.hidden.event_shape[0] for site in sites)
         self.value_and_grad = value_and_grad(self._value)
@@ -160,7 +174,6 @@ class _Ascent:
 
     def _value(self, vector: Tensor) -> Tensor:
         params, likelihood, joint = self._evaluate(vector)
-        self.was_lost |= not bool(torch.isfinite(joint))
         highest = self.path[-1][2] if self.path else -torch.inf
         if joint.item() > highest:
             values = {name: value.detach() for name, value in params.items()}

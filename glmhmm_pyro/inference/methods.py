@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from glmhmm_pyro.inference.em import EM
 from glmhmm_pyro.inference.fit import Fit
+from glmhmm_pyro.inference.laplace import Laplace
 from glmhmm_pyro.inference.map import MAP
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search, seeded
@@ -23,7 +24,7 @@ class Method(Protocol):
         """Fit a model to its data, from the starts of a search."""
 
 
-METHODS: dict[str, type] = {"em": EM, "map": MAP}
+METHODS: dict[str, type] = {"em": EM, "map": MAP, "laplace": Laplace}
 
 
 def fit(
@@ -45,8 +46,8 @@ def fit(
             data with observed :class:`HiddenMarkov` sites. It is not changed; the fit
             holds a copy bound to the data.
         data: a :class:`Sequences`; a model of the user's own may take anything else.
-        method: ``"em"``, ``"map"``, or an :class:`EM`, a :class:`MAP` with options of
-            its own.
+        method: ``"em"``, ``"map"``, ``"laplace"``, or an :class:`EM`, a :class:`MAP`, a
+            :class:`Laplace` with options of its own.
         num_restarts: number of starts; the one with the best log-joint is kept.
         init: ``"glm"``, ``"kmeans"``, ``"random"``, a mapping from site names to
             values, or an earlier fit's ``params``; see :func:`make_starts`. ``None`` is
@@ -61,7 +62,8 @@ def fit(
         ValueError: an option or a start is wrong, or the data do not fit the model.
 
     Warns:
-        ConvergenceWarning: the best start did not converge, or weights are unbounded.
+        ConvergenceWarning: the best start did not converge, weights are unbounded, or
+            draws are missing or poor.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -76,7 +78,7 @@ def fit(
     with seeded(seed):
         result = engine.fit(Program(copy.deepcopy(model), data), search)
     if not result.status.is_success:
-        details = "; ".join((result.status.sentence,) + result.unbounded)
+        details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
         warnings.warn(f"{details}. {result.status.advice}", ConvergenceWarning, 2)
     return result
 

@@ -21,6 +21,11 @@ class Status(Enum):
         "the log-joint has no finite maximum: the density of a prior still rises as "
         "parameters run to the end of their support"
     )
+    SINGULAR = (
+        "the posterior has no normal approximation, for its curvature is singular; "
+        "these are the parameters of MAP, without draws"
+    )
+    POOR_DRAWS = "the draws are far from the posterior that they approximate"
 
     @property
     def sentence(self) -> str:
@@ -48,6 +53,9 @@ _ADVICE = {
     Status.STALLED: "Standardise the covariates, or give other starts by init.",
     Status.NON_FINITE: "Standardise the covariates, give proper priors, or other "
     "starts by init.",
+    Status.SINGULAR: "Give the parameters named proper priors, such as Normal(0, 2), "
+    "drop covariates that repeat others, or use fewer states.",
+    Status.POOR_DRAWS: "Take method='nuts', or priors that hold the parameters closer.",
 }
 
 

@@ -1,0 +1,168 @@
+"""Laplace: a normal distribution with the curvature of the posterior at its mode.
+
+The mode is that of the unconstrained coordinates, whose density includes the volume of
+the transform, the Jacobian; so is the mode of NUTS's potential. (MAP leaves it out: it
+looks for the mode of the density as the user wrote it.)
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from glmhmm_pyro import optim
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError
+from glmhmm_pyro.inference.fit import Fit
+from glmhmm_pyro.inference.importance import POOR, pareto_k
+from glmhmm_pyro.inference.map import MAP
+from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.uncertainty import Information, Uncertainty
+
+# How a search ends that leaves no point to expand around.
+_NO_MODE = {Status.INTERRUPTED, Status.UNBOUNDED, Status.NON_FINITE}
+
+
+@dataclass(frozen=True)
+class Laplace:
+    r"""Laplace's approximation: draws from a normal distribution around the mode.
+
+    .. math:: p(\theta \mid y) \approx N(\hat\theta, \, (-H)^{-1})
+
+    in the unconstrained coordinates, where H holds the exact second derivatives of the
+    log posterior density at its mode; the draws are mapped to values. Jacobians are
+    included, so that the mode is not that of :class:`MAP`, from which its search
+    begins: a flat prior on probabilities is uniform on them, and has a finite mode in
+    log-odds. The draws describe one numbering of the states.
+
+    Where the curvature is singular the MAP fit is returned, with a status that says so
+    and notes that name the parameters. The Pareto shape k of the importance weights
+    tells how near the approximation is; the status says so where it is above 0.7.
+
+    Args:
+        num_samples: number of draws; k is judged from 96 on.
+        num_iters: largest number of iterations of L-BFGS, of MAP and then of the mode.
+        tol: stop when no entry of the gradient per step is larger than this.
+
+    Source: Tierney & Kadane 1986; Vehtari et al. 2024.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(5))
+        >>> model = gh.GLMHMM(1, gh.Bernoulli())
+        >>> fit = gh.fit(model, data, gh.Laplace(200), num_restarts=1, progress=False)
+        >>> fit.posterior.draws["emissions.weights"].shape  # chains, draws, ...
+        torch.Size([1, 200, 1, 6])
+    """
+
+    num_samples: int = 1000
+    num_iters: int = 1000
+    tol: float = 1e-8
+
+    name: ClassVar[str] = "laplace"
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
+        self._map()
+
+    def _map(self) -> MAP:
+        """The search that this one begins with; it checks the options they share."""
+        return MAP(num_iters=self.num_iters, tol=self.tol)
+
+    def fit(self, program: Program, search: Search) -> Fit:
+        """Draws around the best mode; the MAP fit where there can be none."""
+        found = replace(self._map().fit(program, search), method=self.name)
+        if found.status in _NO_MODE:
+            return found
+        try:
+            return self._around_mode(program, search, found)
+        except KeyboardInterrupt:
+            return replace(found, status=Status.INTERRUPTED)
+
+    def _around_mode(self, program: Program, search: Search, found: Fit) -> Fit:
+        mode, status = self._mode(program, found)
+        found = replace(found, status=status)
+        if status in _NO_MODE:
+            return found
+        try:
+            information = Information.of(program, mode, jacobian=True)
+        except NonFiniteCurvatureError as error:
+            return replace(found, status=Status.NON_FINITE, notes=(str(error),))
+        if not information.is_complete:
+            uncertainty = Uncertainty.of(program, mode, information)
+            notes = uncertainty.sentences(found.model, found.labels)
+            return replace(found, status=Status.SINGULAR, notes=tuple(notes))
+        generator = torch.Generator().manual_seed(search.seed)
+        shape = (self.num_samples, len(mode))
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        constant = information.log_det - len(mode) * math.log(2 * math.pi)
+        log_normal = (constant - noise.square().sum(1)) / 2
+        draws = mode + noise @ information.factor.T
+        return _with_draws(program, found, draws, log_normal, search.progress)
+
+    def _mode(self, program: Program, found: Fit) -> tuple[Tensor, Status]:
+        """Mode of the density of the unconstrained coordinates, near a fit."""
+
+        def value(vector: Tensor) -> Tensor:
+            return -program.log_density(vector, jacobian=True) / found.labels.num_steps
+
+        start = program.coordinates.pack(found.params)
+        return self._map().minimise(optim.value_and_grad(value), start)
+
+
+def _with_draws(
+    program: Program, found: Fit, draws: Tensor, log_normal: Tensor, progress: bool
+) -> Fit:
+    """The fit with draws (draws, size) whose log density under the normal is given."""
+    params = program.coordinates.unpack(draws)
+    overflown = [n for n, value in params.items() if not value.isfinite().all()]
+    if overflown:
+        notes = (f"the normal approximation of {', '.join(overflown)} overflows",)
+        return replace(found, status=Status.SINGULAR, notes=notes)
+    log_joints = _log_joints(program, params, progress)
+    log_weights = log_joints + program.coordinates.log_jacobian(draws) - log_normal
+    by_draw = {"log_joint": log_joints, "log_weight": log_weights}
+    posterior = Posterior(
+        draws={name: value[None] for name, value in params.items()},
+        stats={name: value[None].numpy() for name, value in by_draw.items()},
+    )
+    mean = posterior.mean()
+    with torch.no_grad():
+        likelihood, prior = (float(part) for part in program.log_parts(mean))
+    found = replace(
+        found,
+        params=mean,
+        log_likelihood=likelihood,
+        log_joint=likelihood + prior,
+        posterior=posterior,
+    )
+    k = pareto_k(log_weights.nan_to_num(nan=-math.inf))
+    if not k > POOR:
+        return found
+    status = Status.POOR_DRAWS if found.status.is_success else found.status
+    notes = (f"the Pareto shape of their importance weights is {k:.2f}, above {POOR}",)
+    return replace(found, status=status, notes=notes)
+
+
+def _log_joints(program: Program, params: Params, progress: bool) -> Tensor:
+    """Log-joint of every draw, as many together as the model and memory allow."""
+    draws = len(next(iter(params.values())))
+    width = program.num_together if program.is_batched else 1
+    found: list[Tensor] = []
+    with (
+        torch.no_grad(),
+        tqdm(total=draws, desc="Laplace", unit="draw", disable=not progress) as bar,
+    ):
+        for first in range(0, draws, width):
+            rows = slice(first, first + width) if program.is_batched else first
+            some = {name: value[rows] for name, value in params.items()}
+            found.append(program.log_joint(some).reshape(-1))
+            bar.update(len(found[-1]))
+    return torch.cat(found)

@@ -1,0 +1,342 @@
+"""Laplace: closed forms of conjugate models, diagnosis, and where it has no draws."""
+
+import math
+import warnings
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from families import normals, seeded_generator
+from inference_cases import RIDGE, clear_data, penalised
+from torch.distributions import Dirichlet, Normal
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.importance import pareto_k
+from glmhmm_pyro.inference.map import MAP
+from glmhmm_pyro.inference.program import Program
+
+ONCE = {"num_restarts": 1, "progress": False}
+
+
+class UnitNormal(gh.GLMEmission):
+    """A linear regression whose noise is known."""
+
+    def distribution(self, predictor):
+        return dist.Normal(predictor, 1.0, validate_args=False)
+
+
+def regression_data(steps=50):
+    x = torch.stack([normals(steps, seed=1), torch.ones(steps).double()], 1)
+    y = x @ torch.tensor([1.0, -0.5]).double() + normals(steps, seed=2)
+    return gh.Sequences(y, x)
+
+
+def test_a_linear_regression_has_its_closed_form():
+    """A posterior that is normal is found exactly: all weights are the evidence."""
+    data, spread = regression_data(), 2.0
+    model = gh.GLMHMM(1, UnitNormal(prior=Normal(0.0, spread)))
+    fit = gh.fit(model, data, gh.Laplace(4000), **ONCE)
+    x, y = data.covariates, data.emissions
+    covariance = (x.T @ x + torch.eye(2) / spread**2).inverse()
+    draws = fit.posterior.draws["emissions.weights"]
+    assert draws.shape == (1, 4000, 1, 2) and fit.status is gh.Status.CONVERGED
+    marginal = spread**2 * x @ x.T + torch.eye(len(y))
+    evidence = dist.MultivariateNormal(torch.zeros_like(y), marginal).log_prob(y)
+    log_weight = fit.posterior.stats["log_weight"]
+    np.testing.assert_allclose(log_weight, evidence.expand(1, 4000), rtol=1e-8)
+    # Whitened, the largest of 5 statistics is 5 standard errors away once in 3e5.
+    root = torch.linalg.cholesky(covariance)
+    white = torch.linalg.solve_triangular(
+        root, (draws[0, :, 0] - covariance @ x.T @ y).T, upper=False
+    )
+    assert white.mean(1).abs().max() < 5 / 4000**0.5
+    moments = white @ white.T / 4000 - torch.eye(2)
+    assert moments.abs().max() < 5 * (2 / 4000) ** 0.5
+    mean = fit.params["emissions.weights"]
+    torch.testing.assert_close(mean, draws.mean((0, 1)))
+    likelihood = dist.Normal(x @ mean[0], 1.0).log_prob(y).sum().item()
+    assert fit.log_likelihood == pytest.approx(likelihood)
+    prior = dist.Normal(0.0, spread).log_prob(mean).sum().item()
+    assert fit.log_joint == pytest.approx(likelihood + prior)
+
+
+class Seen(gh.Emission):
+    """An emission that tells the state: 10 times its number, with little noise."""
+
+    batched = True
+
+    def forward(self, state, covariates):
+        return dist.Normal(10.0 * state + 0.0 * covariates[..., 0], 0.1)
+
+
+def seen_chain(steps=120, states=3):
+    """A chain whose states are known, and its counts of moves."""
+    path = torch.randint(states, (steps,), generator=seeded_generator(3))
+    counts = torch.zeros(states, states, dtype=torch.float64)
+    for before, after in zip(path[:-1], path[1:]):
+        counts[before, after] += 1
+    return gh.Sequences(10.0 * path.double(), torch.ones(steps, 1)), path, counts
+
+
+def test_a_chain_of_known_states_has_its_closed_form():
+    """Rows of the matrix have Dirichlet posteriors, whose log-odds have known moments.
+
+    A broken stick of a Dirichlet consists of independent Betas; one of Beta(a, b) has
+    its mode in log-odds at log(a / b), with information a b / (a + b).
+    """
+    data, path, counts = seen_chain()
+    model = gh.GLMHMM(3, Seen(), gh.Stationary(prior=Dirichlet(torch.full((3,), 2.0))))
+    fit = gh.fit(model, data, gh.Laplace(2000, tol=1e-6), **ONCE)
+    alpha, draws = counts + 2.0, fit.posterior.draws["transitions.probs"][0]
+    for first in range(2):
+        a, b = alpha[:, first], alpha[:, first + 1 :].sum(-1)
+        rest = draws[..., first + 1 :].sum(-1)
+        log_odds = (draws[..., first] / rest).log()
+        width = (1 / a + 1 / b).sqrt()
+        off = (log_odds - (a / b).log()) / width
+        # Of 12 statistics the largest is 4.5 standard errors away once in 1e4.
+        assert off.mean(0).abs().max() < 4.5 / 2000**0.5
+        assert (off.square().mean(0) - 1).abs().max() < 4.5 * (2 / 2000) ** 0.5
+    weights = torch.as_tensor(fit.posterior.stats["log_weight"][0])
+    share = weights.softmax(0)
+    expected = alpha / alpha.sum(-1, keepdim=True)
+    found = (share[:, None, None] * draws).sum(0)
+    error = (share.square().sum() * draws.var(0)).sqrt()
+    assert ((found - expected).abs() < 4.5 * error).all()
+    # The evidence: Dirichlet-multinomial rows, known noise, and a first state under a
+    # flat prior, whose density is 1 all over the simplex, which has the area 1 / 2.
+    evidence = float((_log_beta(alpha) - _log_beta(torch.full((3,), 2.0))).sum())
+    evidence += math.log(1 / 6) - 120 * math.log(0.1 * math.sqrt(2 * math.pi))
+    estimate = float(weights.logsumexp(0)) - math.log(2000)
+    deviation = float((weights - weights.max()).exp().std())
+    scale = deviation / float((weights - weights.max()).exp().mean()) / 2000**0.5
+    assert abs(estimate - evidence) < 4.5 * scale
+
+
+def _log_beta(alpha):
+    alpha = alpha.double()
+    return torch.lgamma(alpha).sum(-1) - torch.lgamma(alpha.sum(-1))
+
+
+def test_the_mode_includes_the_jacobian_and_that_of_map_does_not():
+    """A flat prior on the first state: its mode is at the border, not in log-odds."""
+    data, path, _ = seen_chain()
+    model = gh.GLMHMM(3, Seen(), gh.Stationary(prior=Dirichlet(torch.full((3,), 2.0))))
+    mode = gh.fit(model, data, "map", tol=1e-6, **ONCE)
+    first = int(path[0])
+    assert mode.params["initial.probs"][first] > 0.9999
+    fit = gh.fit(model, data, gh.Laplace(2000, tol=1e-6), **ONCE)
+    draws = fit.posterior.draws["initial.probs"][0]
+    assert draws[:, first].median() < 0.7
+
+
+def test_draws_are_reproducible_and_leave_the_generator_alone():
+    data, state = clear_data(), torch.get_rng_state()
+    fits = [
+        gh.fit(penalised(), data, "laplace", num_samples=20, seed=s, **ONCE)
+        for s in (1, 1, 2)
+    ]
+    draws = [fit.posterior.draws["transitions.weights"] for fit in fits]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert fits[0].method == "laplace" and fits[0].posterior.num_chains == 1
+    assert fits[0].posterior.num_draws == 20 and len(fits[0].restarts) == 1
+
+
+def test_log_joints_and_weights_are_those_of_every_draw():
+    """Draws that are evaluated together, and in parts as memory allows."""
+    data = clear_data()
+    fit = gh.fit(penalised(), data, "laplace", num_samples=24, **ONCE)
+    program, draws = Program(penalised(), data), fit.posterior.flattened()
+    singly = [
+        program.log_joint({name: value[i] for name, value in draws.items()})
+        for i in range(24)
+    ]
+    np.testing.assert_allclose(fit.posterior.stats["log_joint"][0], singly)
+    program.num_together, search = 10, gh.inference.search.Search(1, progress=False)
+    again = gh.Laplace(24).fit(program, search)
+    np.testing.assert_allclose(
+        again.posterior.stats["log_joint"], fit.posterior.stats["log_joint"]
+    )
+
+
+def pooled(animals):
+    """A user's model: two animals, whose weights have a common spread."""
+    spread = pyro.sample("spread", dist.LogNormal(torch.tensor(0.0).double(), 0.3))
+    stay = dist.Dirichlet(torch.tensor([[9.0, 1.0], [1.0, 9.0]]).double()).to_event(1)
+    moves = pyro.sample("moves", stay).log()[None]
+    centre = torch.tensor([[2.0, 1.0], [-2.0, -1.0]]).double()
+    zeros = torch.zeros(1, 2, dtype=torch.float64)
+    for number, data in enumerate(animals):
+        offsets = pyro.sample(
+            f"offsets_{number}", dist.Normal(0 * centre, 1.0).to_event(2)
+        )
+        scores = data.covariates @ (centre + spread * offsets).T
+        table = dist.Bernoulli(logits=scores, validate_args=False)
+        hidden = HiddenMarkov(zeros, moves, table, data.lengths)
+        pyro.sample(f"y_{number}", hidden, obs=data.emissions)
+
+
+def test_a_users_model_has_draws():
+    animals = [clear_data(seed=1, lengths=(60, 40)), clear_data(seed=2)]
+    fit = gh.fit(pooled, animals, gh.Laplace(24), **ONCE)
+    draws = fit.posterior.draws
+    assert draws["spread"].shape == (1, 24) and (draws["spread"] > 0).all()
+    assert draws["offsets_1"].shape == (1, 24, 2, 2)
+    at = {name: value[0, 7] for name, value in draws.items()}
+    expected = Program(pooled, animals).trace(at).log_prob_sum().item()
+    assert fit.posterior.stats["log_joint"][0, 7] == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("tail", [0.2, 0.6, 1.1])
+def test_the_pareto_shape_is_that_of_arviz(tail):
+    import arviz
+
+    uniform = torch.rand(1500, generator=seeded_generator(4), dtype=torch.float64)
+    log_weights = -tail * uniform.log() + 700.0
+    expected = arviz.psislw(log_weights.numpy())[1]
+    assert pareto_k(log_weights) == pytest.approx(float(expected), rel=1e-6)
+    # The standard error of k from a tail of 117 draws is (1 + k) / sqrt(117).
+    assert abs(pareto_k(log_weights) - tail) < 4 * (1 + tail) / 117**0.5
+
+
+def test_impossible_draws_count_and_few_draws_say_nothing():
+    log_weights = normals(400)
+    assert pareto_k(torch.cat([log_weights, torch.full((4,), -math.inf)])) < 0.7
+    assert math.isnan(pareto_k(log_weights[:95])) and pareto_k(log_weights[:96]) < 0.7
+    assert pareto_k(torch.full((400,), -math.inf)) == -math.inf
+
+
+def test_a_poor_approximation_is_told_of():
+    """Two weights that keep their heavy-tailed prior."""
+    data = clear_data().replace(covariates=torch.zeros(120, 2))
+    model = gh.GLMHMM(1, gh.Bernoulli(prior=dist.Cauchy(0.0, 1.0)))
+    with pytest.warns(
+        gh.ConvergenceWarning, match="far from the posterior.*Pareto.*nuts"
+    ):
+        fit = gh.fit(model, data, "laplace", **ONCE)
+    assert fit.status is gh.Status.POOR_DRAWS and fit.posterior.num_draws == 1000
+    assert "above 0.7" in fit.notes[0]
+
+
+def same_as_map(fit, model, data):
+    mode = gh.fit(model, data, gh.MAP(tol=1e-8), **ONCE)
+    assert fit.posterior is None and fit.log_joint == mode.log_joint
+    return all(torch.equal(fit.params[n], v) for n, v in mode.params.items())
+
+
+def test_a_singular_curvature_keeps_the_map_fit_and_names_the_parameters():
+    data = clear_data()
+    x = torch.cat([data.covariates, data.covariates[:, 1:]], 1)
+    twice = data.replace(covariates=x, covariate_names=["x", "one", "again"])
+    model = gh.GLMHMM(1, gh.Bernoulli())
+    said = "covariate=one.* and .*covariate=again.* are not determined.*proper priors"
+    with pytest.warns(gh.ConvergenceWarning, match="MAP, without draws; .*" + said):
+        fit = gh.fit(model, twice, "laplace", **ONCE)
+    assert fit.status is gh.Status.SINGULAR and same_as_map(fit, model, twice)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ridge = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), twice, "laplace", **ONCE)
+    assert ridge.posterior.num_draws == 1000
+
+
+def test_a_posterior_that_cannot_be_normalised_keeps_the_map_fit():
+    x = torch.linspace(-2, 2, 50).double()[
+        torch.randperm(50, generator=seeded_generator())
+    ]
+    data = gh.Sequences((x > 0).long(), x[:, None])
+    with pytest.warns(gh.ConvergenceWarning, match="no finite maximum.*without error"):
+        fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, "laplace", **ONCE)
+    assert fit.status is gh.Status.UNBOUNDED and fit.posterior is None
+
+
+def test_draws_that_overflow_keep_the_map_fit():
+    def model(data):
+        # Its mode is near 1; around that of its logarithm it is hundreds wide.
+        prior = dist.InverseGamma(
+            torch.tensor(1e-5).double(), torch.tensor(1.0).double()
+        )
+        scale = pyro.sample("scale", prior)
+        zeros = torch.zeros(1, 1, dtype=torch.float64)
+        table = dist.Normal(data.covariates + 0.0 * scale.clamp(max=1.0), 1.0)
+        hidden = HiddenMarkov(zeros, zeros[None], table, data.lengths)
+        pyro.sample("y", hidden, obs=data.emissions)
+
+    data = gh.Sequences([0.0, 1.0], [[0.0], [0.0]])
+    start = {"scale": torch.tensor(1.0).double()}
+    with pytest.warns(gh.ConvergenceWarning, match="approximation of scale overflows"):
+        fit = gh.fit(model, data, "laplace", init=start, num_iters=50, **ONCE)
+    assert fit.status is gh.Status.SINGULAR and fit.posterior is None
+
+
+def test_second_derivatives_that_are_not_finite_keep_the_map_fit(monkeypatch):
+    class Kinked(gh.GLMEmission):
+        """A regression with a term whose slope at 0 is 0 and whose curvature is not."""
+
+        def distribution(self, predictor):
+            bump = predictor.abs().clamp(max=1.0) ** 1.5
+            return dist.Normal(1e-9 * bump, 1.0, validate_args=False)
+
+    data = gh.Sequences([0.5, -0.5, 0.1], [[0.0], [0.0], [0.0]])
+    model = gh.GLMHMM(1, Kinked(prior=Normal(0.0, 1.0)))
+    said = "not finite.*got nan in those of emissions.weights"
+    with pytest.warns(gh.ConvergenceWarning, match=said):
+        fit = gh.fit(model, data, "laplace", **ONCE)
+    assert fit.status is gh.Status.NON_FINITE and same_as_map(fit, model, data)
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_an_interrupt_keeps_the_map_fit(call, monkeypatch):
+    """During MAP's search, and during the one for the mode with the Jacobian."""
+    calls, minimise = [], MAP.minimise
+
+    def interrupted(self, objective, start):
+        calls.append(1)
+        if len(calls) < call:
+            return minimise(self, objective, start)
+        return start, gh.Status.INTERRUPTED
+
+    monkeypatch.setattr(MAP, "minimise", interrupted)
+    with pytest.warns(gh.ConvergenceWarning, match="interrupted"):
+        fit = gh.fit(penalised(), clear_data(), "laplace", **ONCE)
+    assert fit.status is gh.Status.INTERRUPTED and fit.posterior is None
+    assert np.isfinite(fit.log_joint) and len(calls) == call
+
+
+def test_an_interrupt_among_the_draws_keeps_the_map_fit(monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("glmhmm_pyro.inference.laplace._log_joints", interrupted)
+    with pytest.warns(gh.ConvergenceWarning, match="interrupted"):
+        fit = gh.fit(penalised(), clear_data(), "laplace", **ONCE)
+    assert fit.status is gh.Status.INTERRUPTED
+    monkeypatch.undo()
+    assert same_as_map(fit, penalised(), clear_data())
+
+
+@pytest.mark.parametrize("option", ["num_samples", "num_iters"])
+def test_options_are_checked(option):
+    with pytest.raises(ValueError, match=f"{option} must be at least 1, got 0"):
+        gh.Laplace(**{option: 0})
+
+
+def test_a_fit_with_draws_has_no_standard_errors():
+    data = clear_data()
+    fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), data, "laplace", **ONCE)
+    with pytest.raises(ValueError, match="at a maximum, got one by laplace.*deviation"):
+        fit.standard_errors(data)
+
+
+def test_notes_are_saved(tmp_path):
+    data = clear_data().replace(covariates=torch.zeros(120, 2))
+    model = gh.GLMHMM(1, gh.Bernoulli(prior=dist.Cauchy(0.0, 1.0)))
+    with pytest.warns(gh.ConvergenceWarning):
+        fit = gh.fit(model, data, "laplace", **ONCE)
+    fit.save(tmp_path / "fit.nc")
+    again = gh.load(tmp_path / "fit.nc")
+    assert again.notes == fit.notes and again.status is fit.status
