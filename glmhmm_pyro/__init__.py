@@ -18,7 +18,16 @@ from glmhmm_pyro.components import (
     Transitions,
 )
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference import EM, MAP, ConvergenceWarning, Fit, Laplace, Status, fit
+from glmhmm_pyro.inference import (
+    EM,
+    MAP,
+    SVI,
+    ConvergenceWarning,
+    Fit,
+    Laplace,
+    Status,
+    fit,
+)
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.version import __version__
@@ -33,6 +42,7 @@ __all__ = [
     "GLMHMM",
     "GLMHMMEstimator",
     "MAP",
+    "SVI",
     "Bernoulli",
     "Categorical",
     "ConvergenceWarning",

@@ -8,10 +8,12 @@ from glmhmm_pyro.inference.methods import fit
 from glmhmm_pyro.inference.posterior import Posterior
 from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
+from glmhmm_pyro.inference.svi import SVI
 
 __all__ = [
     "EM",
     "MAP",
+    "SVI",
     "ConvergenceWarning",
     "Fit",
     "Laplace",

@@ -13,6 +13,7 @@ from glmhmm_pyro.inference.map import MAP
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
+from glmhmm_pyro.inference.svi import SVI
 
 
 class Method(Protocol):
@@ -24,7 +25,7 @@ class Method(Protocol):
         """Fit a model to its data, from the starts of a search."""
 
 
-METHODS: dict[str, type] = {"em": EM, "map": MAP, "laplace": Laplace}
+METHODS: dict[str, type] = {"em": EM, "map": MAP, "laplace": Laplace, "svi": SVI}
 
 
 def fit(
@@ -46,8 +47,8 @@ def fit(
             data with observed :class:`HiddenMarkov` sites. It is not changed; the fit
             holds a copy bound to the data.
         data: a :class:`Sequences`; a model of the user's own may take anything else.
-        method: ``"em"``, ``"map"``, ``"laplace"``, or an :class:`EM`, a :class:`MAP`, a
-            :class:`Laplace` with options of its own.
+        method: ``"em"``, ``"map"``, ``"laplace"``, ``"svi"``, or an :class:`EM`, a
+            :class:`MAP`, a :class:`Laplace`, an :class:`SVI` with options of its own.
         num_restarts: number of starts; the one with the best log-joint is kept.
         init: ``"glm"``, ``"kmeans"``, ``"random"``, a mapping from site names to
             values, or an earlier fit's ``params``; see :func:`make_starts`. ``None`` is
@@ -63,7 +64,7 @@ def fit(
 
     Warns:
         ConvergenceWarning: the best start did not converge, weights are unbounded, or
-            draws are missing or poor.
+            draws are missing or poor, or the posterior may be improper.
 
     Example:
         >>> import glmhmm_pyro as gh

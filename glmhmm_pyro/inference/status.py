@@ -6,7 +6,7 @@ from enum import Enum
 class Status(Enum):
     """How a fit ended; the value is the sentence that users read."""
 
-    CONVERGED = "the log-joint changed by less than the tolerance"
+    CONVERGED = "the log-joint, or its bound, changed by less than the tolerance"
     MAX_ITERS = "stopped at the largest number of iterations, not yet converged"
     INTERRUPTED = "interrupted; these are the parameters of the last full iteration"
     UNBOUNDED = (
@@ -26,6 +26,7 @@ class Status(Enum):
         "these are the parameters of MAP, without draws"
     )
     POOR_DRAWS = "the draws are far from the posterior that they approximate"
+    IMPROPER = "flat priors do not guarantee that there is a posterior to draw from"
 
     @property
     def sentence(self) -> str:
@@ -44,7 +45,7 @@ class Status(Enum):
 
 
 _ADVICE = {
-    Status.MAX_ITERS: "Raise num_iters, or accept a larger tol.",
+    Status.MAX_ITERS: "Raise num_iters (num_steps of SVI), or accept a larger tol.",
     Status.INTERRUPTED: "Fit again with init=fit.params to go on.",
     Status.UNBOUNDED: "Give the weights a prior, such as Normal(0, 2), use fewer "
     "states, or do not interpret these weights.",
@@ -56,6 +57,7 @@ _ADVICE = {
     Status.SINGULAR: "Give the parameters named proper priors, such as Normal(0, 2), "
     "drop covariates that repeat others, or use fewer states.",
     Status.POOR_DRAWS: "Take method='nuts', or priors that hold the parameters closer.",
+    Status.IMPROPER: "Give these sites a prior, such as Normal(0, 2).",
 }
 
 

@@ -1,0 +1,257 @@
+"""SVI: a family of distributions fitted to the posterior by stochastic gradients."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from torch.distributions import constraints
+from tqdm import tqdm
+
+from glmhmm_pyro import optim
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.elbo import Ascent, Schedule, TracedELBO
+from glmhmm_pyro.inference.fit import Fit
+from glmhmm_pyro.inference.guides import check_guide_option, make_guide
+from glmhmm_pyro.inference.map import MAP
+from glmhmm_pyro.inference.minibatches import MiniBatches
+from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.search import Search, seeded
+from glmhmm_pyro.inference.status import Status
+
+# Iterations of the search for the mode of the guide's coordinates.
+_SETTLING_ITERS = 100
+
+
+@dataclass(frozen=True)
+class SVI:
+    r"""Stochastic variational inference: the guide closest to the posterior.
+
+    .. math:: \max_q E_q[\log p(y, \theta) - \log q(\theta)]
+
+    The states are summed out exactly; the guide is a distribution of the parameters
+    alone. It begins at a MAP fit, moved to the mode of the unconstrained coordinates,
+    and is fitted by Adam with Pyro's estimator of the bound (Kucukelbir et al. 2017).
+    When the bound, averaged over windows of steps, rises no more, the learning rate
+    falls; when that has happened ``num_decays`` times, the fit has converged.
+
+    A mean-field guide (``"normal"``) makes every interval too narrow where parameters
+    are correlated; its states are those of one mode, as are those of all these guides.
+
+    Args:
+        guide: ``"normal"`` (independent coordinates), ``"multivariate_normal"``,
+            ``"low_rank"``; something that makes a guide, which takes an argument called
+            ``model`` and perhaps Pyro's ``init_loc_fn``, such as an autoguide's class
+            or ``partial(AutoLowRankMultivariateNormal, rank=5)``; or a guide, called
+            with the data. A guide is copied before it is fitted.
+        num_steps: largest number of steps.
+        learning_rate: of Adam, per step and unconstrained parameter of the guide.
+        num_particles: number of draws from the guide at every step.
+        subsample_sessions: number of sessions that a step reads; ``None`` is all.
+        num_samples: number of draws from the fitted guide.
+        window: number of steps whose bounds are averaged.
+        patience: number of windows without a rise that count as a plateau.
+        tol: smallest rise of the average that counts, nats; one within two standard
+            errors never does.
+        decay: factor on the learning rate at a plateau.
+        num_decays: number of plateaus that lower the learning rate.
+
+    Raises:
+        ValueError: an option is out of its range; on fitting, the guide's sites are not
+            the model's, or the sessions cannot be subsampled.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from torch.distributions import Dirichlet, Normal
+        >>> row = Dirichlet(torch.ones(2))
+        >>> model = gh.GLMHMM(
+        ...     2,
+        ...     gh.Bernoulli(prior=Normal(0.0, 2.0)),
+        ...     gh.Stationary(prior=row),
+        ...     gh.Initial(prior=row),
+        ... )
+        >>> data = gh.datasets.load_rat().subset(range(3))
+        >>> svi = SVI(learning_rate=0.05, window=20, patience=1, num_samples=50)
+        >>> fit = gh.fit(model, data, svi, num_restarts=2, progress=False)
+        >>> fit.posterior.draws["emissions.weights"].shape
+        torch.Size([1, 50, 2, 4])
+    """
+
+    guide: Any = "normal"
+    num_steps: int = 20_000
+    learning_rate: float = 0.01
+    num_particles: int = 1
+    subsample_sessions: int | None = None
+    num_samples: int = 1000
+    window: int = 100
+    patience: int = 3
+    tol: float = 0.01
+    decay: float = 0.1
+    num_decays: int = 2
+
+    name: ClassVar[str] = "svi"
+
+    def __post_init__(self) -> None:
+        check_guide_option(self.guide)
+        counts = {"num_steps": 1, "num_particles": 1, "num_samples": 1, "patience": 1}
+        counts |= {"window": 2, "num_decays": 0}
+        if self.subsample_sessions is not None:
+            counts["subsample_sessions"] = 1
+        for name, least in counts.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f"{name} must be an integer from {least}, got {value!r}"
+                )
+        if not 0 < self.learning_rate < np.inf:
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.tol < np.inf:
+            raise ValueError(f"tol must be at least 0, got {self.tol}")
+        if not 0 < self.decay < 1:
+            raise ValueError(f"decay must be between 0 and 1, got {self.decay}")
+
+    def fit(self, program: Program, search: Search) -> Fit:
+        """Fit the guide, beginning at the best mode that the starts lead to."""
+        mode = MAP().fit(program, search)
+        if mode.status is Status.INTERRUPTED:
+            return mode
+        try:
+            with _apart(search.seed):
+                return self._from_mode(program, mode, search.progress)
+        except KeyboardInterrupt:
+            return replace(mode, status=Status.INTERRUPTED)
+
+    def _from_mode(self, program: Program, mode: Fit, progress: bool) -> Fit:
+        """The guide fitted and drawn from; the mode's history is kept."""
+        ascent = self._ascent(program, settled(program, mode.params))
+        with tqdm(
+            total=self.num_steps, desc="SVI", unit="step", disable=not progress
+        ) as bar:
+            status = self._schedule().climb(ascent, bar)
+        posterior = draws_from(ascent.guide, program, self.num_samples)
+        if posterior.num_draws < self.num_samples:
+            status = Status.INTERRUPTED
+        notes = [] if ascent.problem is None else [ascent.problem]
+        flat = unnormalisable(program)
+        if flat:
+            status = Status.IMPROPER if status is Status.CONVERGED else status
+            notes.append(f"the priors of {', '.join(flat)} are flat")
+        params = posterior.mean()
+        with torch.no_grad():
+            likelihood, prior = program.log_parts(params)
+        return replace(
+            mode,
+            params=params,
+            log_likelihood=likelihood.item(),
+            log_joint=(likelihood + prior).item(),
+            status=status,
+            method=self.name,
+            posterior=replace(posterior, elbo=np.array(ascent.history)),
+            notes=tuple(notes),
+        )
+
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            self.num_steps,
+            self.window,
+            self.patience,
+            self.tol,
+            self.decay,
+            self.num_decays,
+        )
+
+    def _ascent(self, program: Program, params: Params) -> Ascent:
+        """The guide at its first parameters, and what its bound is estimated from."""
+        batches = MiniBatches(program, self.subsample_sessions, params)
+        guide = make_guide(self.guide, program, params)
+        # A guide of the user's own need not know of axes that it did not make.
+        known = isinstance(self.guide, str) and program.is_batched
+        together = known and self.num_particles > 1
+        estimator = TracedELBO(
+            num_particles=self.num_particles,
+            max_plate_nesting=0 if known else float("inf"),
+            vectorize_particles=together,
+        )
+        return Ascent(guide, batches, estimator, self.learning_rate)
+
+
+def settled(program: Program, params: Params) -> Params:
+    """The mode of the unconstrained coordinates near these values.
+
+    A guide lives in these coordinates, whose density includes the volume of the
+    transform. What is best as a value may stand at the border of its support, which is
+    infinitely far away in them.
+    """
+    sites = program.observed(params).values()
+    steps = sum(site.hidden.event_shape[0] for site in sites)
+    objective = optim.value_and_grad(
+        lambda vector: -program.log_density(vector, jacobian=True) / steps
+    )
+    start = program.coordinates.pack(params)
+    found = optim.minimize(objective, start, max_iters=_SETTLING_ITERS)
+    return program.coordinates.unpack(found.x)
+
+
+def draws_from(
+    guide: Callable[[Any], Any], program: Program, num_samples: int
+) -> Posterior:
+    """Independent draws of a guide, fewer after an interrupt.
+
+    Their ``stats`` are the log-joint and the guide's own log density, both of the
+    values: the difference is the logarithm of an importance weight.
+    """
+    draws: list[Params] = []
+    logs: list[tuple[float, float]] = []
+    with torch.no_grad():
+        for _ in range(num_samples):
+            try:
+                trace = poutine.trace(guide).get_trace(program.data)
+                values = {n: trace.nodes[n]["value"] for n in program.priors}
+                params = {n: v.to(torch.float64) for n, v in values.items()}
+                joint = program.log_joint(params).item()
+                logs.append((joint, float(trace.log_prob_sum())))
+                draws.append(params)
+            except KeyboardInterrupt:
+                if not draws:
+                    raise
+                break
+    joints, guides = np.array(logs[: len(draws)]).T
+    return Posterior(
+        {n: torch.stack([d[n] for d in draws])[None] for n in program.priors},
+        {"log_joint": joints[None], "log_guide": guides[None]},
+    )
+
+
+@contextmanager
+def _apart(seed: int) -> Iterator[None]:
+    """Neither torch's generator nor Pyro's store nor its checks are touched outside.
+
+    Without Pyro's checks a value that is not finite comes through to the bound, where
+    it is told of by the status.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(seeded(seed))
+        stack.enter_context(pyro.get_param_store().scope())
+        stack.enter_context(pyro.validation_enabled(False))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Encountered (NaN|[+-]?inf)")
+        yield
+
+
+def unnormalisable(program: Program) -> list[str]:
+    """Sites whose prior has no integral; flat on probabilities, it has one."""
+    names = program.improper
+    return [n for n in names if not _is_simplex(program.priors[n].support)]
+
+
+def _is_simplex(support: Any) -> bool:
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    # Copies of a model hold copies of the constraints.
+    return isinstance(support, type(constraints.simplex))
