@@ -1,13 +1,14 @@
 """Many starts of a fit: run together as memory allows, the best of them kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.batches import num_together
+from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fit import Fit
 from glmhmm_pyro.inference.labels import Labels
 from glmhmm_pyro.inference.program import Program
@@ -16,12 +17,22 @@ from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.unbounded import unbounded_weights
 from glmhmm_pyro.model import GLMHMM
 
-if TYPE_CHECKING:
-    from glmhmm_pyro.inference.em import EM
+
+class Engine(Protocol):
+    """What advances several starts together."""
+
+    def run(
+        self,
+        model: Any,
+        data: Any,
+        starts: Sequence[Params],
+        callback: Callable[[int, Sequence[Run]], None] | None = None,
+    ) -> list[Run]:
+        """Runs of all starts, each with its history and status."""
 
 
 def run_all(
-    engine: "EM", program: Program, starts: Sequence[Any], progress: bool
+    engine: Engine, program: Program, starts: Sequence[Params], progress: bool
 ) -> list[Run]:
     """All starts, as many together as memory allows; fewer after an interrupt."""
     width = num_together(program.model, program.data, len(starts))
