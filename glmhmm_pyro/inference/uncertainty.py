@@ -152,7 +152,7 @@ class Uncertainty:
 
 
 class StandardErrors(NamedTuple):
-    """Standard errors in the form of a fit's parameters; what is wrong with them."""
+    """Standard errors as a fit's parameters are shown, and what is wrong with them."""
 
     errors: "dict[str, xr.DataArray]"
     notes: tuple[str, ...]

@@ -215,27 +215,30 @@ def test_columns_that_repeat_one_another_are_named_and_the_others_have_errors():
         np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
-def test_a_state_never_visited_is_named_and_the_other_has_errors():
+@pytest.mark.parametrize("nothing", [0.0, 1e-300])
+def test_a_state_never_visited_is_named_and_the_other_has_errors(nothing):
+    """Nor does the square of a tiny probability do any harm."""
     data = clear_data()
     alone = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, "map", **ONCE)
-    weights = torch.cat([alone.params["emissions.weights"], normals(1, 2)])
     params = {
-        "initial.probs": [1.0, 0.0],
-        "transitions.probs": [[1.0, 0.0], [0.3, 0.7]],
-        "emissions.weights": weights,
+        "initial.probs": [nothing, 1.0],
+        "transitions.probs": [[0.3, 0.7], [nothing, 1.0]],
+        "emissions.weights": torch.cat(
+            [normals(1, 2), alone.params["emissions.weights"]]
+        ),
     }
     fit = made_fit(gh.GLMHMM(2, gh.Bernoulli()), data, params)
     said = (
-        r".*transitions.probs\[origin=0, destination=1\].* are at the border.*; "
-        r"emissions.weights\[state=1, covariate=x0\] and emissions.weights\[state=1, "
+        r".*transitions.probs\[origin=1, destination=0\].* are at the border.*; "
+        r"emissions.weights\[state=0, covariate=x0\] and emissions.weights\[state=0, "
         r"covariate=x1\] are not determined"
     )
     with pytest.warns(gh.ConvergenceWarning, match=MISSING + said):
         errors = fit.standard_errors(data)
     np.testing.assert_allclose(
-        values(errors)[0], values(alone.standard_errors(data))[0], rtol=1e-6
+        values(errors)[1], values(alone.standard_errors(data))[0], rtol=1e-6
     )
-    assert np.isnan(values(errors)[1]).all()
+    assert np.isnan(values(errors)[0]).all()
     assert np.isnan(values(errors, "transitions.probs")).all()
 
 
