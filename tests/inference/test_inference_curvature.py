@@ -165,3 +165,21 @@ def test_a_hessian_that_is_not_finite_names_the_site():
     vector = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
     with pytest.raises(NonFiniteCurvatureError, match="in those of weights; give"):
         hessian(program, vector)
+
+
+@pytest.mark.parametrize("nothing", [0.0, 5e-324, 1e-100])
+def test_values_at_a_border_keep_a_finite_curvature_and_weights_their_size(nothing):
+    program = Program(gh.GLMHMM(2, gh.Bernoulli()), random_data())
+    weights = torch.tensor([[90.0, -2000.0], [0.0, 1.0]], dtype=torch.float64)
+    params = {
+        "initial.probs": torch.tensor([1.0, nothing], dtype=torch.float64),
+        "transitions.probs": torch.tensor([[nothing, 1.0], [0.5, 0.5]]).double(),
+        "emissions.weights": weights,
+    }
+    vector = program.coordinates.pack(params)
+    assert torch.equal(vector[-4:], weights.flatten())
+    assert vector[:2].abs().max() == 35.0
+    assert hessian(program, vector).isfinite().all()
+    again = program.coordinates.unpack(vector)
+    for name, value in params.items():
+        torch.testing.assert_close(again[name], value, rtol=0, atol=1e-15)
