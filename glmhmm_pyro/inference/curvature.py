@@ -1,5 +1,7 @@
 """Exact second derivatives of a program's log density."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,12 +52,19 @@ def _grad(value: Tensor, point: Tensor, along: Any = None, **options: Any) -> Te
 
 def _along(gradient: Tensor, point: Tensor, directions: Tensor) -> Tensor:
     """Derivatives of the gradient along directions, one a row."""
-    keep = {"retain_graph": True}
+    along = partial(_grad, gradient, point, retain_graph=True)
     try:
-        return _grad(gradient, point, directions, is_grads_batched=True, **keep)
+        # Not is_grads_batched: its older mapping refuses our chain.
+        rows: Tensor = torch.func.vmap(along)(directions)
     except RuntimeError:
         # This cannot be mapped over; an error of another kind comes up again.
-        return torch.stack([_grad(gradient, point, d, **keep) for d in directions])
+        rows = one_by_one(along, directions)
+    return rows
+
+
+def one_by_one(along: Callable[[Tensor], Tensor], directions: Tensor) -> Tensor:
+    """The same without mapping: slower, but it asks nothing of a model."""
+    return torch.stack([along(direction) for direction in directions])
 
 
 def _check_finite(matrix: Tensor, program: Program) -> None:

@@ -30,6 +30,16 @@ def differences(program, vector, jacobian, step=1e-5):
     return torch.stack(moved) / (2 * step)
 
 
+@pytest.fixture
+def mapped(monkeypatch):
+    """All directions must go together."""
+
+    def refused(along, directions):
+        raise AssertionError("one direction at a time")
+
+    monkeypatch.setattr(curvature, "one_by_one", refused)
+
+
 def check(program, jacobian=True, seed=0):
     """The Hessian at a random point is the differences', and symmetric."""
     vector = 0.7 * normals(program.coordinates.size, seed=seed)
@@ -43,7 +53,9 @@ def check(program, jacobian=True, seed=0):
 @pytest.mark.parametrize("mask", [None, MASK], ids=["observed", "masked"])
 @pytest.mark.parametrize("transitions", TRANSITIONS)
 @pytest.mark.parametrize("family", EMISSIONS)
-def test_the_hessian_is_that_of_differences_of_the_gradient(family, transitions, mask):
+def test_the_hessian_is_that_of_differences_of_the_gradient(
+    family, transitions, mask, mapped
+):
     data = random_data(family, mask=mask)
     model = gh.GLMHMM(2, EMISSIONS[family](), TRANSITIONS[transitions]())
     program = Program(model, data)
@@ -54,7 +66,7 @@ def test_the_hessian_is_that_of_differences_of_the_gradient(family, transitions,
 
 
 @pytest.mark.parametrize("jacobian", [False, True])
-def test_so_it_is_for_priors_on_all_reals_and_on_positive_numbers(jacobian):
+def test_so_it_is_for_priors_on_all_reals_and_on_positive_numbers(jacobian, mapped):
     emissions = Gaussian(prior=Normal(0.0, 2.0))
     emissions.scale = gh.Site(
         "state", prior=Gamma(2.0, 1.0), support=torch.distributions.constraints.positive
@@ -77,7 +89,7 @@ def pooled(animals):
         pyro.sample(f"y_{number}", hidden, obs=data.emissions)
 
 
-def test_so_it_is_for_a_users_model_with_two_sites():
+def test_so_it_is_for_a_users_model_with_two_sites(mapped):
     animals = [random_data(seed=1), random_data(seed=2, mask=MASK)]
     check(Program(pooled, animals))
     check(Program(pooled, animals), jacobian=False)
@@ -127,15 +139,39 @@ def with_factor(factor):
     return model
 
 
-def test_a_model_that_cannot_be_mapped_over_takes_one_direction_at_a_time():
-    program = Program(with_factor(lambda w: -_Cube.apply(w).sum()), random_data())
-    point = normals(4).requires_grad_()
-    value = program.log_density(point, jacobian=True)
-    (gradient,) = torch.autograd.grad(value, point, create_graph=True)
-    directions = torch.eye(4, dtype=torch.float64)
-    with pytest.raises(RuntimeError, match="Batching rule"):
-        torch.autograd.grad(gradient, point, directions, is_grads_batched=True)
-    check(program)
+def test_a_model_that_cannot_be_mapped_over_takes_one_direction_at_a_time(monkeypatch):
+    taken, one_by_one = [], curvature.one_by_one
+
+    def recorded(along, directions):
+        taken.append(len(directions))
+        return one_by_one(along, directions)
+
+    monkeypatch.setattr(curvature, "one_by_one", recorded)
+    check(Program(with_factor(lambda w: -_Cube.apply(w).sum()), random_data()))
+    assert taken == [4]
+
+
+def test_an_error_of_a_model_is_not_taken_for_one_of_mapping():
+    def no_second_derivative(weights):
+        return _Once.apply(weights).exp().sum()
+
+    program = Program(with_factor(no_second_derivative), random_data())
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        hessian(program, normals(4))
+
+
+class _Once(torch.autograd.Function):
+    """Squares that can be differentiated once."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return 2 * ctx.saved_tensors[0] * grad
 
 
 def test_directions_go_together_as_memory_allows(monkeypatch):
