@@ -27,6 +27,7 @@ from glmhmm_pyro.inference import (
     Laplace,
     Status,
     fit,
+    prior_predictive,
 )
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -65,6 +66,7 @@ __all__ = [
     "fit",
     "load",
     "plotting",
+    "prior_predictive",
     "priors",
 ]
 

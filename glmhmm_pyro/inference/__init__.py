@@ -1,6 +1,7 @@
 """Inference: how a model is fitted, and what a fit can do."""
 
 from glmhmm_pyro.inference.em import EM
+from glmhmm_pyro.inference.export import prior_predictive
 from glmhmm_pyro.inference.fit import Fit
 from glmhmm_pyro.inference.laplace import Laplace
 from glmhmm_pyro.inference.map import MAP
@@ -21,4 +22,5 @@ __all__ = [
     "Restart",
     "Status",
     "fit",
+    "prior_predictive",
 ]

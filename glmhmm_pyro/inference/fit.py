@@ -1,6 +1,7 @@
 """Fit: what every inference method returns."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.batches import at_draws
+from glmhmm_pyro.inference.export import fit_to_arviz
 from glmhmm_pyro.inference.labels import (
     Labels,
     by_step_dataset,
@@ -333,6 +335,47 @@ class Fit:
         )
         total = (by_session.logsumexp(0) - math.log(len(by_session))).sum()
         return float(total) / observed
+
+    def to_arviz(
+        self,
+        data: Any,
+        groups: Sequence[str] | None = None,
+        *,
+        num_draws: int | None = None,
+        num_prior_draws: int = 500,
+        seed: int = 0,
+    ) -> Any:
+        """The fit in the form that ArviZ reads, names on every axis.
+
+        - ``posterior``: all parameters, reference rows in place. A fit without draws
+          gives one chain of one draw, its estimate.
+        - ``sample_stats``: what the method knows of a draw; ``lp`` is its log-joint.
+        - ``log_likelihood``: ``per_step``, log p(y_t | earlier y of the session), and
+          its sums ``per_session``, the independent units of
+          ``az.loo(..., var_name="per_session")``.
+        - ``posterior_predictive``, ``prior``, ``prior_predictive``: emissions drawn
+          anew at each draw along states drawn from each session's start; draws of the
+          priors, if all are proper, and emissions at these.
+        - ``observed_data`` (NaN: not observed), ``constant_data``: the covariates.
+
+        An axis whose coordinates differ from those of an axis of the same name gets the
+        component's name, as in ``transition_covariate``. Per draw and step,
+        ``log_likelihood`` and ``posterior_predictive`` take 8 bytes each.
+
+        Args:
+            data: as the model takes it.
+            groups: names of the groups wanted; all that there are by default.
+            num_draws: draws to keep of each chain, evenly spaced; all by default.
+            num_prior_draws: draws from the prior.
+            seed: makes the draws of emissions and from the prior reproducible.
+
+        Returns:
+            An ``InferenceData``; with arviz 1.0 or newer an ``xarray.DataTree``.
+
+        Raises:
+            ValueError: ``groups`` asks for the prior, but a site's prior is flat.
+        """
+        return fit_to_arviz(self, data, groups, num_draws, num_prior_draws, seed)
 
     def save(self, path: str | PathLike) -> None:
         """Write an open file (netCDF 4), which :func:`glmhmm_pyro.load` reads."""

@@ -1,5 +1,7 @@
 """Data with two clear states, and models whose log-joint has finite maxima."""
 
+import pyro
+import pyro.distributions as dist
 import torch
 from families import normals, seeded_generator
 from torch.distributions import Dirichlet, Normal
@@ -48,3 +50,19 @@ def penalised(family="bernoulli", transitions="input-driven", states=2):
     }
     initial = gh.Initial(prior=row)
     return gh.GLMHMM(states, emissions[family](), moves[transitions](), initial)
+
+
+def two_animals(animals):
+    """A model of a user's own: a GLM weight of each animal around a common one."""
+    common = pyro.sample("common", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
+    for name, data in zip(("ann", "bob"), animals):
+        own = pyro.sample(f"{name}.weights", dist.Normal(common, 0.5).to_event(1))
+        scores = data.covariates[:, :1] * own
+        stay = torch.eye(2).double()[None] * 2
+        hidden = gh.HiddenMarkov(
+            torch.zeros(1, 2).double(),
+            stay,
+            dist.Bernoulli(logits=scores, validate_args=False),
+            data.lengths,
+        )
+        pyro.sample(name, hidden, obs=data.emissions.double())

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pyro
-import pyro.distributions as dist
 import pytest
 import torch
 from families import Gaussian, hidden_markov
-from inference_cases import clear_data, penalised
+from inference_cases import clear_data, penalised, two_animals
 from made_fits import made_fit, with_posterior
 
 import glmhmm_pyro as gh
@@ -26,22 +25,6 @@ def data():
 @pytest.fixture(scope="module")
 def drawn(data):
     return with_posterior(gh.fit(penalised("categorical"), data, **QUICK), data)
-
-
-def two_animals(animals):
-    """A model of a user's own: a GLM weight of each animal around a common one."""
-    common = pyro.sample("common", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
-    for name, data in zip(("ann", "bob"), animals):
-        own = pyro.sample(f"{name}.weights", dist.Normal(common, 0.5).to_event(1))
-        scores = data.covariates[:, :1] * own
-        stay = torch.eye(2).double()[None] * 2
-        hidden = gh.HiddenMarkov(
-            torch.zeros(1, 2).double(),
-            stay,
-            dist.Bernoulli(logits=scores, validate_args=False),
-            data.lengths,
-        )
-        pyro.sample(name, hidden, obs=data.emissions.double())
 
 
 @pytest.fixture(scope="module")

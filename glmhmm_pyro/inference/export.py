@@ -1,0 +1,337 @@
+"""Fits and priors in the form that ArviZ reads: groups of arrays with named axes.
+
+The groups are plain ``xarray`` data sets. What holds them is the ``InferenceData`` of
+arviz 0.x where that is installed, and xarray's ``DataTree``, which arviz 1.0 and
+arviz-base read, where it is not.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from glmhmm_pyro.inference.batches import at_draws
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.labels import Labels, named_draws, session_names
+from glmhmm_pyro.inference.predictive import prior_draws, replicated
+from glmhmm_pyro.inference.program import Observed, Program
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.version import __version__
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# Names that ArviZ knows our numbers by.
+_STATS = {"log_joint": "lp"}
+
+
+class Exporter:
+    """Groups of a model, its data and draws of its parameters.
+
+    Args:
+        program: the model with its data.
+        labels: names of the axes of the parameters.
+        draws: values (chains, draws, *shape) by site.
+        kept: numbers of the draws that these are, for their coordinate.
+        seed: makes predictions reproducible.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        labels: Labels,
+        draws: Params,
+        kept: np.ndarray,
+        seed: int,
+    ):
+        self.program, self.labels, self.seed = program, labels, seed
+        self.draws = draws
+        first = {name: value[0, 0] for name, value in draws.items()}
+        with torch.no_grad():
+            self.sites = program.observed(first)
+        chains = len(next(iter(draws.values())))
+        self.by_draw = {"chain": np.arange(chains), "draw": kept}
+
+    def parameters(self) -> "xr.Dataset":
+        """All sites, reference rows in place; axes of unlike names told apart."""
+        named = named_draws(self.program.model, self.draws, self.labels)
+        axes, arrays = _Axes(), {}
+        # The covariates of the emissions have the first claim to their name.
+        for name in sorted(named, key=lambda name: not name.startswith("emissions.")):
+            array = named[name]
+            dims = {
+                dim: axes.name(str(dim), array[dim].values, name)
+                for dim in array.dims[2:]
+            }
+            arrays[name] = array.rename(dims).assign_coords(self.by_draw)
+        return _dataset({name: arrays[name] for name in named}, {})
+
+    def predictions(self) -> "xr.Dataset":
+        """Emissions drawn anew at every draw, on the steps of the data."""
+        found = replicated(self.program, self.draws, self.seed)
+        return self._emissions(found, ("chain", "draw"), self.by_draw)
+
+    def log_likelihood(self) -> "xr.Dataset":
+        """Log p(y_t | earlier y of the session), and its sums over sessions, nats."""
+        flat = {name: value.flatten(0, 1) for name, value in self.draws.items()}
+        model, data = self.program.model, self.program.data
+        per_step = at_draws(model, data, flat, _log_prob_per_step).cpu().numpy()
+        lengths, names = self._sessions()
+        starts = np.cumsum(lengths) - lengths
+        per_session = np.add.reduceat(per_step, starts, axis=1)
+        shape = tuple(len(coord) for coord in self.by_draw.values())
+        coords = {
+            **self.by_draw,
+            "step": np.arange(per_step.shape[1]),
+            "session": names,
+            "session_of_step": ("step", np.repeat(names, lengths)),
+        }
+        return _dataset(
+            {
+                "per_step": (
+                    ("chain", "draw", "step"),
+                    per_step.reshape(shape + (-1,)),
+                ),
+                "per_session": (
+                    ("chain", "draw", "session"),
+                    per_session.reshape(shape + (-1,)),
+                ),
+            },
+            coords,
+        )
+
+    def observed(self) -> "xr.Dataset":
+        """The emissions, NaN where they were not observed."""
+        values = {}
+        for name, site in self.sites.items():
+            values[name] = site.value.cpu().numpy()
+            if site.hidden.mask is not None:
+                seen = site.hidden.mask.cpu().numpy()
+                seen = seen.reshape(seen.shape + (1,) * (values[name].ndim - 1))
+                values[name] = np.where(seen, values[name], np.nan)
+        return self._emissions(values, (), {})
+
+    def constant(self) -> "xr.Dataset":
+        """Covariates, and the number of steps of each session."""
+        lengths, names = self._sessions()
+        arrays: dict[str, Any] = {"num_steps": ("session", lengths)}
+        coords: dict[str, Any] = {"session": names}
+        data, axes = self.program.data, _Axes()
+        designs = (
+            ("covariates", "step", "emissions"),
+            ("transition_covariates", "step", "transitions"),
+            ("initial_covariates", "session", "initial"),
+        )
+        for attribute, rows, prefix in designs:
+            design = getattr(data, attribute, None)
+            if design is None or not isinstance(data, Sequences):
+                continue
+            columns = getattr(data, f"{attribute.removesuffix('s')}_names")
+            axis = axes.name("covariate", np.array(columns, dtype=object), prefix)
+            coords[axis] = np.array(columns, dtype=object)
+            arrays[attribute] = ((rows, axis), design.cpu().numpy())
+        if "covariates" in arrays:
+            coords["step"] = np.arange(int(lengths.sum()))
+        return _dataset(arrays, coords)
+
+    def _emissions(
+        self,
+        values: Mapping[str, np.ndarray],
+        leading: tuple[str, ...],
+        coords: Mapping[str, Any],
+    ) -> "xr.Dataset":
+        """Variables with the steps of their own site, each with its session."""
+        data, arrays, coords = self.program.data, {}, dict(coords)
+        classes = getattr(data, "class_names", None)
+        attributes = {"class_names": list(classes)} if classes else {}
+        for name, value in values.items():
+            hidden = self.sites[name].hidden
+            own = "" if len(self.sites) == 1 else f"{name}_"
+            lengths = hidden.lengths.cpu().numpy()
+            sessions = np.array(session_names(hidden, data), dtype=object)
+            coords[f"{own}step"] = np.arange(int(lengths.sum()))
+            coords[f"{own}session_of_step"] = (
+                f"{own}step",
+                np.repeat(sessions, lengths),
+            )
+            extra = [f"{name}_dim_{i}" for i in range(len(hidden.event_shape) - 1)]
+            arrays[name] = ((*leading, f"{own}step", *extra), value, attributes)
+        return _dataset(arrays, coords)
+
+    def _sessions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lengths and names of the sessions of all sites."""
+        lengths, names = [], []
+        for name, site in self.sites.items():
+            own = "" if len(self.sites) == 1 else f"{name} "
+            lengths.append(site.hidden.lengths.cpu().numpy())
+            known = session_names(site.hidden, self.program.data)
+            names += [f"{own}{session}" for session in known]
+        return np.concatenate(lengths), np.array(names, dtype=object)
+
+
+class _Axes:
+    """Names of the axes of one data set, in which a name has one set of coordinates."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, list[Any]] = {}
+
+    def name(self, dim: str, coords: np.ndarray, variable: str) -> str:
+        """The plain name where it is free or means the same, else a longer one."""
+        prefix = variable.partition(".")[0].removesuffix("s")
+        if dim.startswith("axis_"):
+            return f"{variable}_dim_{dim.removeprefix('axis_')}"
+        for name in (dim, f"{prefix}_{dim}"):
+            if self.taken.setdefault(name, coords.tolist()) == coords.tolist():
+                return name
+        return f"{variable}_{dim}"
+
+
+def fit_to_arviz(
+    fit: Any,
+    data: Any,
+    groups: Sequence[str] | None,
+    num_draws: int | None,
+    num_prior_draws: int,
+    seed: int,
+) -> Any:
+    """What :meth:`Fit.to_arviz` returns."""
+    program = Program(fit.model, data)
+    kept = _kept(next(iter(fit.draws.values())).shape[1], num_draws)
+    draws = {name: value[:, kept] for name, value in fit.draws.items()}
+    exporter = Exporter(program, fit.labels, draws, kept, seed)
+    makers: dict[str, Callable[[], Any]] = {
+        "posterior": exporter.parameters,
+        "sample_stats": lambda: _sample_stats(fit, exporter),
+        "log_likelihood": exporter.log_likelihood,
+        "posterior_predictive": exporter.predictions,
+    }
+    if groups is None:
+        groups = [g for g in GROUPS if not (program.improper and g in PRIOR)]
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown:
+        raise ValueError(
+            f"groups must be among {', '.join(GROUPS)}, got {unknown[0]!r}"
+        )
+    if any(group in PRIOR for group in groups):
+        makers |= _prior(program, fit.labels, num_prior_draws, seed)
+    makers |= {"observed_data": exporter.observed, "constant_data": exporter.constant}
+    return handed_over({group: makers[group]() for group in GROUPS if group in groups})
+
+
+PRIOR = ("prior", "prior_predictive")
+GROUPS = (
+    "posterior",
+    "sample_stats",
+    "log_likelihood",
+    "posterior_predictive",
+    *PRIOR,
+    "observed_data",
+    "constant_data",
+)
+
+
+def prior_predictive(
+    model: Any, data: Any, num_samples: int = 500, seed: int = 0
+) -> Any:
+    """Draws of the parameters from their priors, and of emissions at each of them.
+
+    What the priors say about behaviour before any is seen: emissions are drawn at the
+    covariates of ``data`` along paths of states from the start of every session.
+
+    Args:
+        model: a :class:`GLMHMM`, or any Pyro model with ``HiddenMarkov`` sites. It is
+            not changed.
+        data: as the model takes it; its emissions are not used.
+        num_samples: number of draws.
+        seed: makes the draws reproducible.
+
+    Returns:
+        An ``InferenceData`` (or, with arviz 1.0 or newer, an ``xarray.DataTree``) with
+        groups ``prior``, ``prior_predictive``, ``observed_data``, ``constant_data``.
+
+    Raises:
+        ValueError: a prior is flat, and so has no draws; it is named.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from torch.distributions import Dirichlet, Normal
+        >>> import torch
+        >>> even = Dirichlet(torch.ones(2))
+        >>> model = gh.GLMHMM(
+        ...     2, gh.Bernoulli(Normal(0.0, 1.0)), gh.Stationary(even), gh.Initial(even)
+        ... )
+        >>> data = gh.Sequences([0, 1, 1], lengths=[2, 1])
+        >>> prior_predictive(model, data, num_samples=10).prior_predictive["y"].shape
+        (1, 10, 3)
+    """
+    program = Program(copy.deepcopy(model), data)
+    labels = Labels.of_program(program)
+    makers = _prior(program, labels, num_samples, seed)
+    return handed_over({group: maker() for group, maker in makers.items()})
+
+
+def handed_over(groups: "dict[str, xr.Dataset]") -> Any:
+    """The groups in the container of the ArviZ that is installed."""
+    import xarray as xr
+
+    try:
+        # Not from arviz itself, where 1.0 has a name that only warns.
+        from arviz.data import InferenceData
+    except ImportError:
+        return xr.DataTree.from_dict(groups)
+    return InferenceData(**groups)
+
+
+def _prior(
+    program: Program, labels: Labels, num_draws: int, seed: int
+) -> dict[str, Callable[[], Any]]:
+    """Makers of the groups that need no fit."""
+    draws = prior_draws(program, num_draws, seed)
+    exporter = Exporter(program, labels, draws, np.arange(num_draws), seed)
+    return {
+        "prior": exporter.parameters,
+        "prior_predictive": exporter.predictions,
+        "observed_data": exporter.observed,
+        "constant_data": exporter.constant,
+    }
+
+
+def _sample_stats(fit: Any, exporter: Exporter) -> "xr.Dataset":
+    """What the method knows of every draw kept; the log-joint is called ``lp``."""
+    stats: Mapping[str, Any] = {"log_joint": np.array([[fit.log_joint]])}
+    if fit.posterior is not None:
+        stats = fit.posterior.stats
+    kept = exporter.by_draw["draw"]
+    arrays = {
+        _STATS.get(name, name): (("chain", "draw"), np.asarray(values)[:, kept])
+        for name, values in stats.items()
+    }
+    return _dataset(arrays, exporter.by_draw)
+
+
+def _kept(available: int, wanted: int | None) -> np.ndarray:
+    """Numbers of the draws to keep, evenly spaced."""
+    if wanted is None:
+        return np.arange(available)
+    if not 1 <= wanted <= available:
+        raise ValueError(
+            f"num_draws must be from 1 to {available}, the number of draws of a chain, "
+            f"got {wanted}"
+        )
+    return np.linspace(0, available - 1, wanted).round().astype(int)
+
+
+def _log_prob_per_step(site: Observed) -> torch.Tensor:
+    return site.hidden.log_prob_per_step(site.value)
+
+
+def _dataset(arrays: Mapping[str, Any], coords: Mapping[str, Any]) -> "xr.Dataset":
+    import xarray as xr
+
+    attributes = {
+        "inference_library": "glmhmm_pyro",
+        "inference_library_version": __version__,
+    }
+    return xr.Dataset(arrays, coords=coords, attrs=attributes)
