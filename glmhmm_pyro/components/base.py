@@ -15,6 +15,9 @@ from torch.distributions import Distribution, constraints
 from glmhmm_pyro.priors.filling import Prior, fill, is_product, takes_sets
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
+# Names of axes along which hidden states stand.
+STATE_AXES = ("state", "origin", "destination")
+
 
 class Site:
     """Declaration of one parameter: its axes, its prior and its support.
@@ -200,6 +203,31 @@ class Component(PyroModule):
         """A parameter as users see it, reference rows in place, with its axes."""
         return value, self.sites[name].axes
 
+    def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """A parameter with the states renumbered: state k is what was ``order[k]``.
+
+        The axes that a :class:`Site` calls ``"state"``, ``"origin"`` and
+        ``"destination"`` are put in order. A component whose states are not all there,
+        because one is the reference, overrides this.
+
+        Args:
+            name: of the parameter.
+            value: shape (*batch, *shape).
+            order: shape (states,).
+        """
+        axes = self.sites[name].axes
+        for position, axis in enumerate(axes, -len(axes)):
+            if axis in STATE_AXES:
+                if value.shape[position] != len(order):
+                    raise ValueError(
+                        f"axis {axis!r} of {type(self).__name__}.{name} must hold all "
+                        f"{len(order)} states to be renumbered, got "
+                        f"{value.shape[position]}; override permuted(name, value, "
+                        "order) in the component"
+                    )
+                value = value.index_select(position, order)
+        return value
+
 
 class _Prior:
     """Prior of a declared site, built when the sizes are known."""
@@ -221,3 +249,12 @@ class _Prior:
 def insert_zeros(weights: Tensor) -> Tensor:
     """Weights (..., classes - 1, features) with the zeros of reference class 0."""
     return torch.nn.functional.pad(weights, (0, 0, 1, 0))
+
+
+def permuted_rows(weights: Tensor, order: Tensor) -> Tensor:
+    """Rows (..., states - 1, features) of a softmax, its states renumbered.
+
+    Only differences of rows count, so the state that becomes 0 is taken off all others.
+    """
+    rows = insert_zeros(weights).index_select(-2, order)
+    return (rows - rows[..., :1, :])[..., 1:, :]

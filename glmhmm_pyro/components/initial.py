@@ -7,7 +7,7 @@ from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import Dirichlet, constraints
 
-from glmhmm_pyro.components.base import Component, Site, insert_zeros
+from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.recipe import PriorRecipe
@@ -142,6 +142,10 @@ class InitialGLM(InitialState):
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """The weights of all states, those of state 0 being 0."""
         return insert_zeros(value), self.sites[name].axes
+
+    def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """Weights relative to those of the state that becomes 0."""
+        return permuted_rows(value, order)
 
 
 def dirichlet_mode(counts: Tensor, prior: Prior) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import pad
 
-from glmhmm_pyro.components.base import Component, Site, insert_zeros
+from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
 from glmhmm_pyro.components.initial import dirichlet_mode
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.distributions import normalised
@@ -156,6 +156,11 @@ class InputDriven(Transitions):
         """The weights of all pairs of states, those of staying being 0."""
         return _insert_staying_rows(value), self.sites[name].axes
 
+    def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """Weights of every pair of states, staying being the reference in all."""
+        by_feature = _permuted_pairs(value.movedim(-1, 0), order)
+        return by_feature.movedim(0, -1)
+
 
 class SharedInputDriven(Transitions):
     r"""A baseline for every pair of states, and weights shared by all origins.
@@ -221,6 +226,14 @@ class SharedInputDriven(Transitions):
         shown = insert_zeros(value) if name == "weights" else insert_staying(value)
         return shown, self.sites[name].axes
 
+    def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """The baseline of every pair, or weights relative to the new state 0's.
+
+        A row of the softmax is free of a constant, so both move on their own.
+        """
+        permute = permuted_rows if name == "weights" else _permuted_pairs
+        return permute(value, order)
+
 
 class TransitionObjective:
     """Block objective of input-driven transitions: one softmax regression an origin.
@@ -275,6 +288,15 @@ def insert_staying(free: Tensor) -> Tensor:
     stretches = free.reshape(free.shape[:-2] + (states - 1, states))
     flat = pad(pad(stretches, (1, 0)).flatten(-2), (0, 1))
     return flat.reshape(free.shape[:-2] + (states, states))
+
+
+def _permuted_pairs(free: Tensor, order: Tensor) -> Tensor:
+    """(..., origins, destinations - 1) with the states renumbered on both axes."""
+    pairs = insert_staying(free).index_select(-2, order).index_select(-1, order)
+    states = len(order)
+    # Without the end of the flattened matrix, every stretch begins on the diagonal.
+    stretches = pairs.flatten(-2)[..., :-1].unflatten(-1, (states - 1, states + 1))
+    return stretches[..., 1:].reshape(free.shape)
 
 
 def _insert_staying_rows(free: Tensor) -> Tensor:

@@ -1,0 +1,191 @@
+"""States numbered alike: in every draw, in two fits, or as a user wants them.
+
+A hidden Markov model does not change when its states change numbers, so chains that
+agree may disagree about them. The numbers are matched to a reference by the assignment
+that agrees best with its probabilities of the states (Stephens 2000, JRSS B 62, 795;
+Kuhn 1955).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from tqdm import tqdm
+
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.program import observed_sites
+from glmhmm_pyro.model import GLMHMM
+
+StateAxes = Mapping[str, Sequence[int]]
+
+
+class Renumbering:
+    """How the parameters of a model follow when its states change numbers.
+
+    Args:
+        model: a ``GLMHMM``, whose components know it, or a model of the user's own.
+        params: values of its sites, for their shapes.
+        state_axes: axes along which states stand, by site, for sites that are no
+            parameters of a component. Sites not named stay as they are.
+
+    Raises:
+        ValueError: ``state_axes`` names what is no site or no axis.
+    """
+
+    def __init__(self, model: Any, params: Params, state_axes: StateAxes | None):
+        self.components = {}
+        if isinstance(model, GLMHMM):
+            self.components = {n: (c, a) for n, c, a in model.site_names()}
+        self.states = getattr(model, "num_states", None)
+        self.axes = _checked_axes(params, state_axes or {}, self.components)
+        self.unknown = [
+            name
+            for name, value in params.items()
+            if name not in self.components
+            and name not in self.axes
+            and self._may_hold_states(model, value)
+        ]
+
+    def _may_hold_states(self, model: Any, value: Tensor) -> bool:
+        """Whether a site that nothing is declared of could have an axis of states."""
+        if isinstance(model, GLMHMM):
+            return model.num_states in value.shape
+        return not self.axes
+
+    def __call__(self, params: Params, order: Tensor) -> Params:
+        """Values (*batch, *shape) with state k being what was ``order[k]``."""
+        permuted = dict(params)
+        for name, value in params.items():
+            if name in self.components:
+                component, attribute = self.components[name]
+                permuted[name] = component.permuted(attribute, value, order)
+            for axis in self.axes.get(name, ()):
+                if value.shape[axis] != len(order):
+                    raise ValueError(
+                        f"state_axes[{name!r}] must be axes of the {len(order)} "
+                        f"states, got axis {axis} of size {value.shape[axis]}"
+                    )
+                permuted[name] = permuted[name].index_select(axis, order)
+        return permuted
+
+
+def _checked_axes(
+    params: Params, state_axes: StateAxes, components: Mapping[str, Any]
+) -> dict[str, list[int]]:
+    """The user's axes, counted from the end."""
+    checked = {}
+    for name, axes in state_axes.items():
+        if name not in params or name in components:
+            free = [n for n in params if n not in components]
+            raise ValueError(
+                f"state_axes must name sites of the model that are no parameters of a "
+                f"component, {', '.join(free) or 'which has none'}, got {name!r}"
+            )
+        dim = params[name].dim()
+        if not all(-dim <= axis < dim for axis in axes):
+            raise ValueError(
+                f"state_axes[{name!r}] must be axes of a value of shape "
+                f"{tuple(params[name].shape)}, got {tuple(axes)}"
+            )
+        checked[name] = [axis - dim if axis >= 0 else axis for axis in axes]
+    return checked
+
+
+def state_probs(model: Any, data: Any, params: Params) -> Tensor:
+    """Smoothed probabilities of all HiddenMarkov sites, shape (steps, states)."""
+    with torch.no_grad():
+        sites = observed_sites(model, data, params).values()
+        probs = [site.hidden.smoothed_probs(site.value) for site in sites]
+    states = {p.shape[-1] for p in probs}
+    if len(states) > 1:
+        raise ValueError(
+            "HiddenMarkov sites must have the same number of states to be aligned, got "
+            f"{sorted(states)}"
+        )
+    return torch.cat(probs)
+
+
+def best_order(reference: Tensor, probs: Tensor) -> Tensor:
+    r"""The numbers that states should have had, to agree with a reference.
+
+    .. math:: \arg\max_\pi \sum_t \sum_k r_{tk} \, p_{t \pi(k)}
+
+    Args:
+        reference: probabilities of the states, shape (steps, states).
+        probs: the same of what is to be renumbered.
+
+    Returns:
+        Shape (states,): state k is what was number ``order[k]``.
+
+    Example:
+        >>> best_order(torch.eye(3), torch.eye(3)[:, [2, 0, 1]])
+        tensor([1, 2, 0])
+    """
+    agreement = (reference.T @ probs.to(reference.dtype)).cpu().numpy()
+    _, order = linear_sum_assignment(agreement, maximize=True)
+    return torch.from_numpy(order)
+
+
+def align_draws(
+    model: Any,
+    data: Any,
+    draws: Params,
+    reference: Tensor,
+    renumbering: Renumbering,
+    progress: bool = False,
+) -> tuple[Params, int]:
+    """Draws (chains, draws, *shape) numbered as the reference, and how many changed."""
+    chains, length = next(iter(draws.values())).shape[:2]
+    aligned = {name: value.clone() for name, value in draws.items()}
+    relabelled = 0
+    places = list(np.ndindex(chains, length))
+    for place in tqdm(places, desc="aligning", unit="draw", disable=not progress):
+        params = {name: value[place] for name, value in draws.items()}
+        order = best_order(reference, state_probs(model, data, params))
+        if order.equal(torch.arange(len(order))):
+            continue
+        relabelled += 1
+        for name, value in renumbering(params, order).items():
+            aligned[name][place] = value
+    return aligned, relabelled
+
+
+def permuted_fit(found: Any, order: Any, state_axes: StateAxes | None) -> Any:
+    """The fit with its states renumbered, in every array; see ``Fit.permuted``."""
+    renumbering = Renumbering(found.model, found.params, state_axes)
+    order = _checked_order(order, renumbering.states)
+    if renumbering.unknown:
+        raise ValueError(
+            "state_axes must say along which axes states stand in "
+            f"{', '.join(renumbering.unknown)}, got nothing; write "
+            f"state_axes={{{renumbering.unknown[0]!r}: (0,)}} for the first axis, () "
+            "for none"
+        )
+    posterior: Posterior | None = found.posterior
+    if posterior is not None:
+        posterior = replace(posterior, draws=renumbering(posterior.draws, order))
+    before = "before its states were renumbered: "
+    return replace(
+        found,
+        params=renumbering(found.params, order),
+        weights=tuple(renumbering(weights, order) for weights in found.weights),
+        posterior=posterior,
+        unbounded=tuple(before + sentence for sentence in found.unbounded),
+    )
+
+
+def _checked_order(order: Any, states: int | None) -> Tensor:
+    """The user's order as a tensor, if it is a permutation."""
+    numbers = torch.as_tensor(np.asarray(order))
+    states = len(numbers) if states is None else states
+    if numbers.is_floating_point() or sorted(numbers.tolist()) != list(range(states)):
+        raise ValueError(
+            f"order must hold every state from 0 to {states - 1} once, got "
+            f"{numbers.tolist()}"
+        )
+    return numbers.long()
