@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from glmhmm_pyro import datasets, plotting, priors
+from glmhmm_pyro.analysis import Comparison, compare_methods
 from glmhmm_pyro.components import (
     Bernoulli,
     Categorical,
@@ -46,6 +47,7 @@ __all__ = [
     "SVI",
     "Bernoulli",
     "Categorical",
+    "Comparison",
     "ConvergenceWarning",
     "Emission",
     "Fit",
@@ -62,6 +64,7 @@ __all__ = [
     "Status",
     "Transitions",
     "__version__",
+    "compare_methods",
     "datasets",
     "fit",
     "load",

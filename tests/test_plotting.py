@@ -1,11 +1,13 @@
 """The pictures: what they draw is what the fit says, in colours that all can tell."""
 
+import dataclasses
 import itertools
 import subprocess
 import sys
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from made_fits import categorical_fit, labelled_data, made_fit, sticky
@@ -372,3 +374,93 @@ def test_history_names_no_kind_of_start_that_there_is_not():
     fit = made_fit(gh.GLMHMM(1, gh.Bernoulli()), data, {}, curves, best=1)
     legend = [t.get_text() for t in plotting.history(fit).get_legend().get_texts()]
     assert legend == ["best start (number 1)", "stopped lower"]
+
+
+def made_comparison(broken=False, interval=0.3):
+    """A comparison of two methods, the first without intervals."""
+    fit, data = categorical_fit(2, 3, gh.InputDriven(), class_names=["a", "b", "c"])
+    summary = fit.summary().set_index(
+        ["parameter", "state", "origin", "destination", "covariate", "class"]
+    )
+    value = summary["value"][summary["value"] != 0]
+    nothing = np.full(len(value), np.nan)
+    point = {"estimate": value, "lower": nothing, "upper": nothing}
+    moved = value + 0.1
+    drawn = {"estimate": moved, "lower": moved - interval, "upper": moved + interval}
+    frames = {"em": pd.DataFrame(point), "nuts": pd.DataFrame(drawn)}
+    table = pd.DataFrame(
+        {
+            "seconds": [1.25, 61.0],
+            "log_likelihood": [-10.0, -11.5],
+            "held_out_bits_per_step": [np.nan, -0.91234],
+            "num_draws": [0, 400],
+            "status": ["CONVERGED", "MAX_ITERS"],
+            "message": ["", ""],
+        },
+        index=["em", "nuts"],
+    )
+    if broken:
+        table.loc["svi"] = [np.nan] * 4 + ["FAILED", "ValueError: it " + 90 * "!"]
+    estimates = pd.concat(frames, axis=1, names=["method", "quantity"])
+    return gh.Comparison(table, estimates, {"em": fit, "nuts": fit})
+
+
+def test_comparison_draws_every_estimate_with_its_interval():
+    found = made_comparison()
+    ax = plotting.comparison(found)
+    panels = ax.child_axes
+    sites = found.estimates.index.unique("parameter").tolist()
+    assert [panel.get_title("left") for panel in panels] == sites
+    for panel, site in zip(panels, sites):
+        rows = found.estimates.loc[site]
+        assert len(panel.get_yticklabels()) == len(rows)
+        # Markers of the two methods; other lines only separate rows.
+        markers = [line for line in panel.lines if line.get_linestyle() == "None"]
+        assert len(markers) == 2
+        for line, label in zip(markers, ("em", "nuts")):
+            np.testing.assert_array_equal(line.get_xdata(), rows[label]["estimate"])
+            assert (np.round(line.get_ydata()) == np.arange(len(rows))).all()
+        ends = np.array([s[:, 0] for s in panel.collections[1].get_segments()])
+        np.testing.assert_allclose(ends, rows["nuts"][["lower", "upper"]])
+        low, high = panel.get_ylim()
+        assert low > high
+
+
+def test_comparison_names_rows_and_says_what_methods_cost():
+    ax = plotting.comparison(made_comparison(broken=True))
+    names = {p.get_title("left"): p.get_yticklabels() for p in ax.child_axes}
+    texts = {site: [t.get_text() for t in ticks] for site, ticks in names.items()}
+    assert texts["emissions.weights"][0] == "state 0, x0, b"
+    assert texts["transitions.weights"][0] == "0 \N{RIGHTWARDS ARROW} 1, x0"
+    legend = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert legend[0] == "em: 1.25 s, -10.00 nats"
+    assert legend[1] == (
+        "nuts: 61 s, -11.50 nats, -0.9123 bits per step held out (max_iters)"
+    )
+    assert legend[2].startswith("svi: failed, ValueError: it !!!") and (
+        legend[2].endswith("!...") and len(legend[2]) < 90
+    )
+
+
+@pytest.mark.parametrize("own_axes", [False, True])
+def test_nothing_in_a_comparison_overlaps_or_is_cut_off(own_axes):
+    ax = plt.subplots(figsize=(7, 8), layout="constrained")[1] if own_axes else None
+    ax = plotting.comparison(made_comparison(broken=True), ax)
+    ax.figure.canvas.draw()
+    boxes = [ax.get_legend().get_window_extent()]
+    for panel in ax.child_axes:
+        assert overlapping_texts(panel) == []
+        boxes.append(panel.get_tightbbox())
+    for first, second in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second)
+    frame = ax.figure.bbox.padded(2)
+    for box in boxes:
+        assert frame.containsx(box.x0) and frame.containsx(box.x1)
+        assert frame.containsy(box.y0) and frame.containsy(box.y1)
+
+
+def test_a_comparison_without_a_fit_is_refused():
+    found = made_comparison()
+    empty = dataclasses.replace(found, estimates=pd.DataFrame(), fits={})
+    with pytest.raises(ValueError, match="must have a fit to draw, got none"):
+        plotting.comparison(empty)

@@ -16,7 +16,6 @@ from glmhmm_pyro.inference.export import fit_to_arviz
 from glmhmm_pyro.inference.labels import (
     Labels,
     by_step_dataset,
-    named_draws,
     named_parameters,
 )
 from glmhmm_pyro.inference.posterior import Posterior
@@ -25,18 +24,13 @@ from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.storage import read_fit, write_fit
+from glmhmm_pyro.inference.tables import AGREEMENT, restart_report, summary
 from glmhmm_pyro.inference.uncertainty import standard_errors, warn_of
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-# Restarts whose log-joints are this close, in nats, are said to agree.
-AGREEMENT = 0.1
-
-# Standard deviations around the mean that hold 95 % of a normal distribution.
-NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,22 +117,7 @@ class Fit:
 
     def restart_report(self) -> "pd.DataFrame":
         """One row a start, best first: where and how it ended, if it agrees."""
-        import pandas as pd
-
-        rows = [
-            {
-                "start": number,
-                "log_joint": restart.log_joints[-1],
-                "log_likelihood": restart.log_likelihoods[-1],
-                "below_best": self.log_joint - restart.log_joints[-1],
-                "iterations": len(restart.log_joints) - 1,
-                "status": restart.status.name,
-            }
-            for number, restart in enumerate(self.restarts)
-        ]
-        frame = pd.DataFrame(rows).sort_values("below_best", kind="stable")
-        frame["agrees"] = frame["below_best"].abs() <= AGREEMENT
-        return frame.reset_index(drop=True)
+        return restart_report(self)
 
     def standard_errors(self, data: Any) -> "dict[str, xr.DataArray]":
         r"""Standard errors, with the names and axes of :attr:`parameters`.
@@ -185,33 +164,7 @@ class Fit:
                 columns ``standard_error``, ``lower_95`` and ``upper_95``, the value
                 1.96 standard errors away.
         """
-        import pandas as pd
-
-        frames = []
-        for name, array in self.parameters.items():
-            named = array.rename("value")
-            frame = named.expand_dims("single").to_dataframe().reset_index()
-            frame = frame.drop(columns="single")
-            frame.insert(0, "parameter", name)
-            frames.append(frame)
-        table = pd.concat(frames, ignore_index=True)
-        table.insert(len(table.columns) - 1, "value", table.pop("value"))
-        table = table.astype({c: object for c in table.columns[1:-1]}).fillna("")
-        if self.posterior is not None:
-            named = named_draws(self.model, self.draws, self.labels).values()
-            flat = [
-                a.values.reshape(a.sizes["chain"] * a.sizes["draw"], -1) for a in named
-            ]
-            draws = np.concatenate(flat, 1)
-            table["sd"] = draws.std(0, ddof=1)
-            table["lower_95"], table["upper_95"] = np.quantile(draws, (0.025, 0.975), 0)
-        elif data is not None:
-            errors = self.standard_errors(data).values()
-            table["standard_error"] = np.concatenate([e.values.ravel() for e in errors])
-            margin = NORMAL_95 * table["standard_error"]
-            table["lower_95"] = table["value"] - margin
-            table["upper_95"] = table["value"] + margin
-        return table
+        return summary(self, data)
 
     def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:
         """The distribution of the emissions of ``data`` at the fitted parameters.

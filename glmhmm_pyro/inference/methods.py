@@ -74,7 +74,7 @@ def fit(
         >>> result.decode(data).smoothed_probs.dims
         ('step', 'state')
     """
-    engine = _engine(method, options)
+    engine = engine_of(method, options)
     search = Search(num_restarts, init, init_noise, seed, progress)
     with seeded(seed):
         result = engine.fit(Program(copy.deepcopy(model), data), search)
@@ -84,7 +84,7 @@ def fit(
     return result
 
 
-def _engine(method: str | Method, options: dict[str, Any]) -> Method:
+def engine_of(method: str | Method, options: dict[str, Any]) -> Method:
     """The method asked for, with these options."""
     if not isinstance(method, str) and isinstance(method, tuple(METHODS.values())):
         if options:

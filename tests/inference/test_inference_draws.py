@@ -44,6 +44,8 @@ def test_a_summary_of_draws_has_their_means_spreads_and_quantiles(drawn):
     row = table.query(
         "parameter == 'emissions.weights' and state == 1 and covariate == 'x0'"
     ).set_index("class")
+    # Transitions have no state, and leave the numbers of states whole all the same.
+    assert type(row["state"].iloc[0]) is int
     # Class 0 is the reference and has no free weights.
     values = drawn.posterior.draws["emissions.weights"][:, :, 1, 1, 0].flatten().numpy()
     assert row.loc[2, "value"] == pytest.approx(values.mean(), rel=1e-12)

@@ -1,0 +1,248 @@
+"""One model fitted by several inference methods: times, likelihoods, estimates."""
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
+from glmhmm_pyro.inference.alignment import best_order, permuted_fit, state_probs
+from glmhmm_pyro.inference.labels import named_parameters
+from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.joining import distinct_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """What several inference methods make of one model and one data set.
+
+    Attributes:
+        table: a row a method: ``seconds`` of wall clock, ``log_likelihood`` of the data
+            fitted (nats), ``held_out_bits_per_step``, ``num_draws`` (0 for a point
+            estimate), ``status`` (``FAILED`` where the method gave no fit), ``message``
+            in words.
+        estimates: a row a parameter, reference rows left out; three columns a method,
+            ``estimate``, ``lower`` and ``upper``, the ends of a 95 % interval (NaN
+            where the fit has none).
+        fits: by method, states numbered as in the first.
+    """
+
+    table: "pd.DataFrame"
+    estimates: "pd.DataFrame"
+    fits: dict[str, Fit]
+
+    def __repr__(self) -> str:
+        return self.table.drop(columns="message").to_string()
+
+
+def compare_methods(
+    model: Any,
+    data: Any,
+    methods: Sequence[str | Method] | Mapping[str, str | Method] | None = None,
+    *,
+    held_out: Any = None,
+    num_restarts: int = 10,
+    init: str | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Comparison:
+    r"""Fit one model by several inference methods and lay the results side by side.
+
+    Held-out log-likelihoods are those of whole sessions, and average the likelihood of
+    each over the draws where a method has any (``fit.score(test, marginal=True)``):
+
+    .. math:: \frac{1}{T \log 2} \sum_s \log \frac{1}{D}
+        \sum_{d=1}^D p(y_s \mid \theta_d)
+
+    Intervals are the central 95 % of the draws; for a point estimate it is 1.96 of its
+    standard errors wide to either side. States are numbered as in the first fit: by the
+    assignment under which their smoothed probabilities agree best. A method that fails
+    is a row with the sentence of its error, and the others are kept; after an interrupt
+    the methods that are left are not begun.
+
+    Args:
+        model: a :class:`GLMHMM`, or any Pyro model with ``HiddenMarkov`` sites.
+        data: as the model takes it.
+        methods: names, or objects such as ``MAP(tol=1e-6)``, or a mapping from labels
+            to these; ``None`` is every method there is.
+        held_out: share of the sessions to hold out, drawn at random, for data that are
+            ``Sequences``; or the data to hold against the fits; ``None`` for neither.
+        num_restarts: number of starts of every method.
+        init: see :func:`fit`.
+        seed: makes fits and the choice of sessions reproducible.
+        progress: whether to show progress bars.
+
+    Raises:
+        ValueError: an argument is wrong, or the data do not fit the model.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(6))
+        >>> model = gh.GLMHMM(1, gh.Bernoulli())
+        >>> found = compare_methods(
+        ...     model, data, ["em", "map"], held_out=0.3, num_restarts=1, progress=False
+        ... )
+        >>> found.table.index.tolist(), found.fits["em"].labels.sessions
+        (['em', 'map'], ('1', '2', '3', '4'))
+    """
+    engines = _labelled(methods)
+    train, test = _split(data, held_out, seed)
+    # What is wrong with model or data would fail every method.
+    Program(copy.deepcopy(model), train)
+    options = {
+        "num_restarts": num_restarts,
+        "init": init,
+        "seed": seed,
+        "progress": progress,
+    }
+    fits: dict[str, Fit] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for label, engine in engines.items():
+        began = time.perf_counter()
+        try:
+            found = _quiet_fit(model, train, engine, options)
+        except Exception as error:
+            rows[label] = {"status": "FAILED", "message": _sentence(error)}
+            continue
+        seconds = time.perf_counter() - began
+        notes = [found.status.sentence, *found.unbounded]
+        first = next(iter(fits.values()), found)
+        fits[label] = _aligned(found, first, train, notes)
+        rows[label] = {
+            "seconds": seconds,
+            "log_likelihood": found.log_likelihood,
+            "held_out_bits_per_step": _bits(found, test, notes),
+            "num_draws": _num_draws(found),
+            "status": found.status.name,
+            "message": "; ".join(notes),
+        }
+        if found.status is Status.INTERRUPTED:
+            break
+    return Comparison(_table(rows), _estimates(fits, train), fits)
+
+
+def _labelled(
+    methods: Sequence[str | Method] | Mapping[str, str | Method] | None,
+) -> dict[str, Method]:
+    """The methods asked for, each under a label of its own."""
+    if isinstance(methods, Mapping):
+        return {label: engine_of(method, {}) for label, method in methods.items()}
+    if isinstance(methods, str):
+        raise ValueError(f"methods must be a list of methods, got {methods!r}")
+    engines = [engine_of(method, {}) for method in methods or METHODS]
+    return dict(zip(distinct_names([engine.name for engine in engines]), engines))
+
+
+def _split(data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
+    """The data to fit, and those to score if any, by whole sessions."""
+    if held_out is None or not isinstance(held_out, int | float):
+        return data, held_out
+    if not isinstance(data, Sequences):
+        raise TypeError(
+            "held_out must be data of its own where data are not a Sequences, got "
+            f"{held_out!r}"
+        )
+    if not 0 < held_out < 1 or data.num_sessions < 2:
+        raise ValueError(
+            "held_out must be a share between 0 and 1 of at least 2 sessions, got "
+            f"{held_out!r} of {data.num_sessions}"
+        )
+    from sklearn.model_selection import ShuffleSplit
+
+    splits = ShuffleSplit(n_splits=1, test_size=held_out, random_state=seed)
+    train, test = next(splits.split(np.arange(data.num_sessions)))
+    return data.subset(sorted(train.tolist())), data.subset(sorted(test.tolist()))
+
+
+def _quiet_fit(model: Any, data: Any, engine: Method, options: dict[str, Any]) -> Fit:
+    """A fit whose status goes into the table, and into no warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit(model, data, engine, **options)
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _aligned(found: Fit, first: Fit, data: Any, notes: list[str]) -> Fit:
+    """The fit numbered as the first, or as it is with a note why."""
+    try:
+        wanted, own = (state_probs(f.model, data, f.params) for f in (first, found))
+        order = best_order(wanted, own)
+        if order.equal(torch.arange(len(order))):
+            return found
+        aligned: Fit = permuted_fit(found, order, None)
+    except ValueError as error:
+        notes.append(f"its states are not numbered as in the first fit: {error}")
+        return found
+    return aligned
+
+
+def _bits(found: Fit, test: Any, notes: list[str]) -> float:
+    """Held-out log-likelihood per step, or NaN with a note why."""
+    if test is None:
+        return math.nan
+    try:
+        return found.score(test, marginal=True) / math.log(2)
+    except ValueError as error:
+        notes.append(f"what is held out cannot be scored: {error}")
+        return math.nan
+
+
+def _num_draws(found: Fit) -> int:
+    posterior = found.posterior
+    return 0 if posterior is None else posterior.num_chains * posterior.num_draws
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    columns = [
+        "seconds",
+        "log_likelihood",
+        "held_out_bits_per_step",
+        "num_draws",
+        "status",
+        "message",
+    ]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table["num_draws"] = table["num_draws"].astype("Int64")
+    return table.rename_axis("method")
+
+
+def _estimates(fits: dict[str, Fit], data: Any) -> "pd.DataFrame":
+    """All parameters by all methods."""
+    import pandas as pd
+
+    frames = {label: _with_interval(found, data) for label, found in fits.items()}
+    if not frames:
+        return pd.DataFrame()
+    return pd.concat(frames, axis=1, names=["method", "quantity"])
+
+
+def _with_interval(found: Fit, data: Any) -> "pd.DataFrame":
+    """Estimate and 95 % interval of every parameter that is free."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            table = found.summary(data)
+        except ValueError:
+            table = found.summary().assign(lower_95=math.nan, upper_95=math.nan)
+    ones = {name: torch.ones_like(value) for name, value in found.params.items()}
+    shown = named_parameters(found.model, ones, found.labels).values()
+    table = table[np.concatenate([array.values.ravel() for array in shown]) > 0]
+    axes = list(table.columns[: table.columns.get_loc("value")])
+    columns = {"value": "estimate", "lower_95": "lower", "upper_95": "upper"}
+    return table.set_index(axes)[list(columns)].rename(columns=columns)
