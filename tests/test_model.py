@@ -119,7 +119,7 @@ def test_a_hyperparameter_sampled_in_a_prior_is_a_site_of_both_bodies():
     model = gh.GLMHMM(2, gh.Bernoulli(prior=_scaled))
     data = random_data("bernoulli")
     model.bind(data)
-    assert "scale" in parameter_sites(model, data)
+    assert "emissions.scale" in parameter_sites(model, data)
     free = random_free(model, data)
     actual = value_and_gradients(log_joint, model, data, free)
     expected = value_and_gradients(enumerated_log_joint, model, data, free)

@@ -236,14 +236,19 @@ def test_priors_are_drawn_with_their_hyperparameters():
     model = gh.GLMHMM(2, gh.Bernoulli(shrunk), gh.Stationary(EVEN), gh.Initial(EVEN))
     data = clear_data(lengths=(4,))
     prior = gh.prior_predictive(model, data, num_samples=4000, seed=3).prior
-    assert prior["scale"].dims == ("chain", "draw") and prior.sizes["draw"] == 4000
+    assert (
+        prior["emissions.scale"].dims == ("chain", "draw")
+        and prior.sizes["draw"] == 4000
+    )
     weights = prior["emissions.weights"]
     # Weights over their own scale are 16000 standard normals, the scales 4000 half
     # normals of mean square 1: 4.5 standard errors are passed once in 1e5.
-    unit = (weights / prior["scale"]).values
+    unit = (weights / prior["emissions.scale"]).values
     assert abs(unit.mean()) < 4.5 / np.sqrt(16000)
     assert abs((unit**2).mean() - 1) < 4.5 * np.sqrt(2 / 16000)
-    assert abs((prior["scale"].values ** 2).mean() - 1) < 4.5 * np.sqrt(2 / 4000)
+    assert abs((prior["emissions.scale"].values ** 2).mean() - 1) < 4.5 * np.sqrt(
+        2 / 4000
+    )
     probs = prior["initial.probs"].values[0, :, 0]
     # A Beta(2, 2) has mean 1/2 and variance 1/20.
     assert abs(probs.mean() - 0.5) < 4.5 * np.sqrt(0.05 / 4000)
@@ -264,8 +269,9 @@ def test_prior_predictive_draws_behaviour_at_the_draws_of_the_prior():
 
 
 def test_a_flat_prior_has_no_draws_and_the_site_is_named(data):
-    model = gh.GLMHMM(2, gh.Categorical(3, prior=RIDGE), initial=gh.Initial(EVEN))
-    sentence = r"proper priors.*flat.*transitions\.probs.*give it a prior"
+    # A flat prior of probabilities is uniform, and so is proper.
+    model = gh.GLMHMM(2, gh.Categorical(3, prior=RIDGE), gh.InputDriven())
+    sentence = r"proper priors.*flat.*transitions\.weights.*give it a prior"
     with pytest.raises(ValueError, match=sentence):
         gh.prior_predictive(model, data)
     fit = gh.fit(model, data, **QUICK)
@@ -276,8 +282,8 @@ def test_a_flat_prior_has_no_draws_and_the_site_is_named(data):
         "prior",
         "prior_predictive",
     }
-    flat = gh.GLMHMM(2, gh.Categorical(3))
-    with pytest.raises(ValueError, match="initial.probs, transitions.probs, emiss"):
+    flat = gh.GLMHMM(2, gh.Categorical(3), gh.InputDriven())
+    with pytest.raises(ValueError, match="transitions.weights, emissions.weights"):
         gh.prior_predictive(flat, data)
     with pytest.raises(ValueError, match="must be at least 1, got 0"):
         gh.prior_predictive(penalised("categorical"), data, num_samples=0)
