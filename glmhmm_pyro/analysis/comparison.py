@@ -94,7 +94,7 @@ def compare_methods(
         ...     model, data, ["em", "map"], held_out=0.3, num_restarts=1, progress=False
         ... )
         >>> found.table.index.tolist(), found.fits["em"].labels.sessions
-        (['em', 'map'], ('1', '2', '3', '4'))
+        (['em', 'map'], ('1', '2', '4', '5'))
     """
     engines = _labelled(methods)
     train, test = _split(data, held_out, seed)
