@@ -18,7 +18,8 @@ def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
     """Exact second derivatives of the log density, shape (size, size), symmetric.
 
     The gradient is differentiated along as many directions at once as memory holds, or
-    one by one where a model cannot be mapped over (:func:`torch.func.vmap`).
+    one by one where a model cannot be mapped over (:func:`torch.func.vmap`). Parts of a
+    user's model that are ``once_differentiable`` have a constant slope to torch.
 
     Args:
         program: the model with its data.

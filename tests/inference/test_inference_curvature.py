@@ -151,27 +151,34 @@ def test_a_model_that_cannot_be_mapped_over_takes_one_direction_at_a_time(monkey
     assert taken == [4]
 
 
-def test_an_error_of_a_model_is_not_taken_for_one_of_mapping():
-    def no_second_derivative(weights):
-        return _Once.apply(weights).exp().sum()
-
-    program = Program(with_factor(no_second_derivative), random_data())
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        hessian(program, normals(4))
-
-
-class _Once(torch.autograd.Function):
-    """Squares that can be differentiated once."""
+class _Broken(torch.autograd.Function):
+    """x whose slope cannot be differentiated."""
 
     @staticmethod
     def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**2
+        return x.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        return 2 * ctx.saved_tensors[0] * grad
+        raise RuntimeError("no second derivative")
+
+
+def test_an_error_of_a_model_is_not_taken_for_one_of_mapping():
+    class Slope(torch.autograd.Function):
+        """x ** 2 / 2."""
+
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2 / 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            return _Broken.apply(ctx.saved_tensors[0]) * grad
+
+    program = Program(with_factor(lambda w: Slope.apply(w).sum()), random_data())
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        hessian(program, normals(4))
 
 
 def test_directions_go_together_as_memory_allows(monkeypatch):
