@@ -110,12 +110,18 @@ class MAP:
             max_iters=self.num_iters,
             max_evals=4 * self.num_iters,
             gradient_tol=self.tol,
-            progress_tol=1e-15,
+            progress_tol=1e-14,
         )
-        values = []
+        values: list[float] = []
 
         def watched(vector: Tensor) -> tuple[Tensor, Tensor]:
-            value, gradient = objective(vector)
+            try:
+                value, gradient = objective(vector)
+            except ValueError:
+                # Far out a distribution may refuse its own parameters: no number there.
+                if not values:
+                    raise
+                value, gradient = torch.tensor(math.nan), torch.zeros_like(vector)
             values.append(value.item())
             return value, gradient
 

@@ -186,6 +186,23 @@ def test_a_log_joint_that_is_not_a_number_ends_with_the_last_finite_parameters()
     assert np.isfinite(found.log_joint) and found.params["weight"] < 1.0
 
 
+def test_where_a_distribution_refuses_its_parameters_the_search_turns_back():
+    data = clear_data()
+
+    def model(data):
+        weight = pyro.sample("weight", dist.Normal(0.0, 0.1))
+        # Refused from 1 on, and without bound just before.
+        pyro.sample("other", dist.Normal(0.0, 1.0 - weight.double()))
+        pyro.sample("y", _certain(data), obs=data.emissions)
+
+    start = {"weight": 0.99, "other": 0.0}
+    with pytest.warns(gh.ConvergenceWarning, match="not finite"):
+        found = gh.fit(model, data, method="map", init=start, **ONCE)
+    assert found.params["weight"] < 1.0 and np.isfinite(found.log_joint)
+    with pytest.raises(ValueError, match="scale"):
+        gh.fit(model, data, method="map", init={"weight": 2.0}, **ONCE)
+
+
 def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
     data, model = clear_data(), penalised()
     calls, log_parts = [], Program.log_parts
