@@ -76,12 +76,17 @@ class Coordinates:
 
         Added to the log density of the values it gives that of the vector.
         """
-        total = vector.new_zeros(vector.shape[:-1])
+        return self.unpack_with_jacobian(vector)[1]
+
+    def unpack_with_jacobian(self, vector: Tensor) -> tuple[Params, Tensor]:
+        """:meth:`unpack` and :meth:`log_jacobian`, every transform computed once."""
+        params, total = {}, vector.new_zeros(vector.shape[:-1])
         for name, transform in self.transforms.items():
             free = self._free(vector, name)
-            gain = transform.log_abs_det_jacobian(free, transform(free))
+            params[name] = transform(free)
+            gain = transform.log_abs_det_jacobian(free, params[name])
             total = total + gain.reshape(vector.shape[:-1] + (-1,)).sum(-1)
-        return total
+        return params, total
 
     def names(self) -> list[str]:
         """A name for every number: the site's, and an index where it has several."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
+from glmhmm_pyro.inference.densities import Densities
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import is_proper
 
@@ -84,16 +85,20 @@ class Program:
     def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
         """Log-likelihood of all that is observed, and log density of the priors.
 
-        A ``GLMHMM`` is evaluated without a trace; any other model by one.
+        A ``GLMHMM`` is evaluated without Pyro's handlers; any other model under one.
         """
         if not isinstance(self.model, GLMHMM):
-            trace = self.trace(params)
-            prior = trace.log_prob_sum(lambda name, site: name in self.priors)
-            rest = trace.log_prob_sum(lambda name, site: name not in self.priors)
-            return torch.as_tensor(rest), torch.as_tensor(prior)
+            densities = self.densities(params)
+            return densities.of_the_rest, densities.of_parameters
         hidden = self.model.hidden_markov_at(params, self.data)
         likelihood = hidden.log_prob(self.data.emissions)
         return likelihood, self._log_prior(self.model, params)
+
+    def densities(self, params: Params) -> Densities:
+        """Log density of every site at these values, by one run of the model."""
+        with Densities(params, self.priors) as densities:
+            self.model(self.data)
+        return densities
 
     def log_joint(self, params: Params) -> Tensor:
         """Log-likelihood plus log prior density, as the user wrote the densities."""
@@ -101,10 +106,11 @@ class Program:
 
     def _log_prior(self, model: GLMHMM, params: Params) -> Tensor:
         """Log density of the priors, which are fixed unless a site of them is drawn."""
-        total = torch.zeros((), dtype=torch.float64)
         if not self._has_fixed_priors(model):
-            body = poutine.condition(model.draw, data=params)
-            return total + poutine.trace(body).get_trace().log_prob_sum()
+            with Densities(params, self.priors) as densities:
+                model.draw()
+            return densities.of_parameters + densities.of_the_rest
+        total = torch.zeros((), dtype=torch.float64)
         for name, prior in self.priors.items():
             total = total + prior.log_prob(params[name])
         return total
@@ -131,8 +137,10 @@ class Program:
                 density of ``vector``. Without, its maximum is the mode of the density
                 as the user wrote it.
         """
-        total = self.log_joint(self.coordinates.unpack(vector))
-        return total + self.coordinates.log_jacobian(vector) if jacobian else total
+        if not jacobian:
+            return self.log_joint(self.coordinates.unpack(vector))
+        params, gain = self.coordinates.unpack_with_jacobian(vector)
+        return self.log_joint(params) + gain
 
 
 def takes_sets(model: Any) -> bool:
