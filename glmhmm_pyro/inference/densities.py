@@ -58,7 +58,10 @@ class Densities(Messenger):
         """Note the log density of the site at the value it has got."""
         if site_is_subsample(msg):
             return
-        log_prob = msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+        try:
+            log_prob = msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+        except ValueError as error:
+            raise ValueError(f"site {msg['name']!r} has no density: {error}") from error
         log_prob = scale_and_mask(log_prob, msg["scale"], msg["mask"])
         self.by_site[msg["name"]] = log_prob.sum()
 

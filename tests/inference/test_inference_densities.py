@@ -70,3 +70,12 @@ def test_a_second_run_begins_anew():
             pyro.sample("z", dist.Normal(0.0, 1.0))
         totals.append(float(densities.of_parameters))
     assert totals[0] == totals[1]
+
+
+def test_a_value_out_of_its_support_is_told_with_its_site():
+    def model():
+        pyro.sample("rate", dist.Gamma(1.0, 1.0))
+
+    with pytest.raises(ValueError, match="site 'rate' has no density: Expected value"):
+        with Densities({"rate": torch.tensor(-1.0)}):
+            model()
