@@ -62,10 +62,12 @@ class JointSteps:
 
     def infinite(self, params: Params) -> tuple[str, ...]:
         """Sentences about priors whose density is infinite at these values."""
+        with torch.no_grad():
+            by_site = self.program.densities(params).by_site
         return tuple(
             f"the prior density of {name} is infinite at the end of its support"
-            for name, log_prob in self.program.log_priors(params).items()
-            if log_prob == math.inf
+            for name in self.program.priors
+            if by_site[name] == math.inf
         )
 
     def _maximum(self, params: Params, counts: Counts) -> Params:

@@ -115,15 +115,6 @@ class Program:
             total = total + prior.log_prob(params[name])
         return total
 
-    def log_priors(self, params: Params) -> dict[str, float]:
-        """Log density of every prior at these values, by the name of its site."""
-        nodes = self.trace(params).nodes
-        with torch.no_grad():
-            return {
-                name: nodes[name]["fn"].log_prob(nodes[name]["value"]).sum().item()
-                for name in self.priors
-            }
-
     def _has_fixed_priors(self, model: Any) -> bool:
         """Whether no hyperparameter is drawn beside the declared sites."""
         return self.priors.keys() == {name for name, *_ in model.site_names()}
