@@ -129,7 +129,8 @@ class Ascent:
         batch = self.batches.draw()
         loss = self.estimator.estimate(batch.model, self.guide, batch.data)
         leaves = self.estimator.parameters()
-        optimiser = self._prepared(list(leaves.values()))
+        # One tensor may have two names.
+        optimiser = self._prepared(list(dict.fromkeys(leaves.values())))
         loss.backward()
         culprit = self._not_finite(loss, leaves)
         if culprit is not None:

@@ -53,7 +53,9 @@ class SVI:
         num_steps: largest number of steps.
         learning_rate: of Adam, per step and unconstrained parameter of the guide.
         num_particles: number of draws from the guide at every step.
-        subsample_sessions: number of sessions that a step reads; ``None`` is all.
+        subsample_sessions: number of sessions that a step reads; ``None`` is all. Its
+            bounds are noisier, so that a longer ``window`` is needed to see the same
+            rise.
         num_samples: number of draws from the fitted guide.
         window: number of steps whose bounds are averaged.
         patience: number of windows without a rise that count as a plateau.
@@ -80,7 +82,7 @@ class SVI:
         >>> svi = SVI(learning_rate=0.05, window=20, patience=1, num_samples=50)
         >>> fit = gh.fit(model, data, svi, num_restarts=2, progress=False)
         >>> fit.posterior.draws["emissions.weights"].shape
-        torch.Size([1, 50, 2, 4])
+        torch.Size([1, 50, 2, 6])
     """
 
     guide: Any = "normal"

@@ -24,7 +24,7 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.inference.elbo import Plateau
 from glmhmm_pyro.inference.svi import SVI, draws_from, settled, unnormalisable
 
-CLOSE = {"learning_rate": 0.05, "window": 40, "patience": 2, "num_particles": 60}
+CLOSE = {"learning_rate": 0.05, "window": 30, "patience": 2, "num_particles": 40}
 
 
 def climbed(program, start, **options):
@@ -50,11 +50,11 @@ def test_a_full_normal_guide_reaches_the_posterior_and_evidence_in_closed_form()
     covariance = torch.linalg.inv(precision)
     deviation = covariance.diagonal().sqrt()
     assert status is gh.Status.CONVERGED
-    # Stochastic gradients leave 3 % of a standard deviation, 5 % of a variance.
-    assert ((loc - mean) / deviation).abs().max() < 0.03
+    # Stochastic gradients leave 5 % of a standard deviation, 8 % of a variance.
+    assert ((loc - mean) / deviation).abs().max() < 0.05
     scale = deviation[:, None] * deviation
-    assert ((found - covariance) / scale).abs().max() < 0.05
-    last = ascent.history[-40:]
+    assert ((found - covariance) / scale).abs().max() < 0.08
+    last = ascent.history[-30:]
     assert np.mean(last) == pytest.approx(evidence, abs=0.01)
     # log p(y, theta) - log q(theta) is the evidence at every draw, not on average.
     weights = stats["log_joint"] - stats["log_guide"]
@@ -68,11 +68,11 @@ def test_a_mean_field_guide_has_variances_that_are_too_small_by_the_known_formul
         ascent, status, loc, found = climbed(program, start, tol=1e-3, **CLOSE)
     narrow, true = 1 / precision.diagonal(), torch.linalg.inv(precision).diagonal()
     assert status is gh.Status.CONVERGED and (narrow < 0.75 * true).all()
-    assert (found.diagonal() / narrow - 1).abs().max() < 0.05
-    assert ((loc - mean) / narrow.sqrt()).abs().max() < 0.03
+    assert (found.diagonal() / narrow - 1).abs().max() < 0.08
+    assert ((loc - mean) / narrow.sqrt()).abs().max() < 0.05
     divergence = (precision.diagonal().log().sum() - precision.logdet()).item() / 2
-    last = ascent.history[-40:]
-    noise = np.std(last) / 40**0.5
+    last = ascent.history[-30:]
+    noise = np.std(last) / 30**0.5
     assert np.mean(last) == pytest.approx(evidence - divergence, abs=4 * noise)
     assert 4 * noise < 0.1 < divergence
 
@@ -264,6 +264,9 @@ def test_a_plateau_is_where_windows_rise_by_less_than_their_noise():
     rng = np.random.default_rng(0)
     noise, steps = rng.normal(size=3000), np.arange(3000)
     assert first(noise) < 10
+    # Of curves of noise alone 5 % seem to rise; without the errors 3 in 4 would.
+    ends = [first(curve) for curve in rng.normal(size=(200, 1000))]
+    assert np.mean([end == 4 for end in ends]) > 0.85
     # 0.2 a window is less than the noise of two means, 0.28, but not over 3 windows.
     assert first(noise + 0.002 * steps) is None
     assert first(noise + 0.0002 * steps) < 20

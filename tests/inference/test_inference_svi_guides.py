@@ -121,7 +121,8 @@ def test_a_model_given_through_an_unused_guide_is_not_bound():
 
 
 def test_tensors_that_a_written_guide_begins_with_are_not_trained():
-    tensors = {"loc": torch.zeros(2, 2), "spread": torch.full((2, 2), -2.0)}
+    spread = torch.full((2, 2), -2.0, dtype=torch.float64)
+    tensors = {"loc": torch.zeros(2, 2), "spread": spread}
     kept = {name: value.clone() for name, value in tensors.items()}
 
     def guide(data):
