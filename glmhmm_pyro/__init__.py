@@ -22,6 +22,7 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference import (
     EM,
     MAP,
+    NUTS,
     SVI,
     ConvergenceWarning,
     Fit,
@@ -44,6 +45,7 @@ __all__ = [
     "GLMHMM",
     "GLMHMMEstimator",
     "MAP",
+    "NUTS",
     "SVI",
     "Bernoulli",
     "Categorical",

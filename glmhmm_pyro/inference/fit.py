@@ -1,7 +1,7 @@
 """Fit: what every inference method returns."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.alignment import best_order, permuted_fit, state_probs
 from glmhmm_pyro.inference.batches import at_draws
+from glmhmm_pyro.inference.diagnostics import diagnose
 from glmhmm_pyro.inference.export import fit_to_arviz
 from glmhmm_pyro.inference.labels import (
     Labels,
@@ -78,6 +80,7 @@ class Fit:
             f"{self.log_likelihood:.4f} nats, {self.log_likelihood_per_step:.4f} per "
             f"step; {self.num_agreeing} of {len(self.restarts)} starts within "
             f"{AGREEMENT} nats of the best; {self.status.sentence}"
+            + ("" if self.posterior is None else f"; {self.posterior.describe()}")
         )
 
     @property
@@ -165,6 +168,57 @@ class Fit:
                 1.96 standard errors away.
         """
         return summary(self, data)
+
+    def diagnostics(self) -> "pd.DataFrame":
+        """Mean, sd, R-hat and effective sample sizes of every number of the draws."""
+        if self.posterior is None:
+            raise ValueError(
+                f"diagnostics are of draws, which a fit by {self.method} has none of; "
+                'fit by method="nuts"'
+            )
+        return diagnose(self.posterior.draws)
+
+    def permuted(
+        self,
+        order: Sequence[int] | Tensor,
+        state_axes: Mapping[str, Sequence[int]] | None = None,
+    ) -> "Fit":
+        """The fit with its states renumbered: parameters, their history, the draws.
+
+        The likelihood stays as it is; a prior that tells states apart gives the new
+        numbers another density than ``log_joint``, which is left as it was.
+
+        Args:
+            order: state k is what was number ``order[k]``, shape (states,).
+            state_axes: see :class:`NUTS`; for sites of a model of the user's own.
+        """
+        permuted: Fit = permuted_fit(self, order, state_axes)
+        return permuted
+
+    def aligned(
+        self,
+        reference: "Fit | Tensor | np.ndarray",
+        data: Any,
+        state_axes: Mapping[str, Sequence[int]] | None = None,
+    ) -> "Fit":
+        """The fit with its states numbered as a reference numbers them.
+
+        Args:
+            reference: another fit, or probabilities of the states (steps, states).
+            data: on which probabilities of the states are compared.
+            state_axes: see :class:`NUTS`; for sites of a model of the user's own.
+        """
+        own = state_probs(self.model, data, self.params)
+        if isinstance(reference, Fit):
+            probs = state_probs(reference.model, data, reference.params)
+        else:
+            probs = torch.as_tensor(np.asarray(reference), dtype=own.dtype)
+        if probs.shape != own.shape:
+            raise ValueError(
+                f"reference must have probabilities of shape {tuple(own.shape)} (steps,"
+                f" states), got {tuple(probs.shape)}"
+            )
+        return self.permuted(best_order(probs, own), state_axes)
 
     def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:
         """The distribution of the emissions of ``data`` at the fitted parameters.

@@ -10,6 +10,7 @@ from glmhmm_pyro.inference.em import EM
 from glmhmm_pyro.inference.fit import Fit
 from glmhmm_pyro.inference.laplace import Laplace
 from glmhmm_pyro.inference.map import MAP
+from glmhmm_pyro.inference.nuts import NUTS
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
@@ -26,7 +27,13 @@ class Method(Protocol):
         """Fit a model to its data, from the starts of a search."""
 
 
-METHODS: dict[str, type] = {"em": EM, "map": MAP, "laplace": Laplace, "svi": SVI}
+METHODS: dict[str, type] = {
+    "em": EM,
+    "map": MAP,
+    "laplace": Laplace,
+    "svi": SVI,
+    "nuts": NUTS,
+}
 
 
 def fit(
@@ -48,8 +55,9 @@ def fit(
             data with observed :class:`HiddenMarkov` sites. It is not changed; the fit
             holds a copy bound to the data.
         data: a :class:`Sequences`; a model of the user's own may take anything else.
-        method: ``"em"``, ``"map"``, ``"laplace"``, ``"svi"``, or an :class:`EM`, a
-            :class:`MAP`, a :class:`Laplace`, an :class:`SVI` with options of its own.
+        method: ``"em"``, ``"map"``, ``"laplace"``, ``"svi"``, ``"nuts"``, or an
+            :class:`EM`, :class:`MAP`, :class:`Laplace`, :class:`SVI`, :class:`NUTS`
+            with options of its own, or a method of the user's own.
         num_restarts: number of starts; the one with the best log-joint is kept.
         init: ``"glm"``, ``"kmeans"``, ``"random"``, a mapping from site names to
             values, or an earlier fit's ``params``; see :func:`make_starts`. ``None`` is
@@ -65,7 +73,7 @@ def fit(
 
     Warns:
         ConvergenceWarning: the best start did not converge, weights are unbounded, or
-            draws are missing or poor, or the posterior may be improper.
+            draws are missing or not what they should be, or there may be no posterior.
 
     Example:
         >>> import glmhmm_pyro as gh

@@ -43,3 +43,8 @@ class Posterior:
     def flattened(self) -> dict[str, Tensor]:
         """Draws (chains * draws, *shape) by site, chain after chain."""
         return {name: value.flatten(0, 1) for name, value in self.draws.items()}
+
+    def describe(self) -> str:
+        """How many draws there are, and how many were relabelled."""
+        renumbered = f"{self.num_relabelled} relabelled"
+        return f"{self.num_chains} x {self.num_draws} draws, {renumbered}"

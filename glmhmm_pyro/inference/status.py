@@ -26,6 +26,12 @@ class Status(Enum):
         "these are the parameters of MAP, without draws"
     )
     POOR_DRAWS = "the draws are far from the posterior that they approximate"
+    SAMPLED = "the chains have mixed"
+    CUT_SHORT = "interrupted; these are the draws that were finished"
+    FAILED = "a chain ended with an error; the draws before it are kept"
+    STUCK = "a chain never moved, so its draws say nothing"
+    DIVERGED = "trajectories diverged, so the draws may miss a part of the posterior"
+    NOT_MIXED = "the chains have not mixed, or their draws are too few"
     IMPROPER = "flat priors do not guarantee that there is a posterior to draw from"
 
     @property
@@ -36,7 +42,7 @@ class Status(Enum):
     @property
     def is_success(self) -> bool:
         """Whether the fit ended as it should, so that nothing is to be warned of."""
-        return self is Status.CONVERGED
+        return self in (Status.CONVERGED, Status.SAMPLED)
 
     @property
     def advice(self) -> str:
@@ -57,6 +63,11 @@ _ADVICE = {
     Status.SINGULAR: "Give the parameters named proper priors, such as Normal(0, 2), "
     "drop covariates that repeat others, or use fewer states.",
     Status.POOR_DRAWS: "Take method='nuts', or priors that hold the parameters closer.",
+    Status.CUT_SHORT: "Sample again with init=fit.params to have all of them.",
+    Status.FAILED: "Give priors that keep the parameters where the model is defined.",
+    Status.STUCK: "Standardise the covariates, give proper priors or more num_warmup.",
+    Status.DIVERGED: "Raise target_accept, or write scales of a hierarchy non-centred.",
+    Status.NOT_MIXED: "Raise num_warmup and num_samples; look at fit.diagnostics().",
     Status.IMPROPER: "Give these sites a prior, such as Normal(0, 2).",
 }
 

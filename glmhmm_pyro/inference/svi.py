@@ -10,7 +10,6 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
-from torch.distributions import constraints
 from tqdm import tqdm
 
 from glmhmm_pyro import optim
@@ -140,7 +139,7 @@ class SVI:
         if posterior.num_draws < self.num_samples:
             status = Status.INTERRUPTED
         notes = [] if ascent.problem is None else [ascent.problem]
-        flat = unnormalisable(program)
+        flat = program.improper
         if flat:
             status = Status.IMPROPER if status is Status.CONVERGED else status
             notes.append(f"the priors of {', '.join(flat)} are flat")
@@ -244,16 +243,3 @@ def _apart(seed: int) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Encountered (NaN|[+-]?inf)")
         yield
-
-
-def unnormalisable(program: Program) -> list[str]:
-    """Sites whose prior has no integral; flat on probabilities, it has one."""
-    names = program.improper
-    return [n for n in names if not _is_simplex(program.priors[n].support)]
-
-
-def _is_simplex(support: Any) -> bool:
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    # Copies of a model hold copies of the constraints.
-    return isinstance(support, type(constraints.simplex))

@@ -1,0 +1,281 @@
+"""Chains of Pyro's NUTS: one after the other, or each in a process of its own.
+
+Draws are written to files as they come, so that what was finished survives an
+interrupt, and so that one progress bar can watch all processes.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyro
+import torch
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from pyro.infer import NUTS as PyroNUTS
+from pyro.ops.integrator import potential_grad
+from torch import Tensor
+from tqdm import tqdm
+
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.search import seeded
+from glmhmm_pyro.inference.whitening import Whitening
+
+# Numbers that are noted of every draw.
+STATS = ("potential", "accept_prob", "step_size", "num_leapfrogs", "diverging")
+
+# How a chain ended that a user has stopped.
+INTERRUPTED = "interrupted"
+
+# Seconds between two looks at how far the chains have come.
+_LOOK = 0.2
+
+
+class Potential:
+    """Minus the log density of the whitened coordinates, up to a constant.
+
+    Args:
+        program: the model with its data.
+        whitening: from the sampler's coordinates to the program's vector.
+
+    Attributes:
+        num_calls: number of evaluations so far.
+    """
+
+    def __init__(self, program: Program, whitening: Whitening):
+        self.program, self.whitening = program, whitening
+        self.num_calls = 0
+
+    def __call__(self, sites: dict[str, Tensor]) -> Tensor:
+        """Potential energy at the only site, ``z``."""
+        self.num_calls += 1
+        return -self.program.log_density(self.whitening(sites["z"]), jacobian=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a chain has to know of the sampler; see ``NUTS``."""
+
+    num_samples: int
+    num_warmup: int
+    target_accept: float
+    max_tree_depth: int
+    dense_mass: bool
+
+    @property
+    def num_iterations(self) -> int:
+        """Draws of one chain, those of the warm-up included."""
+        return self.num_warmup + self.num_samples
+
+
+class Board:
+    """Files on which all chains note their draws while they run.
+
+    Args:
+        folder: where the files stand; made by :meth:`clean`.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def clean(self, num_chains: int, num_samples: int, size: int) -> "Board":
+        """Make the files, empty."""
+        shape = (num_chains, num_samples)
+        kinds = (
+            ("vectors", shape + (size,), np.float64),
+            ("stats", shape + (len(STATS),), np.float64),
+            ("done", (num_chains,), np.int64),
+        )
+        for name, full, dtype in kinds:
+            np.lib.format.open_memmap(
+                self._path(name), mode="w+", shape=full, dtype=dtype
+            )
+        return self
+
+    def open(self, name: str) -> np.ndarray:
+        """One of the files: ``vectors``, ``stats`` or ``done`` (iterations)."""
+        return np.lib.format.open_memmap(self._path(name), mode="r+")
+
+    def _path(self, name: str) -> Path:
+        return Path(self.folder) / f"{name}.npy"
+
+
+class Chains(NamedTuple):
+    """What the chains have drawn.
+
+    Attributes:
+        vectors: draws in whitened coordinates (chains, draws, size).
+        stats: numbers (chains, draws) by name.
+        numbers: of the chains that are kept.
+        ends: how every chain ended; empty where nothing happened.
+    """
+
+    vectors: Tensor
+    stats: dict[str, np.ndarray]
+    numbers: list[int]
+    ends: list[str]
+
+
+def run_chains(
+    settings: Settings,
+    potential: Potential,
+    starts: Tensor,
+    seeds: Sequence[int],
+    parallel: bool,
+    board: Board,
+    bar: Any,
+) -> Chains:
+    """All chains, from these points (chains, size) of the whitened coordinates."""
+    board.clean(len(starts), settings.num_samples, starts.shape[-1])
+    jobs = [
+        (settings, potential, start, seed, board, number)
+        for number, (start, seed) in enumerate(zip(starts, seeds))
+    ]
+    with _watched(board, bar):
+        ends = _in_parallel(jobs) if parallel else _in_sequence(jobs)
+    drawn = np.clip(board.open("done") - settings.num_warmup, 0, None)
+    numbers, length = _rectangle(drawn.tolist())
+    vectors = np.array(board.open("vectors")[numbers, :length])
+    stats = np.array(board.open("stats")[numbers, :length])
+    by_name = {name: stats[..., i] for i, name in enumerate(STATS)}
+    for name, dtype in (("diverging", bool), ("num_leapfrogs", int)):
+        by_name[name] = by_name[name].astype(dtype)
+    return Chains(torch.from_numpy(vectors), by_name, numbers, ends)
+
+
+def num_workers(num_chains: int) -> int:
+    """Number of processes that chains can run in together."""
+    return min(num_chains, cpu_count())
+
+
+def seconds_per_gradient(potential: Potential, start: Tensor) -> float:
+    """Wall seconds of one value and gradient, in one thread."""
+    times = []
+    with alone():
+        for _ in range(6):
+            before = perf_counter()
+            potential_grad(potential, {"z": start.clone()})
+            times.append(perf_counter() - before)
+    return float(np.median(times))
+
+
+def _in_sequence(jobs: list[tuple]) -> list[str]:
+    ends = []
+    for job in jobs:
+        ends.append(run_chain(*job))
+        if ends[-1] == INTERRUPTED:
+            break
+    return ends + [INTERRUPTED] * (len(jobs) - len(ends))
+
+
+def _in_parallel(jobs: list[tuple]) -> list[str]:
+    """The same in processes, which cloudpickle sends notebooks' functions to."""
+    try:
+        with parallel_config(backend="loky", inner_max_num_threads=1):
+            workers = Parallel(n_jobs=num_workers(len(jobs)))
+            return workers(delayed(run_chain)(*job) for job in jobs)
+    except KeyboardInterrupt:
+        return [INTERRUPTED] * len(jobs)
+    except Exception as error:  # A model that no process can be sent, a process killed.
+        return [f"{_described(error)}; try parallel=False"] * len(jobs)
+
+
+def run_chain(
+    settings: Settings,
+    potential: Potential,
+    start: Tensor,
+    seed: int,
+    board: Board,
+    number: int,
+) -> str:
+    """One chain, noted on the board; says how it ended if not as it should."""
+    try:
+        with seeded(seed), alone():
+            _sample(settings, potential, start, board, number)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # Whatever the user's model raises.
+        return _described(error)
+    return ""
+
+
+def _sample(
+    settings: Settings, potential: Potential, start: Tensor, board: Board, number: int
+) -> None:
+    vectors, stats, done = (
+        board.open(n)[number:] for n in ("vectors", "stats", "done")
+    )
+    kernel = PyroNUTS(
+        potential_fn=potential,
+        full_mass=settings.dense_mass,
+        target_accept_prob=settings.target_accept,
+        max_tree_depth=settings.max_tree_depth,
+    )
+    kernel.initial_params = {"z": start.clone()}
+    kernel.setup(settings.num_warmup)
+    sites, mean = kernel.initial_params, 0.0
+    for iteration in range(settings.num_iterations):
+        before, draw = potential.num_calls, iteration - settings.num_warmup
+        sites = kernel.sample(sites)
+        if draw >= 0:
+            # Pyro tells the mean acceptance of all draws alone: the last one's share.
+            total, mean = mean * draw, kernel._mean_accept_prob
+            vectors[0, draw] = sites["z"].numpy()
+            stats[0, draw] = (
+                float(kernel._fetch_from_cache()[1]),
+                mean * (draw + 1) - total,
+                float(kernel.step_size),
+                potential.num_calls - before,
+                kernel.diagnostics()["divergences"][-1:] == [draw],
+            )
+        done[0] = iteration + 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One thread, so that sums round alike everywhere; no checks of arguments.
+
+    Where a trajectory leaves the support Pyro wants NaN, which counts as a divergence.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with pyro.validation_enabled(False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _watched(board: Board, bar: tqdm) -> Iterator[None]:
+    """The bar moved on, from a thread, by what the chains note as done."""
+    done, over = board.open("done"), threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK):
+            bar.update(int(done.sum()) - bar.n)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    if not bar.disable:
+        watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if watcher.is_alive():
+            watcher.join()
+        bar.update(int(done.sum()) - bar.n)
+
+
+def _rectangle(lengths: list[int]) -> tuple[list[int], int]:
+    """The chains, and the number of draws of each, that keep the most draws."""
+    length = max(lengths, key=lambda n: n * sum(other >= n for other in lengths))
+    return [i for i, other in enumerate(lengths) if length and other >= length], length
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,338 @@
+"""NUTS: draws from the posterior, by Pyro's No-U-Turn sampler.
+
+What is sampled is the density of the unconstrained vector, states summed out, the
+volume of the transform included (Hoffman & Gelman 2014, JMLR 15, 1593). The sampler
+moves in coordinates whitened at the mode.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from tqdm import tqdm
+
+from glmhmm_pyro.inference.alignment import Renumbering, align_draws, state_probs
+from glmhmm_pyro.inference.chains import (
+    INTERRUPTED,
+    Board,
+    Chains,
+    Potential,
+    Settings,
+    alone,
+    num_workers,
+    run_chains,
+    seconds_per_gradient,
+)
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.diagnostics import diagnose
+from glmhmm_pyro.inference.fit import Fit
+from glmhmm_pyro.inference.map import MAP
+from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.whitening import Whitening, whitened
+
+_log = logging.getLogger(__name__)
+
+# R-hat and effective draws of a chain beyond which chains are said to have mixed
+# (Vehtari et al. 2021).
+_R_HAT, _EFFECTIVE = 1.01, 100
+
+# Gradients of a draw, few and many, in coordinates that are whitened or are not.
+_TREES = {True: (7, 15), False: (15, 255)}
+
+# Seconds of sampling from which processes are worth the seconds they take to start.
+_WORTH_PROCESSES = 20.0
+
+# Halvings of a chain's distance from the mode until its density is finite.
+_HALVINGS = 20
+
+
+@dataclass(frozen=True)
+class NUTS:
+    """Hamiltonian Monte Carlo with the No-U-Turn rule, from the MAP fit on.
+
+    The draws of one seed are the same in parallel and in sequence.
+
+    Args:
+        num_samples: draws of each chain.
+        num_warmup: draws of each chain before, which adapt the sampler and are left
+            out.
+        num_chains: number of chains.
+        target_accept: mean probability of acceptance that the step size is adapted to;
+            a larger one takes smaller steps and has fewer divergences.
+        max_tree_depth: a draw takes at most 2 to this power gradients.
+        parallel: whether every chain runs in a process of its own; ``None`` for yes
+            if the time expected is worth it.
+        dense_mass: whether a full mass matrix is adapted, on top of the whitening.
+        state_axes: for a model of the user's own, the axes along which hidden states
+            stand, by site, e.g. ``{"weights": (0,), "stay": (-2, -1)}``. Sites not
+            named do not depend on the numbers of states. Without it draws are not
+            aligned.
+    """
+
+    num_samples: int = 1000
+    num_warmup: int = 500
+    num_chains: int = 4
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+    parallel: bool | None = None
+    dense_mass: bool = False
+    state_axes: Mapping[str, Sequence[int]] | None = None
+
+    name: ClassVar[str] = "nuts"
+
+    def __post_init__(self) -> None:
+        least = {"num_samples": 1, "num_warmup": 0, "num_chains": 1}
+        for option, smallest in {**least, "max_tree_depth": 1}.items():
+            value = getattr(self, option)
+            if value < smallest:
+                raise ValueError(f"{option} must be at least {smallest}, got {value}")
+        if not 0 < self.target_accept < 1:
+            raise ValueError(
+                f"target_accept must be between 0 and 1, got {self.target_accept}"
+            )
+
+    def fit(self, program: Program, search: Search) -> Fit:
+        """Draws from the posterior, around the best mode that a search leads to."""
+        _check_finite(program, search.starts(program)[0])
+        mode = MAP().fit(program, search)
+        if mode.status is Status.INTERRUPTED:
+            return mode
+        renumbering = Renumbering(program.model, mode.params, self.state_axes)
+        generator = torch.Generator().manual_seed(search.seed)
+        begun = self._begun(program, mode.params, search, generator)
+        drawn = self._drawn(begun, search.progress, generator)
+        if not drawn.numbers:
+            return self._without_draws(mode, drawn)
+        return self._finished(program, mode, begun, drawn, renumbering, search.progress)
+
+    def _begun(
+        self,
+        program: Program,
+        params: Params,
+        search: Search,
+        generator: torch.Generator,
+    ) -> "_Begun":
+        """Coordinates, and a point of them for every chain."""
+        whitening = whitened(program, params)
+        shape = (self.num_chains, program.coordinates.size)
+        if whitening is not None:
+            points = torch.randn(shape, generator=generator, dtype=torch.float64)
+            potential = Potential(program, whitening)
+            points = torch.stack([_nearer(potential, point) for point in points])
+            return _Begun(potential, points, is_whitened=True)
+        _log.info("%s", _UNIT_SCALE)
+        starts = replace(search, num_restarts=self.num_chains).starts(program)
+        points = torch.stack([program.coordinates.pack(start) for start in starts])
+        potential = Potential(program, Whitening.none(shape[-1]))
+        return _Begun(potential, points, is_whitened=False)
+
+    def _drawn(
+        self, begun: "_Begun", progress: bool, generator: torch.Generator
+    ) -> Chains:
+        """All chains, with the time they may take said before."""
+        seeds = torch.randint(2**62, (self.num_chains,), generator=generator).tolist()
+        settings = Settings(
+            self.num_samples,
+            self.num_warmup,
+            self.target_accept,
+            self.max_tree_depth,
+            self.dense_mass,
+        )
+        total = settings.num_iterations * self.num_chains
+        seconds = seconds_per_gradient(begun.potential, begun.points[0]) * total
+        few, many = (seconds * size for size in _TREES[begun.is_whitened])
+        parallel, workers = self.parallel, num_workers(self.num_chains)
+        if parallel is None:
+            parallel = workers > 1 and few > _WORTH_PROCESSES
+        shares = -(-self.num_chains // workers) / self.num_chains if parallel else 1.0
+        expected = f"{_span(few * shares)} to {_span(many * shares)} expected"
+        _log.info("NUTS: %d draws in all, %s", total, expected)
+        with (
+            TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+            tqdm(
+                total=total,
+                desc=f"NUTS ({expected})",
+                unit="draw",
+                disable=not progress,
+            ) as bar,
+        ):
+            return run_chains(
+                settings,
+                begun.potential,
+                begun.points,
+                seeds,
+                parallel,
+                Board(folder),
+                bar,
+            )
+
+    def _without_draws(self, mode: Fit, drawn: Chains) -> Fit:
+        """The MAP fit, which is all there is after an early end."""
+        errors = [end for end in drawn.ends if end not in ("", INTERRUPTED)]
+        if errors:
+            raise RuntimeError(f"no chain of NUTS came to draw anything: {errors[0]}")
+        return replace(mode, status=Status.CUT_SHORT, method=self.name)
+
+    def _finished(
+        self,
+        program: Program,
+        mode: Fit,
+        begun: "_Begun",
+        drawn: Chains,
+        renumbering: Renumbering,
+        bar: bool,
+    ) -> Fit:
+        """The draws in values of the sites, numbered alike, with what is to be said."""
+        vectors = begun.potential.whitening(drawn.vectors)
+        draws, gain = program.coordinates.unpack_with_jacobian(vectors)
+        stats = dict(drawn.stats)
+        stats["log_joint"] = -stats.pop("potential") - gain.numpy()
+        said = [] if begun.is_whitened else [_UNIT_SCALE]
+        draws, relabelled, unaligned = _aligned(program, mode, draws, renumbering, bar)
+        said += unaligned
+        status, problems = self._judged(program, drawn, draws)
+        posterior = Posterior(draws, stats, num_relabelled=relabelled)
+        params = posterior.mean()
+        with torch.no_grad():
+            likelihood, prior = (float(p) for p in program.log_parts(params))
+        return replace(
+            mode,
+            params=params,
+            log_likelihood=likelihood,
+            log_joint=likelihood + prior,
+            status=status,
+            method=self.name,
+            posterior=posterior,
+            notes=tuple(problems + said),
+        )
+
+    def _judged(
+        self, program: Program, drawn: Chains, draws: Params
+    ) -> tuple[Status, list[str]]:
+        """The gravest of what is wrong, and sentences about all of it."""
+        found = _ends(drawn) + _stuck(drawn)
+        diverged = int(drawn.stats["diverging"].sum())
+        if diverged:
+            total = drawn.stats["diverging"].size
+            found.append((Status.DIVERGED, f"{diverged} of {total} draws diverged"))
+        found += _unmixed(draws)
+        if program.improper:
+            flat = f"flat is the prior of {', '.join(program.improper)}"
+            found.append((Status.IMPROPER, flat))
+        status = found[0][0] if found else Status.SAMPLED
+        return status, [sentence for _, sentence in found]
+
+
+_UNIT_SCALE = (
+    "coordinates are not whitened, for the log density has no mode with a curvature "
+    "to go by; chains began at the starts of the search"
+)
+
+
+class _Begun(NamedTuple):
+    """What chains sample, and where they begin (chains, size)."""
+
+    potential: Potential
+    points: Tensor
+    is_whitened: bool
+
+
+def _check_finite(program: Program, params: Params) -> None:
+    """Refuse a model whose density is no number even where the search starts."""
+    with torch.no_grad():
+        by_site = program.densities(params).by_site
+    broken = [name for name, value in by_site.items() if not torch.isfinite(value)]
+    if broken:
+        raise ValueError(
+            "log densities must be finite where the fit starts, got "
+            f"{by_site[broken[0]].item()} at site {broken[0]!r}; check its "
+            "distribution, or give another start by init"
+        )
+
+
+def _nearer(potential: Potential, point: Tensor) -> Tensor:
+    """The point, moved towards the mode until its density is finite."""
+    with torch.no_grad():
+        for _ in range(_HALVINGS):
+            if torch.isfinite(potential({"z": point})):
+                break
+            point = point / 2
+    return point
+
+
+def _ends(drawn: Chains) -> list[tuple[Status, str]]:
+    """Chains that did not come to their end."""
+    found = []
+    cut = sum(end == INTERRUPTED for end in drawn.ends)
+    kept = f"{len(drawn.numbers)} of {len(drawn.ends)} chains are kept"
+    if cut:
+        found.append((Status.CUT_SHORT, f"{kept}, {drawn.vectors.shape[1]} draws each"))
+    for number, end in enumerate(drawn.ends):
+        if end not in ("", INTERRUPTED):
+            found.append((Status.FAILED, f"chain {number} ended with {end}; {kept}"))
+    return found
+
+
+def _stuck(drawn: Chains) -> list[tuple[Status, str]]:
+    """Chains that stayed where they were."""
+    moves = (drawn.vectors != drawn.vectors[:, :1]).any(-1).any(-1)
+    return [
+        (
+            Status.STUCK,
+            f"chain {drawn.numbers[i]} accepted none of its draws (step size "
+            f"{drawn.stats['step_size'][i, -1]:.3g})",
+        )
+        for i in (~moves).nonzero().flatten().tolist()
+        if drawn.vectors.shape[1] > 1
+    ]
+
+
+def _unmixed(draws: Params) -> list[tuple[Status, str]]:
+    """The worst R-hat and effective sample size, where they are not good enough."""
+    table, found = diagnose(draws), []
+    chains = next(iter(draws.values())).shape[0]
+    if table["r_hat"].max() > _R_HAT:
+        worst = table["r_hat"].idxmax()
+        found.append(f"R-hat of {worst} is {table['r_hat'].max():.3f}")
+    # Where draws are too few to tell, they are too few.
+    least = table["ess_bulk"].fillna(0.0 if len(table) else np.inf).min()
+    if least < _EFFECTIVE * chains:
+        worst = table["ess_bulk"].fillna(0.0).idxmin()
+        found.append(f"{worst} has {least:.0f} effective draws")
+    return [(Status.NOT_MIXED, sentence) for sentence in found]
+
+
+def _aligned(
+    program: Program, mode: Fit, draws: Params, renumbering: Renumbering, bar: bool
+) -> tuple[Params, int, list[str]]:
+    """Draws numbered as the mode, how many changed, and a sentence if none could."""
+    reference = state_probs(program.model, program.data, mode.params)
+    as_drawn = "states are numbered as the chains numbered them: "
+    if reference.shape[-1] == 1:
+        return draws, 0, []
+    if renumbering.unknown:
+        names = ", ".join(renumbering.unknown)
+        how = f"give state_axes, the axes of states in {names}, to have draws aligned"
+        return draws, 0, [as_drawn + how]
+    try:
+        with alone():
+            arguments = (program.model, program.data, draws, reference, renumbering)
+            return *align_draws(*arguments, bar), []
+    except KeyboardInterrupt:
+        return draws, 0, [as_drawn + "their alignment was interrupted"]
+
+
+def _span(seconds: float) -> str:
+    """A length of time in words."""
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,66 @@
+"""Whitened coordinates: exact where the posterior is normal, refused without a mode."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from families import random_data, random_params
+from inference_cases import clear_data, penalised
+from nuts_cases import regression, regression_posterior
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.whitening import _curvature, whitened
+from glmhmm_pyro.optim import value_and_grad
+
+
+def test_a_normal_posterior_becomes_standard():
+    model, data = regression()
+    program = Program(model, data)
+    whitening = whitened(program, random_params(model, data))
+    mean, covariance = regression_posterior(data)
+    torch.testing.assert_close(whitening.centre, mean, rtol=0, atol=1e-6)
+    found = whitening.scale @ whitening.scale.T
+    torch.testing.assert_close(found, covariance, rtol=1e-6, atol=0)
+
+
+def test_curvature_is_that_of_finite_differences():
+    program = Program(penalised(), clear_data())
+    vector = program.coordinates.pack(random_params(program.model, program.data))
+    curvature, gradient = _curvature(program, vector)
+    density = value_and_grad(lambda v: program.log_density(v, jacobian=True))
+    step = 1e-5
+    for i, direction in enumerate(step * torch.eye(len(vector), dtype=torch.float64)):
+        above, up = density(vector + direction)
+        below, down = density(vector - direction)
+        column = -(up - down) / (2 * step)
+        torch.testing.assert_close(column, curvature[:, i], rtol=1e-5, atol=1e-5)
+        slope = (above - below) / (2 * step)
+        torch.testing.assert_close(slope, gradient[i], rtol=1e-5, atol=1e-5)
+
+
+def test_a_mode_at_the_border_is_found_inside():
+    data, model = clear_data(), penalised(transitions="stationary")
+    model = gh.GLMHMM(2, model.emissions, gh.Stationary(), gh.Initial())
+    program = Program(model, data)
+    params = random_params(model, data)
+    params["initial.probs"] = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    whitening = whitened(program, params)
+    probs = program.coordinates.unpack(whitening.centre)["initial.probs"]
+    assert 0.01 < probs.min() and torch.isfinite(whitening.scale).all()
+
+
+def centred(data):
+    """A hierarchy whose density grows without end as its scale falls."""
+    spread = pyro.sample("spread", dist.HalfNormal(torch.ones(()).double()))
+    with pyro.plate("animals", 4):
+        own = pyro.sample("own", dist.Normal(0.0, spread))
+    emissions = dist.Bernoulli(logits=own[:2].expand(data.num_steps, 2))
+    start, stay = torch.zeros(1, 2), torch.eye(2)[None]
+    hidden = gh.HiddenMarkov(start, stay, emissions, data.lengths)
+    pyro.sample("y", hidden, obs=data.emissions)
+
+
+def test_a_density_without_a_mode_is_not_whitened():
+    program = Program(centred, random_data())
+    start = torch.zeros(program.coordinates.size, dtype=torch.float64)
+    assert whitened(program, program.coordinates.unpack(start)) is None
