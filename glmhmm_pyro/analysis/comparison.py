@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
-from glmhmm_pyro.inference.alignment import best_order, permuted_fit, state_probs
 from glmhmm_pyro.inference.labels import named_parameters
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program import Program
@@ -179,15 +178,10 @@ def _sentence(error: Exception) -> str:
 def _aligned(found: Fit, first: Fit, data: Any, notes: list[str]) -> Fit:
     """The fit numbered as the first, or as it is with a note why."""
     try:
-        wanted, own = (state_probs(f.model, data, f.params) for f in (first, found))
-        order = best_order(wanted, own)
-        if order.equal(torch.arange(len(order))):
-            return found
-        aligned: Fit = permuted_fit(found, order, None)
+        return found.aligned(first, data)
     except ValueError as error:
         notes.append(f"its states are not numbered as in the first fit: {error}")
         return found
-    return aligned
 
 
 def _bits(found: Fit, test: Any, notes: list[str]) -> float:

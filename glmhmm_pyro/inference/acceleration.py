@@ -79,7 +79,9 @@ class Extrapolation:
         for name, transform in self.transforms.items():
             ahead = points[0][name] + 2 * length * steps[name] + length**2 * bends[name]
             value = transform(ahead)
-            jump[name] = value if torch.isfinite(value).all() else third[name]
+            vanished = (value == 0) & (third[name] != 0)
+            jumped = torch.isfinite(value).all() and not vanished.any()
+            jump[name] = value if jumped else third[name]
         return jump
 
     def _free(self, params: Params) -> Params:

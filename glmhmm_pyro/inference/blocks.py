@@ -63,6 +63,7 @@ class Blocks:
         self.component = component
         self.separates = component.separates() if separates is None else separates
         self.event_dims = {n: len(s["fn"].shape()) for n, s in sites.items()}
+        self.supports = {n: s["fn"].support for n, s in sites.items()}
         self.transforms = {n: biject_to(s["fn"].support) for n, s in sites.items()}
         self.shapes = {
             name: self.transforms[name].inverse_shape(site["fn"].shape())

@@ -15,11 +15,7 @@ from glmhmm_pyro.inference.alignment import best_order, permuted_fit, state_prob
 from glmhmm_pyro.inference.batches import at_draws
 from glmhmm_pyro.inference.diagnostics import diagnose
 from glmhmm_pyro.inference.export import fit_to_arviz
-from glmhmm_pyro.inference.labels import (
-    Labels,
-    by_step_dataset,
-    named_parameters,
-)
+from glmhmm_pyro.inference.labels import Labels, by_step_dataset, named_parameters
 from glmhmm_pyro.inference.posterior import Posterior
 from glmhmm_pyro.inference.program import Observed, Program, observed_sites
 from glmhmm_pyro.inference.runs import Restart
@@ -75,13 +71,14 @@ class Fit:
     def __repr__(self) -> str:
         states = getattr(self.model, "num_states", None)
         what = "a model" if states is None else f"{states} states"
-        return (
+        draws = () if self.posterior is None else (self.posterior.describe(),)
+        said = (
             f"Fit of {what} by {self.method}: log-likelihood "
             f"{self.log_likelihood:.4f} nats, {self.log_likelihood_per_step:.4f} per "
             f"step; {self.num_agreeing} of {len(self.restarts)} starts within "
             f"{AGREEMENT} nats of the best; {self.status.sentence}"
-            + ("" if self.posterior is None else f"; {self.posterior.describe()}")
         )
+        return "; ".join((said, *draws, *self.notes))
 
     @property
     def parameters(self) -> "dict[str, xr.DataArray]":
@@ -218,7 +215,9 @@ class Fit:
                 f"reference must have probabilities of shape {tuple(own.shape)} (steps,"
                 f" states), got {tuple(probs.shape)}"
             )
-        return self.permuted(best_order(probs, own), state_axes)
+        order = best_order(probs, own)
+        is_kept = order.equal(torch.arange(len(order)))
+        return self if is_kept else self.permuted(order, state_axes)
 
     def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:
         """The distribution of the emissions of ``data`` at the fitted parameters.

@@ -84,6 +84,12 @@ class MStep:
         hyper = self.hyper_step.blocks.shapes if self.hyper_step else {}
         return self.blocks.shapes | hyper
 
+    @property
+    def supports(self) -> dict[str, Any]:
+        """Where values lie, by name."""
+        hyper = self.hyper_step.blocks.supports if self.hyper_step else {}
+        return self.blocks.supports | hyper
+
     def zeros(self) -> Params:
         """One set of values in the middle of their supports: unconstrained zeros."""
         hyper = self.hyper_step.blocks.zeros() if self.hyper_step else {}

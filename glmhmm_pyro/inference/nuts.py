@@ -9,12 +9,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.alignment import Renumbering, align_draws, state_probs

@@ -108,10 +108,10 @@ class StartMaker:
 
     def given(self, values: Mapping[str, Any]) -> Params:
         """The user's values, checked; what is not given is that of :meth:`glm`."""
-        transforms: dict[str, Any] = {}
+        supports: dict[str, Any] = {}
         shapes: dict[str, torch.Size] = {}
         for step in self.m_steps.values():
-            transforms |= step.transforms
+            supports |= step.supports
             for name, transform in step.transforms.items():
                 shapes[name] = transform.forward_shape(step.shapes[name])
         unknown = sorted(set(values) - set(shapes))
@@ -123,7 +123,7 @@ class StartMaker:
         params = {} if set(values) == set(shapes) else self.glm()
         for name, value in values.items():
             value = torch.as_tensor(np.asarray(value), dtype=torch.float64)
-            check_given(name, value, shapes[name], transforms[name].codomain)
+            check_given(name, value, shapes[name], supports[name])
             params[name] = value.to(self.data.device)
         return params
 
@@ -201,6 +201,12 @@ def check_given(
             f"init[{name!r}] must be finite, of shape {tuple(shape)}, got shape "
             f"{tuple(value.shape)}; reference rows are left out"
         )
-    if not support.check(value).all():
-        what = "probabilities that sum to 1" if support.event_dim else f"in {support}"
+    single: Any = support
+    while isinstance(single, constraints.independent):
+        single = single.base_constraint
+    # The ends of an interval are infinitely far away for an optimiser.
+    inside = value > getattr(single, "lower_bound", -torch.inf)
+    inside &= value < getattr(single, "upper_bound", torch.inf)
+    if not (inside.all() and support.check(value).all()):
+        what = "probabilities that sum to 1" if single.event_dim else f"inside {single}"
         raise ValueError(f"init[{name!r}] must be {what}, got {value.tolist()}")

@@ -27,9 +27,9 @@ class Grouped(PriorRecipe):
 
     Args:
         groups: a mapping from columns to their prior, or pairs of both. Columns are a
-            number, a range, a slice, a covariate's name, a pattern of names such as
+            number, a range, a covariate's name, a pattern of names such as
             ``"cue0_*"`` (``*`` any letters, ``?`` one), or a tuple of numbers and
-            names; a list may stand in pairs. Their order is that of lags for a
+            names; in pairs also a list or a slice. Their order is that of lags for a
             :class:`RandomWalk`.
         rest: prior of all other columns, ``None`` for flat.
 

@@ -74,6 +74,29 @@ def test_draws_too_narrow_or_too_wide_are_found_out(regression, stretch):
     assert (spread > 1.15).all() if stretch < 1 else (spread < 0.85).all()
 
 
+def test_nuts_is_calibrated_on_two_states():
+    # The short form of benchmarks/calibration.py: 16 data sets of 30 steps, which tell
+    # gross faults alone. Six quantities: a false alarm once in 1000 seeds.
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn((30, 1), generator=generator, dtype=torch.float64)
+    data = gh.Sequences(torch.zeros(30, dtype=torch.int64), x, lengths=[20, 10])
+    even = Dirichlet(torch.full((2,), 2.0))
+    model = gh.GLMHMM(
+        2, gh.Bernoulli(prior=Normal(0.0, 2.0)), gh.Stationary(even), gh.Initial(even)
+    )
+    found = simulation_based_calibration(
+        model,
+        data,
+        gh.NUTS(num_samples=45, num_warmup=30, num_chains=1, parallel=False),
+        num_simulations=16,
+        num_draws=15,
+        num_restarts=1,
+        progress=False,
+    )
+    assert len(found.names) == 6
+    assert found.p_values(num_bins=4).min() > 1e-3 / 6
+
+
 def test_states_are_put_in_order_by_values_alone():
     even = Dirichlet(torch.full((2,), 2.0))
     model = gh.GLMHMM(

@@ -1,7 +1,6 @@
 """Starts of a fit and its options: every way works, and a wrong one is named."""
 
 import numpy as np
-import pyro
 import pytest
 import torch
 from inference_cases import RIDGE, clear_data, penalised
@@ -96,15 +95,3 @@ def test_values_at_masked_steps_change_no_start(data, init):
         )
         starts.append(fit.restarts[0].log_joints)
     np.testing.assert_array_equal(*starts)
-
-
-def test_a_prior_that_samples_its_own_scale_is_refused(data):
-    def hierarchical(shape):
-        scale = pyro.sample("scale", pyro.distributions.LogNormal(0.0, 1.0))
-        return pyro.distributions.Normal(0.0, scale).expand(shape)
-
-    model = gh.GLMHMM(2, gh.Categorical(3, prior=hierarchical))
-    with pytest.raises(
-        ValueError, match="fixed parameters.*'scale' sampled in a prior"
-    ):
-        gh.fit(model, data, **QUICK)
