@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from glmhmm_pyro import optim
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError
 from glmhmm_pyro.inference.fit import Fit
@@ -87,7 +86,7 @@ class Laplace:
             return replace(found, status=Status.INTERRUPTED)
 
     def _around_mode(self, program: Program, search: Search, found: Fit) -> Fit:
-        mode, status = self._mode(program, found)
+        mode, status = self._map().density_mode(program, found.params)
         found = replace(found, status=status)
         if status in _NO_MODE:
             return found
@@ -106,15 +105,6 @@ class Laplace:
         log_normal = (constant - noise.square().sum(1)) / 2
         draws = mode + noise @ information.factor.T
         return _with_draws(program, found, draws, log_normal, search.progress)
-
-    def _mode(self, program: Program, found: Fit) -> tuple[Tensor, Status]:
-        """Mode of the density of the unconstrained coordinates, near a fit."""
-
-        def value(vector: Tensor) -> Tensor:
-            return -program.log_density(vector, jacobian=True) / found.labels.num_steps
-
-        start = program.coordinates.pack(found.params)
-        return self._map().minimise(optim.value_and_grad(value), start)
 
 
 def _with_draws(

@@ -90,14 +90,31 @@ class MAP:
     def climb(self, program: Program, run: Run) -> None:
         """Lead one run to the mode near it; what it comes through is recorded."""
         ascent = _Ascent(program, run.params)
-        end, run.status = self.minimise(ascent, ascent.start)
-        if run.status is not Status.INTERRUPTED:
+        try:
+            end, run.status = self.minimise(ascent, ascent.start)
             ascent.end(end)
+        except KeyboardInterrupt:
+            run.status = Status.INTERRUPTED
         for params, likelihood, joint in ascent.path:
             slack = _ROUNDING * abs(joint)
             if not run.log_joints or joint > run.log_joints[-1] - slack:
                 run.ahead = params
                 run.record(likelihood, joint, keep=False)
+
+    def density_mode(self, program: Program, params: Params) -> tuple[Tensor, Status]:
+        """Mode of the density of the unconstrained vector near these values; how found.
+
+        It includes the volume of the transform, so that it is inside even where the
+        best value is at the border of its support: where draws are to begin.
+        """
+        sites = program.observed(params).values()
+        steps = sum(site.hidden.event_shape[0] for site in sites)
+
+        def value(vector: Tensor) -> Tensor:
+            return -program.log_density(vector, jacobian=True) / steps
+
+        start = program.coordinates.pack(params)
+        return self.minimise(value_and_grad(value), start)
 
     def minimise(self, objective: Objective, start: Tensor) -> tuple[Tensor, Status]:
         """Where a search with these options ends, and how.
@@ -125,10 +142,7 @@ class MAP:
             values.append(value.item())
             return value, gradient
 
-        try:
-            found = optim.minimize(watched, start, options)
-        except KeyboardInterrupt:
-            return start, Status.INTERRUPTED
+        found = optim.minimize(watched, start, options)
         if found.status in _STATUS:
             return found.x, _STATUS[found.status]
         # No progress counts as arrival where the ground is flat, and only there.

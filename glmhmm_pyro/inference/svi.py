@@ -12,7 +12,6 @@ import torch
 from pyro import poutine
 from tqdm import tqdm
 
-from glmhmm_pyro import optim
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.elbo import Ascent, Schedule, TracedELBO
 from glmhmm_pyro.inference.fit import Fit
@@ -24,8 +23,8 @@ from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import Status
 
-# Iterations of the search for the mode of the guide's coordinates.
-_SETTLING_ITERS = 100
+# The search for the mode of the guide's coordinates, which need not be exact.
+_SETTLING = MAP(num_iters=100, tol=1e-5)
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,8 @@ class SVI:
 
     def _from_mode(self, program: Program, mode: Fit, progress: bool) -> Fit:
         """The guide fitted and drawn from; the mode's history is kept."""
-        ascent = self._ascent(program, settled(program, mode.params))
+        inside, _ = _SETTLING.density_mode(program, mode.params)
+        ascent = self._ascent(program, program.coordinates.unpack(inside))
         with tqdm(
             total=self.num_steps, desc="SVI", unit="step", disable=not progress
         ) as bar:
@@ -180,23 +180,6 @@ class SVI:
             vectorize_particles=together,
         )
         return Ascent(guide, batches, estimator, self.learning_rate)
-
-
-def settled(program: Program, params: Params) -> Params:
-    """The mode of the unconstrained coordinates near these values.
-
-    A guide lives in these coordinates, whose density includes the volume of the
-    transform. What is best as a value may stand at the border of its support, which is
-    infinitely far away in them.
-    """
-    sites = program.observed(params).values()
-    steps = sum(site.hidden.event_shape[0] for site in sites)
-    objective = optim.value_and_grad(
-        lambda vector: -program.log_density(vector, jacobian=True) / steps
-    )
-    start = program.coordinates.pack(params)
-    found = optim.minimize(objective, start, max_iters=_SETTLING_ITERS)
-    return program.coordinates.unpack(found.x)
 
 
 def draws_from(

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro import optim
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError, hessian
+from glmhmm_pyro.inference.map import MAP
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.optim import value_and_grad
 
 # Smallest eigenvalue, of curvature scaled to a diagonal of 1, that is taken as it is.
 _FLOOR = 1e-4
@@ -19,7 +21,7 @@ _FLOOR = 1e-4
 # Nats that a Newton step may still promise where the search for the mode has ended.
 _ARRIVED = 0.1
 
-_MAX_ITERS = 500
+_SEARCH = MAP(num_iters=500, tol=1e-8)
 
 
 class Whitening(NamedTuple):
@@ -55,53 +57,24 @@ def whitened(program: Program, params: Params) -> Whitening | None:
         ``None`` where there is no mode, or no curvature to go by: a search that runs
         away, as for a hierarchy's centred scale, or numbers that are not finite.
     """
-    mode = _mode(program, params)
-    curvature, gradient = _curvature(program, mode)
+    mode, _ = _SEARCH.density_mode(program, params)
+    try:
+        curvature = -hessian(program, mode, jacobian=True)
+    except NonFiniteCurvatureError:
+        return None
     size = curvature.diagonal().abs().sqrt()
-    if not (size > 0).all() or not torch.isfinite(curvature).all():
+    if not (size > 0).all():
         return None
     values, vectors = torch.linalg.eigh(curvature / size / size[:, None])
     roots = values.abs().clamp(min=_FLOOR).sqrt()
     scale = vectors / roots / size[:, None]
-    step = scale.T @ gradient
+    step = scale.T @ _gradient(program, mode)
     if not step.square().sum() < 2 * _ARRIVED:
         return None
     return Whitening(mode, scale)
 
 
-def _mode(program: Program, params: Params) -> Tensor:
-    """Where the search for the mode of the vector's density, from ``params``, ends."""
-    start = program.coordinates.pack(params)
-    with torch.no_grad():
-        size = program.log_density(start, jacobian=True).abs().clamp(min=1.0)
-    options = optim.LBFGSOptions(
-        max_iters=_MAX_ITERS,
-        max_evals=4 * _MAX_ITERS,
-        gradient_tol=1e-8,
-        progress_tol=1e-15,
-    )
-    loss = optim.value_and_grad(lambda v: -program.log_density(v, jacobian=True) / size)
-    return optim.minimize(loss, start, options).x
-
-
-def _curvature(program: Program, vector: Tensor) -> tuple[Tensor, Tensor]:
-    """Minus the second derivatives of the log density, (size, size), and its gradient.
-
-    By automatic differentiation, twice.
-    """
-    point = vector.detach().requires_grad_()
-    with torch.enable_grad():
-        density = program.log_density(point, jacobian=True)
-        (gradient,) = torch.autograd.grad(density, point, create_graph=True)
-        rows = [
-            torch.autograd.grad(
-                entry,
-                point,
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )[0]
-            for entry in gradient
-        ]
-    curvature = -torch.stack(rows)
-    return (curvature + curvature.T) / 2, gradient.detach()
+def _gradient(program: Program, vector: Tensor) -> Tensor:
+    """Gradient of the density of the vector."""
+    value = value_and_grad(lambda v: program.log_density(v, jacobian=True))
+    return value(vector)[1]

@@ -300,7 +300,7 @@ def test_an_interrupt_keeps_the_map_fit(call, monkeypatch):
         calls.append(1)
         if len(calls) < call:
             return minimise(self, objective, start)
-        return start, gh.Status.INTERRUPTED
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(MAP, "minimise", interrupted)
     with pytest.warns(gh.ConvergenceWarning, match="interrupted"):

@@ -159,6 +159,21 @@ def test_every_number_of_the_vector_has_a_name():
     assert len(names) == 13 and names[-1] == "share[1]"
 
 
+def test_the_mode_of_the_vectors_density_is_inside_where_that_of_values_is_not():
+    data = clear_data(lengths=(20, 10))
+    program = Program(gh.GLMHMM(2, gh.Bernoulli(prior=RIDGE)), data)
+    size = program.coordinates.size
+    start = program.coordinates.unpack(torch.zeros(size, dtype=torch.float64))
+    border = start | {"initial.probs": torch.tensor([1.0, 0.0]).double()}
+    inside, status = gh.MAP(tol=1e-8).density_mode(program, border)
+    assert status is gh.Status.CONVERGED
+    assert (program.coordinates.unpack(inside)["initial.probs"] > 0.02).all()
+    vector = inside.requires_grad_()
+    value = program.log_density(vector, jacobian=True)
+    (gradient,) = torch.autograd.grad(value, vector)
+    assert gradient.abs().max() < 1e-4
+
+
 def test_too_few_iterations_end_with_a_warning():
     with pytest.warns(gh.ConvergenceWarning, match="largest number of iterations"):
         found = climbed(penalised(), clear_data(), num_iters=2)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.elbo import Plateau
-from glmhmm_pyro.inference.svi import SVI, draws_from, settled
+from glmhmm_pyro.inference.svi import SVI, draws_from
 
 CLOSE = {"learning_rate": 0.05, "window": 30, "patience": 2, "num_particles": 40}
 
@@ -133,18 +133,6 @@ def test_the_fit_is_the_mean_of_the_draws_and_keeps_the_starts_of_map():
     assert fit.log_likelihood == pytest.approx(likelihood.item(), abs=1e-9)
     assert fit.log_joint == pytest.approx((likelihood + prior).item(), abs=1e-9)
     assert "svi" in repr(fit) and fit.decode(data).sizes["state"] == 2
-
-
-def test_the_start_is_a_mode_inside_the_supports_even_where_that_of_map_is_not():
-    model, data = gh.GLMHMM(2, gh.Bernoulli(prior=Normal(0.0, 2.0))), small_data()
-    program, start = small_program(model, data)
-    border = start | {"initial.probs": torch.tensor([1.0, 0.0]).double()}
-    inside = settled(program, border)
-    assert (inside["initial.probs"] > 0.02).all()
-    vector = program.coordinates.pack(inside).requires_grad_()
-    value = program.log_density(vector, jacobian=True)
-    (gradient,) = torch.autograd.grad(value, vector)
-    assert gradient.abs().max() < 0.01
 
 
 def test_a_model_of_the_users_own_with_data_of_its_own_is_fitted():

@@ -9,8 +9,7 @@ from nuts_cases import regression, regression_posterior
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.whitening import _curvature, whitened
-from glmhmm_pyro.optim import value_and_grad
+from glmhmm_pyro.inference.whitening import whitened
 
 
 def test_a_normal_posterior_becomes_standard():
@@ -21,21 +20,6 @@ def test_a_normal_posterior_becomes_standard():
     torch.testing.assert_close(whitening.centre, mean, rtol=0, atol=1e-6)
     found = whitening.scale @ whitening.scale.T
     torch.testing.assert_close(found, covariance, rtol=1e-6, atol=0)
-
-
-def test_curvature_is_that_of_finite_differences():
-    program = Program(penalised(), clear_data())
-    vector = program.coordinates.pack(random_params(program.model, program.data))
-    curvature, gradient = _curvature(program, vector)
-    density = value_and_grad(lambda v: program.log_density(v, jacobian=True))
-    step = 1e-5
-    for i, direction in enumerate(step * torch.eye(len(vector), dtype=torch.float64)):
-        above, up = density(vector + direction)
-        below, down = density(vector - direction)
-        column = -(up - down) / (2 * step)
-        torch.testing.assert_close(column, curvature[:, i], rtol=1e-5, atol=1e-5)
-        slope = (above - below) / (2 * step)
-        torch.testing.assert_close(slope, gradient[i], rtol=1e-5, atol=1e-5)
 
 
 def test_a_mode_at_the_border_is_found_inside():
