@@ -20,12 +20,14 @@ def restart_report(fit: Any) -> "pd.DataFrame":
     """What :meth:`Fit.restart_report` returns."""
     import pandas as pd
 
+    # Not the fit's own, which is that of the mean where there are draws.
+    best = fit.restarts[fit.best].log_joints[-1]
     rows = [
         {
             "start": number,
             "log_joint": restart.log_joints[-1],
             "log_likelihood": restart.log_likelihoods[-1],
-            "below_best": fit.log_joint - restart.log_joints[-1],
+            "below_best": best - restart.log_joints[-1],
             "iterations": len(restart.log_joints) - 1,
             "status": restart.status.name,
         }

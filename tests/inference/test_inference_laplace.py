@@ -334,6 +334,15 @@ def test_a_fit_with_draws_has_no_standard_errors():
         fit.standard_errors(data)
 
 
+def test_the_report_of_starts_compares_their_ends_not_the_mean_of_draws():
+    data, starts = clear_data(), {"num_restarts": 2, "progress": False}
+    fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), data, gh.Laplace(1), **starts)
+    report = fit.restart_report()
+    assert fit.log_joint < report["log_joint"][0] - 0.1
+    assert report["below_best"][0] == 0
+    assert report["agrees"].sum() == fit.num_agreeing == 2
+
+
 def test_notes_are_saved(tmp_path):
     data = clear_data().replace(covariates=torch.zeros(120, 2))
     model = gh.GLMHMM(1, gh.Bernoulli(prior=dist.Cauchy(0.0, 1.0)))
