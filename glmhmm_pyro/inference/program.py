@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from pyro import poutine
+from pyro.distributions import ImproperUniform
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
@@ -27,6 +29,18 @@ class Observed(NamedTuple):
 
     hidden: HiddenMarkov
     value: Tensor
+
+
+class _Drawable(Messenger):
+    """Names a site that starts cannot be drawn from, before Pyro fails to."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], ImproperUniform) and msg["value"] is None:
+            raise ValueError(
+                f"site {msg['name']!r} must have a prior that starts can be drawn "
+                "from, got ImproperUniform; gh.priors.Flat(shape, support) is flat, "
+                "and has start values"
+            )
 
 
 class Program:
@@ -53,7 +67,8 @@ class Program:
             model.bind(data)
         # The user's generator must not notice.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            nodes = poutine.trace(model).get_trace(data).nodes
+            with _Drawable():
+                nodes = poutine.trace(model).get_trace(data).nodes
         sites = {n: s for n, s in nodes.items() if _is_variable(s)}
         self.priors = {n: s["fn"] for n, s in sites.items() if not s["is_observed"]}
         hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
@@ -161,10 +176,18 @@ def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]
     if isinstance(model, GLMHMM):
         hidden = model.hidden_markov_at(params, data)
         return {"y": Observed(hidden, data.emissions)}
+    nodes = _trace(model, data, params).nodes
+    variables = [name for name, site in nodes.items() if _is_variable(site)]
+    drawn = [name for name in variables if not nodes[name]["is_observed"]]
+    if drawn:
+        raise ValueError(
+            f"model must be the one that was fitted, with the sites "
+            f"{', '.join(params)}, got one that draws {', '.join(drawn)} anew"
+        )
     return {
-        name: Observed(site["fn"], site["value"])
-        for name, site in _trace(model, data, params).nodes.items()
-        if site["type"] == "sample" and isinstance(site["fn"], HiddenMarkov)
+        name: Observed(nodes[name]["fn"], nodes[name]["value"])
+        for name in variables
+        if isinstance(nodes[name]["fn"], HiddenMarkov)
     }
 
 
@@ -178,6 +201,11 @@ def _check(priors: dict[str, Any], is_observed: bool) -> None:
         raise ValueError(
             "model must have an observed HiddenMarkov site, it has none; write "
             'pyro.sample("y", HiddenMarkov(...), obs=data.emissions) in it'
+        )
+    if not priors:
+        raise ValueError(
+            "model must have parameters, it has none; declare them by pyro.sample with "
+            "a prior, pyro.param is not read"
         )
     for name, prior in priors.items():
         if prior.support.is_discrete:

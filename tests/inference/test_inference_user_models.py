@@ -83,6 +83,18 @@ def test_a_fit_of_a_users_model_is_saved_and_read_with_the_model(pooled, tmp_pat
         gh.load(path)
 
 
+def test_a_fit_is_not_read_with_another_model(pair, pooled, tmp_path):
+    path = tmp_path / "fit.nc"
+    pooled.save(path)
+    mistaken = gh.load(path, model=horseshoe)
+    match = "must be the one that was fitted.*mean, spread.*draws global_scale"
+    with pytest.raises(ValueError, match=match):
+        mistaken.decode(pair[0])
+    first = gh.load(path, model=partial_pooling).score(pair[:1])
+    hidden = pooled.distribution(pair, site="y_0")
+    assert first == pytest.approx(hidden.log_prob(pair[0].emissions).item() / 150)
+
+
 def test_the_summary_and_the_text_of_a_users_model_name_its_sites(pooled):
     table = pooled.summary()
     assert set(table["parameter"]) == set(pooled.params)
@@ -139,6 +151,8 @@ def test_a_scale_around_a_site_weighs_its_likelihood_in_em_and_map():
     [
         (lambda data: pyro.sample("w", dist.Normal(0.0, 1.0)), "observed HiddenMarkov"),
         (lambda data: _with_a_coin(data), "discrete site 'coin'.*sums"),
+        (lambda data: _without_a_prior(data), "site 'free'.*Improper.*priors.Flat"),
+        (lambda data: _of_one_guess(data), "must have parameters.*pyro.param"),
     ],
 )
 def test_models_that_no_method_could_read_are_refused(model, match):
@@ -149,6 +163,18 @@ def test_models_that_no_method_could_read_are_refused(model, match):
 def _with_a_coin(data):
     pyro.sample("coin", dist.Bernoulli(0.5))
     horseshoe(data)
+
+
+def _without_a_prior(data):
+    pyro.sample("free", dist.ImproperUniform(dist.constraints.real, (), ()))
+    horseshoe(data)
+
+
+def _of_one_guess(data):
+    logits = double(0.0, 1.0).expand(data.num_steps, 2)
+    even = torch.zeros(1, 2, 2, dtype=torch.float64)
+    hidden = gh.HiddenMarkov(even[0, :1], even, dist.Bernoulli(logits), data.lengths)
+    pyro.sample("y", hidden, obs=data.emissions)
 
 
 @pytest.mark.parametrize(
