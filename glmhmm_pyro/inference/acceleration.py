@@ -79,8 +79,10 @@ class Extrapolation:
         for name, transform in self.transforms.items():
             ahead = points[0][name] + 2 * length * steps[name] + length**2 * bends[name]
             value = transform(ahead)
-            vanished = (value == 0) & (third[name] != 0)
-            jumped = torch.isfinite(value).all() and not vanished.any()
+            # A scale must not underflow to 0, from where nothing leads back.
+            inside = torch.isfinite(transform.inv(value))
+            inside |= ~torch.isfinite(points[2][name])
+            jumped = torch.isfinite(value).all() and inside.all()
             jump[name] = value if jumped else third[name]
         return jump
 
