@@ -21,7 +21,7 @@ from glmhmm_pyro.inference.preconditioning import Evaluation
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.priors.filling import elementwise_support
 
-_OPTIONS = LBFGSOptions(max_iters=50, gradient_tol=1e-9, progress_tol=1e-14)
+_OPTIONS = LBFGSOptions(max_iters=20, gradient_tol=1e-7, progress_tol=1e-12)
 
 # Unconstrained numbers move no further than this in one M-step: a scale by a factor of
 # a thousand. Where weights are all 0 their scale would run off within a single one.

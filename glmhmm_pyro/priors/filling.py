@@ -73,7 +73,9 @@ def takes_sets(prior: Prior) -> bool:
 
     A user's function may sample hyperparameters, and knows nothing of sets.
     """
-    return prior is None or isinstance(prior, Distribution | PriorRecipe)
+    if isinstance(prior, PriorRecipe):
+        return prior.takes_sets
+    return prior is None or isinstance(prior, Distribution)
 
 
 def innermost(prior: Any) -> Any:

@@ -10,7 +10,14 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.priors.filling import Prior, fill, innermost, is_proper, is_real
+from glmhmm_pyro.priors.filling import (
+    Prior,
+    fill,
+    innermost,
+    is_proper,
+    is_real,
+    takes_sets,
+)
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
 Columns = tuple[int | str, ...] | slice
@@ -62,6 +69,11 @@ class Grouped(PriorRecipe):
     def event_dim(self) -> int:
         """The columns are taken apart, rows of weights are not."""
         return 1
+
+    @property
+    def takes_sets(self) -> bool:
+        """Unless a user's function in a group does not."""
+        return all(takes_sets(prior) for _, prior in self._labelled())
 
     def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         """Those of all groups."""

@@ -59,6 +59,11 @@ class PriorRecipe(ABC):
         """Number of last axes over which the prior is no product."""
         return 0
 
+    @property
+    def takes_sets(self) -> bool:
+        """Whether values with leading axes of parameter sets are allowed."""
+        return True
+
     def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         """Axes of every hyperparameter, by the end of its site's name.
 

@@ -56,6 +56,14 @@ def test_probabilities_at_the_border_stay_where_em_put_them():
     assert jump["w"] < 2.0
 
 
+def test_a_jump_does_not_round_a_scale_to_0():
+    way = Extrapolation({"s": biject_to(constraints.positive)})
+    way.reach = 1e6
+    path = [{"s": torch.tensor([size]).double()} for size in (1.0, 1e-3, 0.9e-6)]
+    way.after(path[0], path[1])
+    assert way.after(path[1], path[2])["s"] > 0
+
+
 def test_the_rate_compares_two_em_steps_in_a_row():
     way = Extrapolation(REAL, jumps=False)
     assert way.rate(point(8.0), point(4.0)) == math.inf

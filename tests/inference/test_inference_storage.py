@@ -8,9 +8,11 @@ import torch
 import xarray as xr
 from families import Poisson
 from inference_cases import clear_data, penalised
+from pyro.distributions import InverseGamma, LogNormal
 from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
+from glmhmm_pyro import priors
 
 QUICK = {"num_restarts": 2, "progress": False, "tol": 1e-5}
 STICKY = Dirichlet(torch.eye(2) * 3 + 1)
@@ -80,6 +82,69 @@ def test_every_component_comes_back_with_its_priors(tmp_path, parts):
     assert loaded.score(data) == pytest.approx(fit.score(data), rel=1e-14)
     refit = gh.EM(num_iters=1).run(loaded.model, data, [loaded.params])[0]
     assert refit.log_joints[0] == pytest.approx(fit.log_joint, rel=1e-12)
+
+
+RECIPES = {
+    "lags": priors.RandomWalk(0.5, 2.0),
+    "process": priors.GaussianProcess(1.0, 2.0),
+    "numbers": priors.Grouped([(slice(None, 1), priors.Lasso(1.0))], Normal(0.0, 2.0)),
+    "names": priors.Grouped({"x0": priors.StudentT(4.0, 1.0)}, rest=priors.Ridge(2.0)),
+    "hierarchy": priors.Hierarchical(
+        InverseGamma(2.0, 1.0), base=priors.Ridge(0.5), per=("state",)
+    ),
+    "groups of them": priors.Grouped(
+        {(1,): priors.Hierarchical(LogNormal(0.0, 0.5))}, rest=priors.Ridge(1.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("prior", RECIPES.values(), ids=RECIPES)
+def test_recipes_come_back_without_the_model(tmp_path, prior):
+    data = clear_data(lengths=(30, 31))
+    moves = gh.Stationary(priors.Sticky(5.0, 2.0))
+    model = gh.GLMHMM(2, gh.Bernoulli(prior), moves)
+    fit = gh.fit(model, data, **(QUICK | {"tol": 1e-2}))
+    fit.save(tmp_path / "fit.nc")
+    loaded = gh.load(tmp_path / "fit.nc")
+    assert loaded.model.transitions.prior == moves.prior
+    assert repr(loaded.model.emissions.prior) == repr(prior)
+    # The names of the covariates are those of the data that were fitted.
+    renamed = data._derive(covariate_names=("a", "b"))
+    again = gh.EM(num_iters=1).run(loaded.model, renamed, [loaded.params])[0]
+    assert again.log_joints[0] == pytest.approx(fit.log_joint, rel=1e-12)
+
+
+def test_a_prior_of_the_users_inside_a_recipe_needs_the_model(tmp_path):
+    data = clear_data(lengths=(30, 31))
+    prior = priors.Grouped({0: lambda shape: Normal(0.0, 1.0).expand(shape)})
+    fit = gh.fit(gh.GLMHMM(2, gh.Bernoulli(prior)), data, **(QUICK | {"tol": 1e-2}))
+    fit.save(tmp_path / "fit.nc")
+    with pytest.raises(ValueError, match="model must be given"):
+        gh.load(tmp_path / "fit.nc")
+
+
+@pytest.mark.parametrize(
+    "change, name",
+    [
+        ({"recipe": "prior_from_lambda"}, "prior_from_lambda"),
+        ({"recipe": "Flat"}, "Flat"),
+        ({"fields": {"__class__": 1.0}}, "__class__"),
+    ],
+)
+def test_a_recipe_that_a_tampered_file_names_is_never_looked_up(tmp_path, change, name):
+    data = clear_data(lengths=(30, 31))
+    model = gh.GLMHMM(2, gh.Bernoulli(priors.Ridge(2.0)))
+    fit = gh.fit(model, data, **(QUICK | {"tol": 1e-2}))
+    path = tmp_path / "fit.nc"
+    fit.save(path)
+
+    def tamper(facts, attrs):
+        arguments = facts["model"]["components"]["emissions"]["arguments"]
+        arguments["prior"].update(change)
+
+    change_facts(path, tamper)
+    with pytest.raises(ValueError, match=f"asks for '{name}'"):
+        gh.load(path)
 
 
 def test_a_family_of_the_users_needs_the_model(tmp_path):

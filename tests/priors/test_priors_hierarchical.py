@@ -59,6 +59,17 @@ def test_the_density_is_that_of_the_hyperprior_times_that_of_the_scaled_base():
     model, data = bound(HIERARCHIES["by state"])
     expected = Normal(0.0, s[:, None]).log_prob(w).sum() + hyper.log_prob(s).sum()
     torch.testing.assert_close(_log_prior(model, given), expected)
+    model, data = bound(HIERARCHIES["horseshoe"])
+    local = torch.tensor([[0.1, 3.0], [1.0, 0.5]], dtype=torch.float64)
+    given = {
+        "emissions.weights": w,
+        "emissions.weights_scale": s[0],
+        "emissions.weights_base_scale": local,
+    }
+    expected = Normal(0.0, s[0] * local).log_prob(w).sum()
+    expected = expected + HalfNormal(0.5).log_prob(s[0])
+    expected = expected + HalfNormal(1.0).log_prob(local).sum()
+    torch.testing.assert_close(_log_prior(model, given), expected)
     walk = priors.RandomWalk(0.5, 1.0)
     for state in range(2):
         scaled = priors.RandomWalk(0.5 * float(s[state]), 1.0 * float(s[state]))
