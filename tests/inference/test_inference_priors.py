@@ -131,6 +131,40 @@ def test_em_with_a_laplace_prior_ends_where_no_weight_can_gain(prior):
         assert (weights[:, 1].abs() < 1e-6).any() and (weights[:, 0].abs() > 0.5).all()
 
 
+def test_a_laplace_prior_on_shared_weights_ends_there_too():
+    data = clear_data()
+    moves = gh.SharedInputDriven(p.Lasso(0.2), baseline_prior=p.Ridge(2.0))
+    model = gh.GLMHMM(2, gh.Bernoulli(p.Ridge(2.0)), moves, gh.Initial(ROW))
+    fit = gh.fit(model, data, **QUICK)
+    weights = fit.params["transitions.weights"]
+    for index in range(weights.numel()):
+        for step in (1e-4, -1e-4):
+            moved = weights.clone()
+            moved.view(-1)[index] += step
+            params = {**fit.params, "transitions.weights": moved}
+            assert log_joint(fit.model, data, params) < fit.log_joint + 1e-9
+
+
+def test_weights_that_are_all_0_do_not_break_the_step_of_their_scale():
+    data = clear_data()
+    x = torch.zeros(data.num_steps, 2, dtype=torch.float64)
+    data = data.replace(covariates=x)
+    model = gh.GLMHMM(2, gh.Bernoulli(p.Hierarchical(HalfNormal(1.0))), **STEADY)
+    with pytest.warns(gh.ConvergenceWarning, match="runs to 0"):
+        fit = gh.fit(model, data, init="random", **QUICK)
+    assert all(torch.isfinite(value).all() for value in fit.params.values())
+
+
+def test_a_prior_on_positive_weights_is_fitted_over_positive_weights():
+    # A block objective takes unconstrained numbers for weights: not to be used here.
+    data = clear_data()
+    model = gh.GLMHMM(2, gh.Bernoulli(LogNormal(0.0, 1.0)), **STEADY)
+    fit = gh.fit(model, data, tol=1e-12, **QUICK)
+    assert (fit.params["emissions.weights"] > 0).all()
+    best = direct_maximum(fit.model, data, fit.params)
+    assert fit.log_joint == pytest.approx(best, abs=1e-7)
+
+
 def test_a_sticky_prior_makes_states_stickier():
     data = clear_data()
 
