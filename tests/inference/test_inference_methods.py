@@ -1,0 +1,63 @@
+"""Every method on one definition: one posterior, and models of the user's own."""
+
+import pytest
+import torch
+from inference_cases import clear_data, penalised
+from user_models import animals, horseshoe, partial_pooling
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.inference.program import Program
+
+ONCE = {"num_restarts": 1, "progress": False}
+FEW = {
+    "em": gh.EM(num_iters=2),
+    "map": gh.MAP(num_iters=20),
+    "laplace": gh.Laplace(num_samples=8),
+    "svi": gh.SVI(num_steps=10, num_samples=8),
+    "nuts": gh.NUTS(3, 3, num_chains=1, max_tree_depth=2, parallel=False),
+}
+
+# Budgets are small on purpose, and a fit says so.
+pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+
+
+def test_nuts_laplace_and_svi_have_one_posterior_where_the_data_are_clear():
+    data, model = clear_data(lengths=(1000, 800)), penalised(transitions="stationary")
+    mode = gh.fit(model, data, "map", **ONCE)
+    methods = {
+        "nuts": gh.NUTS(250, 80, num_chains=1, parallel=False),
+        "laplace": gh.Laplace(num_samples=4000),
+        "svi": gh.SVI("multivariate_normal", 800, learning_rate=0.02, window=100),
+    }
+    options = {**ONCE, "init": mode.params}
+    fits = {name: gh.fit(model, data, m, **options) for name, m in methods.items()}
+    coordinates = Program(mode.model, data).coordinates
+    draws = {n: coordinates.pack(f.posterior.flattened()) for n, f in fits.items()}
+    assert fits["nuts"].diagnostics()["ess_bulk"].min() > 100
+    mean, sd = draws["nuts"].mean(0), draws["nuts"].std(0)
+    # 100 effective draws know a mean to 0.1 sd, and an sd to 7 %.
+    for name in ("laplace", "svi"):
+        assert ((draws[name].mean(0) - mean) / sd).abs().max() < 0.4
+        assert (draws[name].std(0) / sd).log().abs().max() < 0.3
+
+
+@pytest.mark.parametrize("method", FEW)
+@pytest.mark.parametrize("name", ["pooled", "horseshoe"])
+def test_every_method_reads_a_model_of_the_users_own(method, name):
+    pair = animals(40)
+    model, data = (partial_pooling, pair) if name == "pooled" else (horseshoe, pair[0])
+    init = {"mean" if name == "pooled" else "weights": [[-2.0, -2.0], [2.5, 2.0]]}
+    found = gh.fit(model, data, FEW[method], init=init, **ONCE)
+    program = Program(model, data)
+    assert found.method == method and found.num_parameters == program.coordinates.size
+    joint = program.log_joint(found.params).item()
+    assert found.log_joint == pytest.approx(joint, abs=1e-8)
+    site = "y_0" if name == "pooled" else "y"
+    assert found.decode(data, site=site).smoothed_probs.shape == (40, 2)
+    assert (found.posterior is None) == (method in ("em", "map"))
+    if found.posterior is not None:
+        drawn = {n: value[0, 0] for n, value in found.posterior.draws.items()}
+        joint = found.posterior.stats["log_joint"][0, 0]
+        assert program.log_joint(drawn).item() == pytest.approx(joint, abs=1e-8)
+        mean = found.posterior.mean()
+        assert all(torch.equal(found.params[n], value) for n, value in mean.items())
