@@ -173,13 +173,20 @@ class GLMHMM(PyroModule):
         return own
 
     def explain(self) -> str:
-        """The generative equations and the conventions, in words."""
-        return EXPLANATION.format(
-            states=self.num_states,
-            initial=type(self.initial).__name__,
-            transitions=type(self.transitions).__name__,
-            emissions=type(self.emissions).__name__,
-        )
+        """The generative equations, the conventions and the priors, in words."""
+        lines = [
+            EXPLANATION.format(
+                states=self.num_states,
+                initial=type(self.initial).__name__,
+                transitions=type(self.transitions).__name__,
+                emissions=type(self.emissions).__name__,
+            )
+        ]
+        for name, component, attribute in self.site_names():
+            prior = component.sites[attribute].prior
+            if prior is not None:
+                lines.append(f"Prior of {name}: {getattr(prior, '__name__', prior)}.")
+        return "\n".join(lines)
 
 
 EXPLANATION = """\

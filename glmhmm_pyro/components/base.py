@@ -12,7 +12,13 @@ from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.priors.filling import Prior, fill, is_product, takes_sets
+from glmhmm_pyro.priors.filling import (
+    Prior,
+    check_prior,
+    fill,
+    is_product,
+    takes_sets,
+)
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
 # Names of axes along which hidden states stand.
@@ -39,6 +45,7 @@ class Site:
         prior: Prior = None,
         support: constraints.Constraint = constraints.real,
     ):
+        check_prior(prior)
         self.axes = tuple(a if isinstance(a, str) else a[0] for a in axes)
         self.sizes = {a[0]: a[1] for a in axes if not isinstance(a, str)}
         self.prior = prior

@@ -5,7 +5,8 @@ A model is a ``GLMHMM``, or any function or ``PyroModule`` of the data with a
 parameters.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -43,6 +44,18 @@ class _Drawable(Messenger):
             )
 
 
+@contextmanager
+def _in_its_own_words() -> Iterator[None]:
+    """A ValueError as it was raised, without the shapes of all sites Pyro adds."""
+    try:
+        yield
+    except ValueError as error:
+        raised = error.__cause__
+        if isinstance(raised, ValueError) and str(raised) in str(error):
+            raise raised from None
+        raise
+
+
 class Program:
     """A model conditioned on data, as a density over its parameters.
 
@@ -67,7 +80,7 @@ class Program:
             model.bind(data)
         # The user's generator must not notice.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            with _Drawable():
+            with _Drawable(), _in_its_own_words():
                 nodes = poutine.trace(model).get_trace(data).nodes
         sites = {n: s for n, s in nodes.items() if _is_variable(s)}
         self.priors = {n: s["fn"] for n, s in sites.items() if not s["is_observed"]}

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from pyro.distributions import Independent, TorchDistribution
 from pyro.poutine.messenger import Messenger
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, biject_to, constraints
 
 from glmhmm_pyro.priors.flat import Flat
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
@@ -35,25 +35,36 @@ def fill(
     shape = torch.Size(shape)
     filled: Any
     if prior is None:
-        filled = Flat(shape, support)
-    elif isinstance(prior, Distribution):
+        return Independent(Flat(shape, support), len(shape) - support.event_dim)
+    check_prior(prior)
+    if isinstance(prior, Distribution):
         filled = _expand(_double(prior), shape)
     elif isinstance(prior, PriorRecipe):
         filled = prior(shape, place)
         _check_filled(filled, shape, leading=True)
-    elif callable(prior):
+    else:
         with _Prefix(place.name.rpartition(".")[0]):
             filled = prior(shape)
         _check_filled(filled, shape)
         filled = _double(filled)
-    else:
-        raise TypeError(
-            "prior must be a distribution, a recipe of gh.priors, a function from a "
-            f"shape to a distribution, or None for flat, got {prior!r}; Normal(0, "
-            f"{prior!r}) is a penalty of that width"
-        )
+    _check_support(filled, support, place)
     # Pyro's wrapper, because a distribution of torch alone is no Pyro site.
     return Independent(filled, len(shape) - len(filled.event_shape))
+
+
+def check_prior(prior: Any) -> None:
+    """Refuse what cannot be a prior."""
+    is_class = isinstance(prior, type)
+    if is_class or not (prior is None or isinstance(prior, Distribution | Callable)):
+        hint = "gh.priors.Ridge(2.0) is one"
+        if is_class:
+            hint = f"make one of the class: {prior.__name__}(...)"
+        elif isinstance(prior, int | float):
+            hint = f"Normal(0, {prior!r}) is a penalty of that width"
+        raise TypeError(
+            "prior must be a distribution, a recipe of gh.priors, a function from a "
+            f"shape to a distribution, or None for flat, got {prior!r}; {hint}"
+        )
 
 
 def is_product(prior: Prior, num_axes: int) -> bool:
@@ -145,6 +156,31 @@ def _check_filled(filled: Any, shape: torch.Size, leading: bool = False) -> None
             f"a prior function must return a distribution of shape {tuple(shape)}, "
             f"got {tuple(found)}; expand it to the shape it is given"
         )
+
+
+def _check_support(filled: Any, support: constraints.Constraint, place: Place) -> None:
+    """Refuse a prior that may draw what the parameter cannot be."""
+    if isinstance(support, type(constraints.real)):
+        return
+    to_value = biject_to(filled.support)
+    free = to_value.inverse_shape(filled.batch_shape + filled.event_shape)
+    for point in (-1.0, 1.0):
+        value = to_value(torch.full(free, point, dtype=torch.float64))
+        if not support.check(value).all():
+            hints = {"simplex": "a Dirichlet or gh.priors.Sticky"}
+            fitting = hints.get(_name(support), "a LogNormal or HalfNormal")
+            raise ValueError(
+                f"prior of {place.name} must be of values in {_name(support)}, got "
+                f"{type(innermost(filled)).__name__}, of values in "
+                f"{_name(filled.support)}; give {fitting}, or None for flat"
+            )
+
+
+def _name(support: Any) -> str:
+    """A constraint in words."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return type(support).__name__.strip("_").lower().replace("greaterthan", "positive")
 
 
 def _expand(prior: Any, shape: torch.Size) -> TorchDistribution:

@@ -5,7 +5,14 @@ import pytest
 import torch
 from families import MASK, log_joint, random_data, random_params
 from pyro import poutine
-from torch.distributions import Dirichlet, MultivariateNormal, Normal, constraints
+from torch.distributions import (
+    Beta,
+    Dirichlet,
+    HalfNormal,
+    MultivariateNormal,
+    Normal,
+    constraints,
+)
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.priors import Flat
@@ -93,6 +100,44 @@ def test_a_prior_of_a_wrong_shape_is_refused(prior, got):
 def test_what_is_no_prior_is_refused(prior, got):
     with pytest.raises(TypeError, match=got):
         fill(prior, (3, 2), REAL)
+
+
+@pytest.mark.parametrize(
+    "prior, hint",
+    [
+        ("ridge", "got 'ridge'; gh.priors.Ridge"),
+        (gh.priors.Ridge, r"make one of the class: Ridge\(...\)"),
+        (2.0, r"Normal\(0, 2.0\) is a penalty"),
+    ],
+)
+def test_what_is_no_prior_is_refused_where_it_is_written(prior, hint):
+    with pytest.raises(TypeError, match=hint):
+        gh.Bernoulli(prior=prior)
+
+
+@pytest.mark.parametrize("prior", [gh.priors.Ridge(), Normal(0.0, 1.0)])
+def test_a_prior_of_other_values_is_refused_in_a_sentence_of_its_own(prior):
+    model = gh.GLMHMM(2, gh.Bernoulli(), gh.Stationary(prior=prior))
+    with pytest.raises(ValueError) as raised:
+        gh.fit(model, random_data(), progress=False)
+    assert str(raised.value) == (
+        "prior of transitions.probs must be of values in simplex, got Normal, of "
+        "values in real; give a Dirichlet or gh.priors.Sticky, or None for flat"
+    )
+
+
+def test_a_prior_of_fewer_values_than_the_parameter_may_take_is_fine():
+    assert fill(HalfNormal(1.0), (3, 2), REAL).event_shape == (3, 2)
+    positive = constraints.positive
+    assert fill(Beta(2.0, 2.0), (3,), positive).event_shape == (3,)
+    with pytest.raises(ValueError, match="in positive, got Normal.*LogNormal"):
+        fill(Normal(0.0, 1.0), (3,), positive)
+
+
+def test_the_explanation_of_a_model_tells_its_priors():
+    moves = gh.Stationary(prior=gh.priors.Sticky(stay=20.0, move=2.0))
+    told = gh.GLMHMM(2, gh.Bernoulli(), moves).explain()
+    assert told.endswith("\nPrior of transitions.probs: Sticky(stay=20.0, move=2.0).")
 
 
 def test_a_wrong_prior_is_named_when_the_model_meets_the_data():
