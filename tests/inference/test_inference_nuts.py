@@ -314,6 +314,31 @@ def test_divergences_and_chains_apart_are_told_in_one_warning(monkeypatch):
     assert "target_accept" in told[0] and fit.status is gh.Status.DIVERGED
 
 
+def funnel(data):
+    """Values whose width is unknown, written so that steps of one size cannot do."""
+    zero, two = torch.zeros((), dtype=torch.float64), torch.full((), 2.0).double()
+    width = pyro.sample("width", dist.Normal(zero, two))
+    each = dist.Normal(zero, (width / 2).exp()).expand([9])
+    pyro.sample("values", each.to_event(1))
+    logits = torch.tensor([[-1.0, 1.0]]).double().expand(data.num_steps, 2)
+    emission = dist.Bernoulli(logits=logits)
+    hidden = gh.HiddenMarkov(
+        torch.zeros(1, 2).double(), torch.eye(2).double()[None], emission, data.lengths
+    )
+    pyro.sample("y", hidden, obs=data.emissions.double())
+
+
+def test_a_posterior_that_steps_of_one_size_cannot_follow_is_told_of():
+    data = gh.Sequences([0, 1, 1, 0], torch.ones(4, 1))
+    method = gh.NUTS(
+        40, 40, num_chains=1, parallel=False, max_tree_depth=4, target_accept=0.4
+    )
+    with pytest.warns(gh.ConvergenceWarning, match="of 40 draws diverged"):
+        fit = gh.fit(funnel, data, method, num_restarts=1, progress=False)
+    assert fit.status is gh.Status.DIVERGED
+    assert fit.posterior.stats["diverging"].sum() >= 4
+
+
 def test_flat_weights_are_named_and_flat_probabilities_are_not(monkeypatch):
     monkeypatch.setattr(nuts, "_unmixed", lambda draws: [])
     with pytest.warns(gh.ConvergenceWarning, match="flat is the prior of emissions.w"):
