@@ -72,7 +72,10 @@ class MAP:
             if run.status is Status.INTERRUPTED:
                 break
             self.climb(program, run)
-        return best_fit(program, [r for r in runs if r.log_joints], self.name)
+        evaluated = [run for run in runs if run.log_joints]
+        if runs and not evaluated:
+            program.check_finite(runs[0].ahead)
+        return best_fit(program, evaluated, self.name)
 
     def em_iters_of(self, program: Program) -> int:
         """Number of EM iterations before the search."""

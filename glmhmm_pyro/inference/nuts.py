@@ -108,7 +108,7 @@ class NUTS:
 
     def fit(self, program: Program, search: Search) -> Fit:
         """Draws from the posterior, around the best mode that a search leads to."""
-        _check_finite(program, search.starts(program)[0])
+        program.check_finite(search.starts(program)[0])
         mode = MAP().fit(program, search)
         if mode.status is Status.INTERRUPTED:
             return mode
@@ -250,19 +250,6 @@ class _Begun(NamedTuple):
     potential: Potential
     points: Tensor
     is_whitened: bool
-
-
-def _check_finite(program: Program, params: Params) -> None:
-    """Refuse a model whose density is no number even where the search starts."""
-    with torch.no_grad():
-        by_site = program.densities(params).by_site
-    broken = [name for name, value in by_site.items() if not torch.isfinite(value)]
-    if broken:
-        raise ValueError(
-            "log densities must be finite where the fit starts, got "
-            f"{by_site[broken[0]].item()} at site {broken[0]!r}; check its "
-            "distribution, or give another start by init"
-        )
 
 
 def _nearer(potential: Potential, point: Tensor) -> Tensor:

@@ -128,6 +128,18 @@ class Program:
             self.model(self.data)
         return densities
 
+    def check_finite(self, params: Params) -> None:
+        """Refuse a model whose density is no number even where a fit starts."""
+        with torch.no_grad():
+            by_site = self.densities(params).by_site
+        broken = [name for name, value in by_site.items() if not torch.isfinite(value)]
+        if broken:
+            raise ValueError(
+                "log densities must be finite where the fit starts, got "
+                f"{by_site[broken[0]].item()} at site {broken[0]!r}; check its "
+                "distribution, or give another start by init"
+            )
+
     def log_joint(self, params: Params) -> Tensor:
         """Log-likelihood plus log prior density, as the user wrote the densities."""
         return sum(self.log_parts(params), torch.zeros((), dtype=torch.float64))

@@ -1,9 +1,11 @@
 """Every method on one definition: one posterior, and models of the user's own."""
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from inference_cases import clear_data, penalised
-from user_models import animals, horseshoe, partial_pooling
+from user_models import animals, double, horseshoe, partial_pooling
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.program import Program
@@ -39,6 +41,26 @@ def test_nuts_laplace_and_svi_have_one_posterior_where_the_data_are_clear():
     for name in ("laplace", "svi"):
         assert ((draws[name].mean(0) - mean) / sd).abs().max() < 0.4
         assert (draws[name].std(0) / sd).log().abs().max() < 0.3
+
+
+def without_a_number(data):
+    """A model whose log density is nan wherever its weights are."""
+    weights = pyro.sample("weights", dist.Normal(double(0.0, 0.0), 1.0).to_event(1))
+    logits = (weights * torch.nan).expand(data.num_steps, 2)
+    hidden = gh.HiddenMarkov(
+        torch.zeros(1, 2, dtype=torch.float64),
+        torch.zeros(1, 2, 2, dtype=torch.float64),
+        dist.Bernoulli(logits=logits, validate_args=False),
+        data.lengths,
+    )
+    pyro.sample("y", hidden, obs=data.emissions)
+
+
+@pytest.mark.parametrize("method", FEW)
+def test_every_method_refuses_a_density_that_is_no_number(method):
+    data = gh.Sequences([0, 1, 1, 0], torch.ones(4, 1))
+    with pytest.raises(ValueError, match="log.*nan"):
+        gh.fit(without_a_number, data, FEW[method], **ONCE)
 
 
 @pytest.mark.parametrize("method", FEW)
