@@ -35,11 +35,15 @@ class Comparison:
             ``estimate``, ``lower`` and ``upper``, the ends of a 95 % interval (NaN
             where the fit has none).
         fits: by method, states numbered as in the first.
+        train: the data fitted.
+        test: the data held out, or ``None``.
     """
 
     table: "pd.DataFrame"
     estimates: "pd.DataFrame"
     fits: dict[str, Fit]
+    train: Any = None
+    test: Any = None
 
     def __repr__(self) -> str:
         return self.table.drop(columns="message").to_string()
@@ -92,8 +96,8 @@ def compare_methods(
         >>> found = compare_methods(
         ...     model, data, ["em", "map"], held_out=0.3, num_restarts=1, progress=False
         ... )
-        >>> found.table.index.tolist(), found.fits["em"].labels.sessions
-        (['em', 'map'], ('1', '2', '4', '5'))
+        >>> found.table.index.tolist(), found.test.session_names
+        (['em', 'map'], ('3', '6'))
     """
     engines = _labelled(methods)
     train, test = _split(data, held_out, seed)
@@ -128,7 +132,7 @@ def compare_methods(
         }
         if found.status is Status.INTERRUPTED:
             break
-    return Comparison(_table(rows), _estimates(fits, train), fits)
+    return Comparison(_table(rows), _estimates(fits, train), fits, train, test)
 
 
 def _labelled(

@@ -94,6 +94,8 @@ def test_the_table_says_what_each_fit_says(data, compared):
     assert (train.num_sessions, test.num_sessions) == (3, 2)
     table = compared.table
     assert table.index.tolist() == ["em", "map", "drawn", "broken", "flipped"]
+    assert compared.train.session_names == train.session_names
+    assert compared.test.session_names == test.session_names
     for label, fit in compared.fits.items():
         row = table.loc[label]
         assert row["seconds"] > 0 and row["status"] == "CONVERGED"
@@ -181,6 +183,7 @@ def test_the_split_is_the_same_for_a_seed_and_of_whole_sessions(model, data):
 def test_data_may_be_given_to_be_held_out(model, data):
     train, test = data.subset([0, 2]), data.subset([1])
     found = gh.compare_methods(model, train, ["em"], held_out=test, **QUICK)
+    assert found.train is train and found.test is test
     expected = found.fits["em"].score(test) / math.log(2)
     row = found.table.loc["em"]
     assert row["held_out_bits_per_step"] == pytest.approx(expected)
