@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro import datasets, plotting, priors
+from glmhmm_pyro import covariates, datasets, plotting, priors
 from glmhmm_pyro.analysis import Comparison, compare_methods
 from glmhmm_pyro.components import (
     Bernoulli,
@@ -67,6 +67,7 @@ __all__ = [
     "Transitions",
     "__version__",
     "compare_methods",
+    "covariates",
     "datasets",
     "fit",
     "load",

@@ -33,7 +33,7 @@ def arrays_from_dataframe(
     """
     if not hasattr(df, "iloc"):
         raise TypeError(f"df must be a pandas DataFrame, got {type(df).__name__}")
-    lengths, session_names = _sessions(df, session)
+    lengths, session_names = read_sessions(df, session)
     values, observed, class_names = _read_outputs(df, emissions, class_names)
     if mask is not None:
         given = np.stack([_mask_column(df, name) for name in _listed(mask)], axis=1)
@@ -92,7 +92,7 @@ def read_columns(
     return df[columns]
 
 
-def _sessions(
+def read_sessions(
     df: "pd.DataFrame", session: Columns | None
 ) -> tuple[list[int], list[str]]:
     """Length and name of every session, in the order of appearance."""

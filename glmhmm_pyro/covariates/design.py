@@ -1,0 +1,321 @@
+"""Designs: terms put together into named covariates, learnt from training sessions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.frames import Columns as Names
+from glmhmm_pyro.sequences.validation import unique_names
+
+from .replay import BoundHistory, Replay, replayed
+from .table import Classes, Table, read_table, sequences_arguments
+from .terms import Term, as_term
+from .time_units import filter_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+# Stands for an argument that was left out, where None means something.
+REMEMBERED: Any = object()
+
+
+class Design:
+    """Terms put together: from raw columns to named covariates in groups.
+
+    Like a transformer of scikit-learn, a design learns from training sessions and then
+    transforms any: means and standard deviations, the classes of labels, and which
+    column tells sessions apart. Of the data themselves it keeps nothing. Designs can be
+    added; a sum is to be fitted anew.
+
+    Args:
+        terms: terms of this room; a bare name is a numeric column as it is.
+
+    Example:
+        >>> import pandas as pd
+        >>> import glmhmm_pyro as gh
+        >>> from glmhmm_pyro.covariates import Design, Intercept, Lags, PreviousChoice
+        >>> trials = pd.DataFrame(
+        ...     {"day": [1, 1, 2], "sound": [0.5, 1.0, -1.0], "right": [1, 0, 1]}
+        ... )
+        >>> design = Design(Lags("sound", 2), PreviousChoice("right"), Intercept())
+        >>> data = design.sequences(trials, session="day", emissions="right")
+        >>> data.covariate_names
+        ('sound_lag0', 'sound_lag1', 'previous_right', 'intercept')
+        >>> walk = gh.priors.RandomWalk(0.5)
+        >>> prior = gh.priors.Grouped({design.groups["sound"]: walk})
+    """
+
+    def __init__(self, *terms: Term | str):
+        self._recipes = tuple(as_term(term) for term in terms)
+        if not terms:
+            raise ValueError(
+                "a Design must have at least one term, got none; Intercept() is one"
+            )
+        labels = tuple(term.label for term in self._recipes)
+        unique_names("names of the terms of a Design (give name=...)", labels)
+        self._fitted: tuple[Term, ...] | None = None
+        self._classes: dict[str, Classes] = {}
+        self._session: Names | None = None
+        self._columns: Sequence[str] | None = None
+
+    def __add__(self, other: "Design") -> "Design":
+        if not isinstance(other, Design):
+            return NotImplemented
+        return Design(*self._recipes, *other._recipes)
+
+    def __repr__(self) -> str:
+        fitted = "" if self._fitted is None else f", {len(self.names)} columns"
+        return f"Design({', '.join(term.label for term in self._recipes)}{fitted})"
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms, with what they learnt once the design is fitted."""
+        return self._recipes if self._fitted is None else self._fitted
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns of a fitted design."""
+        return tuple(name for names in self.groups.values() for name in names)
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Names of the columns of each term, by the name of the term.
+
+        A value can be a key of :class:`glmhmm_pyro.priors.Grouped`.
+        """
+        return {term.label: term.names() for term in self._known()}
+
+    def _known(self) -> tuple[Term, ...]:
+        if self._fitted is None:
+            raise ValueError(
+                "a Design must be fitted before it is used, it is not; call "
+                "design.fit(training_data, session=...)"
+            )
+        return self._fitted
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        session: Names | None = REMEMBERED,
+        columns: Sequence[str] | None = None,
+        emissions: Any = None,
+    ) -> "Design":
+        """Learn from the rows of these sessions, and of no others.
+
+        Args:
+            data: a data frame with a row per step, the rows of a session together and
+                in the order of time; or a list of arrays (steps, columns), one per
+                session.
+            session: column of the data frame that tells sessions apart, or several;
+                None for a single session.
+            columns: names of the columns of the arrays; 'x0', 'x1', ... by default.
+            emissions: beside arrays, a list of arrays (steps,) or (steps, outputs);
+                terms read them as columns 'y', or 'y0', 'y1', ...
+
+        Returns:
+            The design itself.
+
+        Raises:
+            ValueError: a column is unknown, or not finite; lags are longer than the
+                longest session; a standardised column does not vary.
+        """
+        session = self._session_of(data, session)
+        table = read_table(data, session, columns, emissions, {})
+        fitted = tuple(term.fitted(table) for term in self._recipes)
+        names = tuple(name for term in fitted for name in term.names())
+        unique_names("column names of a Design (give terms a name=...)", names)
+        self._fitted, self._classes = fitted, dict(table.classes)
+        self._session, self._columns = session, columns
+        return self
+
+    def _session_of(self, data: Any, session: Any) -> Names | None:
+        """The session column given, or the one of fit; lists need none."""
+        if not hasattr(data, "iloc"):
+            if session is not REMEMBERED and session is not None:
+                raise ValueError(
+                    "session must be left out where data are lists with one array per "
+                    f"session, got {session!r}"
+                )
+            return None
+        if session is REMEMBERED and self._fitted is None:
+            raise ValueError(
+                "session must name the column that tells the sessions of the data frame"
+                " apart, it was left out; session=None is a single session"
+            )
+        return self._session if session is REMEMBERED else session
+
+    def _table(self, data: Any, session: Any, columns: Any, emissions: Any) -> Table:
+        session = self._session_of(data, session)
+        columns = self._columns if columns is None else columns
+        return read_table(data, session, columns, emissions, self._classes)
+
+    def transform(
+        self,
+        data: Any,
+        *,
+        session: Names | None = REMEMBERED,
+        columns: Sequence[str] | None = None,
+        emissions: Any = None,
+    ) -> "pd.DataFrame":
+        """The covariates of these sessions, one row per step, by what was learnt.
+
+        Args:
+            data: as for :meth:`fit`.
+            session: by default the column that :meth:`fit` was told.
+            columns: by default the names that :meth:`fit` was told.
+            emissions: as for :meth:`fit`.
+        """
+        import pandas as pd
+
+        terms = self._known()
+        table = self._table(data, session, columns, emissions)
+        return pd.DataFrame(_matrix(terms, table), table.index, list(self.names))
+
+    def fit_transform(self, data: Any, **options: Any) -> "pd.DataFrame":
+        """:meth:`fit`, then :meth:`transform` of the same data."""
+        self.fit(data, **options)
+        options.pop("session", None)
+        return self.transform(data, **options)
+
+    def sequences(
+        self,
+        data: Any,
+        *,
+        emissions: Any,
+        session: Names | None = REMEMBERED,
+        transition_design: "Design | None" = None,
+        columns: Sequence[str] | None = None,
+        mask: Any = None,
+        initial_covariates: Any = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+    ) -> Sequences:
+        """A data set with the design's covariates.
+
+        A design that is not fitted yet is fitted to these data first, so that the
+        training sessions come first and held-out ones are read by what was learnt.
+
+        Args:
+            data: as for :meth:`fit`.
+            emissions: column of the emissions, or several; beside lists of arrays, a
+                list of arrays.
+            session: by default the column that :meth:`fit` was told.
+            transition_design: what drives the transitions; this design by default.
+            columns: by default the names that :meth:`fit` was told.
+            mask: as for ``Sequences.from_dataframe``; beside lists, a list of arrays.
+            initial_covariates: as for ``Sequences.from_dataframe``, or for lists
+                (sessions, features).
+            dtype: floating type of everything that is not a class or a mask.
+            device: where the tensors go.
+
+        Raises:
+            ValueError: a term reads an emission at its own step, which would explain
+                itself; or what :meth:`fit` raises.
+        """
+        session = self._session_of(data, session)
+        columns = self._columns if columns is None else columns
+        designs = {"covariates": self}
+        if transition_design is not None:
+            designs["transition_covariates"] = transition_design
+        told: dict[str, Any] = {"session": session, "columns": columns}
+        if not hasattr(data, "iloc"):
+            told["emissions"] = emissions
+        made = {}
+        for argument, design in designs.items():
+            if design._fitted is None:
+                design.fit(data, **told)
+            made[argument] = design.transform(data, **told)
+        given = (emissions, mask, initial_covariates)
+        classes = self._classes.get(emissions) if isinstance(emissions, str) else None
+        arguments = sequences_arguments(data, session, *given, made, classes)
+        made_data = Sequences(**arguments, dtype=dtype, device=device)
+        for design in designs.values():
+            _refuse_leaks(design, made_data.emission_names)
+        return made_data
+
+    def filters(
+        self,
+        weights: "xr.DataArray",
+        bin_width: float = 1.0,
+        covariance: "xr.DataArray | None" = None,
+    ) -> "pd.DataFrame":
+        r"""Filters on lags in time units, from the weights of their covariates.
+
+        .. math:: f(l) = \sum_j B_{lj} w_j / s_j
+
+        B is the term's basis (1 at its own lag for ``Lags``) and s what
+        ``Standardised`` divided by, so that f is per unit of the raw column.
+
+        Args:
+            weights: with an axis ``covariate`` that names this design's columns among
+                others, such as ``fit.parameters["emissions.weights"]``; with axes
+                ``chain`` and ``draw`` they are draws, such as
+                ``fit.to_arviz(data).posterior["emissions.weights"]``.
+            bin_width: length of a step, such as 1 / 30 for seconds at 30 Hz.
+            covariance: of the weights of each row, of shape (*weights.shape,
+                covariates), as ``fit.covariance(data)`` gives it.
+
+        Returns:
+            One row per term, row of weights and lag: ``term``, the other axes (state,
+            class), ``lag`` and ``value``; with a covariance ``standard_error``,
+            ``lower_95`` and ``upper_95``; of draws ``value`` is the mean, beside it
+            ``sd`` and the quantiles ``lower_95`` and ``upper_95``.
+        """
+        return filter_frame(self._known(), weights, bin_width, covariance)
+
+    def history(
+        self,
+        data: Any,
+        *,
+        session: Names | None = REMEMBERED,
+        columns: Sequence[str] | None = None,
+        emissions: Any = None,
+    ) -> BoundHistory:
+        """The design with the raw columns of the sessions to be simulated.
+
+        For ``fit.simulate(..., history=...)`` where a term needs more than past
+        emissions, such as the correct answers. The arguments are those of
+        :meth:`transform`.
+        """
+        self._known()
+        return BoundHistory(self, self._table(data, session, columns, emissions))
+
+    def replay(self, data: Sequences, table: Table | None = None) -> Replay:
+        """Functions that give the columns made from past emissions, step by step.
+
+        Args:
+            data: what is simulated; terms of its emissions are the ones recomputed.
+            table: its raw columns, where a term needs them.
+
+        Returns:
+            By the names of a term's columns, a fresh function of the emissions so far
+            (simulations, steps so far, *event) and of the rows of the step.
+        """
+        return replayed(self._known(), self._classes, data, table)
+
+
+def _matrix(terms: Sequence[Term], table: Table) -> np.ndarray:
+    """All columns of all terms, shape (steps, columns)."""
+    widths = [len(term.names()) for term in terms]
+    matrix, first = np.empty((table.num_steps, sum(widths))), 0
+    for term, width in zip(terms, widths):
+        matrix[:, first : first + width] = term.values(table)
+        first += width
+    return matrix
+
+
+def _refuse_leaks(design: Design, emission_names: Sequence[str]) -> None:
+    """Refuse covariates that hold the emission which they are to explain."""
+    for term in design.terms:
+        for column in term.reads_now:
+            if column in emission_names:
+                raise ValueError(
+                    f"term {term.label!r} must read emissions of earlier steps only, "
+                    f"got {column!r} at its own step, which would explain itself; take "
+                    "Lags(..., first_lag=1)"
+                )

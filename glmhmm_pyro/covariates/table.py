@@ -1,0 +1,200 @@
+"""The raw columns that a design reads: a data frame's, or those of lists of arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from glmhmm_pyro.sequences.frames import (
+    Columns,
+    arrays_from_dataframe,
+    read_sessions,
+)
+from glmhmm_pyro.sequences.joining import (
+    join_emissions,
+    join_features,
+    joined_arguments,
+)
+from glmhmm_pyro.sequences.validation import (
+    check_names,
+    close_matches,
+    unique_names,
+)
+
+Classes = tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Raw columns of all sessions, end to end; a view of what the caller passed.
+
+    Attributes:
+        columns: values (steps,) by name.
+        lengths: steps of every session.
+        classes: names of classes 0, 1, ... of the label columns that are known.
+        index: index of the rows, if they have one.
+    """
+
+    columns: Mapping[str, Any]
+    lengths: np.ndarray
+    classes: dict[str, Classes] = field(default_factory=dict)
+    index: Any = None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all sessions together."""
+        return int(self.lengths.sum())
+
+    @property
+    def starts(self) -> np.ndarray:
+        """First row of every session."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Number of every row within its session, from 0."""
+        return np.arange(self.num_steps) - np.repeat(self.starts, self.lengths)
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column as floats, labels as the numbers of their classes; NaN is missing.
+
+        Raises:
+            ValueError: there is no such column, or a label is no known class.
+            TypeError: the column holds neither numbers nor labels.
+        """
+        import pandas as pd
+
+        values = pd.Series(self._found(name))
+        kind = pd.api.types.infer_dtype(values, skipna=True)
+        if pd.api.types.is_numeric_dtype(values.dtype) or kind in _NUMBERS:
+            return self._plain(name, values)
+        if kind not in ("string", "categorical"):
+            raise TypeError(
+                f"column {name!r} must hold numbers or labels, got values of kind "
+                f"{kind!r}"
+            )
+        return self._codes(name, values)
+
+    def _plain(self, name: str, values: Any) -> np.ndarray:
+        """Values that are numbers already."""
+        known = self.classes.setdefault(name, None)
+        if known is not None:
+            raise TypeError(
+                f"column {name!r} must hold the labels {', '.join(known)}, as in the "
+                "data of fit, got numbers"
+            )
+        return values.to_numpy(dtype=float, na_value=np.nan)
+
+    def _found(self, name: str) -> Any:
+        if name not in self.columns:
+            known = [str(column) for column in self.columns]
+            raise ValueError(
+                f"a term must read columns that the data have, got {name!r}"
+                f"{close_matches(str(name), known) or f'; they have {known[:12]}'}"
+            )
+        return self.columns[name]
+
+    def _codes(self, name: str, labels: Any) -> np.ndarray:
+        """Numbers of classes: as learnt, else a categorical's or the alphabet's."""
+        known = self.classes.get(name)
+        if name in self.classes and known is None:
+            raise TypeError(
+                f"column {name!r} must hold numbers, as in the data of fit, got labels"
+            )
+        if hasattr(labels, "cat"):
+            names = tuple(map(str, labels.cat.categories))
+            known = known or names
+            labels = labels.cat.rename_categories(names).astype(object)
+        known = known or tuple(sorted(map(str, labels.dropna().unique())))
+        codes = labels.map({label: code for code, label in enumerate(known)})
+        strange = labels[codes.isna() & labels.notna()]
+        if len(strange):
+            raise ValueError(
+                f"column {name!r} must hold labels among {', '.join(known)}, got "
+                f"{strange.iloc[0]!r}; fit the design to data that have it, or make "
+                "the column a categorical with all its categories"
+            )
+        self.classes[name] = known
+        return codes.to_numpy(dtype=float)
+
+
+_NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float", "empty")
+
+
+def read_table(
+    data: Any,
+    session: Columns | None,
+    columns: Sequence[str] | None,
+    emissions: Any,
+    classes: Mapping[str, Classes],
+) -> Table:
+    """The raw columns of a data frame, or of lists with one array per session.
+
+    Args:
+        data: a data frame with a row per step, or arrays (steps, columns).
+        session: columns that tell sessions apart, of a data frame.
+        columns: names of the columns of the arrays; 'x0', 'x1', ... by default.
+        emissions: arrays (steps,) or (steps, outputs), beside lists; they are columns
+            'y', or 'y0', 'y1', ... as well.
+        classes: names of the classes of label columns, as learnt.
+    """
+    if hasattr(data, "iloc"):
+        counts = np.array(read_sessions(data, session)[0])
+        unique_names("columns", tuple(map(str, data.columns)))
+        return Table(data, counts, dict(classes), data.index)
+    if not isinstance(data, (list, tuple)):
+        raise TypeError(
+            "data must be a pandas DataFrame or a list with one array per session, got "
+            f"{type(data).__name__}; give a single session as [array]"
+        )
+    lengths = [len(array) for array in data]
+    if not lengths:
+        raise ValueError("data must hold at least one session, got an empty list")
+    values, found = join_features("data", data, lengths)
+    default = found or [f"x{i}" for i in range(values.shape[1])]
+    names = unique_names("columns", check_names("columns", columns, default))
+    table = dict(zip(names, values.T))
+    if emissions is not None:
+        table |= _outputs(emissions, lengths, names)
+    return Table(table, np.array(lengths), dict(classes))
+
+
+def _outputs(
+    emissions: Any, lengths: Sequence[int], taken: Sequence[str]
+) -> dict[str, Any]:
+    """The emissions' columns, by the names that ``Sequences`` gives them."""
+    joined, found, _ = join_emissions(emissions)
+    if list(found) != list(lengths):
+        raise ValueError(
+            f"emissions must have as many steps as data in every session, "
+            f"{list(lengths)[:8]}, got {list(found)[:8]}"
+        )
+    wide = joined[:, None] if joined.ndim == 1 else joined
+    names = ["y"] if wide.shape[1] == 1 else [f"y{i}" for i in range(wide.shape[1])]
+    unique_names("columns, with those of the emissions,", (*taken, *names))
+    return dict(zip(names, wide.T))
+
+
+def sequences_arguments(
+    data: Any,
+    session: Columns | None,
+    emissions: Any,
+    mask: Any,
+    initial_covariates: Any,
+    designs: Mapping[str, Any],
+    classes: Classes,
+) -> dict[str, Any]:
+    """Arguments of :class:`Sequences` from raw data and the designs made of them.
+
+    Args:
+        designs: data frames of all rows by argument.
+        classes: names of the classes of a label column, as learnt.
+    """
+    if hasattr(data, "iloc"):
+        arguments = arrays_from_dataframe(
+            data, session, emissions, mask, classes, initial_covariates
+        )
+        return arguments | dict(designs)
+    options = {"initial_covariates": initial_covariates}
+    return joined_arguments(emissions, {}, mask, options) | dict(designs)

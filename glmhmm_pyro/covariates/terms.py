@@ -1,0 +1,266 @@
+"""Terms: what a design is composed of. Each gives one or more named columns."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from .sources import Source
+from .table import Table
+
+# Covariates (simulations, columns) of a step from the past of the column followed,
+# numbers (simulations, steps so far), and the rows of the step (simulations,).
+Recomputed = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Basis(NamedTuple):
+    """What each column of a filter term says about every lag.
+
+    Attributes:
+        lags: in steps, shape (lags,).
+        values: shape (lags, columns).
+    """
+
+    lags: np.ndarray
+    values: np.ndarray
+
+
+class Term:
+    """One or more columns of a design, made from raw columns of the data.
+
+    A term of your own defines :meth:`names`, :meth:`values` and ``label``.
+    """
+
+    @property
+    def label(self) -> str:
+        """Name of the term, which is that of its group of columns."""
+        raise NotImplementedError(f"{type(self).__name__} must define label")
+
+    @property
+    def reads_now(self) -> tuple[str, ...]:
+        """Raw columns of which row t is read at row t; the others are read earlier."""
+        return ()
+
+    @property
+    def follows(self) -> str | None:
+        """The raw column whose past the term is a function of, if it is of one."""
+        return None
+
+    def fitted(self, table: Table) -> "Term":
+        """The term with what it learns from these data."""
+        return self
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        raise NotImplementedError(f"{type(self).__name__} must define names()")
+
+    def values(self, table: Table) -> np.ndarray:
+        """The columns, shape (steps, columns)."""
+        raise NotImplementedError(f"{type(self).__name__} must define values(table)")
+
+    def basis(self) -> Basis | None:
+        """What the columns are on lags, if the term is a filter."""
+        return None
+
+    def recomputed(self, table: Table | None) -> Recomputed:
+        """A fresh function that gives the columns step after step of a simulation."""
+        raise ValueError(
+            f"term {self.label!r} must be a function of past emissions to be "
+            f"recomputed, got a {type(self).__name__}; leave it out of history"
+        )
+
+
+@dataclass(frozen=True)
+class Intercept(Term):
+    """A column of ones.
+
+    Args:
+        name: of the column.
+    """
+
+    name: str = "intercept"
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+        return self.name
+
+    def names(self) -> tuple[str, ...]:
+        """One column."""
+        return (self.name,)
+
+    def values(self, table: Table) -> np.ndarray:
+        """Ones."""
+        return np.ones((table.num_steps, 1))
+
+
+@dataclass(frozen=True)
+class Columns(Term):
+    """Raw columns as they are; a design takes a bare name for a single one.
+
+    Args:
+        columns: name of a numeric column, or several, which are one group.
+        name: of the group; their names, joined by "+", by default.
+
+    Example:
+        >>> import pandas as pd
+        >>> from glmhmm_pyro.covariates import Columns, Design
+        >>> trials = pd.DataFrame({"s1": [0.5, 1.0], "s2": [0.0, 2.0]})
+        >>> design = Design(Columns(["s1", "s2"], name="stimuli"))
+        >>> design.fit(trials, session=None).groups
+        {'stimuli': ('s1', 's2')}
+    """
+
+    columns: str | Sequence[str]
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        given = self.columns
+        several = (given,) if isinstance(given, str) else tuple(given)
+        if not several or not all(isinstance(column, str) for column in several):
+            raise ValueError(f"columns must be names of columns, got {given!r}")
+        object.__setattr__(self, "columns", several)
+
+    @property
+    def label(self) -> str:
+        """The name given, or that of the columns."""
+        return self.name or "+".join(self.columns)
+
+    @property
+    def reads_now(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(self.columns)
+
+    def fitted(self, table: Table) -> Term:
+        """The term itself, if its columns are finite numbers."""
+        self.values(table)
+        return self
+
+    def names(self) -> tuple[str, ...]:
+        """Those of the raw columns."""
+        return tuple(self.columns)
+
+    def values(self, table: Table) -> np.ndarray:
+        """The raw numbers."""
+        read = [Source(c).coded(table.numbers(c)) for c in self.columns]
+        labels = [c for c in self.columns if table.classes[c] is not None]
+        if labels:
+            raise TypeError(
+                f"columns must be numeric, got {labels[0]!r} with labels; code it by "
+                f"Lags(Signed({labels[0]!r}), 1) or Lags(Indicator(...), 1)"
+            )
+        return np.stack(read, axis=1)
+
+
+@dataclass(frozen=True)
+class Standardised(Term):
+    r"""Another term, every column with mean 0 and standard deviation 1 in training.
+
+    .. math:: (x_{tj} - m_j) / s_j
+
+    ``Design.fit`` learns m and s (divisor n, as scikit-learn's StandardScaler) from the
+    rows that it is given and from no others. :meth:`Design.filters` is per unit of the
+    raw column again.
+
+    Args:
+        term: the term, or the name of a column.
+        means: m, learnt by ``Design.fit``.
+        scales: s, learnt by ``Design.fit``.
+
+    Example:
+        >>> import pandas as pd
+        >>> from glmhmm_pyro.covariates import Design, Standardised
+        >>> train, test = pd.DataFrame({"s": [1.0, 3.0]}), pd.DataFrame({"s": [5.0]})
+        >>> design = Design(Standardised("s")).fit(train, session=None)
+        >>> design.transform(test)["s"].tolist()
+        [3.0]
+    """
+
+    term: Term | str
+    means: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "term", as_term(self.term))
+
+    @property
+    def inner(self) -> Term:
+        """The term that is standardised."""
+        return as_term(self.term)
+
+    @property
+    def label(self) -> str:
+        """That of the term inside."""
+        return self.inner.label
+
+    @property
+    def reads_now(self) -> tuple[str, ...]:
+        """As the term inside."""
+        return self.inner.reads_now
+
+    @property
+    def follows(self) -> str | None:
+        """As the term inside."""
+        return self.inner.follows
+
+    def fitted(self, table: Table) -> Term:
+        """The term with means and standard deviations of these rows."""
+        inner = self.inner.fitted(table)
+        values = inner.values(table)
+        means, scales = values.mean(axis=0), values.std(axis=0)
+        # Means of equal numbers are off by rounding.
+        flat = scales <= 1e-12 * np.abs(values).max(axis=0)
+        if flat.any():
+            raise ValueError(
+                "a standardised column must vary in the data of fit, got the same "
+                f"number in all rows of {inner.names()[int(flat.argmax())]!r}; leave "
+                "it out, or take the term as it is"
+            )
+        return replace(
+            self, term=inner, means=tuple(means.tolist()), scales=tuple(scales.tolist())
+        )
+
+    def names(self) -> tuple[str, ...]:
+        """Those of the term inside."""
+        return self.inner.names()
+
+    def values(self, table: Table) -> np.ndarray:
+        """The columns in their new units."""
+        return self._scaled(self.inner.values(table))
+
+    def basis(self) -> Basis | None:
+        """That of the term inside, per unit of its raw column."""
+        basis = self.inner.basis()
+        if basis is None:
+            return None
+        return Basis(basis.lags, basis.values / np.array(self.scales))
+
+    def recomputed(self, table: Table | None) -> Recomputed:
+        """The columns of the term inside, in their new units."""
+        function = self.inner.recomputed(table)
+        return lambda past, rows: self._scaled(function(past, rows))
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        return (values - np.array(self.means)) / np.array(self.scales)
+
+
+def as_term(term: Term | str) -> Term:
+    """A term, or a raw column of this name as it is."""
+    if isinstance(term, str):
+        return Columns(term)
+    if not isinstance(term, Term):
+        raise TypeError(
+            "a design is composed of terms and names of columns, got "
+            f"{type(term).__name__}; terms are Lags(...), PreviousChoice(...) and "
+            "others of gh.covariates"
+        )
+    return term
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Refuse a count that is not a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
