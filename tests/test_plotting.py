@@ -10,10 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_fits import categorical_fit, labelled_data, made_fit, sticky
+from made_fits import (
+    categorical_fit,
+    labelled_data,
+    made_fit,
+    sticky,
+    with_posterior,
+)
 
 import glmhmm_pyro as gh
 from glmhmm_pyro import plotting
+from glmhmm_pyro.inference.labels import named_draws
 
 matplotlib.use("Agg")
 
@@ -464,3 +471,105 @@ def test_a_comparison_without_a_fit_is_refused():
     empty = dataclasses.replace(found, estimates=pd.DataFrame(), fits={})
     with pytest.raises(ValueError, match="must have a fit to draw, got none"):
         plotting.comparison(empty)
+
+
+def filter_case(num_states=2, num_classes=2, transitions=None, num_bases=4):
+    """A fit of random choices whose covariates a design made of one cue."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "day": np.repeat([0, 1], 60),
+            "sound": rng.normal(size=120),
+            "mode": rng.integers(0, num_classes, 120),
+        }
+    )
+    bumps = gh.covariates.RaisedCosine("sound", num_bases, 12)
+    lags = gh.covariates.Lags("sound", 1, first_lag=3, name="late sound")
+    design = gh.covariates.Design(gh.covariates.Standardised(bumps), lags)
+    data = design.sequences(table, session="day", emissions="mode")
+    data = data.replace(class_names=["none", "pulse", "sine", "song"][:num_classes])
+    model = gh.GLMHMM(num_states, gh.Categorical(num_classes), transitions)
+    shape = (num_states, num_classes - 1, num_bases + 1)
+    params = {
+        "initial.probs": np.full(num_states, 1 / num_states),
+        "transitions.probs": sticky(num_states),
+        "emissions.weights": rng.normal(size=shape),
+    }
+    if transitions is not None:
+        del params["transitions.probs"]
+        shape = (num_states, num_states - 1, num_bases + 1)
+        params["transitions.weights"] = rng.normal(size=shape)
+    return made_fit(model, data, params), data, design
+
+
+def filter_lines(ax):
+    return [
+        line for line in ax.lines if line.get_label().split()[0] in ("state", "from")
+    ]
+
+
+def test_filters_draws_a_line_a_state_in_units_of_time():
+    fit, _, design = filter_case()
+    ax = plotting.filters(fit, design, term="sound", bin_width=0.5, unit="s")
+    table = design.filters(fit.parameters["emissions.weights"], 0.5)
+    table = table[(table["term"] == "sound") & (table["class"] == "pulse")]
+    lines = filter_lines(ax)
+    assert len(lines) == 2 and not ax.collections
+    for state, line in enumerate(lines):
+        expected = table[table["state"] == state]
+        np.testing.assert_array_equal(line.get_xdata(), 0.5 * np.arange(12))
+        np.testing.assert_array_equal(line.get_ydata(), expected["value"])
+        assert line.get_color() == plotting.state_colour(state)
+    assert ax.get_xlabel() == "lag (s)"
+    assert "per unit of sound" in ax.get_ylabel() and "pulse" in ax.get_ylabel()
+
+
+def test_filters_has_bands_of_standard_errors_or_of_draws():
+    fit, data, design = filter_case(1)
+    drawn = with_posterior(fit, data, num_chains=1)
+    covariance = fit.covariance(data)
+    errors = design.filters(fit.parameters["emissions.weights"], covariance=covariance)
+    quantiles = design.filters(
+        named_draws(drawn.model, drawn.draws, drawn.labels)["emissions.weights"]
+    )
+    for table, ax in [
+        (errors, plotting.filters(fit, design, term="sound", data=data)),
+        (quantiles, plotting.filters(drawn, design, term="sound")),
+    ]:
+        table = table[(table["term"] == "sound") & (table["class"] == "pulse")]
+        (band,) = ax.collections
+        top = band.get_paths()[0].vertices[:, 1].max()
+        assert top == pytest.approx(table["upper_95"].max(), rel=1e-12)
+
+
+def test_filters_asks_which_where_there_are_several():
+    fit, _, design = filter_case(2, 3)
+    with pytest.raises(ValueError, match="term must be one of 'sound', 'late sound'"):
+        plotting.filters(fit, design)
+    with pytest.raises(ValueError, match="row must be one of 'pulse', 'sine'"):
+        plotting.filters(fit, design, term="sound")
+    with pytest.raises(ValueError, match="emissions.weights, got 'initial.probs'"):
+        plotting.filters(fit, design, term="sound", parameter="initial.probs")
+    ax = plotting.filters(fit, design, term="sound", row="sine")
+    basis = design.terms[0].basis().values
+    expected = basis @ fit.params["emissions.weights"][1, 1, :4].numpy()
+    np.testing.assert_allclose(filter_lines(ax)[1].get_ydata(), expected)
+    assert ax.get_title() == "sine"
+
+
+def test_filters_of_moves_leave_staying_out():
+    fit, _, design = filter_case(3, transitions=gh.InputDriven())
+    options = {"term": "sound", "parameter": "transitions.weights"}
+    ax = plotting.filters(fit, design, row=2, **options)
+    assert [line.get_label() for line in filter_lines(ax)] == ["from 0", "from 1"]
+    assert "move" in ax.get_ylabel()
+
+
+def test_filters_takes_and_returns_an_axes_and_is_legible():
+    fit, data, design = filter_case(3)
+    _, ax = plt.subplots()
+    assert plotting.filters(fit, design, ax, term="sound") is ax
+    for term in ("sound", "late sound"):
+        fresh = plotting.filters(fit, design, term=term)
+        assert fresh is not ax and fresh.figure is not ax.figure
+        assert overlapping_texts(fresh) == [] and texts_outside(fresh) == []

@@ -155,6 +155,22 @@ def align_draws(
     return aligned, relabelled
 
 
+def aligned_fit(
+    found: Any, reference: Any, data: Any, state_axes: StateAxes | None
+) -> Any:
+    """What :meth:`Fit.aligned` returns, from probabilities of the states."""
+    own = state_probs(found.model, data, found.params)
+    probs = torch.as_tensor(np.asarray(reference), dtype=own.dtype)
+    if probs.shape != own.shape:
+        raise ValueError(
+            f"reference must have probabilities of shape {tuple(own.shape)} (steps,"
+            f" states), got {tuple(probs.shape)}"
+        )
+    order = best_order(probs, own)
+    is_kept = order.equal(torch.arange(len(order)))
+    return found if is_kept else permuted_fit(found, order, state_axes)
+
+
 def permuted_fit(found: Any, order: Any, state_axes: StateAxes | None) -> Any:
     """The fit with its states renumbered, in every array; see ``Fit.permuted``."""
     renumbering = Renumbering(found.model, found.params, state_axes)

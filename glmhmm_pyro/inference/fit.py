@@ -11,19 +11,20 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.alignment import best_order, permuted_fit, state_probs
+from glmhmm_pyro.inference.alignment import aligned_fit, permuted_fit, state_probs
 from glmhmm_pyro.inference.batches import at_draws
 from glmhmm_pyro.inference.diagnostics import diagnose
 from glmhmm_pyro.inference.export import fit_to_arviz
-from glmhmm_pyro.inference.labels import Labels, by_step_dataset, named_parameters
+from glmhmm_pyro.inference.labels import Labels, named_parameters
 from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.prediction import decoded, predicted
 from glmhmm_pyro.inference.program import Observed, Program, observed_sites
 from glmhmm_pyro.inference.runs import Restart
-from glmhmm_pyro.inference.search import seeded
+from glmhmm_pyro.inference.simulation import simulated
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.storage import read_fit, write_fit
 from glmhmm_pyro.inference.tables import AGREEMENT, restart_report, summary
-from glmhmm_pyro.inference.uncertainty import standard_errors, warn_of
+from glmhmm_pyro.inference.uncertainty import covariance, standard_errors, warn_of
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -141,16 +142,35 @@ class Fit:
             ConvergenceWarning: there is no standard error of some parameters, or the
                 fit is not at a maximum of the log-joint of these data.
         """
+        self._refuse_draws()
+        program = Program(self.model, data)
+        found = standard_errors(program, self.params, self.labels)
+        warn_of(found.notes + self.unbounded)
+        return found.errors
+
+    def covariance(
+        self, data: Any, parameter: str = "emissions.weights"
+    ) -> "xr.DataArray":
+        """Covariance of the weights within every row, as in :meth:`standard_errors`.
+
+        It has the axes of ``parameters[parameter]``, whose last is ``covariate``, and
+        then ``other_covariate``; NaN where a weight has no standard error.
+
+        Args:
+            data: what the model was fitted to.
+            parameter: name of weights by covariate.
+        """
+        self._refuse_draws()
+        program = Program(self.model, data)
+        return covariance(program, self.params, self.labels, parameter)
+
+    def _refuse_draws(self) -> None:
         if self.posterior is not None:
             raise ValueError(
                 f"standard errors need a fit at a maximum, got one by {self.method}, "
                 "which is the mean of its draws; take their standard deviation, from "
                 "fit.posterior"
             )
-        program = Program(self.model, data)
-        found = standard_errors(program, self.params, self.labels)
-        warn_of(found.notes + self.unbounded)
-        return found.errors
 
     def summary(self, data: Any = None) -> "pd.DataFrame":
         """Every parameter on a row of its own: site, the names of its axes, value.
@@ -205,19 +225,10 @@ class Fit:
             data: on which probabilities of the states are compared.
             state_axes: see :class:`NUTS`; for sites of a model of the user's own.
         """
-        own = state_probs(self.model, data, self.params)
         if isinstance(reference, Fit):
-            probs = state_probs(reference.model, data, reference.params)
-        else:
-            probs = torch.as_tensor(np.asarray(reference), dtype=own.dtype)
-        if probs.shape != own.shape:
-            raise ValueError(
-                f"reference must have probabilities of shape {tuple(own.shape)} (steps,"
-                f" states), got {tuple(probs.shape)}"
-            )
-        order = best_order(probs, own)
-        is_kept = order.equal(torch.arange(len(order)))
-        return self if is_kept else self.permuted(order, state_axes)
+            reference = state_probs(reference.model, data, reference.params)
+        aligned: Fit = aligned_fit(self, reference, data, state_axes)
+        return aligned
 
     def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:
         """The distribution of the emissions of ``data`` at the fitted parameters.
@@ -256,18 +267,7 @@ class Fit:
             ``viterbi_states`` and ``log_prob_per_step`` (step); coordinates ``session``
             and ``state``.
         """
-        hidden, y = self._observed(data, site)
-        by_state, by_step = ("step", "state"), ("step",)
-        with torch.no_grad():
-            return by_step_dataset(
-                hidden,
-                data,
-                filtered_probs=(by_state, hidden.filtered_probs(y)),
-                predicted_probs=(by_state, hidden.predicted_probs(y)),
-                smoothed_probs=(by_state, hidden.smoothed_probs(y)),
-                viterbi_states=(by_step, hidden.viterbi_states(y)),
-                log_prob_per_step=(by_step, hidden.log_prob_per_step(y)),
-            )
+        return decoded(self._observed(data, site), data)
 
     def sample_states(
         self, data: Any, num_samples: int = 1, seed: int = 0, site: str | None = None
@@ -281,23 +281,28 @@ class Fit:
             paths = hidden.sample_states(y, num_samples, generator)
         return paths.cpu().numpy()
 
-    def predict(self, data: Any, site: str | None = None) -> "xr.DataArray":
-        """One-step prediction of the emissions from the earlier ones of the session.
+    def predict(
+        self, data: Any, site: str | None = None, *, steps_ahead: int = 1
+    ) -> "xr.DataArray":
+        r"""Prediction of every emission from those k or more steps earlier.
+
+        .. math:: p(y_t \mid y_{0..t-k}) = \sum_{ij} p(z_{t-k} = i \mid y_{0..t-k})
+            \, (A_{t-k+1} \cdots A_t)_{ij} \, p(y_t \mid z_t = j)
+
+        The first k steps of a session are predicted from its start alone. Covariates of
+        all steps up to t are read as they stand, those made from the emissions between
+        t - k and t too; :meth:`simulate` with ``history`` draws these anew.
+
+        Args:
+            data: as the model takes it.
+            site: name of the ``HiddenMarkov`` site, where a model has several.
+            steps_ahead: k; 1 is the one-step prediction.
 
         Returns:
-            p(y_t = c | y_0..t-1) (step, class) for labels; for other families the
+            p(y_t = c | y_0..t-k) (step, class) for labels; for other families the
             expected emission (step, ...).
         """
-        hidden, y = self._observed(data, site)
-        with torch.no_grad():
-            states = hidden.predicted_probs(y)
-            values = hidden.expected_emission(states)
-        is_labels = hidden.emission_dist.has_enumerate_support
-        extra = [f"output_{i}" for i in range(values.dim() - 1)]
-        dims = ("step", "class") if is_labels else ("step", *extra)
-        coords = self.labels.coords("emissions", dims[1:], tuple(values.shape[1:]))
-        predicted = by_step_dataset(hidden, data, predicted=(dims, values))["predicted"]
-        return predicted.assign_coords(coords)
+        return predicted(self._observed(data, site), data, self.labels, steps_ahead)
 
     def simulate(self, data: Sequences, seed: int = 0) -> tuple[Sequences, np.ndarray]:
         """Emissions and states drawn at the covariates of ``data`` (open loop).
@@ -307,16 +312,7 @@ class Fit:
         Returns:
             ``data`` with emissions drawn anew, all of them observed; states (steps,).
         """
-        if not isinstance(data, Sequences):
-            raise TypeError(
-                f"data must be a Sequences to be simulated, got {type(data).__name__}; "
-                "take fit.distribution(data, site).sample_with_states()"
-            )
-        with seeded(seed), torch.no_grad():
-            emissions, states = self.distribution(data).sample_with_states()
-        if data.is_integer:
-            emissions = emissions.to(data.emissions.dtype)
-        return data.replace(emissions=emissions, mask=None), states.cpu().numpy()
+        return simulated(self, data, seed)
 
     def score(self, data: Any, marginal: bool = False) -> float:
         r"""Log-likelihood of ``data`` per observed step, nats.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.curvature import hessian
-from glmhmm_pyro.inference.labels import Labels, named_parameters
+from glmhmm_pyro.inference.labels import Labels, named_draws, named_parameters
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.optim import value_and_grad
@@ -179,6 +179,45 @@ def standard_errors(program: Program, params: Params, labels: Labels) -> Standar
         )
     errors = named_parameters(program.model, uncertainty.errors, labels)
     return StandardErrors(errors, tuple(notes))
+
+
+def covariance(
+    program: Program, params: Params, labels: Labels, name: str
+) -> "xr.DataArray":
+    """Covariance of the weights of every row, by the curvature of the log-joint.
+
+    Args:
+        program: the model with the data it was fitted to.
+        params: where the log-joint has its maximum.
+        labels: names of the data.
+        name: of a parameter whose last axis is ``covariate``.
+    """
+    import xarray as xr
+
+    vector = program.coordinates.pack(params)
+    information = Information.of(program, vector, jacobian=False)
+    shown = named_parameters(program.model, params, labels)
+    fitting = [
+        site
+        for site, array in shown.items()
+        if array.dims[-1] == "covariate" and program.coordinates.is_real.get(site)
+    ]
+    if name not in fitting:
+        raise ValueError(
+            "parameter must name weights by covariate, of which this fit has "
+            f"{', '.join(fitting) or 'none'}, got {name!r}"
+        )
+    factor = information.factor[program.coordinates.slices[name]]
+    directions = factor.T.reshape(1, -1, *params[name].shape)
+    moves = named_draws(program.model, {name: directions}, labels)[name].values[0]
+    matrix = np.einsum("k...i,k...j->...ij", moves, moves)
+    uncertainty = Uncertainty.of(program, vector, information)
+    errors = named_parameters(program.model, uncertainty.errors, labels)[name].values
+    unknown = np.isnan(errors)
+    matrix[unknown[..., :, None] | unknown[..., None, :]] = np.nan
+    names = shown[name].coords["covariate"].values
+    coords = {**shown[name].coords, "other_covariate": names}
+    return xr.DataArray(matrix, coords, (*shown[name].dims, "other_covariate"))
 
 
 def warn_of(notes: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ in every picture, one that readers with any colour vision can tell from the othe
 """
 
 from glmhmm_pyro.plotting.coefficients import weights
+from glmhmm_pyro.plotting.lags import filters
 from glmhmm_pyro.plotting.methods import comparison
 from glmhmm_pyro.plotting.restarts import history
 from glmhmm_pyro.plotting.sessions import timeline
@@ -14,6 +15,7 @@ from glmhmm_pyro.plotting.switching import transitions
 __all__ = [
     "STATE_COLOURS",
     "comparison",
+    "filters",
     "history",
     "state_colour",
     "timeline",

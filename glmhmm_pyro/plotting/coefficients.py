@@ -56,7 +56,7 @@ def weights(
     ticks = [start + i for start in starts for i in shown]
     name_ticks(ax.xaxis, [names[i] for i in shown] * len(blocks), ticks)
     ax.set_xlabel("covariate")
-    ax.set_ylabel(_meaning(fit, array))
+    ax.set_ylabel(meaning(fit, array))
     hide_frame(ax)
     legend_beside(ax)
     return ax
@@ -119,7 +119,7 @@ def _head(ax: "Axes", place: float, title: str) -> None:
     )
 
 
-def _meaning(fit: Fit, array: "xr.DataArray") -> str:
+def meaning(fit: Fit, array: "xr.DataArray") -> str:
     """What a weight adds to, as far as the names tell."""
     classes = fit.labels.classes
     what = "linear predictor"

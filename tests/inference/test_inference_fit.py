@@ -226,18 +226,20 @@ def test_sampled_paths_are_those_of_the_posterior(data, fitted):
         fitted.sample_states(data, 0)
 
 
-def test_predictions_are_sums_over_paths():
+@pytest.mark.parametrize("steps_ahead", [1, 2, 4, 9])
+def test_predictions_are_sums_over_paths(steps_ahead):
     data = random_data(
         "categorical", mask=(True, True, False, True, True, False, True, True)
     )
     fit = gh.fit(penalised("categorical"), data, **FEW_STEPS)
-    predicted = fit.predict(data)
+    predicted = fit.predict(data, steps_ahead=steps_ahead)
     np.testing.assert_allclose(predicted.sum("class"), 1.0)
     for session in range(data.num_sessions):
         rows = data.session_rows(session)
         for t in range(rows.stop - rows.start):
+            first = max(t - steps_ahead + 1, 0)
             keep = torch.ones(data.num_steps, dtype=torch.bool)
-            keep[rows.start + t : rows.stop] = False
+            keep[rows.start + first : rows.stop] = False
             log_joints = []
             for label in range(3):
                 y = data.emissions.clone()
@@ -251,6 +253,12 @@ def test_predictions_are_sums_over_paths():
                 log_joints.append(paths.logsumexp(0))
             expected = torch.stack(log_joints).softmax(0)
             np.testing.assert_allclose(predicted[rows.start + t], expected, rtol=1e-9)
+
+
+def test_predictions_are_of_a_whole_number_of_steps_ahead(data, fitted):
+    for wrong in (0, -1, 1.5):
+        with pytest.raises(ValueError, match=f"steps_ahead .* from 1, got {wrong}"):
+            fitted.predict(data, steps_ahead=wrong)
 
 
 def test_predictions_of_numbers_are_their_expectations():

@@ -1,0 +1,65 @@
+"""What a fit says of every step: states decoded, emissions predicted."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.labels import Labels, by_step_dataset
+from glmhmm_pyro.inference.program import Observed
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def decoded(observed: Observed, data: Any) -> "xr.Dataset":
+    """What :meth:`Fit.decode` returns."""
+    hidden, y = observed
+    by_state, by_step = ("step", "state"), ("step",)
+    with torch.no_grad():
+        return by_step_dataset(
+            hidden,
+            data,
+            filtered_probs=(by_state, hidden.filtered_probs(y)),
+            predicted_probs=(by_state, hidden.predicted_probs(y)),
+            smoothed_probs=(by_state, hidden.smoothed_probs(y)),
+            viterbi_states=(by_step, hidden.viterbi_states(y)),
+            log_prob_per_step=(by_step, hidden.log_prob_per_step(y)),
+        )
+
+
+def predicted(
+    observed: Observed, data: Any, labels: Labels, steps_ahead: int
+) -> "xr.DataArray":
+    """What :meth:`Fit.predict` returns."""
+    hidden, y = observed
+    with torch.no_grad():
+        states = states_ahead(hidden, y, steps_ahead)
+        values = hidden.expected_emission(states)
+    is_labels = hidden.emission_dist.has_enumerate_support
+    extra = [f"output_{i}" for i in range(values.dim() - 1)]
+    dims = ("step", "class") if is_labels else ("step", *extra)
+    coords = labels.coords("emissions", dims[1:], tuple(values.shape[1:]))
+    array = by_step_dataset(hidden, data, predicted=(dims, values))["predicted"]
+    return array.assign_coords(coords)
+
+
+def states_ahead(hidden: HiddenMarkov, value: Tensor, steps_ahead: int) -> Tensor:
+    r"""p(z_t | y_0..t-k), shape (steps, states), by one more transition a round.
+
+    .. math:: p(z_t \mid y_{0..t-k}) =
+        \sum_i p(z_{t-1} = i \mid y_{0..t-k}) A_t(i, \cdot)
+    """
+    if not isinstance(steps_ahead, int) or steps_ahead < 1:
+        raise ValueError(
+            f"steps_ahead must be a whole number from 1, got {steps_ahead!r}"
+        )
+    probs = hidden.predicted_probs(value)
+    starts = hidden.lengths.cumsum(0) - hidden.lengths
+    first, moves = probs[starts], hidden.transition_logits.exp().to(probs.dtype)
+    longest = int(hidden.lengths.max())
+    for _ in range(min(int(steps_ahead), longest) - 1):
+        probs = (probs.roll(1, 0).unsqueeze(-2) @ moves).squeeze(-2)
+        probs[starts] = first
+    return probs
