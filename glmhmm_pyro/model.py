@@ -12,6 +12,7 @@ Murthy 2019; Escola et al. 2011). Both bodies below are the readable reference.
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -120,10 +121,20 @@ class GLMHMM(PyroModule):
             params: value of every declared parameter, by the name of its site.
             data: the data set.
         """
+        with self.at(params):
+            return self.hidden_markov(data)
+
+    @contextmanager
+    def at(self, params: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside, the sites have these values and none is sampled.
+
+        Args:
+            params: value of every declared parameter, by the name of its site.
+        """
         with self._pyro_context:
             for name, value in params.items():
                 self._pyro_context.set(name, value)
-            return self.hidden_markov(data)
+            yield
 
     @property
     def components(self) -> dict[str, Component]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .sources import Source, as_source
 from .table import Table
-from .terms import Basis, Recomputed, Term, check_count
+from .terms import Basis, Past, Recomputed, Term, check_count
 
 # Half-lives after which a decaying filter is shown no further: a thousandth is left.
 SHOWN_HALF_LIVES = 10
@@ -94,8 +94,8 @@ class FilterTerm(Term):
         by_lag = np.zeros((reach, basis.values.shape[1]))
         by_lag[basis.lags - 1] = basis.values
 
-        def function(past: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            recent = source.coded(past[:, -reach:])[:, ::-1]
+        def function(past: Past, rows: np.ndarray) -> np.ndarray:
+            recent = source.coded(past.last(reach))[:, ::-1]
             return recent @ by_lag[: recent.shape[1]]
 
         return function
@@ -349,13 +349,13 @@ class ExponentialHistory(FilterTerm):
         """The running means, moved on by one step at every call."""
         mean = np.zeros((0, len(self.decays)))
 
-        def function(past: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        def function(past: Past, rows: np.ndarray) -> np.ndarray:
             nonlocal mean
-            if not past.shape[1]:
-                mean = np.zeros((len(past), len(self.decays)))
+            if not past.num_steps:
+                mean = np.zeros((len(rows), len(self.decays)))
                 return mean
-            last = self.source.coded(past[:, -1])[:, None]
-            mean = self.decays * mean[: len(past)] + (1 - self.decays) * last
+            last = self.source.coded(past.last(1))
+            mean = self.decays * mean[: len(rows)] + (1 - self.decays) * last
             return mean
 
         return function

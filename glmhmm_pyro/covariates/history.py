@@ -6,7 +6,7 @@ import numpy as np
 
 from .sources import Signed
 from .table import Table
-from .terms import Recomputed, Term
+from .terms import Past, Recomputed, Term
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PreviousChoice(Term):
         if self.classes is not None:
             return self
         numbers = table.numbers(self.column)
-        found = table.classes[self.column]
+        found = table.classes.get(self.column)
         if found is None:
             codes = _as_codes(self.column, numbers[~np.isnan(numbers)])
             found = tuple(map(str, range(max(2, int(codes.max(initial=0)) + 1))))
@@ -81,9 +81,9 @@ class PreviousChoice(Term):
     def recomputed(self, table: Table | None) -> Recomputed:
         """The choice before, coded; none of a simulation is missing."""
 
-        def function(past: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            none = np.full(len(past), np.nan)
-            return self._coded(past[:, -1] if past.shape[1] else none)
+        def function(past: Past, rows: np.ndarray) -> np.ndarray:
+            none = np.full(len(rows), np.nan)
+            return self._coded(past.last(1)[:, 0] if past.num_steps else none)
 
         return function
 
@@ -188,7 +188,7 @@ class WinStayLoseSwitch(Term):
         """Numbers of the correct answers, classes in the order of the choices'."""
         column = str(self.answer)
         table.numbers(self.choice)
-        table.classes.setdefault(column, table.classes[self.choice])
+        table.classes.setdefault(column, table.classes.get(self.choice))
         return table.numbers(column)
 
     def recomputed(self, table: Table | None) -> Recomputed:
@@ -208,11 +208,12 @@ class WinStayLoseSwitch(Term):
                 f"row {np.isnan(answers).argmax()}"
             )
 
-        def function(past: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            if not past.shape[1]:
-                return np.zeros((len(past), 1))
-            rewarded = np.where(past[:, -1] == answers[rows - 1], 1.0, -1.0)
-            return (Signed(self.choice).coded(past[:, -1]) * rewarded)[:, None]
+        def function(past: Past, rows: np.ndarray) -> np.ndarray:
+            if not past.num_steps:
+                return np.zeros((len(rows), 1))
+            choices = past.last(1)
+            rewarded = np.where(choices == answers[rows - 1, None], 1.0, -1.0)
+            return Signed(self.choice).coded(choices) * rewarded
 
         return function
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from glmhmm_pyro.sequences import Sequences
 
 from .table import Classes, Table
-from .terms import Recomputed, Term
+from .terms import Past, Recomputed, Term
 
 # By the names of columns, a function of the emissions so far and the rows of a step.
 Replay = dict[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]]
@@ -64,7 +64,7 @@ def replayed(
 
 
 def _of_tensors(
-    function: Recomputed, read: Callable[[np.ndarray], np.ndarray]
+    function: Recomputed, read: Callable[[np.ndarray], Past]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     def recomputed(past: Tensor, rows: Tensor) -> Tensor:
         values = function(read(past.cpu().numpy()), rows.cpu().numpy())
@@ -75,12 +75,12 @@ def _of_tensors(
 
 def _reader(
     column: str, classes: Mapping[str, Classes], data: Sequences
-) -> Callable[[np.ndarray], np.ndarray]:
-    """From emissions (simulations, steps, *event) to the numbers that terms read."""
+) -> Callable[[np.ndarray], Past]:
+    """From emissions (simulations, steps, *event) to the past that terms read."""
     output = list(data.emission_names).index(column)
     known = classes.get(column)
     if known is None:
-        return lambda past: past if past.ndim == 2 else past[..., output]
+        return lambda past: Past(past if past.ndim == 2 else past[..., output])
     if data.class_names is None or not set(data.class_names) <= set(known):
         raise ValueError(
             f"emissions must have the classes that the design learnt, "
@@ -88,4 +88,4 @@ def _reader(
             "design.sequences"
         )
     codes = np.array([known.index(name) for name in data.class_names], dtype=float)
-    return lambda past: codes[past.astype(int)]
+    return lambda past: Past(past, codes)

@@ -105,7 +105,7 @@ class Indicator(Source):
     def fitted(self, table: Table) -> Source:
         """The source that knows the number of its class."""
         numbers = table.numbers(self.column)
-        classes = table.classes[self.column]
+        classes = table.classes.get(self.column)
         if classes is not None and str(self.value) in classes:
             return replace(self, code=float(classes.index(str(self.value))))
         if classes is None and not isinstance(self.value, str):

@@ -67,6 +67,8 @@ class Table:
 
         values = pd.Series(self._found(name))
         kind = pd.api.types.infer_dtype(values, skipna=True)
+        if kind == "empty":
+            return np.full(len(values), np.nan)
         if pd.api.types.is_numeric_dtype(values.dtype) or kind in _NUMBERS:
             return self._plain(name, values)
         if kind not in ("string", "categorical"):
@@ -119,7 +121,7 @@ class Table:
         return codes.to_numpy(dtype=float)
 
 
-_NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float", "empty")
+_NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float")
 
 
 def read_table(

@@ -9,9 +9,32 @@ import numpy as np
 from .sources import Source
 from .table import Table
 
-# Covariates (simulations, columns) of a step from the past of the column followed,
-# numbers (simulations, steps so far), and the rows of the step (simulations,).
-Recomputed = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+class Past(NamedTuple):
+    """What a simulation has made of one column so far.
+
+    Attributes:
+        values: as the data have them, shape (simulations, steps so far).
+        codes: number that terms read for every class of the data, if it is another.
+    """
+
+    values: np.ndarray
+    codes: np.ndarray | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps so far."""
+        return self.values.shape[1]
+
+    def last(self, num_steps: int) -> np.ndarray:
+        """The numbers of at most so many last steps, (simulations, steps)."""
+        recent = self.values[:, -num_steps:]
+        return recent if self.codes is None else self.codes[recent.astype(int)]
+
+
+# Covariates (simulations, columns) of a step from the past of the column followed and
+# the rows of the step (simulations,).
+Recomputed = Callable[[Past, np.ndarray], np.ndarray]
 
 
 class Basis(NamedTuple):
@@ -144,7 +167,7 @@ class Columns(Term):
     def values(self, table: Table) -> np.ndarray:
         """The raw numbers."""
         read = [Source(c).coded(table.numbers(c)) for c in self.columns]
-        labels = [c for c in self.columns if table.classes[c] is not None]
+        labels = [c for c in self.columns if table.classes.get(c) is not None]
         if labels:
             raise TypeError(
                 f"columns must be numeric, got {labels[0]!r} with labels; code it by "

@@ -1,6 +1,5 @@
 """Fit: what every inference method returns."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -12,18 +11,18 @@ from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.alignment import aligned_fit, permuted_fit, state_probs
-from glmhmm_pyro.inference.batches import at_draws
+from glmhmm_pyro.inference.closed_loop import History
 from glmhmm_pyro.inference.diagnostics import diagnose
 from glmhmm_pyro.inference.export import fit_to_arviz
 from glmhmm_pyro.inference.labels import Labels, named_parameters
 from glmhmm_pyro.inference.posterior import Posterior
-from glmhmm_pyro.inference.prediction import decoded, predicted
+from glmhmm_pyro.inference.prediction import decoded, predicted, score
 from glmhmm_pyro.inference.program import Observed, Program, observed_sites
 from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.simulation import simulated
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.storage import read_fit, write_fit
-from glmhmm_pyro.inference.tables import AGREEMENT, restart_report, summary
+from glmhmm_pyro.inference.tables import AGREEMENT, restart_report, sentence, summary
 from glmhmm_pyro.inference.uncertainty import covariance, standard_errors, warn_of
 from glmhmm_pyro.sequences import Sequences
 
@@ -70,16 +69,7 @@ class Fit:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        states = getattr(self.model, "num_states", None)
-        what = "a model" if states is None else f"{states} states"
-        draws = () if self.posterior is None else (self.posterior.describe(),)
-        said = (
-            f"Fit of {what} by {self.method}: log-likelihood "
-            f"{self.log_likelihood:.4f} nats, {self.log_likelihood_per_step:.4f} per "
-            f"step; {self.num_agreeing} of {len(self.restarts)} starts within "
-            f"{AGREEMENT} nats of the best; {self.status.sentence}"
-        )
-        return "; ".join((said, *draws, *self.notes))
+        return sentence(self)
 
     @property
     def parameters(self) -> "dict[str, xr.DataArray]":
@@ -304,15 +294,39 @@ class Fit:
         """
         return predicted(self._observed(data, site), data, self.labels, steps_ahead)
 
-    def simulate(self, data: Sequences, seed: int = 0) -> tuple[Sequences, np.ndarray]:
-        """Emissions and states drawn at the covariates of ``data`` (open loop).
+    def simulate(
+        self,
+        data: Sequences,
+        seed: int = 0,
+        *,
+        history: "History | Sequence[History] | None" = None,
+        num_samples: int | None = None,
+        draws: bool = False,
+    ) -> tuple[Sequences, np.ndarray]:
+        """Emissions and states drawn at the covariates of ``data``.
 
-        Columns that were made from the animal's past emissions stay as they are.
+        Open loop, without ``history``, columns that were made from the animal's past
+        emissions stay as they are. With it the loop is closed: they are made anew from
+        the emissions drawn before, for emissions and transitions alike.
+
+        Args:
+            data: the sessions; of the emissions only names and type count.
+            seed: makes the simulation reproducible.
+            history: a fitted ``gh.covariates.Design``, or its ``history(df)`` where a
+                term needs the correct answers; or a mapping from a covariate's name, or
+                a tuple of names, to a function of ``past``, the emissions so far
+                (simulations, steps so far, *event), and ``rows``, the rows of ``data``
+                that are simulated, which gives (simulations,) or (simulations, names);
+                or a list of these.
+            num_samples: how often all sessions are drawn; once by default.
+            draws: whether samples are at draws of the posterior, evenly spaced, in
+                place of the one estimate: the posterior predictive.
 
         Returns:
-            ``data`` with emissions drawn anew, all of them observed; states (steps,).
+            The sessions with emissions drawn anew, all of them observed, sample after
+            sample ('name', 'name (2)', ...); states (samples * steps,).
         """
-        return simulated(self, data, seed)
+        return simulated(self, data, seed, history, num_samples, draws)
 
     def score(self, data: Any, marginal: bool = False) -> float:
         r"""Log-likelihood of ``data`` per observed step, nats.
@@ -327,16 +341,7 @@ class Fit:
             marginal: whether to average the likelihood of every session over
                 :attr:`draws`.
         """
-        sites = self._sites(data).values()
-        observed = sum(site.hidden.num_observed for site in sites)
-        if not marginal:
-            return sum(float(s.hidden.log_prob(s.value)) for s in sites) / observed
-        flat = {name: value.flatten(0, 1) for name, value in self.draws.items()}
-        by_session = at_draws(
-            self.model, data, flat, lambda s: s.hidden.log_prob_per_session(s.value)
-        )
-        total = (by_session.logsumexp(0) - math.log(len(by_session))).sum()
-        return float(total) / observed
+        return score(self, data, self._sites(data), marginal)
 
     def to_arviz(
         self,

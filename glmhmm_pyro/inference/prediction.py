@@ -1,11 +1,14 @@
-"""What a fit says of every step: states decoded, emissions predicted."""
+"""What a fit says of data: states decoded, emissions predicted, a score."""
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.batches import at_draws
 from glmhmm_pyro.inference.labels import Labels, by_step_dataset
 from glmhmm_pyro.inference.program import Observed
 
@@ -43,6 +46,20 @@ def predicted(
     coords = labels.coords("emissions", dims[1:], tuple(values.shape[1:]))
     array = by_step_dataset(hidden, data, predicted=(dims, values))["predicted"]
     return array.assign_coords(coords)
+
+
+def score(fit: Any, data: Any, sites: Mapping[str, Observed], marginal: bool) -> float:
+    """What :meth:`Fit.score` returns, from the sites at the estimate."""
+    observed = sum(site.hidden.num_observed for site in sites.values())
+    if not marginal:
+        found = [float(s.hidden.log_prob(s.value)) for s in sites.values()]
+        return sum(found) / observed
+    flat = {name: value.flatten(0, 1) for name, value in fit.draws.items()}
+    by_session = at_draws(
+        fit.model, data, flat, lambda s: s.hidden.log_prob_per_session(s.value)
+    )
+    total = (by_session.logsumexp(0) - math.log(len(by_session))).sum()
+    return float(total) / observed
 
 
 def states_ahead(hidden: HiddenMarkov, value: Tensor, steps_ahead: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Data frames of a fit: its parameters, its starts."""
+"""What a fit says of itself: a sentence, data frames of its parameters and starts."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,20 @@ AGREEMENT = 0.1
 
 # Standard deviations around the mean that hold 95 % of a normal distribution.
 NORMAL_95 = 1.959963984540054
+
+
+def sentence(fit: Any) -> str:
+    """Of what and by what method a fit is, and where it ended."""
+    states = getattr(fit.model, "num_states", None)
+    what = "a model" if states is None else f"{states} states"
+    draws = () if fit.posterior is None else (fit.posterior.describe(),)
+    said = (
+        f"Fit of {what} by {fit.method}: log-likelihood "
+        f"{fit.log_likelihood:.4f} nats, {fit.log_likelihood_per_step:.4f} per "
+        f"step; {fit.num_agreeing} of {len(fit.restarts)} starts within "
+        f"{AGREEMENT} nats of the best; {fit.status.sentence}"
+    )
+    return "; ".join((said, *draws, *fit.notes))
 
 
 def restart_report(fit: Any) -> "pd.DataFrame":

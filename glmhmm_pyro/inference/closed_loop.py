@@ -1,0 +1,217 @@
+"""Behaviour drawn step by step, the covariates of its own past made anew on the way.
+
+All tables of a ``HiddenMarkov`` are fixed before anything is drawn from it. Where
+covariates are made from past emissions the components are stepped instead: each gives
+one distribution at the states that were drawn. Row t of all covariates depends on the
+emissions before t alone, and drives the step from t - 1 INTO t.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical
+
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
+
+# Covariates (simulations,) or (simulations, names) of one step from the emissions so
+# far (simulations, steps so far, *event), and the rows of the data that are simulated.
+Recompute = Callable[[Tensor, Tensor], Tensor]
+
+
+class Replayable(Protocol):
+    """What knows itself how its columns come from the past, such as a design."""
+
+    def replay(self, data: Sequences) -> Mapping[tuple[str, ...], Recompute]:
+        """Fresh functions, by the names of the columns they give."""
+
+
+History = Mapping[str | tuple[str, ...], Recompute] | Replayable
+
+
+class Drawn(NamedTuple):
+    """Simulations of a whole data set.
+
+    Attributes:
+        emissions: shape (samples, steps, *event).
+        states: shape (samples, steps).
+        designs: covariates made anew, by argument, (samples, steps, features).
+    """
+
+    emissions: Tensor
+    states: Tensor
+    designs: dict[str, Tensor]
+
+
+class Simulations:
+    """Samples of all sessions, side by side, the longest sessions first.
+
+    Attributes:
+        copies: number of the sample of each simulation.
+        sessions: number of its session.
+        starts: first row of the session.
+        lengths: steps of the session.
+    """
+
+    def __init__(self, data: Sequences, num_samples: int):
+        order = data.lengths.argsort(descending=True, stable=True)
+        samples = torch.arange(num_samples, device=data.device)
+        self.data, self.num_samples = data, num_samples
+        self.sessions = order.repeat_interleave(num_samples)
+        self.copies = samples.repeat(data.num_sessions)
+        self.starts, self.lengths = (
+            data.starts[self.sessions],
+            data.lengths[self.sessions],
+        )
+        self.num_active = (
+            self.lengths
+            > torch.arange(int(self.lengths[0]), device=data.device)[:, None]
+        ).sum(1)
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    def rows(self, t: int) -> tuple[Tensor, Tensor]:
+        """Sample and row of every simulation that has a step t."""
+        active = int(self.num_active[t])
+        return self.copies[:active], self.starts[:active] + t
+
+    def end_to_end(self, padded: Tensor) -> Tensor:
+        """From (simulations, steps, ...) to (samples, steps of all sessions, ...)."""
+        shape = (self.num_samples, self.data.num_steps, *padded.shape[2:])
+        values = padded.new_empty(shape)
+        for t in range(padded.shape[1]):
+            copies, rows = self.rows(t)
+            values[copies, rows] = padded[: len(rows), t]
+        return values
+
+
+class Writer:
+    """Writes columns made anew wherever the model reads them.
+
+    Args:
+        names: names of the columns.
+        function: what gives them.
+        data: the data set.
+        designs: where to write, (samples, steps, features) by argument.
+    """
+
+    def __init__(
+        self,
+        names: str | tuple[str, ...],
+        function: Recompute,
+        data: Sequences,
+        designs: Mapping[str, Tensor],
+    ):
+        self.names = (names,) if isinstance(names, str) else tuple(names)
+        self.function = function
+        self.targets: list[tuple[Tensor, list[int], list[int]]] = []
+        known: dict[str, None] = {}
+        for argument, design in designs.items():
+            columns = list(getattr(data, f"{argument[:-1]}_names"))
+            known |= dict.fromkeys(columns)
+            kept = [i for i, name in enumerate(self.names) if name in columns]
+            places = [columns.index(self.names[i]) for i in kept]
+            self.targets.append((design, places, kept))
+        missing = [name for name in self.names if name not in known]
+        if missing:
+            raise ValueError(
+                "history must name covariates of data, which are "
+                f"{', '.join(list(known)[:20])}, got {missing[0]!r}"
+            )
+
+    def __call__(self, past: Tensor, copies: Tensor, rows: Tensor) -> None:
+        """Write the columns of one step."""
+        values = torch.as_tensor(self.function(past, rows), dtype=past.dtype)
+        values = values[:, None] if values.dim() == 1 else values
+        wanted = (len(rows), len(self.names))
+        if values.shape != wanted or not values.isfinite().all():
+            what = f"shape {tuple(values.shape)}"
+            if values.shape == wanted:
+                what = "NaN or infinite ones"
+            raise ValueError(
+                f"the function of history for {', '.join(self.names)} must give finite "
+                f"numbers of shape {wanted} (simulations, names), got {what} at step "
+                f"{past.shape[1]}"
+            )
+        for design, places, kept in self.targets:
+            for place, column in zip(places, kept):
+                design[copies, rows, place] = values[:, column]
+
+
+def closed_loop(
+    model: GLMHMM,
+    params: Params,
+    data: Sequences,
+    histories: Sequence[History],
+    num_samples: int,
+) -> Drawn:
+    """Samples of the data set at one set of parameters; see :meth:`Fit.simulate`."""
+    model.bind(data)
+    simulations = Simulations(data, num_samples)
+    designs = _copies(data, num_samples)
+    writers = [
+        Writer(names, function, data, designs)
+        for history in histories
+        for names, function in _functions(history, data)
+    ]
+    with model.at(params):
+        past, states = _stepped(model, simulations, designs, writers)
+    return Drawn(simulations.end_to_end(past), simulations.end_to_end(states), designs)
+
+
+def _stepped(
+    model: GLMHMM,
+    simulations: Simulations,
+    designs: Mapping[str, Tensor],
+    writers: Sequence[Writer],
+) -> tuple[Tensor, Tensor]:
+    """Emissions and states (simulations, longest session), one step after the other."""
+    data = simulations.data
+    shape = (len(simulations), len(simulations.num_active))
+    past = data.covariates.new_zeros(*shape, *data.emissions.shape[1:])
+    states = torch.zeros(shape, dtype=torch.long, device=data.device)
+    x, u = designs["covariates"], designs.get("transition_covariates")
+    u = x if u is None else u
+    initial = model.initial.log_probs(data).expand(data.num_sessions, -1)
+    state = Categorical(logits=initial[simulations.sessions]).sample()
+    for t in range(shape[1]):
+        copies, rows = simulations.rows(t)
+        active = len(rows)
+        for write in writers:
+            write(past[:active, :t], copies, rows)
+        if t > 0:
+            state = model.transitions(state[:active], u[copies, rows]).sample()
+        emission = model.emissions(state, x[copies, rows]).sample()
+        past[:active, t] = emission.to(past.dtype)
+        states[:active, t] = state
+    return past, states
+
+
+def _copies(data: Sequences, num_samples: int) -> dict[str, Tensor]:
+    """Covariates of every sample; those of the transitions where they are others."""
+    names = ["covariates", "transition_covariates"]
+    if data.transition_covariates is data.covariates:
+        names = names[:1]
+    return {name: getattr(data, name).repeat(num_samples, 1, 1) for name in names}
+
+
+def _functions(history: Any, data: Sequences) -> list[tuple[Any, Recompute]]:
+    """Names of columns, and what gives them."""
+    if hasattr(history, "replay"):
+        history = history.replay(data)
+    if not isinstance(history, Mapping) or not history:
+        raise TypeError(
+            "history must be a fitted design, a mapping from names of covariates to "
+            f"functions of the past, or a list of these, got {history!r}"
+        )
+    for names, function in history.items():
+        if not callable(function):
+            raise TypeError(
+                f"history must map {names!r} to a function(past, rows), got "
+                f"{function!r}"
+            )
+    return list(history.items())
