@@ -525,7 +525,8 @@ def test_filters_draws_a_line_a_state_in_units_of_time():
 
 
 def test_filters_has_bands_of_standard_errors_or_of_draws():
-    fit, data, design = filter_case(1)
+    made, data, design = filter_case(1)
+    fit = gh.fit(made.model, data, "map", num_restarts=1, progress=False)
     drawn = with_posterior(fit, data, num_chains=1)
     covariance = fit.covariance(data)
     errors = design.filters(fit.parameters["emissions.weights"], covariance=covariance)

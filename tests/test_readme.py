@@ -40,6 +40,8 @@ def test_all_code_of_the_readme_runs_in_its_order(quick, tmp_path, monkeypatch):
     names = run(block for block in blocks("python") if ESTIMATOR not in block)
     assert names["again"].log_likelihood == names["fit"].log_likelihood
     assert {path.name for path in tmp_path.iterdir()} == {"day24.png", "fit.nc"}
+    assert names["generated"].num_sessions == 5 * names["training"].num_sessions
+    assert names["filters"]["term"].unique().tolist() == ["older choices"]
     assert names["mine"].num_sessions == 80 and names["two"].num_sessions == 2
     rates = sorted(names["rates"]["emissions.weights"].values.ravel())
     # The counts were drawn at rates 1 and 8.

@@ -158,8 +158,10 @@ def align_draws(
 def aligned_fit(
     found: Any, reference: Any, data: Any, state_axes: StateAxes | None
 ) -> Any:
-    """What :meth:`Fit.aligned` returns, from probabilities of the states."""
+    """What :meth:`Fit.aligned` returns."""
     own = state_probs(found.model, data, found.params)
+    if hasattr(reference, "params"):
+        reference = state_probs(reference.model, data, reference.params)
     probs = torch.as_tensor(np.asarray(reference), dtype=own.dtype)
     if probs.shape != own.shape:
         raise ValueError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.alignment import aligned_fit, permuted_fit, state_probs
+from glmhmm_pyro.inference.alignment import aligned_fit, permuted_fit
 from glmhmm_pyro.inference.closed_loop import History
 from glmhmm_pyro.inference.diagnostics import diagnose
 from glmhmm_pyro.inference.export import fit_to_arviz
@@ -143,8 +143,7 @@ class Fit:
     ) -> "xr.DataArray":
         """Covariance of the weights within every row, as in :meth:`standard_errors`.
 
-        It has the axes of ``parameters[parameter]``, whose last is ``covariate``, and
-        then ``other_covariate``; NaN where a weight has no standard error.
+        Its axes are those of ``parameters[parameter]``, and ``other_covariate``.
 
         Args:
             data: what the model was fitted to.
@@ -152,7 +151,9 @@ class Fit:
         """
         self._refuse_draws()
         program = Program(self.model, data)
-        return covariance(program, self.params, self.labels, parameter)
+        found, notes = covariance(program, self.params, self.labels, parameter)
+        warn_of(notes + self.unbounded)
+        return found
 
     def _refuse_draws(self) -> None:
         if self.posterior is not None:
@@ -215,8 +216,6 @@ class Fit:
             data: on which probabilities of the states are compared.
             state_axes: see :class:`NUTS`; for sites of a model of the user's own.
         """
-        if isinstance(reference, Fit):
-            reference = state_probs(reference.model, data, reference.params)
         aligned: Fit = aligned_fit(self, reference, data, state_axes)
         return aligned
 

@@ -139,11 +139,14 @@ class Uncertainty:
             errors[name] = error.masked_fill(unknown, torch.nan)
         return cls(errors, shares)
 
-    def sentences(self, model: Any, labels: Labels) -> list[str]:
-        """One for every reason that values are unknown for, naming them."""
+    def sentences(
+        self, model: Any, labels: Labels, sites: list[str] | None = None
+    ) -> list[str]:
+        """One for every reason that values are unknown for, of these sites or all."""
         found = []
         for reason, by_site in self.shares.items():
-            names = _names(named_parameters(model, by_site, labels))
+            chosen = {site: by_site[site] for site in sites or by_site}
+            names = _names(named_parameters(model, chosen, labels))
             if names:
                 found.append(
                     f"{names} {'is' if ' and ' not in names else 'are'} {reason}"
@@ -166,25 +169,13 @@ def standard_errors(program: Program, params: Params, labels: Labels) -> Standar
         params: where the log-joint has its maximum.
         labels: names of the data.
     """
-    vector = program.coordinates.pack(params)
-    information = Information.of(program, vector, jacobian=False)
-    uncertainty = Uncertainty.of(program, vector, information)
-    notes = uncertainty.sentences(program.model, labels)
-    gradient = value_and_grad(lambda v: program.log_density(v, jacobian=False))(vector)
-    rise = float((gradient[1] @ information.factor).square().sum() / 2)
-    if rise > _OFF:
-        notes.append(
-            f"a maximum of the log-joint of these data is about {rise:.2g} nats above "
-            "the fit"
-        )
-    errors = named_parameters(program.model, uncertainty.errors, labels)
-    return StandardErrors(errors, tuple(notes))
+    return _assessed(program, params, labels)[1]
 
 
 def covariance(
     program: Program, params: Params, labels: Labels, name: str
-) -> "xr.DataArray":
-    """Covariance of the weights of every row, by the curvature of the log-joint.
+) -> "tuple[xr.DataArray, tuple[str, ...]]":
+    """Covariance of the weights of every row, and what is wrong with it.
 
     Args:
         program: the model with the data it was fitted to.
@@ -194,8 +185,6 @@ def covariance(
     """
     import xarray as xr
 
-    vector = program.coordinates.pack(params)
-    information = Information.of(program, vector, jacobian=False)
     shown = named_parameters(program.model, params, labels)
     fitting = [
         site
@@ -207,17 +196,36 @@ def covariance(
             "parameter must name weights by covariate, of which this fit has "
             f"{', '.join(fitting) or 'none'}, got {name!r}"
         )
+    information, found = _assessed(program, params, labels, [name])
     factor = information.factor[program.coordinates.slices[name]]
     directions = factor.T.reshape(1, -1, *params[name].shape)
     moves = named_draws(program.model, {name: directions}, labels)[name].values[0]
     matrix = np.einsum("k...i,k...j->...ij", moves, moves)
-    uncertainty = Uncertainty.of(program, vector, information)
-    errors = named_parameters(program.model, uncertainty.errors, labels)[name].values
-    unknown = np.isnan(errors)
+    unknown = np.isnan(found.errors[name].values)
     matrix[unknown[..., :, None] | unknown[..., None, :]] = np.nan
     names = shown[name].coords["covariate"].values
     coords = {**shown[name].coords, "other_covariate": names}
-    return xr.DataArray(matrix, coords, (*shown[name].dims, "other_covariate"))
+    dims = (*shown[name].dims, "other_covariate")
+    return xr.DataArray(matrix, coords, dims), found.notes
+
+
+def _assessed(
+    program: Program, params: Params, labels: Labels, sites: list[str] | None = None
+) -> tuple[Information, StandardErrors]:
+    """The information at the fit, and errors with what is wrong with these sites."""
+    vector = program.coordinates.pack(params)
+    information = Information.of(program, vector, jacobian=False)
+    uncertainty = Uncertainty.of(program, vector, information)
+    notes = uncertainty.sentences(program.model, labels, sites)
+    gradient = value_and_grad(lambda v: program.log_density(v, jacobian=False))(vector)
+    rise = float((gradient[1] @ information.factor).square().sum() / 2)
+    if rise > _OFF:
+        notes.append(
+            f"a maximum of the log-joint of these data is about {rise:.2g} nats above "
+            "the fit"
+        )
+    errors = named_parameters(program.model, uncertainty.errors, labels)
+    return information, StandardErrors(errors, tuple(notes))
 
 
 def warn_of(notes: tuple[str, ...]) -> None:
