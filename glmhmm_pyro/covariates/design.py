@@ -231,12 +231,26 @@ class Design:
                 design.fit(data, **told)
             made[argument] = design.transform(data, **told)
         given = (emissions, mask, initial_covariates)
-        classes = self._classes.get(emissions) if isinstance(emissions, str) else None
+        classes = self._emission_classes(data, session, emissions)
         arguments = sequences_arguments(data, session, *given, made, classes)
         made_data = Sequences(**arguments, dtype=dtype, device=device)
         for design in designs.values():
             _refuse_leaks(design, made_data.emission_names)
         return made_data
+
+    def _emission_classes(
+        self, data: Any, session: Names | None, emissions: Any
+    ) -> Classes:
+        """Classes of a single output of labels, learnt where they are not known yet."""
+        names = [emissions] if isinstance(emissions, str) else list(emissions)
+        known = getattr(data, "columns", ())
+        if len(names) != 1 or not isinstance(names[0], str) or names[0] not in known:
+            return None
+        if names[0] not in self._classes:
+            table = self._table(data, session, None, None)
+            table.numbers(names[0])
+            self._classes = dict(table.classes)
+        return self._classes.get(names[0])
 
     def filters(
         self,

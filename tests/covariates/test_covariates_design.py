@@ -112,6 +112,30 @@ def test_held_out_sessions_are_read_by_what_training_taught():
     np.testing.assert_allclose(held_out.covariates[:, 0], expected)
 
 
+@pytest.mark.parametrize("emissions", ["side", ["side"]])
+def test_classes_of_emissions_are_learnt_where_no_term_reads_them(emissions):
+    design = Design("sound")
+    design.sequences(trials(), session="day", emissions=emissions)
+    held_out = design.sequences(trials().assign(side="right"), emissions=emissions)
+    assert held_out.class_names == ("left", "right")
+    assert held_out.emissions.unique().tolist() == [1]
+
+
+def test_the_past_of_one_output_among_several_is_read():
+    data = trials()
+    data["time"] = np.arange(13.0)
+    data["right"] = (data["side"] == "right").astype(int)
+    design = Design(Lags("time", 2, first_lag=1), PreviousChoice("right"))
+    sequences = design.sequences(data, session="day", emissions=["right", "time"])
+    replay = design.replay(sequences)
+    past = torch.tensor([[[0.0, 7.0], [1.0, 9.0]]], dtype=torch.float64)
+    rows = torch.tensor([2])
+    lags, previous = replay[("time_lag1", "time_lag2")], replay[("previous_right",)]
+    assert lags(past, rows).tolist() == [[9.0, 7.0]]
+    assert previous(past, rows).tolist() == [[1.0]]
+    assert previous(past[:, :0], rows).tolist() == [[0.0]]
+
+
 def test_designs_add_up_to_one_that_is_fitted_anew():
     data = trials()
     cues, own = Design(Lags("sound", 2)), Design(PreviousChoice("side"), Intercept())
@@ -204,6 +228,8 @@ def test_a_forgotten_session_column_is_asked_for():
         Design("sound").fit(trials())
     with pytest.raises(ValueError, match="session must be left out"):
         Design("x0").fit([np.ones((3, 1))], session="day")
+    with pytest.raises(ValueError, match="emissions must name.*did you mean 'side'"):
+        Design("sound").sequences(trials(), session="day", emissions="sides")
     with pytest.raises(ValueError, match="did you mean 'day'"):
         Design("sound").fit(trials(), session="days")
 
