@@ -1,6 +1,6 @@
 """HiddenMarkov: the distribution of a sequence whose hidden states are summed out."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -8,6 +8,27 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro import chain
+from glmhmm_pyro.masking import emission_log_probs, steps_observed
+
+
+class Output(NamedTuple):
+    """One output of the emissions.
+
+    Attributes:
+        emission_dist: its distribution, batch shape (*batch, steps, states).
+        value: shape (steps, *emission event).
+        mask: as :class:`HiddenMarkov` takes it.
+    """
+
+    emission_dist: Distribution
+    value: Tensor
+    mask: Tensor | None
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether its values have probabilities, not densities."""
+        support: Any = self.emission_dist.support
+        return bool(support.is_discrete)
 
 
 class HiddenMarkov(TorchDistribution):
@@ -30,7 +51,8 @@ class HiddenMarkov(TorchDistribution):
             here over the destinations; an axis of size 1 is a stationary chain.
         emission_dist: batch shape (*batch, steps, states).
         lengths: number of steps of each session, shape (sessions,).
-        mask: shape (steps,), False where the emission is not observed.
+        mask: shape (steps,), False where the emission is not observed; or that of the
+            emissions (steps, outputs), False where an output is not.
 
     Example:
         >>> import torch, pyro.distributions as dist
@@ -55,7 +77,8 @@ class HiddenMarkov(TorchDistribution):
         mask: Tensor | None = None,
     ):
         steps, states = emission_dist.batch_shape[-2:]
-        _check_shapes(initial_logits, transition_logits, steps, states, lengths, mask)
+        _check_shapes(initial_logits, transition_logits, steps, states, lengths)
+        _check_mask(mask, torch.Size([steps]) + emission_dist.event_shape)
         self.initial_logits = normalised(initial_logits)
         self.transition_logits = normalised(transition_logits)
         self.emission_dist = emission_dist
@@ -84,8 +107,9 @@ class HiddenMarkov(TorchDistribution):
 
     @property
     def num_observed(self) -> int:
-        """Number of steps that are not masked."""
-        return self.event_shape[0] if self.mask is None else int(self.mask.sum())
+        """Number of steps of which something was observed."""
+        seen = steps_observed(self.mask)
+        return self.event_shape[0] if seen is None else int(seen.sum())
 
     def expand(
         self, batch_shape: torch.Size, _instance: object = None
@@ -100,6 +124,17 @@ class HiddenMarkov(TorchDistribution):
                 "poutine.scale)"
             )
         return self
+
+    def outputs(self, value: Tensor) -> dict[str, Output]:
+        """What the emissions consist of, by name; a single output has no name.
+
+        A distribution of several says so by a method ``outputs(value, mask)``.
+        """
+        split = getattr(self.emission_dist, "outputs", None)
+        if split is None:
+            return {"": Output(self.emission_dist, value, self.mask)}
+        found: dict[str, Output] = split(value, self.mask)
+        return found
 
     def emission_log_probs(self, value: Tensor) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""
@@ -171,9 +206,10 @@ class HiddenMarkov(TorchDistribution):
         ``out``, an earlier result of the same shapes, is used again.
         """
         counts = chain.expected_counts(*self.potentials(value), out=out)
-        if self.mask is None:
+        seen = steps_observed(self.mask)
+        if seen is None:
             return counts
-        return counts._replace(emission=counts.emission * self.mask[:, None])
+        return counts._replace(emission=counts.emission * seen[:, None])
 
     def expected_log_prob(self, value: Tensor, counts: chain.ExpectedCounts) -> Tensor:
         r"""Expected complete-data log-likelihood, which an M-step maximises.
@@ -253,34 +289,6 @@ def normalised(logits: Tensor) -> Tensor:
     return logits.movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
 
 
-def emission_log_probs(
-    emission_dist: Distribution, value: Tensor, mask: Tensor | None
-) -> Tensor:
-    """log p(y_t | z_t = k), 0 where masked, whatever the value stands at masked steps.
-
-    Args:
-        emission_dist: batch shape (*batch, steps, states).
-        value: shape (steps, *emission event).
-        mask: shape (steps,), False where the value is not observed.
-    """
-    axis = -1 - len(emission_dist.event_shape)
-    if not value.is_floating_point():
-        value = value.double()
-    if mask is not None and not mask.any():
-        return torch.zeros(
-            emission_dist.batch_shape, dtype=value.dtype, device=mask.device
-        )
-    if mask is not None:
-        # A legal filler: an illegal one raises, or gives a NaN gradient.
-        filler = value[mask.nonzero()[0, 0]]
-        observed = mask.reshape(mask.shape + (1,) * (value.dim() - 1))
-        value = torch.where(observed, value, filler)
-    log_probs = emission_dist.log_prob(value.unsqueeze(axis))
-    if mask is not None:
-        log_probs = torch.where(mask[:, None], log_probs, log_probs.new_zeros(()))
-    return log_probs
-
-
 def weighted_sum(counts: Tensor, log_probs: Tensor, axes: int) -> Tensor:
     """Sum over the last ``axes`` axes, where 0 counts times log 0 is 0."""
     terms = torch.where(counts > 0, counts * log_probs, 0.0)
@@ -293,7 +301,6 @@ def _check_shapes(
     steps: int,
     states: int,
     lengths: Tensor,
-    mask: Tensor | None,
 ) -> None:
     sessions = len(lengths)
     if initial.dim() < 2 or tuple(initial.shape[-2:]) not in {
@@ -317,8 +324,13 @@ def _check_shapes(
             f"lengths must sum to the {steps} steps of emission_dist, got "
             f"{int(lengths.sum())}"
         )
-    if mask is not None and (mask.dtype != torch.bool or mask.shape != (steps,)):
-        raise ValueError(
-            f"mask must be a boolean tensor of shape ({steps},), got {mask.dtype} of "
-            f"shape {tuple(mask.shape)}"
-        )
+
+
+def _check_mask(mask: Tensor | None, shape: torch.Size) -> None:
+    allowed = dict.fromkeys([tuple(shape[:1]), tuple(shape)])
+    if mask is None or (mask.dtype == torch.bool and tuple(mask.shape) in allowed):
+        return
+    raise ValueError(
+        f"mask must be a boolean tensor of shape {' or '.join(map(str, allowed))}, got "
+        f"{mask.dtype} of shape {tuple(mask.shape)}"
+    )

@@ -27,6 +27,7 @@ from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
 from glmhmm_pyro.components.transitions import OnlyState, Stationary, Transitions
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.masking import Observed
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -82,7 +83,7 @@ class GLMHMM(PyroModule):
         last, values = data.lengths - 1, data.emissions.to(data.covariates.dtype)
         initial = self.initial.logits(data)
         x, u = self.emissions.design(data), self.transitions.design(data)
-        observed = torch.ones_like(values, dtype=torch.bool)
+        observed = torch.ones(len(values), dtype=torch.bool, device=data.device)
         observed = observed if data.mask is None else data.mask
         with pyro.plate("sessions", data.num_sessions, dim=-1):
             state = None
@@ -96,9 +97,8 @@ class GLMHMM(PyroModule):
                         step or Categorical(logits=initial),
                         infer={"enumerate": "parallel"},
                     )
-                    emission = self.emissions(state, x[rows])
-                    with poutine.mask(mask=observed[rows]):
-                        pyro.sample(f"y_{t}", emission, obs=values[rows])
+                    emission = Observed(self.emissions(state, x[rows]), observed[rows])
+                    pyro.sample(f"y_{t}", emission, obs=values[rows])
 
     @pyro_method
     def hidden_markov(self, data: Sequences) -> HiddenMarkov:

@@ -113,7 +113,7 @@ def _make_case(
     params = _random_params(name, model, blank)
     case = _Case(name, model, blank, params)
     values = _draw(case, design)
-    data = blank.replace(emissions=values)
+    data = blank.replace(emissions=values, emission_names=None)
     model.bind(data)
     return _Case(name, model, data, params)
 
@@ -215,8 +215,6 @@ def _spoilt(data: Sequences, observed: Tensor) -> Tensor:
 
 
 def _check_enumeration(case: _Case) -> None:
-    if len(case.data.emissions.shape) > 1:
-        return
     model, data = case.model, case.data
     summed = poutine.trace(poutine.condition(model, data=case.params)).get_trace(data)
     leaves = {

@@ -43,6 +43,8 @@ EMISSIONS = {
     "categorical": lambda: gh.Categorical(3),
     "poisson": Poisson,
     "gaussian": Gaussian,
+    "normal": gh.Gaussian,
+    "normals": lambda: gh.Gaussian(2, "full"),
 }
 TRANSITIONS = {
     "stationary": gh.Stationary,
@@ -69,8 +71,10 @@ def normals(*shape, seed=0):
 def random_emissions(family, steps, seed=0):
     """Values that the family can emit."""
     generator = seeded_generator(seed)
-    if family == "gaussian":
+    if family in ("gaussian", "normal"):
         return normals(steps, seed=seed)
+    if family == "normals":
+        return normals(steps, 2, seed=seed)
     largest = {"bernoulli": 2, "categorical": 3, "poisson": 5}[family]
     return torch.randint(largest, (steps,), generator=generator)
 

@@ -22,8 +22,10 @@ def clear_data(family="bernoulli", lengths=LENGTHS, mask=False, seed=0):
     y = (uniform[1] < drive.sigmoid()).long()
     if family == "categorical":
         y = torch.where((uniform[2] < 0.3) & (states == 1), 2, y)
-    elif family == "gaussian":
+    elif family in ("gaussian", "normal"):
         y = drive + 0.5 * normals(steps, seed=seed + 2)
+    elif family == "normals":
+        y = drive[:, None] + 0.5 * normals(steps, 2, seed=seed + 2)
     elif family == "poisson":
         y = torch.poisson((0.7 * drive).exp(), generator=seeded_generator(seed)).long()
     return gh.Sequences(

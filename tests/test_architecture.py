@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # What every room may import of the package; itself is always allowed.
 GROUND: set[str] = {"version"}
-PARTS = GROUND | {"chain", "sequences", "distributions", "priors"}
+PARTS = GROUND | {"chain", "sequences", "masking", "distributions", "priors"}
 MODEL = PARTS | {"components", "optim"}
 FITTED = MODEL | {"model", "inference"}
 ROOMS = {
@@ -26,7 +26,8 @@ ROOMS = {
     "sequences": GROUND,
     "covariates": GROUND | {"sequences"},
     "datasets": GROUND | {"sequences"},
-    "distributions": GROUND | {"chain"},
+    "masking": GROUND,
+    "distributions": GROUND | {"chain", "masking"},
     "priors": GROUND,
     "components": PARTS,
     "model": MODEL - {"optim"},

@@ -4,7 +4,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from families import Gaussian, Poisson
-from torch.distributions import Normal
+from torch.distributions import LogNormal, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.testing import check_emission
@@ -13,6 +13,14 @@ GOOD = {
     "bernoulli": gh.Bernoulli,
     "categorical": lambda: gh.Categorical(3),
     "with a prior": lambda: gh.Categorical(2, prior=Normal(0.0, 2.0)),
+    "gaussian": gh.Gaussian,
+    "gaussian with priors": lambda: gh.Gaussian(
+        prior=Normal(0.0, 2.0), scale_prior=LogNormal(0.0, 1.0)
+    ),
+    "two outputs": lambda: gh.Gaussian(2, prior=Normal(0.0, 2.0)),
+    "correlated outputs": lambda: gh.Gaussian(3, "full"),
+    "a shared scale": lambda: gh.Gaussian(shared_scale=True),
+    "a shared covariance": lambda: gh.Gaussian(2, "full", shared_scale=True),
     "a user's poisson": Poisson,
     "a user's gaussian": Gaussian,
 }
@@ -72,7 +80,7 @@ class FalseBlocks(gh.GLMEmission):
 class WrongObjective(gh.Bernoulli):
     """An M-step that walks away from the maximum."""
 
-    def closed_form(self, counts):
+    def closed_form(self, counts, data, params):
         weights = torch.full((len(counts), self.num_states, self.num_features), 9.0)
         return {"weights": weights.double()}
 

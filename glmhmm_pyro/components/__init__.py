@@ -1,6 +1,7 @@
 """The parts of a GLM-HMM: initial state, transitions, emissions, and their priors."""
 
 from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.continuous import Gaussian
 from glmhmm_pyro.components.emissions import (
     Bernoulli,
     Categorical,
@@ -27,6 +28,7 @@ __all__ = [
     "Component",
     "Emission",
     "GLMEmission",
+    "Gaussian",
     "Initial",
     "InitialGLM",
     "InitialState",

@@ -4,6 +4,7 @@ A component is a recipe. ``GLMHMM`` binds the number of states on a copy of it, 
 first data set binds the number of covariates; only then do its parameters have shapes.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -99,11 +100,14 @@ class Component(PyroModule):
             (``"state"`` or ``"origin"``); ``None`` for one joint problem.
         batched: whether parameters may carry a leading axis of parameter sets, where
             their priors allow it; see :meth:`takes_sets`.
+        covariates_of: the covariates of a data set that it reads.
+        counts_of: the expected counts of an E-step that its M-step reads.
     """
 
     blocks: ClassVar[str | None] = None
     batched: ClassVar[bool] = False
     covariates_of: ClassVar[str] = "covariates"
+    counts_of: ClassVar[str]
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +162,7 @@ class Component(PyroModule):
     def separates(self) -> bool:
         """Whether the M-step falls into independent blocks, as declared."""
         return self.blocks is not None and all(
-            site.axes[0] == self.blocks and site.is_product
+            site.axes[:1] == (self.blocks,) and site.is_product
             for site in self.sites.values()
         )
 
@@ -198,9 +202,42 @@ class Component(PyroModule):
         """Normalised log-probabilities that the chain sums over."""
         raise NotImplementedError
 
-    def closed_form(self, counts: Tensor) -> dict[str, Tensor] | None:
-        """The exact M-step from expected counts, where the maths gives one."""
+    def counted(self, counts: Tensor, data: Any) -> Tensor:
+        """Expected counts without those of what was not observed."""
+        return counts
+
+    def closed_form(
+        self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
+    ) -> dict[str, Tensor] | None:
+        """The exact M-step from expected counts, where the maths gives one.
+
+        Where it gives one of some parameters given the others, or of what was not
+        observed, a step that raises the expected log-joint will do: EM goes on from it.
+
+        Args:
+            counts: with a leading axis of sets.
+            data: the data set.
+            params: present values (sets, *shape), by attribute.
+        """
         return None
+
+    def start(self, data: Any) -> dict[str, Tensor]:
+        """Values from which an optimiser may set out, where the middle is too far.
+
+        Parameters left out start in the middle of their support.
+        """
+        return {}
+
+    def start_noise(self, name: str, data: Any) -> Tensor | float:
+        """How far apart starts may stand in unconstrained numbers of a parameter.
+
+        One over the root mean square of the covariate of a weight, which broadcasts to
+        the parameter; 1 for all others.
+        """
+        if name not in self.sites or self.sites[name].axes[-1:] != ("covariate",):
+            return 1.0
+        size = self.design(data).square().mean(0).sqrt()
+        return 1 / torch.where(size > 0, size, 1.0)
 
     def block_objective(self, data: Any) -> BlockObjective | None:
         """A faster M-step objective than automatic differentiation, if there is one."""
@@ -248,7 +285,7 @@ class _Prior:
         place = Place(
             f"{above}.{self.name}" if above else self.name,
             site.axes,
-            component.covariate_names if site.axes[-1] == "covariate" else None,
+            component.covariate_names if site.axes[-1:] == ("covariate",) else None,
         )
         return fill(site.prior, component.shape(self.name), site.support, place)
 

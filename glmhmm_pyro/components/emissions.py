@@ -4,19 +4,23 @@ A family is one class with ``__init__`` and one method: :meth:`Emission.forward`
 for a generalised linear model :meth:`GLMEmission.distribution`.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
 from pyro.nn import pyro_method
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad
 
 from glmhmm_pyro.components.base import Component, Site, insert_zeros
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
-from glmhmm_pyro.distributions import emission_log_probs
+from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
+
+# A scale below this part of what an optimiser sets out from has run to 0.
+VANISHED = 1e-6
 
 
 class Emission(Component):
@@ -26,6 +30,8 @@ class Emission(Component):
     serves :func:`pyro.markov`, a sampled one the simulator, and all states at once give
     the table of likelihoods that EM, MAP, SVI and NUTS share.
     """
+
+    counts_of = "emission"
 
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
         """Distribution of the emission.
@@ -48,6 +54,30 @@ class Emission(Component):
         """
         return self(self.all_states(design.device), design.unsqueeze(-2))
 
+    def counted(self, counts: Tensor, data: Any) -> Tensor:
+        """Expected counts (sets, steps, states), 0 at steps without an emission."""
+        seen = steps_observed(data.mask)
+        return counts if seen is None else counts * seen[:, None]
+
+    def collapsed(
+        self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
+    ) -> tuple[str, ...]:
+        """Sentences about parameters that have run to where the density is infinite.
+
+        Asked of continuous emissions only. By default a positive parameter is taken for
+        a scale, whose density is infinite at 0.
+
+        Args:
+            values: of all parameters, by attribute.
+            start: the same from which an optimiser sets out.
+        """
+        return tuple(
+            f"{name} runs to 0{entry_of(site, values[name] / start[name])}"
+            for name, site in self.sites.items()
+            if is_positive(site.support)
+            and (values[name] < VANISHED * start[name]).any()
+        )
+
     @pyro_method
     def log_probs(self, data: Any) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""
@@ -59,7 +89,9 @@ class GLMEmission(Emission):
     r"""Generalised linear model: the covariates act through linear predictors.
 
     A family writes :meth:`distribution` alone. One product of the design and all
-    weights then gives the whole table.
+    weights then gives the whole table. Further parameters, such as a scale, are
+    declared as a :class:`Site` each, with ``"state"`` for first axis or, where all
+    states share them, without; ``distribution`` is given them by name.
 
     Args:
         outputs: axes of the predictor of one state, as (name, size); none for a scalar.
@@ -76,8 +108,14 @@ class GLMEmission(Emission):
         self.prior = prior
         self.weights = Site("state", *outputs, "covariate", prior=prior)
 
-    def distribution(self, predictor: Tensor) -> Distribution:
-        """Distribution of the emission from linear predictors (..., *outputs)."""
+    def distribution(self, *predictor: Any, **parameters: Any) -> Distribution:
+        """Distribution of the emission; a family names its own parameters.
+
+        Args:
+            predictor: one tensor of linear predictors, shape (..., *outputs).
+            parameters: the state's values of all sites but the weights, by name; the
+                axes before their own broadcast with those of the predictors.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} must define distribution(predictor), the "
             "distribution of the emission"
@@ -89,7 +127,12 @@ class GLMEmission(Emission):
         weights = self.weights.to(covariates.dtype)
         weights = weights[(..., state) + (slice(None),) * (outputs + 1)]
         covariates = covariates[(...,) + (None,) * outputs + (slice(None),)]
-        return self.distribution((weights * covariates).sum(-1))
+        predictor = (weights * covariates).sum(-1)
+        others = {
+            name: value[(..., state) + (slice(None),) * own] if by_state else value
+            for name, value, own, by_state in self._other_parameters(covariates)
+        }
+        return self.distribution(predictor, **others)
 
     @pyro_method
     def table(self, design: Tensor) -> Distribution:
@@ -99,7 +142,24 @@ class GLMEmission(Emission):
         rows = weights.flatten(-axes, -2)
         scores = design @ rows.transpose(-1, -2)
         shape = scores.shape[:-1] + weights.shape[-axes:-1]
-        return self.distribution(scores.reshape(shape))
+        others = {}
+        for name, value, own, by_state in self._other_parameters(design):
+            # An axis of steps, and one of states where all of them share it.
+            batch = value.shape[: value.dim() - own - by_state]
+            states = value.shape[len(batch) : len(batch) + 1] if by_state else (1,)
+            inner = value.shape[value.dim() - own :]
+            others[name] = value.reshape(*batch, 1, *states, *inner)
+        return self.distribution(scores.reshape(shape), **others)
+
+    def _other_parameters(
+        self, design: Tensor
+    ) -> Iterator[tuple[str, Tensor, int, bool]]:
+        """Name, value, number of own axes and axis of states, of all but weights."""
+        for name, site in self.sites.items():
+            if name != "weights":
+                by_state = site.axes[:1] == ("state",)
+                value = getattr(self, name).to(design.dtype)
+                yield name, value, len(site.axes) - by_state, by_state
 
 
 class Categorical(GLMEmission):
@@ -167,6 +227,19 @@ class Bernoulli(GLMEmission):
     def block_objective(self, data: Any) -> "LabelObjective":
         """All states' logistic regressions evaluated together."""
         return LabelObjective(data, self.design(data).numpy(), 2)
+
+
+def is_positive(support: Any) -> bool:
+    """Whether a support is that of positive numbers; a copied model has copies."""
+    found = isinstance(support, type(constraints.positive))
+    return found and bool(support.lower_bound == 0)
+
+
+def entry_of(site: Site, values: Tensor) -> str:
+    """Words for where the smallest number of a parameter stands."""
+    index = np.unravel_index(int(values.argmin()), values.shape)
+    words = [f"{axis} {number}" for axis, number in zip(site.axes, index)]
+    return f" in {', '.join(words)}" if words else ""
 
 
 class LabelObjective:

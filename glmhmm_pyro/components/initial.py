@@ -1,5 +1,6 @@
 """Distributions of a session's first state."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ class InitialState(Component):
     """
 
     covariates_of = "initial_covariates"
+    counts_of = "initial"
 
     def forward(self, data: Any) -> Tensor:
         """Same as :meth:`logits`."""
@@ -94,7 +96,9 @@ class Initial(InitialState):
         logits = self.probs.log()
         return logits if self.per_session else logits.unsqueeze(-2)
 
-    def closed_form(self, counts: Tensor) -> dict[str, Tensor] | None:
+    def closed_form(
+        self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
+    ) -> dict[str, Tensor] | None:
         """Mode of the Dirichlet that the prior and the expected counts make."""
         counts = counts if self.per_session else counts.squeeze(-2)
         probs = dirichlet_mode(counts, self.prior)

@@ -1,5 +1,6 @@
 """Distributions of the next state given the present one and the covariates."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class Transitions(Component):
     """
 
     covariates_of = "transition_covariates"
+    counts_of = "transition"
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Distribution of the next state.
@@ -99,7 +101,9 @@ class Stationary(Transitions):
         """Logarithms of the matrix, shape (*batch, 1, origins, destinations)."""
         return self.probs.log().unsqueeze(-3)
 
-    def closed_form(self, counts: Tensor) -> dict[str, Tensor] | None:
+    def closed_form(
+        self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
+    ) -> dict[str, Tensor] | None:
         """Mode of the Dirichlet that the prior and the expected counts make."""
         probs = dirichlet_mode(counts.squeeze(-3), self.prior)
         return None if probs is None else {"probs": probs}

@@ -32,8 +32,8 @@ Steps: TypeAlias = ComponentSteps | JointSteps
 # A fall of the log-joint below this, relative to its size, is rounding.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-6}
 
-# Labels cannot be more probable than 1: above this, in nats, nothing is to be gained by
-# weights that grow for ever.
+# Labels and counts cannot be more probable than 1: above this, in nats, nothing is to
+# be gained by weights that grow for ever.
 NOTHING_LEFT = 1e-3
 
 
@@ -147,16 +147,18 @@ class _March:
             run.status, run.reasons = Status.COLLAPSED, self.steps.infinite(run.ahead)
             return False
         run.record(log_likelihood, log_joint, self.em.keep_weights)
+        run.reasons = self.steps.runaways(run.first, run.params)
+        if run.reasons:
+            # As large as the log-joint is there, its rounding may make it fall.
+            run.status = Status.COLLAPSED
+            return False
         if run.rise < -self.rounding or math.isnan(run.rise):
             raise FallingLikelihoodError(
                 f"the log-joint fell from {lowest!r} to {log_joint!r} in an EM "
                 "iteration, which EM cannot do: please report it, with the model and "
                 "the data"
             )
-        run.reasons = self.steps.runaways(run.first, run.params)
-        if run.reasons:
-            run.status = Status.COLLAPSED
-        elif self.steps.is_labels and log_joint == log_likelihood > -NOTHING_LEFT:
+        if self.steps.is_discrete and log_joint == log_likelihood > -NOTHING_LEFT:
             run.status = Status.CONVERGED
         elif len(run.log_joints) > self.em.num_iters:
             run.status = Status.MAX_ITERS

@@ -109,7 +109,7 @@ class Exporter:
             values[name] = site.value.cpu().numpy()
             if site.hidden.mask is not None:
                 seen = site.hidden.mask.cpu().numpy()
-                seen = seen.reshape(seen.shape + (1,) * (values[name].ndim - 1))
+                seen = seen.reshape(seen.shape + (1,) * (values[name].ndim - seen.ndim))
                 values[name] = np.where(seen, values[name], np.nan)
         return self._emissions(values, (), {})
 

@@ -67,10 +67,6 @@ class HyperStep:
         results = minimize_batched(objective, np.zeros(start.shape), _OPTIONS)
         return bounded(torch.from_numpy(np.stack([r.x for r in results])))
 
-    def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
-        """One sentence for every scale on its way to 0 or to infinity."""
-        return runaways(self.scales, first, now)
-
 
 def scales(priors: Mapping[str, Any]) -> list[str]:
     """Names of the sites whose values are positive numbers, without an upper end."""

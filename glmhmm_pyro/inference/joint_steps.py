@@ -30,7 +30,7 @@ class JointSteps:
         options: of the M-step's L-BFGS, on the unconstrained coordinates.
     """
 
-    is_labels = False
+    is_discrete = False
     dtype = torch.float64
 
     def __init__(self, program: Program, options: LBFGSOptions | None):

@@ -10,6 +10,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -38,6 +39,7 @@ class Labels:
     @classmethod
     def of(cls, data: Sequences) -> "Labels":
         """Those of a data set."""
+        seen = steps_observed(data.mask)
         return cls(
             covariates={
                 "initial": tuple(data.initial_covariate_names or ()),
@@ -47,7 +49,7 @@ class Labels:
             classes=None if data.class_names is None else tuple(data.class_names),
             sessions=tuple(data.session_names),
             num_steps=data.num_steps,
-            num_observed=int(data.num_steps if data.mask is None else data.mask.sum()),
+            num_observed=data.num_steps if seen is None else int(seen.sum()),
         )
 
     @classmethod

@@ -67,6 +67,7 @@ class MStep:
 
         Hyperparameters are maximised after the weights, and given them.
         """
+        counts = self.component.counted(counts, self.data)
         updated = self._weights(counts, params)
         if self.hyper_step is not None:
             updated |= self.hyper_step(params | updated)
@@ -90,10 +91,20 @@ class MStep:
         hyper = self.hyper_step.blocks.supports if self.hyper_step else {}
         return self.blocks.supports | hyper
 
-    def zeros(self) -> Params:
-        """One set of values in the middle of their supports: unconstrained zeros."""
+    def start(self) -> Params:
+        """One set of values to set out from: the component's, else unconstrained zeros.
+
+        A value outside the support of its prior is none.
+        """
         hyper = self.hyper_step.blocks.zeros() if self.hyper_step else {}
-        return self.blocks.zeros() | hyper
+        values = self.blocks.zeros() | hyper
+        with torch.no_grad():
+            given = self.component.start(self.data)
+        for name, value in given.items():
+            name = self.prefix + name
+            if self.supports[name].check(value).all():
+                values[name] = value.unsqueeze(0)
+        return values
 
     def _is_simple(self, sites: dict) -> bool:
         """Whether rows of real weights are all that is to be maximised, on the CPU."""
@@ -104,7 +115,8 @@ class MStep:
     def _weights(self, counts: Tensor, params: Params) -> Params:
         if not self.blocks.transforms:
             return {}
-        exact = self.component.closed_form(counts)
+        present = {n.removeprefix(self.prefix): v for n, v in params.items()}
+        exact = self.component.closed_form(counts, self.data, present)
         if exact is not None:
             return {self.prefix + name: value for name, value in exact.items()}
         start = self.blocks.pack(params).numpy()

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro import optim
+from glmhmm_pyro.inference.collapse import Collapse
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em import EM
 from glmhmm_pyro.inference.fit import Fit
@@ -71,7 +72,8 @@ class MAP:
         for run in tqdm(runs, desc="MAP", unit="start", disable=not search.progress):
             if run.status is Status.INTERRUPTED:
                 break
-            self.climb(program, run)
+            if run.status is not Status.COLLAPSED:
+                self.climb(program, run)
         evaluated = [run for run in runs if run.log_joints]
         if runs and not evaluated:
             program.check_finite(runs[0].ahead)
@@ -103,6 +105,9 @@ class MAP:
             if not run.log_joints or joint > run.log_joints[-1] - slack:
                 run.ahead = params
                 run.record(likelihood, joint, keep=False)
+        if isinstance(program.model, GLMHMM) and run.status is not Status.INTERRUPTED:
+            run.reasons = Collapse(program.model, program.data)(run.params)
+            run.status = Status.COLLAPSED if run.reasons else run.status
 
     def density_mode(self, program: Program, params: Params) -> tuple[Tensor, Status]:
         """Mode of the density of the unconstrained vector near these values; how found.

@@ -15,7 +15,6 @@ from torch.distributions import constraints
 from glmhmm_pyro.inference.blocks import as_taken, run
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.m_step import MStep
-from glmhmm_pyro.inference.steps import COUNTS_OF
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences
@@ -87,11 +86,11 @@ class StartMaker:
         }
 
     def zeros(self) -> Params:
-        """Emissions that do not depend on anything; states that tend to stay."""
+        """Alike emissions, from the middle of their parameters; states that stay."""
         params = self._maximised("initial", 1.0) | self._maximised(
             "transitions", self._sticky()
         )
-        return params | _only_set(self.m_steps["emissions"].zeros())
+        return params | _only_set(self.m_steps["emissions"].start())
 
     def glm(self) -> Params:
         """The same emission GLM in every state."""
@@ -137,19 +136,10 @@ class StartMaker:
             draws = torch.randn(
                 free.shape, generator=self.generator, dtype=torch.float64
             ).to(free.device)
-            noisy[name] = transform(
-                free + noise * draws / self._scale(prefix, attribute)
-            )
+            component = self.model.components[prefix]
+            reach = component.start_noise(attribute, self.data)
+            noisy[name] = transform(free + noise * draws * reach)
         return noisy
-
-    def _scale(self, prefix: str, attribute: str) -> Tensor | float:
-        """Root mean square of the covariates that a weight multiplies, else 1."""
-        component = self.model.components[prefix]
-        site = component.sites.get(attribute)
-        if site is None or site.axes[-1] != "covariate":
-            return 1.0
-        size = component.design(self.data).square().mean(0).sqrt()
-        return torch.where(size > 0, size, torch.ones_like(size))
 
     def _sticky(self) -> Tensor:
         """Expected counts of one step: states tend to stay."""
@@ -162,15 +152,12 @@ class StartMaker:
         component, step = self.model.components[name], self.m_steps[name]
         if not step.blocks.transforms:
             return {}
-        start = step.zeros()
+        start = step.start()
         with torch.no_grad():
             log_probs, _ = run(component, self.data, as_taken(component, start))
-        shape = (1,) + log_probs.shape[-3 if COUNTS_OF[name] == "transition" else -2 :]
+        axes = 3 if component.counts_of == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
-        whole = whole.expand(shape)
-        if name == "emissions" and self.data.mask is not None:
-            whole = whole * self.data.mask[:, None]
-        return _only_set(step(whole, start))
+        return _only_set(step(whole.expand((1,) + log_probs.shape[-axes:]), start))
 
     def _clusters(self) -> np.ndarray:
         """k-means labels of every step's covariates and behaviour, standardised."""

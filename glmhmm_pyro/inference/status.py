@@ -18,8 +18,8 @@ class Status(Enum):
         "the last parameters at which both were"
     )
     COLLAPSED = (
-        "the log-joint has no finite maximum: the density of a prior still rises as "
-        "parameters run to the end of their support"
+        "the log-joint has no finite maximum: the density of a prior or of emissions "
+        "still rises as parameters run to the end of their support"
     )
     SINGULAR = (
         "the posterior has no normal approximation, for its curvature is singular; "
@@ -56,7 +56,7 @@ _ADVICE = {
     Status.UNBOUNDED: "Give the weights a prior, such as Normal(0, 2), use fewer "
     "states, or do not interpret these weights.",
     Status.COLLAPSED: "Give scales a prior that vanishes at 0, such as InverseGamma "
-    "or LogNormal, and probabilities concentrations from 1.",
+    "or LogNormal, probabilities concentrations from 1, or use fewer states.",
     Status.STALLED: "Standardise the covariates, or give other starts by init.",
     Status.NON_FINITE: "Standardise the covariates, give proper priors, or other "
     "starts by init.",

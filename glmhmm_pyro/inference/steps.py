@@ -12,17 +12,13 @@ from torch import Tensor
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.inference.blocks import as_taken, prior_sites
+from glmhmm_pyro.inference.collapse import Collapse
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.hyperparameters import runaways
 from glmhmm_pyro.inference.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences
-
-COUNTS_OF = {
-    "initial": "initial",
-    "transitions": "transition",
-    "emissions": "emission",
-}
 
 
 class ComponentSteps:
@@ -36,7 +32,6 @@ class ComponentSteps:
 
     def __init__(self, model: GLMHMM, data: Sequences, options: LBFGSOptions | None):
         self.model, self.data = model, data
-        self.is_labels = not data.emissions.is_floating_point()
         self.dtype = data.dtype
         self.m_steps = {
             name: MStep(component, data, options)
@@ -46,6 +41,8 @@ class ComponentSteps:
         for step in self.m_steps.values():
             self.transforms |= step.transforms
         self.counts: ExpectedCounts | None = None
+        self.collapse = Collapse(model, data, self.m_steps)
+        self.is_discrete = not self.collapse.continuous
 
     def expect(self, sets: Sequence[Params]) -> tuple[list[float], list[float]]:
         """E-steps: log-likelihoods and log-joints of the sets, nats."""
@@ -65,10 +62,10 @@ class ComponentSteps:
         return [{n: v[i] for n, v in updated.items()} for i in range(len(rows))]
 
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
-        """Sentences about scales that have run away with their weights."""
+        """Sentences about scales that have run away with weights or with emissions."""
         steps = [step.hyper_step for step in self.m_steps.values()]
-        found = [step.runaways(first, now) for step in steps if step]
-        return tuple(itertools.chain(*found))
+        found = [runaways(step.scales, first, now) for step in steps if step]
+        return tuple(itertools.chain(*found, self.collapse(now)))
 
     def infinite(self, params: Params) -> tuple[str, ...]:
         """Sentences about priors whose density is infinite at these values."""
@@ -119,7 +116,7 @@ def m_step(m_steps: dict[str, MStep], counts: ExpectedCounts, params: Params) ->
     updated: Params = {}
     for name, step in m_steps.items():
         own = {n: v for n, v in params.items() if n.startswith(name + ".")}
-        updated.update(step(getattr(counts, COUNTS_OF[name]), own))
+        updated.update(step(getattr(counts, step.component.counts_of), own))
     return updated
 
 

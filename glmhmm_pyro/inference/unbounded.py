@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.distributions import HiddenMarkov, Output
+from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -33,11 +34,20 @@ def unbounded_weights(
     found: list[str] = []
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions)
-        if _is_flat(model.emissions):
-            log_probs = hidden.emission_log_probs(data.emissions)
-            seen = _labels_seen(hidden, data, counts.emission)
-            visits, losses = _by_state(counts.emission, log_probs, (0,))
-            found += _sentences("emissions in", visits, losses, seen)
+        for name, output in hidden.outputs(data.emissions).items():
+            what = f"emissions.{name}" if name else "emissions"
+            if not _is_flat(model.components[what]):
+                continue
+            log_probs = emission_log_probs(*output)
+            observed = steps_observed(output.mask)
+            visited = counts.emission
+            if observed is not None:
+                visited = visited * observed[:, None]
+            seen = _labels_seen(output, visited)
+            visits, losses = _by_state(visited, log_probs, (0,))
+            # A density is no number of mistakes.
+            losses = losses if output.is_discrete else losses.fill_(torch.inf)
+            found += _sentences(f"{what} in", visits, losses, seen)
         if _is_flat(model.transitions):
             moves = counts.transition
             visits, losses = _by_state(moves, hidden.transition_logits, (0, 2))
@@ -59,14 +69,12 @@ def _by_state(
     return counts.sum(axes), costs.sum(axes)
 
 
-def _labels_seen(
-    hidden: HiddenMarkov, data: Sequences, counts: Tensor
-) -> Tensor | None:
+def _labels_seen(output: Output, counts: Tensor) -> Tensor | None:
     """Expected number of every label in every state, if the emissions are labels."""
-    if not hidden.emission_dist.has_enumerate_support:
+    if not output.emission_dist.has_enumerate_support:
         return None
-    labels = hidden.emission_dist.enumerate_support(expand=False).flatten()
-    return counts.T @ (data.emissions[:, None] == labels).to(counts.dtype)
+    labels = output.emission_dist.enumerate_support(expand=False).flatten()
+    return counts.T @ (output.value[:, None] == labels).to(counts.dtype)
 
 
 def _sentences(

@@ -181,7 +181,7 @@ def test_closed_forms_are_the_maximum_on_the_simplex(part, prefix):
     per_session = getattr(part, "per_session", False)
     shape = (2, 1, 3, 3) if prefix == "transitions" else (2, 3 if per_session else 1, 3)
     counts = 5 * torch.rand(shape, generator=seeded_generator(3)).double() + 0.1
-    exact = component.closed_form(counts)["probs"]
+    exact = component.closed_form(counts, data, {})["probs"]
 
     def expected_log_joint(probs):
         params = {f"{prefix}.probs": probs}
@@ -202,16 +202,17 @@ def test_closed_forms_are_the_maximum_on_the_simplex(part, prefix):
 def test_a_closed_form_without_counts_is_uniform_and_never_nan():
     counts = torch.zeros(1, 1, 3, 3).double()
     counts[0, 0, 0] = torch.tensor([1.0, 2.0, 1.0])
-    probs = bound()[0].transitions.closed_form(counts)["probs"]
+    model, data = bound()
+    probs = model.transitions.closed_form(counts, data, {})["probs"]
     torch.testing.assert_close(probs[0, 0], torch.tensor([0.25, 0.5, 0.25]).double())
     torch.testing.assert_close(probs[0, 1:], torch.full((2, 3), 1 / 3).double())
 
 
 def test_a_prior_without_closed_form_is_left_to_the_optimiser():
-    model, _ = bound(
+    model, data = bound(
         initial=gh.Initial(prior=lambda shape: Dirichlet(torch.ones(shape)))
     )
-    assert model.initial.closed_form(torch.ones(1, 1, 3)) is None
+    assert model.initial.closed_form(torch.ones(1, 1, 3), data, {}) is None
 
 
 def test_a_component_shows_which_m_step_it_separates_into():

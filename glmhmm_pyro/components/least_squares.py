@@ -1,0 +1,87 @@
+"""Weighted least squares: many regressions on one design, exact where singular too."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.priors.filling import innermost
+
+# A scale is never taken to be below this part of that of the data: the end at 0, where
+# a density is infinite, cannot be computed with.
+LEAST_SCALE = 1e-9
+
+
+def weighted_regressions(
+    design: Tensor, values: Tensor, counts: Tensor, prior: "NormalPrior | None" = None
+) -> Tensor:
+    r"""Weights that minimise weighted squares, of least norm where several do.
+
+    .. math:: \arg\min_w \sum_t n_t (y_t - w^\top x_t)^2 + (w - m)^\top P (w - m)
+
+    Args:
+        design: covariates, shape (steps, features).
+        values: shape (steps,) or (problems, steps).
+        counts: weight of every step in every problem, shape (problems, steps).
+        prior: means m and precisions P times the variance of the values.
+
+    Returns:
+        Shape (problems, features).
+    """
+    weights = design.new_zeros(len(counts), design.shape[1])
+    values = values.expand(counts.shape)
+    for row, count in enumerate(counts):
+        weighted = count[:, None] * design
+        moments = weighted.T @ design
+        if prior is not None:
+            weights[row] = prior.mean[row]
+            moments = moments + prior.precision[row]
+        # Columns of one size, so that units of the covariates do not cost digits.
+        size = moments.diagonal().sqrt()
+        size = torch.where(size > 0, size, 1.0)
+        inverse = torch.linalg.pinv(moments / size / size[:, None], hermitian=True)
+        # The second time on what is left, which takes back the rounding of the moments.
+        for _ in range(2):
+            pull = weighted.T @ (values[row] - design @ weights[row])
+            if prior is not None:
+                pull += prior.precision[row] @ (prior.mean[row] - weights[row])
+            weights[row] += inverse @ (pull / size) / size
+    return weights
+
+
+class NormalPrior(NamedTuple):
+    """Normal priors of the weights of many regressions.
+
+    Attributes:
+        mean: shape (problems, features).
+        precision: shape (problems, features, features).
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+    @classmethod
+    def of(cls, prior: Any, shape: torch.Size) -> "NormalPrior | None":
+        """That of weights (problems..., features), or ``None`` if it is not normal."""
+        prior = innermost(prior)
+        if isinstance(prior, torch.distributions.MultivariateNormal):
+            precision = prior.precision_matrix
+        elif isinstance(prior, torch.distributions.Normal):
+            precision = (prior.scale**-2).expand(shape).diag_embed()
+        else:
+            return None
+        return cls(prior.loc.expand(shape), precision.expand(shape + shape[-1:]))
+
+
+def spread(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Standard deviation of what was observed of every column, 1 where it is 0.
+
+    Args:
+        values: shape (steps, outputs).
+        mask: shape (steps, outputs), or ``None`` if all of it was.
+    """
+    counts = torch.ones_like(values) if mask is None else mask.to(values)
+    total = counts.sum(0).clamp(min=1.0)
+    mean = (counts * values).sum(0) / total
+    found = ((counts * (values - mean).square()).sum(0) / total).sqrt()
+    return torch.where(found > 0, found, 1.0)

@@ -1,0 +1,100 @@
+"""What is left of emissions that were not observed, or of which a part was not."""
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+def steps_observed(mask: Tensor | None) -> Tensor | None:
+    """Steps of which something was observed, (steps,); ``None`` if all of them."""
+    return mask if mask is None or mask.dim() == 1 else mask.any(-1)
+
+
+def emission_log_probs(
+    emission_dist: Distribution, value: Tensor, mask: Tensor | None
+) -> Tensor:
+    """log p(y_t | z_t = k), 0 where masked, whatever the value stands at masked steps.
+
+    Args:
+        emission_dist: batch shape (*batch, steps, states).
+        value: shape (steps, *emission event).
+        mask: shape (steps,), or that of ``value``; False where it is not observed.
+    """
+    axis = -1 - len(emission_dist.event_shape)
+    if not value.is_floating_point():
+        value = value.double()
+    if mask is None:
+        return emission_dist.log_prob(value.unsqueeze(axis))
+    if not mask.any():
+        return torch.zeros(
+            emission_dist.batch_shape, dtype=value.dtype, device=mask.device
+        )
+    value = _with_fillers(value, mask)
+    if mask.dim() == 1:
+        log_probs = emission_dist.log_prob(value.unsqueeze(axis))
+        return torch.where(mask[:, None], log_probs, log_probs.new_zeros(()))
+    return observed_log_prob(emission_dist, value.unsqueeze(axis), mask.unsqueeze(axis))
+
+
+def observed_log_prob(
+    emission_dist: Distribution, value: Tensor, mask: Tensor
+) -> Tensor:
+    """Log density of those outputs alone that a mask leaves.
+
+    A distribution of several outputs that depend on each other says by a method
+    ``log_prob_observed(value, mask)`` what is left of it.
+
+    Args:
+        emission_dist: its batch shape broadcasts with those of value and mask.
+        value: legal everywhere, also where it was not observed.
+        mask: shape of ``value``.
+    """
+    if hasattr(emission_dist, "log_prob_observed"):
+        left: Tensor = emission_dist.log_prob_observed(value, mask)
+        return left
+    if not emission_dist.event_shape:
+        log_probs = emission_dist.log_prob(value)
+        return torch.where(mask, log_probs, log_probs.new_zeros(()))
+    single = getattr(emission_dist, "base_dist", None)
+    if single is None or single.event_shape:
+        raise ValueError(
+            f"mask must have shape (steps,) for {type(emission_dist).__name__}, whose "
+            "outputs depend on each other, got one entry for every output; give the "
+            "distribution a method log_prob_observed(value, mask)"
+        )
+    axes = tuple(range(-len(emission_dist.event_shape), 0))
+    return observed_log_prob(single, value, mask).sum(axes)
+
+
+class Observed(TorchDistribution):
+    """A distribution of which only what a mask leaves counts.
+
+    Args:
+        emission_dist: the distribution.
+        mask: that of whole values, or with the shape of a value.
+    """
+
+    arg_constraints: dict = {}
+
+    def __init__(self, emission_dist: Distribution, mask: Tensor):
+        self.emission_dist, self.mask = emission_dist, mask
+        shapes = emission_dist.batch_shape, emission_dist.event_shape
+        super().__init__(*shapes, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of what was observed."""
+        if self.mask.dim() == value.dim():
+            return observed_log_prob(self.emission_dist, value, self.mask)
+        log_probs = self.emission_dist.log_prob(value)
+        return torch.where(self.mask, log_probs, log_probs.new_zeros(()))
+
+
+def _with_fillers(value: Tensor, mask: Tensor) -> Tensor:
+    """Legal values where none was observed: an illegal one raises, or gives a NaN."""
+    filler = value[mask.to(torch.uint8).argmax(0)]
+    if mask.dim() == 1:
+        observed = mask.reshape(mask.shape + (1,) * (value.dim() - 1))
+        return torch.where(observed, value, filler)
+    first = filler.diagonal() if filler.dim() > 1 else filler
+    return torch.where(mask | ~mask.any(0), value, first)
