@@ -45,6 +45,10 @@ EMISSIONS = {
     "gaussian": Gaussian,
     "normal": gh.Gaussian,
     "normals": lambda: gh.Gaussian(2, "full"),
+    "counts": gh.Poisson,
+    "overdispersed": gh.components.NegativeBinomial,
+    "positive": gh.components.Gamma,
+    "heavy-tailed": gh.components.StudentT,
 }
 TRANSITIONS = {
     "stationary": gh.Stationary,
@@ -71,11 +75,13 @@ def normals(*shape, seed=0):
 def random_emissions(family, steps, seed=0):
     """Values that the family can emit."""
     generator = seeded_generator(seed)
-    if family in ("gaussian", "normal"):
+    if family == "positive":
+        return normals(steps, seed=seed).exp()
+    if family in ("gaussian", "normal", "heavy-tailed"):
         return normals(steps, seed=seed)
     if family == "normals":
         return normals(steps, 2, seed=seed)
-    largest = {"bernoulli": 2, "categorical": 3, "poisson": 5}[family]
+    largest = {"bernoulli": 2, "categorical": 3}.get(family, 5)
     return torch.randint(largest, (steps,), generator=generator)
 
 

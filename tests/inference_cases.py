@@ -22,11 +22,19 @@ def clear_data(family="bernoulli", lengths=LENGTHS, mask=False, seed=0):
     y = (uniform[1] < drive.sigmoid()).long()
     if family == "categorical":
         y = torch.where((uniform[2] < 0.3) & (states == 1), 2, y)
+    elif family == "heavy-tailed":
+        noise = normals(3, steps, seed=seed + 2)
+        y = drive + 0.3 * noise[0] / noise[1:].square().mean(0).sqrt()
+    elif family == "positive":
+        y = (0.7 * drive + 0.4 * normals(steps, seed=seed + 2)).exp()
+    elif family == "overdispersed":
+        rates = (0.7 * drive + 0.8 * normals(steps, seed=seed + 2)).exp()
+        y = torch.poisson(rates, generator=seeded_generator(seed)).long()
     elif family in ("gaussian", "normal"):
         y = drive + 0.5 * normals(steps, seed=seed + 2)
     elif family == "normals":
         y = drive[:, None] + 0.5 * normals(steps, 2, seed=seed + 2)
-    elif family == "poisson":
+    elif family in ("poisson", "counts"):
         y = torch.poisson((0.7 * drive).exp(), generator=seeded_generator(seed)).long()
     return gh.Sequences(
         y,

@@ -1,7 +1,8 @@
 """The parts of a GLM-HMM: initial state, transitions, emissions, and their priors."""
 
 from glmhmm_pyro.components.base import Component, Site
-from glmhmm_pyro.components.continuous import Gaussian
+from glmhmm_pyro.components.continuous import Gamma, Gaussian, StudentT
+from glmhmm_pyro.components.counts import NegativeBinomial, Poisson
 from glmhmm_pyro.components.emissions import (
     Bernoulli,
     Categorical,
@@ -28,15 +29,19 @@ __all__ = [
     "Component",
     "Emission",
     "GLMEmission",
+    "Gamma",
     "Gaussian",
     "Initial",
     "InitialGLM",
     "InitialState",
     "InputDriven",
+    "NegativeBinomial",
     "OnlyInitial",
     "OnlyState",
+    "Poisson",
     "SharedInputDriven",
     "Site",
     "Stationary",
+    "StudentT",
     "Transitions",
 ]

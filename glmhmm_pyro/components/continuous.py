@@ -15,9 +15,12 @@ from glmhmm_pyro.components.emissions import VANISHED, GLMEmission, entry_of
 from glmhmm_pyro.components.least_squares import (
     LEAST_SCALE,
     NormalPrior,
+    columns_of,
+    one_regression,
     spread,
     weighted_regressions,
 )
+from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.priors.filling import Prior, fill
 from glmhmm_pyro.priors.recipe import PriorRecipe
 
@@ -258,6 +261,122 @@ class Gaussian(GLMEmission):
         return {"scale": scale, "correlation": correlation}
 
 
+class StudentT(GLMEmission):
+    r"""Linear regression with heavy-tailed noise for every hidden state.
+
+    .. math:: y_t \mid z_t = k, x_t \sim w_k^\top x_t + s_k \, t(\nu_k)
+
+    Args:
+        prior: distribution that broadcasts to the weights (states, features), or
+            ``None`` for flat.
+        scale_prior: the same of the scales s (states,).
+        df_prior: the same of the degrees of freedom (states,). Where tails are no
+            heavier than normal ones they grow for ever, and little changes.
+    """
+
+    scale: Any
+    df: Any
+
+    def __init__(
+        self, prior: Prior = None, scale_prior: Prior = None, df_prior: Prior = None
+    ):
+        super().__init__(prior=prior)
+        self.scale_prior, self.df_prior = scale_prior, df_prior
+        positive = constraints.positive
+        self.scale = Site("state", prior=scale_prior, support=positive)
+        self.df = Site("state", prior=df_prior, support=positive)
+
+    def bind(self, data: Any) -> None:
+        """Record or check the covariates; check that there is one output."""
+        super().bind(data)
+        check_outputs(data, None, "StudentT")
+
+    def distribution(
+        self, predictor: Tensor, scale: Tensor, df: Tensor
+    ) -> Distribution:
+        """Student's t around the predictor."""
+        return PreciseStudentT(df, predictor, scale)
+
+    def start(self, data: Any) -> dict[str, Tensor]:
+        """One regression for all states, five degrees of freedom."""
+        weights, scale = one_regression(self.design(data), *columns_of(data))
+        return {
+            "weights": weights.expand(self.shape("weights")),
+            "scale": scale.expand(self.shape("scale")),
+            "df": torch.full_like(scale, 5.0).expand(self.shape("df")),
+        }
+
+    def start_noise(self, name: str, data: Any) -> Tensor | float:
+        """That of every component, for weights in units of the emissions."""
+        noise = super().start_noise(name, data)
+        return noise * spread(*columns_of(data)) if name == "weights" else noise
+
+    def collapsed(
+        self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
+    ) -> tuple[str, ...]:
+        """Scales that have run to 0."""
+        found = super().collapsed(values, start)
+        return tuple(sentence for sentence in found if sentence.startswith("scale"))
+
+
+class Gamma(GLMEmission):
+    r"""Gamma regression of a positive number, such as a time, for every hidden state.
+
+    .. math:: \mathrm{E}(y_t) = m_t = \exp(w_k^\top x_t), \quad
+        \mathrm{Var}(y_t) = m_t^2 / \alpha_k
+
+    Args:
+        prior: distribution that broadcasts to the weights (states, features), or
+            ``None`` for flat.
+        concentration_prior: the same of the concentrations (states,), which others call
+            shapes.
+    """
+
+    concentration: Any
+
+    def __init__(self, prior: Prior = None, concentration_prior: Prior = None):
+        super().__init__(prior=prior)
+        self.concentration_prior = concentration_prior
+        self.concentration = Site(
+            "state", prior=concentration_prior, support=constraints.positive
+        )
+
+    def bind(self, data: Any) -> None:
+        """Record or check the covariates; check that all emissions are positive."""
+        super().bind(data)
+        check_outputs(data, None, "Gamma")
+        values, mask = columns_of(data)
+        wrong = values <= 0 if mask is None else (values <= 0) & mask
+        if wrong.any():
+            raise ValueError(
+                f"emissions must be positive for Gamma(), got {values[wrong][0].item()}"
+                "; mask steps without a value, or take gh.Gaussian"
+            )
+
+    def distribution(self, predictor: Tensor, concentration: Tensor) -> Distribution:
+        """Gamma with the predictor as its log mean."""
+        return GammaByMean(predictor, concentration)
+
+    def start(self, data: Any) -> dict[str, Tensor]:
+        """A regression of the logarithms, alike in all states."""
+        values, mask = columns_of(data)
+        weights, left = one_regression(self.design(data), values.log(), mask)
+        return {
+            "weights": weights.expand(self.shape("weights")),
+            "concentration": (left**-2).expand(self.shape("concentration")),
+        }
+
+    def collapsed(
+        self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
+    ) -> tuple[str, ...]:
+        """Shapes that have grown without end: the density of a constant."""
+        ratio = start["concentration"] / values["concentration"]
+        if not (ratio < VANISHED).any():
+            return ()
+        where = entry_of(self.sites["concentration"], ratio)
+        return (f"concentration grows without end{where}",)
+
+
 class PartlyObservedNormal(dist.MultivariateNormal):
     """Normal of several outputs, some of which may not have been observed."""
 
@@ -304,14 +423,6 @@ def correlations_of(matrices: Tensor) -> Tensor:
     before = pad(factors.square().cumsum(-1)[..., :-1], (1, 0))
     given = factors / (1 - before).clamp(min=torch.finfo(factors.dtype).tiny).sqrt()
     return tril_matrix_to_vec(given, diag=-1).clamp(-_NEARLY_ONE, _NEARLY_ONE)
-
-
-def columns_of(data: Any) -> tuple[Tensor, Tensor | None]:
-    """Emissions (steps, outputs) as numbers, and their mask of that shape if any."""
-    values = data.emissions.reshape(data.num_steps, -1).to(torch.float64)
-    if data.mask is None:
-        return values, None
-    return values, data.mask.reshape(data.num_steps, -1).expand(values.shape)
 
 
 def check_outputs(data: Any, num_outputs: int | None, family: str) -> None:

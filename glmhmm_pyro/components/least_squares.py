@@ -85,3 +85,27 @@ def spread(values: Tensor, mask: Tensor | None) -> Tensor:
     mean = (counts * values).sum(0) / total
     found = ((counts * (values - mean).square()).sum(0) / total).sqrt()
     return torch.where(found > 0, found, 1.0)
+
+
+def columns_of(data: Any) -> tuple[Tensor, Tensor | None]:
+    """Emissions (steps, outputs) as numbers, and their mask of that shape if any."""
+    values = data.emissions.reshape(data.num_steps, -1).to(torch.float64)
+    if data.mask is None:
+        return values, None
+    return values, data.mask.reshape(data.num_steps, -1).expand(values.shape)
+
+
+def one_regression(
+    design: Tensor, values: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Weights (1, features) of a single output, and the spread (1,) of what is left.
+
+    Args:
+        design: covariates, shape (steps, features).
+        values: shape (steps, 1).
+        mask: shape (steps, 1), or ``None``.
+    """
+    counts = torch.ones_like(values) if mask is None else mask.to(values)
+    design = design.to(values)
+    weights = weighted_regressions(design, values[:, 0], counts.T)
+    return weights, spread(values - design @ weights.T, mask)

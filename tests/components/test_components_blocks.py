@@ -92,7 +92,7 @@ def test_packed_parameters_unpack_to_themselves(transitions, family):
             torch.testing.assert_close(value, own[name])
 
 
-@pytest.mark.parametrize("family", ["bernoulli", "categorical"])
+@pytest.mark.parametrize("family", ["bernoulli", "categorical", "counts"])
 def test_emission_objectives_are_those_of_automatic_differentiation(family):
     model, data = bound(EMISSIONS[family](), data=random_data(family, mask=MASK))
     shape = (2, data.num_steps, STATES)

@@ -16,6 +16,18 @@ FAMILIES = {
         2, "full", prior=Normal(0.0, 3.0), scale_prior=SCALE
     ),
 }
+FAMILIES |= {
+    "counts": lambda: gh.Poisson(prior=Normal(0.0, 3.0)),
+    "overdispersed": lambda: gh.components.NegativeBinomial(
+        prior=Normal(0.0, 3.0), dispersion_prior=SCALE
+    ),
+    "positive": lambda: gh.components.Gamma(
+        prior=Normal(0.0, 3.0), concentration_prior=Gamma(2.0, 0.2)
+    ),
+    "heavy-tailed": lambda: gh.components.StudentT(
+        prior=Normal(0.0, 3.0), scale_prior=SCALE, df_prior=Gamma(2.0, 0.2)
+    ),
+}
 SINGLE = {"num_restarts": 2, "progress": False}
 
 

@@ -1,0 +1,179 @@
+"""Families of emissions that are counts, such as spikes in a bin."""
+
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from glmhmm_pyro.components.base import Site
+from glmhmm_pyro.components.emissions import GLMEmission
+from glmhmm_pyro.components.least_squares import columns_of, one_regression
+from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
+from glmhmm_pyro.priors.filling import Prior
+
+# Share of the unweighted second moments that keeps a rough curvature invertible.
+_FLOOR = 1e-3
+
+# Weight of a step beyond which products of many would overflow.
+_LARGEST = 1e100
+
+
+class Poisson(GLMEmission):
+    r"""Poisson regression of a count for every hidden state.
+
+    .. math:: y_t \mid z_t = k, x_t \sim \mathrm{Poisson}(\exp(w_k^\top x_t))
+
+    Spike trains with a history in the covariates (Escola et al. 2011, eq. 8).
+
+    Args:
+        prior: distribution that broadcasts to the weights (states, features), or
+            ``None`` for flat.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 2, 1, 9, 11, 10, 1, 0])
+        >>> fit = gh.fit(gh.GLMHMM(2, gh.Poisson()), data, progress=False)
+        >>> fit.params["emissions.weights"].exp().flatten().sort().values.round()
+        tensor([ 1., 10.], dtype=torch.float64)
+    """
+
+    def __init__(self, prior: Prior = None):
+        super().__init__(prior=prior)
+
+    def bind(self, data: Any) -> None:
+        """Record or check the covariates; check that all emissions are counts."""
+        super().bind(data)
+        check_counts(data, "Poisson()")
+
+    def distribution(self, predictor: Tensor) -> dist.Poisson:
+        """Poisson with the predictor as its log rate."""
+        return dist.Poisson(predictor.exp(), validate_args=False)
+
+    def start(self, data: Any) -> dict[str, Tensor]:
+        """A regression of the logarithms, alike in all states."""
+        weights, _ = log_regression(self, data)
+        return {"weights": weights.expand(self.shape("weights"))}
+
+    def block_objective(self, data: Any) -> "CountObjective":
+        """All states' Poisson regressions evaluated together."""
+        return CountObjective(data, self.design(data).numpy())
+
+
+class NegativeBinomial(GLMEmission):
+    r"""Regression of a count that varies more than a Poisson one, for every state.
+
+    .. math:: \mathrm{E}(y_t) = m_t = \exp(w_k^\top x_t), \quad
+        \mathrm{Var}(y_t) = m_t + a_k m_t^2
+
+    Args:
+        prior: distribution that broadcasts to the weights (states, features), or
+            ``None`` for flat.
+        dispersion_prior: the same of the dispersions a (states,). Where counts vary no
+            more than Poisson ones the best dispersion is 0, which a fit approaches.
+    """
+
+    dispersion: Any
+
+    def __init__(self, prior: Prior = None, dispersion_prior: Prior = None):
+        super().__init__(prior=prior)
+        self.dispersion_prior = dispersion_prior
+        self.dispersion = Site(
+            "state", prior=dispersion_prior, support=constraints.positive
+        )
+
+    def bind(self, data: Any) -> None:
+        """Record or check the covariates; check that all emissions are counts."""
+        super().bind(data)
+        check_counts(data, "NegativeBinomial()")
+
+    def distribution(
+        self, predictor: Tensor, dispersion: Tensor
+    ) -> NegativeBinomialByMean:
+        """Negative binomial with the predictor as its log mean."""
+        return NegativeBinomialByMean(predictor, dispersion)
+
+    def start(self, data: Any) -> dict[str, Tensor]:
+        """A regression of the logarithms, alike in all states, and dispersion 1."""
+        weights, _ = log_regression(self, data)
+        return {"weights": weights.expand(self.shape("weights"))}
+
+
+class CountObjective:
+    r"""Block objective of Poisson emissions, one regression a state.
+
+    .. math:: \sum_t n_t (y_t w^\top x_t - \exp(w^\top x_t) - \log y_t!)
+
+    Args:
+        data: where the counts stand; masked steps count as never seen.
+        design: covariates, shape (steps, features).
+    """
+
+    def __init__(self, data: Any, design: np.ndarray):
+        self.design = np.ascontiguousarray(design, dtype=np.float64)
+        values = data.emissions.to(torch.float64)
+        self.values = values.numpy()
+        self.constants = (values + 1).lgamma().numpy()
+        self.mean_moments = self.design.T @ self.design / len(self.design)
+
+    def prepare(self, counts: Tensor) -> np.ndarray:
+        """Counts (sets, steps, states) with problems first and time last."""
+        steps = counts.shape[-2]
+        return np.ascontiguousarray(counts.transpose(-1, -2).reshape(-1, steps).numpy())
+
+    def __call__(
+        self, points: np.ndarray, which: np.ndarray, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Value and gradient of the running problems, numbered sets times states."""
+        own = counts[which]
+        scores, rates = self._rates(points, own)
+        terms = self.values * scores - rates - self.constants
+        with np.errstate(invalid="ignore"):
+            gradient = (own * (self.values - rates)) @ self.design
+        return (own * terms).sum(1), gradient
+
+    def curvature(self, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Minus the second derivatives, (problems, 1, features, features)."""
+        # Far off rates overflow, and what is left of them must still be invertible.
+        weights = (counts * self._rates(points, counts)[1]).clip(max=_LARGEST)
+        found = np.array([(self.design.T * row) @ self.design for row in weights])
+        floor = _FLOOR * weights.sum(1)[:, None, None]
+        return (found + floor * self.mean_moments)[:, None]
+
+    def _rates(
+        self, points: np.ndarray, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log rates and rates, those of steps that do not count being 1."""
+        scores = np.where(counts > 0, points @ self.design.T, 0.0)
+        with np.errstate(over="ignore"):
+            return scores, np.exp(scores)
+
+
+def log_regression(family: GLMEmission, data: Any) -> tuple[Tensor, Tensor]:
+    """Weights (1, features) for logarithms of counts, and the spread of what is left.
+
+    Half a count is added, so that none has a logarithm.
+    """
+    values, mask = columns_of(data)
+    return one_regression(family.design(data), (values + 0.5).log(), mask)
+
+
+def check_counts(data: Any, family: str) -> None:
+    """A sentence for emissions that are no counts."""
+    values = data.emissions if data.mask is None else data.emissions[data.mask]
+    if data.emissions.dim() != 1:
+        raise ValueError(
+            f"emissions must have shape (steps,) for {family}, got "
+            f"{tuple(data.emissions.shape)}; gh.Outputs takes several outputs"
+        )
+    wrong = values < 0
+    if values.is_floating_point():
+        wrong |= values != values.round()
+    if wrong.any():
+        raise ValueError(
+            f"emissions must be counts 0, 1, 2, ... for {family}, got "
+            f"{values[wrong][0].item()}; mask steps without a count, and take "
+            "gh.Gaussian for measurements"
+        )

@@ -1,0 +1,182 @@
+"""Counts, positive and heavy-tailed emissions: their densities and their bad input."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from component_cases import bound, within
+from families import normals, random_data, random_params
+from scipy import stats
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.components import Gamma, NegativeBinomial, StudentT
+from glmhmm_pyro.components.counts import CountObjective
+from glmhmm_pyro.components.log_gamma import (
+    GammaByMean,
+    NegativeBinomialByMean,
+    PreciseStudentT,
+    stirling_rest,
+)
+
+
+def as_double(*values):
+    return [torch.tensor(value, dtype=torch.float64) for value in values]
+
+
+def test_the_rest_of_stirlings_formula_is_exact_on_both_sides_of_the_series():
+    (x,) = as_double([1e-3, 0.5, 3.0, 49.9, 50.1, 1e3, 1e9])
+    with mpmath.workdps(40):
+        root = mpmath.log(2 * mpmath.pi) / 2
+        exact = [
+            float(mpmath.loggamma(v) - (v - 0.5) * mpmath.log(v) + v - root)
+            for v in map(mpmath.mpf, x.tolist())
+        ]
+    found = stirling_rest(x)
+    (expected,) = as_double(exact)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13)
+    assert torch.autograd.gradcheck(stirling_rest, x[:5].requires_grad_())
+
+
+@pytest.mark.parametrize("dispersion", [3.0, 0.2])
+def test_negative_binomial_counts_have_the_mean_and_variance_that_are_promised(
+    dispersion,
+):
+    log_mean, dispersion = as_double(0.7, dispersion)
+    family = NegativeBinomialByMean(log_mean, dispersion)
+    size, mean = 1 / dispersion.item(), log_mean.exp().item()
+    counts = np.arange(2000)
+    expected = stats.nbinom.logpmf(counts, size, size / (size + mean))
+    found = family.log_prob(torch.from_numpy(counts).double())
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+    probs = found.exp().numpy()
+    variance = (counts**2 * probs).sum() - mean**2
+    assert variance == pytest.approx(mean + dispersion.item() * mean**2, rel=1e-6)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        drawn = family.sample(torch.Size([20_000])).numpy()
+    # Five standard errors: one false alarm in two million.
+    assert abs(drawn.mean() - mean) < 5 * np.sqrt(variance / 20_000)
+
+
+def test_a_tiny_dispersion_is_a_poisson_distribution_and_loses_no_digits():
+    log_mean, dispersion = as_double(2.0, 1e-13)
+    counts = torch.arange(40).double()
+    found = NegativeBinomialByMean(log_mean, dispersion).log_prob(counts)
+    expected = torch.distributions.Poisson(log_mean.exp()).log_prob(counts)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_gamma_and_students_t_are_those_of_scipy_and_stay_exact_far_out():
+    y = normals(50).exp()
+    log_mean, shape, df, scale = as_double(0.3, 2.5, 3.5, 0.7)
+    found = GammaByMean(log_mean, shape).log_prob(y)
+    expected = stats.gamma.logpdf(y, 2.5, scale=np.exp(0.3) / 2.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+    found = PreciseStudentT(df, log_mean, scale).log_prob(y)
+    expected = stats.t.logpdf(y, 3.5, 0.3, 0.7)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+    far = PreciseStudentT(df + 1e15, log_mean, scale).log_prob(y)
+    normal = stats.norm.logpdf(y, 0.3, 0.7)
+    np.testing.assert_allclose(far, normal, rtol=1e-11, atol=1e-12)
+    narrow = GammaByMean(log_mean, shape + 1e12).log_prob(log_mean.exp())
+    assert narrow.item() == pytest.approx(
+        stats.norm.logpdf(0.0, 0.0, np.exp(0.3) / 1e6), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "make, mean",
+    [(gh.Poisson, "exp"), (NegativeBinomial, "exp"), (Gamma, "exp"), (StudentT, "id")],
+)
+def test_the_mean_is_the_inverse_link_of_the_predictor(make, mean):
+    data = random_data("positive" if make is Gamma else "counts")
+    model, _ = bound(make(), data=data, states=2)
+    params = random_params(model, data) | {"emissions.df": torch.tensor([2.5, 4.0])}
+    table = within(model, params, lambda: model.emissions.table(data.covariates))
+    predictor = data.covariates @ params["emissions.weights"].mT
+    expected = predictor.exp() if mean == "exp" else predictor
+    torch.testing.assert_close(table.mean, expected)
+
+
+def test_the_objective_of_counts_has_its_curvature_and_survives_enormous_weights():
+    data = random_data("counts", seed=4)
+    objective = CountObjective(data, data.covariates.numpy())
+    counts = objective.prepare(torch.rand(1, 8, 2).double())
+    point, which = normals(2, 2, seed=1).numpy(), np.arange(2)
+    found = objective.curvature(point, counts)[:, 0]
+    for i in range(2):
+        step = np.zeros((2, 2))
+        step[:, i] = 1e-6
+        up, down = (objective(point + s * step, which, counts)[1] for s in (1, -1))
+        np.testing.assert_allclose(
+            found[:, i], (down - up) / 2e-6, atol=3e-3 * np.abs(found).max()
+        )
+    values, _ = objective(1e4 + point, which, counts)
+    assert (values < 0).all() and np.isfinite(
+        objective.curvature(1e4 + point, counts)
+    ).all()
+
+
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+@pytest.mark.parametrize("init", ["glm", "kmeans", "random"])
+def test_starts_lie_at_the_level_of_large_counts(init):
+    levels = torch.tensor([2e3, 9e3]).double()[torch.arange(120) // 30 % 2]
+    values = torch.poisson(levels, generator=torch.Generator().manual_seed(0))
+    fit = gh.fit(
+        gh.GLMHMM(2, gh.Poisson()),
+        gh.Sequences(values),
+        init=init,
+        num_restarts=3,
+        progress=False,
+    )
+    rates = fit.params["emissions.weights"].exp().flatten().sort().values
+    torch.testing.assert_close(
+        rates, torch.tensor([2e3, 9e3]).double(), rtol=0.02, atol=0
+    )
+
+
+def test_a_gamma_state_that_closes_in_on_a_constant_is_named():
+    values = np.concatenate([np.full(30, 2.0), np.exp(normals(60).numpy())])
+    with pytest.warns(
+        gh.ConvergenceWarning, match="concentration grows without end in"
+    ):
+        fit = gh.fit(
+            gh.GLMHMM(2, Gamma()), gh.Sequences(values), num_restarts=1, progress=False
+        )
+    assert fit.status is gh.Status.COLLAPSED and np.isfinite(fit.log_joint)
+
+
+def test_tails_that_are_normal_end_at_the_normal_fit():
+    data = gh.Sequences(np.linspace(-1.0, 1.0, 41))
+    ends = [
+        gh.fit(gh.GLMHMM(1, make()), data, num_restarts=1, progress=False)
+        for make in (StudentT, gh.Gaussian)
+    ]
+    assert ends[0].log_likelihood == pytest.approx(ends[1].log_likelihood, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "make, values, match",
+    [
+        (gh.Poisson, [1.0, -1.0], r"counts 0, 1, 2, ... for Poisson\(\), got -1.0"),
+        (gh.Poisson, [1.0, 0.5], "got 0.5; mask steps without a count"),
+        (NegativeBinomial, [1.0, 2.5], r"NegativeBinomial\(\), got 2.5"),
+        (
+            gh.Poisson,
+            [[1, 2], [3, 4]],
+            r"shape \(steps,\) for Poisson\(\), got \(2, 2\)",
+        ),
+        (Gamma, [1.0, 0.0], r"must be positive for Gamma\(\), got 0.0"),
+        (Gamma, [[1.0, 2.0], [3.0, 4.0]], r"shape \(steps,\) for Gamma"),
+        (StudentT, [[1.0, 2.0], [3.0, 4.0]], r"shape \(steps,\) for StudentT"),
+    ],
+)
+def test_emissions_that_the_family_cannot_have_are_refused(make, values, match):
+    with pytest.raises(ValueError, match=match):
+        bound(make(), data=gh.Sequences(values))
+
+
+def test_what_is_masked_may_be_anything():
+    data = gh.Sequences([2.0, -1.0, 3.0], mask=[True, False, True])
+    for make in (gh.Poisson, Gamma):
+        bound(make(), data=data)
