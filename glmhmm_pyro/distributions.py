@@ -236,14 +236,7 @@ class HiddenMarkov(TorchDistribution):
             For emissions with countably few values (labels) the probability of each,
             (*batch, steps, values); else their mean, (*batch, steps, *emission event).
         """
-        if self.emission_dist.has_enumerate_support:
-            values = self.emission_dist.enumerate_support()
-            by_state = self.emission_dist.log_prob(values).exp().movedim(0, -1)
-        else:
-            by_state = self.emission_dist.mean
-        extra = by_state.dim() - state_probs.dim()
-        weights = state_probs.reshape(state_probs.shape + (1,) * extra)
-        return (weights * by_state).sum(state_probs.dim() - 1)
+        return expected_emission(self.emission_dist, state_probs)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """Emissions along a path drawn from the chain, past emissions not fed back."""
@@ -278,6 +271,18 @@ class HiddenMarkov(TorchDistribution):
         index = states.reshape(states.shape + (1,) * (1 + len(event)))
         index = index.expand(states.shape + (1,) + event)
         return of_all_states.gather(states.dim(), index).squeeze(states.dim()), states
+
+
+def expected_emission(emission_dist: Distribution, state_probs: Tensor) -> Tensor:
+    """What :meth:`HiddenMarkov.expected_emission` returns, of any distribution."""
+    if emission_dist.has_enumerate_support:
+        values = emission_dist.enumerate_support()
+        by_state = emission_dist.log_prob(values).exp().movedim(0, -1)
+    else:
+        by_state = emission_dist.mean
+    extra = by_state.dim() - state_probs.dim()
+    weights = state_probs.reshape(state_probs.shape + (1,) * extra)
+    return (weights * by_state).sum(state_probs.dim() - 1)
 
 
 def normalised(logits: Tensor) -> Tensor:

@@ -138,12 +138,22 @@ class GLMHMM(PyroModule):
 
     @property
     def components(self) -> dict[str, Component]:
-        """The three components, by the names that their sites begin with."""
+        """All components, by the names that their sites begin with.
+
+        Emissions of several outputs are a component each.
+        """
         return {
-            "initial": self.initial,
-            "transitions": self.transitions,
-            "emissions": self.emissions,
+            f"{name}.{part}" if part else name: component
+            for name in ("initial", "transitions", "emissions")
+            for part, component in getattr(self, name).parts.items()
         }
+
+    def component_of(self, site: str) -> tuple[str, Component]:
+        """The component that a site belongs to, and its name."""
+        for name, component in self.components.items():
+            if site.startswith(f"{name}."):
+                return name, component
+        raise KeyError(site)
 
     def bind(self, data: Sequences) -> None:
         """Bind the numbers of covariates to ``data``, or check it against them.
@@ -156,7 +166,7 @@ class GLMHMM(PyroModule):
                 f"data must be a Sequences, got {type(data).__name__}; make one by "
                 "Sequences(...), Sequences.from_lists or Sequences.from_dataframe"
             )
-        for component in self.components.values():
+        for component in (self.initial, self.transitions, self.emissions):
             component.bind(data)
 
     def site_names(self) -> Iterator[tuple[str, Component, str]]:
@@ -180,7 +190,7 @@ class GLMHMM(PyroModule):
             trivial = {"initial": OnlyInitial(), "transitions": OnlyState()}
             component = trivial.get(name, component)
         own = copy.deepcopy(component)
-        own.num_states = self.num_states
+        own.bind_states(self.num_states)
         return own
 
     def explain(self) -> str:

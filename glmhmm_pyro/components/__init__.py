@@ -1,7 +1,7 @@
 """The parts of a GLM-HMM: initial state, transitions, emissions, and their priors."""
 
 from glmhmm_pyro.components.base import Component, Site
-from glmhmm_pyro.components.continuous import Gamma, Gaussian, StudentT
+from glmhmm_pyro.components.continuous import Gamma, StudentT
 from glmhmm_pyro.components.counts import NegativeBinomial, Poisson
 from glmhmm_pyro.components.emissions import (
     Bernoulli,
@@ -9,12 +9,14 @@ from glmhmm_pyro.components.emissions import (
     Emission,
     GLMEmission,
 )
+from glmhmm_pyro.components.gaussian import Gaussian
 from glmhmm_pyro.components.initial import (
     Initial,
     InitialGLM,
     InitialState,
     OnlyInitial,
 )
+from glmhmm_pyro.components.outputs import Outputs
 from glmhmm_pyro.components.transitions import (
     InputDriven,
     OnlyState,
@@ -38,6 +40,7 @@ __all__ = [
     "NegativeBinomial",
     "OnlyInitial",
     "OnlyState",
+    "Outputs",
     "Poisson",
     "SharedInputDriven",
     "Site",

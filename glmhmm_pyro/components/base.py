@@ -21,6 +21,7 @@ from glmhmm_pyro.priors.filling import (
     takes_sets,
 )
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+from glmhmm_pyro.sequences.changes import Selection
 
 # Names of axes along which hidden states stand.
 STATE_AXES = ("state", "origin", "destination")
@@ -96,6 +97,7 @@ class Component(PyroModule):
         num_states: number of hidden states, bound by the model.
         num_features: number of covariates, bound by the first data set.
         covariate_names: their names, bound with their number.
+        selection: the columns of a data set that it reads, where not all.
         blocks: name of the parameters' outermost axis if the M-step separates over it
             (``"state"`` or ``"origin"``); ``None`` for one joint problem.
         batched: whether parameters may carry a leading axis of parameter sets, where
@@ -114,6 +116,7 @@ class Component(PyroModule):
         self.num_states: int | None = None
         self.num_features: int | None = None
         self.covariate_names: tuple[str, ...] | None = None
+        self.selection: Selection | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Site):
@@ -138,6 +141,19 @@ class Component(PyroModule):
             if isinstance(site.prior, PriorRecipe)
             for end, axes in site.prior.hyperparameters(site.axes).items()
         }
+
+    @property
+    def parts(self) -> "dict[str, Component]":
+        """Components that this one consists of, by name; itself, without a name."""
+        return {"": self}
+
+    def bind_states(self, num_states: int) -> None:
+        """Record the number of hidden states."""
+        self.num_states = num_states
+
+    def view(self, data: Any) -> Any:
+        """What this component reads of a data set; its other methods take that."""
+        return data if self.selection is None else self.selection.of(data)
 
     def sizes(self) -> dict[str, int | None]:
         """Size of every named axis, ``None`` where not bound yet."""

@@ -299,3 +299,17 @@ def check_labels(data: Any, num_classes: int, family: str) -> None:
             f"{labels[wrong][0].item()}; mask steps without an emission, or set "
             "num_classes"
         )
+
+
+def check_outputs(data: Any, num_outputs: int | None, family: str) -> None:
+    """A sentence for emissions of another number of outputs."""
+    found = tuple(data.emissions.shape[1:])
+    if found == (() if num_outputs is None else (num_outputs,)):
+        return
+    wanted = "(steps,)" if num_outputs is None else f"(steps, {num_outputs})"
+    fix = f"num_outputs={found[0]}" if found else "no num_outputs"
+    raise ValueError(
+        f"emissions must have shape {wanted} for {family}(num_outputs={num_outputs}), "
+        f"got {tuple(data.emissions.shape)}; give the family {fix}, or gh.Outputs for "
+        "outputs of several families"
+    )

@@ -34,7 +34,8 @@ class Collapse:
     ):
         self.components = model.components
         m_steps = m_steps or {
-            name: MStep(component, data) for name, component in self.components.items()
+            name: MStep(component, component.view(data))
+            for name, component in self.components.items()
         }
         self.start: Params = {}
         for step in m_steps.values():

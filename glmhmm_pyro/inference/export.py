@@ -157,6 +157,9 @@ class Exporter:
                 np.repeat(sessions, lengths),
             )
             extra = [f"{name}_dim_{i}" for i in range(len(hidden.event_shape) - 1)]
+            outputs = getattr(data, "emission_names", ())
+            if extra and len(outputs) == value.shape[-1]:
+                coords[extra[-1]] = np.array(outputs, dtype=object)
             arrays[name] = ((*leading, f"{own}step", *extra), value, attributes)
         return _dataset(arrays, coords)
 

@@ -272,7 +272,7 @@ class Fit:
 
     def predict(
         self, data: Any, site: str | None = None, *, steps_ahead: int = 1
-    ) -> "xr.DataArray":
+    ) -> Any:
         r"""Prediction of every emission from those k or more steps earlier.
 
         .. math:: p(y_t \mid y_{0..t-k}) = \sum_{ij} p(z_{t-k} = i \mid y_{0..t-k})
@@ -289,7 +289,8 @@ class Fit:
 
         Returns:
             p(y_t = c | y_0..t-k) (step, class) for labels; for other families the
-            expected emission (step, ...).
+            expected emission (step, ...). Of several outputs a data set, with an array
+            for each by its name.
         """
         return predicted(self._observed(data, site), data, self.labels, steps_ahead)
 

@@ -56,7 +56,11 @@ class Labels:
     def of_program(cls, program: Program) -> "Labels":
         """Those of a model's data; a model of the user's own names no axes."""
         if isinstance(program.model, GLMHMM):
-            return cls.of(program.data)
+            named = cls.of(program.data)
+            for name, component in program.model.components.items():
+                if component.selection is not None:
+                    named.covariates[name] = component.covariate_names or ()
+            return named
         # Sizes alone are asked for, so that any values of the parameters will do.
         start = torch.zeros(program.coordinates.size, dtype=torch.float64)
         sites = program.observed(program.coordinates.unpack(start)).values()
@@ -122,8 +126,7 @@ def named_draws(
     named = {}
     components = model.components if isinstance(model, GLMHMM) else {}
     for name, values in draws.items():
-        prefix, _, attribute = name.partition(".")
-        component = components.get(prefix)
+        prefix, component, attribute = _place(components, name)
         dims: tuple[str, ...] = tuple(f"axis_{i}" for i in range(values.dim() - 2))
         if component is not None and attribute in component.sites:
             # One by one: a component need not know leading axes.
@@ -138,6 +141,16 @@ def named_draws(
         dims = ("chain", "draw", *dims)
         named[name] = xr.DataArray(array, coords=coords, dims=dims, name=name)
     return named
+
+
+def _place(
+    components: dict[str, Component], name: str
+) -> tuple[str, Component | None, str]:
+    """The component that a site belongs to, with its name, and the site's own."""
+    for prefix, component in components.items():
+        if name.startswith(f"{prefix}."):
+            return prefix, component, name.removeprefix(f"{prefix}.")
+    return "", None, name
 
 
 def session_names(hidden: HiddenMarkov, data: Any) -> list[str]:

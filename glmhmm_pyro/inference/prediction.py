@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
 from glmhmm_pyro.inference.batches import at_draws
 from glmhmm_pyro.inference.labels import Labels, by_step_dataset
 from glmhmm_pyro.inference.program import Observed
@@ -32,20 +32,27 @@ def decoded(observed: Observed, data: Any) -> "xr.Dataset":
         )
 
 
-def predicted(
-    observed: Observed, data: Any, labels: Labels, steps_ahead: int
-) -> "xr.DataArray":
+def predicted(observed: Observed, data: Any, labels: Labels, steps_ahead: int) -> Any:
     """What :meth:`Fit.predict` returns."""
     hidden, y = observed
     with torch.no_grad():
         states = states_ahead(hidden, y, steps_ahead)
-        values = hidden.expected_emission(states)
-    is_labels = hidden.emission_dist.has_enumerate_support
-    extra = [f"output_{i}" for i in range(values.dim() - 1)]
-    dims = ("step", "class") if is_labels else ("step", *extra)
-    coords = labels.coords("emissions", dims[1:], tuple(values.shape[1:]))
-    array = by_step_dataset(hidden, data, predicted=(dims, values))["predicted"]
-    return array.assign_coords(coords)
+        outputs = hidden.outputs(y)
+        means = {
+            n: expected_emission(o.emission_dist, states) for n, o in outputs.items()
+        }
+    arrays: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
+    for name, found in means.items():
+        own = f"{name}_" if name else ""
+        names = ["class"]
+        if not outputs[name].emission_dist.has_enumerate_support:
+            names = [f"output_{i}" for i in range(found.dim() - 1)]
+        known = labels.coords("emissions", tuple(names), tuple(found.shape[1:]))
+        coords |= {f"{own}{dim}": values for dim, values in known.items()}
+        arrays[name or "predicted"] = (("step", *(f"{own}{n}" for n in names)), found)
+    dataset = by_step_dataset(hidden, data, **arrays).assign_coords(coords)
+    return dataset["predicted"] if list(means) == [""] else dataset
 
 
 def score(fit: Any, data: Any, sites: Mapping[str, Observed], marginal: bool) -> float:

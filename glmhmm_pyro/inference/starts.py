@@ -81,20 +81,36 @@ class StartMaker:
     ):
         self.model, self.data, self.generator = model, data, generator
         self.m_steps = {
-            name: MStep(component, data, _ROUGHLY)
+            name: MStep(component, component.view(data), _ROUGHLY)
             for name, component in model.components.items()
         }
+
+    @property
+    def emissions(self) -> list[str]:
+        """Names of the components that are emissions."""
+        return [
+            n for n, s in self.m_steps.items() if s.component.counts_of == "emission"
+        ]
+
+    def _fitted(self, counts: Tensor | float) -> Params:
+        """Emissions fitted to expected counts; states that tend to stay."""
+        params = self.zeros()
+        for name in self.emissions:
+            params |= self._maximised(name, counts)
+        return params
 
     def zeros(self) -> Params:
         """Alike emissions, from the middle of their parameters; states that stay."""
         params = self._maximised("initial", 1.0) | self._maximised(
             "transitions", self._sticky()
         )
-        return params | _only_set(self.m_steps["emissions"].start())
+        for name in self.emissions:
+            params |= _only_set(self.m_steps[name].start())
+        return params
 
     def glm(self) -> Params:
         """The same emission GLM in every state."""
-        return self.zeros() | self._maximised("emissions", 1 / self.model.num_states)
+        return self._fitted(1 / self.model.num_states)
 
     def clustered(self, noise: float) -> Params:
         """Emission GLMs of the clusters of k-means, plus a little noise."""
@@ -102,8 +118,7 @@ class StartMaker:
         states = self.model.num_states
         counts = torch.nn.functional.one_hot(labels, states).double() * CLUSTER_SHARE
         counts = counts + (1 - CLUSTER_SHARE) / states
-        params = self.zeros() | self._maximised("emissions", counts)
-        return self.perturbed(params, noise)
+        return self.perturbed(self._fitted(counts), noise)
 
     def given(self, values: Mapping[str, Any]) -> Params:
         """The user's values, checked; what is not given is that of :meth:`glm`."""
@@ -130,14 +145,14 @@ class StartMaker:
         """``params`` plus noise on their unconstrained numbers."""
         noisy = {}
         for name, value in params.items():
-            prefix, attribute = name.split(".", 1)
+            prefix, component = self.model.component_of(name)
+            attribute = name.removeprefix(f"{prefix}.")
             transform = self.m_steps[prefix].transforms[name]
             free = transform.inv(value)
             draws = torch.randn(
                 free.shape, generator=self.generator, dtype=torch.float64
             ).to(free.device)
-            component = self.model.components[prefix]
-            reach = component.start_noise(attribute, self.data)
+            reach = component.start_noise(attribute, self.m_steps[prefix].data)
             noisy[name] = transform(free + noise * draws * reach)
         return noisy
 
@@ -154,7 +169,7 @@ class StartMaker:
             return {}
         start = step.start()
         with torch.no_grad():
-            log_probs, _ = run(component, self.data, as_taken(component, start))
+            log_probs, _ = run(component, step.data, as_taken(component, start))
         axes = 3 if component.counts_of == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
         return _only_set(step(whole.expand((1,) + log_probs.shape[-axes:]), start))

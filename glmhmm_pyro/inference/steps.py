@@ -34,7 +34,7 @@ class ComponentSteps:
         self.model, self.data = model, data
         self.dtype = data.dtype
         self.m_steps = {
-            name: MStep(component, data, options)
+            name: MStep(component, component.view(data), options)
             for name, component in model.components.items()
         }
         self.transforms: dict[str, Any] = {}
@@ -165,4 +165,4 @@ def _log_prior(model: GLMHMM, site: Any) -> Tensor:
 
 def _component(model: GLMHMM, name: str) -> Component:
     """The component that a site belongs to."""
-    return model.components[name.split(".")[0]]
+    return model.component_of(name)[1]

@@ -51,6 +51,7 @@ _RECIPES = {
     if dataclasses.is_dataclass(getattr(priors, name))
 }
 
+_PARTS = ("initial", "transitions", "emissions")
 _BOUND = ("num_states", "num_features", "num_sessions", "covariate_names")
 
 
@@ -197,7 +198,7 @@ def describe(model: Any) -> dict[str, Any]:
     """Plain containers from which :func:`rebuild` makes the model again."""
     if not isinstance(model, GLMHMM):
         return {"own": getattr(model, "__qualname__", type(model).__qualname__)}
-    parts = {name: _describe(part) for name, part in model.components.items()}
+    parts = {name: _describe(getattr(model, name)) for name in _PARTS}
     return {"num_states": model.num_states, "components": parts}
 
 
@@ -228,8 +229,13 @@ def rebuild(description: dict[str, Any], model: Any) -> Any:
             f"model must have {description['num_states']} states, as the saved one, "
             f"got {states}"
         )
-    for name, component in model.components.items():
-        bound = parts[name]["bound"]
+    whole = {name: getattr(model, name) for name in _PARTS}
+    for name, component in (whole | model.components).items():
+        top, _, output = name.partition(".")
+        part = parts[top]
+        if output:
+            part = part["arguments"]["families"]["components"][output]
+        bound = part["bound"]
         for attribute in _BOUND:
             if attribute in bound:
                 setattr(component, attribute, _plain(bound[attribute]))
@@ -254,6 +260,10 @@ def _describe_argument(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return {"items": [_describe_argument(item) for item in value]}
+    if isinstance(value, dict):
+        kind = "components" if _holds_components(value) else "items_by_name"
+        describe_one = _describe if kind == "components" else _describe_argument
+        return {kind: {name: describe_one(item) for name, item in value.items()}}
     if isinstance(value, slice):
         return {"slice": [value.start, value.stop, value.step]}
     name = type(value).__name__
@@ -270,6 +280,10 @@ def _describe_argument(value: Any) -> Any:
     return {"prior": name, "arguments": values}
 
 
+def _holds_components(value: dict[str, Any]) -> bool:
+    return any(isinstance(item, components.Component) for item in value.values())
+
+
 def _is_known(part: dict[str, Any]) -> bool:
     return part["known"] and not _has_foreign(part["arguments"])
 
@@ -277,12 +291,15 @@ def _is_known(part: dict[str, Any]) -> bool:
 def _has_foreign(value: Any) -> bool:
     """Whether something of the user's own stands in a description, however deep."""
     if isinstance(value, dict):
-        return "foreign" in value or any(map(_has_foreign, value.values()))
+        is_own = "foreign" in value or value.get("known") is False
+        return is_own or any(map(_has_foreign, value.values()))
     return isinstance(value, list) and any(map(_has_foreign, value))
 
 
 def _make(part: dict[str, Any]) -> Any:
     arguments = {name: _make_argument(v) for name, v in part["arguments"].items()}
+    # What a constructor takes as **families it keeps under that name.
+    arguments |= arguments.pop("families", {})
     return getattr(components, _checked(part["class"], components.__all__))(**arguments)
 
 
@@ -291,6 +308,11 @@ def _make_argument(value: Any) -> Any:
         return value
     if "items" in value:
         return tuple(map(_make_argument, value["items"]))
+    if "components" in value:
+        return {name: _make(item) for name, item in value["components"].items()}
+    if "items_by_name" in value:
+        made = value["items_by_name"].items()
+        return {name: _make_argument(item) for name, item in made}
     if "slice" in value:
         return slice(*value["slice"])
     if "recipe" in value:

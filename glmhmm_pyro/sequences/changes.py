@@ -1,12 +1,12 @@
 """What changes where an argument of a data set is exchanged or a column added."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .construction import DESIGNS, INTERCEPT, names_of
+from .construction import DESIGNS, INTERCEPT, names_of, simplified_mask
 
 ARGUMENTS = (
     "emissions",
@@ -76,3 +76,47 @@ def intercept_added(name: str, design: Tensor, names: Sequence[str]) -> Tensor:
                 f"{column!r} already; leave it out, or add no intercept"
             )
     return torch.cat([design, torch.ones_like(design[:, :1])], dim=1)
+
+
+class Selection(NamedTuple):
+    """Which of a data set's columns something reads.
+
+    Attributes:
+        outputs: names of emissions.
+        covariates: names of covariates, or ``None`` for all.
+    """
+
+    outputs: tuple[str, ...]
+    covariates: tuple[str, ...] | None
+
+    def of(self, data: Any) -> Any:
+        """A data set of these columns alone, on the same steps."""
+        changes: dict[str, Any] = {
+            "emission_names": self.outputs,
+            "transition_covariates": data.transition_covariates,
+        }
+        if data.emissions.dim() > 1:
+            places = _places("emissions", data.emission_names, self.outputs)
+            changes["emissions"] = _one_is_a_vector(data.emissions[:, places])
+            if data.mask is not None and data.mask.dim() > 1:
+                mask = _one_is_a_vector(data.mask[:, places])
+                changes["mask"] = simplified_mask(mask)
+        if self.covariates is not None:
+            places = _places("covariates", data.covariate_names, self.covariates)
+            changes["covariates"] = data.covariates[:, places]
+            changes["covariate_names"] = self.covariates
+        return data._derive(**changes)
+
+
+def _one_is_a_vector(columns: Tensor) -> Tensor:
+    return columns[:, 0] if columns.shape[1] == 1 else columns
+
+
+def _places(what: str, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Numbers of the columns named."""
+    for name in wanted:
+        if name not in names:
+            raise ValueError(
+                f"{what} must have a column {name!r}, got {', '.join(names)}"
+            )
+    return [names.index(name) for name in wanted]

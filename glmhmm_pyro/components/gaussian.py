@@ -1,0 +1,286 @@
+"""Linear regressions with normal noise, of one output or of several."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from glmhmm_pyro.components.base import Site
+from glmhmm_pyro.components.correlations import (
+    PartlyObservedNormal,
+    correlations_of,
+    factor_of,
+)
+from glmhmm_pyro.components.emissions import (
+    VANISHED,
+    GLMEmission,
+    check_outputs,
+    entry_of,
+)
+from glmhmm_pyro.components.least_squares import (
+    LEAST_SCALE,
+    NormalPrior,
+    columns_of,
+    spread,
+    weighted_regressions,
+)
+from glmhmm_pyro.priors.filling import Prior, fill
+from glmhmm_pyro.priors.recipe import PriorRecipe
+
+
+class Gaussian(GLMEmission):
+    r"""Linear regression with normal noise for every hidden state.
+
+    .. math:: y_t \mid z_t = k, x_t \sim \mathrm{Normal}(w_k^\top x_t, \Sigma_k)
+
+    ``scale`` holds standard deviations. With a full covariance, ``correlation`` holds
+    for every pair of outputs, in the order (1, 0), (2, 0), (2, 1), ..., the correlation
+    that is left given the outputs before both: with two outputs their correlation (Joe
+    2006). An output that is masked alone leaves those beside it their marginal density.
+
+    Args:
+        num_outputs: number of outputs, at least 2; ``None`` for emissions (steps,).
+        covariance: ``"diagonal"``, or ``"full"`` for outputs that are correlated within
+            a state.
+        shared_scale: whether all states have the same covariance.
+        prior: distribution that broadcasts to the weights (states, features), or
+            (states, outputs, features), or ``None`` for flat.
+        scale_prior: the same of the scales (states,) or (states, outputs), without the
+            axis of states where they are shared.
+        correlation_prior: the same of the correlations (states, pairs), between -1 and
+            1; flat is uniform.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0.1, 0.2, 5.1, 4.9, 5.3, 0.3])
+        >>> fit = gh.fit(gh.GLMHMM(2, gh.Gaussian()), data, progress=False)
+        >>> fit.params["emissions.weights"].flatten().sort().values
+        tensor([0.2000, 5.1000], dtype=torch.float64)
+    """
+
+    scale: Any
+    correlation: Any
+
+    def __init__(
+        self,
+        num_outputs: int | None = None,
+        covariance: str = "diagonal",
+        shared_scale: bool = False,
+        prior: Prior = None,
+        scale_prior: Prior = None,
+        correlation_prior: Prior = None,
+    ):
+        _check_options(num_outputs, covariance, correlation_prior)
+        outputs = () if num_outputs is None else (("output", num_outputs),)
+        super().__init__(*outputs, prior=prior)
+        self.num_outputs, self.covariance = num_outputs, covariance
+        self.shared_scale = shared_scale
+        self.scale_prior, self.correlation_prior = scale_prior, correlation_prior
+        axes = () if shared_scale else ("state",)
+        positive, inside = constraints.positive, constraints.interval(-1.0, 1.0)
+        self.scale = Site(*axes, *outputs, prior=scale_prior, support=positive)
+        if num_outputs is not None and covariance == "full":
+            pairs = ("pair", num_outputs * (num_outputs - 1) // 2)
+            self.correlation = Site(
+                *axes, pairs, prior=correlation_prior, support=inside
+            )
+
+    def bind(self, data: Any) -> None:
+        """Record or check the covariates; check the number of outputs."""
+        super().bind(data)
+        check_outputs(data, self.num_outputs, "Gaussian")
+
+    def distribution(
+        self, predictor: Tensor, scale: Tensor, correlation: Tensor | None = None
+    ) -> Distribution:
+        """Normal around the predictors."""
+        if correlation is not None:
+            factor = scale.unsqueeze(-1) * factor_of(correlation, scale.shape[-1])
+            return PartlyObservedNormal(
+                predictor, scale_tril=factor, validate_args=False
+            )
+        normal = dist.Normal(predictor, scale, validate_args=False)
+        return normal if self.num_outputs is None else normal.to_event(1)
+
+    def start(self, data: Any) -> dict[str, Tensor]:
+        """One regression for all states."""
+        counts = torch.ones(1, data.num_steps, 1, dtype=torch.float64)
+        one = self._maximum(counts.to(data.device), data, {})
+        shapes = {name: self.shape(name) for name in self.sites}
+        return {name: one[name][0].expand(shape) for name, shape in shapes.items()}
+
+    def start_noise(self, name: str, data: Any) -> Tensor | float:
+        """That of every component, for weights in units of the emissions."""
+        noise = super().start_noise(name, data)
+        if name != "weights":
+            return noise
+        size = spread(*columns_of(data))
+        return noise * (size if self.num_outputs is None else size.unsqueeze(-1))
+
+    def collapsed(
+        self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
+    ) -> tuple[str, ...]:
+        """Scales that have run to 0, alone or in a direction across outputs."""
+        found = super().collapsed(values, start)
+        if "correlation" not in values:
+            return found
+        left = (1 - values["correlation"].square()).sqrt()
+        if (left < VANISHED).any():
+            where = entry_of(self.sites["correlation"], left)
+            found += (f"correlation runs to 1 or -1{where}",)
+        return found
+
+    def closed_form(
+        self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
+    ) -> dict[str, Tensor] | None:
+        """Weighted least squares and weighted variances.
+
+        Under a normal prior the weights are the best at the present scale. Where
+        correlated outputs are observed in part, the rest is completed by what is
+        expected of it.
+        """
+        others = [site.prior for name, site in self.sites.items() if name != "weights"]
+        if any(prior is not None for prior in others):
+            return None
+        if self.prior is None:
+            return self._maximum(counts, data, params)
+        is_fixed = not callable(self.prior) or isinstance(self.prior, PriorRecipe)
+        if "correlation" in self.sites or self.hyperparameters or not is_fixed:
+            return None
+        shape = self.shape("weights")
+        filled = fill(self.prior, shape, constraints.real)
+        prior = NormalPrior.of(filled, shape)
+        return prior and self._maximum(counts, data, params, prior)
+
+    def _maximum(
+        self,
+        counts: Tensor,
+        data: Any,
+        params: Mapping[str, Tensor],
+        prior: NormalPrior | None = None,
+    ) -> dict[str, Tensor]:
+        """Best parameters, from counts (sets, steps, states)."""
+        values, mask = columns_of(data)
+        rows = counts.to(values).transpose(-1, -2)
+        design = self.design(data).to(values)
+        seen = torch.ones_like(values) if mask is None else mask.to(values)
+        whole, rest = values.expand(*rows.shape, -1), torch.zeros_like(values[0])
+        if data.mask is not None and data.mask.dim() > 1 and "correlation" in params:
+            whole, rest = self._completed(rows, values, seen, design, params)
+            seen = torch.ones_like(values)
+        problems = rows.unsqueeze(-2) * seen.T
+        weights = self._regressions(design, whole, problems, prior, params)
+        residuals = whole - design @ weights.mT
+        moments = (problems * residuals.mT) @ residuals + rest
+        found = self._spreads(moments, problems.sum(-1), spread(values, mask))
+        if self.num_outputs is None:
+            return {"weights": weights.squeeze(-2), "scale": found["scale"].squeeze(-1)}
+        return {"weights": weights, **found}
+
+    def _regressions(
+        self,
+        design: Tensor,
+        values: Tensor,
+        counts: Tensor,
+        prior: NormalPrior | None,
+        params: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Weights (sets, states, outputs, features).
+
+        Args:
+            values: shape (sets, states, steps, outputs).
+            counts: shape (sets, states, outputs, steps).
+        """
+        shape = counts.shape[:-1] + design.shape[1:]
+        if prior is not None:
+            own = (-1, 1 if self.shared_scale else shape[1], shape[2], 1)
+            variance = params["scale"].square().reshape(own)
+            mean = prior.mean.reshape(shape[1:]).expand(shape)
+            precision = prior.precision.reshape(shape[1:] + shape[-1:])
+            precision = precision * variance.unsqueeze(-1)
+            prior = NormalPrior(mean.flatten(0, 2), precision.flatten(0, 2))
+        steps = len(design)
+        values = values.mT.reshape(-1, steps)
+        found = weighted_regressions(design, values, counts.reshape(-1, steps), prior)
+        return found.reshape(shape)
+
+    def _completed(
+        self,
+        counts: Tensor,
+        values: Tensor,
+        seen: Tensor,
+        design: Tensor,
+        params: Mapping[str, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Values with what is expected of those missing, and their summed covariance.
+
+        Args:
+            counts: shape (sets, states, steps).
+            values: shape (steps, outputs).
+            seen: 1 where observed, shape (steps, outputs).
+            design: shape (steps, features).
+            params: present values.
+        """
+        scale = params["scale"]
+        factor = factor_of(params["correlation"], scale.shape[-1])
+        factor = scale.unsqueeze(-1) * factor
+        if self.shared_scale:
+            factor = factor.unsqueeze(1)
+        covariance = (factor @ factor.mT).unsqueeze(2)
+        both = seen.unsqueeze(-1) * seen.unsqueeze(-2)
+        known = both * covariance + (1 - seen).diag_embed()
+        across = (1 - seen).unsqueeze(-1) * covariance * seen.unsqueeze(-2)
+        gain = torch.linalg.solve(known, across.mT).mT
+        mean = design @ params["weights"].mT
+        residual = seen * (values - mean)
+        filler = mean + (gain @ residual.unsqueeze(-1)).squeeze(-1)
+        unknown = (1 - seen).unsqueeze(-1) * (1 - seen).unsqueeze(-2)
+        left = unknown * covariance - gain @ across.mT
+        rest = (counts[..., None, None] * left).sum(2)
+        return torch.where(seen > 0, values, filler), rest
+
+    def _spreads(
+        self, moments: Tensor, total: Tensor, size: Tensor
+    ) -> dict[str, Tensor]:
+        """Scales and correlations.
+
+        Args:
+            moments: of the residuals, shape (sets, states, outputs, outputs).
+            total: counts, shape (sets, states, outputs).
+            size: spread of every output, for a state that is never visited.
+        """
+        if self.shared_scale:
+            moments, total = moments.sum(1), total.sum(1)
+        variances = moments.diagonal(dim1=-2, dim2=-1) / total
+        scale = torch.where(total > 0, variances.sqrt(), size)
+        scale = scale.maximum(LEAST_SCALE * size)
+        if "correlation" not in self.sites:
+            return {"scale": scale}
+        both = scale.unsqueeze(-1) * scale.unsqueeze(-2)
+        correlation = correlations_of(moments / total.unsqueeze(-1) / both)
+        return {"scale": scale, "correlation": correlation}
+
+
+def _check_options(
+    num_outputs: int | None, covariance: str, correlation_prior: Prior
+) -> None:
+    if num_outputs is not None and (type(num_outputs) is not int or num_outputs < 2):
+        raise ValueError(
+            f"num_outputs must be None, for emissions (steps,), or an integer from 2, "
+            f"got {num_outputs!r}"
+        )
+    if covariance not in ("diagonal", "full"):
+        raise ValueError(f"covariance must be 'diagonal' or 'full', got {covariance!r}")
+    if covariance == "full" and num_outputs is None:
+        raise ValueError(
+            "covariance must be 'diagonal' for a single output, got 'full'; give "
+            "num_outputs"
+        )
+    if correlation_prior is not None and covariance != "full":
+        raise ValueError(
+            "correlation_prior must be None where covariance is 'diagonal', got "
+            f"{correlation_prior!r}; write covariance='full'"
+        )

@@ -1,0 +1,272 @@
+"""Several outputs at once: a family for each, given the state independent."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from pyro.nn import pyro_method
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.distributions import Output
+from glmhmm_pyro.masking import observed_log_prob
+from glmhmm_pyro.sequences.changes import Selection
+
+
+class Outputs(Emission):
+    r"""Several outputs of one animal, such as a choice and a reaction time.
+
+    .. math:: p(y_t \mid z_t, x_t) = \prod_o p_o(y_{to} \mid z_t, x_t)
+
+    Each output has a family of its own, with its own parameters, priors, covariates and
+    mask. An output that was not observed leaves the others. Parameters are named after
+    the output: ``emissions.choice.weights``.
+
+    Args:
+        columns: names of the emissions that an output consists of, where it is not the
+            one of its own name: a family of several outputs reads several.
+        covariates: names of the covariates that an output reads; all by default.
+        families: family of every output, by its name.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> family = gh.Outputs(choice=gh.Bernoulli(), rt=gh.Gaussian())
+        >>> data = gh.Sequences(
+        ...     [[1.0, 0.31], [0.0, float("nan")], [1.0, 0.28]],
+        ...     emission_names=["choice", "rt"],
+        ... )
+        >>> model = gh.GLMHMM(1, family)
+        >>> model.bind(data)
+        >>> [name for name, *_ in model.site_names()][:2]
+        ['emissions.choice.weights', 'emissions.rt.weights']
+    """
+
+    def __init__(
+        self,
+        *,
+        columns: Mapping[str, Sequence[str]] | None = None,
+        covariates: Mapping[str, Sequence[str]] | None = None,
+        **families: Emission,
+    ):
+        super().__init__()
+        self.columns = _checked("columns", columns, families)
+        self.covariates = _checked("covariates", covariates, families)
+        if not families:
+            raise ValueError(
+                "families must name at least one output, got none; write "
+                "Outputs(choice=Bernoulli(), rt=Gaussian())"
+            )
+        self.names = tuple(families)
+        self.selections: dict[str, Selection] = {}
+        for name, family in families.items():
+            self._check_family(name, family)
+            read = self.columns.get(name, (name,))
+            self.selections[name] = Selection(read, self.covariates.get(name))
+            # A copy: a family given twice, or fitted alone, is not changed.
+            own = copy.deepcopy(family)
+            own.selection = self.selections[name]
+            setattr(self, name, own)
+
+    @property
+    def families(self) -> dict[str, Emission]:
+        """The family of every output, by its name."""
+        return {name: getattr(self, name) for name in self.names}
+
+    @property
+    def parts(self) -> dict[str, Component]:
+        """The family of every output, by its name."""
+        return dict(self.families)
+
+    def takes_sets(self) -> bool:
+        """Whether parameters may carry a leading axis of parameter sets."""
+        return all(family.takes_sets() for family in self.families.values())
+
+    def bind_states(self, num_states: int) -> None:
+        """Record the number of hidden states, for every output."""
+        super().bind_states(num_states)
+        for family in self.families.values():
+            family.bind_states(num_states)
+
+    def bind(self, data: Any) -> None:
+        """Record or check the covariates, and where each output stands."""
+        super().bind(data)
+        wanted = [
+            c for selection in self.selections.values() for c in selection.outputs
+        ]
+        if sorted(wanted) != sorted(data.emission_names):
+            raise ValueError(
+                f"emissions must have the outputs {', '.join(wanted)}, each once, got "
+                f"{', '.join(data.emission_names)}; name them by emission_names, give "
+                "every one a family, or say by columns which a family reads"
+            )
+        for family in self.families.values():
+            family.bind(family.view(data))
+        self.places = {
+            name: _places(data.emission_names, selection.outputs)
+            for name, selection in self.selections.items()
+        }
+
+    def forward(self, state: Tensor, covariates: Tensor) -> "Product":
+        """The families' distributions side by side."""
+        return self._product(
+            {
+                name: family(state, self._columns(name, covariates))
+                for name, family in self.families.items()
+            }
+        )
+
+    @pyro_method
+    def table(self, design: Tensor) -> "Product":
+        """Batch of distributions, batch shape (*batch, steps, states)."""
+        return self._product(
+            {
+                name: family.table(self._columns(name, design))
+                for name, family in self.families.items()
+            }
+        )
+
+    def _columns(self, name: str, design: Tensor) -> Tensor:
+        """The covariates that an output reads, out of all."""
+        own = self.selections[name].covariates
+        if own is None or self.covariate_names is None:
+            return design
+        return design[..., [self.covariate_names.index(column) for column in own]]
+
+    def _product(self, families: dict[str, Distribution]) -> "Product":
+        return Product(families, self.places)
+
+    def _check_family(self, name: str, family: Any) -> None:
+        if not isinstance(family, Emission) or isinstance(family, Outputs):
+            raise TypeError(
+                f"families must be emission families, got {type(family).__name__} for "
+                f"{name!r}"
+            )
+        if hasattr(self, name) or not name.isidentifier():
+            raise ValueError(
+                f"families must have names that are free and identifiers, got {name!r};"
+                f" choose another and give columns={{other: [{name!r}]}}"
+            )
+        width = getattr(family, "num_outputs", None) or 1
+        if len(self.columns.get(name, (name,))) != width:
+            raise ValueError(
+                f"columns must name the {width} emissions of {name!r}, got "
+                f"{', '.join(self.columns.get(name, (name,)))}"
+            )
+
+
+class Product(TorchDistribution):
+    """Independent outputs side by side, along the last axis of a value.
+
+    Args:
+        families: distribution of every output, by name.
+        places: where each stands along the last axis of a value: a number, or a list of
+            them where it consists of several.
+    """
+
+    arg_constraints: dict = {}
+
+    def __init__(
+        self,
+        families: Mapping[str, Distribution],
+        places: Mapping[str, int | list[int]],
+    ):
+        self.families, self.places = dict(families), places
+        self.width = sum(1 if isinstance(p, int) else len(p) for p in places.values())
+        shapes = [family.batch_shape for family in self.families.values()]
+        batch_shape = torch.broadcast_shapes(*shapes)
+        super().__init__(batch_shape, torch.Size([self.width]), validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """Discrete only where all outputs are."""
+        parts: list[Any] = [family.support for family in self.families.values()]
+        is_discrete = all(part.is_discrete for part in parts)
+        single: Any = (
+            constraints.nonnegative_integer if is_discrete else constraints.real
+        )
+        return constraints.independent(single, 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """Means, shape (*batch, outputs)."""
+        return self._side_by_side({n: f.mean for n, f in self.families.items()})
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Values of all outputs."""
+        drawn = {n: f.sample(sample_shape) for n, f in self.families.items()}
+        return self._side_by_side(drawn)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Sum of the outputs' log densities."""
+        terms = [
+            family.log_prob(value[..., self.places[name]])
+            for name, family in self.families.items()
+        ]
+        return sum(terms[1:], terms[0])
+
+    def log_prob_observed(self, value: Tensor, mask: Tensor) -> Tensor:
+        """The same of those outputs alone that a mask leaves."""
+        terms = [
+            observed_log_prob(
+                family, value[..., self.places[name]], mask[..., self.places[name]]
+            )
+            for name, family in self.families.items()
+        ]
+        return sum(terms[1:], terms[0])
+
+    def outputs(self, value: Tensor, mask: Tensor | None) -> dict[str, Output]:
+        """Every output with its values and its mask."""
+        by_output = mask is not None and mask.dim() > 1
+        return {
+            name: Output(
+                family,
+                value[..., self.places[name]],
+                (
+                    mask[..., self.places[name]]
+                    if mask is not None and by_output
+                    else mask
+                ),
+            )
+            for name, family in self.families.items()
+        }
+
+    def _side_by_side(self, values: Mapping[str, Tensor]) -> Tensor:
+        columns: list[Any] = [None] * self.width
+        for name, value in values.items():
+            place = self.places[name]
+            split = [value] if isinstance(place, int) else value.unbind(-1)
+            for column, part in zip(
+                [place] if isinstance(place, int) else place, split
+            ):
+                columns[column] = part.double()
+        return torch.stack(torch.broadcast_tensors(*columns), -1)
+
+
+def _checked(
+    argument: str, given: Mapping[str, Sequence[str]] | None, families: Mapping
+) -> dict[str, tuple[str, ...]]:
+    """Lists of names by output, as tuples."""
+    found = {}
+    for name, names in (given or {}).items():
+        if name not in families:
+            raise ValueError(
+                f"{argument} must be given for outputs, {', '.join(families)}, got "
+                f"{name!r}"
+            )
+        if isinstance(names, str):
+            raise TypeError(
+                f"{argument}[{name!r}] must be a list of names, got {names!r}; write "
+                f"[{names!r}]"
+            )
+        found[name] = tuple(names)
+    return found
+
+
+def _places(names: Sequence[str], wanted: Sequence[str]) -> int | list[int]:
+    """Positions of names: a number of a single one, else a list."""
+    found = [names.index(name) for name in wanted]
+    return found[0] if len(found) == 1 else found
