@@ -19,6 +19,7 @@ from glmhmm_pyro.components import (
     SharedInputDriven,
     Site,
     Stationary,
+    StationaryInitial,
     Transitions,
 )
 from glmhmm_pyro.distributions import HiddenMarkov
@@ -69,6 +70,7 @@ __all__ = [
     "SharedInputDriven",
     "Site",
     "Stationary",
+    "StationaryInitial",
     "Status",
     "Transitions",
     "__version__",

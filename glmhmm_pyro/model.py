@@ -41,7 +41,8 @@ class GLMHMM(PyroModule):
         num_states: number of hidden states, at least 1.
         emissions: family of the emissions, e.g. ``Categorical(num_classes=4)``.
         transitions: ``Stationary()`` by default, or ``InputDriven()``.
-        initial: ``Initial()`` by default, one free distribution for all sessions.
+        initial: ``Initial()`` by default, one free distribution for all sessions;
+            ``StationaryInitial()`` for the one in which the chain would stay.
 
     Example:
         >>> import pyro
@@ -70,6 +71,7 @@ class GLMHMM(PyroModule):
         transitions = transitions or Stationary()
         self.transitions = self._own("transitions", transitions, Transitions)
         self.emissions = self._own("emissions", emissions, Emission)
+        self.initial.follow(self.transitions)
 
     def forward(self, data: Sequences) -> Tensor:
         """Weights from their priors, then the emissions with the states summed out."""
@@ -147,6 +149,11 @@ class GLMHMM(PyroModule):
             for name in ("initial", "transitions", "emissions")
             for part, component in getattr(self, name).parts.items()
         }
+
+    @property
+    def separates(self) -> bool:
+        """Whether no component reads the parameters of another, as M-steps want it."""
+        return bool(self.initial.parts)
 
     def component_of(self, site: str) -> tuple[str, Component]:
         """The component that a site belongs to, and its name."""

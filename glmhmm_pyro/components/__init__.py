@@ -17,6 +17,7 @@ from glmhmm_pyro.components.initial import (
     OnlyInitial,
 )
 from glmhmm_pyro.components.outputs import Outputs
+from glmhmm_pyro.components.stationary_initial import StationaryInitial
 from glmhmm_pyro.components.transitions import (
     InputDriven,
     OnlyState,
@@ -45,6 +46,7 @@ __all__ = [
     "SharedInputDriven",
     "Site",
     "Stationary",
+    "StationaryInitial",
     "StudentT",
     "Transitions",
 ]

@@ -30,6 +30,9 @@ class InitialState(Component):
     def bind(self, data: Any) -> None:
         """Nothing to record where no covariates are read."""
 
+    def follow(self, transitions: Component) -> None:
+        """Told the model's transitions, by which most do not go."""
+
     def logits(self, data: Any) -> Tensor:
         """Log-odds of the first state: (*batch, sessions or 1, states)."""
         raise NotImplementedError(

@@ -101,7 +101,7 @@ class EM:
         return march.runs
 
     def _steps(self, model: Any, data: Any) -> Steps:
-        if isinstance(model, GLMHMM):
+        if isinstance(model, GLMHMM) and model.separates:
             return ComponentSteps(model, data, self.m_step)
         return JointSteps(Program(model, data), self.m_step)
 

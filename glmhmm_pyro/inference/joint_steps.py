@@ -1,4 +1,5 @@
-"""The two steps of EM for a model of the user's own: one joint problem a start."""
+"""The two steps of EM for models whose parameters do not separate, and for those of
+the user's own: one joint problem a start."""
 
 import math
 from collections.abc import Sequence

@@ -47,9 +47,10 @@ class MAP:
         tol: stop when no entry of the gradient of the log-joint per step, in
             unconstrained coordinates, is larger than this.
         em_iters: number of EM iterations that lead every start near an optimum first;
-            ``None`` is 50 for a ``GLMHMM``, whose M-steps are cheap, and 0 for a model
-            of the user's own. Where EM converges within them, little is left to do;
-            where it creeps, quasi-Newton steps go on much faster.
+            ``None`` is 50 for a ``GLMHMM``, whose M-steps are cheap, and 0 for one with
+            a ``StationaryInitial`` and for a model of the user's own. Where EM
+            converges within them, little is left to do; where it creeps, quasi-Newton
+            steps go on much faster.
     """
 
     num_iters: int = 1000
@@ -83,7 +84,8 @@ class MAP:
         """Number of EM iterations before the search."""
         if self.em_iters is not None:
             return self.em_iters
-        return _EM_ITERS if isinstance(program.model, GLMHMM) else 0
+        model = program.model
+        return _EM_ITERS if isinstance(model, GLMHMM) and model.separates else 0
 
     def _begun(self, program: Program, search: Search) -> list[Run]:
         """The runs of all starts, after some iterations of EM."""

@@ -101,9 +101,11 @@ class StartMaker:
 
     def zeros(self) -> Params:
         """Alike emissions, from the middle of their parameters; states that stay."""
-        params = self._maximised("initial", 1.0) | self._maximised(
-            "transitions", self._sticky()
-        )
+        counts: dict[str, Any] = {"initial": 1.0, "transition": self._sticky()}
+        params: Params = {}
+        for name, step in self.m_steps.items():
+            if step.component.counts_of in counts:
+                params |= self._maximised(name, counts[step.component.counts_of])
         for name in self.emissions:
             params |= _only_set(self.m_steps[name].start())
         return params

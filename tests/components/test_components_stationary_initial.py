@@ -1,0 +1,54 @@
+"""The first state drawn from the chain's stationary distribution."""
+
+import pytest
+import torch
+from component_cases import bound
+from families import (
+    constrained,
+    enumerated_log_joint,
+    log_joint,
+    normals,
+    random_data,
+    random_free,
+)
+from inference_cases import RIDGE, clear_data
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.components.stationary_initial import stationary_probs
+
+
+def test_the_stationary_probabilities_are_those_a_step_does_not_change():
+    matrix = normals(4, 3, 3).softmax(-1)
+    probs = stationary_probs(matrix)
+    torch.testing.assert_close((probs.unsqueeze(-2) @ matrix).squeeze(-2), probs)
+    torch.testing.assert_close(probs.sum(-1), torch.ones(4).double())
+    torch.testing.assert_close(probs, torch.matrix_power(matrix, 200)[:, 0])
+
+
+def test_a_stationary_start_agrees_with_the_states_enumerated():
+    data = random_data("normal")
+    model, _ = bound(gh.Gaussian(), initial=gh.StationaryInitial(), data=data)
+    free = random_free(model, data, seed=7)
+    assert list(free) == ["transitions.probs", "emissions.weights", "emissions.scale"]
+    found = []
+    for function in (log_joint, enumerated_log_joint):
+        value = function(model, data, constrained(model, data, free))
+        found.append((value.detach(), *torch.autograd.grad(value, list(free.values()))))
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-10)
+
+
+def test_em_takes_the_first_states_into_account_and_ends_where_map_ends(tmp_path):
+    data = clear_data(lengths=(20, 20, 20))
+    model = gh.GLMHMM(2, gh.Bernoulli(prior=RIDGE), initial=gh.StationaryInitial())
+    options = {"num_restarts": 1, "progress": False}
+    found = gh.fit(model, data, method="map", tol=1e-8, **options)
+    em = gh.fit(model, data, init=found.params, num_iters=20, **options)
+    assert em.log_joint == pytest.approx(found.log_joint, abs=1e-6)
+    found.save(tmp_path / "fit.nc")
+    assert gh.load(tmp_path / "fit.nc").score(data) == found.score(data)
+
+
+def test_a_chain_that_covariates_drive_has_no_stationary_start():
+    with pytest.raises(ValueError, match="transitions are InputDriven.*Stationary"):
+        gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven(), gh.StationaryInitial())
+    gh.GLMHMM(1, gh.Bernoulli(), gh.InputDriven(), gh.StationaryInitial())

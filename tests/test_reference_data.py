@@ -1,0 +1,108 @@
+"""Log-likelihoods that other programs published, on data that are not ours to ship.
+
+The speed-accuracy data and figures are those of depmixS4 (Visser & Speekenbrink 2010),
+which takes the covariate of row t for the step from t to t + 1: here it is shifted by
+one row within every series to compare. The rates of the Federal Reserve and their
+figure are Stata's and statsmodels'.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+import glmhmm_pyro as gh
+
+LENGTHS = [168, 134, 137]
+QUICK = {"num_restarts": 3, "progress": False, "method": "map"}
+
+
+def speed(shared, outputs, covariates, transition_covariates, source):
+    """The three series, in depmixS4's convention or INTO t."""
+    table = np.genfromtxt(shared / "data" / "speed.csv", delimiter=",", names=True)
+    named = {name: table[name] for name in ("rt", "Pacc", "prev")}
+    named |= {"corr": table["corr"], "one": np.ones(len(table))}
+    named["scaled"] = (named["Pacc"] - 0.36467177469455375) / 0.23341403882609593
+    driving = np.stack([named[name] for name in transition_covariates], 1)
+    if source:
+        # Rows at the starts of series drive nothing, whatever stands there.
+        driving = np.roll(driving, 1, axis=0)
+    return gh.Sequences(
+        np.stack([named[name] for name in outputs], 1),
+        np.stack([named[name] for name in covariates], 1),
+        lengths=LENGTHS,
+        transition_covariates=driving,
+        covariate_names=covariates,
+        emission_names=outputs,
+    )
+
+
+def read(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+P1 = {
+    "initial.probs": read(0.0, 0.5).softmax(0),
+    # Staying is the reference: to state 0 from 1 with the opposite sign.
+    "transitions.weights": read([[-1.5, 1.25, 0.5]], [[-2.5, -2.0, 0.75]]),
+    "emissions.rt.weights": read([5.5, -0.1], [6.35, 0.1]),
+    "emissions.rt.scale": read(0.2, 0.25),
+    "emissions.corr.weights": read([0.1, -0.5, 0.3], [1.2, 2.0, -0.4]),
+}
+
+
+@pytest.mark.parametrize(
+    "source, figure", [(True, -257.190416011036), (False, -260.0125493948)]
+)
+def test_outputs_at_fixed_parameters_have_the_likelihood_of_depmixs4(
+    shared, source, figure
+):
+    data = speed(
+        shared,
+        ["rt", "corr"],
+        ["one", "Pacc", "prev"],
+        ["one", "scaled", "prev"],
+        source,
+    )
+    family = gh.Outputs(
+        rt=gh.Gaussian(), corr=gh.Bernoulli(), covariates={"rt": ["one", "Pacc"]}
+    )
+    model = gh.GLMHMM(2, family, gh.InputDriven())
+    found = model.hidden_markov_at(P1, data).log_prob(data.emissions)
+    assert found.item() == pytest.approx(figure, abs=1e-8)
+
+
+MAXIMA = {
+    "rt": (gh.Gaussian(), ["rt"], ["one"], False, -84.3417142835, -84.3417142835),
+    "driven": (gh.Gaussian(), ["rt"], ["one"], True, -38.1218979763, -36.9781010435),
+    "both": (None, ["rt", "corr"], ["one"], True, -248.9722015333, -247.8915139204),
+    "GLM-HMM": (
+        None,
+        ["rt", "corr"],
+        ["one", "Pacc"],
+        True,
+        -246.6512972126,
+        -245.8337848113,
+    ),
+}
+
+
+@pytest.mark.parametrize("source", [True, False], ids=["source", "INTO t"])
+@pytest.mark.parametrize("case", MAXIMA.values(), ids=MAXIMA)
+def test_maxima_on_the_speed_data_are_those_of_depmixs4(shared, case, source):
+    family, outputs, covariates, driven, of_source, into = case
+    family = family or gh.Outputs(rt=gh.Gaussian(), corr=gh.Bernoulli())
+    data = speed(shared, outputs, covariates, ["one", "scaled"], source)
+    moves = gh.InputDriven() if driven else gh.Stationary()
+    fit = gh.fit(gh.GLMHMM(2, family, moves), data, **QUICK)
+    figure = of_source if source else into
+    assert fit.log_likelihood == pytest.approx(figure, abs=1e-5)
+
+
+def test_interest_rates_with_a_stationary_start_have_the_likelihood_of_stata(shared):
+    table = np.genfromtxt(shared / "data" / "fedfunds.csv", delimiter=",", names=True)
+    rate = table["fedfunds"]
+    x = [np.ones(len(rate) - 4), rate[3:-1], table["ogap"][4:], table["inf"][4:]]
+    model = gh.GLMHMM(2, gh.Gaussian(shared_scale=True), initial=gh.StationaryInitial())
+    data = gh.Sequences(rate[4:], np.stack(x, 1))
+    fit = gh.fit(model, data, **QUICK)
+    assert fit.log_likelihood == pytest.approx(-229.25614, abs=1e-5)
