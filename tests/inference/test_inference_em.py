@@ -68,7 +68,18 @@ def test_the_log_joint_never_falls_with_priors(family, transitions):
 
 
 @pytest.mark.parametrize("transitions", TRANSITIONS)
-@pytest.mark.parametrize("family", ["bernoulli", "categorical", "poisson", "gaussian"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "bernoulli",
+        "categorical",
+        "poisson",
+        "gaussian",
+        "normals",
+        "counts",
+        "positive",
+    ],
+)
 def test_an_m_step_is_a_maximum_of_the_expected_log_joint(family, transitions):
     data = clear_data(family, mask=True)
     model = gh.GLMHMM(2, EMISSIONS[family](), TRANSITIONS[transitions]())
@@ -108,9 +119,9 @@ def _check_m_step(model, data):
     gradients = torch.autograd.grad(value, list(free.values()))
     assert max(g.abs().max() for g in gradients) < 1e-5
     for name, leaf in free.items():
-        moved = leaf.detach().clone()
+        moved = leaf.detach().clone(memory_format=torch.contiguous_format)
         for step in (1e-3, -1e-3):
-            moved.view(-1)[0] = leaf.detach().view(-1)[0] + step
+            moved.view(-1)[0] = leaf.detach().reshape(-1)[0] + step
             changed = constrained(model, data, {**free, name: moved})
             assert expected_log_joint(changed) < value + 1e-12
 
