@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro import covariates, datasets, plotting, priors
+from glmhmm_pyro import analysis, covariates, datasets, plotting, priors
 from glmhmm_pyro.analysis import Comparison, compare_methods
 from glmhmm_pyro.components import (
     Bernoulli,
@@ -74,6 +74,7 @@ __all__ = [
     "Status",
     "Transitions",
     "__version__",
+    "analysis",
     "compare_methods",
     "covariates",
     "datasets",

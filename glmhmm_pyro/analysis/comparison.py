@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
+from glmhmm_pyro.analysis.refits import quiet_fit
+from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.labels import named_parameters
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program import Program
@@ -114,7 +115,7 @@ def compare_methods(
     for label, engine in engines.items():
         began = time.perf_counter()
         try:
-            found = _quiet_fit(model, train, engine, options)
+            found = quiet_fit(model, train, engine, **options)
         except Exception as error:
             rows[label] = {"status": "FAILED", "message": _sentence(error)}
             continue
@@ -166,13 +167,6 @@ def _split(data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
     splits = ShuffleSplit(n_splits=1, test_size=held_out, random_state=seed)
     train, test = next(splits.split(np.arange(data.num_sessions)))
     return data.subset(sorted(train.tolist())), data.subset(sorted(test.tolist()))
-
-
-def _quiet_fit(model: Any, data: Any, engine: Method, options: dict[str, Any]) -> Fit:
-    """A fit whose status goes into the table, and into no warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit(model, data, engine, **options)
 
 
 def _sentence(error: Exception) -> str:

@@ -7,6 +7,7 @@ in every picture, one that readers with any colour vision can tell from the othe
 from glmhmm_pyro.plotting.coefficients import weights
 from glmhmm_pyro.plotting.lags import filters
 from glmhmm_pyro.plotting.methods import comparison
+from glmhmm_pyro.plotting.penalties import penalty_path
 from glmhmm_pyro.plotting.restarts import history
 from glmhmm_pyro.plotting.sessions import timeline
 from glmhmm_pyro.plotting.style import STATE_COLOURS, state_colour
@@ -17,6 +18,7 @@ __all__ = [
     "comparison",
     "filters",
     "history",
+    "penalty_path",
     "state_colour",
     "timeline",
     "transitions",

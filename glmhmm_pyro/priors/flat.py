@@ -1,5 +1,6 @@
 """The prior that is none: its density is the same everywhere on the support."""
 
+import math
 from typing import Any
 
 import torch
@@ -48,6 +49,21 @@ class Flat(TorchDistribution):
     def is_proper(self) -> bool:
         """Whether the density has a finite integral: on a bounded support."""
         return isinstance(self._support, _BOUNDED)
+
+    @property
+    def log_volume(self) -> float:
+        """Logarithm of the volume of the support, infinite where it is unbounded.
+
+        A simplex is measured by all its probabilities but the last, as densities of a
+        Dirichlet are.
+        """
+        if isinstance(self._support, _SIMPLEX):
+            return -self.batch_shape.numel() * math.lgamma(self.event_shape[-1])
+        if not self.is_proper:
+            return math.inf
+        lowest, highest = self._support.lower_bound, self._support.upper_bound
+        width = torch.as_tensor(highest - lowest, dtype=self._dtype)
+        return float(width.log().expand(self.shape()).sum())
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Flat":
         """The same prior over more values."""

@@ -1,0 +1,285 @@
+"""The strength of a penalty chosen by sessions held out, or by the evidence."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glmhmm_pyro.analysis.evidence import NoEvidenceError, log_evidence, require_proper
+from glmhmm_pyro.analysis.refits import quiet_fit, run_jobs, warm_start
+from glmhmm_pyro.inference import Fit, fit
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.methods import Method, engine_of
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CRITERIA = ("held_out", "evidence")
+RULES = ("best", "one_standard_error")
+
+
+@dataclass(frozen=True, repr=False)
+class CrossValidation:
+    """How well a model does at every strength of a penalty, and the one chosen.
+
+    Attributes:
+        table: a row a strength, weakest first. Where sessions were held out:
+            ``held_out_bits_per_step``, the mean over folds of their log-likelihood per
+            observed step, ``standard_error`` of that mean, ``num_converged``, the
+            number of folds whose fit converged. By the evidence: ``log_evidence`` in
+            nats, NaN where the ``message`` says why there is none.
+        best: the strength chosen.
+        fit: the model fitted to all sessions at that strength.
+        criterion: ``"held_out"`` or ``"evidence"``.
+        rule: ``"best"`` or ``"one_standard_error"``.
+    """
+
+    table: "pd.DataFrame"
+    best: float
+    fit: Fit
+    criterion: str
+    rule: str
+
+    def __repr__(self) -> str:
+        return f"strength {self.best:g} chosen of\n{self.table.to_string()}"
+
+
+@dataclass(frozen=True)
+class _Path:
+    """Fits of one data set at every strength, each from where the one before ended."""
+
+    make_model: Callable[[float], GLMHMM]
+    strengths: tuple[float, ...]
+    engine: Method
+    options: dict[str, Any]
+
+    def fits(self, data: Sequences) -> list[Fit]:
+        """A fit for every strength."""
+        found: list[Fit] = []
+        before: Params | None = None
+        for strength in self.strengths:
+            model, options = made(self.make_model, strength), dict(self.options)
+            if before is not None:
+                priors = Program(copy.deepcopy(model), data).priors
+                options["init"] = warm_start(before, priors)
+            found.append(quiet_fit(model, data, self.engine, **options))
+            before = found[-1].params
+        return found
+
+    def scores(self, train: Sequences, test: Sequences) -> list[tuple[float, bool]]:
+        """Bits per step of the test sessions, and whether the fit converged."""
+        return [
+            (found.score(test) / math.log(2), found.status.is_success)
+            for found in self.fits(train)
+        ]
+
+
+def cross_validate(
+    make_model: Callable[[float], GLMHMM],
+    data: Sequences,
+    strengths: Sequence[float],
+    *,
+    criterion: str = "held_out",
+    rule: str = "best",
+    folds: Any = 5,
+    groups: Sequence[Any] | None = None,
+    method: str | Method = "map",
+    num_restarts: int = 5,
+    init: str | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    num_jobs: int = 1,
+    progress: bool = True,
+) -> CrossValidation:
+    r"""Choose the strength of a penalty, of any prior of any component.
+
+    Sessions are held out whole, for a step held out of a session leaks into it through
+    covariates made of the behaviour. In every fold one path of fits goes from the
+    weakest strength to the strongest, for a penalty that has merged states leads
+    nowhere else: the first fit begins from ``num_restarts`` starts, every other one
+    from the end of the one before and from ``num_restarts - 1`` points around it. The
+    strength chosen is fitted to all sessions from starts of its own.
+
+    By ``rule="one_standard_error"`` it is the strongest one whose score is within a
+    standard error of the best (Breiman et al. 1984; Hastie, Tibshirani & Friedman
+    2009, section 7.10). By ``criterion="evidence"`` nothing is held out, and it is the
+    one with the largest :func:`log_evidence`.
+
+    Args:
+        make_model: from a strength to a model; more must mean a stronger penalty, as
+            in ``lambda strength: gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(strength **
+            -0.5)))``.
+        data: the sessions.
+        strengths: at least two, in any order.
+        criterion: ``"held_out"`` or ``"evidence"``, which needs proper priors.
+        rule: ``"best"`` or ``"one_standard_error"``.
+        folds: number of folds, drawn at random, or a splitter of scikit-learn.
+        groups: of every session, e.g. its animal; a group is held out as a whole.
+        method: see :func:`fit`.
+        num_restarts: number of starts of every fit.
+        init: see :func:`fit`; where paths and the last fit begin.
+        seed: makes folds and fits reproducible.
+        num_jobs: number of processes that folds run in, -1 for all cores.
+        progress: whether to show progress bars.
+
+    Raises:
+        ValueError: an argument is wrong, or the data do not fit the model.
+
+    Warns:
+        ConvergenceWarning: see :func:`fit`; of the last fit alone.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(6))
+        >>> def ridge(strength):
+        ...     prior = gh.priors.Ridge(strength**-0.5)
+        ...     return gh.GLMHMM(1, gh.Bernoulli(prior))
+        >>> found = cross_validate(
+        ...     ridge, data, [0.01, 1, 1000], folds=3, num_restarts=1, progress=False
+        ... )
+        >>> found.best, found.table.index.tolist()
+        (1.0, [0.01, 1.0, 1000.0])
+    """
+    _check(data, criterion, rule)
+    engine = engine_of(method, {})
+    path = _Path(
+        make_model,
+        _checked_strengths(strengths),
+        engine,
+        {"num_restarts": num_restarts, "init": init, "seed": seed, "progress": False},
+    )
+    options = {**path.options, "progress": progress}
+    if criterion == "evidence":
+        table, fits = _by_evidence(path, data)
+        best = float(table["log_evidence"].idxmax())
+        kept = fits[path.strengths.index(best)]
+        return CrossValidation(table, best, kept, criterion, rule)
+    splits = _splits(data, folds, groups, seed)
+    jobs = [(data.subset(train), data.subset(test)) for train, test in splits]
+    scores = run_jobs(path.scores, jobs, num_jobs, "folds", progress)
+    table = _table(path.strengths, np.array(scores))
+    best = _chosen(table, rule)
+    kept = fit(make_model(best), data, engine, **options)
+    return CrossValidation(table, best, kept, criterion, rule)
+
+
+def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
+    """What a user's function makes, if that is a model."""
+    model = make_model(*args, **kwargs)
+    if not isinstance(model, GLMHMM):
+        raise TypeError(
+            f"make_model must return a GLMHMM, got {type(model).__name__} for "
+            f"{', '.join(map(str, [*args, *kwargs.values()]))}"
+        )
+    return model
+
+
+def _check(data: Any, criterion: str, rule: str) -> None:
+    if not isinstance(data, Sequences):
+        raise TypeError(f"data must be a Sequences, got {type(data).__name__}")
+    if criterion not in CRITERIA:
+        raise ValueError(
+            f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}"
+        )
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+    if criterion == "evidence" and rule != "best":
+        raise ValueError(
+            f"rule must be 'best' with criterion='evidence', got {rule!r}: the "
+            "evidence has no standard error over folds"
+        )
+
+
+def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
+    """The strengths, weakest first."""
+    numbers = sorted({float(strength) for strength in strengths})
+    if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
+        raise ValueError(
+            "strengths must be at least two different, finite numbers, got "
+            f"{list(strengths)}"
+        )
+    return tuple(numbers)
+
+
+def _splits(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
+    """Numbers of the sessions to fit and to hold out, for every fold."""
+    from sklearn.model_selection import GroupKFold, KFold
+
+    if groups is not None and len(groups) != data.num_sessions:
+        raise ValueError(
+            f"groups must have an entry for each of the {data.num_sessions} sessions, "
+            f"got {len(groups)}"
+        )
+    units = data.num_sessions if groups is None else len(set(groups))
+    if isinstance(folds, int):
+        if not 2 <= folds <= units:
+            what = "sessions" if groups is None else "groups"
+            raise ValueError(
+                f"folds must be from 2 to the {units} {what} there are, got {folds}"
+            )
+        shuffled = KFold(folds, shuffle=True, random_state=seed)
+        folds = shuffled if groups is None else GroupKFold(folds)
+    elif not hasattr(folds, "get_n_splits"):
+        raise TypeError(
+            "folds must be a number, or a splitter of scikit-learn such as "
+            f"LeaveOneGroupOut(), got {folds!r}"
+        )
+    sessions = np.arange(data.num_sessions)
+    splits = list(folds.split(sessions, groups=groups))
+    if len(splits) < 2:
+        raise ValueError(
+            f"folds must make at least 2 splits, whose spread is the standard error, "
+            f"got {len(splits)}"
+        )
+    return [(train.tolist(), test.tolist()) for train, test in splits]
+
+
+def _table(strengths: tuple[float, ...], scores: np.ndarray) -> "pd.DataFrame":
+    """Means over folds, from (folds, strengths, score and whether converged)."""
+    import pandas as pd
+
+    bits, folds = scores[..., 0], len(scores)
+    # The bits of a session that a fit finds impossible are -inf.
+    with np.errstate(invalid="ignore"):
+        columns = {
+            "held_out_bits_per_step": bits.mean(0),
+            "standard_error": bits.std(0, ddof=1) / math.sqrt(folds),
+            "num_converged": scores[..., 1].sum(0).astype(int),
+        }
+    return pd.DataFrame(columns, index=pd.Index(strengths, name="strength"))
+
+
+def _chosen(table: "pd.DataFrame", rule: str) -> float:
+    means = table["held_out_bits_per_step"]
+    best = means.idxmax()
+    if rule == "best":
+        return float(best)
+    near = means >= means[best] - table["standard_error"][best]
+    return float(max(table.index[near]))
+
+
+def _by_evidence(path: _Path, data: Sequences) -> tuple["pd.DataFrame", list[Fit]]:
+    """The evidence of every strength, or why it has none; the fits."""
+    import pandas as pd
+
+    for strength in path.strengths:
+        require_proper(Program(copy.deepcopy(made(path.make_model, strength)), data))
+    fits = path.fits(data)
+    values, messages = [], []
+    for found in fits:
+        try:
+            values.append(log_evidence(found, data))
+            messages.append("" if found.status.is_success else found.status.sentence)
+        except NoEvidenceError as error:
+            values.append(math.nan)
+            messages.append(str(error))
+    if all(map(math.isnan, values)):
+        raise NoEvidenceError(f"no strength has an evidence: {messages[0]}")
+    columns = {"log_evidence": values, "message": messages}
+    table = pd.DataFrame(columns, index=pd.Index(path.strengths, name="strength"))
+    return table, fits

@@ -1,0 +1,114 @@
+"""The evidence: how probable data are under a model and its priors as a whole."""
+
+import copy
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference import MAP, Fit
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.uncertainty import Information, Uncertainty
+from glmhmm_pyro.priors import Flat
+from glmhmm_pyro.priors.filling import innermost
+
+# How a search ends that leaves no point to expand around.
+_NO_MODE = {Status.UNBOUNDED, Status.NON_FINITE}
+
+_SEARCH = MAP(num_iters=1000, tol=1e-8)
+
+
+class NoEvidenceError(ValueError):
+    """A posterior that has no normal approximation, and so no Laplace evidence."""
+
+
+class Expansion(NamedTuple):
+    """A posterior expanded around its mode.
+
+    Attributes:
+        log_evidence: Laplace's, nats.
+        mode: values of the sites there.
+    """
+
+    log_evidence: float
+    mode: Params
+
+
+def log_evidence(found: Fit, data: Any) -> float:
+    r"""Laplace's approximation of the log evidence, in nats.
+
+    .. math:: \log p(y) \approx \log p(y, \hat\theta) + \log |J(\hat\theta)|
+        + \tfrac{d}{2} \log 2\pi - \tfrac{1}{2} \log \det (-H)
+
+    in the d unconstrained coordinates: J is the Jacobian of the map to the values, H
+    holds the exact second derivatives, at the mode of the posterior that includes J,
+    which is looked for from the fit. It is the volume around one mode, that is of one
+    numbering of the states: where priors treat the states alike, add log(num_states!)
+    to compare numbers of states.
+
+    Source: MacKay 1992, "Bayesian interpolation"; Tierney & Kadane 1986.
+
+    Args:
+        found: the fit, by any method; its prior must be proper.
+        data: what the model was fitted to.
+
+    Raises:
+        ValueError: a prior of weights is flat or improper, or the curvature at the mode
+            is singular; it names the sites or the parameters.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from torch.distributions import Normal
+        >>> data = gh.Sequences([0, 1, 1], [[0.5], [1.5], [-1.0]])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(prior=Normal(0.0, 1.0)))
+        >>> found = gh.fit(model, data, "map", num_restarts=1, progress=False)
+        >>> round(log_evidence(found, data), 2)
+        -2.39
+    """
+    program = Program(copy.deepcopy(found.model), data)
+    require_proper(program)
+    mode, status = _SEARCH.density_mode(program, found.params)
+    return expanded(program, mode, status, found).log_evidence
+
+
+def require_proper(program: Program) -> None:
+    """Refuse a model whose priors have no volume of their own."""
+    if program.improper:
+        raise ValueError(
+            "the evidence needs proper priors, which "
+            f"{', '.join(program.improper)} lack; give weights a prior such as "
+            "Normal(0, 2)"
+        )
+
+
+def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expansion:
+    """The posterior expanded at the mode of the unconstrained coordinates.
+
+    Raises:
+        NoEvidenceError: there is no mode, or its curvature is singular.
+    """
+    if status in _NO_MODE:
+        raise NoEvidenceError(f"the posterior has no mode to expand at: {status.value}")
+    try:
+        information = Information.of(program, mode, jacobian=True)
+    except NonFiniteCurvatureError as error:
+        raise NoEvidenceError(str(error)) from error
+    if not information.is_complete:
+        uncertainty = Uncertainty.of(program, mode, information)
+        notes = uncertainty.sentences(found.model, found.labels)
+        raise NoEvidenceError(
+            "the evidence needs a posterior with a quadratic maximum: "
+            f"{'; '.join(notes)}; give these a tighter prior, or use fewer states"
+        )
+    with torch.no_grad():
+        density = float(program.log_density(mode, jacobian=True))
+        params = program.coordinates.unpack(mode)
+    # A flat prior on probabilities is uniform but for the volume of their simplex.
+    flat = [p for p in map(innermost, program.priors.values()) if isinstance(p, Flat)]
+    density -= sum(prior.log_volume for prior in flat)
+    volume = (len(mode) * math.log(2 * math.pi) - information.log_det) / 2
+    return Expansion(density + volume, params)
