@@ -1,0 +1,248 @@
+"""The bootstrap: how much estimates vary from one data set to the next."""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.analysis.refits import quiet_fit, run_jobs, warm_start
+from glmhmm_pyro.inference import ConvergenceWarning, Fit
+from glmhmm_pyro.inference.alignment import StateAxes, state_probs
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.labels import named_draws
+from glmhmm_pyro.inference.methods import Method, engine_of
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+KINDS = ("session", "parametric")
+
+# Methods whose fits are at a maximum, which a refit can look for again.
+_MAXIMA = ("em", "map")
+
+
+@dataclass(frozen=True, repr=False)
+class Bootstrap:
+    """Estimates from resampled or simulated data sets.
+
+    Attributes:
+        replicates: values of every parameter in every replicate that converged, with
+            the names and axes of ``fit.parameters`` after an axis ``replicate``.
+        endings: how all replicates ended, one entry each: ``"CONVERGED"``, the name of
+            another status, or the sentence of an error.
+        kind: ``"session"`` or ``"parametric"``.
+    """
+
+    replicates: "dict[str, xr.DataArray]"
+    endings: tuple[str, ...]
+    kind: str
+
+    @property
+    def num_converged(self) -> int:
+        """Number of replicates that converged, of which all figures are made."""
+        return self.endings.count("CONVERGED")
+
+    @property
+    def num_failed(self) -> int:
+        """Number of replicates that did not converge, or gave no fit."""
+        return len(self.endings) - self.num_converged
+
+    @property
+    def standard_errors(self) -> "dict[str, xr.DataArray]":
+        """Standard deviation over replicates, as the fit's parameters are shown."""
+        return {
+            name: values.std("replicate", ddof=1)
+            for name, values in self.replicates.items()
+        }
+
+    def intervals(self, level: float = 0.95) -> "dict[str, xr.DataArray]":
+        """Central percentiles of the replicates, after an axis ``bound``.
+
+        Args:
+            level: share of the replicates that lie between ``"lower"`` and ``"upper"``.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level!r}")
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        return {
+            name: values.quantile(ends, "replicate")
+            .rename(quantile="bound")
+            .assign_coords(bound=["lower", "upper"])
+            for name, values in self.replicates.items()
+        }
+
+    def __repr__(self) -> str:
+        return f"{self.kind} bootstrap: {_counted(self.endings)}"
+
+
+class _Job(NamedTuple):
+    """What every replicate is made of."""
+
+    fit: Fit
+    data: Sequences
+    engine: Method
+    start: Params
+    reference: Tensor
+    kind: str
+    seed: int
+    state_axes: StateAxes | None
+
+    def replicate(self, number: int) -> tuple[Params, str]:
+        """Values of the sites, states numbered as in the fit, and how it ended."""
+        rng = np.random.default_rng((self.seed, number))
+        try:
+            found = quiet_fit(
+                self.fit.model,
+                self._data(rng),
+                self.engine,
+                num_restarts=1,
+                init=self.start,
+                seed=self.seed,
+                progress=False,
+            )
+            if not found.status.is_success:
+                return {}, found.status.name
+            aligned = found.aligned(self.reference, self.data, self.state_axes)
+            return aligned.params, found.status.name
+        except Exception as error:  # Whatever these data do to the model.
+            return {}, f"{type(error).__name__}: {error}"
+
+    def _data(self, rng: np.random.Generator) -> Sequences:
+        if self.kind == "session":
+            chosen = rng.integers(self.data.num_sessions, size=self.data.num_sessions)
+            return self.data.subset(chosen.tolist())
+        simulated, _ = self.fit.simulate(self.data, seed=int(rng.integers(2**31)))
+        if self.data.mask is None:
+            return simulated
+        return simulated.with_mask(self.data.mask.cpu().numpy())
+
+
+def bootstrap(
+    fit: Fit,
+    data: Sequences,
+    num_samples: int = 100,
+    *,
+    kind: str = "session",
+    method: str | Method | None = None,
+    state_axes: StateAxes | None = None,
+    num_jobs: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> Bootstrap:
+    """Standard errors and intervals from fits to resampled or simulated data.
+
+    ``kind="session"`` draws as many sessions as there are, with replacement: it asks of
+    the model no more than that sessions are independent. ``kind="parametric"``
+    simulates emissions from the fit at the same covariates, masked where the data are:
+    it takes the model to be true (Efron & Tibshirani 1993, chapters 6 and 8; for hidden
+    Markov models Zucchini, MacDonald & Langrock 2016, section 3.6.2).
+
+    Every refit begins at the fit's own parameters, so that it stays in the fit's
+    optimum, and its states are renumbered to agree with the fit's on ``data``.
+    Replicates that did not converge are counted, and left out of the figures.
+
+    Args:
+        fit: a fit at a maximum, by EM or MAP.
+        data: what the model was fitted to.
+        num_samples: number of replicates.
+        kind: ``"session"`` or ``"parametric"``.
+        method: of the refits, see :func:`glmhmm_pyro.fit`; that of the fit by default.
+        state_axes: see :class:`NUTS`; for sites of a model of the user's own.
+        num_jobs: number of processes, -1 for all cores.
+        seed: makes the replicates reproducible.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: an argument is wrong, or fewer than two replicates converged.
+
+    Warns:
+        ConvergenceWarning: some replicates did not converge.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(8))
+        >>> found = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
+        >>> errors = bootstrap(found, data, num_samples=5, progress=False)
+        >>> errors
+        session bootstrap: 5 CONVERGED
+        >>> errors.intervals()["emissions.weights"].dims
+        ('bound', 'state', 'covariate')
+    """
+    _check(fit, data, num_samples, kind)
+    job = _Job(
+        fit,
+        data,
+        _engine(fit, method),
+        warm_start(fit.params, Program(fit.model, data).priors),
+        state_probs(fit.model, data, fit.params),
+        kind,
+        seed,
+        state_axes,
+    )
+    numbers = [(number,) for number in range(num_samples)]
+    results = run_jobs(job.replicate, numbers, num_jobs, "bootstrap", progress)
+    endings = tuple(ending for _, ending in results)
+    kept = [params for params, ending in results if ending == "CONVERGED"]
+    if len(kept) < 2:
+        raise ValueError(
+            "num_samples must give at least two replicates that converge, got "
+            f"{_counted(endings)}; give the model priors, or the method more num_iters"
+        )
+    if len(kept) < num_samples:
+        warnings.warn(
+            f"bootstrap figures leave out what did not converge: {_counted(endings)}",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    draws = {name: torch.stack([p[name] for p in kept])[None] for name in kept[0]}
+    named = named_draws(fit.model, draws, fit.labels)
+    replicates = {
+        name: array.isel(chain=0, drop=True).rename(draw="replicate")
+        for name, array in named.items()
+    }
+    return Bootstrap(replicates, endings, kind)
+
+
+def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
+    if not isinstance(data, Sequences):
+        raise TypeError(f"data must be a Sequences, got {type(data).__name__}")
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if num_samples < 2:
+        raise ValueError(f"num_samples must be at least 2, got {num_samples}")
+    if kind == "session" and data.num_sessions < 2:
+        raise ValueError(
+            "kind must be 'parametric' for a single session: there are no others to "
+            "draw"
+        )
+    initial = getattr(fit.model, "initial", None)
+    if kind == "session" and getattr(initial, "per_session", False):
+        raise ValueError(
+            "kind must be 'parametric' where every session has initial probabilities "
+            "of its own, which drawn sessions would mix up; or fit with "
+            "Initial(per_session=False)"
+        )
+
+
+def _engine(fit: Fit, method: str | Method | None) -> Method:
+    """The method of the refits."""
+    if method is None:
+        if fit.posterior is not None or fit.method not in _MAXIMA:
+            raise ValueError(
+                f"fit must be at a maximum, by {' or '.join(_MAXIMA)}, got one by "
+                f"{fit.method}; give a method of the refits, method='map'"
+            )
+        method = fit.method
+    return engine_of(method, {})
+
+
+def _counted(endings: tuple[str, ...]) -> str:
+    """How many replicates ended how, the commonest ending first."""
+    counts = Counter(endings).most_common()
+    return ", ".join(f"{count} {ending}" for ending, count in counts)
