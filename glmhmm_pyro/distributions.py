@@ -198,14 +198,23 @@ class HiddenMarkov(TorchDistribution):
         return chain.sample_paths(*potentials, num_samples, generator=generator)
 
     def expected_counts(
-        self, value: Tensor, out: chain.ExpectedCounts | None = None
+        self,
+        value: Tensor,
+        out: chain.ExpectedCounts | None = None,
+        beta: float = 1.0,
     ) -> chain.ExpectedCounts:
         """The E-step: posterior expectations, in the shapes of the potentials.
 
         Masked steps have no emission, so their counts of emissions are 0. The memory of
-        ``out``, an earlier result of the same shapes, is used again.
+        ``out``, an earlier result of the same shapes, is used again. At an inverse
+        temperature ``beta`` below 1 the paths of states count p(y, z)^beta, and
+        ``log_marginal`` is the logarithm of the sum of these.
         """
-        counts = chain.expected_counts(*self.potentials(value), out=out)
+        initial, transition, emission, lengths = self.potentials(value)
+        if beta != 1.0:
+            initial, transition = beta * initial, beta * transition
+            emission = beta * emission
+        counts = chain.expected_counts(initial, transition, emission, lengths, out=out)
         seen = steps_observed(self.mask)
         if seen is None:
             return counts

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 
 from glmhmm_pyro.inference.acceleration import Extrapolation
+from glmhmm_pyro.inference.annealing import check_positive, reminded, schedule
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fit import Fit
 from glmhmm_pyro.inference.joint_steps import JointSteps
@@ -52,6 +53,13 @@ class EM:
             by default it works in coordinates of its own and ends when nearly all is
             gained that an M-step can gain.
         keep_weights: whether the history keeps the parameters of every iteration.
+        inverse_temperatures: of the E-steps of annealed iterations before all others,
+            positive and at most 1, e.g. ``np.geomspace(0.1, 1, 30)``: a way out of poor
+            optima (deterministic annealing, Ueda & Nakano 1998).
+        prior_multipliers: what the log prior is multiplied by in the M-steps of
+            annealed iterations, positive, e.g. ``[math.exp(-n / 2) * 100 + 1 for n in
+            range(20)]``. Both lists are gone through together; where one has ended its
+            number is 1. Annealed iterations stand in no history.
     """
 
     num_iters: int = 1000
@@ -59,12 +67,16 @@ class EM:
     accelerate: bool = True
     m_step: LBFGSOptions | None = None
     keep_weights: bool = False
+    inverse_temperatures: Sequence[float] = ()
+    prior_multipliers: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         if self.num_iters < 1:
             raise ValueError(f"num_iters must be at least 1, got {self.num_iters}")
         if not self.tol >= 0:
             raise ValueError(f"tol must be at least 0, got {self.tol}")
+        check_positive("inverse_temperatures", self.inverse_temperatures, 1.0)
+        check_positive("prior_multipliers", self.prior_multipliers)
 
     name: ClassVar[str] = "em"
 
@@ -90,6 +102,7 @@ class EM:
         """
         march = _March(self, self._steps(model, data), starts)
         try:
+            march.anneal()
             for number in itertools.count():
                 if not march.advance():
                     break
@@ -114,6 +127,21 @@ class _March:
         self.runs = [Run(params) for params in starts]
         self.rounding = ROUNDING[steps.dtype]
         self.ways = [Extrapolation(steps.transforms, em.accelerate) for _ in starts]
+
+    def anneal(self) -> None:
+        """The annealed iterations, from whose end all runs then begin."""
+        rows = list(range(len(self.runs)))
+        sets = [run.params for run in self.runs]
+        em = self.em
+        for beta, multiplier in schedule(em.inverse_temperatures, em.prior_multipliers):
+            for log_joint in self.steps.expect(sets, beta)[1]:
+                check_possible(log_joint)
+            sets = self.steps.maximise(sets, rows, multiplier)
+            if beta < 1:
+                transforms = self.steps.transforms
+                firsts = [run.first for run in self.runs]
+                sets = [reminded(*pair, transforms) for pair in zip(sets, firsts)]
+        self.runs = [Run(params) for params in sets]
 
     def advance(self) -> bool:
         """One E-step and one M-step of all runs that go on; False if none does."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.inference.annealing import scaled
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.hyperparameters import runaways, scales
 from glmhmm_pyro.inference.program import Program
@@ -39,23 +40,44 @@ class JointSteps:
         self.transforms: dict[str, Any] = program.coordinates.transforms
         self.counts: list[Counts] = []
 
-    def expect(self, sets: Sequence[Params]) -> tuple[list[float], list[float]]:
-        """E-steps: log-likelihoods and log-joints of the sets, nats."""
+    def expect(
+        self, sets: Sequence[Params], beta: float = 1.0
+    ) -> tuple[list[float], list[float]]:
+        """E-steps: log-likelihoods and log-joints of the sets, nats.
+
+        Args:
+            beta: inverse temperature of the posterior of the states alone.
+        """
         self.counts, likelihoods, joints = [], [], []
         with torch.no_grad():
             for params in sets:
                 sites = self.program.observed(params)
                 self.counts.append(
-                    {n: s.hidden.expected_counts(s.value) for n, s in sites.items()}
+                    {
+                        n: s.hidden.expected_counts(s.value, beta=beta)
+                        for n, s in sites.items()
+                    }
                 )
                 likelihood, prior = self.program.log_parts(params)
                 likelihoods.append(float(likelihood))
                 joints.append(float(likelihood + prior))
         return likelihoods, joints
 
-    def maximise(self, sets: Sequence[Params], rows: list[int]) -> list[Params]:
-        """M-steps of these rows of the sets that the last E-steps were for."""
-        return [self._maximum(sets[row], self.counts[row]) for row in rows]
+    def maximise(
+        self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
+    ) -> list[Params]:
+        """M-steps of these rows of the sets that the last E-steps were for.
+
+        Args:
+            multiplier: of the log prior.
+        """
+        return [
+            self._maximum(
+                sets[row],
+                {n: scaled(c, multiplier) for n, c in self.counts[row].items()},
+            )
+            for row in rows
+        ]
 
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
         """Sentences about scales that have run away with their weights."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.inference.annealing import scaled
 from glmhmm_pyro.inference.blocks import as_taken, prior_sites
 from glmhmm_pyro.inference.collapse import Collapse
 from glmhmm_pyro.inference.coordinates import Params
@@ -44,20 +45,27 @@ class ComponentSteps:
         self.collapse = Collapse(model, data, self.m_steps)
         self.is_discrete = not self.collapse.continuous
 
-    def expect(self, sets: Sequence[Params]) -> tuple[list[float], list[float]]:
-        """E-steps: log-likelihoods and log-joints of the sets, nats."""
-        params = stack(sets)
-        self.counts, *logs = e_step(
-            self.model, self.data, params, self._used_counts(len(sets))
-        )
+    def expect(
+        self, sets: Sequence[Params], beta: float = 1.0
+    ) -> tuple[list[float], list[float]]:
+        """E-steps: log-likelihoods and log-joints of the sets, nats; see ``e_step``."""
+        params, out = stack(sets), self._used_counts(len(sets))
+        self.counts, *logs = e_step(self.model, self.data, params, out, beta)
         return logs[0], logs[1]
 
-    def maximise(self, sets: Sequence[Params], rows: list[int]) -> list[Params]:
-        """M-steps of these rows of the sets that the last E-steps were for."""
+    def maximise(
+        self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
+    ) -> list[Params]:
+        """M-steps of these rows of the sets that the last E-steps were for.
+
+        Args:
+            multiplier: of the log prior.
+        """
         if self.counts is None:
             raise RuntimeError("an M-step must follow an E-step")
         params = stack([sets[row] for row in rows])
         counts = ExpectedCounts(*(value[rows] for value in self.counts))
+        counts = scaled(counts, multiplier)
         updated = m_step(self.m_steps, counts, params)
         return [{n: v[i] for n, v in updated.items()} for i in range(len(rows))]
 
@@ -90,17 +98,21 @@ def e_step(
     data: Sequences,
     params: Params,
     out: ExpectedCounts | None = None,
+    beta: float = 1.0,
 ) -> tuple[ExpectedCounts, list[float], list[float]]:
     """Expected counts, log-likelihoods and log-joints of parameter sets.
 
     Args:
         params: values with a leading axis of sets.
         out: counts of an earlier E-step on as many sets, whose memory is used again.
+        beta: inverse temperature; below 1 the likelihoods are those of
+            ``HiddenMarkov.expected_counts``.
     """
     body = poutine.condition(model.hidden_markov, data=_as_taken(model, params))
     with torch.no_grad():
         trace = poutine.trace(body).get_trace(data)
-        counts = trace.nodes["_RETURN"]["value"].expected_counts(data.emissions, out)
+        hidden = trace.nodes["_RETURN"]["value"]
+        counts = hidden.expected_counts(data.emissions, out, beta)
         log_prior: Tensor | float = 0.0
         for site in trace.nodes.values():
             if site["type"] == "sample":

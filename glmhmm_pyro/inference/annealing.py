@@ -1,0 +1,81 @@
+"""Annealing: EM iterations that first see less of the data, or more of the priors.
+
+A posterior of the states at inverse temperature beta, proportional to p(y, z)^beta, is
+vaguer than the true one, and so are the optima that EM can be caught in (Ueda & Nakano
+1998, "Deterministic annealing EM algorithm"). A prior multiplied by a number c is as
+good as expected counts divided by it, for both have their maximum in the same place.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.inference.coordinates import Params
+
+# Share of the start that an annealed iteration keeps.
+_START = 0.01
+
+
+class Iteration(NamedTuple):
+    """An annealed EM iteration.
+
+    Attributes:
+        beta: inverse temperature of the E-step.
+        multiplier: of the log prior in the M-step.
+    """
+
+    beta: float = 1.0
+    multiplier: float = 1.0
+
+
+def schedule(
+    inverse_temperatures: Sequence[float], prior_multipliers: Sequence[float]
+) -> list[Iteration]:
+    """The annealed iterations; where one list has ended its number is 1."""
+    pairs = zip_longest(inverse_temperatures, prior_multipliers, fillvalue=1.0)
+    return [Iteration(float(beta), float(multiplier)) for beta, multiplier in pairs]
+
+
+def check_positive(name: str, values: Any, largest: float = math.inf) -> None:
+    """Refuse a list whose numbers are not positive, finite and at most ``largest``."""
+    bad = [value for value in values if not (0 < value <= largest and value < math.inf)]
+    if bad:
+        limit = "" if largest == math.inf else f" and at most {largest:g}"
+        raise ValueError(
+            f"{name} must be positive, finite numbers{limit}, one for each annealed EM "
+            f"iteration, got {bad[0]!r}"
+        )
+
+
+def reminded(
+    params: Params, start: Params, transforms: Mapping[str, Any], share: float = _START
+) -> Params:
+    """Parameters with a little of the start left in them.
+
+    At a high temperature all states become one. What tells them apart again, once they
+    may differ, must come from somewhere.
+
+    Args:
+        params: after an annealed M-step.
+        start: where the run began.
+        transforms: from unconstrained numbers to values, by site.
+        share: of the start, in unconstrained numbers.
+    """
+    mixed = dict(params)
+    for name, transform in transforms.items():
+        now, first = transform.inv(params[name]), transform.inv(start[name])
+        between = now + share * (first - now)
+        if between.isfinite().all():
+            mixed[name] = transform(between)
+    return mixed
+
+
+def scaled(counts: ExpectedCounts, multiplier: float) -> ExpectedCounts:
+    """Counts that make an M-step see the log prior multiplied by this number."""
+    if multiplier == 1.0:
+        return counts
+    return ExpectedCounts(
+        counts.log_marginal, *(count / multiplier for count in counts[1:])
+    )
