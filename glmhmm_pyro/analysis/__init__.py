@@ -8,15 +8,18 @@ from glmhmm_pyro.analysis.calibration import (
 from glmhmm_pyro.analysis.comparison import Comparison, compare_methods
 from glmhmm_pyro.analysis.cross_validation import CrossValidation, cross_validate
 from glmhmm_pyro.analysis.evidence import log_evidence
+from glmhmm_pyro.analysis.hyperparameters import EvidenceMaximum, maximise_evidence
 
 __all__ = [
     "Bootstrap",
     "Calibration",
     "Comparison",
     "CrossValidation",
+    "EvidenceMaximum",
     "bootstrap",
     "compare_methods",
     "cross_validate",
     "log_evidence",
+    "maximise_evidence",
     "simulation_based_calibration",
 ]

@@ -13,6 +13,7 @@ from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.uncertainty import Information, Uncertainty
+from glmhmm_pyro.optim import value_and_grad
 from glmhmm_pyro.priors import Flat
 from glmhmm_pyro.priors.filling import innermost
 
@@ -32,10 +33,12 @@ class Expansion(NamedTuple):
     Attributes:
         log_evidence: Laplace's, nats.
         mode: values of the sites there.
+        factor: shape (size, size), of the covariance of the unconstrained coordinates.
     """
 
     log_evidence: float
     mode: Params
+    factor: Tensor
 
 
 def log_evidence(found: Fit, data: Any) -> float:
@@ -71,7 +74,7 @@ def log_evidence(found: Fit, data: Any) -> float:
     """
     program = Program(copy.deepcopy(found.model), data)
     require_proper(program)
-    mode, status = _SEARCH.density_mode(program, found.params)
+    mode, status = search_near(program, found.params)
     return expanded(program, mode, status, found).log_evidence
 
 
@@ -83,6 +86,38 @@ def require_proper(program: Program) -> None:
             f"{', '.join(program.improper)} lack; give weights a prior such as "
             "Normal(0, 2)"
         )
+
+
+def search_near(
+    program: Program, params: Params, factor: Tensor | None = None
+) -> tuple[Tensor, Status]:
+    """Mode of the density of the unconstrained vector near these values; how found.
+
+    Args:
+        program: the model with its data.
+        params: where to begin.
+        factor: of a covariance like that at the mode, which makes the search round;
+            by default that at ``params``, if there is one. Priors that are smooth over
+            lags need it: thousands of steps become tens.
+    """
+    start = program.coordinates.pack(params)
+    if factor is None:
+        try:
+            factor = Information.of(program, start, jacobian=True).factor
+        except NonFiniteCurvatureError:
+            return _SEARCH.density_mode(program, params)
+    if factor.shape != (len(start),) * 2:
+        return _SEARCH.density_mode(program, params)
+    scale = factor
+
+    def value(point: Tensor) -> Tensor:
+        vector = start + scale @ point
+        return -program.log_density(vector, jacobian=True) / steps
+
+    steps = sum(s.hidden.event_shape[0] for s in program.observed(params).values())
+    zero = torch.zeros_like(start)
+    point, status = _SEARCH.minimise(value_and_grad(value), zero)
+    return start + scale @ point, status
 
 
 def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expansion:
@@ -111,4 +146,4 @@ def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expa
     flat = [p for p in map(innermost, program.priors.values()) if isinstance(p, Flat)]
     density -= sum(prior.log_volume for prior in flat)
     volume = (len(mode) * math.log(2 * math.pi) - information.log_det) / 2
-    return Expansion(density + volume, params)
+    return Expansion(density + volume, params, information.factor)
