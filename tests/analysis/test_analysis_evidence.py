@@ -1,6 +1,7 @@
 """The evidence: against closed forms, quadrature, and its own maximum."""
 
 import math
+from dataclasses import replace
 
 import pyro.distributions as dist
 import pytest
@@ -11,6 +12,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import log_evidence
+from glmhmm_pyro.priors import Flat
 
 QUICK = {"num_restarts": 1, "progress": False}
 
@@ -116,6 +118,23 @@ def test_the_fit_may_come_from_any_method_and_stays_as_it_is():
     )
     for name, value in before.items():
         assert torch.equal(value, by_em.params[name])
+
+
+def test_a_flat_prior_of_probabilities_is_the_uniform_one():
+    """Three states, whose simplex has a volume of a half."""
+    data, ones = clear_data(), torch.distributions.Dirichlet(torch.ones(3).double())
+    emissions = gh.Bernoulli(prior=Normal(0.0, 2.0))
+    flat = gh.GLMHMM(3, emissions)
+    uniform = gh.GLMHMM(3, emissions, gh.Stationary(ones), gh.Initial(ones))
+    found = gh.fit(flat, data, "map", **QUICK)
+    same = replace(found, model=uniform)
+    assert log_evidence(found, data) == pytest.approx(log_evidence(same, data))
+    assert Flat((2, 3), torch.distributions.constraints.simplex).log_volume == (
+        pytest.approx(ones.log_prob(torch.ones(3).double() / 3).item() * -2)
+    )
+    inside = torch.distributions.constraints.interval(-1.0, 3.0)
+    assert Flat((2,), inside).log_volume == pytest.approx(2 * math.log(4.0))
+    assert Flat((2,)).log_volume == math.inf
 
 
 def test_what_has_no_evidence_is_named():
