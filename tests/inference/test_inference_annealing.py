@@ -153,6 +153,18 @@ def test_annealed_starts_reach_an_optimum_that_plain_starts_miss():
     assert agreeing["annealed"] >= 6
 
 
+def test_states_that_heat_has_made_one_part_again():
+    """Behaviour of two states, whose optimum is far above that of a single one."""
+    data = clear_data(lengths=(200, 200))
+    model = gh.GLMHMM(2, gh.Bernoulli())
+    single = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, **QUICK)
+    plain = gh.fit(model, data, num_restarts=3, progress=False)
+    assert plain.log_joint > single.log_joint + 20
+    hot = [0.02] * 60 + np.geomspace(0.02, 1.0, 20).tolist()
+    annealed = gh.fit(model, data, inverse_temperatures=hot, **QUICK)
+    assert annealed.log_joint == pytest.approx(plain.log_joint, abs=0.01)
+
+
 def test_annealed_priors_end_in_a_maximum_of_the_model_as_it_is():
     model, data = model_with(1.0), clear_data()
     multipliers = [100.0 * 0.7**n for n in range(12)]
