@@ -81,8 +81,6 @@ def test_parametric_errors_of_a_regression_are_the_known_ones(regression):
     # The spread of 60 draws is 9 % off: three times that, for two numbers.
     errors = found.standard_errors["emissions.weights"].values[0]
     np.testing.assert_allclose(errors, expected, rtol=0.27)
-    lower, upper = found.intervals(0.9)["emissions.weights"].values[:, 0]
-    np.testing.assert_allclose(upper - lower, 2 * 1.645 * expected, rtol=0.27)
 
 
 @pytest.mark.parametrize("kind, error", [("session", 0.13), ("parametric", 0.11)])
