@@ -125,6 +125,22 @@ class HiddenMarkov(TorchDistribution):
             )
         return self
 
+    def without_emissions(self) -> "HiddenMarkov":
+        """The same chain with no step observed: its states follow from the covariates.
+
+        :meth:`smoothed_probs` are then p(z_t), whatever emissions are given.
+        """
+        unobserved = torch.zeros(
+            self.event_shape[:1], dtype=torch.bool, device=self.initial_logits.device
+        )
+        return HiddenMarkov(
+            self.initial_logits,
+            self.transition_logits,
+            self.emission_dist,
+            self.lengths,
+            unobserved,
+        )
+
     def outputs(self, value: Tensor) -> dict[str, Output]:
         """What the emissions consist of, by name; a single output has no name.
 

@@ -163,6 +163,22 @@ def test_samples_of_vector_emissions_keep_their_event_axes():
     assert hidden.log_prob(values[0]).shape == ()
 
 
+@MASKS
+def test_without_emissions_the_states_follow_from_the_transitions_alone(mask):
+    numbers = logits()
+    hidden = labels_chain(numbers, mask).without_emissions()
+    initial, transition, _ = (x.softmax(-1) for x in numbers)
+    expected = []
+    for session, length in enumerate(LENGTHS.tolist()):
+        start = int(LENGTHS[:session].sum())
+        probs = [initial[session]]
+        for t in range(start + 1, start + length):
+            probs.append(probs[-1] @ transition[t])
+        expected += probs
+    torch.testing.assert_close(hidden.smoothed_probs(LABELS), torch.stack(expected))
+    assert hidden.log_prob(LABELS).abs() < 1e-12 and hidden.num_observed == 0
+
+
 def test_shared_rows_serve_every_session_and_step():
     initial, transition, emission = logits()
     shared = (initial[:1], transition[:1], emission)
