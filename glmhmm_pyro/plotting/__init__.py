@@ -4,6 +4,7 @@ matplotlib is imported when a picture is drawn, not before. A state has the same
 in every picture, one that readers with any colour vision can tell from the others.
 """
 
+from glmhmm_pyro.plotting.behaviour import generated, predictions
 from glmhmm_pyro.plotting.coefficients import weights
 from glmhmm_pyro.plotting.lags import filters
 from glmhmm_pyro.plotting.methods import comparison
@@ -17,8 +18,10 @@ __all__ = [
     "STATE_COLOURS",
     "comparison",
     "filters",
+    "generated",
     "history",
     "penalty_path",
+    "predictions",
     "state_colour",
     "timeline",
     "transitions",
