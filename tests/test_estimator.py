@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from estimator_cases import LAYOUT, QUICK, RIDGE, make_estimator, make_trials
 from oracles import finite_differences
 from pyro import poutine
 from pyro.nn import pyro_method
@@ -25,27 +26,6 @@ from glmhmm_pyro import (
     Status,
 )
 from glmhmm_pyro.estimator.original import SquareInputDriven
-
-RIDGE = {"emit_lambda": 0.02, "trans_lambda": 0.02}
-QUICK = {"tol": 1e-2}
-LAYOUT = {"num_feedbacks": 2, "num_filter_bins": 2, "filter_offset": 1}
-
-
-def make_trials(lengths=(40, 25, 60, 30), num_emissions=2, seed=0):
-    """Trials whose labels depend on the covariates, rows of two cues and a constant."""
-    rng = np.random.default_rng(seed)
-    X, y = [], []
-    for length in lengths:
-        X.append(np.vstack([rng.normal(size=(4, length)), np.ones(length)]))
-        drive = X[-1][0] + rng.gumbel(size=length)
-        y.append(np.digitize(drive, np.linspace(-0.5, 1.5, num_emissions - 1)))
-    return X, y
-
-
-def make_estimator(**parameters):
-    return GLMHMMEstimator(
-        **{"random_state": 0, **LAYOUT, **RIDGE, **QUICK, **parameters}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -322,8 +302,8 @@ def test_bad_trials_are_refused_by_name(change, error, message):
 @pytest.mark.parametrize(
     "start, message",
     [
-        ({"emit_w_init": np.zeros((3, 1, 5))}, r"emit_w_init.*\(2, 1, features\)"),
-        ({"trans_w_init": np.zeros((2, 1, 5))}, r"trans_w_init.*\(2, 2, features\)"),
+        ({"emit_w_init": np.zeros((3, 1, 5))}, r"emit_w_init.*\(2, 1, 5\)"),
+        ({"trans_w_init": np.zeros((2, 1, 5))}, r"trans_w_init.*\(2, 2, 5\)"),
         ({"emit_w_init": np.full((2, 1, 5), np.nan)}, "emit_w_init must be finite"),
         (
             {"emit_w_init": np.zeros((2, 1, 5)), "trans_w_init": np.zeros((2, 2, 4))},
@@ -346,30 +326,7 @@ def test_starting_weights_say_how_many_covariates_there_are():
         estimator.fit(X, y, **start)
 
 
-LATER = {
-    "num_steps": 2,
-    "smooth_lambda": 0.05,
-    "AR_lambda": 0.1,
-    "AR_vec": np.arange(3),
-    "stim_vec": [0, 1],
-    "auto_anneal_vec": [1.0],
-    "auto_anneal_schedule": [1, 2],
-    "train_bins": [0, 1],
-    "symb_exists": False,
-    "use_ASD": False,
-    "add_filters": True,
-    "GLM_emissions": False,
-    "GLM_transitions": False,
-    "evaluate": True,
-    "generate": True,
-    "L2_smooth": True,
-    "analog_flag": True,
-    "auto_anneal": True,
-    "anneal_lambda": True,
-    "get_error_bars": True,
-    "CV_regularize": True,
-    "cross_validate": True,
-}
+LATER = {"symb_exists": False, "use_ASD": False, "analog_flag": True}
 
 
 @pytest.mark.parametrize("name", LATER)
@@ -377,6 +334,56 @@ def test_parameters_of_later_releases_are_refused_by_name(name):
     estimator = make_estimator(**{name: LATER[name]})
     with pytest.raises(ValueError, match=f"^{name} must .*later"):
         estimator.fit(*make_trials())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"num_steps": 2}, "num_steps must be 1.*no likelihood of anything"),
+        ({"smooth_lambda": 0.1}, "smooth_lambda must be left out.*L2_smooth"),
+        ({"AR_vec": [0]}, "AR_vec must be left out.*AR_lambda or generate"),
+        ({"stim_vec": [0]}, "stim_vec must be left out.*AR_lambda"),
+        ({"auto_anneal_vec": [1.0]}, "auto_anneal_vec must be left out.*auto_anneal"),
+        ({"auto_anneal_schedule": [1]}, "auto_anneal_schedule must be left out"),
+        ({"auto_anneal": True, "anneal_lambda": True}, "auto_anneal must be False"),
+        ({"CV_regularize": True, "auto_anneal": True}, "CV_regularize must be False"),
+        ({"evaluate": True, "cross_validate": True}, "evaluate must be False"),
+        ({"GLM_transitions": False, "train_bins": [0]}, "train_bins must be left out"),
+        ({"AR_lambda": 1.0}, "AR_vec must hold numbers of rows of X.*below 5"),
+        ({"AR_lambda": 1.0, "AR_vec": [0.5]}, "AR_vec must hold numbers of rows"),
+        ({"AR_lambda": 1.0, "AR_vec": [1, 1]}, "AR_vec must hold.*each once"),
+        (
+            {"AR_lambda": 1.0, "AR_vec": [1], "stim_vec": [0, 1]},
+            r"stim_vec must not share rows with AR_vec, got \[1\]",
+        ),
+        ({"train_bins": [5]}, r"train_bins must hold.*got \[5\]"),
+        (
+            {"auto_anneal": True, "auto_anneal_vec": [1.0, 0.1]},
+            "auto_anneal_vec and auto_anneal_schedule must be given together",
+        ),
+        (
+            {
+                "anneal_lambda": True,
+                "auto_anneal_vec": [1.0, 0.1],
+                "auto_anneal_schedule": [2, 3],
+            },
+            "the first 1 and then rising",
+        ),
+        (
+            {
+                "anneal_lambda": True,
+                "auto_anneal_vec": [1.0, -0.1],
+                "auto_anneal_schedule": [1, 3],
+            },
+            "a strength from 0",
+        ),
+    ],
+)
+def test_parameters_that_do_nothing_or_contradict_each_other_are_refused(
+    options, message
+):
+    with pytest.raises(ValueError, match=message):
+        make_estimator(**options).fit(*make_trials())
 
 
 def test_analog_emissions_are_refused_by_name():
@@ -403,8 +410,26 @@ def test_every_parameter_of_the_predecessor_is_there_with_its_default():
     options = predecessor | RIDGE | LAYOUT | QUICK | {"random_state": 0}
     again = GLMHMMEstimator(**options)
     assert again.fit(*make_trials(lengths=(20,)))
-    own = {"fit_emissions", "num_states", "num_emissions", "num_samples"}
-    known = set(predecessor) | set(LATER) | set(RIDGE) | set(LAYOUT) | own
+    other = {
+        "num_states",
+        "num_emissions",
+        "num_samples",
+        "num_steps",
+        "smooth_lambda",
+        "add_filters",
+        "fit_emissions",
+        "GLM_emissions",
+        "GLM_transitions",
+        "evaluate",
+        "generate",
+        "L2_smooth",
+        "auto_anneal",
+        "anneal_lambda",
+        "get_error_bars",
+        "CV_regularize",
+        "cross_validate",
+    }
+    known = set(predecessor) | set(LATER) | set(RIDGE) | set(LAYOUT) | other
     assert set(GLMHMMEstimator().get_params()) == known
     assert len(known) == 35
 
@@ -425,6 +450,10 @@ def test_every_parameter_of_the_predecessor_is_there_with_its_default():
         ("trans_lambda", np.nan, ValueError),
         ("init_loglik", 0, ValueError),
         ("fit_emissions", "yes", TypeError),
+        ("evaluate", 1, TypeError),
+        ("num_steps", 0, ValueError),
+        ("smooth_lambda", -0.1, ValueError),
+        ("AR_lambda", -2, ValueError),
         ("random_state", "seed", TypeError),
     ],
 )

@@ -3,31 +3,18 @@
 import warnings
 from typing import Any
 
-import numpy as np
-import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
-from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.estimator.layout import Layout, Start
 from glmhmm_pyro.estimator.options import check_parameters, generator_of
-from glmhmm_pyro.estimator.original import (
-    Iteration,
-    OriginalEM,
-    distribution,
-    history_entry,
-    original_model,
-    original_params,
-    without_emissions,
-)
-from glmhmm_pyro.estimator.starts import ExponentialStart, given_weights
-from glmhmm_pyro.estimator.trials import trials_to_sequences
+from glmhmm_pyro.estimator.plan import Fitted, fit_trials
+from glmhmm_pyro.estimator.predictions import Predictions
+from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 from glmhmm_pyro.inference.unbounded import unbounded_weights
-from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.sequences import Sequences
 
 
-class GLMHMMEstimator(BaseEstimator):
+class GLMHMMEstimator(Predictions, BaseEstimator):
     """GLM-HMM of labelled behaviour, with the call and the EM of the predecessors.
 
     It computes what the MATLAB program of Calhoun, Pillow & Murthy (2019) computes, and
@@ -40,12 +27,14 @@ class GLMHMMEstimator(BaseEstimator):
     the emission at t and the transition from t-1 INTO t. Label 0 is the reference of
     the emissions, staying that of the transitions.
 
-    A parameter not described here belongs to a feature of a later release; ``fit``
-    raises a ValueError that names it unless it is left at its default.
+    Where the predecessors are wrong, or a parameter of theirs does nothing, this says
+    what is done here. Parameters that would do nothing, or contradict each other, are
+    refused by ``fit``, which names them.
 
     Args:
-        random_state: seed (or numpy Generator or RandomState) of the starting weights;
-            ``None`` for other ones in every fit.
+        random_state: seed (or numpy Generator or RandomState) of the starting weights,
+            of which trials are held out, and of generated labels; ``None`` for others
+            in every fit.
         tol: relative change of ``loglik`` below which an iteration stalls; two such
             iterations in a row end the fit.
         max_iter: largest number of EM iterations.
@@ -54,15 +43,59 @@ class GLMHMMEstimator(BaseEstimator):
         num_emissions: number of labels, the reference included.
         num_feedbacks: number of cues.
         num_filter_bins: number of bins of a cue's filter.
+        num_steps: must be 1. The original's objective of several steps adds the
+            log-likelihood of labels drawn anew, and is no likelihood of anything.
         filter_offset: number of constant rows at the end of X. X must have
             num_feedbacks * num_filter_bins + filter_offset rows unless all starting
             weights are given, whose last axis then counts.
         init_loglik: what the first ``loglik`` is compared with.
+        smooth_lambda: with ``L2_smooth``, penalty of neighbouring bins of a filter, in
+            emissions and transitions: lambda / 2 times the sum of their squared
+            differences per bin of the data; offsets have none.
         emit_lambda: ridge penalty of the emission weights: lambda / 2 times their sum
             of squares, offsets included, is added to minus the expected log-likelihood
             per bin. It is a Normal prior of sd 1 / sqrt(lambda * bins of all trials).
         trans_lambda: the same for the transition weights.
+        AR_lambda: ridge, and smoothness with ``L2_smooth``, of the rows ``AR_vec`` in
+            place of those above; -1 for the same as of all other rows.
+        AR_vec: numbers (from 0) of the rows of X that hold the animal's own past
+            behaviour; the predecessor's 510 to 629 by default.
+        stim_vec: numbers of the rows with the ridge ``emit_lambda`` or
+            ``trans_lambda``; by default all but ``AR_vec``. Rows in neither have none.
+        auto_anneal_vec: strengths of a schedule of your own for ``auto_anneal`` or
+            ``anneal_lambda``, with ``auto_anneal_schedule``; a fit then ends under the
+            last one only.
+        auto_anneal_schedule: iteration that each of these begins with; the first is 1.
+        train_bins: numbers of the rows that the transitions read, all by default. They
+            have no weights in other rows.
+        symb_exists, use_ASD, analog_flag: of analog emissions, which come in a later
+            release.
+        add_filters: whether the starting weights given are those of a model with the
+            first few cues of X; filters of the others start at 0.
         fit_emissions: whether emission weights are fitted, or stay as they start.
+        GLM_emissions: whether emissions depend on the covariates; if not, they read the
+            last row of X alone, which must be constant.
+        GLM_transitions: the same of the transitions.
+        evaluate: whether nothing is fitted: the history is one entry, an E-step at the
+            starting weights with uniform first states.
+        generate: whether labels are drawn for the fitted trials, from the fitted
+            weights and first states. If ``AR_vec`` is given these rows are made anew
+            as the simulation goes on, which needs rows that hold a number for each
+            label some bins before (found by themselves); else X stays as it is.
+        L2_smooth: whether ``smooth_lambda`` acts.
+        auto_anneal: whether both ridges follow a schedule from the second iteration on:
+            1 up to the fourth, then exp(-(n - 4) / 1.5) + 0.005.
+        anneal_lambda: the same, but neither ridge falls below its own strength.
+        get_error_bars: whether standard errors are computed at the end: ``emit_std``
+            and ``trans_std`` by the exact curvature of the penalised log-likelihood,
+            hidden states summed out (NaN for what data and penalties do not determine);
+            ``hess_diag_emit`` and ``hess_diag_trans``, the original's variances, which
+            take states as known and covariates as unrelated.
+        CV_regularize: whether a strength is chosen from ``numpy.logspace(-4, 1, 10)``
+            by the likelihood of a quarter of the trials, then used with all: that of
+            ``smooth_lambda`` with ``L2_smooth``, else of both ridges.
+        cross_validate: whether a quarter of the trials is not fitted, but scored after
+            every iteration.
 
     Attributes:
         emit_w_: emission weights (state, label - 1, feature), those of label 0 left
@@ -74,11 +107,18 @@ class GLMHMMEstimator(BaseEstimator):
         marginal_log_likelihood_: log-likelihood of the labels at the end, nats.
         converged_: whether the stopping rule was met.
         n_iter_: number of EM iterations.
-        status_: how the fit ended, a :class:`glmhmm_pyro.Status`.
+        status_: how the fit ended, a :class:`glmhmm_pyro.Status`; None if nothing was.
+        emit_std_, trans_std_, hess_diag_emit_, hess_diag_trans_: see
+            ``get_error_bars``; shapes of the weights.
+        output_, output_states_: generated labels and their states, lists of (bins,).
+        train_data_, test_data_: numbers of the trials, see ``cross_validate``.
+        regular_schedule_, regular_scores_, regular_schedule_ind_: strengths tried,
+            their log-likelihoods per labelled bin held out (nats), number of the best.
         is_fitted_: True.
         n_features_in_: number of rows of X.
 
     Example:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = [np.vstack([rng.normal(size=(4, 60)), np.ones(60)]) for _ in range(3)]
         >>> y = [rng.integers(2, size=60) for _ in range(3)]
@@ -204,8 +244,12 @@ class GLMHMMEstimator(BaseEstimator):
               three parts: first states, emissions and transitions;
             - ``marginal_log_likelihood``, the log-likelihood of the labels at these
               weights and this ``prior``, nats, higher is better;
-            - ``penalised_log_likelihood``, the same minus the ridge penalties times the
-              number of bins, which EM maximises and which never falls.
+            - ``penalised_log_likelihood``, the same minus the penalties times the
+              number of bins, which EM maximises; it never falls unless they change;
+            - ``emit_lambda``, ``trans_lambda`` and ``smooth_lambda``, those in force;
+            - ``held_out_log_likelihood`` with ``cross_validate``: that of the trials
+              held out, nats, first states uniform; and in the last entry the error
+              bars of ``get_error_bars``.
 
         Raises:
             ValueError: naming the argument or parameter, what it must be and what came.
@@ -215,7 +259,8 @@ class GLMHMMEstimator(BaseEstimator):
             ConvergenceWarning: the stopping rule was not met, or weights have no
                 finite maximum.
         """
-        check_parameters(self.get_params(deep=False))
+        options = self.get_params(deep=False)
+        check_parameters(options)
         if y_analog is not None and len(y_analog):
             raise ValueError(
                 f"y_analog must be empty in this release, got {len(y_analog)} trials: "
@@ -223,153 +268,44 @@ class GLMHMMEstimator(BaseEstimator):
             )
         if y is None:
             raise ValueError("y must be a list of labels to fit, got None")
-        emit_w, trans_w, num_features, why = self._given(emit_w_init, trans_w_init)
-        data = trials_to_sequences(X, y, int(self.num_emissions), num_features, why)
-        emit_w, trans_w = self._started(data, emit_w, trans_w)
-        model = original_model(
-            len(emit_w),
-            emit_w.shape[1] + 1,
-            self.emit_lambda,
-            self.trans_lambda,
-            data.num_steps,
-        )
-        params = original_params(emit_w, trans_w, data.num_sessions)
-        model.bind(data)
-        engine = OriginalEM(
-            self.max_iter, self.tol, self.init_loglik, self.fit_emissions
-        )
-        # The model is traced with draws from its priors, which decide nothing here.
-        with torch.random.fork_rng(devices=[]):
-            iterations, converged = engine.run(model, data, params)
-        penalties = (self.emit_lambda, self.trans_lambda)
-        history = [history_entry(i, data, trans_w, *penalties) for i in iterations]
-        self.emit_w_init_, self.trans_w_init_ = emit_w, trans_w
-        self._keep(history, converged)
-        self._judge(model, data, iterations[-1], converged)
-        return history
-
-    def predict(self, X: Any, y: Any = None) -> list[np.ndarray]:
-        """The most probable label at every bin, as :meth:`predict_proba` gives it.
-
-        Args:
-            X: list of arrays (features, bins).
-            y: labels of the same bins, of which each prediction reads the earlier ones;
-                ``None`` predicts from the covariates alone.
-
-        Returns:
-            A list of integer arrays (bins,).
-        """
-        return [probs.argmax(-1) for probs in self.predict_proba(X, y)]
-
-    def predict_proba(self, X: Any, y: Any = None) -> list[np.ndarray]:
-        """Probabilities of the labels at every bin, one step ahead.
-
-        They are p(y_t | y_0..t-1, X). Where ``y`` is ``None`` no label is known (open
-        loop): the states follow from the covariates alone, p(y_t | X). First states are
-        uniform, as at the original's first E-step.
-
-        Args:
-            X: list of arrays (features, bins).
-            y: list of labels (bins,), NaN where there is none, or ``None``.
-
-        Returns:
-            A list of arrays (bins, labels).
-        """
-        data, hidden = self._on(X, y)
-        states = hidden.predicted_probs(data.emissions)
-        return self._split(data, hidden.expected_emission(states))
-
-    def predict_states(self, X: Any, y: Any = None) -> list[np.ndarray]:
-        """The most probable path of hidden states (Viterbi); uniform first states.
-
-        Args:
-            X: list of arrays (features, bins).
-            y: list of labels (bins,), or ``None`` to go by the covariates alone.
-
-        Returns:
-            A list of integer arrays (bins,).
-        """
-        data, hidden = self._on(X, y)
-        return self._split(data, hidden.viterbi_states(data.emissions))
-
-    def predict_states_proba(self, X: Any, y: Any = None) -> list[np.ndarray]:
-        """Probabilities p(z_t | y, X) of the hidden states given all labels of a trial.
-
-        Args:
-            X: list of arrays (features, bins).
-            y: list of labels (bins,), or ``None`` to go by the covariates alone.
-
-        Returns:
-            A list of arrays (bins, states).
-        """
-        data, hidden = self._on(X, y)
-        return self._split(data, hidden.smoothed_probs(data.emissions))
-
-    def score(self, X: Any, y: Any) -> float:
-        """Marginal log-likelihood per labelled bin, nats; uniform first states.
-
-        Args:
-            X: list of arrays (features, bins).
-            y: list of labels (bins,), NaN where there is none.
-        """
-        if y is None:
-            raise ValueError("y must be a list of labels to score against, got None")
-        data, hidden = self._on(X, y)
-        observed = data.num_steps if data.mask is None else int(data.mask.sum())
-        with torch.no_grad():
-            return float(hidden.log_prob(data.emissions).sum()) / observed
-
-    def _given(
-        self, emit_w: Any, trans_w: Any
-    ) -> tuple[np.ndarray | None, np.ndarray | None, int, str]:
-        """Starting weights as far as given; the number of features, and whence."""
-        states, free = int(self.num_states), int(self.num_emissions) - 1
-        features, why = None, ""
-        if emit_w is not None:
-            emit_w = given_weights("emit_w_init", emit_w, (states, free, None))
-            features, why = emit_w.shape[2], "as many rows as emit_w_init has features"
-        if trans_w is not None:
-            shape = (states, states, features)
-            trans_w = given_weights("trans_w_init", trans_w, shape)
-        if emit_w is None or trans_w is None:
-            cues = self.num_feedbacks * self.num_filter_bins
-            features = int(cues + self.filter_offset)
-            why = "as num_feedbacks * num_filter_bins + filter_offset says"
-        return emit_w, trans_w, int(features or 0), why
-
-    def _started(
-        self, data: Sequences, emit_w: np.ndarray | None, trans_w: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The starting weights, those that were not given drawn."""
-        if emit_w is not None and trans_w is not None:
-            return emit_w, trans_w
+        layout = Layout.of(options, emit_w_init, trans_w_init)
+        start = Start(options, layout, emit_w_init, trans_w_init)
+        classes = int(self.num_emissions)
+        trials = Trials.checked(X, y, classes, layout.num_features, layout.why)
+        layout.check(trials)
         generator = generator_of(self.random_state)
-        cues, bins = int(self.num_feedbacks), int(self.num_filter_bins)
-        draw = ExponentialStart(data, cues, bins, generator)
-        states, free = int(self.num_states), int(self.num_emissions) - 1
-        drawn_emit_w, drawn_trans_w = draw(states, free), draw.transitions(states)
-        return (
-            drawn_emit_w if emit_w is None else emit_w,
-            drawn_trans_w if trans_w is None else trans_w,
-        )
+        weights = start(trials, generator)
+        fitted = fit_trials(options, layout, trials, weights, generator)
+        for name in [n for n in vars(self) if n.endswith("_")]:
+            delattr(self, name)
+        for name, value in fitted.attributes.items():
+            setattr(self, name, value)
+        self.emit_w_init_, self.trans_w_init_ = weights.emissions, weights.transitions
+        self._keep(fitted)
+        self._judge(fitted)
+        return fitted.history
 
-    def _keep(self, history: list[dict[str, Any]], converged: bool) -> None:
-        """The attributes of a fitted estimator, none shared with the history."""
-        last = history[-1]
+    def _keep(self, fitted: Fitted) -> None:
+        """The attributes of every fit, none shared with the history."""
+        last = fitted.history[-1]
         self.emit_w_, self.trans_w_ = last["emit_w"].copy(), last["trans_w"].copy()
         self.loglik_ = last["loglik"]
         self.marginal_log_likelihood_ = last["marginal_log_likelihood"]
-        self.converged_, self.n_iter_ = converged, len(history)
+        self.converged_ = fitted.converged
+        self.n_iter_ = 0 if self.evaluate else len(fitted.history)
         self.n_features_in_ = self.emit_w_.shape[2]
         self.is_fitted_ = True
 
-    def _judge(
-        self, model: GLMHMM, data: Sequences, last: Iteration, converged: bool
-    ) -> None:
+    def _judge(self, fitted: Fitted) -> None:
         """Record how the fit ended; warn if that is no proper maximum."""
-        params = {name: value[0] for name, value in last.params.items()}
-        found = unbounded_weights(model, data, distribution(model, data, params))
-        ended = Status.CONVERGED if converged else Status.MAX_ITERS
+        problem, last = fitted.problem, fitted.last
+        self.status_ = None
+        if self.evaluate:
+            return
+        found = unbounded_weights(
+            problem.model(last.penalties), problem.data, problem.distribution(last)
+        )
+        ended = Status.CONVERGED if fitted.converged else Status.MAX_ITERS
         self.status_ = Status.UNBOUNDED if found else ended
         if self.status_ is Status.CONVERGED:
             return
@@ -380,20 +316,3 @@ class GLMHMMEstimator(BaseEstimator):
         )
         details = "; ".join((self.status_.sentence,) + found)
         warnings.warn(f"{details}. Please {advice}", ConvergenceWarning, 3)
-
-    def _on(self, X: Any, y: Any) -> tuple[Sequences, HiddenMarkov]:
-        """New trials, and their distribution at the fitted weights."""
-        check_is_fitted(self)
-        states, free, features = self.emit_w_.shape
-        why = "as in fit"
-        data = trials_to_sequences(X, y, free + 1, features, why)
-        model = original_model(states, free + 1)
-        params = original_params(self.emit_w_, self.trans_w_, data.num_sessions)
-        params = {name: value[0] for name, value in params.items()}
-        hidden = distribution(model, data, params)
-        return data, hidden if y is not None else without_emissions(hidden)
-
-    @staticmethod
-    def _split(data: Sequences, values: torch.Tensor) -> list[np.ndarray]:
-        """An array of its own for every trial."""
-        return [part.numpy().copy() for part in data.split(values)]

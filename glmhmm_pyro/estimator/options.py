@@ -1,4 +1,4 @@
-"""The estimator's parameters: which values are legal, and which come later."""
+"""The estimator's parameters: which values are legal, alone and together."""
 
 import math
 from collections.abc import Mapping
@@ -6,42 +6,49 @@ from typing import Any
 
 import numpy as np
 
-# Parameters of pyGLMHMM whose features come in a later release: the values that leave
-# them out, and what the feature is. None stands for the predecessor's long default.
-_AR_BINS = np.arange(510, 630)
-LATER: dict[str, tuple[tuple[Any, ...], str]] = {
-    "num_steps": ((1,), "emissions fitted several steps ahead"),
-    "smooth_lambda": ((0,), "a smoothness penalty"),
-    "AR_lambda": ((-1,), "a penalty of its own for autoregressive covariates"),
-    "AR_vec": ((None, _AR_BINS), "a penalty of its own for autoregressive covariates"),
-    "stim_vec": (
-        (None, np.setdiff1d(np.arange(631), _AR_BINS)),
-        "a penalty of its own for autoregressive covariates",
-    ),
-    "auto_anneal_vec": (
-        (None, [0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1]),
-        "annealing of the penalties",
-    ),
-    "auto_anneal_schedule": (
-        (None, [1, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
-        "annealing of the penalties",
-    ),
-    "train_bins": ((None, []), "transitions fitted to some of the covariates"),
-    "symb_exists": ((True,), "a fit to analog emissions alone"),
-    "use_ASD": ((True,), "analog emissions, on which alone it acts,"),
-    "add_filters": ((False,), "filters added to a fitted model"),
-    "GLM_emissions": ((True,), "emissions that do not depend on the covariates"),
-    "GLM_transitions": ((True,), "transitions that do not depend on the covariates"),
-    "evaluate": ((False,), "a fit of one iteration (score(X, y) evaluates new data)"),
-    "generate": ((False,), "simulation"),
-    "L2_smooth": ((False,), "a smoothness penalty"),
-    "analog_flag": ((False,), "analog emissions"),
-    "auto_anneal": ((False,), "annealing of the penalties"),
-    "anneal_lambda": ((False,), "annealing of the penalties"),
-    "get_error_bars": ((False,), "error bars"),
-    "CV_regularize": ((False,), "penalties chosen by cross-validation"),
-    "cross_validate": ((False,), "cross-validation within a fit (cross_val_score can)"),
+# The predecessor's long defaults, which None stands for.
+AR_ROWS = np.arange(510, 630)
+STIMULUS_ROWS = np.setdiff1d(np.arange(631), AR_ROWS)
+ANNEAL_VEC = [0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1]
+ANNEAL_SCHEDULE = [1, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
+
+# Values that leave a parameter out.
+_LEFT_OUT: dict[str, tuple[Any, ...]] = {
+    "smooth_lambda": (0,),
+    "AR_lambda": (-1,),
+    "AR_vec": (None, AR_ROWS),
+    "stim_vec": (None, STIMULUS_ROWS),
+    "auto_anneal_vec": (None, ANNEAL_VEC),
+    "auto_anneal_schedule": (None, ANNEAL_SCHEDULE),
+    "train_bins": (None, []),
 }
+
+# Parameters whose features come in a later release, and what the feature is.
+LATER: dict[str, tuple[Any, str]] = {
+    "symb_exists": (True, "a fit to analog emissions alone"),
+    "use_ASD": (True, "analog emissions, on which alone it acts,"),
+    "analog_flag": (False, "analog emissions"),
+}
+
+# What a parameter acts on: it must be left out unless one of these is given.
+_ACTS_WITH = {
+    "smooth_lambda": ("L2_smooth",),
+    "AR_vec": ("AR_lambda", "generate"),
+    "stim_vec": ("AR_lambda",),
+    "auto_anneal_vec": ("auto_anneal", "anneal_lambda"),
+    "auto_anneal_schedule": ("auto_anneal", "anneal_lambda"),
+}
+
+# Pairs that ask for two things at once, and why they cannot be had.
+_CONTRADICTIONS = (
+    ("auto_anneal", "anneal_lambda", "one replaces emit_lambda, the other goes to it"),
+    ("CV_regularize", "auto_anneal", "both set the penalties"),
+    ("CV_regularize", "anneal_lambda", "both set the penalties"),
+    ("evaluate", "CV_regularize", "penalties do not act where nothing is fitted"),
+    ("evaluate", "auto_anneal", "penalties do not act where nothing is fitted"),
+    ("evaluate", "anneal_lambda", "penalties do not act where nothing is fitted"),
+    ("evaluate", "cross_validate", "nothing is fitted that could be validated"),
+)
 
 _SMALLEST_COUNTS = {
     "max_iter": 1,
@@ -50,8 +57,24 @@ _SMALLEST_COUNTS = {
     "num_emissions": 2,
     "num_feedbacks": 0,
     "num_filter_bins": 1,
+    "num_steps": 1,
     "filter_offset": 0,
 }
+
+_SWITCHES = (
+    "add_filters",
+    "fit_emissions",
+    "GLM_emissions",
+    "GLM_transitions",
+    "evaluate",
+    "generate",
+    "L2_smooth",
+    "auto_anneal",
+    "anneal_lambda",
+    "get_error_bars",
+    "CV_regularize",
+    "cross_validate",
+)
 
 
 def check_parameters(params: Mapping[str, Any]) -> None:
@@ -62,29 +85,68 @@ def check_parameters(params: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: naming the parameter, what it must be and what came.
-        TypeError: for a count or a number of the wrong type.
+        TypeError: for a count, a number or a switch of the wrong type.
     """
-    for name, (defaults, feature) in LATER.items():
-        if not any(np.array_equal(params[name], default) for default in defaults):
+    for name, (default, feature) in LATER.items():
+        if params[name] != default:
             raise ValueError(
-                f"{name} must be left at its default {defaults[0]!r} in this release, "
+                f"{name} must be left at its default {default!r} in this release, "
                 f"got {params[name]!r}: {feature} comes in a later one"
             )
     for name, smallest in _SMALLEST_COUNTS.items():
         _check_count(name, params[name], smallest)
-    for name in ("tol", "emit_lambda", "trans_lambda"):
+    for name in ("tol", "smooth_lambda", "emit_lambda", "trans_lambda"):
         _check_number(name, params[name])
         if params[name] < 0:
             raise ValueError(f"{name} must be at least 0, got {params[name]!r}")
+    _check_number("AR_lambda", params["AR_lambda"])
+    if params["AR_lambda"] < 0 and params["AR_lambda"] != -1:
+        raise ValueError(
+            "AR_lambda must be at least 0, or -1 for the penalties of all other "
+            f"columns, got {params['AR_lambda']!r}"
+        )
     _check_number("init_loglik", params["init_loglik"])
     if params["init_loglik"] == 0:
         raise ValueError(
             "init_loglik must not be 0, because the first change of loglik is taken "
             f"relative to it, got {params['init_loglik']!r}"
         )
-    if not isinstance(params["fit_emissions"], (bool, np.bool_)):
-        kind = type(params["fit_emissions"]).__name__
-        raise TypeError(f"fit_emissions must be True or False, got a {kind}")
+    for name in _SWITCHES:
+        if not isinstance(params[name], (bool, np.bool_)):
+            kind = type(params[name]).__name__
+            raise TypeError(f"{name} must be True or False, got a {kind}")
+    _check_together(params)
+
+
+def is_given(params: Mapping[str, Any], name: str) -> bool:
+    """Whether a parameter has another value than those that leave it out."""
+    left_out = _LEFT_OUT.get(name, (False,))
+    return not any(np.array_equal(params[name], value) for value in left_out)
+
+
+def _check_together(params: Mapping[str, Any]) -> None:
+    if params["num_steps"] > 1:
+        raise ValueError(
+            f"num_steps must be 1, got {params['num_steps']!r}: the original's "
+            "objective of several steps adds to the log-likelihood of the labels that "
+            "of labels drawn anew, in columns 511 to 630 whatever X holds, and is no "
+            "likelihood of anything; fit one step ahead, and look further by "
+            "generate=True"
+        )
+    for name, partners in _ACTS_WITH.items():
+        if is_given(params, name) and not any(is_given(params, p) for p in partners):
+            raise ValueError(
+                f"{name} must be left out where it does nothing, got "
+                f"{params[name]!r}: it acts with {' or '.join(partners)}"
+            )
+    for one, other, why in _CONTRADICTIONS:
+        if params[one] and params[other]:
+            raise ValueError(f"{one} must be False where {other} is True: {why}")
+    if not params["GLM_transitions"] and is_given(params, "train_bins"):
+        raise ValueError(
+            "train_bins must be left out where GLM_transitions is False and the last "
+            f"row alone is read, got {params['train_bins']!r}"
+        )
 
 
 def _check_count(name: str, value: Any, smallest: int) -> None:

@@ -1,5 +1,7 @@
 """The predecessor's lists of trials, covariates in rows, turned into Sequences."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,50 +10,94 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.validation import plain_array, real_array
 
 
-def trials_to_sequences(
-    X: Any, y: Any, num_classes: int, num_features: int, why: str
-) -> Sequences:
-    """One data set, a session for every trial; bins without a label are masked.
+@dataclass(frozen=True)
+class Trials:
+    """Checked trials, as the user numbers them.
 
-    Args:
-        X: list of arrays (features, bins).
-        y: list of labels (bins,), (1, bins) or (bins, 1), NaN or None where there is
-            none; or ``None``, for data whose emissions mean nothing.
-        num_classes: labels are whole numbers below this.
-        num_features: number of rows that every array of X must have.
-        why: where that number comes from, for the message.
-
-    Raises:
-        ValueError: naming the trial, what it must be and what came.
-        TypeError: for arrays that do not hold real numbers.
+    Attributes:
+        designs: covariates of every trial, shape (features, bins).
+        labels: labels of every trial as floats, NaN where there is none, shape (bins,).
     """
-    X = _list_of_trials("X", X)
-    labels = None if y is None else _list_of_trials("y", y)
-    if labels is not None and len(labels) != len(X):
-        raise ValueError(
-            f"y must have {len(X)} trials, as many as X, got {len(labels)}"
-        )
-    designs, emissions = [], []
-    for i, trial in enumerate(X):
-        label = None if labels is None else _labels(i, labels[i], num_classes)
-        designs.append(_design(i, trial, label, num_features, why))
-        bins = designs[-1].shape[1]
-        emissions.append(np.zeros(bins) if label is None else label)
-        if len(emissions[-1]) != bins:
+
+    designs: tuple[np.ndarray, ...]
+    labels: tuple[np.ndarray, ...]
+
+    @classmethod
+    def checked(
+        cls, X: Any, y: Any, num_classes: int, num_features: int, why: str
+    ) -> "Trials":
+        """Trials from the user's lists.
+
+        Args:
+            X: list of arrays (features, bins).
+            y: list of labels (bins,), (1, bins) or (bins, 1), NaN or None where there
+                is none; or ``None``, for data whose emissions mean nothing.
+            num_classes: labels are whole numbers below this.
+            num_features: number of rows that every array of X must have.
+            why: where that number comes from, for the message.
+
+        Raises:
+            ValueError: naming the trial, what it must be and what came.
+            TypeError: for arrays that do not hold real numbers.
+        """
+        X = _list_of_trials("X", X)
+        labels = None if y is None else _list_of_trials("y", y)
+        if labels is not None and len(labels) != len(X):
             raise ValueError(
-                f"y[{i}] must have {bins} labels, one for each bin of X[{i}], "
-                f"got {len(emissions[-1])}"
+                f"y must have {len(X)} trials, as many as X, got {len(labels)}"
             )
-    joined = np.concatenate(emissions)
-    observed = ~np.isnan(joined)
-    if not observed.any():
-        raise ValueError("y must have a label somewhere, got NaN at every bin")
-    return Sequences(
-        np.where(observed, joined, 0).astype(np.int64),
-        np.concatenate([design.T for design in designs]),
-        lengths=[design.shape[1] for design in designs],
-        mask=observed,
-    )
+        designs, emissions = [], []
+        for i, trial in enumerate(X):
+            label = None if labels is None else _labels(i, labels[i], num_classes)
+            designs.append(_design(i, trial, label, num_features, why))
+            bins = designs[-1].shape[1]
+            emissions.append(np.zeros(bins) if label is None else label)
+            if len(emissions[-1]) != bins:
+                raise ValueError(
+                    f"y[{i}] must have {bins} labels, one for each bin of X[{i}], "
+                    f"got {len(emissions[-1])}"
+                )
+        if all(np.isnan(label).all() for label in emissions):
+            raise ValueError("y must have a label somewhere, got NaN at every bin")
+        return cls(tuple(designs), tuple(emissions))
+
+    def __len__(self) -> int:
+        return len(self.designs)
+
+    @property
+    def num_bins(self) -> int:
+        """Number of bins of all trials."""
+        return sum(map(len, self.labels))
+
+    def subset(self, numbers: Iterable[int]) -> "Trials":
+        """Some of the trials."""
+        numbers = list(numbers)
+        return Trials(
+            tuple(self.designs[i] for i in numbers),
+            tuple(self.labels[i] for i in numbers),
+        )
+
+    def sequences(
+        self, emissions: Sequence[int] | None, transitions: Sequence[int] | None
+    ) -> Sequences:
+        """One data set, a session for every trial; bins without a label are masked.
+
+        Args:
+            emissions: rows of the covariates that the emissions read; all for ``None``.
+            transitions: the same of the transitions.
+        """
+        labels = np.concatenate(self.labels)
+        design = np.concatenate([design.T for design in self.designs])
+        every = list(range(design.shape[1]))
+        own, other = list(emissions or every), list(transitions or every)
+        observed = ~np.isnan(labels)
+        return Sequences(
+            np.where(observed, labels, 0).astype(np.int64),
+            design[:, own],
+            transition_covariates=None if own == other else design[:, other],
+            lengths=[len(label) for label in self.labels],
+            mask=observed,
+        )
 
 
 def _list_of_trials(name: str, trials: Any) -> list:

@@ -56,9 +56,11 @@ def unbounded_weights(
 
 
 def _is_flat(component: Component) -> bool:
-    """Whether the component has GLM weights, free of any penalty."""
+    """Whether the component has GLM weights that no penalty keeps finite."""
     site = component.sites.get("weights")
-    return site is not None and site.axes[-1] == "covariate" and site.prior is None
+    if site is None or site.axes[-1] != "covariate":
+        return False
+    return site.prior is None or not getattr(site.prior, "is_proper", True)
 
 
 def _by_state(

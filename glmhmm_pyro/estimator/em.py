@@ -1,0 +1,123 @@
+"""EM with the choices of the original program of Calhoun, Pillow & Murthy (2019).
+
+They are: an initial distribution for every trial, uniform at first and then the
+posterior of the E-step; one run of minFunc's L-BFGS for every state, its objective
+divided by the number of bins while the penalty is not; and a stopping rule on the
+expected complete-data log-likelihood instead of the marginal one.
+"""
+
+from dataclasses import dataclass
+
+from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
+from glmhmm_pyro.estimator.original import distribution
+from glmhmm_pyro.estimator.penalties import Penalties
+from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.m_step import MStep
+from glmhmm_pyro.inference.status import FallingLikelihoodError
+from glmhmm_pyro.inference.steps import check_possible, e_step, m_step
+from glmhmm_pyro.optim import LBFGSOptions
+
+# A fall of the log-joint below this, relative to its size, is rounding.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class OriginalEM:
+    """The original's EM and its options.
+
+    Args:
+        max_iter: largest number of iterations.
+        tol: an iteration stalls if ``loglik`` changes by less than this, relative to
+            its size; two such iterations in a row end the run, where the schedule of
+            its penalties lets it.
+        init_loglik: what the first ``loglik`` is compared with.
+        fit_emissions: whether the emissions are fitted, or stay as they start.
+    """
+
+    max_iter: int
+    tol: float
+    init_loglik: float
+    fit_emissions: bool = True
+
+    def run(self, problem: Problem) -> tuple[list[Iteration], bool]:
+        """All iterations, and whether the last two stalled."""
+        iterations: list[Iteration] = []
+        schedule, position = problem.schedule, 1
+        params, penalties = problem.params, schedule.at(1)
+        m_steps = self._m_steps(problem, penalties)
+        model, data = problem.model(penalties), problem.data
+        counts, (likelihood,), _ = e_step(model, data, params)
+        check_possible(likelihood)
+        before, stalled = self.init_loglik, False
+        while len(iterations) < self.max_iter:
+            if schedule.at(position) != penalties:
+                penalties = schedule.at(position)
+                m_steps = self._m_steps(problem, penalties)
+            joint = likelihood - problem.penalty(penalties, params)
+            params = params | m_step(m_steps, counts, params)
+            hidden, expected = distribution(model, data, _only(params)), counts
+            counts, (likelihood,), _ = e_step(model, data, params)
+            new_joint = likelihood - problem.penalty(penalties, params)
+            _check_rise(joint, new_joint, len(iterations) + 1)
+            iterations.append(
+                _iteration(problem, params, hidden, expected, likelihood, penalties)
+            )
+            stalled_before = stalled
+            stalled = abs(iterations[-1].loglik - before) < self.tol * abs(before)
+            before = iterations[-1].loglik
+            if stalled and stalled_before and schedule.may_end(position):
+                return iterations, True
+            position = schedule.after(position, stalled)
+        return iterations, False
+
+    def evaluate(self, problem: Problem) -> tuple[list[Iteration], bool]:
+        """One E-step at the start and nothing fitted, in the form of a run."""
+        penalties, params = problem.schedule.at(1), problem.params
+        model = problem.model(penalties)
+        counts, (likelihood,), _ = e_step(model, problem.data, params)
+        check_possible(likelihood)
+        hidden = distribution(model, problem.data, _only(params))
+        found = _iteration(problem, params, hidden, counts, likelihood, penalties)
+        return [found], False
+
+    def _m_steps(self, problem: Problem, penalties: Penalties) -> dict[str, MStep]:
+        """M-steps of the parts that are fitted, under these penalties."""
+        return {
+            name: MStep(component, problem.data, LBFGSOptions())
+            for name, component in problem.model(penalties).components.items()
+            if self.fit_emissions or name != "emissions"
+        }
+
+
+def _only(params: Params) -> Params:
+    """The values of the one set that there is."""
+    return {name: value[0] for name, value in params.items()}
+
+
+def _iteration(
+    problem: Problem,
+    params: Params,
+    hidden: HiddenMarkov,
+    counts: ExpectedCounts,
+    likelihood: float,
+    penalties: Penalties,
+) -> Iteration:
+    initial, transition, emission, _ = hidden.potentials(problem.data.emissions)
+    return Iteration(
+        params,
+        -float(weighted_sum(counts.initial, initial, 2)),
+        -float(weighted_sum(counts.transition, transition, 3)),
+        -float(weighted_sum(counts.emission, emission, 2)),
+        likelihood,
+        penalties,
+    )
+
+
+def _check_rise(before: float, now: float, iteration: int) -> None:
+    if not now - before >= -_ROUNDING * max(abs(before), 1.0):
+        raise FallingLikelihoodError(
+            f"the log-joint fell from {before!r} to {now!r} in EM iteration "
+            f"{iteration}; an EM step cannot do that: please report it, with the data"
+        )

@@ -1,0 +1,127 @@
+"""Standard errors of the weights: exact ones, and the original's figures."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from glmhmm_pyro.estimator.original import EMISSIONS, TRANSITIONS
+from glmhmm_pyro.estimator.penalties import Penalties
+from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.uncertainty import Information, Uncertainty
+
+
+def exact_errors(
+    problem: Problem, iteration: Iteration, fixed: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
+    r"""Standard errors from the exact curvature of the penalised log-likelihood.
+
+    .. math:: \mathrm{se} = \sqrt{\mathrm{diag}\big((-H)^{-1}\big)}
+
+    H holds the second derivatives by all weights of both parts together and by the
+    distributions of the first states, hidden states summed out.
+
+    Args:
+        problem: what was fitted.
+        iteration: where it ended.
+        fixed: sites that were not fitted, which have no error.
+
+    Returns:
+        ``emit_std`` and ``trans_std`` of all rows of X: 0 for what is fixed by
+        definition or was not fitted, NaN for what data and penalties do not determine.
+    """
+    values = {name: value[0] for name, value in iteration.params.items()}
+    known = {name: values.pop(name) for name in fixed}
+    model: Any = problem.model(iteration.penalties)
+    program = Program(poutine.condition(model, known) if known else model, problem.data)
+    vector = program.coordinates.pack(values)
+    information = Information.of(program, vector, jacobian=False)
+    errors = Uncertainty.of(program, vector, information).errors
+    emit_w, trans_w = problem.layout.read(problem.start)
+    emit_std = errors.get(EMISSIONS, torch.zeros(emit_w.shape)).numpy()
+    trans_std = errors.get(TRANSITIONS, torch.zeros(trans_w.shape)).numpy()
+    spread = problem.layout.spread(emit_std, without_staying(trans_std))
+    return {"emit_std": spread.emissions, "trans_std": spread.transitions}
+
+
+def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.ndarray]:
+    r"""The original's variances, which know of one covariate at a time.
+
+    .. math:: \Big[\Big(\sum_t \gamma_t x_{td}^2
+        (\mathrm{diag}\, p_t - p_t p_t^\top) + T Q_{dd} I\Big)^{-1}\Big]_{cc}
+
+    gamma is the posterior of the state at t, or at t-1 for transitions, and p the
+    probability of every label, or state, but the reference. States count as known and
+    covariates as unrelated, so that they are too small; the errors of
+    :func:`exact_errors` are not. The original's variances of transitions are negative,
+    and its penalty is in other units (see the README); both are put right here.
+
+    Returns:
+        ``hess_diag_emit`` and ``hess_diag_trans`` of all rows of X, 0 for staying.
+    """
+    layout, data, penalties = problem.layout, problem.data, iteration.penalties
+    hidden = problem.distribution(iteration)
+    with torch.no_grad():
+        counts = hidden.expected_counts(data.emissions)
+        labels = hidden.emission_dist.enumerate_support()
+        probs = hidden.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
+    emit = _variances(
+        counts.emission,
+        probs,
+        data.covariates,
+        _ridge(penalties, penalties.emit_lambda, layout.emissions, data.num_steps),
+    )
+    trans_w = layout.read(problem.start)[1]
+    trans = torch.zeros(trans_w.shape, dtype=torch.float64)
+    if TRANSITIONS in iteration.params:
+        ridge = penalties.trans_lambda
+        penalty = _ridge(penalties, ridge, layout.transitions, data.num_steps)
+        design = data.transition_covariates
+        moves, origins = hidden.transition_logits.exp(), counts.transition.sum(-1)
+        for origin in range(len(trans)):
+            others = [i for i in range(len(trans)) if i != origin]
+            found = _variances(
+                origins[:, [origin]], moves[:, [origin]][..., others], design, penalty
+            )
+            trans[origin, others] = found[0]
+    spread = layout.spread(emit.numpy(), trans.numpy())
+    return {"hess_diag_emit": spread.emissions, "hess_diag_trans": spread.transitions}
+
+
+def without_staying(transitions: np.ndarray) -> np.ndarray:
+    """Transition figures (origin, destination, feature) with 0 for staying."""
+    states = np.arange(len(transitions))
+    figures = transitions.copy()
+    figures[states, states] = 0.0
+    return figures
+
+
+def _ridge(
+    penalties: Penalties, ridge: float, columns: tuple[int, ...], num_steps: int
+) -> Tensor:
+    """Diagonal of the penalty on the log-likelihood's scale, shape (features,)."""
+    return torch.from_numpy(np.diag(penalties.matrix(ridge, columns)) * num_steps)
+
+
+def _variances(counts: Tensor, probs: Tensor, design: Tensor, ridge: Tensor) -> Tensor:
+    """Diagonals of the inverses, shape (states, outcomes - 1, features).
+
+    Args:
+        counts: expected visits (steps, states).
+        probs: of all outcomes but the reference, (steps, states, outcomes - 1).
+        design: covariates (steps, features).
+        ridge: precision of the prior (features,).
+    """
+    squares = design.square()
+    own = torch.einsum("tk,tkc,td->kdc", counts, probs, squares).diag_embed()
+    information = own - torch.einsum(
+        "tk,tkc,tke,td->kdce", counts, probs, probs, squares
+    )
+    outcomes = torch.eye(probs.shape[-1], dtype=torch.float64)
+    information = information + ridge[:, None, None] * outcomes
+    # Pseudo-inverse: a covariate that is always 0 has no information.
+    inverse = torch.linalg.pinv(information, hermitian=True)
+    return inverse.diagonal(dim1=-2, dim2=-1).transpose(-1, -2)

@@ -1,0 +1,193 @@
+"""What the rows of X are: filters and offsets, and which of them each part reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glmhmm_pyro.estimator.starts import ExponentialStart, given_weights
+from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of both parts for all rows of X; those of rows not read are 0.
+
+    Attributes:
+        emissions: shape (state, label - 1, feature).
+        transitions: shape (origin, destination, feature).
+    """
+
+    emissions: np.ndarray
+    transitions: np.ndarray
+
+    @property
+    def num_features(self) -> int:
+        """Number of rows of X."""
+        return self.emissions.shape[2]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The rows of X, their number and who reads them.
+
+    Attributes:
+        num_features: number of rows.
+        why: where that number comes from, for messages.
+        emissions: rows that the emissions read.
+        transitions: rows that the transitions read.
+        needs_constant: the option that lets only the last row be read, if one does.
+    """
+
+    num_features: int
+    why: str
+    emissions: tuple[int, ...]
+    transitions: tuple[int, ...]
+    needs_constant: str
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], emit_w: Any, trans_w: Any) -> "Layout":
+        """From the estimator's parameters, and the starting weights as given."""
+        cues = options["num_feedbacks"] * options["num_filter_bins"]
+        number = int(cues + options["filter_offset"])
+        why = "as num_feedbacks * num_filter_bins + filter_offset says"
+        all_given = emit_w is not None and trans_w is not None
+        if all_given and not options["add_filters"]:
+            number = np.shape(emit_w)[-1] if np.ndim(emit_w) else 0
+            why = "as many rows as emit_w_init has features"
+        every, last = tuple(range(number)), (number - 1,)
+        constant = [n for n in ("GLM_emissions", "GLM_transitions") if not options[n]]
+        some = row_numbers("train_bins", options["train_bins"], number)
+        return cls(
+            number,
+            why,
+            every if options["GLM_emissions"] else last,
+            (some or every) if options["GLM_transitions"] else last,
+            " and ".join(constant),
+        )
+
+    def check(self, trials: Trials) -> None:
+        """Refuse a last row that should be constant and is not."""
+        if not self.needs_constant:
+            return
+        last = np.concatenate([design[-1] for design in trials.designs])
+        if np.ptp(last) > 0 or last[0] == 0:
+            raise ValueError(
+                f"X must have a constant last row, other than 0, where "
+                f"{self.needs_constant} is False and no other row is read, got values "
+                f"from {last.min():g} to {last.max():g}; append a row of ones"
+            )
+
+    def sequences(self, trials: Trials) -> Sequences:
+        """The trials with the rows that each part reads."""
+        return trials.sequences(self.emissions, self.transitions)
+
+    def read(self, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+        """Those weights of emissions and transitions whose rows are read."""
+        return (
+            weights.emissions[..., list(self.emissions)],
+            weights.transitions[..., list(self.transitions)],
+        )
+
+    def spread(self, emit_w: np.ndarray, trans_w: np.ndarray) -> Weights:
+        """Weights of all rows from those that are read, as copies."""
+        emissions = np.zeros(emit_w.shape[:-1] + (self.num_features,))
+        transitions = np.zeros(trans_w.shape[:-1] + (self.num_features,))
+        emissions[..., list(self.emissions)] = emit_w
+        transitions[..., list(self.transitions)] = trans_w
+        return Weights(emissions, transitions)
+
+
+def row_numbers(name: str, rows: Any, num_features: int) -> tuple[int, ...]:
+    """Numbers of rows of X, checked; none for ``None`` and an empty list.
+
+    Args:
+        name: the parameter.
+        rows: what the user gave.
+        num_features: number of rows that there are.
+    """
+    if rows is None or len(np.atleast_1d(rows)) == 0:
+        return ()
+    numbers = np.atleast_1d(rows)
+    whole = numbers.dtype.kind in "iu" and numbers.ndim == 1
+    inside = whole and ((numbers >= 0) & (numbers < num_features)).all()
+    if not inside or len(np.unique(numbers)) < len(numbers):
+        raise ValueError(
+            f"{name} must hold numbers of rows of X, from 0 and below {num_features}, "
+            f"each once, got {rows!r}"
+        )
+    return tuple(int(number) for number in numbers)
+
+
+class Start:
+    """The starting weights: given, drawn, or those of a smaller model grown.
+
+    Args:
+        options: the estimator's parameters.
+        layout: of X.
+        emit_w: weights of emissions that the user gave, or ``None``.
+        trans_w: the same of transitions.
+    """
+
+    def __init__(
+        self, options: Mapping[str, Any], layout: Layout, emit_w: Any, trans_w: Any
+    ):
+        self.options, self.layout = options, layout
+        states, free = int(options["num_states"]), int(options["num_emissions"]) - 1
+        self.rows = {"emit_w_init": (states, free), "trans_w_init": (states, states)}
+        self.emissions = self._given("emit_w_init", emit_w, layout.emissions)
+        self.transitions = self._given("trans_w_init", trans_w, layout.transitions)
+
+    def __call__(self, trials: Trials, generator: np.random.Generator) -> Weights:
+        """Starting weights of all rows, those not given drawn for these trials."""
+        emissions, transitions = self.emissions, self.transitions
+        if emissions is not None and transitions is not None:
+            return Weights(emissions, transitions)
+        draw = ExponentialStart(
+            trials.sequences(None, None),
+            int(self.options["num_feedbacks"]),
+            int(self.options["num_filter_bins"]),
+            generator,
+        )
+        states, free = self.rows["emit_w_init"]
+        drawn = Weights(draw(states, free), draw.transitions(states))
+        drawn = self.layout.spread(*self.layout.read(drawn))
+        return Weights(
+            drawn.emissions if emissions is None else emissions,
+            drawn.transitions if transitions is None else transitions,
+        )
+
+    def _given(self, name: str, weights: Any, read: Sequence[int]) -> Any:
+        """A checked copy, which has weights in the rows that are read alone."""
+        if weights is None:
+            return None
+        if self.options["add_filters"]:
+            whole = self._grown(name, weights)
+        else:
+            features = self.layout.num_features
+            whole = given_weights(name, weights, (*self.rows[name], features))
+        unread = np.delete(np.arange(whole.shape[-1]), list(read))
+        if whole[..., unread].any():
+            raise ValueError(
+                f"{name} must be 0 in the rows of X that are not read (see "
+                f"GLM_emissions, GLM_transitions, train_bins), got weights other than "
+                f"0 in some of rows {unread.tolist()}"
+            )
+        return whole
+
+    def _grown(self, name: str, weights: Any) -> np.ndarray:
+        """Weights of fewer cues, with zeros for those that come after them."""
+        small = given_weights(name, weights, (*self.rows[name], None))
+        offsets = int(self.options["filter_offset"])
+        new = self.layout.num_features - small.shape[-1]
+        if new < 0 or new % int(self.options["num_filter_bins"]):
+            raise ValueError(
+                f"{name} must have weights of num_filter_bins bins of at most "
+                f"num_feedbacks cues, and filter_offset offsets, for add_filters, got "
+                f"{small.shape[-1]} features where X has {self.layout.num_features}"
+            )
+        cues = small.shape[-1] - offsets
+        zeros = np.zeros(small.shape[:-1] + (new,))
+        return np.concatenate([small[..., :cues], zeros, small[..., cues:]], axis=-1)

@@ -1,0 +1,197 @@
+"""A fit from the estimator's parameters: what is fitted, and what is made of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from glmhmm_pyro.estimator.annealing import (
+    COMBINATIONS,
+    OriginalAnnealing,
+    OwnAnnealing,
+    Schedule,
+)
+from glmhmm_pyro.estimator.em import OriginalEM
+from glmhmm_pyro.estimator.error_bars import diagonal_figures, exact_errors
+from glmhmm_pyro.estimator.generation import generated, lagged_rows
+from glmhmm_pyro.estimator.held_out import STRENGTHS, Split, choose
+from glmhmm_pyro.estimator.layout import Layout, Weights, row_numbers
+from glmhmm_pyro.estimator.options import AR_ROWS, is_given
+from glmhmm_pyro.estimator.original import EMISSIONS
+from glmhmm_pyro.estimator.penalties import Columns, Penalties
+from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.estimator.trials import Trials
+
+
+@dataclass
+class Fitted:
+    """A fit that was made, and all that users get of it.
+
+    Attributes:
+        options: the estimator's parameters.
+        problem: what was fitted.
+        iterations: all of them.
+        converged: whether the stopping rule was met.
+        generator: source of further randomness.
+        held_out: trials that were not fitted, if any.
+        history: one dictionary for every iteration.
+        attributes: of the estimator, by name.
+    """
+
+    options: Mapping[str, Any]
+    problem: Problem
+    iterations: list[Iteration]
+    converged: bool
+    generator: np.random.Generator
+    held_out: Trials | None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Iteration:
+        """The last iteration."""
+        return self.iterations[-1]
+
+
+def fit_trials(
+    options: Mapping[str, Any],
+    layout: Layout,
+    trials: Trials,
+    start: Weights,
+    generator: np.random.Generator,
+) -> Fitted:
+    """A fit and all that the parameters ask for besides.
+
+    Args:
+        options: the estimator's parameters, checked.
+        layout: of X.
+        trials: all trials.
+        start: starting weights.
+        generator: source of all randomness.
+    """
+    attributes: dict[str, Any] = {}
+    held_out = None
+    if options["cross_validate"]:
+        split = Split.draw(len(trials), "cross_validate", generator)
+        held_out, trials = trials.subset(split.test), trials.subset(split.train)
+        attributes["train_data_"] = np.array(split.train)
+        attributes["test_data_"] = np.array(split.test)
+    penalties = penalties_of(options, layout)
+    schedule = schedule_of(options, penalties)
+    problem = Problem.of(trials, layout, start, schedule)
+    engine = OriginalEM(
+        options["max_iter"],
+        options["tol"],
+        options["init_loglik"],
+        options["fit_emissions"],
+    )
+    # The model is traced with draws from its priors, which decide nothing here.
+    with torch.random.fork_rng(devices=[]):
+        if options["CV_regularize"]:
+            choice = choose(problem, engine, options["L2_smooth"], generator)
+            problem = problem.under(choice.penalties, choice.start)
+            attributes["regular_schedule_"] = STRENGTHS.copy()
+            attributes["regular_schedule_ind_"] = choice.index
+            attributes["regular_scores_"] = choice.scores
+        run = engine.evaluate if options["evaluate"] else engine.run
+        iterations, converged = run(problem)
+        fitted = Fitted(options, problem, iterations, converged, generator, held_out)
+        fitted.history = [problem.entry(iteration) for iteration in iterations]
+        fitted.attributes = attributes
+        for option, finish in _FINISHES.items():
+            if options[option]:
+                finish(fitted)
+    return fitted
+
+
+def penalties_of(options: Mapping[str, Any], layout: Layout) -> Penalties:
+    """The penalties that the parameters ask for."""
+    number, smooth = layout.num_features, options["L2_smooth"]
+    own_lambda = float(options["AR_lambda"]) if is_given(options, "AR_lambda") else None
+    own = () if own_lambda is None else own_rows(options, number)
+    stimuli = None
+    if is_given(options, "stim_vec"):
+        stimuli = row_numbers("stim_vec", options["stim_vec"], number)
+        if set(stimuli) & set(own):
+            raise ValueError(
+                "stim_vec must not share rows with AR_vec, got "
+                f"{sorted(set(stimuli) & set(own))} in both"
+            )
+    bins = int(options["num_filter_bins"]) if smooth else 1
+    filters = (bins, int(options["filter_offset"]))
+    return Penalties(
+        float(options["emit_lambda"]),
+        float(options["trans_lambda"]),
+        float(options["smooth_lambda"]) if smooth else 0.0,
+        own_lambda,
+        Columns.of(number, filters, stimuli, own),
+    )
+
+
+def own_rows(options: Mapping[str, Any], num_features: int) -> tuple[int, ...]:
+    """Rows of X with the animal's own behaviour."""
+    rows = AR_ROWS if options["AR_vec"] is None else options["AR_vec"]
+    return row_numbers("AR_vec", rows, num_features)
+
+
+def schedule_of(options: Mapping[str, Any], own: Penalties) -> Schedule:
+    """The penalties of every iteration."""
+    asked = [name for name in COMBINATIONS if options[name]]
+    if not asked:
+        return Schedule(own)
+    combine = COMBINATIONS[asked[0]]
+    names = ("auto_anneal_vec", "auto_anneal_schedule")
+    if not any(is_given(options, name) for name in names):
+        return OriginalAnnealing(own, combine)
+    given = [[] if options[n] is None else options[n] for n in names]
+    strengths, starts = (np.atleast_1d(values).tolist() for values in given)
+    rising = all(one < other for one, other in zip(starts, starts[1:]))
+    legal = len(strengths) == len(starts) and starts[:1] == [1] and rising
+    if not legal or not all(0 <= strength < np.inf for strength in strengths):
+        raise ValueError(
+            "auto_anneal_vec and auto_anneal_schedule must be given together, a "
+            "strength from 0 and the iteration it begins with for every stretch, the "
+            f"first 1 and then rising, got {strengths} and {starts}"
+        )
+    return OwnAnnealing(own, combine, tuple(strengths), tuple(starts))
+
+
+def _score_held_out(fitted: Fitted) -> None:
+    """The log-likelihood of the trials held out, at every iteration."""
+    if fitted.held_out is None:
+        return
+    for entry in fitted.history:
+        weights = Weights(entry["emit_w"], entry["trans_w"])
+        score = fitted.problem.held_out(weights, fitted.held_out)
+        entry["held_out_log_likelihood"] = score
+
+
+def _add_error_bars(fitted: Fitted) -> None:
+    """Standard errors at the last iteration, and the original's figures."""
+    fixed = () if fitted.options["fit_emissions"] else (EMISSIONS,)
+    found = exact_errors(fitted.problem, fitted.last, fixed)
+    found |= diagonal_figures(fitted.problem, fitted.last)
+    fitted.history[-1] |= found
+    fitted.attributes |= {f"{name}_": value.copy() for name, value in found.items()}
+
+
+def _generate(fitted: Fitted) -> None:
+    """Labels at the covariates of the fitted trials."""
+    options, trials = fitted.options, fitted.problem.trials
+    lagged = []
+    if is_given(options, "AR_vec"):
+        rows = own_rows(options, fitted.problem.layout.num_features)
+        lagged = lagged_rows(trials, rows, int(options["num_emissions"]))
+    weights, last = fitted.problem.weights(fitted.last), fitted.history[-1]
+    drawn = generated(weights, last["prior"], trials, lagged, fitted.generator)
+    fitted.attributes["output_"], fitted.attributes["output_states_"] = drawn
+
+
+# What an option adds to a fit that was made.
+_FINISHES: dict[str, Callable[[Fitted], None]] = {
+    "cross_validate": _score_held_out,
+    "get_error_bars": _add_error_bars,
+    "generate": _generate,
+}
