@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro import analysis, covariates, datasets, plotting, priors
+from glmhmm_pyro import analysis, covariates, datasets, importers, plotting, priors
 from glmhmm_pyro.analysis import Comparison, compare_methods
 from glmhmm_pyro.components import (
     Bernoulli,
@@ -79,6 +79,7 @@ __all__ = [
     "covariates",
     "datasets",
     "fit",
+    "importers",
     "load",
     "plotting",
     "prior_predictive",

@@ -35,6 +35,7 @@ ROOMS = {
     "testing": FITTED,
     "analysis": FITTED | {"covariates"},
     "plotting": FITTED | {"analysis", "covariates"},
+    "importers": FITTED,
     "estimator": FITTED | {"analysis", "covariates"},
     "demo": FITTED | {"analysis", "covariates", "datasets", "plotting"},
     "__main__": FITTED | {"analysis", "datasets", "plotting", "demo"},

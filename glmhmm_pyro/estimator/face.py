@@ -107,7 +107,7 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         marginal_log_likelihood_: log-likelihood of the labels at the end, nats.
         converged_: whether the stopping rule was met.
         n_iter_: number of EM iterations.
-        status_: how the fit ended, a :class:`glmhmm_pyro.Status`; None if nothing was.
+        status_: how the fit ended, a :class:`glmhmm_pyro.Status`.
         emit_std_, trans_std_, hess_diag_emit_, hess_diag_trans_: see
             ``get_error_bars``; shapes of the weights.
         output_, output_states_: generated labels and their states, lists of (bins,).
@@ -299,7 +299,7 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
     def _judge(self, fitted: Fitted) -> None:
         """Record how the fit ended; warn if that is no proper maximum."""
         problem, last = fitted.problem, fitted.last
-        self.status_ = None
+        self.status_ = Status.GIVEN
         if self.evaluate:
             return
         found = unbounded_weights(

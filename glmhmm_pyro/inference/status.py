@@ -7,6 +7,7 @@ class Status(Enum):
     """How a fit ended; the value is the sentence that users read."""
 
     CONVERGED = "the log-joint, or its bound, changed by less than the tolerance"
+    GIVEN = "the parameters were given, nothing was fitted"
     MAX_ITERS = "stopped at the largest number of iterations, not yet converged"
     INTERRUPTED = "interrupted; these are the parameters of the last full iteration"
     UNBOUNDED = (
@@ -42,7 +43,7 @@ class Status(Enum):
     @property
     def is_success(self) -> bool:
         """Whether the fit ended as it should, so that nothing is to be warned of."""
-        return self in (Status.CONVERGED, Status.SAMPLED)
+        return self in (Status.CONVERGED, Status.GIVEN, Status.SAMPLED)
 
     @property
     def advice(self) -> str:

@@ -137,7 +137,7 @@ def test_evaluation_is_one_e_step_at_the_weights_given():
     assert entry["loglik"] == pytest.approx(
         sum(entry[f"{p}_likelihood"] for p in parts)
     )
-    assert estimator.n_iter_ == 0 and estimator.status_ is None
+    assert estimator.n_iter_ == 0 and estimator.status_ is Status.GIVEN
     assert not estimator.converged_ and estimator.is_fitted_
 
 

@@ -1,0 +1,55 @@
+"""A fit at parameters that were given, not found."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.fit import Fit
+from glmhmm_pyro.inference.labels import Labels
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.runs import Restart
+from glmhmm_pyro.inference.status import Status
+
+
+def fit_at(model: Any, data: Any, params: Params, method: str) -> Fit:
+    """A fit at these values of the sites, with the likelihood of the data.
+
+    Args:
+        model: as for :func:`glmhmm_pyro.fit`; it is bound to the data.
+        data: as the model takes it.
+        params: values by name of all sites, reference rows left out.
+        method: who found them.
+
+    Raises:
+        ValueError: a site has no value, or one of another shape than the model's.
+    """
+    program = Program(model, data)
+    shapes = {name: prior.shape() for name, prior in program.priors.items()}
+    found = {name: value.shape for name, value in params.items()}
+    if shapes != found:
+        raise ValueError(
+            "params must have one value for every site of the model, of shapes "
+            f"{_listed(shapes)}, got {_listed(found)}; the data must have the "
+            "covariates that the model was fitted to"
+        )
+    with torch.no_grad():
+        likelihood, prior = (float(part) for part in program.log_parts(params))
+    only = Restart(np.array([likelihood]), np.array([likelihood + prior]), Status.GIVEN)
+    return Fit(
+        model=model,
+        params=params,
+        log_likelihood=likelihood,
+        log_joint=likelihood + prior,
+        status=Status.GIVEN,
+        restarts=(only,),
+        best=0,
+        labels=Labels.of_program(program),
+        method=method,
+        num_parameters=program.coordinates.size,
+    )
+
+
+def _listed(shapes: Any) -> str:
+    return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
