@@ -29,11 +29,11 @@ def make_estimator(**parameters):
     )
 
 
-def fit_quietly(estimator, X, y, **start):
+def fit_quietly(estimator, X, y, y_analog=(), **start):
     """The history, whether or not the fit has converged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return estimator.fit(X, y, **start)
+        return estimator.fit(X, y, y_analog, **start)
 
 
 def forward_log_likelihood(emit_w, trans_w, X, y, prior=None):

@@ -326,16 +326,6 @@ def test_starting_weights_say_how_many_covariates_there_are():
         estimator.fit(X, y, **start)
 
 
-LATER = {"symb_exists": False, "use_ASD": False, "analog_flag": True}
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_parameters_of_later_releases_are_refused_by_name(name):
-    estimator = make_estimator(**{name: LATER[name]})
-    with pytest.raises(ValueError, match=f"^{name} must .*later"):
-        estimator.fit(*make_trials())
-
-
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -386,12 +376,6 @@ def test_parameters_that_do_nothing_or_contradict_each_other_are_refused(
         make_estimator(**options).fit(*make_trials())
 
 
-def test_analog_emissions_are_refused_by_name():
-    X, y = make_trials()
-    with pytest.raises(ValueError, match="^y_analog must be empty"):
-        make_estimator().fit(X, y, [np.zeros((1, 40))])
-
-
 def test_every_parameter_of_the_predecessor_is_there_with_its_default():
     predecessor = {
         "AR_lambda": -1,
@@ -428,8 +412,11 @@ def test_every_parameter_of_the_predecessor_is_there_with_its_default():
         "get_error_bars",
         "CV_regularize",
         "cross_validate",
+        "symb_exists",
+        "use_ASD",
+        "analog_flag",
     }
-    known = set(predecessor) | set(LATER) | set(RIDGE) | set(LAYOUT) | other
+    known = set(predecessor) | set(RIDGE) | set(LAYOUT) | other
     assert set(GLMHMMEstimator().get_params()) == known
     assert len(known) == 35
 

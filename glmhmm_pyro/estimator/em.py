@@ -17,6 +17,7 @@ from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.m_step import MStep
 from glmhmm_pyro.inference.status import FallingLikelihoodError
 from glmhmm_pyro.inference.steps import check_possible, e_step, m_step
+from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.optim import LBFGSOptions
 
 # A fall of the log-joint below this, relative to its size, is rounding.
@@ -85,9 +86,9 @@ class OriginalEM:
     def _m_steps(self, problem: Problem, penalties: Penalties) -> dict[str, MStep]:
         """M-steps of the parts that are fitted, under these penalties."""
         return {
-            name: MStep(component, problem.data, LBFGSOptions())
+            name: MStep(component, component.view(problem.data), LBFGSOptions())
             for name, component in problem.model(penalties).components.items()
-            if self.fit_emissions or name != "emissions"
+            if self.fit_emissions or not name.startswith("emissions")
         }
 
 
@@ -104,12 +105,17 @@ def _iteration(
     likelihood: float,
     penalties: Penalties,
 ) -> Iteration:
-    initial, transition, emission, _ = hidden.potentials(problem.data.emissions)
+    nats = {"analog": 0.0, "symb": 0.0}
+    for name, output in hidden.outputs(problem.data.emissions).items():
+        log_probs = emission_log_probs(*output)
+        kind = name or ("symb" if problem.start.sizes[1] else "analog")
+        nats[kind] = -float(weighted_sum(counts.emission, log_probs, 2))
     return Iteration(
         params,
-        -float(weighted_sum(counts.initial, initial, 2)),
-        -float(weighted_sum(counts.transition, transition, 3)),
-        -float(weighted_sum(counts.emission, emission, 2)),
+        -float(weighted_sum(counts.initial, hidden.initial_logits, 2)),
+        -float(weighted_sum(counts.transition, hidden.transition_logits, 3)),
+        nats["symb"],
+        nats["analog"],
         likelihood,
         penalties,
     )

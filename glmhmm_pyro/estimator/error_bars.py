@@ -1,5 +1,6 @@
 """Standard errors of the weights: exact ones, and the original's figures."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,14 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from glmhmm_pyro.estimator.original import EMISSIONS, TRANSITIONS
+from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.estimator.original import TRANSITIONS, output_of, weights_of
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.uncertainty import Information, Uncertainty
+from glmhmm_pyro.masking import steps_observed
 
 
 def exact_errors(
@@ -40,11 +44,18 @@ def exact_errors(
     vector = program.coordinates.pack(values)
     information = Information.of(program, vector, jacobian=False)
     errors = Uncertainty.of(program, vector, information).errors
-    emit_w, trans_w = problem.layout.read(problem.start)
-    emit_std = errors.get(EMISSIONS, torch.zeros(emit_w.shape)).numpy()
-    trans_std = errors.get(TRANSITIONS, torch.zeros(trans_w.shape)).numpy()
-    spread = problem.layout.spread(emit_std, without_staying(trans_std))
-    return {"emit_std": spread.emissions, "trans_std": spread.transitions}
+    nothing = {name: torch.zeros_like(v[0]) for name, v in iteration.params.items()}
+    whole = {name: errors.get(name, zeros)[None] for name, zeros in nothing.items()}
+    zeros = problem.layout.read(problem.start)
+    zeros = replace(zeros, transitions=np.zeros(zeros.transitions.shape))
+    found = problem.layout.spread(weights_of(whole, zeros))
+    errors_of = {
+        "emit_std": found.emissions,
+        "trans_std": without_staying(found.transitions),
+    }
+    if problem.start.sizes[2]:
+        errors_of["analog_emit_std"] = found.analog
+    return errors_of
 
 
 def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.ndarray]:
@@ -62,33 +73,57 @@ def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.nda
     Returns:
         ``hess_diag_emit`` and ``hess_diag_trans`` of all rows of X, 0 for staying.
     """
-    layout, data, penalties = problem.layout, problem.data, iteration.penalties
+    start = problem.layout.read(problem.start)
     hidden = problem.distribution(iteration)
     with torch.no_grad():
-        counts = hidden.expected_counts(data.emissions)
-        labels = hidden.emission_dist.enumerate_support()
-        probs = hidden.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
-    emit = _variances(
-        counts.emission,
-        probs,
-        data.covariates,
-        _ridge(penalties, penalties.emit_lambda, layout.emissions, data.num_steps),
+        counts = hidden.expected_counts(problem.data.emissions)
+    figures = replace(
+        start,
+        emissions=np.zeros(start.emissions.shape),
+        transitions=np.zeros(start.transitions.shape),
     )
-    trans_w = layout.read(problem.start)[1]
-    trans = torch.zeros(trans_w.shape, dtype=torch.float64)
+    if start.sizes[1]:
+        found = _of_labels(problem, iteration, hidden, counts)
+        figures = replace(figures, emissions=found.numpy())
     if TRANSITIONS in iteration.params:
-        ridge = penalties.trans_lambda
-        penalty = _ridge(penalties, ridge, layout.transitions, data.num_steps)
-        design = data.transition_covariates
-        moves, origins = hidden.transition_logits.exp(), counts.transition.sum(-1)
-        for origin in range(len(trans)):
-            others = [i for i in range(len(trans)) if i != origin]
-            found = _variances(
-                origins[:, [origin]], moves[:, [origin]][..., others], design, penalty
-            )
-            trans[origin, others] = found[0]
-    spread = layout.spread(emit.numpy(), trans.numpy())
+        found = _of_moves(problem, iteration, hidden, counts)
+        figures = replace(figures, transitions=found.numpy())
+    spread = problem.layout.spread(figures)
     return {"hess_diag_emit": spread.emissions, "hess_diag_trans": spread.transitions}
+
+
+def _of_labels(
+    problem: Problem, iteration: Iteration, hidden: HiddenMarkov, counts: ExpectedCounts
+) -> Tensor:
+    """Variances of the labels' weights, rows of X that are read."""
+    data, penalties = problem.data, iteration.penalties
+    outputs = hidden.outputs(data.emissions)
+    output = outputs[output_of("symb", problem.start.sizes)]
+    seen = steps_observed(output.mask)
+    visits = counts.emission if seen is None else counts.emission * seen[:, None]
+    labels = output.emission_dist.enumerate_support()
+    probs = output.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
+    ridge, columns = penalties.emit_lambda, problem.layout.emissions
+    penalty = _ridge(penalties, ridge, columns, data.num_steps)
+    return _variances(visits, probs, data.covariates, penalty)
+
+
+def _of_moves(
+    problem: Problem, iteration: Iteration, hidden: HiddenMarkov, counts: ExpectedCounts
+) -> Tensor:
+    """Variances of the transitions' weights, rows of X that are read."""
+    data, penalties = problem.data, iteration.penalties
+    ridge, columns = penalties.trans_lambda, problem.layout.transitions
+    penalty = _ridge(penalties, ridge, columns, data.num_steps)
+    moves, origins = hidden.transition_logits.exp(), counts.transition.sum(-1)
+    states = origins.shape[-1]
+    figures = torch.zeros(states, states, len(columns), dtype=torch.float64)
+    for origin in range(states):
+        others = [i for i in range(states) if i != origin]
+        probs, visits = moves[:, [origin]][..., others], origins[:, [origin]]
+        found = _variances(visits, probs, data.transition_covariates, penalty)
+        figures[origin, others] = found[0]
+    return figures
 
 
 def without_staying(transitions: np.ndarray) -> np.ndarray:

@@ -6,10 +6,14 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from glmhmm_pyro.estimator.layout import Layout, Start
-from glmhmm_pyro.estimator.options import check_parameters, generator_of
+from glmhmm_pyro.estimator.options import (
+    check_emissions,
+    check_parameters,
+    generator_of,
+)
 from glmhmm_pyro.estimator.plan import Fitted, fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
-from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.trials import Trials, num_outputs_of
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 from glmhmm_pyro.inference.unbounded import unbounded_weights
 
@@ -68,8 +72,12 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         auto_anneal_schedule: iteration that each of these begins with; the first is 1.
         train_bins: numbers of the rows that the transitions read, all by default. They
             have no weights in other rows.
-        symb_exists, use_ASD, analog_flag: of analog emissions, which come in a later
-            release.
+        symb_exists: whether there are labels; if not, ``y`` is not read, and
+            ``y_analog`` fitted alone.
+        use_ASD: must be False where there are analog outputs, which are fitted by
+            weighted least squares; automatic smoothness comes in a later release.
+        analog_flag: whether there must be analog outputs; where they are given they are
+            fitted.
         add_filters: whether the starting weights given are those of a model with the
             first few cues of X; filters of the others start at 0.
         fit_emissions: whether emission weights are fitted, or stay as they start.
@@ -102,15 +110,18 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
             out.
         trans_w_: transition weights (origin, destination, feature); rows of staying are
             kept as they were and mean nothing.
-        emit_w_init_, trans_w_init_: the starting weights.
+        analog_emit_w_, analog_emit_scale_: weights (state, output, feature) and
+            standard deviations (state, output) of analog outputs, if there are any.
+        emit_w_init_, trans_w_init_, analog_emit_w_init_: the starting weights.
         loglik_: the original's figure at the last iteration, see :meth:`fit`.
         marginal_log_likelihood_: log-likelihood of the labels at the end, nats.
         converged_: whether the stopping rule was met.
         n_iter_: number of EM iterations.
         status_: how the fit ended, a :class:`glmhmm_pyro.Status`.
-        emit_std_, trans_std_, hess_diag_emit_, hess_diag_trans_: see
+        emit_std_, trans_std_, analog_emit_std_, hess_diag_emit_, hess_diag_trans_: see
             ``get_error_bars``; shapes of the weights.
-        output_, output_states_: generated labels and their states, lists of (bins,).
+        output_, output_states_, output_analog_: generated labels and their states,
+            lists of (bins,), and analog outputs (outputs, bins).
         train_data_, test_data_: numbers of the trials, see ``cross_validate``.
         regular_schedule_, regular_scores_, regular_schedule_ind_: strengths tried,
             their log-likelihoods per labelled bin held out (nats), number of the best.
@@ -214,6 +225,7 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         *,
         emit_w_init: Any = None,
         trans_w_init: Any = None,
+        analog_emit_w_init: Any = None,
     ) -> list[dict[str, Any]]:
         """Fit by EM, and return every iteration.
 
@@ -224,10 +236,14 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
             X: list of arrays (features, bins), one for each trial.
             y: list of labels (bins,) or (1, bins), whole numbers from 0, NaN or None
                 where a bin has none.
-            y_analog: must be empty; analog emissions come in a later release.
+            y_analog: list of analog outputs (outputs, bins), NaN where there is no
+                value; empty for labels alone. They are normal given the state, with
+                weights and a standard deviation for every state and output.
             emit_w_init: starting weights (state, label - 1, feature). By default
                 exponential filters of random sign and size, offsets 0.
             trans_w_init: starting weights (origin, destination, feature), likewise.
+            analog_emit_w_init: starting weights (state, output, feature) of analog
+                outputs, likewise, in units of the outputs.
 
         Returns:
             One dictionary for each EM iteration, whose arrays belong to it alone:
@@ -246,6 +262,8 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
               weights and this ``prior``, nats, higher is better;
             - ``penalised_log_likelihood``, the same minus the penalties times the
               number of bins, which EM maximises; it never falls unless they change;
+            - ``analog_emit_w``, ``analog_emit_scale`` and ``analog_likelihood`` where
+              there are analog outputs, the last one a part of ``loglik`` too;
             - ``emit_lambda``, ``trans_lambda`` and ``smooth_lambda``, those in force;
             - ``held_out_log_likelihood`` with ``cross_validate``: that of the trials
               held out, nats, first states uniform; and in the last entry the error
@@ -261,18 +279,21 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         """
         options = self.get_params(deep=False)
         check_parameters(options)
-        if y_analog is not None and len(y_analog):
-            raise ValueError(
-                f"y_analog must be empty in this release, got {len(y_analog)} trials: "
-                "analog emissions come in a later one"
-            )
-        if y is None:
-            raise ValueError("y must be a list of labels to fit, got None")
-        layout = Layout.of(options, emit_w_init, trans_w_init)
-        start = Start(options, layout, emit_w_init, trans_w_init)
-        classes = int(self.num_emissions)
-        trials = Trials.checked(X, y, classes, layout.num_features, layout.why)
+        outputs = num_outputs_of(y_analog)
+        check_emissions(options, y, outputs)
+        given = {
+            "emit_w_init": emit_w_init,
+            "trans_w_init": trans_w_init,
+            "analog_emit_w_init": analog_emit_w_init,
+        }
+        layout = Layout.of(options, given)
+        start = Start(options, layout, outputs, given)
+        classes = int(self.num_emissions) if self.symb_exists else 1
+        sizes = (layout.num_features, classes, outputs)
+        known = y_analog if outputs else None
+        trials = Trials.checked(X, y, known, sizes, layout.why)
         layout.check(trials)
+        trials.check_analog()
         generator = generator_of(self.random_state)
         weights = start(trials, generator)
         fitted = fit_trials(options, layout, trials, weights, generator)
@@ -281,6 +302,8 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         for name, value in fitted.attributes.items():
             setattr(self, name, value)
         self.emit_w_init_, self.trans_w_init_ = weights.emissions, weights.transitions
+        if outputs:
+            self.analog_emit_w_init_ = weights.analog
         self._keep(fitted)
         self._judge(fitted)
         return fitted.history
@@ -289,11 +312,14 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         """The attributes of every fit, none shared with the history."""
         last = fitted.history[-1]
         self.emit_w_, self.trans_w_ = last["emit_w"].copy(), last["trans_w"].copy()
+        for name in ("analog_emit_w", "analog_emit_scale"):
+            if name in last:
+                setattr(self, f"{name}_", last[name].copy())
         self.loglik_ = last["loglik"]
         self.marginal_log_likelihood_ = last["marginal_log_likelihood"]
         self.converged_ = fitted.converged
         self.n_iter_ = 0 if self.evaluate else len(fitted.history)
-        self.n_features_in_ = self.emit_w_.shape[2]
+        self.n_features_in_ = self.trans_w_.shape[2]
         self.is_fitted_ = True
 
     def _judge(self, fitted: Fitted) -> None:

@@ -5,11 +5,26 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
-from glmhmm_pyro.estimator.layout import Weights
 from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.weights import Weights
 
 # Bins of the first labelled trials by which a wrong reading of a row is thrown out.
 _FIRST_LOOK = 500
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was drawn for every trial.
+
+    Attributes:
+        labels: shape (bins,).
+        states: shape (bins,).
+        analog: analog outputs, shape (outputs, bins).
+    """
+
+    labels: list[np.ndarray]
+    states: list[np.ndarray]
+    analog: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -61,8 +76,8 @@ def generated(
     trials: Trials,
     lagged: list[Lagged],
     generator: np.random.Generator,
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Labels and states drawn for every trial.
+) -> Generated:
+    """Labels, states and analog outputs drawn for every trial.
 
     Args:
         weights: of the model.
@@ -72,13 +87,16 @@ def generated(
         lagged: rows that are made anew from the labels generated; none for open loop.
         generator: source of all randomness.
     """
-    labels, states = [], []
+    found = Generated([], [], [])
     for design, first in zip(trials.designs, prior):
         own = design.copy()
-        drawn = _trial(weights, first, own, lagged, generator)
-        labels.append(drawn[0])
-        states.append(drawn[1])
-    return labels, states
+        labels, states = _trial(weights, first, own, lagged, generator)
+        mean = np.einsum("tod,dt->ot", weights.analog[states], own)
+        noise = generator.normal(size=mean.shape) if mean.size else mean
+        found.labels.append(labels)
+        found.states.append(states)
+        found.analog.append(mean + weights.scale[states].T * noise)
+    return found
 
 
 def _trial(

@@ -6,9 +6,9 @@ import numpy as np
 
 from glmhmm_pyro.estimator.annealing import Schedule
 from glmhmm_pyro.estimator.em import OriginalEM
-from glmhmm_pyro.estimator.layout import Weights
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Problem
+from glmhmm_pyro.estimator.weights import Weights
 
 # Strengths that are tried, those of the original.
 STRENGTHS = np.logspace(-4, 1, 10)
@@ -84,7 +84,6 @@ def choose(
     """
     split = Split.draw(len(problem.trials), "CV_regularize", generator)
     train, test = (problem.trials.subset(part) for part in (split.train, split.test))
-    labelled = sum(int((~np.isnan(label)).sum()) for label in test.labels)
     own, start = problem.schedule.own, problem.start
     ends, scores = [], []
     for strength in STRENGTHS[::-1]:
@@ -93,7 +92,7 @@ def choose(
         iterations, _ = engine.run(part)
         start = part.weights(iterations[-1])
         ends.append((penalties, start))
-        scores.append(part.held_out(start, test) / max(labelled, 1))
+        scores.append(part.held_out(start, test) / max(test.num_observed, 1))
     # The stronger penalty where two are equal.
     best = int(np.argmax(scores))
     penalties, start = ends[best]

@@ -1,32 +1,15 @@
 """What the rows of X are: filters and offsets, and which of them each part reads."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from glmhmm_pyro.estimator.starts import ExponentialStart, given_weights
 from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.weights import Weights, spread_over
 from glmhmm_pyro.sequences import Sequences
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of both parts for all rows of X; those of rows not read are 0.
-
-    Attributes:
-        emissions: shape (state, label - 1, feature).
-        transitions: shape (origin, destination, feature).
-    """
-
-    emissions: np.ndarray
-    transitions: np.ndarray
-
-    @property
-    def num_features(self) -> int:
-        """Number of rows of X."""
-        return self.emissions.shape[2]
 
 
 @dataclass(frozen=True)
@@ -48,8 +31,9 @@ class Layout:
     needs_constant: str
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], emit_w: Any, trans_w: Any) -> "Layout":
+    def of(cls, options: Mapping[str, Any], given: Mapping[str, Any]) -> "Layout":
         """From the estimator's parameters, and the starting weights as given."""
+        emit_w, trans_w = given["emit_w_init"], given["trans_w_init"]
         cues = options["num_feedbacks"] * options["num_filter_bins"]
         number = int(cues + options["filter_offset"])
         why = "as num_feedbacks * num_filter_bins + filter_offset says"
@@ -84,20 +68,25 @@ class Layout:
         """The trials with the rows that each part reads."""
         return trials.sequences(self.emissions, self.transitions)
 
-    def read(self, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
-        """Those weights of emissions and transitions whose rows are read."""
-        return (
-            weights.emissions[..., list(self.emissions)],
-            weights.transitions[..., list(self.transitions)],
+    def read(self, weights: Weights) -> Weights:
+        """Those weights whose rows are read."""
+        own, other = list(self.emissions), list(self.transitions)
+        return replace(
+            weights,
+            emissions=weights.emissions[..., own],
+            transitions=weights.transitions[..., other],
+            analog=weights.analog[..., own],
         )
 
-    def spread(self, emit_w: np.ndarray, trans_w: np.ndarray) -> Weights:
+    def spread(self, weights: Weights) -> Weights:
         """Weights of all rows from those that are read, as copies."""
-        emissions = np.zeros(emit_w.shape[:-1] + (self.num_features,))
-        transitions = np.zeros(trans_w.shape[:-1] + (self.num_features,))
-        emissions[..., list(self.emissions)] = emit_w
-        transitions[..., list(self.transitions)] = trans_w
-        return Weights(emissions, transitions)
+        number = self.num_features
+        return Weights(
+            spread_over(self.emissions, number, weights.emissions),
+            spread_over(self.transitions, number, weights.transitions),
+            spread_over(self.emissions, number, weights.analog),
+            weights.scale.copy(),
+        )
 
 
 def row_numbers(name: str, rows: Any, num_features: int) -> tuple[int, ...]:
@@ -127,40 +116,74 @@ class Start:
     Args:
         options: the estimator's parameters.
         layout: of X.
-        emit_w: weights of emissions that the user gave, or ``None``.
-        trans_w: the same of transitions.
+        num_outputs: number of analog outputs.
+        given: weights that the user gave by the names of ``fit``, or ``None``.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], layout: Layout, emit_w: Any, trans_w: Any
+        self,
+        options: Mapping[str, Any],
+        layout: Layout,
+        num_outputs: int,
+        given: Mapping[str, Any],
     ):
         self.options, self.layout = options, layout
-        states, free = int(options["num_states"]), int(options["num_emissions"]) - 1
-        self.rows = {"emit_w_init": (states, free), "trans_w_init": (states, states)}
-        self.emissions = self._given("emit_w_init", emit_w, layout.emissions)
-        self.transitions = self._given("trans_w_init", trans_w, layout.transitions)
+        states = int(options["num_states"])
+        free = int(options["num_emissions"]) - 1 if options["symb_exists"] else 0
+        self.rows = {
+            "emit_w_init": (states, free),
+            "trans_w_init": (states, states),
+            "analog_emit_w_init": (states, num_outputs),
+        }
+        read = {name: layout.emissions for name in self.rows}
+        read["trans_w_init"] = layout.transitions
+        for name in self.rows:
+            if given[name] is not None and 0 in self.rows[name]:
+                raise ValueError(
+                    f"{name} must be None where there are no such emissions, got "
+                    f"weights of shape {np.shape(given[name])}"
+                )
+        self.given = {n: self._given(n, given[n], read[n]) for n in self.rows}
 
     def __call__(self, trials: Trials, generator: np.random.Generator) -> Weights:
         """Starting weights of all rows, those not given drawn for these trials."""
-        emissions, transitions = self.emissions, self.transitions
-        if emissions is not None and transitions is not None:
-            return Weights(emissions, transitions)
+        found = dict(self.given)
+        if any(weights is None for weights in found.values()):
+            drawn = self._drawn(trials, generator)
+            found = {n: drawn[n] if w is None else w for n, w in found.items()}
+        emit_w, trans_w, analog_w = found.values()
+        scale = trials.residual_scale(analog_w)
+        return Weights(emit_w, trans_w, analog_w, scale)
+
+    def _drawn(
+        self, trials: Trials, generator: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Weights of all parts, in the rows that are read."""
         draw = ExponentialStart(
-            trials.sequences(None, None),
+            np.hstack(trials.designs),
             int(self.options["num_feedbacks"]),
             int(self.options["num_filter_bins"]),
             generator,
         )
         states, free = self.rows["emit_w_init"]
-        drawn = Weights(draw(states, free), draw.transitions(states))
-        drawn = self.layout.spread(*self.layout.read(drawn))
-        return Weights(
-            drawn.emissions if emissions is None else emissions,
-            drawn.transitions if transitions is None else transitions,
-        )
+        outputs = self.rows["analog_emit_w_init"][1]
+        emit_w, trans_w = draw(states, free), draw.transitions(states)
+        analog_w = draw(states, outputs) * trials.spread[:, None] if outputs else None
+        if analog_w is None:
+            analog_w = np.zeros((states, 0, emit_w.shape[-1]))
+        scale = np.zeros((states, outputs))
+        drawn = Weights(emit_w, trans_w, analog_w, scale)
+        drawn = self.layout.spread(self.layout.read(drawn))
+        return {
+            "emit_w_init": drawn.emissions,
+            "trans_w_init": drawn.transitions,
+            "analog_emit_w_init": drawn.analog,
+        }
 
     def _given(self, name: str, weights: Any, read: Sequence[int]) -> Any:
         """A checked copy, which has weights in the rows that are read alone."""
+        if 0 in self.rows[name]:
+            return np.zeros((*self.rows[name], self.layout.num_features))
         if weights is None:
             return None
         if self.options["add_filters"]:

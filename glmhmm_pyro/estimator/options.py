@@ -23,13 +23,6 @@ _LEFT_OUT: dict[str, tuple[Any, ...]] = {
     "train_bins": (None, []),
 }
 
-# Parameters whose features come in a later release, and what the feature is.
-LATER: dict[str, tuple[Any, str]] = {
-    "symb_exists": (True, "a fit to analog emissions alone"),
-    "use_ASD": (True, "analog emissions, on which alone it acts,"),
-    "analog_flag": (False, "analog emissions"),
-}
-
 # What a parameter acts on: it must be left out unless one of these is given.
 _ACTS_WITH = {
     "smooth_lambda": ("L2_smooth",),
@@ -62,6 +55,9 @@ _SMALLEST_COUNTS = {
 }
 
 _SWITCHES = (
+    "symb_exists",
+    "use_ASD",
+    "analog_flag",
     "add_filters",
     "fit_emissions",
     "GLM_emissions",
@@ -78,7 +74,7 @@ _SWITCHES = (
 
 
 def check_parameters(params: Mapping[str, Any]) -> None:
-    """Refuse parameters whose features come later, and values out of range.
+    """Refuse values out of range, and parameters that contradict each other.
 
     Args:
         params: all parameters of the estimator, by name.
@@ -87,12 +83,6 @@ def check_parameters(params: Mapping[str, Any]) -> None:
         ValueError: naming the parameter, what it must be and what came.
         TypeError: for a count, a number or a switch of the wrong type.
     """
-    for name, (default, feature) in LATER.items():
-        if params[name] != default:
-            raise ValueError(
-                f"{name} must be left at its default {default!r} in this release, "
-                f"got {params[name]!r}: {feature} comes in a later one"
-            )
     for name, smallest in _SMALLEST_COUNTS.items():
         _check_count(name, params[name], smallest)
     for name in ("tol", "smooth_lambda", "emit_lambda", "trans_lambda"):
@@ -116,6 +106,32 @@ def check_parameters(params: Mapping[str, Any]) -> None:
             kind = type(params[name]).__name__
             raise TypeError(f"{name} must be True or False, got a {kind}")
     _check_together(params)
+
+
+def check_emissions(params: Mapping[str, Any], y: Any, num_outputs: int) -> None:
+    """Refuse emissions that the parameters do not go with.
+
+    Args:
+        params: all parameters of the estimator, by name.
+        y: labels as the user gave them.
+        num_outputs: number of analog outputs.
+    """
+    if params["symb_exists"] and y is None:
+        raise ValueError(
+            "y must be a list of labels to fit, got None; give symb_exists=False to "
+            "fit y_analog alone"
+        )
+    if num_outputs and params["use_ASD"]:
+        raise ValueError(
+            "use_ASD must be False where there is y_analog, got True: automatic "
+            "smoothness comes in a later release"
+        )
+    for name, wanted in (("symb_exists", False), ("analog_flag", True)):
+        if params[name] is wanted and not num_outputs:
+            raise ValueError(
+                f"y_analog must be a list of analog outputs where {name} is {wanted}, "
+                "got none"
+            )
 
 
 def is_given(params: Mapping[str, Any], name: str) -> bool:

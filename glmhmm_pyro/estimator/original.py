@@ -9,20 +9,18 @@ from pyro.distributions import Categorical
 from torch import Tensor
 
 from glmhmm_pyro.components import Categorical as CategoricalEmission
-from glmhmm_pyro.components import Initial, Transitions
+from glmhmm_pyro.components import Emission, Gaussian, Initial, Outputs, Transitions
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.transitions import TransitionObjective
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.estimator.trials import analog_names
+from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 
-EMISSIONS, TRANSITIONS, INITIAL = (
-    "emissions.weights",
-    "transitions.weights",
-    "initial.probs",
-)
+TRANSITIONS, INITIAL = "transitions.weights", "initial.probs"
 
 
 class SquareInputDriven(Transitions):
@@ -86,54 +84,105 @@ class SquareObjective(TransitionObjective):
 
 
 def original_model(
-    num_states: int,
-    num_emissions: int,
+    sizes: tuple[int, int, int],
     emit_prior: Prior = None,
     trans_prior: Prior = None,
+    analog_prior: Prior = None,
 ) -> GLMHMM:
-    """The original's model; its penalties as priors of rows of weights."""
-    return GLMHMM(
-        num_states,
-        CategoricalEmission(num_emissions, emit_prior),
-        SquareInputDriven(trans_prior),
-        Initial(per_session=True),
+    """The original's model; its penalties as priors of rows of weights.
+
+    Args:
+        sizes: numbers of states, of labels but the reference, and of analog outputs.
+        emit_prior: of the weights of labels.
+        trans_prior: of the weights of transitions.
+        analog_prior: of the weights of analog outputs.
+    """
+    states, free, outputs = sizes
+    families: dict[str, Emission] = {}
+    if free:
+        families["symb"] = CategoricalEmission(free + 1, emit_prior)
+    if outputs:
+        several = outputs if outputs > 1 else None
+        families["analog"] = Gaussian(several, prior=analog_prior)
+    emissions: Emission
+    if len(families) > 1:
+        columns = {"analog": analog_names(outputs)}
+        emissions = Outputs(columns=columns, **families)
+    else:
+        (emissions,) = families.values()
+    transitions, initial = SquareInputDriven(trans_prior), Initial(per_session=True)
+    return GLMHMM(states, emissions, transitions, initial)
+
+
+def original_params(weights: Weights, num_trials: int) -> Params:
+    """Values of the sites, with a leading axis of size 1; uniform first states."""
+    states, free, outputs = weights.sizes
+    params = {}
+    if free:
+        params[site_of("symb.weights", weights.sizes)] = torch.tensor(weights.emissions)
+    if outputs:
+        # A single output has no axis of its own.
+        which: Any = slice(None) if outputs > 1 else 0
+        for name, value in (("weights", weights.analog), ("scale", weights.scale)):
+            site = site_of(f"analog.{name}", weights.sizes)
+            params[site] = torch.tensor(value[:, which])
+    if states > 1:
+        shape = (num_trials, states)
+        params[TRANSITIONS] = torch.tensor(weights.transitions)
+        params[INITIAL] = torch.full(shape, 1 / states, dtype=torch.float64)
+    return {name: value.unsqueeze(0) for name, value in params.items()}
+
+
+def weights_of(params: Params, start: Weights) -> Weights:
+    """The weights among values of the sites; those without a site as they started."""
+    states, free, outputs = start.sizes
+    found: dict[str, np.ndarray] = {n: v[0].numpy() for n, v in params.items()}
+    analog, scale = start.analog, start.scale
+    if outputs:
+        analog = found[site_of("analog.weights", start.sizes)].reshape(analog.shape)
+        scale = found[site_of("analog.scale", start.sizes)].reshape(scale.shape)
+    return Weights(
+        found[site_of("symb.weights", start.sizes)] if free else start.emissions,
+        found.get(TRANSITIONS, start.transitions),
+        analog,
+        scale,
     )
 
 
-def original_params(emit_w: np.ndarray, trans_w: np.ndarray, num_trials: int) -> Params:
-    """Values of the sites, with a leading axis of size 1; uniform first states."""
-    params = {EMISSIONS: torch.tensor(emit_w).unsqueeze(0)}
-    states = len(emit_w)
-    if states > 1:
-        shape = (1, num_trials, states)
-        params[TRANSITIONS] = torch.tensor(trans_w).unsqueeze(0)
-        params[INITIAL] = torch.full(shape, 1 / states, dtype=torch.float64)
-    return params
+def site_of(parameter: str, sizes: tuple[int, int, int]) -> str:
+    """Name of the site of a parameter of emissions, ``"symb."`` or ``"analog."``.
+
+    Labels without analog outputs, and these without labels, have no name.
+    """
+    kind, _, attribute = parameter.partition(".")
+    name = output_of(kind, sizes)
+    return f"emissions.{name}.{attribute}" if name else f"emissions.{attribute}"
 
 
-def at_weights(
-    emit_w: np.ndarray, trans_w: np.ndarray, data: Sequences
-) -> HiddenMarkov:
-    """Distribution of the labels of any trials; uniform first states."""
-    states, free, _ = emit_w.shape
-    params = original_params(emit_w, trans_w, data.num_sessions)
+def output_of(kind: str, sizes: tuple[int, int, int]) -> str:
+    """Name of an output of the model: that of its kind, where there are both."""
+    return kind if sizes[1] and sizes[2] else ""
+
+
+def at_weights(weights: Weights, data: Sequences) -> HiddenMarkov:
+    """Distribution of the emissions of any trials; uniform first states."""
+    params = original_params(weights, data.num_sessions)
     params = {name: value[0] for name, value in params.items()}
-    return distribution(original_model(states, free + 1), data, params)
+    return distribution(original_model(weights.sizes), data, params)
+
+
+def masked(hidden: HiddenMarkov, mask: np.ndarray) -> HiddenMarkov:
+    """The same chain with this observed and nothing else."""
+    return HiddenMarkov(
+        hidden.initial_logits,
+        hidden.transition_logits,
+        hidden.emission_dist,
+        hidden.lengths,
+        torch.from_numpy(mask),
+    )
 
 
 def distribution(model: GLMHMM, data: Sequences, params: Params) -> HiddenMarkov:
     """Distribution of the emissions at these parameters."""
     with torch.no_grad():
         return poutine.condition(model.hidden_markov, data=params)(data)
-
-
-def without_emissions(hidden: HiddenMarkov) -> HiddenMarkov:
-    """The same chain with no step observed, whatever emissions it is given."""
-    steps = hidden.emission_dist.batch_shape[-2]
-    return HiddenMarkov(
-        hidden.initial_logits,
-        hidden.transition_logits,
-        hidden.emission_dist,
-        hidden.lengths,
-        torch.zeros(steps, dtype=torch.bool),
-    )

@@ -17,12 +17,12 @@ from glmhmm_pyro.estimator.em import OriginalEM
 from glmhmm_pyro.estimator.error_bars import diagonal_figures, exact_errors
 from glmhmm_pyro.estimator.generation import generated, lagged_rows
 from glmhmm_pyro.estimator.held_out import STRENGTHS, Split, choose
-from glmhmm_pyro.estimator.layout import Layout, Weights, row_numbers
+from glmhmm_pyro.estimator.layout import Layout, row_numbers
 from glmhmm_pyro.estimator.options import AR_ROWS, is_given
-from glmhmm_pyro.estimator.original import EMISSIONS
 from glmhmm_pyro.estimator.penalties import Columns, Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
 from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.weights import Weights
 
 
 @dataclass
@@ -163,14 +163,24 @@ def _score_held_out(fitted: Fitted) -> None:
     if fitted.held_out is None:
         return
     for entry in fitted.history:
-        weights = Weights(entry["emit_w"], entry["trans_w"])
+        weights = weights_in(entry)
         score = fitted.problem.held_out(weights, fitted.held_out)
         entry["held_out_log_likelihood"] = score
 
 
+def weights_in(entry: Mapping[str, Any]) -> Weights:
+    """The weights of an entry of the history, as copies."""
+    emit_w, trans_w = entry["emit_w"].copy(), entry["trans_w"].copy()
+    nothing = np.zeros((len(trans_w), 0, trans_w.shape[-1]))
+    analog = entry.get("analog_emit_w", nothing).copy()
+    scale = entry.get("analog_emit_scale", nothing[..., 0]).copy()
+    return Weights(emit_w, trans_w, analog, scale)
+
+
 def _add_error_bars(fitted: Fitted) -> None:
     """Standard errors at the last iteration, and the original's figures."""
-    fixed = () if fitted.options["fit_emissions"] else (EMISSIONS,)
+    sites = [name for name in fitted.last.params if name.startswith("emissions")]
+    fixed = () if fitted.options["fit_emissions"] else tuple(sites)
     found = exact_errors(fitted.problem, fitted.last, fixed)
     found |= diagonal_figures(fitted.problem, fitted.last)
     fitted.history[-1] |= found
@@ -186,7 +196,11 @@ def _generate(fitted: Fitted) -> None:
         lagged = lagged_rows(trials, rows, int(options["num_emissions"]))
     weights, last = fitted.problem.weights(fitted.last), fitted.history[-1]
     drawn = generated(weights, last["prior"], trials, lagged, fitted.generator)
-    fitted.attributes["output_"], fitted.attributes["output_states_"] = drawn
+    fitted.attributes["output_states_"] = drawn.states
+    if trials.has_labels:
+        fitted.attributes["output_"] = drawn.labels
+    if weights.sizes[2]:
+        fitted.attributes["output_analog_"] = drawn.analog
 
 
 # What an option adds to a fit that was made.

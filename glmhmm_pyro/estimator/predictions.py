@@ -6,97 +6,154 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.estimator.original import at_weights, without_emissions
+from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
+from glmhmm_pyro.estimator.original import at_weights, masked, output_of
 from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.sequences import Sequences
 
 
 class Predictions:
-    """Labels, states and scores at the fitted weights; first states are uniform."""
+    """Labels, states and scores at the fitted weights; first states are uniform.
+
+    Everywhere ``y`` and ``y_analog`` are what is known of these trials, each ``None``
+    for nothing.
+    """
 
     emit_w_: np.ndarray
     trans_w_: np.ndarray
+    analog_emit_w_: np.ndarray
+    analog_emit_scale_: np.ndarray
 
-    def predict(self, X: Any, y: Any = None) -> list[np.ndarray]:
+    def predict(self, X: Any, y: Any = None, y_analog: Any = None) -> list[np.ndarray]:
         """The most probable label at every bin, as :meth:`predict_proba` gives it.
 
         Args:
             X: list of arrays (features, bins).
             y: labels of the same bins, of which each prediction reads the earlier ones;
                 ``None`` predicts from the covariates alone.
+            y_analog: analog outputs (outputs, bins) of the same bins, likewise.
 
         Returns:
             A list of integer arrays (bins,).
         """
-        return [probs.argmax(-1) for probs in self.predict_proba(X, y)]
+        return [probs.argmax(-1) for probs in self.predict_proba(X, y, y_analog)]
 
-    def predict_proba(self, X: Any, y: Any = None) -> list[np.ndarray]:
+    def predict_proba(
+        self, X: Any, y: Any = None, y_analog: Any = None
+    ) -> list[np.ndarray]:
         """Probabilities of the labels at every bin, one step ahead.
 
-        They are p(y_t | y_0..t-1, X). Where ``y`` is ``None`` no label is known (open
-        loop): the states follow from the covariates alone, p(y_t | X). First states are
-        uniform, as at the original's first E-step.
+        They are p(y_t | y_0..t-1, X). Where nothing is known (open loop), the states
+        follow from the covariates alone, p(y_t | X). First states are uniform, as at
+        the original's first E-step.
 
         Args:
             X: list of arrays (features, bins).
             y: list of labels (bins,), NaN where there is none, or ``None``.
+            y_analog: list of arrays (outputs, bins), NaN where there is no value, or
+                ``None``.
 
         Returns:
             A list of arrays (bins, labels).
         """
-        data, hidden = self._on(X, y)
-        states = hidden.predicted_probs(data.emissions)
-        return self._split(data, hidden.expected_emission(states))
+        return self._one_step(X, y, y_analog, "symb")
 
-    def predict_states(self, X: Any, y: Any = None) -> list[np.ndarray]:
+    def predict_analog(
+        self, X: Any, y: Any = None, y_analog: Any = None
+    ) -> list[np.ndarray]:
+        """Expected analog outputs at every bin, one step ahead, as for labels.
+
+        Args:
+            X: list of arrays (features, bins).
+            y: list of labels (bins,), or ``None``.
+            y_analog: list of arrays (outputs, bins), or ``None``.
+
+        Returns:
+            A list of arrays (outputs, bins).
+        """
+        found = self._one_step(X, y, y_analog, "analog")
+        return [trial.reshape(len(trial), -1).T.copy() for trial in found]
+
+    def predict_states(
+        self, X: Any, y: Any = None, y_analog: Any = None
+    ) -> list[np.ndarray]:
         """The most probable path of hidden states (Viterbi); uniform first states.
 
         Args:
             X: list of arrays (features, bins).
-            y: list of labels (bins,), or ``None`` to go by the covariates alone.
+            y: list of labels (bins,), or ``None``.
+            y_analog: list of arrays (outputs, bins), or ``None``.
 
         Returns:
             A list of integer arrays (bins,).
         """
-        data, hidden = self._on(X, y)
+        data, hidden = self._on(X, y, y_analog)
         return self._split(data, hidden.viterbi_states(data.emissions))
 
-    def predict_states_proba(self, X: Any, y: Any = None) -> list[np.ndarray]:
-        """Probabilities p(z_t | y, X) of the hidden states given all labels of a trial.
+    def predict_states_proba(
+        self, X: Any, y: Any = None, y_analog: Any = None
+    ) -> list[np.ndarray]:
+        """Probabilities p(z_t | y, X) of the hidden states given all of a trial.
 
         Args:
             X: list of arrays (features, bins).
-            y: list of labels (bins,), or ``None`` to go by the covariates alone.
+            y: list of labels (bins,), or ``None``.
+            y_analog: list of arrays (outputs, bins), or ``None``.
 
         Returns:
             A list of arrays (bins, states).
         """
-        data, hidden = self._on(X, y)
+        data, hidden = self._on(X, y, y_analog)
         return self._split(data, hidden.smoothed_probs(data.emissions))
 
-    def score(self, X: Any, y: Any) -> float:
-        """Marginal log-likelihood per labelled bin, nats; uniform first states.
+    def score(self, X: Any, y: Any, y_analog: Any = None) -> float:
+        """Marginal log-likelihood per observed bin, nats; uniform first states.
 
         Args:
             X: list of arrays (features, bins).
-            y: list of labels (bins,), NaN where there is none.
+            y: list of labels (bins,), NaN where there is none; ``None`` only with
+                ``y_analog``.
+            y_analog: list of arrays (outputs, bins), NaN where there is no value.
         """
-        if y is None:
+        if y is None and y_analog is None:
             raise ValueError("y must be a list of labels to score against, got None")
-        data, hidden = self._on(X, y)
-        observed = data.num_steps if data.mask is None else int(data.mask.sum())
+        data, hidden = self._on(X, y, y_analog)
         with torch.no_grad():
-            return float(hidden.log_prob(data.emissions).sum()) / observed
+            total = float(hidden.log_prob(data.emissions).sum())
+        return total / max(hidden.num_observed, 1)
 
-    def _on(self, X: Any, y: Any) -> tuple[Sequences, HiddenMarkov]:
-        """New trials, and their distribution at the fitted weights."""
+    def _one_step(self, X: Any, y: Any, y_analog: Any, name: str) -> list[np.ndarray]:
+        """Expectations of one kind of emissions under the predicted states."""
+        sizes = self._weights().sizes
+        if not sizes[1 if name == "symb" else 2]:
+            kind = "labels" if name == "symb" else "analog outputs"
+            raise ValueError(f"the fit must have {kind} to predict them, it has none")
+        data, hidden = self._on(X, y, y_analog)
+        output = hidden.outputs(data.emissions)[output_of(name, sizes)]
+        states = hidden.predicted_probs(data.emissions)
+        values = expected_emission(output.emission_dist, states)
+        return self._split(data, values)
+
+    def _weights(self) -> Weights:
+        """The fitted weights of all parts."""
         check_is_fitted(self)
-        _, free, features = self.emit_w_.shape
-        trials = Trials.checked(X, y, free + 1, features, "as in fit")
+        nothing = np.zeros((len(self.trans_w_), 0, self.trans_w_.shape[-1]))
+        return Weights(
+            self.emit_w_,
+            self.trans_w_,
+            getattr(self, "analog_emit_w_", nothing),
+            getattr(self, "analog_emit_scale_", nothing[..., 0]),
+        )
+
+    def _on(self, X: Any, y: Any, y_analog: Any) -> tuple[Sequences, HiddenMarkov]:
+        """New trials, and their distribution at the fitted weights."""
+        weights = self._weights()
+        _, free, outputs = weights.sizes
+        sizes = (weights.transitions.shape[-1], free + 1, outputs)
+        trials = Trials.checked(X, y, y_analog, sizes, "as in fit")
         data = trials.sequences(None, None)
-        hidden = at_weights(self.emit_w_, self.trans_w_, data)
-        return data, hidden if y is not None else without_emissions(hidden)
+        return data, masked(at_weights(weights, data), trials.mask)
 
     @staticmethod
     def _split(data: Sequences, values: torch.Tensor) -> list[np.ndarray]:

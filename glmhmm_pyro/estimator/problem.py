@@ -8,18 +8,20 @@ import torch
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.annealing import Schedule
-from glmhmm_pyro.estimator.layout import Layout, Weights
+from glmhmm_pyro.estimator.layout import Layout
 from glmhmm_pyro.estimator.original import (
-    EMISSIONS,
     INITIAL,
     TRANSITIONS,
     at_weights,
     distribution,
     original_model,
     original_params,
+    site_of,
+    weights_of,
 )
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -33,7 +35,8 @@ class Iteration:
         params: values of the sites.
         initial_nats: minus the expected log-probability of the first states.
         transition_nats: the same of the transitions.
-        emission_nats: the same of the emissions.
+        emission_nats: the same of the labels.
+        analog_nats: the same of the analog outputs.
         log_likelihood: marginal log-likelihood at ``params``, nats.
         penalties: those in force.
     """
@@ -42,13 +45,15 @@ class Iteration:
     initial_nats: float
     transition_nats: float
     emission_nats: float
+    analog_nats: float
     log_likelihood: float
     penalties: Penalties
 
     @property
     def loglik(self) -> float:
         """The figure that the original reports: minus the sum of the expectations."""
-        return self.initial_nats + self.transition_nats + self.emission_nats
+        parts = self.initial_nats + self.transition_nats + self.emission_nats
+        return parts + self.analog_nats
 
 
 @dataclass(frozen=True)
@@ -83,16 +88,13 @@ class Problem:
     @property
     def params(self) -> Params:
         """Values of the sites at the start, with a leading axis of size 1."""
-        weights = self.layout.read(self.start)
-        return original_params(*weights, self.data.num_sessions)
+        return original_params(self.layout.read(self.start), self.data.num_sessions)
 
     def model(self, penalties: Penalties) -> GLMHMM:
         """The model with these penalties as its priors, bound to the data."""
-        states, free, _ = self.start.emissions.shape
         bins, layout = self.data.num_steps, self.layout
         model = original_model(
-            states,
-            free + 1,
+            self.start.sizes,
             penalties.prior(penalties.emit_lambda, layout.emissions, bins),
             penalties.prior(penalties.trans_lambda, layout.transitions, bins),
         )
@@ -106,12 +108,14 @@ class Problem:
 
     def penalty(self, penalties: Penalties, params: Params) -> float:
         """What the penalties take from the log-likelihood, nats."""
-        parts = (
-            (EMISSIONS, penalties.emit_lambda, self.layout.emissions),
-            (TRANSITIONS, penalties.trans_lambda, self.layout.transitions),
-        )
+        emit_lambda, trans_lambda = penalties.emit_lambda, penalties.trans_lambda
+        layout = self.layout
+        parts = {TRANSITIONS: (trans_lambda, layout.transitions)}
+        if self.start.sizes[1]:
+            site = site_of("symb.weights", self.start.sizes)
+            parts[site] = (emit_lambda, layout.emissions)
         total = 0.0
-        for name, ridge, columns in parts:
+        for name, (ridge, columns) in parts.items():
             if name in params:
                 rows = params[name].numpy()
                 total += float((rows @ penalties.matrix(ridge, columns) * rows).sum())
@@ -119,15 +123,13 @@ class Problem:
 
     def weights(self, iteration: Iteration) -> Weights:
         """Weights of all rows of X after an iteration, as copies."""
-        emit_w = iteration.params[EMISSIONS][0].numpy()
-        _, start = self.layout.read(self.start)
-        trans_w = iteration.params.get(TRANSITIONS, torch.from_numpy(start)[None])
-        return self.layout.spread(emit_w, trans_w[0].numpy())
+        start = self.layout.read(self.start)
+        return self.layout.spread(weights_of(iteration.params, start))
 
     def held_out(self, weights: Weights, trials: Trials) -> float:
         """Log-likelihood of other trials, nats; uniform first states."""
         data = self.layout.sequences(trials)
-        hidden = at_weights(*self.layout.read(weights), data)
+        hidden = at_weights(self.layout.read(weights), data)
         with torch.no_grad():
             return float(hidden.log_prob(data.emissions))
 
@@ -137,7 +139,12 @@ class Problem:
         alone = np.ones((self.data.num_sessions, 1))
         likelihood, penalties = iteration.log_likelihood, iteration.penalties
         penalty = self.penalty(penalties, iteration.params)
-        return {
+        analog = {
+            "analog_emit_w": weights.analog,
+            "analog_emit_scale": weights.scale,
+            "analog_likelihood": iteration.analog_nats,
+        }
+        return (analog if weights.sizes[2] else {}) | {
             "emit_w": weights.emissions,
             "trans_w": weights.transitions,
             "prior": alone if first is None else first[0].numpy().copy(),

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.validation import real_array
 
 
@@ -38,7 +37,8 @@ class ExponentialStart:
     covariates does not matter, and no two states are alike. Offsets start at 0.
 
     Args:
-        data: covariates whose columns are the bins of cue 0, of cue 1, ..., offsets.
+        design: covariates (features, bins of all trials), whose rows are the bins of
+            cue 0, of cue 1, ..., offsets.
         num_feedbacks: number of cues.
         num_filter_bins: number of bins of a cue.
         generator: source of all randomness.
@@ -46,16 +46,16 @@ class ExponentialStart:
 
     def __init__(
         self,
-        data: Sequences,
+        design: np.ndarray,
         num_feedbacks: int,
         num_filter_bins: int,
         generator: np.random.Generator,
     ):
         self.generator = generator
-        self.num_features = data.num_features
+        self.num_features = len(design)
         decay = np.exp(-np.arange(num_filter_bins) / num_filter_bins)
-        cues = data.covariates.numpy()[:, : num_feedbacks * num_filter_bins]
-        cues = cues.reshape(data.num_steps, num_feedbacks, num_filter_bins)
+        cues = design[: num_feedbacks * num_filter_bins].T
+        cues = cues.reshape(len(cues), num_feedbacks, num_filter_bins)
         size = np.sqrt(np.square(cues @ decay).mean(0))
         self.filters = decay / np.where(size > 0, size, 1.0)[:, None]
 
@@ -64,7 +64,7 @@ class ExponentialStart:
         shape = rows + (len(self.filters),)
         signs = self.generator.choice([-1.0, 1.0], shape)
         factors = signs * self.generator.uniform(0.5, 1.0, shape)
-        cues = (factors[..., None] * self.filters).reshape(rows + (-1,))
+        cues = (factors[..., None] * self.filters).reshape(rows + (self.filters.size,))
         offsets = np.zeros(rows + (self.num_features - cues.shape[-1],))
         return np.concatenate([cues, offsets], axis=-1)
 

@@ -17,57 +17,108 @@ class Trials:
     Attributes:
         designs: covariates of every trial, shape (features, bins).
         labels: labels of every trial as floats, NaN where there is none, shape (bins,).
+        analog: analog outputs of every trial, NaN where there is none, shape (outputs,
+            bins).
+        has_labels: whether labels are emissions at all.
     """
 
     designs: tuple[np.ndarray, ...]
     labels: tuple[np.ndarray, ...]
+    analog: tuple[np.ndarray, ...]
+    has_labels: bool = True
 
     @classmethod
     def checked(
-        cls, X: Any, y: Any, num_classes: int, num_features: int, why: str
+        cls,
+        X: Any,
+        y: Any,
+        y_analog: Any,
+        sizes: tuple[int, int, int],
+        why: str,
     ) -> "Trials":
         """Trials from the user's lists.
 
         Args:
             X: list of arrays (features, bins).
             y: list of labels (bins,), (1, bins) or (bins, 1), NaN or None where there
-                is none; or ``None``, for data whose emissions mean nothing.
-            num_classes: labels are whole numbers below this.
-            num_features: number of rows that every array of X must have.
-            why: where that number comes from, for the message.
+                is none; or ``None`` if nothing is known of them.
+            y_analog: list of arrays (outputs, bins), NaN where there is none; or
+                ``None`` if nothing is known of them.
+            sizes: numbers of rows of X, of labels, which are whole numbers below it or
+                no emissions if it is 1, and of analog outputs.
+            why: where the number of rows comes from, for the message.
 
         Raises:
             ValueError: naming the trial, what it must be and what came.
             TypeError: for arrays that do not hold real numbers.
         """
+        num_features, num_classes, num_outputs = sizes
         X = _list_of_trials("X", X)
-        labels = None if y is None else _list_of_trials("y", y)
-        if labels is not None and len(labels) != len(X):
-            raise ValueError(
-                f"y must have {len(X)} trials, as many as X, got {len(labels)}"
-            )
-        designs, emissions = [], []
+        given = {"y": y if num_classes > 1 else None, "y_analog": y_analog}
+        lists = {n: _as_many(n, v, len(X)) for n, v in given.items()}
+        designs, labels, analog = [], [], []
         for i, trial in enumerate(X):
-            label = None if labels is None else _labels(i, labels[i], num_classes)
+            label, outputs = lists["y"][i], lists["y_analog"][i]
+            label = None if label is None else _labels(i, label, num_classes)
             designs.append(_design(i, trial, label, num_features, why))
             bins = designs[-1].shape[1]
-            emissions.append(np.zeros(bins) if label is None else label)
-            if len(emissions[-1]) != bins:
+            labels.append(np.full(bins, np.nan) if label is None else label)
+            if len(labels[-1]) != bins:
                 raise ValueError(
                     f"y[{i}] must have {bins} labels, one for each bin of X[{i}], "
-                    f"got {len(emissions[-1])}"
+                    f"got {len(labels[-1])}"
                 )
-        if all(np.isnan(label).all() for label in emissions):
+            nothing = np.full((num_outputs, bins), np.nan)
+            analog.append(
+                nothing if outputs is None else _analog(i, outputs, nothing.shape)
+            )
+        if given["y"] is not None and all(np.isnan(label).all() for label in labels):
             raise ValueError("y must have a label somewhere, got NaN at every bin")
-        return cls(tuple(designs), tuple(emissions))
+        return cls(tuple(designs), tuple(labels), tuple(analog), num_classes > 1)
 
     def __len__(self) -> int:
         return len(self.designs)
 
+    def check_analog(self) -> None:
+        """Refuse an analog output that no noise can be measured of."""
+        for i, values in enumerate(np.hstack(self.analog)):
+            seen = values[~np.isnan(values)]
+            if len(seen) < 2 or np.ptp(seen) == 0:
+                raise ValueError(
+                    f"y_analog must have different values in every output, got "
+                    f"{len(seen)} of one size in output {i}; leave that output out"
+                )
+
     @property
-    def num_bins(self) -> int:
-        """Number of bins of all trials."""
-        return sum(map(len, self.labels))
+    def spread(self) -> np.ndarray:
+        """Standard deviation of every analog output, shape (outputs,)."""
+        return np.nanstd(np.hstack(self.analog), axis=1)
+
+    def residual_scale(self, analog_w: np.ndarray) -> np.ndarray:
+        """Standard deviations of what weights leave of all bins, (states, outputs).
+
+        All bins count for every state, as at the original's first E-step.
+        """
+        if not analog_w.shape[1]:
+            return np.zeros(analog_w.shape[:2])
+        residuals = np.hstack(self.analog) - analog_w @ np.hstack(self.designs)
+        return np.maximum(np.nanstd(residuals, axis=-1, ddof=1), 1e-9 * self.spread)
+
+    @property
+    def num_observed(self) -> int:
+        """Number of bins of which something was observed."""
+        return int(self.mask.reshape(len(self.mask), -1).any(1).sum())
+
+    @property
+    def mask(self) -> np.ndarray:
+        """What was observed, in the shape of the emissions of :meth:`sequences`."""
+        labels = ~np.isnan(np.concatenate(self.labels))
+        outputs = ~np.isnan(np.hstack(self.analog).T)
+        if not outputs.shape[1]:
+            return labels
+        columns = [labels[:, None], outputs] if self.has_labels else [outputs]
+        seen = np.concatenate(columns, axis=1)
+        return seen if seen.shape[1] > 1 else seen[:, 0]
 
     def subset(self, numbers: Iterable[int]) -> "Trials":
         """Some of the trials."""
@@ -75,12 +126,18 @@ class Trials:
         return Trials(
             tuple(self.designs[i] for i in numbers),
             tuple(self.labels[i] for i in numbers),
+            tuple(self.analog[i] for i in numbers),
+            self.has_labels,
         )
 
     def sequences(
         self, emissions: Sequence[int] | None, transitions: Sequence[int] | None
     ) -> Sequences:
-        """One data set, a session for every trial; bins without a label are masked.
+        """One data set, a session for every trial; what is missing is masked.
+
+        With analog outputs, emissions are columns ``symb``, if there are labels, and
+        ``analog0``, ``analog1``, ...; without, they are the labels. A column of which
+        nothing is known holds what means nothing; :attr:`mask` tells.
 
         Args:
             emissions: rows of the covariates that the emissions read; all for ``None``.
@@ -90,14 +147,78 @@ class Trials:
         design = np.concatenate([design.T for design in self.designs])
         every = list(range(design.shape[1]))
         own, other = list(emissions or every), list(transitions or every)
-        observed = ~np.isnan(labels)
+        outputs = np.hstack(self.analog).T
+        arguments: dict[str, Any] = {
+            "transition_covariates": None if own == other else design[:, other],
+            "lengths": [len(label) for label in self.labels],
+        }
+        if not outputs.shape[1]:
+            labels, observed = _filled(labels)
+            labels = labels.astype(np.int64)
+            return Sequences(labels, design[:, own], mask=observed, **arguments)
+        names = analog_names(outputs.shape[1])
+        if self.has_labels:
+            outputs = np.concatenate([labels[:, None], outputs], axis=1)
+            names = ["symb", *names]
+        outputs, observed = _filled(outputs)
         return Sequences(
-            np.where(observed, labels, 0).astype(np.int64),
+            outputs,
             design[:, own],
-            transition_covariates=None if own == other else design[:, other],
-            lengths=[len(label) for label in self.labels],
             mask=observed,
+            emission_names=names,
+            **arguments,
         )
+
+
+def _filled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values with 0 for what is missing, and a mask that leaves every column some.
+
+    Of a column of which nothing is known the mask says that all is.
+    """
+    observed = ~np.isnan(values)
+    return np.where(observed, values, 0.0), observed | ~observed.any(0)
+
+
+def analog_names(number: int) -> list[str]:
+    """Names of the columns of analog outputs."""
+    return [f"analog{i}" for i in range(number)]
+
+
+def num_outputs_of(y_analog: Any) -> int:
+    """Number of analog outputs of a user's list of trials, by its first one."""
+    if y_analog is None or len(y_analog) == 0:
+        return 0
+    first = np.shape(_list_of_trials("y_analog", y_analog)[0])
+    return first[0] if len(first) == 2 else 1
+
+
+def _as_many(name: str, trials: Any, number: int) -> list:
+    """The trials as a list of this length, ``None`` for what is not known."""
+    if trials is None:
+        return [None] * number
+    found = _list_of_trials(name, trials)
+    if len(found) != number:
+        raise ValueError(
+            f"{name} must have {number} trials, as many as X, got {len(found)}"
+        )
+    return found
+
+
+def _analog(i: int, outputs: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Analog outputs of one trial, NaN where missing, shape (outputs, bins)."""
+    array = real_array(f"y_analog[{i}]", outputs).astype(np.float64)
+    if array.ndim == 1:
+        array = array[None]
+    if array.shape != shape:
+        raise ValueError(
+            f"y_analog[{i}] must have shape {shape}, (outputs, bins of X[{i}]), got "
+            f"{np.shape(outputs)}"
+        )
+    if np.isinf(array).any():
+        raise ValueError(
+            f"y_analog[{i}] must be finite, NaN where there is no value, got infinity"
+        )
+    return array
 
 
 def _list_of_trials(name: str, trials: Any) -> list:

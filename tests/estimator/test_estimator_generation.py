@@ -14,8 +14,8 @@ from scipy.stats import chi2
 
 from glmhmm_pyro import GLMHMMEstimator
 from glmhmm_pyro.estimator.generation import generated, lagged_rows
-from glmhmm_pyro.estimator.layout import Weights
 from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.weights import Weights
 
 
 def test_labels_are_generated_for_every_trial():
@@ -30,6 +30,11 @@ def test_labels_are_generated_for_every_trial():
     np.testing.assert_array_equal(
         np.hstack(again.output_), np.hstack(estimator.output_)
     )
+
+
+def trials_of(designs, labels):
+    sizes = (len(designs[0]), 1 + int(np.nanmax(labels)), 0)
+    return Trials.checked(designs, labels, None, sizes, "")
 
 
 def with_history(labels, lags=2):
@@ -56,16 +61,15 @@ def test_generated_labels_have_the_probabilities_of_the_model(closed):
     truth = np.ones(4)
     design = with_history(truth)
     draws = 4000
-    trials = Trials((design,) * draws, (truth,) * draws)
+    trials = trials_of([design] * draws, [truth] * draws)
     # Rows 0 and 1 hold the label 1 and 2 bins before: 0 and 1 stand for themselves.
-    asked = Trials(
-        (with_history(np.array([0.0, 1, 1, 0, 0, 1])),),
-        (np.array([0.0, 1, 1, 0, 0, 1]),),
-    )
+    asked = np.array([0.0, 1, 1, 0, 0, 1])
+    asked = trials_of([with_history(asked)], [asked])
     lagged = lagged_rows(asked, (0, 1), 2) if closed else []
     prior = np.full((draws, 2), 0.5)
-    labels, _ = generated(Weights(*weights), prior, trials, lagged, rng)
-    number = np.array(labels) @ [8, 4, 2, 1]
+    nothing = np.zeros((2, 0, 3)), np.zeros((2, 0))
+    drawn = generated(Weights(*weights, *nothing), prior, trials, lagged, rng)
+    number = np.array(drawn.labels) @ [8, 4, 2, 1]
     seen = np.bincount(number, minlength=16)
     paths = list(itertools.product([0, 1], repeat=4))
     expected = draws * np.array([likelihood_of(weights, p, closed) for p in paths])
@@ -85,7 +89,7 @@ def test_own_behaviour_is_found_in_rows_of_any_lag_and_code():
         return np.append(np.full(lag, before), np.array(code)[known.astype(int)][:-lag])
 
     design = np.vstack([row([0, 0, 1], 3, 0.5), row([-1, 4, 2], 1, 9), np.ones(60)])
-    found = lagged_rows(Trials((design,), (labels,)), (0, 1), 3)
+    found = lagged_rows(trials_of([design], [labels]), (0, 1), 3)
     assert [(one.row, one.lag, one.values.tolist()) for one in found] == [
         (0, 3, [0, 0, 1]),
         (1, 1, [-1, 4, 2]),
