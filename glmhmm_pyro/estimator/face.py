@@ -74,8 +74,11 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
             have no weights in other rows.
         symb_exists: whether there are labels; if not, ``y`` is not read, and
             ``y_analog`` fitted alone.
-        use_ASD: must be False where there are analog outputs, which are fitted by
-            weighted least squares; automatic smoothness comes in a later release.
+        use_ASD: whether filters of analog outputs are smoothed: after a fit by weighted
+            least squares, the length scale and the size of every filter are learnt, by
+            the evidence of the regression of each state and output, and the fit goes on
+            from there with a Gaussian process of these over the bins as prior. The
+            history is that of both fits.
         analog_flag: whether there must be analog outputs; where they are given they are
             fitted.
         add_filters: whether the starting weights given are those of a model with the
@@ -120,6 +123,8 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         status_: how the fit ended, a :class:`glmhmm_pyro.Status`.
         emit_std_, trans_std_, analog_emit_std_, hess_diag_emit_, hess_diag_trans_: see
             ``get_error_bars``; shapes of the weights.
+        analog_lengths_, analog_sizes_: length scales (bins) and standard deviations of
+            the filters' weights, (state, output, filter), see ``use_ASD``.
         output_, output_states_, output_analog_: generated labels and their states,
             lists of (bins,), and analog outputs (outputs, bins).
         train_data_, test_data_: numbers of the trials, see ``cross_validate``.

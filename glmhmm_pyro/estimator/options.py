@@ -121,11 +121,6 @@ def check_emissions(params: Mapping[str, Any], y: Any, num_outputs: int) -> None
             "y must be a list of labels to fit, got None; give symb_exists=False to "
             "fit y_analog alone"
         )
-    if num_outputs and params["use_ASD"]:
-        raise ValueError(
-            "use_ASD must be False where there is y_analog, got True: automatic "
-            "smoothness comes in a later release"
-        )
     for name, wanted in (("symb_exists", False), ("analog_flag", True)):
         if params[name] is wanted and not num_outputs:
             raise ValueError(

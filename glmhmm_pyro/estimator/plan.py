@@ -1,7 +1,7 @@
 """A fit from the estimator's parameters: what is fitted, and what is made of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from glmhmm_pyro.estimator.layout import Layout, row_numbers
 from glmhmm_pyro.estimator.options import AR_ROWS, is_given
 from glmhmm_pyro.estimator.penalties import Columns, Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.estimator.smoothness import Smoothness, filters_of, learn
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.estimator.weights import Weights
 
@@ -97,13 +98,32 @@ def fit_trials(
             attributes["regular_scores_"] = choice.scores
         run = engine.evaluate if options["evaluate"] else engine.run
         iterations, converged = run(problem)
+        history = [problem.entry(iteration) for iteration in iterations]
+        if problem.start.sizes[2] and options["use_ASD"] and not options["evaluate"]:
+            learnt = smoothness_of(problem, iterations[-1], options)
+            attributes["analog_lengths_"] = learnt.lengths
+            attributes["analog_sizes_"] = learnt.sizes
+            start = problem.weights(iterations[-1])
+            problem = replace(problem, start=start, analog=learnt)
+            iterations, converged = run(problem)
+            history += [problem.entry(iteration) for iteration in iterations]
         fitted = Fitted(options, problem, iterations, converged, generator, held_out)
-        fitted.history = [problem.entry(iteration) for iteration in iterations]
+        fitted.history = history
         fitted.attributes = attributes
         for option, finish in _FINISHES.items():
             if options[option]:
                 finish(fitted)
     return fitted
+
+
+def smoothness_of(
+    problem: Problem, last: Iteration, options: Mapping[str, Any]
+) -> Smoothness:
+    """That of the filters of analog outputs, learnt after an iteration."""
+    layout = problem.layout
+    bins, offsets = int(options["num_filter_bins"]), int(options["filter_offset"])
+    filters = filters_of(layout.emissions, layout.num_features, bins, offsets)
+    return learn(problem, last, filters)
 
 
 def penalties_of(options: Mapping[str, Any], layout: Layout) -> Penalties:

@@ -1,10 +1,11 @@
 """What is fitted: trials as each part reads them, a start, and penalties in time."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.distributions import Distribution
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.annealing import Schedule
@@ -25,6 +26,16 @@ from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
+
+
+class AnalogPrior(Protocol):
+    """A prior of the analog outputs' weights, in the rows that are read."""
+
+    def prior(self) -> Distribution:
+        """As the model takes it."""
+
+    def penalty(self, weights: np.ndarray) -> float:
+        """What it takes from the log-likelihood, nats."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Problem:
         layout: which rows of X those are.
         start: starting weights of all rows.
         schedule: the penalties of every iteration.
+        analog: prior of the analog outputs' weights; ``None`` for flat.
     """
 
     trials: Trials
@@ -73,6 +85,7 @@ class Problem:
     layout: Layout
     start: Weights
     schedule: Schedule
+    analog: AnalogPrior | None = None
 
     @classmethod
     def of(
@@ -97,6 +110,7 @@ class Problem:
             self.start.sizes,
             penalties.prior(penalties.emit_lambda, layout.emissions, bins),
             penalties.prior(penalties.trans_lambda, layout.transitions, bins),
+            None if self.analog is None else self.analog.prior(),
         )
         model.bind(self.data)
         return model
@@ -119,7 +133,11 @@ class Problem:
             if name in params:
                 rows = params[name].numpy()
                 total += float((rows @ penalties.matrix(ridge, columns) * rows).sum())
-        return total * self.data.num_steps / 2
+        total *= self.data.num_steps / 2
+        if self.analog is not None:
+            weights = weights_of(params, self.layout.read(self.start))
+            total += self.analog.penalty(weights.analog)
+        return total
 
     def weights(self, iteration: Iteration) -> Weights:
         """Weights of all rows of X after an iteration, as copies."""

@@ -2,7 +2,12 @@
 
 import numpy as np
 import pytest
-from estimator_cases import fit_quietly, make_estimator, make_trials
+from estimator_cases import (
+    fit_quietly,
+    forward_log_likelihood,
+    make_estimator,
+    make_trials,
+)
 from scipy.special import log_softmax
 from scipy.stats import norm
 
@@ -103,6 +108,10 @@ def test_predictions_read_whatever_is_known():
         predicted = estimator.predict_analog(X, labels, analog)
         assert [one.shape for one in predicted] == [one.shape for one in y_analog]
         found.append(estimator.predict_states_proba(X, labels, analog)[0])
+    labels_alone = estimator.emit_w_, estimator.trans_w_, X, y
+    assert estimator.score(X, y) * 155 == pytest.approx(
+        forward_log_likelihood(*labels_alone), abs=1e-9
+    )
     for one, other in zip(found, found[1:]):
         assert np.abs(one - other).max() > 1e-3
     # At the first bin nothing is known but the covariates, and states are uniform.
@@ -118,7 +127,7 @@ def test_predictions_read_whatever_is_known():
 
 def test_error_bars_and_generation_know_of_analog_outputs():
     X, y = make_trials()
-    y_analog = make_analog(X)
+    y_analog = [one * [[1], [5]] for one in make_analog(X)]
     estimator = make_estimator(
         num_states=1, use_ASD=False, get_error_bars=True, generate=True, tol=1e-9
     )
@@ -142,13 +151,12 @@ def test_error_bars_and_generation_know_of_analog_outputs():
 @pytest.mark.parametrize(
     "options, change, message",
     [
-        ({}, lambda a: [], "use_ASD|y_analog must be a list.*analog_flag is True"),
+        ({}, lambda a: [], "y_analog must be a list.*analog_flag is True"),
         ({"symb_exists": False}, lambda a: [], "y_analog must be a list.*symb_exists"),
         ({}, lambda a: a[:3], "y_analog must have 4 trials, as many as X, got 3"),
         ({}, lambda a: [a[0][:, 1:], *a[1:]], r"y_analog\[0\] must have shape \(2, 40"),
         ({}, lambda a: [a[0] * np.inf, *a[1:]], r"y_analog\[0\] must be finite"),
         ({}, lambda a: [one * [[0], [1]] for one in a], "different values.*output 0"),
-        ({"use_ASD": True}, lambda a: a, "use_ASD must be False"),
     ],
 )
 def test_bad_analog_outputs_are_refused_by_name(options, change, message):

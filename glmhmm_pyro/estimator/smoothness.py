@@ -1,0 +1,197 @@
+"""Automatic smoothness determination for filters of analog outputs.
+
+How smooth and how large a filter is, is learnt from the data: by the evidence of the
+regression of each state and output, the weights integrated out (Sahani & Linden 2003).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from glmhmm_pyro.estimator.original import weights_of
+from glmhmm_pyro.estimator.problem import Iteration, Problem
+
+# Share of a filter's variance that is independent from bin to bin, which keeps its
+# covariance invertible.
+_JITTER = 1e-4
+
+# Standard deviation of weights that belong to no filter, in those of the output.
+_FREE = 1e3
+
+
+@dataclass(frozen=True)
+class Smoothness:
+    """Normal prior of the analog outputs' weights, in the rows that are read.
+
+    Attributes:
+        covariance: shape (state, output, feature, feature).
+        lengths: length scales of the filters in bins, shape (state, output, filter).
+        sizes: standard deviations of their weights, likewise.
+    """
+
+    covariance: np.ndarray
+    lengths: np.ndarray
+    sizes: np.ndarray
+
+    def prior(self) -> MultivariateNormal:
+        """As the model takes it: a single output has no axis of its own."""
+        which = slice(None) if self.covariance.shape[1] > 1 else 0
+        covariance = torch.from_numpy(self.covariance[:, which])
+        return MultivariateNormal(
+            torch.zeros(covariance.shape[:-1]).double(), covariance
+        )
+
+    def penalty(self, weights: np.ndarray) -> float:
+        """Half the quadratic form of weights (state, output, feature), nats."""
+        whitened = np.linalg.solve(self.covariance, weights[..., None])
+        return float((weights * whitened[..., 0]).sum() / 2)
+
+
+def filters_of(
+    columns: Sequence[int], num_features: int, bins: int, offsets: int
+) -> list[list[int]]:
+    """Places of the filters among columns that are read."""
+    place = {column: i for i, column in enumerate(columns)}
+    whole = num_features - offsets
+    filters = [range(i, min(i + bins, whole)) for i in range(0, whole, bins)]
+    found = [[place[i] for i in one if i in place] for one in filters]
+    return [one for one in found if one]
+
+
+def learn(
+    problem: Problem, iteration: Iteration, filters: Sequence[Sequence[int]]
+) -> Smoothness:
+    """The prior with the largest evidence, given the states' posterior.
+
+    Args:
+        problem: what was fitted.
+        iteration: whose posterior and noise the search begins with.
+        filters: places of their columns among those read.
+    """
+    data, start = problem.data, problem.layout.read(problem.start)
+    states, _, outputs = start.sizes
+    hidden = problem.distribution(iteration)
+    with torch.no_grad():
+        counts = hidden.expected_counts(data.emissions).emission
+    scale = weights_of(iteration.params, start).scale
+    values = np.hstack(problem.trials.analog)
+    design = data.covariates
+    lengths = np.zeros((states, outputs, len(filters)))
+    sizes, covariance = lengths.copy(), np.zeros(
+        (states, outputs) + design.shape[1:] * 2
+    )
+    for state in range(states):
+        for output in range(outputs):
+            seen = torch.from_numpy(~np.isnan(values[output]))
+            known = torch.from_numpy(values[output])[seen]
+            moments = Moments.of(design[seen], known, counts[seen, state])
+            free = _FREE * float(known.std())
+            found = _best(moments, filters, float(scale[state, output]), free)
+            lengths[state, output], sizes[state, output] = found
+            logs = [torch.from_numpy(one) for one in found]
+            whole = covariance_of(logs[0], logs[1], filters, moments, free)
+            covariance[state, output] = whole.numpy()
+    return Smoothness(covariance, lengths, sizes)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a weighted regression needs of its data.
+
+    Attributes:
+        square: sum of weight times x x', shape (features, features).
+        cross: sum of weight times x y, shape (features,).
+        power: sum of weight times y squared.
+        number: sum of the weights.
+    """
+
+    square: Tensor
+    cross: Tensor
+    power: Tensor
+    number: Tensor
+
+    @classmethod
+    def of(cls, design: Tensor, values: Tensor, counts: Tensor) -> "Moments":
+        """Of covariates (steps, features) and values and weights (steps,)."""
+        weighted = counts[:, None] * design
+        return cls(
+            weighted.T @ design,
+            weighted.T @ values,
+            (counts * values.square()).sum(),
+            counts.sum(),
+        )
+
+
+def covariance_of(
+    lengths: Tensor,
+    sizes: Tensor,
+    filters: Sequence[Sequence[int]],
+    moments: Moments,
+    free: float,
+) -> Tensor:
+    """Squared-exponential covariance of every filter's bins, others independent."""
+    features = len(moments.cross)
+    inside = [column for one in filters for column in one]
+    diagonal = torch.full((features,), free**2, dtype=torch.float64)
+    diagonal[inside] = 0.0
+    whole = torch.diag(diagonal)
+    for columns, length, size in zip(filters, lengths, sizes):
+        place = torch.tensor(columns, dtype=torch.float64)
+        distance = (place[:, None] - place) / length
+        smooth = torch.exp(-distance.square() / 2)
+        block = size**2 * (smooth + _JITTER * torch.eye(len(columns)).double())
+        where = torch.tensor(columns)
+        whole = whole.index_put((where[:, None], where), block)
+    return whole
+
+
+def log_evidence(moments: Moments, covariance: Tensor, scale: Tensor) -> Tensor:
+    r"""Log evidence of a weighted regression, its weights integrated out, nats.
+
+    .. math:: \log \int N(w; 0, C) \prod_t N(y_t; w^\top x_t, s^2)^{n_t} \, dw
+    """
+    noise = scale**2
+    root = torch.linalg.cholesky(covariance)
+    inner = root.T @ moments.square @ root / noise
+    factor = torch.linalg.cholesky(inner + torch.eye(len(inner)).double())
+    half = torch.linalg.solve_triangular(
+        factor, (root.T @ moments.cross / noise)[:, None], upper=False
+    )
+    fit = half.square().sum() - moments.power / noise
+    constant = moments.number * torch.log(2 * torch.pi * noise)
+    return (fit - constant) / 2 - factor.diagonal().log().sum()
+
+
+def _best(
+    moments: Moments, filters: Sequence[Sequence[int]], scale: float, free: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Length scales and sizes of all filters with the largest evidence.
+
+    The noise is learnt with them, so that it does not hold them to weights that were
+    fitted to it.
+    """
+    number = len(filters)
+    if not number:
+        return np.zeros(0), np.zeros(0)
+    mean = moments.square.diagonal()[[i for one in filters for i in one]].mean()
+    unit = scale / float((mean / moments.number).sqrt())
+
+    def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
+        logs = torch.from_numpy(point).requires_grad_()
+        lengths, sizes = logs[:number].exp(), unit * logs[number:-1].exp()
+        covariance = covariance_of(lengths, sizes, filters, moments, free)
+        value = -log_evidence(moments, covariance, scale * logs[-1].exp())
+        value = value / moments.number
+        (gradient,) = torch.autograd.grad(value, logs)
+        return float(value.detach()), gradient.numpy()
+
+    longest = [np.log(10.0 * len(one)) for one in filters]
+    bounds = [(np.log(0.3), far) for far in longest] + [(-7.0, 7.0)] * (number + 1)
+    start = np.zeros(2 * number + 1)
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return np.exp(found[:number]), unit * np.exp(found[number:-1])
