@@ -88,8 +88,8 @@ def _from_weights(source: str, entry: Mapping[str, Any]) -> Imported:
     trans_w = array("trans_w", trans_w, (states, states, features))
     if np.size(entry.get("analog_emit_w", ())):
         raise ValueError(
-            "analog_emit_w must be empty, got weights of analog emissions, which "
-            "importers do not read; take the labels' weights alone by deleting it"
+            "analog_emit_w must be empty, got weights of analog outputs, whose "
+            "variances that program does not save; delete it to read the labels' alone"
         )
     return imported(
         source,
