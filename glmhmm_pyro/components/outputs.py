@@ -161,6 +161,8 @@ class Outputs(Emission):
 class Product(TorchDistribution):
     """Independent outputs side by side, along the last axis of a value.
 
+    A single output of one column has no such axis, as in a data set.
+
     Args:
         families: distribution of every output, by name.
         places: where each stands along the last axis of a value: a number, or a list of
@@ -178,7 +180,8 @@ class Product(TorchDistribution):
         self.width = sum(1 if isinstance(p, int) else len(p) for p in places.values())
         shapes = [family.batch_shape for family in self.families.values()]
         batch_shape = torch.broadcast_shapes(*shapes)
-        super().__init__(batch_shape, torch.Size([self.width]), validate_args=False)
+        event_shape = torch.Size([self.width] if self.width > 1 else [])
+        super().__init__(batch_shape, event_shape, validate_args=False)
 
     @property
     def support(self) -> Any:
@@ -188,7 +191,7 @@ class Product(TorchDistribution):
         single: Any = (
             constraints.nonnegative_integer if is_discrete else constraints.real
         )
-        return constraints.independent(single, 1)
+        return constraints.independent(single, len(self.event_shape))
 
     @property
     def mean(self) -> Tensor:
@@ -202,6 +205,7 @@ class Product(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Sum of the outputs' log densities."""
+        value = self._columns(value)
         terms = [
             family.log_prob(value[..., self.places[name]])
             for name, family in self.families.items()
@@ -221,6 +225,7 @@ class Product(TorchDistribution):
     def outputs(self, value: Tensor, mask: Tensor | None) -> dict[str, Output]:
         """Every output with its values and its mask."""
         by_output = mask is not None and mask.dim() > 1
+        value = self._columns(value)
         return {
             name: Output(
                 family,
@@ -243,7 +248,12 @@ class Product(TorchDistribution):
                 [place] if isinstance(place, int) else place, split
             ):
                 columns[column] = part.double()
+        if self.width == 1:
+            return columns[0]
         return torch.stack(torch.broadcast_tensors(*columns), -1)
+
+    def _columns(self, value: Tensor) -> Tensor:
+        return value if self.width > 1 else value.unsqueeze(-1)
 
 
 def _checked(

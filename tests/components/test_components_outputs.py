@@ -14,6 +14,7 @@ from families import (
     random_params,
     with_sets,
 )
+from made_fits import made_fit
 from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
@@ -251,3 +252,27 @@ def test_outputs_that_make_no_sense_are_refused(make, error, match):
 def test_data_that_do_not_fit_the_outputs_are_refused(family, match, data):
     with pytest.raises(ValueError, match=match):
         bound(family(), data=data, states=2)
+
+
+@pytest.mark.parametrize("mask", [None, [True, False, True, True]])
+def test_a_single_output_is_what_its_family_is_alone(mask):
+    data = gh.Sequences(
+        [0.5, 9.0, 0.1, -0.3], normals(4, 2), mask=mask, emission_names=["rt"]
+    )
+    params = {"weights": normals(2, 2), "scale": torch.tensor([0.5, 2.0]).double()}
+    found = []
+    families = {
+        "": gh.Gaussian(prior=RIDGE),
+        "rt.": gh.Outputs(rt=gh.Gaussian(prior=RIDGE)),
+    }
+    for name, family in families.items():
+        model = gh.GLMHMM(2, family)
+        values = {f"emissions.{name}{n}": v for n, v in params.items()}
+        values["initial.probs"] = torch.tensor([0.3, 0.7]).double()
+        values["transitions.probs"] = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).double()
+        fit = made_fit(model, data, values)
+        hidden = fit.distribution(data)
+        found.append((hidden.log_prob(data.emissions), fit.decode(data).smoothed_probs))
+        assert fit.simulate(data)[0].emissions.shape == (4,)
+    assert found[0][0] == found[1][0] and (found[0][1] == found[1][1]).all()
+    assert set(fit.predict(data).data_vars) == {"rt"}
