@@ -122,6 +122,28 @@ class Writer:
                 "history must name covariates of data, which are "
                 f"{', '.join(list(known)[:20])}, got {missing[0]!r}"
             )
+        self._check_one_meaning(data)
+
+    def _check_one_meaning(self, data: Sequences) -> None:
+        """Refuse a name of two columns that differ, of which one would be overwritten.
+
+        Rows of the transitions at the start of a session are read by nobody.
+        """
+        if len(self.targets) < 2:
+            return
+        inside = torch.ones(data.num_steps, dtype=torch.bool, device=data.device)
+        inside[data.starts] = False
+        own, other = data.covariates[inside], data.transition_covariates[inside]
+        (_, places, kept), (_, others, also) = self.targets
+        for column in set(kept) & set(also):
+            one = own[:, places[kept.index(column)]]
+            two = other[:, others[also.index(column)]]
+            if not torch.allclose(one, two):
+                raise ValueError(
+                    f"history must mean one column by {self.names[column]!r}, got "
+                    "covariates and transition_covariates of data that differ in it; "
+                    "give one of their terms another name=..."
+                )
 
     def __call__(self, past: Tensor, copies: Tensor, rows: Tensor) -> None:
         """Write the columns of one step."""

@@ -389,3 +389,14 @@ def test_the_history_of_an_output_that_does_not_exist_is_refused():
     gaps = table.assign(answer=None)
     with pytest.raises(ValueError, match="'answer' must have an answer in every row"):
         fit.simulate(data, history=x.history(gaps))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_name_for_two_codings_of_the_past_is_refused(number):
+    table = trials()
+    x = Design(Standardised(PreviousChoice("side")), Intercept())
+    u = Design(PreviousChoice("side"), Intercept())
+    data = x.sequences(table, session="day", emissions="side", transition_design=u)
+    fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0))), data, num_restarts=1)
+    with pytest.raises(ValueError, match="one column by 'previous_side'.*name="):
+        fit.simulate(data, history=[x, u][:number])
