@@ -10,7 +10,7 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import Columns as Names
 from glmhmm_pyro.sequences.validation import unique_names
 
-from .replay import BoundHistory, Replay, replayed
+from .replay import BoundHistory, Replay, refuse_leaks, replayed
 from .table import Classes, Table, read_table, sequences_arguments
 from .terms import Term, as_term
 from .time_units import filter_frame
@@ -235,7 +235,7 @@ class Design:
         arguments = sequences_arguments(data, session, *given, made, classes)
         made_data = Sequences(**arguments, dtype=dtype, device=device)
         for design in designs.values():
-            _refuse_leaks(design, made_data.emission_names)
+            refuse_leaks(design.terms, made_data.emission_names)
         return made_data
 
     def _emission_classes(
@@ -321,15 +321,3 @@ def _matrix(terms: Sequence[Term], table: Table) -> np.ndarray:
         matrix[:, first : first + width] = term.values(table)
         first += width
     return matrix
-
-
-def _refuse_leaks(design: Design, emission_names: Sequence[str]) -> None:
-    """Refuse covariates that hold the emission which they are to explain."""
-    for term in design.terms:
-        for column in term.reads_now:
-            if column in emission_names:
-                raise ValueError(
-                    f"term {term.label!r} must read emissions of earlier steps only, "
-                    f"got {column!r} at its own step, which would explain itself; take "
-                    "Lags(..., first_lag=1)"
-                )

@@ -48,6 +48,7 @@ def replayed(
             f"{data.lengths.tolist()[:8]}, got {table.lengths.tolist()[:8]}; take "
             "design.history of the rows that data were made from"
         )
+    refuse_leaks(terms, data.emission_names)
     replay: Replay = {}
     for term in terms:
         if term.follows in data.emission_names:
@@ -89,3 +90,15 @@ def _reader(
         )
     codes = np.array([known.index(name) for name in data.class_names], dtype=float)
     return lambda past: Past(past, codes)
+
+
+def refuse_leaks(terms: Sequence[Term], emission_names: Sequence[str]) -> None:
+    """Refuse covariates that hold the emission which they are to explain."""
+    for term in terms:
+        for column in term.reads_now:
+            if column in emission_names:
+                raise ValueError(
+                    f"term {term.label!r} must read emissions of earlier steps only, "
+                    f"got {column!r} at its own step, which would explain itself; take "
+                    "Lags(..., first_lag=1)"
+                )

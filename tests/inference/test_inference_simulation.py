@@ -400,3 +400,20 @@ def test_one_name_for_two_codings_of_the_past_is_refused(number):
     fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0))), data, num_restarts=1)
     with pytest.raises(ValueError, match="one column by 'previous_side'.*name="):
         fit.simulate(data, history=[x, u][:number])
+
+
+def test_a_term_of_the_present_is_no_history_even_in_data_made_by_hand():
+    table = trials()
+    design = Design(Lags("side", 2), Intercept()).fit(
+        table.assign(side=table["side"].eq("right")), session="day"
+    )
+    data = gh.Sequences(
+        table["side"].eq("right").to_numpy().astype(int),
+        np.ones((len(table), 3)),
+        lengths=table.groupby("day", sort=False).size().tolist(),
+        covariate_names=design.names,
+        emission_names=["side"],
+    )
+    fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0))), data, num_restarts=1)
+    with pytest.raises(ValueError, match="'side' at its own step.*first_lag=1"):
+        fit.simulate(data, history=design)
