@@ -18,11 +18,16 @@ class PreviousChoice(Term):
     as no choice was valid, all is 0. A missing choice (NaN, None) is passed over, as in
     Ashwood et al. 2022 (Nat Neurosci 25:201).
 
+    The columns of more than two classes sum to 1 on all later steps, so that beside an
+    intercept the first steps of sessions alone tell them apart: give such weights a
+    prior, or leave the intercept out.
+
     Args:
         column: name of the column of choices: numbers 0, 1, ... or labels, which are
             classes in the order of a categorical's categories, or of the alphabet.
         name: of the term; "previous_" and the column's name by default.
-        classes: names of the classes, learnt by ``Design.fit``.
+        classes: names of the classes, learnt by ``Design.fit``; to be given for numbers
+            of which the training data do not have all.
 
     Example:
         >>> import pandas as pd
@@ -49,10 +54,16 @@ class PreviousChoice(Term):
 
     def fitted(self, table: Table) -> Term:
         """The term that knows the classes."""
-        if self.classes is not None:
-            return self
         numbers = table.numbers(self.column)
         found = table.classes.get(self.column)
+        if self.classes is not None:
+            if found is not None and tuple(self.classes) != found:
+                raise ValueError(
+                    f"classes must be those of column {self.column!r}, in their order, "
+                    f"{', '.join(found)}, got {', '.join(self.classes)}; leave classes "
+                    "out, or make the column a categorical of these categories"
+                )
+            return self
         if found is None:
             codes = _as_codes(self.column, numbers[~np.isnan(numbers)])
             found = tuple(map(str, range(max(2, int(codes.max(initial=0)) + 1))))

@@ -170,6 +170,15 @@ def test_of_several_classes_the_previous_choice_has_a_column_each():
         np.testing.assert_array_equal(actual[f"previous_mode_{name}"], before == name)
 
 
+def test_classes_given_in_another_order_than_the_columns_are_refused():
+    data = table()
+    right = ("none", "pulse", "sine")
+    given = transformed(PreviousChoice("mode", classes=right), data=data)
+    np.testing.assert_array_equal(given, transformed(PreviousChoice("mode"), data=data))
+    with pytest.raises(ValueError, match="classes must be those of column 'mode', in"):
+        transformed(PreviousChoice("mode", classes=right[::-1]), data=data)
+
+
 @pytest.mark.parametrize("told", ["reward", "answer"])
 def test_win_stay_lose_switch_is_the_choice_times_its_reward(told):
     data = table()
