@@ -12,6 +12,7 @@ from glmhmm_pyro.importers.imported import (
     numbers,
     part,
     probabilities,
+    refuse_parts,
 )
 
 
@@ -37,7 +38,8 @@ def from_dynamax(params: Any) -> Imported:
         A model with ``Stationary`` transitions.
 
     Raises:
-        ValueError: an attribute is missing, or has another shape.
+        ValueError: an attribute is missing, or has another shape; or the model is a
+            linear regression.
 
     Example:
         >>> import numpy as np
@@ -51,6 +53,12 @@ def from_dynamax(params: Any) -> Imported:
         tensor([[1., 1., 1., 0.]], dtype=torch.float64)
     """
     emissions = part("params", params, "emissions")
+    refuse_parts(
+        "emissions",
+        emissions,
+        ("covs",),
+        "which a linear regression has: its outputs are no classes",
+    )
     weights = numbers("emissions.weights", part("emissions", emissions, "weights"))
     biases = numbers("emissions.biases", part("emissions", emissions, "biases"))
     if weights.ndim == 2:

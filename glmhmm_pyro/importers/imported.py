@@ -150,3 +150,11 @@ def part(name: str, whole: Any, attribute: str) -> Any:
             f"{type(whole).__name__} without it"
         )
     return getattr(whole, attribute)
+
+
+def refuse_parts(name: str, whole: Any, attributes: tuple[str, ...], why: str) -> None:
+    """Refuse what another program has made if it has one of these attributes."""
+    for attribute in attributes:
+        known = isinstance(whole, dict) and attribute in whole
+        if known or hasattr(whole, attribute):
+            raise ValueError(f"{name} must have no {attribute!r}, {why}")

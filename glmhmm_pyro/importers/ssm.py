@@ -13,6 +13,7 @@ from glmhmm_pyro.importers.imported import (
     leaving,
     numbers,
     part,
+    refuse_parts,
 )
 
 
@@ -45,7 +46,8 @@ def from_ssm(hmm: Any, intercept: int | None = None) -> Imported:
         ones that are the same, :math:`w_{ij} = W_j - W_i`.
 
     Raises:
-        ValueError: an attribute is missing, or has another shape.
+        ValueError: an attribute is missing, or has another shape; or the transitions
+            are recurrent.
 
     Example:
         >>> import numpy as np
@@ -66,6 +68,13 @@ def from_ssm(hmm: Any, intercept: int | None = None) -> Imported:
     start = part("hmm", hmm, "init_state_distn")
     log_start = _log_probs("init_state_distn", start, "log_pi0", (states,))
     transitions = part("hmm", hmm, "transitions")
+    refuse_parts(
+        "transitions",
+        transitions,
+        ("Rs", "weights"),
+        "which recurrent transitions have: they read past emissions, and are not "
+        "imported",
+    )
     log_probs = _log_probs("transitions", transitions, "log_Ps", (states, states))
     component: Any = Stationary()
     values = {"probs": softmax(log_probs, axis=-1)}

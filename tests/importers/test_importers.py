@@ -375,6 +375,26 @@ def changed(make, change):
             "intercept must be None",
         ),
         (
+            lambda: gh.importers.from_ssm(
+                changed(
+                    lambda: ssm_model(2, 2, 3, True),
+                    lambda hmm: setattr(hmm.transitions, "Rs", np.ones((2, 1))),
+                )
+            ),
+            ValueError,
+            "transitions must have no 'Rs', which recurrent transitions have",
+        ),
+        (
+            lambda: gh.importers.from_dynamax(
+                changed(
+                    lambda: dynamax_params(2, 2, 3),
+                    lambda p: setattr(p.emissions, "covs", np.ones((2, 2, 2))),
+                )
+            ),
+            ValueError,
+            "emissions must have no 'covs', which a linear regression has",
+        ),
+        (
             lambda: gh.importers.from_dynamax(
                 {"emissions": {"weights": "many", "biases": 0}}
             ),
