@@ -331,6 +331,9 @@ def test_starting_weights_say_how_many_covariates_there_are():
     [
         ({"num_steps": 2}, "num_steps must be 1.*no likelihood of anything"),
         ({"smooth_lambda": 0.1}, "smooth_lambda must be left out.*L2_smooth"),
+        ({"L2_smooth": True}, "L2_smooth must be left out.*smooth_lambda or AR_lambda"),
+        ({"add_filters": True}, "add_filters must be False where no starting weights"),
+        ({"AR_lambda": 1.0, "AR_vec": []}, "AR_vec must name rows of X for AR_lambda"),
         ({"AR_vec": [0]}, "AR_vec must be left out.*AR_lambda or generate"),
         ({"stim_vec": [0]}, "stim_vec must be left out.*AR_lambda"),
         ({"auto_anneal_vec": [1.0]}, "auto_anneal_vec must be left out.*auto_anneal"),
@@ -442,6 +445,12 @@ def test_every_parameter_of_the_predecessor_is_there_with_its_default():
         ("smooth_lambda", -0.1, ValueError),
         ("AR_lambda", -2, ValueError),
         ("random_state", "seed", TypeError),
+        ("random_state", -1, ValueError),
+        ("emit_lambda", np.array([0.5]), TypeError),
+        ("AR_vec", [[1], [2, 3]], TypeError),
+        ("stim_vec", "all", TypeError),
+        ("train_bins", [[0, 1]], TypeError),
+        ("auto_anneal_vec", [1.0, "weak"], TypeError),
     ],
 )
 def test_bad_parameters_are_refused_by_name(name, value, error):

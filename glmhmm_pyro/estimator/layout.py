@@ -143,6 +143,11 @@ class Start:
                     f"{name} must be None where there are no such emissions, got "
                     f"weights of shape {np.shape(given[name])}"
                 )
+        if options["add_filters"] and all(w is None for w in given.values()):
+            raise ValueError(
+                "add_filters must be False where no starting weights of a smaller model"
+                " are given to fit (emit_w_init, trans_w_init), got True"
+            )
         self.given = {n: self._given(n, given[n], read[n]) for n in self.rows}
 
     def __call__(self, trials: Trials, generator: np.random.Generator) -> Weights:

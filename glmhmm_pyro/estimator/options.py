@@ -26,6 +26,7 @@ _LEFT_OUT: dict[str, tuple[Any, ...]] = {
 # What a parameter acts on: it must be left out unless one of these is given.
 _ACTS_WITH = {
     "smooth_lambda": ("L2_smooth",),
+    "L2_smooth": ("smooth_lambda", "AR_lambda", "CV_regularize"),
     "AR_vec": ("AR_lambda", "generate"),
     "stim_vec": ("AR_lambda",),
     "auto_anneal_vec": ("auto_anneal", "anneal_lambda"),
@@ -73,6 +74,9 @@ _SWITCHES = (
 )
 
 
+_LISTS = ("AR_vec", "stim_vec", "auto_anneal_vec", "auto_anneal_schedule", "train_bins")
+
+
 def check_parameters(params: Mapping[str, Any]) -> None:
     """Refuse values out of range, and parameters that contradict each other.
 
@@ -105,6 +109,8 @@ def check_parameters(params: Mapping[str, Any]) -> None:
         if not isinstance(params[name], (bool, np.bool_)):
             kind = type(params[name]).__name__
             raise TypeError(f"{name} must be True or False, got a {kind}")
+    for name in _LISTS:
+        _check_list(name, params[name])
     _check_together(params)
 
 
@@ -150,6 +156,12 @@ def _check_together(params: Mapping[str, Any]) -> None:
                 f"{name} must be left out where it does nothing, got "
                 f"{params[name]!r}: it acts with {' or '.join(partners)}"
             )
+    own_rows = params["AR_vec"]
+    if is_given(params, "AR_lambda") and own_rows is not None and not np.size(own_rows):
+        raise ValueError(
+            "AR_vec must name rows of X for AR_lambda to act on, got an empty list; "
+            "leave AR_lambda out if there are none"
+        )
     for one, other, why in _CONTRADICTIONS:
         if params[one] and params[other]:
             raise ValueError(f"{one} must be False where {other} is True: {why}")
@@ -168,10 +180,23 @@ def _check_count(name: str, value: Any, smallest: int) -> None:
 
 
 def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__float__"):
+    is_number = hasattr(value, "__float__") and np.ndim(value) == 0
+    if isinstance(value, (bool, np.bool_)) or not is_number:
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value!r}")
+
+
+def _check_list(name: str, values: Any) -> None:
+    if values is None:
+        return
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        # Lists of different lengths.
+        array = np.empty((0, 0))
+    if array.ndim > 1 or array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be a list of numbers, got {values!r}")
 
 
 def generator_of(random_state: Any) -> np.random.Generator:
@@ -184,6 +209,8 @@ def generator_of(random_state: Any) -> np.random.Generator:
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(2**31 - 1))
     is_seed = hasattr(random_state, "__index__") and not isinstance(random_state, bool)
+    if is_seed and random_state < 0:
+        raise ValueError(f"random_state must be at least 0, got {random_state!r}")
     if random_state is None or is_seed or isinstance(random_state, np.random.Generator):
         return np.random.default_rng(random_state)
     raise TypeError(
