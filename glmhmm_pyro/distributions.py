@@ -130,15 +130,23 @@ class HiddenMarkov(TorchDistribution):
 
         :meth:`smoothed_probs` are then p(z_t), whatever emissions are given.
         """
-        unobserved = torch.zeros(
-            self.event_shape[:1], dtype=torch.bool, device=self.initial_logits.device
+        device = self.initial_logits.device
+        return self.with_mask(
+            torch.zeros(self.event_shape[:1], dtype=torch.bool, device=device)
         )
+
+    def with_mask(self, mask: Tensor | None) -> "HiddenMarkov":
+        """The same chain with other emissions observed.
+
+        Args:
+            mask: as for the class, in the place of its own.
+        """
         return HiddenMarkov(
             self.initial_logits,
             self.transition_logits,
             self.emission_dist,
             self.lengths,
-            unobserved,
+            mask,
         )
 
     def outputs(self, value: Tensor) -> dict[str, Output]:

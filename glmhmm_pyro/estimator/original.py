@@ -171,17 +171,6 @@ def at_weights(weights: Weights, data: Sequences) -> HiddenMarkov:
     return distribution(original_model(weights.sizes), data, params)
 
 
-def masked(hidden: HiddenMarkov, mask: np.ndarray) -> HiddenMarkov:
-    """The same chain with this observed and nothing else."""
-    return HiddenMarkov(
-        hidden.initial_logits,
-        hidden.transition_logits,
-        hidden.emission_dist,
-        hidden.lengths,
-        torch.from_numpy(mask),
-    )
-
-
 def distribution(model: GLMHMM, data: Sequences, params: Params) -> HiddenMarkov:
     """Distribution of the emissions at these parameters."""
     with torch.no_grad():

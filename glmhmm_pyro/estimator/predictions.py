@@ -7,7 +7,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
-from glmhmm_pyro.estimator.original import at_weights, masked, output_of
+from glmhmm_pyro.estimator.original import at_weights, output_of
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.sequences import Sequences
@@ -153,7 +153,8 @@ class Predictions:
         sizes = (weights.transitions.shape[-1], free + 1, outputs)
         trials = Trials.checked(X, y, y_analog, sizes, "as in fit")
         data = trials.sequences(None, None)
-        return data, masked(at_weights(weights, data), trials.mask)
+        hidden = at_weights(weights, data)
+        return data, hidden.with_mask(torch.from_numpy(trials.mask))
 
     @staticmethod
     def _split(data: Sequences, values: torch.Tensor) -> list[np.ndarray]:
