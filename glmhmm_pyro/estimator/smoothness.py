@@ -15,6 +15,7 @@ from torch.distributions import MultivariateNormal
 
 from glmhmm_pyro.estimator.original import weights_of
 from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.priors.lags import process_correlation
 
 # Share of a filter's variance that is independent from bin to bin, which keeps its
 # covariance invertible.
@@ -141,10 +142,7 @@ def covariance_of(
     diagonal[inside] = 0.0
     whole = torch.diag(diagonal)
     for columns, length, size in zip(filters, lengths, sizes):
-        place = torch.tensor(columns, dtype=torch.float64)
-        distance = (place[:, None] - place) / length
-        smooth = torch.exp(-distance.square() / 2)
-        block = size**2 * (smooth + _JITTER * torch.eye(len(columns)).double())
+        block = size**2 * process_correlation(len(columns), length, _JITTER)
         where = torch.tensor(columns)
         whole = whole.index_put((where[:, None], where), block)
     return whole

@@ -122,9 +122,12 @@ def _walk_root(step: float, start: float, lags: int) -> Tensor:
 @lru_cache(maxsize=64)
 def _process_root(length: float, jitter: float, lags: int) -> Tensor:
     """Cholesky factor of the correlations of lags."""
+    return torch.linalg.cholesky(process_correlation(lags, length, jitter))
+
+
+def process_correlation(lags: int, length: Tensor | float, jitter: float) -> Tensor:
+    """Squared-exponential correlations of lags one column apart, (lags, lags)."""
     place = torch.arange(lags, dtype=torch.float64)
     distance = (place[:, None] - place) / length
-    correlation = (-(distance**2) / 2).exp()
-    return torch.linalg.cholesky(
-        correlation + jitter * torch.eye(lags, dtype=torch.float64)
-    )
+    smooth = torch.exp(-distance.square() / 2)
+    return smooth + jitter * torch.eye(lags, dtype=torch.float64)
