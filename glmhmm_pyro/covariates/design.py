@@ -11,7 +11,13 @@ from glmhmm_pyro.sequences.frames import Columns as Names
 from glmhmm_pyro.sequences.validation import unique_names
 
 from .replay import BoundHistory, Replay, refuse_leaks, replayed
-from .table import Classes, Table, read_table, sequences_arguments
+from .table import (
+    Classes,
+    Table,
+    hidden_emissions,
+    read_table,
+    sequences_arguments,
+)
 from .terms import Term, as_term
 from .time_units import filter_frame
 
@@ -125,13 +131,16 @@ class Design:
                 longest session; a standardised column does not vary.
         """
         session = self._session_of(data, session)
-        table = read_table(data, session, columns, emissions, {})
+        self._learn(read_table(data, session, columns, emissions, {}))
+        self._session, self._columns = session, columns
+        return self
+
+    def _learn(self, table: Table) -> None:
+        """Fit the terms to a table."""
         fitted = tuple(term.fitted(table) for term in self._recipes)
         names = tuple(name for term in fitted for name in term.names())
         unique_names("column names of a Design (give terms a name=...)", names)
         self._fitted, self._classes = fitted, dict(table.classes)
-        self._session, self._columns = session, columns
-        return self
 
     def _session_of(self, data: Any, session: Any) -> Names | None:
         """The session column given, or the one of fit; lists need none."""
@@ -170,11 +179,15 @@ class Design:
             columns: by default the names that :meth:`fit` was told.
             emissions: as for :meth:`fit`.
         """
+        self._known()
+        return self._frame(self._table(data, session, columns, emissions))
+
+    def _frame(self, table: Table) -> "pd.DataFrame":
+        """The covariates of a table."""
         import pandas as pd
 
-        terms = self._known()
-        table = self._table(data, session, columns, emissions)
-        return pd.DataFrame(_matrix(terms, table), table.index, list(self.names))
+        matrix = _matrix(self._known(), table)
+        return pd.DataFrame(matrix, table.index, list(self.names))
 
     def fit_transform(self, data: Any, **options: Any) -> "pd.DataFrame":
         """:meth:`fit`, then :meth:`transform` of the same data."""
@@ -199,6 +212,7 @@ class Design:
 
         A design that is not fitted yet is fitted to these data first, so that the
         training sessions come first and held-out ones are read by what was learnt.
+        Emissions that ``mask`` hides are missing for terms of the past too.
 
         Args:
             data: as for :meth:`fit`.
@@ -222,14 +236,15 @@ class Design:
         designs = {"covariates": self}
         if transition_design is not None:
             designs["transition_covariates"] = transition_design
-        told: dict[str, Any] = {"session": session, "columns": columns}
-        if not hasattr(data, "iloc"):
-            told["emissions"] = emissions
+        is_frame = hasattr(data, "iloc")
+        told = (session, columns, None if is_frame else emissions)
+        hidden = hidden_emissions(data, session, emissions, mask)
         made = {}
         for argument, design in designs.items():
             if design._fitted is None:
-                design.fit(data, **told)
-            made[argument] = design.transform(data, **told)
+                design._learn(read_table(data, *told, {}).hiding(hidden))
+                design._session, design._columns = session, columns
+            made[argument] = design._frame(design._table(data, *told).hiding(hidden))
         given = (emissions, mask, initial_covariates)
         classes = self._emission_classes(data, session, emissions)
         arguments = sequences_arguments(data, session, *given, made, classes)

@@ -33,7 +33,7 @@ class Source:
         if bad.any():
             raise ValueError(
                 f"column {self.column!r} must be finite to be a covariate, got "
-                f"{bad.sum()} NaN or infinite values, the first in row "
+                f"{bad.sum()} NaN, masked or infinite values, the first in row "
                 f"{np.argwhere(bad)[0, 0]}; fill them in, leave those sessions out, or "
                 "code labels by Signed or Indicator, where missing is 0"
             )

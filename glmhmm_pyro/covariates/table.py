@@ -1,7 +1,7 @@
 """The raw columns that a design reads: a data frame's, or those of lists of arrays."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,15 @@ class Table:
         lengths: steps of every session.
         classes: names of classes 0, 1, ... of the label columns that are known.
         index: index of the rows, if they have one.
+        hidden: rows (steps,) of a column that are missing whatever stands there, by
+            name.
     """
 
     columns: Mapping[str, Any]
     lengths: np.ndarray
     classes: dict[str, Classes] = field(default_factory=dict)
     index: Any = None
+    hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def num_steps(self) -> int:
@@ -56,6 +59,10 @@ class Table:
         """Number of every row within its session, from 0."""
         return np.arange(self.num_steps) - np.repeat(self.starts, self.lengths)
 
+    def hiding(self, hidden: Mapping[str, np.ndarray]) -> "Table":
+        """The same with these rows of columns missing."""
+        return replace(self, hidden=hidden)
+
     def numbers(self, name: str) -> np.ndarray:
         """A column as floats, labels as the numbers of their classes; NaN is missing.
 
@@ -63,6 +70,13 @@ class Table:
             ValueError: there is no such column, or a label is no known class.
             TypeError: the column holds neither numbers nor labels.
         """
+        numbers = self._read(name)
+        if name in self.hidden:
+            numbers = np.where(self.hidden[name], np.nan, numbers)
+        return numbers
+
+    def _read(self, name: str) -> np.ndarray:
+        """A column as floats, whatever is hidden."""
         import pandas as pd
 
         values = pd.Series(self._found(name))
@@ -173,9 +187,35 @@ def _outputs(
             f"{list(lengths)[:8]}, got {list(found)[:8]}"
         )
     wide = joined[:, None] if joined.ndim == 1 else joined
-    names = ["y"] if wide.shape[1] == 1 else [f"y{i}" for i in range(wide.shape[1])]
+    names = _output_names(wide.shape[1])
     unique_names("columns, with those of the emissions,", (*taken, *names))
     return dict(zip(names, wide.T))
+
+
+def _output_names(number: int) -> list[str]:
+    """Names that ``Sequences`` gives to outputs without any."""
+    return ["y"] if number == 1 else [f"y{i}" for i in range(number)]
+
+
+def hidden_emissions(
+    data: Any, session: Columns | None, emissions: Any, mask: Any
+) -> dict[str, np.ndarray]:
+    """Rows (steps,) that a mask hides of every emission, by name."""
+    if mask is None:
+        return {}
+    names = None
+    if hasattr(data, "iloc"):
+        found = arrays_from_dataframe(data, session, emissions, mask, None, None)
+        names = found["emission_names"]
+    else:
+        found = joined_arguments(emissions, {}, mask, {})
+    values, seen = found["emissions"], found["mask"]
+    if seen is None:
+        return {}
+    number = 1 if np.ndim(values) == 1 else np.shape(values)[1]
+    seen = np.asarray(seen, dtype=bool).reshape(len(values), -1)
+    wide = np.broadcast_to(seen, (len(values), number))
+    return dict(zip(names or _output_names(number), ~wide.T))
 
 
 def sequences_arguments(

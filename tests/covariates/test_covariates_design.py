@@ -257,3 +257,50 @@ def test_classes_are_those_of_training():
     numbers = Design(PreviousChoice("n")).fit(data.assign(n=1), session="day")
     with pytest.raises(ValueError, match="2 classes that fit found, got class 2"):
         numbers.transform(data.assign(n=2))
+
+
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_what_stands_behind_a_mask_is_in_no_covariate(as_lists):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"day": [0] * 6 + [1] * 4, "y": rng.integers(0, 2, 10)})
+    table["seen"] = ~table.index.isin([2, 3, 7])
+    other = table.assign(y=table["y"].where(table["seen"], 1 - table["y"]))
+    covariates = []
+    for rows in (table, other):
+        x, u = Design(PreviousChoice("y")), Design(Lags(Signed("y"), 2, first_lag=1))
+        days = [day for _, day in rows.groupby("day")]
+        if as_lists:
+            data = x.sequences(
+                [np.zeros((len(day), 1)) for day in days],
+                emissions=[day["y"].to_numpy() for day in days],
+                mask=[day["seen"].to_numpy() for day in days],
+                transition_design=u,
+            )
+        else:
+            data = x.sequences(
+                rows, session="day", emissions="y", mask="seen", transition_design=u
+            )
+        covariates.append((data.covariates, data.transition_covariates))
+    for one, two in zip(*covariates):
+        assert torch.equal(one, two)
+    # The choice before the two hidden ones is the last valid one still.
+    assert covariates[0][0][2:5, 0].unique().item() == 2 * table["y"][1] - 1
+
+
+def test_a_mask_hides_one_output_among_several_of_terms_too():
+    table = trials()
+    table["sound_seen"], table["side_seen"] = True, True
+    # A choice that differs from the one before it, so that hiding it tells.
+    table.loc[table["side"].ne(table["side"].shift())[1:].idxmax(), "side_seen"] = False
+    numbers = table.assign(side=table["side"].eq(table["side"].iloc[0]).astype(float))
+    design = Design(PreviousChoice("side"), Lags("sound", 1, first_lag=1))
+    data = design.sequences(
+        numbers,
+        session="day",
+        emissions=["side", "sound"],
+        mask=["side_seen", "sound_seen"],
+    )
+    expected = design.transform(
+        numbers.assign(side=numbers["side"].where(numbers["side_seen"]))
+    )
+    np.testing.assert_array_equal(data.covariates, expected)
