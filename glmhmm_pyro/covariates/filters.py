@@ -302,13 +302,15 @@ class ExponentialHistory(FilterTerm):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        given = self.half_lives
-        several = (given,) if isinstance(given, (int, float)) else tuple(given)
-        if not several or not all(np.isfinite(h) and h > 0 for h in several):
+        given: Any = self.half_lives
+        array = np.atleast_1d(np.asarray(given))
+        legal = array.ndim == 1 and array.size > 0 and array.dtype.kind in "iuf"
+        if not legal or not (np.isfinite(array) & (array > 0)).all():
             raise ValueError(f"half_lives must be above 0 steps, got {given!r}")
+        several = tuple(array.astype(float).tolist())
         if len(set(several)) < len(several):
             raise ValueError(f"half_lives must differ from each other, got {given!r}")
-        object.__setattr__(self, "half_lives", tuple(map(float, several)))
+        object.__setattr__(self, "half_lives", several)
         as_source(self.column)
 
     @property

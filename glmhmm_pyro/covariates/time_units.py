@@ -61,8 +61,9 @@ def _check(weights: Any, bin_width: float, covariance: Any) -> None:
             "weights must be an xarray.DataArray with an axis 'covariate', such as "
             f"fit.parameters['emissions.weights'], got {type(weights).__name__}"
         )
-    if not bin_width > 0:
-        raise ValueError(f"bin_width must be above 0, got {bin_width}")
+    is_number = hasattr(bin_width, "__float__") and np.ndim(bin_width) == 0
+    if not is_number or not 0 < bin_width < np.inf:
+        raise ValueError(f"bin_width must be a number above 0, got {bin_width!r}")
     if covariance is None:
         return
     if weights.dims[-1] != "covariate" or set(SAMPLES) & set(weights.dims):

@@ -157,8 +157,9 @@ def test_filters_refuse_what_they_cannot_read():
     _, design, weights = case()
     with pytest.raises(TypeError, match="axis 'covariate'.*got ndarray"):
         design.filters(weights.values)
-    with pytest.raises(ValueError, match="bin_width must be above 0, got 0"):
-        design.filters(weights, 0)
+    for width in (0, "ms", float("nan")):
+        with pytest.raises(ValueError, match=f"bin_width must be a.*got {width!r}"):
+            design.filters(weights, width)
     with pytest.raises(ValueError, match="no 'choice_half_life0.5' among sound"):
         design.filters(weights[:, :7])
     with pytest.raises(ValueError, match=r"shape \(2, 10, 10\), got \(10, 10\)"):

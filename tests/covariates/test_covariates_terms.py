@@ -243,6 +243,7 @@ def test_standardised_columns_have_mean_0_and_sd_1_in_the_training_sessions():
         (lambda: BSpline("s", 3, 9), ["num_bases", "above degree", "got 3"]),
         (lambda: BSpline("s", 8, 6), ["num_bases", "6 lags", "got 8", "more lags"]),
         (lambda: ExponentialHistory("s", [1, 0]), ["half_lives", "above 0"]),
+        (lambda: ExponentialHistory("s", "long"), ["half_lives", "got 'long'"]),
         (lambda: ExponentialHistory("s", [2, 2]), ["half_lives", "differ"]),
         (lambda: WinStayLoseSwitch("choice"), ["reward", "answer"]),
         (lambda: Columns([]), ["columns", "names"]),
@@ -287,3 +288,8 @@ def test_labels_are_no_numbers_and_need_a_code():
         Lags(3, 2)
     with pytest.raises(TypeError, match="composed of terms.*got int"):
         Design(3)
+
+
+def test_half_lives_may_be_numbers_of_numpy():
+    for given in (np.int64(2), np.float64(2), np.array([2]), [np.int64(2)]):
+        assert ExponentialHistory("s", given).half_lives == (2.0,)
