@@ -15,7 +15,7 @@ from glmhmm_pyro.estimator.annealing import (
 )
 from glmhmm_pyro.estimator.em import OriginalEM
 from glmhmm_pyro.estimator.error_bars import diagonal_figures, exact_errors
-from glmhmm_pyro.estimator.generation import generated, lagged_rows
+from glmhmm_pyro.estimator.generation import Lagged, generated, lagged_rows
 from glmhmm_pyro.estimator.held_out import STRENGTHS, Split, choose
 from glmhmm_pyro.estimator.layout import Layout, row_numbers
 from glmhmm_pyro.estimator.options import AR_ROWS, is_given
@@ -38,6 +38,7 @@ class Fitted:
         generator: source of further randomness.
         held_out: trials that were not fitted, if any.
         history: one dictionary for every iteration.
+        lagged: rows of X made anew where behaviour is generated.
         attributes: of the estimator, by name.
     """
 
@@ -48,6 +49,7 @@ class Fitted:
     generator: np.random.Generator
     held_out: Trials | None
     history: list[dict[str, Any]] = field(default_factory=list)
+    lagged: list[Lagged] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,6 +81,8 @@ def fit_trials(
         held_out, trials = trials.subset(split.test), trials.subset(split.train)
         attributes["train_data_"] = np.array(split.train)
         attributes["test_data_"] = np.array(split.test)
+    # Before the fit, which would be lost with an error after it.
+    lagged = fed_back(options, layout, trials)
     penalties = penalties_of(options, layout)
     schedule = schedule_of(options, penalties)
     problem = Problem.of(trials, layout, start, schedule)
@@ -108,7 +112,7 @@ def fit_trials(
             iterations, converged = run(problem)
             history += [problem.entry(iteration) for iteration in iterations]
         fitted = Fitted(options, problem, iterations, converged, generator, held_out)
-        fitted.history = history
+        fitted.history, fitted.lagged = history, lagged
         fitted.attributes = attributes
         for option, finish in _FINISHES.items():
             if options[option]:
@@ -154,6 +158,16 @@ def own_rows(options: Mapping[str, Any], num_features: int) -> tuple[int, ...]:
     """Rows of X with the animal's own behaviour."""
     rows = AR_ROWS if options["AR_vec"] is None else options["AR_vec"]
     return row_numbers("AR_vec", rows, num_features)
+
+
+def fed_back(
+    options: Mapping[str, Any], layout: Layout, trials: Trials
+) -> list[Lagged]:
+    """Rows of X that are made anew where behaviour is generated."""
+    if not (options["generate"] and is_given(options, "AR_vec")):
+        return []
+    rows = own_rows(options, layout.num_features)
+    return lagged_rows(trials, rows, int(options["num_emissions"]))
 
 
 def schedule_of(options: Mapping[str, Any], own: Penalties) -> Schedule:
@@ -209,13 +223,9 @@ def _add_error_bars(fitted: Fitted) -> None:
 
 def _generate(fitted: Fitted) -> None:
     """Labels at the covariates of the fitted trials."""
-    options, trials = fitted.options, fitted.problem.trials
-    lagged = []
-    if is_given(options, "AR_vec"):
-        rows = own_rows(options, fitted.problem.layout.num_features)
-        lagged = lagged_rows(trials, rows, int(options["num_emissions"]))
+    trials = fitted.problem.trials
     weights, last = fitted.problem.weights(fitted.last), fitted.history[-1]
-    drawn = generated(weights, last["prior"], trials, lagged, fitted.generator)
+    drawn = generated(weights, last["prior"], trials, fitted.lagged, fitted.generator)
     fitted.attributes["output_states_"] = drawn.states
     if trials.has_labels:
         fitted.attributes["output_"] = drawn.labels

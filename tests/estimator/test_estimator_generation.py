@@ -13,6 +13,7 @@ from estimator_cases import (
 from scipy.stats import chi2
 
 from glmhmm_pyro import GLMHMMEstimator
+from glmhmm_pyro.estimator.em import OriginalEM
 from glmhmm_pyro.estimator.generation import generated, lagged_rows
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.estimator.weights import Weights
@@ -129,3 +130,14 @@ def test_rows_that_are_not_made_of_the_labels_cannot_be_generated():
     constant = make_estimator(generate=True, AR_vec=[4], max_iter=1)
     with pytest.raises(ValueError, match="AR_vec must name rows of X.*got row 4"):
         fit_quietly(constant, X, y)
+
+
+def test_rows_that_cannot_be_generated_are_refused_before_anything_is_fitted(
+    monkeypatch,
+):
+    def lost(self, problem):
+        raise AssertionError("a fit was made that an error would lose")
+
+    monkeypatch.setattr(OriginalEM, "run", lost)
+    with pytest.raises(ValueError, match="AR_vec must name rows of X.*got row 0"):
+        make_estimator(generate=True, AR_vec=[0]).fit(*make_trials())
