@@ -34,8 +34,9 @@ class Source:
             raise ValueError(
                 f"column {self.column!r} must be finite to be a covariate, got "
                 f"{bad.sum()} NaN, masked or infinite values, the first in row "
-                f"{np.argwhere(bad)[0, 0]}; fill them in, leave those sessions out, or "
-                "code labels by Signed or Indicator, where missing is 0"
+                f"{np.argwhere(bad)[0, 0]}; fill them in (masked ones in a column of "
+                "another name), leave those sessions out, or code labels by Signed or "
+                "Indicator, where missing is 0"
             )
         return numbers
 
