@@ -9,7 +9,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch.distributions import constraints
 from tqdm import tqdm
 
-from glmhmm_pyro.inference import ConvergenceWarning, Fit, fit
+from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method
 
@@ -18,10 +18,16 @@ _EVEN = 0.01
 
 
 def quiet_fit(model: Any, data: Any, engine: Method, **options: Any) -> Fit:
-    """A fit whose status goes into a table, and into no warning."""
+    """A fit whose status goes into a table, and into no warning.
+
+    A fit that the user has interrupted is one of many: the others are not made.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit(model, data, engine, **options)
+        found = fit(model, data, engine, **options)
+    if found.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt
+    return found
 
 
 def warm_start(params: Params, priors: dict[str, Any]) -> Params:

@@ -1,6 +1,7 @@
 """Strengths of penalties: against a loop by hand, chosen as the rules say, drawn."""
 
 import math
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -231,3 +232,17 @@ def test_a_flat_prior_has_no_evidence(sessions):
             criterion="evidence",
             **QUICK,
         )
+
+
+def test_an_interrupt_ends_the_whole_of_it_and_not_a_single_fit(sessions):
+    calls = []
+
+    class Interrupted(gh.MAP):
+        def fit(self, program, search):
+            calls.append(program)
+            found = super().fit(program, search)
+            return replace(found, status=gh.Status.INTERRUPTED)
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(ridge, sessions, STRENGTHS, method=Interrupted(), **QUICK)
+    assert len(calls) == 1
