@@ -38,15 +38,21 @@ def schedule(
     return [Iteration(float(beta), float(multiplier)) for beta, multiplier in pairs]
 
 
-def check_positive(name: str, values: Any, largest: float = math.inf) -> None:
-    """Refuse a list whose numbers are not positive, finite and at most ``largest``."""
-    bad = [value for value in values if not (0 < value <= largest and value < math.inf)]
+def positive(name: str, values: Any, largest: float = math.inf) -> tuple[float, ...]:
+    """The numbers of a list, if all are positive, finite and at most ``largest``."""
+    try:
+        numbers = tuple(map(float, values))
+    except (TypeError, ValueError):
+        bad = [values]
+    else:
+        bad = [n for n in numbers if not (0 < n <= largest and n < math.inf)]
     if bad:
         limit = "" if largest == math.inf else f" and at most {largest:g}"
         raise ValueError(
             f"{name} must be positive, finite numbers{limit}, one for each annealed EM "
             f"iteration, got {bad[0]!r}"
         )
+    return numbers
 
 
 def reminded(

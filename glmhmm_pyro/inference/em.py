@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 
 from glmhmm_pyro.inference.acceleration import Extrapolation
-from glmhmm_pyro.inference.annealing import check_positive, reminded, schedule
+from glmhmm_pyro.inference.annealing import positive, reminded, schedule
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fit import Fit
 from glmhmm_pyro.inference.joint_steps import JointSteps
@@ -75,8 +75,11 @@ class EM:
             raise ValueError(f"num_iters must be at least 1, got {self.num_iters}")
         if not self.tol >= 0:
             raise ValueError(f"tol must be at least 0, got {self.tol}")
-        check_positive("inverse_temperatures", self.inverse_temperatures, 1.0)
-        check_positive("prior_multipliers", self.prior_multipliers)
+        # Tuples of floats, so that two EMs compare and no array of the user's is kept.
+        betas = positive("inverse_temperatures", self.inverse_temperatures, 1.0)
+        object.__setattr__(self, "inverse_temperatures", betas)
+        multipliers = positive("prior_multipliers", self.prior_multipliers)
+        object.__setattr__(self, "prior_multipliers", multipliers)
 
     name: ClassVar[str] = "em"
 

@@ -198,3 +198,14 @@ def test_numbers_that_are_not_positive_are_refused(bad):
         gh.EM(inverse_temperatures=[bad])
     with pytest.raises(ValueError, match="and at most 1, one for each annealed"):
         gh.EM(inverse_temperatures=[1.5])
+    for wrong in (0.5, None, "cold", [[1.0, 1.0]]):
+        with pytest.raises(ValueError, match="inverse_temperatures must be positive"):
+            gh.EM(inverse_temperatures=wrong)
+
+
+def test_a_schedule_given_as_an_array_is_copied_and_compares():
+    betas = np.array([0.5, 1.0])
+    em = gh.EM(inverse_temperatures=betas)
+    assert em == gh.EM(inverse_temperatures=[0.5, 1])
+    betas[:] = 0.1
+    assert em.inverse_temperatures == (0.5, 1.0) and len({em, em}) == 1
