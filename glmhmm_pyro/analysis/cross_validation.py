@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -193,10 +195,17 @@ def _check(data: Any, criterion: str, rule: str) -> None:
             f"rule must be 'best' with criterion='evidence', got {rule!r}: the "
             "evidence has no standard error over folds"
         )
+    if criterion == "held_out" and data.num_sessions < 2:
+        raise ValueError(
+            "data must have at least 2 sessions, of which some are held out, got "
+            f"{data.num_sessions}; use criterion='evidence'"
+        )
 
 
 def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
     """The strengths, weakest first."""
+    if np.ndim(strengths) != 1:
+        raise ValueError(f"strengths must be a list of numbers, got {strengths!r}")
     numbers = sorted({float(strength) for strength in strengths})
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         raise ValueError(
@@ -210,13 +219,9 @@ def _splits(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
     """Numbers of the sessions to fit and to hold out, for every fold."""
     from sklearn.model_selection import GroupKFold, KFold
 
-    if groups is not None and len(groups) != data.num_sessions:
-        raise ValueError(
-            f"groups must have an entry for each of the {data.num_sessions} sessions, "
-            f"got {len(groups)}"
-        )
+    groups = None if groups is None else _numbered(groups, data.num_sessions)
     units = data.num_sessions if groups is None else len(set(groups))
-    if isinstance(folds, int):
+    if isinstance(folds, Integral):
         if not 2 <= folds <= units:
             what = "sessions" if groups is None else "groups"
             raise ValueError(
@@ -236,7 +241,37 @@ def _splits(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
             f"folds must make at least 2 splits, whose spread is the standard error, "
             f"got {len(splits)}"
         )
+    for _, test in splits:
+        _check_observed(data, test)
     return [(train.tolist(), test.tolist()) for train, test in splits]
+
+
+def _numbered(groups: Any, num_sessions: int) -> np.ndarray:
+    """A number for the group of every session."""
+    import pandas as pd
+
+    if np.shape(groups) != (num_sessions,):
+        raise ValueError(
+            f"groups must have an entry for each of the {num_sessions} sessions, got "
+            f"{groups!r}"
+        )
+    numbers, _ = pd.factorize(np.asarray(groups, dtype=object))
+    if (numbers < 0).any():
+        raise ValueError(
+            "groups must name the group of every session, got none for session "
+            f"{int(numbers.argmin())}"
+        )
+    return numbers
+
+
+def _check_observed(data: Sequences, sessions: np.ndarray) -> None:
+    """Refuse to hold out sessions that have nothing to score."""
+    seen = steps_observed(data.subset(sessions.tolist()).mask)
+    if seen is not None and not seen.any():
+        raise ValueError(
+            "folds must each hold out an observed step, got none in sessions "
+            f"{sessions.tolist()}; use fewer folds, or data without these sessions"
+        )
 
 
 def _table(strengths: tuple[float, ...], scores: np.ndarray) -> "pd.DataFrame":

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ def run_jobs(
         label: what the progress bar says.
         progress: whether to show one.
     """
-    if not isinstance(num_jobs, int) or num_jobs == 0:
+    if not isinstance(num_jobs, Integral) or num_jobs == 0:
         raise ValueError(
             f"num_jobs must be a number of processes, or -1 for all cores, got "
             f"{num_jobs!r}"

@@ -337,7 +337,7 @@ class Fit:
         .. math:: \sum_s \log \frac{1}{D} \sum_{d=1}^D p(y_s \mid \theta_d)
 
         Args:
-            data: as the model takes it.
+            data: as the model takes it, with an observed step.
             marginal: whether to average the likelihood of every session over
                 :attr:`draws`.
         """

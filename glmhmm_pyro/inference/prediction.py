@@ -58,6 +58,8 @@ def predicted(observed: Observed, data: Any, labels: Labels, steps_ahead: int) -
 def score(fit: Any, data: Any, sites: Mapping[str, Observed], marginal: bool) -> float:
     """What :meth:`Fit.score` returns, from the sites at the estimate."""
     observed = sum(site.hidden.num_observed for site in sites.values())
+    if not observed:
+        raise ValueError("data must have an observed step to be scored, got none")
     if not marginal:
         found = [float(s.hidden.log_prob(s.value)) for s in sites.values()]
         return sum(found) / observed

@@ -205,6 +205,12 @@ def test_wrong_arguments_are_named(sessions):
         call(folds=3, groups=[0, 0, 0, 1, 1, 1])
     with pytest.raises(ValueError, match="groups must have an entry for each of the 6"):
         call(groups=[0, 1])
+    with pytest.raises(ValueError, match="groups must name .* none for session 1"):
+        call(folds=2, groups=["a", None, "b", "b", "c", "c"])
+    with pytest.raises(ValueError, match="at least 2 sessions.*criterion='evidence'"):
+        call(data=sessions.subset([0]))
+    with pytest.raises(ValueError, match="strengths must be a list of numbers, got 5"):
+        call(strengths=5)
     with pytest.raises(ValueError, match="at least 2 splits"):
         call(folds=ShuffleSplit(n_splits=1))
     with pytest.raises(TypeError, match="or a splitter of scikit-learn"):
@@ -246,3 +252,17 @@ def test_an_interrupt_ends_the_whole_of_it_and_not_a_single_fit(sessions):
     with pytest.raises(KeyboardInterrupt):
         cross_validate(ridge, sessions, STRENGTHS, method=Interrupted(), **QUICK)
     assert len(calls) == 1
+
+
+def test_a_fold_without_an_observed_step_is_refused_before_anything_is_fitted(sessions):
+    mask = np.ones(sessions.num_steps, dtype=bool)
+    mask[sessions.session_rows(2)] = False
+    masked = sessions.with_mask(mask)
+    with pytest.raises(ValueError, match="an observed step, got none in sessions .2.;"):
+        cross_validate(ridge, masked, STRENGTHS, folds=6, **QUICK)
+    found = cross_validate(ridge, masked, STRENGTHS, folds=np.int64(3), **QUICK)
+    assert np.isfinite(found.table.to_numpy()).all()
+    with pytest.raises(
+        ValueError, match="data must have an observed step to be scored"
+    ):
+        found.fit.score(masked.subset([2]))
