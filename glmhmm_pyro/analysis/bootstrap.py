@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -210,12 +211,16 @@ def bootstrap(
 
 
 def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
+    if not isinstance(fit, Fit):
+        raise TypeError(f"fit must be a Fit, got {type(fit).__name__}")
     if not isinstance(data, Sequences):
         raise TypeError(f"data must be a Sequences, got {type(data).__name__}")
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    if num_samples < 2:
-        raise ValueError(f"num_samples must be at least 2, got {num_samples}")
+    if not isinstance(num_samples, Integral) or num_samples < 2:
+        raise ValueError(
+            f"num_samples must be a whole number from 2, got {num_samples!r}"
+        )
     if kind == "session" and data.num_sessions < 2:
         raise ValueError(
             "kind must be 'parametric' for a single session: there are no others to "

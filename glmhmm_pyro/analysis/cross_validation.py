@@ -4,7 +4,6 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,6 +160,7 @@ def cross_validate(
         best = float(table["log_evidence"].idxmax())
         kept = fits[path.strengths.index(best)]
         return CrossValidation(table, best, kept, criterion, rule)
+    _check_initial(made(make_model, path.strengths[0]))
     splits = _splits(data, folds, groups, seed)
     jobs = [(data.subset(train), data.subset(test)) for train, test in splits]
     scores = run_jobs(path.scores, jobs, num_jobs, "folds", progress)
@@ -202,6 +202,15 @@ def _check(data: Any, criterion: str, rule: str) -> None:
         )
 
 
+def _check_initial(model: GLMHMM) -> None:
+    if getattr(model.initial, "per_session", False):
+        raise ValueError(
+            "make_model must give all sessions the same initial probabilities, which "
+            "sessions held out are to begin with, got Initial(per_session=True); use "
+            "Initial(), or criterion='evidence'"
+        )
+
+
 def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
     """The strengths, weakest first."""
     if np.ndim(strengths) != 1:
@@ -221,7 +230,7 @@ def _splits(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
 
     groups = None if groups is None else _numbered(groups, data.num_sessions)
     units = data.num_sessions if groups is None else len(set(groups))
-    if isinstance(folds, Integral):
+    if isinstance(folds, int | np.integer):
         if not 2 <= folds <= units:
             what = "sessions" if groups is None else "groups"
             raise ValueError(

@@ -97,7 +97,7 @@ def maximise_evidence(
         bounds: lower and upper end, by name; by default a hundredth of the start and a
             hundred times it.
         num_restarts: number of starts of the first fit.
-        max_evals: largest number of evaluations.
+        max_evals: number of evaluations after which no other step is begun.
         seed: makes the first fit reproducible.
         progress: whether to show a progress bar.
 
@@ -117,6 +117,8 @@ def maximise_evidence(
         >>> list(found.values), found.converged
         (['scale'], True)
     """
+    if max_evals < 1:
+        raise ValueError(f"max_evals must be at least 1, got {max_evals!r}")
     names, first, limits = _checked(start, bounds)
     path = _Path(make_model, names, data, max_evals, progress)
     path.begin(first, num_restarts, seed)
@@ -254,6 +256,11 @@ def _checked(
     start: Mapping[str, float], bounds: Mapping[str, tuple[float, float]] | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Names, starting values, and limits (hyperparameters, 2)."""
+    for argument, given in (("start", start), ("bounds", bounds or {})):
+        if not isinstance(given, Mapping):
+            raise ValueError(
+                f"{argument} must be by name, as in {{'scale': ...}}, got {given!r}"
+            )
     names, bounds = tuple(start), dict(bounds or {})
     unknown = [name for name in bounds if name not in start]
     if not names or unknown:
