@@ -1,7 +1,7 @@
 # make demo    installs into .venv, fits the rat's choices, writes pictures and the fit to demo/
 # make test    installs into .venv, then formatting, lint, types, doctests, tests, tutorials
 # make format  rewrites the code as black and isort want it
-# make bench   the benchmarks; they print ratios, nothing is asserted
+# make bench   the benchmarks of speed; the others in benchmarks/ are run one by one
 
 PYTHON ?= python3
 VENV   ?= .venv

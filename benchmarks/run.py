@@ -1,4 +1,4 @@
-"""All benchmarks, by one command: `make bench`. Prints ratios measured in this run.
+"""The benchmarks of speed: `make bench`. Prints ratios measured in this run.
 
 Everything runs on one core, one system after another, and is timed in CPU seconds
 without imports and compilation. Log-likelihoods are those of one independent forward
@@ -7,6 +7,8 @@ algorithm (oracle.py) at the weights that a system had at the time.
     python benchmarks/run.py                    EM, MAP, and what is attainable
     python benchmarks/run.py --rivals           dynamax beside it (makes an environment)
     python benchmarks/run.py --only W3 estep    a part of it
+
+By themselves: asd.py (smooth filters), calibration.py (draws), potentials.py (NUTS).
 """
 
 import argparse

@@ -6,7 +6,7 @@ W1s  the same with sampled behaviour
 W2   choices: K=3, C=2, D=4, stationary transitions, 60 sessions of 500 to 900
 W2e  the first 500 steps of each
 W3   fly song: K=3, C=4, 17 cues x 10 bases + bias, input-driven, 20 sessions of 5,000
-W4   K=4, C=3, D=20, one session of 1,000,000
+W4   K=4, C=3, D=20, one session of 1,000,000 (in no table of run.py)
 
 For session s with inputs x_t (the LAST column is the constant 1), states z_t and
 classes y_t:
