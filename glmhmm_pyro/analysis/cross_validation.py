@@ -300,6 +300,11 @@ def _table(strengths: tuple[float, ...], scores: np.ndarray) -> "pd.DataFrame":
 
 def _chosen(table: "pd.DataFrame", rule: str) -> float:
     means = table["held_out_bits_per_step"]
+    if not np.isfinite(means).any():
+        raise ValueError(
+            "make_model must give models under which sessions held out are possible, "
+            "got none at any strength; give probabilities a prior such as a Dirichlet"
+        )
     best = means.idxmax()
     if rule == "best":
         return float(best)

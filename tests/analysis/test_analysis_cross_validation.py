@@ -268,3 +268,13 @@ def test_a_fold_without_an_observed_step_is_refused_before_anything_is_fitted(se
         ValueError, match="data must have an observed step to be scored"
     ):
         found.fit.score(masked.subset([2]))
+
+
+@pytest.mark.parametrize("rule", ["best", "one_standard_error"])
+def test_sessions_that_are_impossible_at_every_strength_choose_none(rule):
+    columns = {"held_out_bits_per_step": [-np.inf, -np.inf], "standard_error": np.nan}
+    table = pd.DataFrame(columns, index=[1.0, 2.0])
+    with pytest.raises(ValueError, match="sessions held out are possible"):
+        _chosen(table, rule)
+    table.loc[1.0] = (-0.5, 0.1)
+    assert _chosen(table, rule) == 1.0
