@@ -72,6 +72,8 @@ def log_evidence(found: Fit, data: Any) -> float:
         >>> round(log_evidence(found, data), 2)
         -2.39
     """
+    if not isinstance(found, Fit):
+        raise TypeError(f"found must be a Fit, got {type(found).__name__}")
     program = Program(copy.deepcopy(found.model), data)
     require_proper(program)
     mode, status = search_near(program, found.params)

@@ -162,3 +162,8 @@ def test_a_direction_without_curvature_is_named():
     found = gh.fit(gh.GLMHMM(1, Sum(prior=along_the_sum)), data, "map", **QUICK)
     with pytest.raises(ValueError, match="quadratic maximum: .*covariate"):
         log_evidence(found, data)
+
+
+def test_what_is_no_fit_is_refused():
+    with pytest.raises(TypeError, match="found must be a Fit, got GLMHMM"):
+        log_evidence(gh.GLMHMM(2, gh.Bernoulli()), clear_data())
