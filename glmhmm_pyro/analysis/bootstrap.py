@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.analysis.refits import quiet_fit, run_jobs, warm_start
+from glmhmm_pyro.analysis.refits import run_jobs, warm_start, whole_fit
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.alignment import StateAxes, state_probs
 from glmhmm_pyro.inference.coordinates import Params
@@ -98,7 +98,7 @@ class _Job(NamedTuple):
         """Values of the sites, states numbered as in the fit, and how it ended."""
         rng = np.random.default_rng((self.seed, number))
         try:
-            found = quiet_fit(
+            found = whole_fit(
                 self.fit.model,
                 self._data(rng),
                 self.engine,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.analysis.evidence import NoEvidenceError, log_evidence, require_proper
-from glmhmm_pyro.analysis.refits import quiet_fit, run_jobs, warm_start
+from glmhmm_pyro.analysis.refits import run_jobs, warm_start, whole_fit
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method, engine_of
@@ -69,7 +69,7 @@ class _Path:
             if before is not None:
                 priors = Program(copy.deepcopy(model), data).priors
                 options["init"] = warm_start(before, priors)
-            found.append(quiet_fit(model, data, self.engine, **options))
+            found.append(whole_fit(model, data, self.engine, **options))
             before = found[-1].params
         return found
 

@@ -17,7 +17,7 @@ from glmhmm_pyro.analysis.evidence import (
     require_proper,
     search_near,
 )
-from glmhmm_pyro.analysis.refits import quiet_fit
+from glmhmm_pyro.analysis.refits import whole_fit
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import engine_of
@@ -179,7 +179,7 @@ class _Path:
         """The first fit, from several starts, and its evidence."""
         model = self._model(values)
         require_proper(Program(model, self.data))
-        self.first = quiet_fit(
+        self.first = whole_fit(
             model,
             self.data,
             engine_of("map", {}),
@@ -224,7 +224,7 @@ class _Path:
         values = dict(zip(self.names, np.exp(self.points[number]).tolist()))
         table = pd.DataFrame(np.exp(self.points), columns=list(self.names))
         table["log_evidence"] = self.log_evidences
-        found = quiet_fit(
+        found = whole_fit(
             made(self.make_model, **values),
             self.data,
             engine_of("map", {}),

@@ -19,13 +19,15 @@ _EVEN = 0.01
 
 
 def quiet_fit(model: Any, data: Any, engine: Method, **options: Any) -> Fit:
-    """A fit whose status goes into a table, and into no warning.
-
-    A fit that the user has interrupted is one of many: the others are not made.
-    """
+    """A fit whose status goes into a table, and into no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = fit(model, data, engine, **options)
+        return fit(model, data, engine, **options)
+
+
+def whole_fit(model: Any, data: Any, engine: Method, **options: Any) -> Fit:
+    """The same, one of many: where the user interrupts it, the others are not made."""
+    found = quiet_fit(model, data, engine, **options)
     if found.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     return found

@@ -108,8 +108,8 @@ def test_every_fit_of_a_path_begins_where_the_one_before_ended(sessions, monkeyp
         return found
 
     module = gh.analysis.cross_validation
-    original = module.quiet_fit
-    monkeypatch.setattr(module, "quiet_fit", watched)
+    original = module.whole_fit
+    monkeypatch.setattr(module, "whole_fit", watched)
     cross_validate(two_states, sessions, [0.5, 5.0, 50.0], folds=2, **QUICK)
     assert starts[0][0] is None and starts[3][0] is None
     for (_, before), (init, _) in zip(starts[:2], starts[1:3]):
