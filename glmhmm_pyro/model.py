@@ -207,7 +207,7 @@ class GLMHMM(PyroModule):
                 states=self.num_states,
                 initial=type(self.initial).__name__,
                 transitions=type(self.transitions).__name__,
-                emissions=type(self.emissions).__name__,
+                emissions=f"\n{' ' * 28}".join(self._emission_equations()),
             )
         ]
         for name, component, attribute in self.site_names():
@@ -216,12 +216,25 @@ class GLMHMM(PyroModule):
                 lines.append(f"Prior of {name}: {getattr(prior, '__name__', prior)}.")
         return "\n".join(lines)
 
+    def _emission_equations(self) -> list[str]:
+        """An equation for the emission, or for every output."""
+        equations = []
+        for family in self.emissions.parts.values():
+            left, right = "y", "x[t]"
+            if family.selection is not None:
+                names = ", ".join(family.selection.outputs)
+                left = names if len(family.selection.outputs) == 1 else f"({names})"
+                columns = family.selection.covariates
+                right = right if columns is None else f"{', '.join(columns)} of x[t]"
+            equations.append(f"{left}[t] ~ {type(family).__name__}(z[t], {right})")
+        return equations
+
 
 EXPLANATION = """\
 GLM-HMM with {states} hidden states z, numbered from 0.
   first step of a session   z[0] ~ {initial}
   every other step          z[t] ~ {transitions}(z[t-1], u[t])
-  emission                  y[t] ~ {emissions}(z[t], x[t])
+  emission                  {emissions}
 Row t of the transition covariates u drives the step from t-1 INTO t; row 0 of a session
 is unused. In transitions staying is the reference (weights 0), in emissions class 0 is.
 Sessions are independent. Masked emissions are summed out.

@@ -95,6 +95,16 @@ def test_the_table_is_the_sum_of_the_families_on_their_own_columns(data):
     assert (found[7] == 0).all()
 
 
+def test_every_output_is_explained_with_its_family_and_what_it_reads():
+    text = gh.GLMHMM(2, three_outputs()).explain()
+    shown = [line[28:] for line in text.split("\n")[3:6]]
+    assert shown == [
+        "choice[t] ~ Bernoulli(z[t], x[t])",
+        "(left, right)[t] ~ Gaussian(z[t], one of x[t])",
+        "rt[t] ~ Gaussian(z[t], one, x of x[t])",
+    ]
+
+
 def test_the_states_summed_out_agree_with_the_states_enumerated():
     data = made_data((5, 1, 9))
     model, _ = bound(three_outputs(), gh.InputDriven(), data=data, states=2)
