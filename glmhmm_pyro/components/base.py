@@ -65,7 +65,8 @@ class Site:
 class BlockObjective(Protocol):
     """Expected log-probability of independent blocks, with its gradient.
 
-    Problems are numbered sets times blocks.
+    Problems are numbered sets times blocks. A block's numbers are its weights, then the
+    logarithms of its positive parameters in the order of their declaration.
     """
 
     def prepare(self, counts: Tensor) -> Any:
@@ -82,7 +83,8 @@ class BlockObjective(Protocol):
     def curvature(self, points: np.ndarray, counts: Any) -> np.ndarray:
         """Roughly minus the second derivatives, (problems, rows, features, features).
 
-        A block's numbers are rows of weights; curvature between rows is left out.
+        A block's numbers are rows of weights; curvature between rows is left out. With
+        further parameters a block is one row of all its numbers.
         """
 
 

@@ -16,6 +16,7 @@ from glmhmm_pyro.components.emissions import (
 )
 from glmhmm_pyro.components.least_squares import columns_of, one_regression, spread
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
+from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
 from glmhmm_pyro.priors.filling import Prior
 
 
@@ -68,6 +69,10 @@ class StudentT(GLMEmission):
         """That of every component, for weights in units of the emissions."""
         noise = super().start_noise(name, data)
         return noise * spread(*columns_of(data)) if name == "weights" else noise
+
+    def block_objective(self, data: Any) -> StudentTObjective:
+        """All states' Student's t regressions evaluated together."""
+        return StudentTObjective(data, self.design(data).numpy())
 
     def collapsed(
         self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
@@ -123,6 +128,10 @@ class Gamma(GLMEmission):
             "weights": weights.expand(self.shape("weights")),
             "concentration": (left**-2).expand(self.shape("concentration")),
         }
+
+    def block_objective(self, data: Any) -> GammaObjective:
+        """All states' gamma regressions evaluated together."""
+        return GammaObjective(data, self.design(data).numpy())
 
     def collapsed(
         self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import numpy as np
 import pyro.distributions as dist
-import torch
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -12,13 +10,11 @@ from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
+from glmhmm_pyro.components.regressions import (
+    NegativeBinomialObjective,
+    PoissonObjective,
+)
 from glmhmm_pyro.priors.filling import Prior
-
-# Share of the unweighted second moments that keeps a rough curvature invertible.
-_FLOOR = 1e-3
-
-# Weight of a step beyond which products of many would overflow.
-_LARGEST = 1e100
 
 
 class Poisson(GLMEmission):
@@ -57,9 +53,9 @@ class Poisson(GLMEmission):
         weights, _ = log_regression(self, data)
         return {"weights": weights.expand(self.shape("weights"))}
 
-    def block_objective(self, data: Any) -> "CountObjective":
+    def block_objective(self, data: Any) -> PoissonObjective:
         """All states' Poisson regressions evaluated together."""
-        return CountObjective(data, self.design(data).numpy())
+        return PoissonObjective(data, self.design(data).numpy())
 
 
 class NegativeBinomial(GLMEmission):
@@ -100,55 +96,9 @@ class NegativeBinomial(GLMEmission):
         weights, _ = log_regression(self, data)
         return {"weights": weights.expand(self.shape("weights"))}
 
-
-class CountObjective:
-    r"""Block objective of Poisson emissions, one regression a state.
-
-    .. math:: \sum_t n_t (y_t w^\top x_t - \exp(w^\top x_t) - \log y_t!)
-
-    Args:
-        data: where the counts stand; masked steps count as never seen.
-        design: covariates, shape (steps, features).
-    """
-
-    def __init__(self, data: Any, design: np.ndarray):
-        self.design = np.ascontiguousarray(design, dtype=np.float64)
-        values = data.emissions.to(torch.float64)
-        self.values = values.numpy()
-        self.constants = (values + 1).lgamma().numpy()
-        self.mean_moments = self.design.T @ self.design / len(self.design)
-
-    def prepare(self, counts: Tensor) -> np.ndarray:
-        """Counts (sets, steps, states) with problems first and time last."""
-        steps = counts.shape[-2]
-        return np.ascontiguousarray(counts.transpose(-1, -2).reshape(-1, steps).numpy())
-
-    def __call__(
-        self, points: np.ndarray, which: np.ndarray, counts: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Value and gradient of the running problems, numbered sets times states."""
-        own = counts[which]
-        scores, rates = self._rates(points, own)
-        terms = self.values * scores - rates - self.constants
-        with np.errstate(invalid="ignore"):
-            gradient = (own * (self.values - rates)) @ self.design
-        return (own * terms).sum(1), gradient
-
-    def curvature(self, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Minus the second derivatives, (problems, 1, features, features)."""
-        # Far off rates overflow, and what is left of them must still be invertible.
-        weights = (counts * self._rates(points, counts)[1]).clip(max=_LARGEST)
-        found = np.array([(self.design.T * row) @ self.design for row in weights])
-        floor = _FLOOR * weights.sum(1)[:, None, None]
-        return (found + floor * self.mean_moments)[:, None]
-
-    def _rates(
-        self, points: np.ndarray, counts: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Log rates and rates, those of steps that do not count being 1."""
-        scores = np.where(counts > 0, points @ self.design.T, 0.0)
-        with np.errstate(over="ignore"):
-            return scores, np.exp(scores)
+    def block_objective(self, data: Any) -> NegativeBinomialObjective:
+        """All states' negative binomial regressions evaluated together."""
+        return NegativeBinomialObjective(data, self.design(data).numpy())
 
 
 def log_regression(family: GLMEmission, data: Any) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,11 @@ large. What is left of them by Stirling's formula loses none.
 
 import math
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
+from scipy.special import digamma
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
@@ -31,6 +33,16 @@ def stirling_rest(x: Tensor) -> Tensor:
     small = x.clamp(max=_LARGE)
     exact = small.lgamma() - (small - 0.5) * small.log() + small
     return torch.where(x > _LARGE, series, exact - math.log(2 * math.pi) / 2)
+
+
+def stirling_rest_and_slope(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`stirling_rest` of numpy's numbers, and its derivative."""
+    large, small = np.maximum(x, _LARGE), np.minimum(x, _LARGE)
+    inverse = 1 / large**2
+    slope = 1 / 120 - inverse * (1 / 252 - inverse / 240)
+    exact = digamma(small) - np.log(small) + 0.5 / small
+    slope = np.where(x > _LARGE, -inverse * (1 / 12 - inverse * slope), exact)
+    return stirling_rest(torch.from_numpy(x)).numpy(), slope
 
 
 class NegativeBinomialByMean(TorchDistribution):

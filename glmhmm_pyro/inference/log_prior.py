@@ -47,11 +47,29 @@ class LogPrior:
 
         Args:
             points: where, for all problems.
-            shape: (problems, rows, features, features).
+            shape: (problems, rows, numbers, numbers); the weights come first, then
+                single numbers.
         """
-        ((name, value),) = self.blocks.unpack(torch.from_numpy(points)).items()
-        found = precision(innermost(self.sites[name]["fn"]), value)
-        return found.expand(value.shape + shape[-1:]).reshape(shape).numpy()
+        name, value = next(iter(self.blocks.unpack(torch.from_numpy(points)).items()))
+        size = value.shape[-1]
+        block = precision(innermost(self.sites[name]["fn"]), value)
+        block = block.expand(value.shape + (size,)).reshape(shape[:2] + (size, size))
+        found = np.zeros(shape)
+        found[..., :size, :size] = block.numpy()
+        for number in range(size, shape[-1]):
+            found[..., number, number] = self._curvature_of(points, number)[:, None]
+        return found
+
+    def _curvature_of(self, points: np.ndarray, number: int) -> np.ndarray:
+        """That of one unconstrained number, 0 where the density is log-convex."""
+        leaf = torch.from_numpy(points.copy()).requires_grad_()
+        for name, value in self.blocks.unpack(leaf).items():
+            self.sites[name] = {**self.sites[name], "value": value}
+        total = self.blocks.log_prior(self.sites).sum()
+        (slope,) = torch.autograd.grad(total, leaf, create_graph=True)
+        if not slope.requires_grad:
+            return np.zeros(len(points))
+        return -_slope_of(slope[:, number], leaf)[:, number].clamp(max=0.0).numpy()
 
 
 def smooth(sites: dict, params: Params) -> dict:

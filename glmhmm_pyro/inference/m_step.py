@@ -21,7 +21,7 @@ from glmhmm_pyro.inference.preconditioning import (
     Preconditioned,
 )
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
-from glmhmm_pyro.priors.filling import is_real
+from glmhmm_pyro.priors.filling import is_positive, is_real
 
 # Of the first gradient, the part that may remain when an M-step ends.
 _REMAINING_GRADIENT = 0.03
@@ -107,10 +107,11 @@ class MStep:
         return values
 
     def _is_simple(self, sites: dict) -> bool:
-        """Whether rows of real weights are all that is to be maximised, on the CPU."""
-        reals = [is_real(site["fn"]) for site in sites.values()]
-        simple = reals == [True] and self.blocks.separates
-        return simple and self.data.device.type == "cpu"
+        """Whether blocks of real weights and positive numbers are all, on the CPU."""
+        priors = [site["fn"] for site in sites.values()]
+        simple = all(map(is_real, priors[:1])) and all(map(is_positive, priors[1:]))
+        separates = bool(priors) and self.blocks.separates
+        return simple and separates and self.data.device.type == "cpu"
 
     def _weights(self, counts: Tensor, params: Params) -> Params:
         if not self.blocks.transforms:

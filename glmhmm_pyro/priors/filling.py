@@ -115,6 +115,13 @@ def is_real(prior: Any) -> bool:
     return isinstance(elementwise_support(prior), type(constraints.real))
 
 
+def is_positive(prior: Any) -> bool:
+    """Whether every single number of a distribution may be any positive one."""
+    support = elementwise_support(prior)
+    kinds = type(constraints.positive), type(constraints.nonnegative)
+    return isinstance(support, kinds) and bool(support.lower_bound == 0)
+
+
 def elementwise_log_prob(
     prior: TorchDistribution, value: torch.Tensor, event_dim: int
 ) -> torch.Tensor:

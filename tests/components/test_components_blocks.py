@@ -92,7 +92,11 @@ def test_packed_parameters_unpack_to_themselves(transitions, family):
             torch.testing.assert_close(value, own[name])
 
 
-@pytest.mark.parametrize("family", ["bernoulli", "categorical", "counts"])
+FAST = ["bernoulli", "categorical", "counts"]
+FAST += ["overdispersed", "positive", "heavy-tailed"]
+
+
+@pytest.mark.parametrize("family", FAST)
 def test_emission_objectives_are_those_of_automatic_differentiation(family):
     model, data = bound(EMISSIONS[family](), data=random_data(family, mask=MASK))
     shape = (2, data.num_steps, STATES)
@@ -114,14 +118,14 @@ def _check_objective(model, data, component, counts):
     """Values and gradients of all problems, and of some, against autograd."""
     sets = with_sets([random_params(model, data, seed=s, size=2.0) for s in (1, 2)])
     prefix = next(n for n, c in model.components.items() if c is component)
-    name = f"{prefix}.weights"
-    weights = sets[name].requires_grad_()
-    log_probs, _ = run(component, data, {name: weights})
-    blocks = Blocks(component, run(component, data, {name: weights[0]})[1])
+    own = {n: v for n, v in sets.items() if n.startswith(prefix)}
+    sites = run(component, data, {n: v[0] for n, v in own.items()})[1]
+    blocks = Blocks(component, sites)
+    rows = blocks.pack(own).requires_grad_()
+    log_probs, _ = run(component, data, blocks.unpack(rows))
     expected = blocks.sum_counts(counts, log_probs)
-    (gradient,) = torch.autograd.grad(expected.sum(), weights)
-    points = blocks.pack({name: weights}).detach().numpy()
-    gradient = gradient.reshape(points.shape).numpy()
+    (gradient,) = torch.autograd.grad(expected.sum(), rows)
+    points, gradient = rows.detach().numpy(), gradient.numpy()
     objective = component.block_objective(data)
     prepared = objective.prepare(counts)
     for which in (np.arange(len(points)), np.array([len(points) - 1, 1])):

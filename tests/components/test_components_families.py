@@ -7,16 +7,18 @@ import torch
 from component_cases import bound, within
 from families import normals, random_data, random_params
 from scipy import stats
+from torch.distributions import HalfNormal, LogNormal, Uniform
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Gamma, NegativeBinomial, StudentT
-from glmhmm_pyro.components.counts import CountObjective
 from glmhmm_pyro.components.log_gamma import (
     GammaByMean,
     NegativeBinomialByMean,
     PreciseStudentT,
     stirling_rest,
 )
+from glmhmm_pyro.components.regressions import PoissonObjective
+from glmhmm_pyro.inference.m_step import MStep
 
 
 def as_double(*values):
@@ -100,7 +102,7 @@ def test_the_mean_is_the_inverse_link_of_the_predictor(make, mean):
 
 def test_the_objective_of_counts_has_its_curvature_and_survives_enormous_weights():
     data = random_data("counts", seed=4)
-    objective = CountObjective(data, data.covariates.numpy())
+    objective = PoissonObjective(data, data.covariates.numpy())
     counts = objective.prepare(torch.rand(1, 8, 2).double())
     point, which = normals(2, 2, seed=1).numpy(), np.arange(2)
     found = objective.curvature(point, counts)[:, 0]
@@ -115,6 +117,49 @@ def test_the_objective_of_counts_has_its_curvature_and_survives_enormous_weights
     assert (values < 0).all() and np.isfinite(
         objective.curvature(1e4 + point, counts)
     ).all()
+
+
+@pytest.mark.parametrize("make", [NegativeBinomial, Gamma, StudentT])
+@pytest.mark.parametrize("size", [1.0, 30.0])
+def test_rough_curvature_is_positive_however_far_off(make, size):
+    data = random_data("positive" if make is Gamma else "counts", seed=4)
+    model, _ = bound(make(), data=data, states=2)
+    objective = model.emissions.block_objective(data)
+    counts = objective.prepare(torch.ones(1, 8, 2).double())
+    points = size * normals(2, 4 if make is StudentT else 3, seed=1).numpy()
+    found = objective.curvature(points, counts)
+    assert np.isfinite(found).all()
+    scale = np.sqrt(found.diagonal(axis1=-2, axis2=-1))
+    unit = found / scale[..., None] / scale[..., None, :]
+    assert (scale > 0).all() and np.linalg.eigvalsh(unit).min() > 0
+
+
+@pytest.mark.parametrize("prior", [None, LogNormal(0.0, 1.0), HalfNormal(1.0)])
+def test_m_steps_of_positive_parameters_know_their_gradient(prior):
+    data = random_data("counts")
+    model, _ = bound(NegativeBinomial(dispersion_prior=prior), data=data)
+    assert MStep(model.emissions, data).fast is not None
+    model, _ = bound(NegativeBinomial(dispersion_prior=Uniform(0.1, 2.0)), data=data)
+    assert MStep(model.emissions, data).fast is None
+
+
+@pytest.mark.parametrize("start", [1e-3, 1e3])
+def test_degrees_of_freedom_come_back_from_far_off(start):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4, 800, generator=generator).double()
+    data = gh.Sequences(noise[0] / noise[1:].square().mean(0).sqrt())
+    model = gh.GLMHMM(1, StudentT())
+    best, far = (
+        gh.fit(
+            model,
+            data,
+            init={"emissions.df": torch.tensor([df]).double()},
+            num_restarts=1,
+            progress=False,
+        )
+        for df in (3.0, start)
+    )
+    assert far.log_likelihood == pytest.approx(best.log_likelihood, abs=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")

@@ -129,3 +129,27 @@ def test_the_bound_of_a_laplace_prior_touches_it_and_is_below_it_elsewhere(prior
         for d in (exact, below)
     ]
     torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [None, p.RandomWalk(0.3, 1.2)])
+def test_curvature_of_positive_numbers_is_that_of_their_logarithms(weights):
+    prior = torch.distributions.Gamma(3.0, 2.0)
+    family = gh.components.StudentT(weights, scale_prior=prior)
+    model, data = gh.GLMHMM(STATES, family), random_data(
+        "heavy-tailed", features=FEATURES
+    )
+    model.bind(data)
+    values = {
+        "emissions.weights": normals(SETS, STATES, FEATURES),
+        "emissions.scale": normals(SETS, STATES, seed=1).exp(),
+        "emissions.df": normals(SETS, STATES, seed=2).exp(),
+    }
+    sites = prior_sites(model.emissions, values)
+    blocks = Blocks(model.emissions, sites)
+    points = blocks.pack(values).numpy()
+    density, every = LogPrior(blocks, sites, SETS), np.arange(len(points))
+    found = density.curvature(points, (4, 1, 5, 5))[:, 0]
+    for i in range(5):
+        step = 1e-6 * (np.arange(5) == i)
+        up, down = (density(points + s * step, every)[1] for s in (1, -1))
+        np.testing.assert_allclose(found[:, i], (down - up) / 2e-6, atol=1e-7)
