@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from component_cases import bound, within
-from families import normals, random_data, random_params
+from families import MASK, normals, random_data, random_params
 from scipy import stats
 from torch.distributions import HalfNormal, LogNormal, Uniform
 
@@ -16,6 +16,7 @@ from glmhmm_pyro.components.log_gamma import (
     NegativeBinomialByMean,
     PreciseStudentT,
     stirling_rest,
+    stirling_rest_and_slope,
 )
 from glmhmm_pyro.components.regressions import PoissonObjective
 from glmhmm_pyro.inference.m_step import MStep
@@ -37,6 +38,14 @@ def test_the_rest_of_stirlings_formula_is_exact_on_both_sides_of_the_series():
     (expected,) = as_double(exact)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13)
     assert torch.autograd.gradcheck(stirling_rest, x[:5].requires_grad_())
+    again, slope = stirling_rest_and_slope(x.detach().numpy())
+    with mpmath.workdps(40):
+        exact = [
+            float(mpmath.digamma(v) - mpmath.log(v) + 1 / (2 * v))
+            for v in map(mpmath.mpf, x.tolist())
+        ]
+    assert (again == found.numpy()).all()
+    np.testing.assert_allclose(slope, exact, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("dispersion", [3.0, 0.2])
@@ -132,6 +141,45 @@ def test_rough_curvature_is_positive_however_far_off(make, size):
     scale = np.sqrt(found.diagonal(axis1=-2, axis2=-1))
     unit = found / scale[..., None] / scale[..., None, :]
     assert (scale > 0).all() and np.linalg.eigvalsh(unit).min() > 0
+    # What is nearly flat is held to a hundredth of the counts.
+    assert (scale[:, 0, 2:] >= 0.1 * np.sqrt(8)).all()
+
+
+def test_least_squares_with_the_weights_of_students_t_bound_its_density():
+    data = random_data("heavy-tailed", seed=4)
+    model, _ = bound(StudentT(), data=data, states=2)
+    objective = model.emissions.block_objective(data)
+    counts, which = objective.prepare(torch.ones(1, 8, 2).double()), np.arange(2)
+    point = normals(2, 4).numpy()
+    value, slope = objective(point, which, counts)
+    bend = objective.curvature(point, counts)[:, 0, :2, :2]
+    for seed in range(20):
+        move = 10.0 ** (seed % 4 - 2) * normals(2, 2, seed=seed).numpy()
+        there = objective(np.c_[point[:, :2] + move, point[:, 2:]], which, counts)[0]
+        least = (slope[:, :2] * move).sum(1)
+        least -= np.einsum("pi,pij,pj->p", move, bend, move) / 2
+        assert (there >= value + least).all()
+
+
+@pytest.mark.parametrize("make", [gh.Poisson, NegativeBinomial, Gamma, StudentT])
+def test_steps_that_do_not_count_add_nothing_however_far_off(make):
+    data = random_data("positive" if make is Gamma else "counts", mask=MASK)
+    spoilt = data.emissions.clone()
+    spoilt[~data.mask] = -1000
+    model, _ = bound(make(), data=data, states=2)
+    size = {gh.Poisson: 2, StudentT: 4}.get(make, 3)
+    point, which = normals(2, size, seed=1).numpy(), np.arange(2)
+    counts = data.mask[:, None].double().expand(1, 8, 2)
+    found = []
+    for values in (data.emissions, spoilt):
+        # The covariates of a masked step take its rate past any number.
+        design = torch.where(data.mask[:, None], data.covariates, 1e6)
+        other = data._derive(emissions=values, covariates=design)
+        objective = model.emissions.block_objective(other)
+        found.append(objective(point, which, objective.prepare(counts)))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    assert np.isfinite(found[0][0]).all() and np.isfinite(found[0][1]).all()
 
 
 @pytest.mark.parametrize("prior", [None, LogNormal(0.0, 1.0), HalfNormal(1.0)])
