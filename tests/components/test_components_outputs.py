@@ -15,7 +15,7 @@ from families import (
     with_sets,
 )
 from made_fits import made_fit
-from torch.distributions import Dirichlet, Normal
+from torch.distributions import Dirichlet, Gamma, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.m_step import MStep
@@ -199,6 +199,32 @@ def test_a_posterior_of_several_outputs_is_drawn(fitted, data):
     some = {"init": fitted.params, "num_restarts": 1, "progress": False}
     drawn = gh.fit(fitted.model, data, method="laplace", num_samples=10, **some)
     assert torch.isfinite(drawn.draws["emissions.wings.correlation"]).all()
+
+
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+@pytest.mark.parametrize("method", ["svi", "nuts"])
+def test_draws_heed_the_mask_of_every_output(method, data):
+    family = gh.Outputs(
+        choice=gh.Bernoulli(prior=RIDGE),
+        rt=gh.Gaussian(prior=Normal(0.0, 9.0), scale_prior=Gamma(3.0, 3.0)),
+    )
+    model = gh.GLMHMM(2, family, gh.Stationary(EVEN), gh.Initial(EVEN))
+    values = torch.where(data.mask, data.emissions, torch.nan)[:, [0, 2]]
+    both = gh.Sequences(
+        values, data.covariates, lengths=[40, 30], emission_names=["choice", "rt"]
+    )
+    assert (both.mask[:, 0] != both.mask[:, 1]).any()
+    spoilt = both._derive(emissions=torch.where(both.mask, both.emissions, 7.0))
+    options = {"num_steps": 15, "num_samples": 5, "num_restarts": 1}
+    if method == "nuts":
+        options = {"num_warmup": 2, "num_samples": 3, "max_tree_depth": 2}
+        options |= {"num_chains": 1, "num_restarts": 1}
+    draws = [
+        gh.fit(model, each, method=method, seed=0, progress=False, **options).draws
+        for each in (both, spoilt)
+    ]
+    for name, values in draws[0].items():
+        assert torch.isfinite(values).all() and values.equal(draws[1][name])
 
 
 def test_a_collapsed_output_is_named():
