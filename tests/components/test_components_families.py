@@ -69,6 +69,23 @@ def test_negative_binomial_counts_have_the_mean_and_variance_that_are_promised(
     assert abs(drawn.mean() - mean) < 5 * np.sqrt(variance / 20_000)
 
 
+def test_values_are_drawn_from_the_density():
+    log_mean, one, heavy = as_double(1.0, 0.8, 1.5)
+    mean, size = np.e, 1 / 0.8
+    families = {
+        NegativeBinomialByMean(log_mean, one): stats.nbinom(size, size / (size + mean)),
+        GammaByMean(log_mean, one): stats.gamma(0.8, scale=mean / 0.8),
+        PreciseStudentT(heavy, log_mean, one): stats.t(1.5, 1.0, 0.8),
+    }
+    for family, exact in families.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            drawn = np.sort(family.sample(torch.Size([100_000])).numpy())
+        below = np.searchsorted(drawn, drawn, side="right") / len(drawn)
+        # Massart's bound: one false alarm in five million.
+        assert np.abs(below - exact.cdf(drawn)).max() < 0.009
+
+
 def test_a_tiny_dispersion_is_a_poisson_distribution_and_loses_no_digits():
     log_mean, dispersion = as_double(2.0, 1e-13)
     counts = torch.arange(40).double()

@@ -227,6 +227,13 @@ def test_draws_heed_the_mask_of_every_output(method, data):
         assert torch.isfinite(values).all() and values.equal(draws[1][name])
 
 
+def test_a_family_given_twice_is_two_and_stays_as_it_was():
+    one = gh.Gaussian()
+    both = gh.Outputs(a=one, b=one)
+    assert both.a is not both.b and one.selection is None
+    assert both.b.selection.outputs == ("b",)
+
+
 def test_a_collapsed_output_is_named():
     values = torch.stack([normals(60), torch.zeros(60).double()], -1)
     values[30:, 1] = normals(30, seed=1) + 6
