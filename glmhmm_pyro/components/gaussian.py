@@ -109,6 +109,11 @@ class Gaussian(GLMEmission):
         """One regression for all states."""
         counts = torch.ones(1, data.num_steps, 1, dtype=torch.float64)
         one = self._maximum(counts.to(data.device), data, {})
+        # Where one regression leaves nothing, the collapse must still be seen.
+        size = spread(*columns_of(data))
+        size = size.squeeze(0) if self.num_outputs is None else size
+        vanished = one["scale"] < VANISHED * size
+        one["scale"] = torch.where(vanished, size, one["scale"])
         shapes = {name: self.shape(name) for name in self.sites}
         return {name: one[name][0].expand(shape) for name, shape in shapes.items()}
 
