@@ -103,8 +103,11 @@ class Outputs(Emission):
                 f"{', '.join(data.emission_names)}; name them by emission_names, give "
                 "every one a family, or say by columns which a family reads"
             )
-        for family in self.families.values():
-            family.bind(family.view(data))
+        for name, family in self.families.items():
+            try:
+                family.bind(family.view(data))
+            except ValueError as error:
+                raise ValueError(f"output {name!r}: {error}") from error
         self.places = {
             name: _places(data.emission_names, selection.outputs)
             for name, selection in self.selections.items()

@@ -288,7 +288,7 @@ def test_outputs_that_make_no_sense_are_refused(make, error, match):
                 rt=gh.Poisson(),
                 columns={"wings": ["left", "right"]},
             ),
-            r"must be counts 0, 1, 2, ... for Poisson\(\)",
+            r"output 'rt': emissions must be counts 0, 1, 2, ... for Poisson\(\)",
         ),
     ],
 )
