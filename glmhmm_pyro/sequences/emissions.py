@@ -129,6 +129,12 @@ def _check_mask(mask: Any, missing: np.ndarray) -> np.ndarray:
     """The mask as given, or inferred from what is missing; never without effect."""
     if mask is None:
         observed = ~missing
+        empty = np.flatnonzero(missing.reshape(len(missing), -1).all(0))
+        if len(empty):
+            raise ValueError(
+                "emissions must have a value in every output, got NaN or None alone in "
+                f"output {empty[0]}; leave that column out"
+            )
     else:
         observed = read_mask(mask, missing.shape)
         unexplained = observed_entries(observed, missing.shape) & missing

@@ -82,7 +82,14 @@ VALUE_ERRORS = {
         {"emissions": np.ones((6, 2)), "mask": np.tile([True, False], (6, 1))},
         "at least one emission of output 1",
     ),
-    "everything missing": ({"emissions": np.full(6, np.nan)}, "at least one emission"),
+    "everything missing": (
+        {"emissions": np.full(6, np.nan)},
+        "emissions must have a value in every output, got NaN .* in output 0",
+    ),
+    "one output missing": (
+        {"emissions": np.tile([1.0, np.nan], (6, 1))},
+        "NaN or None alone in output 1; leave that column out",
+    ),
     "mask of another shape": (
         {"mask": np.ones(5, bool)},
         r"mask must have shape \(6,\), got \(5,\)",
