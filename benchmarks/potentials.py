@@ -21,9 +21,9 @@ from pyro.infer.mcmc.util import initialize_model
 from pyro.ops.integrator import potential_grad
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.chains import Potential
+from glmhmm_pyro.inference.nuts.chains import Potential
+from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.whitening import Whitening
 
 SESSIONS = (1, 8, 80)
 TURNS, PER_TURN = 15, 10

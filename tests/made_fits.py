@@ -9,7 +9,7 @@ from families import normals
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference import Posterior, Restart
-from glmhmm_pyro.inference.labels import Labels
+from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.program import Program
 
 

@@ -17,11 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference import ConvergenceWarning, fit
-from glmhmm_pyro.inference.alignment import Renumbering
-from glmhmm_pyro.inference.batches import at_draws
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.fits.alignment import Renumbering
+from glmhmm_pyro.inference.fits.batches import at_draws
+from glmhmm_pyro.inference.fits.predictive import prior_draws
 from glmhmm_pyro.inference.methods import Method, engine_of
-from glmhmm_pyro.inference.predictive import prior_draws
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.model import GLMHMM

@@ -13,7 +13,7 @@ import torch
 
 from glmhmm_pyro.analysis.refits import quiet_fit
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
-from glmhmm_pyro.inference.labels import named_parameters
+from glmhmm_pyro.inference.fits.labels import named_parameters
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.sequences import Sequences

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError
+from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError
+from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.uncertainty import Information, Uncertainty
 from glmhmm_pyro.optim import value_and_grad
 from glmhmm_pyro.priors import Flat
 from glmhmm_pyro.priors.filling import innermost

@@ -14,9 +14,9 @@ from glmhmm_pyro.estimator.original import distribution
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.m_step import MStep
+from glmhmm_pyro.inference.em.m_step import MStep
+from glmhmm_pyro.inference.em.steps import check_possible, e_step, m_step
 from glmhmm_pyro.inference.status import FallingLikelihoodError
-from glmhmm_pyro.inference.steps import check_possible, e_step, m_step
 from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.optim import LBFGSOptions
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components import Categorical, Initial, Transitions
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.given import fit_at
+from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.given import fit_at
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 

@@ -1,16 +1,21 @@
-"""Inference: how a model is fitted, and what a fit can do."""
+"""Inference: how a model is fitted, and what a fit can do.
 
-from glmhmm_pyro.inference.em import EM
-from glmhmm_pyro.inference.export import prior_predictive
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.laplace import Laplace
-from glmhmm_pyro.inference.map import MAP
+``program`` is a model with its data as one density, which every method reads;
+``starts`` and ``search`` are where methods begin. ``em``, ``mode`` (MAP and Laplace),
+``svi`` and ``nuts`` are the methods, ``fits`` is what all of them return.
+"""
+
+from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.fits.export import prior_predictive
+from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.methods import fit
-from glmhmm_pyro.inference.nuts import NUTS
-from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.mode.laplace import Laplace
+from glmhmm_pyro.inference.mode.map import MAP
+from glmhmm_pyro.inference.nuts.nuts import NUTS
 from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
-from glmhmm_pyro.inference.svi import SVI
+from glmhmm_pyro.inference.svi.svi import SVI
 
 __all__ = [
     "EM",

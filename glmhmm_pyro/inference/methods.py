@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from glmhmm_pyro.inference.em import EM
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.laplace import Laplace
-from glmhmm_pyro.inference.map import MAP
-from glmhmm_pyro.inference.nuts import NUTS
+from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.mode.laplace import Laplace
+from glmhmm_pyro.inference.mode.map import MAP
+from glmhmm_pyro.inference.nuts.nuts import NUTS
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
-from glmhmm_pyro.inference.svi import SVI
+from glmhmm_pyro.inference.svi.svi import SVI
 
 
 @runtime_checkable

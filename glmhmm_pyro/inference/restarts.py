@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from glmhmm_pyro.inference.batches import num_together
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.labels import Labels
+from glmhmm_pyro.inference.fits.batches import num_together
+from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Restart, Run
 from glmhmm_pyro.inference.status import Status

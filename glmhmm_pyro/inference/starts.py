@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from glmhmm_pyro.inference.blocks import as_taken, run
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.m_step import MStep
+from glmhmm_pyro.inference.em.blocks import as_taken, run
+from glmhmm_pyro.inference.em.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from glmhmm_pyro.covariates import Design
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.labels import named_draws
+from glmhmm_pyro.inference.fits.labels import named_draws
 from glmhmm_pyro.plotting.coefficients import meaning
 from glmhmm_pyro.plotting.style import (
     FAINT,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.tables import AGREEMENT
+from glmhmm_pyro.inference.fits.tables import AGREEMENT
 from glmhmm_pyro.plotting.style import (
     FAINT,
     STATE_COLOURS,

@@ -8,7 +8,7 @@ from inference_cases import clear_data, penalised
 from torch.distributions import biject_to, constraints
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.acceleration import Extrapolation
+from glmhmm_pyro.inference.em.acceleration import Extrapolation
 
 REAL = {"w": biject_to(constraints.real)}
 

@@ -19,7 +19,7 @@ from inference_cases import clear_data, penalised
 from made_fits import made_fit
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.alignment import (
+from glmhmm_pyro.inference.fits.alignment import (
     Renumbering,
     align_draws,
     best_order,

@@ -9,8 +9,8 @@ from torch.distributions import Gamma, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference import curvature
-from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError, hessian
+from glmhmm_pyro.inference.mode import curvature
+from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError, hessian
 from glmhmm_pyro.inference.program import Program
 
 

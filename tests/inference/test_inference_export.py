@@ -17,7 +17,7 @@ from torch.distributions import Dirichlet
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference import Posterior
-from glmhmm_pyro.inference.export import GROUPS
+from glmhmm_pyro.inference.fits.export import GROUPS
 
 matplotlib.use("Agg")
 

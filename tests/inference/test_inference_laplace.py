@@ -14,8 +14,8 @@ from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.importance import pareto_k
-from glmhmm_pyro.inference.map import MAP
+from glmhmm_pyro.inference.mode.importance import pareto_k
+from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
@@ -313,7 +313,7 @@ def test_an_interrupt_among_the_draws_keeps_the_map_fit(monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("glmhmm_pyro.inference.laplace._log_joints", interrupted)
+    monkeypatch.setattr("glmhmm_pyro.inference.mode.laplace._log_joints", interrupted)
     with pytest.warns(gh.ConvergenceWarning, match="interrupted"):
         fit = gh.fit(penalised(), clear_data(), "laplace", **ONCE)
     assert fit.status is gh.Status.INTERRUPTED

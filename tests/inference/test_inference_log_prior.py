@@ -8,8 +8,8 @@ from oracles import finite_differences
 from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.blocks import Blocks, prior_sites
-from glmhmm_pyro.inference.log_prior import LogPrior, precision, smooth
+from glmhmm_pyro.inference.em.blocks import Blocks, prior_sites
+from glmhmm_pyro.inference.em.log_prior import LogPrior, precision, smooth
 from glmhmm_pyro.priors.filling import innermost
 
 p = gh.priors

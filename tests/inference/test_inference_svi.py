@@ -21,8 +21,8 @@ from torch.distributions import Normal
 from tqdm import tqdm
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.elbo import Plateau
-from glmhmm_pyro.inference.svi import SVI, draws_from
+from glmhmm_pyro.inference.svi.elbo import Plateau
+from glmhmm_pyro.inference.svi.svi import SVI, draws_from
 
 CLOSE = {"learning_rate": 0.05, "window": 30, "patience": 2, "num_particles": 40}
 

@@ -25,8 +25,8 @@ from svi_cases import (
 )
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.guides import GUIDES, make_guide
-from glmhmm_pyro.inference.svi import SVI
+from glmhmm_pyro.inference.svi.guides import GUIDES, make_guide
+from glmhmm_pyro.inference.svi.svi import SVI
 
 
 def listed_guide(model):

@@ -11,10 +11,10 @@ from inference_cases import penalised
 from svi_cases import small_data, small_fit, small_program, two_animals
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.elbo import TracedELBO
-from glmhmm_pyro.inference.guides import make_guide
-from glmhmm_pyro.inference.minibatches import MiniBatches
-from glmhmm_pyro.inference.svi import SVI
+from glmhmm_pyro.inference.svi.elbo import TracedELBO
+from glmhmm_pyro.inference.svi.guides import make_guide
+from glmhmm_pyro.inference.svi.minibatches import MiniBatches
+from glmhmm_pyro.inference.svi.svi import SVI
 
 
 def written_model(data):

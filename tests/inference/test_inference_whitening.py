@@ -8,8 +8,8 @@ from inference_cases import clear_data, penalised
 from nuts_cases import regression, regression_posterior
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.nuts.whitening import whitened
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.whitening import whitened
 
 
 def test_a_normal_posterior_becomes_standard():

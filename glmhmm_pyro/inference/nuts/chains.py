@@ -21,9 +21,9 @@ from pyro.ops.integrator import potential_grad
 from torch import Tensor
 from tqdm import tqdm
 
+from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import seeded
-from glmhmm_pyro.inference.whitening import Whitening
 
 # Numbers that are noted of every draw.
 STATS = ("potential", "accept_prob", "step_size", "num_leapfrogs", "diverging")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.curvature import hessian
-from glmhmm_pyro.inference.labels import Labels, named_draws, named_parameters
+from glmhmm_pyro.inference.fits.labels import Labels, named_draws, named_parameters
+from glmhmm_pyro.inference.mode.curvature import hessian
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.optim import value_and_grad

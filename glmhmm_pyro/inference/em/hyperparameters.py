@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.inference.blocks import Blocks, as_taken, prior_sites, run
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.preconditioning import Evaluation
+from glmhmm_pyro.inference.em.blocks import Blocks, as_taken, prior_sites, run
+from glmhmm_pyro.inference.em.preconditioning import Evaluation
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.priors.filling import elementwise_support
 

@@ -13,15 +13,15 @@ from pyro import poutine
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.elbo import Ascent, Schedule, TracedELBO
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.guides import check_guide_option, make_guide
-from glmhmm_pyro.inference.map import MAP
-from glmhmm_pyro.inference.minibatches import MiniBatches
-from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.svi.elbo import Ascent, Schedule, TracedELBO
+from glmhmm_pyro.inference.svi.guides import check_guide_option, make_guide
+from glmhmm_pyro.inference.svi.minibatches import MiniBatches
 
 # The search for the mode of the guide's coordinates, which need not be exact.
 _SETTLING = MAP(num_iters=100, tol=1e-5)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
-from glmhmm_pyro.inference.annealing import scaled
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.hyperparameters import runaways, scales
+from glmhmm_pyro.inference.em.annealing import scaled
+from glmhmm_pyro.inference.em.hyperparameters import runaways, scales
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.optim import LBFGSOptions, minimize, value_and_grad
 

@@ -14,17 +14,17 @@ from typing import Any, ClassVar, TypeAlias
 
 import torch
 
-from glmhmm_pyro.inference.acceleration import Extrapolation
-from glmhmm_pyro.inference.annealing import positive, reminded, schedule
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.joint_steps import JointSteps
+from glmhmm_pyro.inference.em.acceleration import Extrapolation
+from glmhmm_pyro.inference.em.annealing import positive, reminded, schedule
+from glmhmm_pyro.inference.em.joint_steps import JointSteps
+from glmhmm_pyro.inference.em.steps import ComponentSteps, check_possible
+from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.restarts import best_fit, run_all
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
-from glmhmm_pyro.inference.steps import ComponentSteps, check_possible
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.inference.annealing import scaled
-from glmhmm_pyro.inference.blocks import as_taken, prior_sites
-from glmhmm_pyro.inference.collapse import Collapse
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.hyperparameters import runaways
-from glmhmm_pyro.inference.m_step import MStep
+from glmhmm_pyro.inference.em.annealing import scaled
+from glmhmm_pyro.inference.em.blocks import as_taken, prior_sites
+from glmhmm_pyro.inference.em.collapse import Collapse
+from glmhmm_pyro.inference.em.hyperparameters import runaways
+from glmhmm_pyro.inference.em.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences

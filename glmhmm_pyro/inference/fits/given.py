@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.labels import Labels
+from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.status import Status

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.closed_loop import Drawn, closed_loop
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.fits.closed_loop import Drawn, closed_loop
 from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.m_step import MStep
+from glmhmm_pyro.inference.em.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
 
 

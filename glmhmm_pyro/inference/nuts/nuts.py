@@ -16,8 +16,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from glmhmm_pyro.inference.alignment import Renumbering, align_draws, state_probs
-from glmhmm_pyro.inference.chains import (
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.fits.alignment import Renumbering, align_draws, state_probs
+from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.mode.map import MAP
+from glmhmm_pyro.inference.nuts.chains import (
     INTERRUPTED,
     Board,
     Chains,
@@ -28,15 +32,11 @@ from glmhmm_pyro.inference.chains import (
     run_chains,
     seconds_per_gradient,
 )
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.diagnostics import diagnose
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.map import MAP
-from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.nuts.diagnostics import diagnose
+from glmhmm_pyro.inference.nuts.whitening import Whitening, whitened
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.whitening import Whitening, whitened
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from pyro import poutine
 
-from glmhmm_pyro.inference.batches import sites_at_draws
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.fits.batches import sites_at_draws
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.model import GLMHMM

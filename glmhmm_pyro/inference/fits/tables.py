@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.inference.labels import named_draws
+from glmhmm_pyro.inference.fits.labels import named_draws
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
-from glmhmm_pyro.inference.batches import at_draws
-from glmhmm_pyro.inference.labels import Labels, by_step_dataset
+from glmhmm_pyro.inference.fits.batches import at_draws
+from glmhmm_pyro.inference.fits.labels import Labels, by_step_dataset
 from glmhmm_pyro.inference.program import Observed
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import BlockObjective, Component
-from glmhmm_pyro.inference.blocks import Blocks, as_taken, prior_sites, run
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.hyperparameters import HyperStep, hyperparameters
-from glmhmm_pyro.inference.log_prior import LogPrior, smooth
-from glmhmm_pyro.inference.preconditioning import (
+from glmhmm_pyro.inference.em.blocks import Blocks, as_taken, prior_sites, run
+from glmhmm_pyro.inference.em.hyperparameters import HyperStep, hyperparameters
+from glmhmm_pyro.inference.em.log_prior import LogPrior, smooth
+from glmhmm_pyro.inference.em.preconditioning import (
     Evaluation,
     Objective,
     Preconditioned,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from glmhmm_pyro.inference.batches import at_draws
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.labels import Labels, named_draws, session_names
-from glmhmm_pyro.inference.predictive import prior_draws, replicated
+from glmhmm_pyro.inference.fits.batches import at_draws
+from glmhmm_pyro.inference.fits.labels import Labels, named_draws, session_names
+from glmhmm_pyro.inference.fits.predictive import prior_draws, replicated
 from glmhmm_pyro.inference.program import Observed, Program
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.version import __version__

@@ -16,8 +16,8 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from glmhmm_pyro.inference.minibatches import MiniBatches
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.svi.minibatches import MiniBatches
 
 # Standard errors by which a mean has to be above another to count as higher.
 _SIGNIFICANT = 2.0

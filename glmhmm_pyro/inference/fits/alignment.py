@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.program import observed_sites
 from glmhmm_pyro.model import GLMHMM
 

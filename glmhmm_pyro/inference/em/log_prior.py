@@ -7,9 +7,9 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor
 
-from glmhmm_pyro.inference.blocks import Blocks
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.preconditioning import Evaluation
+from glmhmm_pyro.inference.em.blocks import Blocks
+from glmhmm_pyro.inference.em.preconditioning import Evaluation
 from glmhmm_pyro.priors import Flat
 from glmhmm_pyro.priors.filling import innermost
 from glmhmm_pyro.priors.grouped import ByColumns

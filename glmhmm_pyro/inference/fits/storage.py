@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro import components, priors
-from glmhmm_pyro.inference.labels import Labels
-from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.fits.labels import Labels
+from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM

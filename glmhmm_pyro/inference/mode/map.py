@@ -14,10 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro import optim
-from glmhmm_pyro.inference.collapse import Collapse
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.em import EM
-from glmhmm_pyro.inference.fit import Fit
+from glmhmm_pyro.inference.em.collapse import Collapse
+from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.restarts import best_fit, run_all
 from glmhmm_pyro.inference.runs import Run

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError, hessian
-from glmhmm_pyro.inference.map import MAP
+from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError, hessian
+from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.optim import value_and_grad
 

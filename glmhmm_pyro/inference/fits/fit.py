@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.alignment import aligned_fit, permuted_fit
-from glmhmm_pyro.inference.closed_loop import History
-from glmhmm_pyro.inference.diagnostics import diagnose
-from glmhmm_pyro.inference.export import fit_to_arviz
-from glmhmm_pyro.inference.labels import Labels, named_parameters
-from glmhmm_pyro.inference.posterior import Posterior
-from glmhmm_pyro.inference.prediction import decoded, predicted, score
+from glmhmm_pyro.inference.fits import tables
+from glmhmm_pyro.inference.fits.alignment import aligned_fit, permuted_fit
+from glmhmm_pyro.inference.fits.closed_loop import History
+from glmhmm_pyro.inference.fits.export import fit_to_arviz
+from glmhmm_pyro.inference.fits.labels import Labels, named_parameters
+from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.fits.prediction import decoded, predicted, score
+from glmhmm_pyro.inference.fits.simulation import simulated
+from glmhmm_pyro.inference.fits.storage import read_fit, write_fit
+from glmhmm_pyro.inference.mode.uncertainty import covariance, standard_errors, warn_of
+from glmhmm_pyro.inference.nuts.diagnostics import diagnose
 from glmhmm_pyro.inference.program import Observed, Program, observed_sites
 from glmhmm_pyro.inference.runs import Restart
-from glmhmm_pyro.inference.simulation import simulated
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.storage import read_fit, write_fit
-from glmhmm_pyro.inference.tables import AGREEMENT, restart_report, sentence, summary
-from glmhmm_pyro.inference.uncertainty import covariance, standard_errors, warn_of
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Fit:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return sentence(self)
+        return tables.sentence(self)
 
     @property
     def parameters(self) -> "dict[str, xr.DataArray]":
@@ -104,11 +104,11 @@ class Fit:
     def num_agreeing(self) -> int:
         """Number of starts that ended within 0.1 nats of the best, it included."""
         ends = np.array([restart.log_joints[-1] for restart in self.restarts])
-        return int((np.abs(ends - ends[self.best]) <= AGREEMENT).sum())
+        return int((np.abs(ends - ends[self.best]) <= tables.AGREEMENT).sum())
 
     def restart_report(self) -> "pd.DataFrame":
         """One row a start, best first: where and how it ended, if it agrees."""
-        return restart_report(self)
+        return tables.restart_report(self)
 
     def standard_errors(self, data: Any) -> "dict[str, xr.DataArray]":
         r"""Standard errors, with the names and axes of :attr:`parameters`.
@@ -175,7 +175,7 @@ class Fit:
                 columns ``standard_error``, ``lower_95`` and ``upper_95``, the value
                 1.96 standard errors away.
         """
-        return summary(self, data)
+        return tables.summary(self, data)
 
     def diagnostics(self) -> "pd.DataFrame":
         """Mean, sd, R-hat and effective sample sizes of every number of the draws."""

@@ -14,15 +14,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.curvature import NonFiniteCurvatureError
-from glmhmm_pyro.inference.fit import Fit
-from glmhmm_pyro.inference.importance import POOR, pareto_k
-from glmhmm_pyro.inference.map import MAP
-from glmhmm_pyro.inference.posterior import Posterior
+from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError
+from glmhmm_pyro.inference.mode.importance import POOR, pareto_k
+from glmhmm_pyro.inference.mode.map import MAP
+from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.uncertainty import Information, Uncertainty
 
 # How a search ends that leaves no point to expand around.
 _NO_MODE = {Status.INTERRUPTED, Status.UNBOUNDED, Status.NON_FINITE}

@@ -1,0 +1,1 @@
+"""Expectation-maximisation: its steps, and what makes them fast and safe."""

@@ -1,0 +1,1 @@
+"""NUTS: chains on whitened coordinates, and whether they agree."""

@@ -1,0 +1,1 @@
+"""Variational inference: guides, the bound, mini-batches of sessions."""
