@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 from made_fits import made_fit
-from test_plotting import overlapping_texts
+from test_plotting import overlapping_texts, ticks_by_row
 
 import glmhmm_pyro as gh
 from glmhmm_pyro import plotting
@@ -72,6 +72,19 @@ def test_shares_of_labels_stand_against_their_probabilities():
     ]
     np.testing.assert_allclose(line(ax, "1"), expected)
     assert ax.get_ylabel() == "share of steps"
+
+
+def test_the_timeline_of_several_outputs_has_ticks_and_dots():
+    data = two_outputs()
+    ax = plotting.timeline(fit_of(data), data, 0)
+    wrong, right = ticks_by_row(ax)
+    assert (wrong, right) == ({2, 3}, {0, 1})
+    (dots,) = (x for x in ax.lines if x.get_marker() == ".")
+    assert dots.get_xdata().tolist() == [0, 1, 3]
+    names = [text.get_text() for text in ax.get_yticklabels()[3:]]
+    assert names == ["choice = 0", "choice = 1", "rt"]
+    heights = [segment[:, 1].max() for segment in ax.collections[1].get_segments()]
+    assert max(heights) < min(dots.get_ydata()) and not overlapping_texts(ax)
 
 
 def test_runs_end_with_their_session():

@@ -1,10 +1,11 @@
 """One session in time: the posterior of the states, and what the animal did."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.style import (
     INK,
@@ -46,12 +47,9 @@ def timeline(
     observed = _observed(data)[rows]
     ax = axes_or_new(ax, 9.0, 3.2)
     _draw_posterior(ax, smoothed[rows].cpu().numpy(), np.any(observed, axis=1))
-    emissions = data.emissions[rows].cpu().numpy().reshape(len(observed), -1)
-    if hidden.emission_dist.has_enumerate_support:
-        classes = hidden.emission_dist.enumerate_support(expand=False).flatten()
-        behaviour = _draw_labels(ax, emissions, observed, classes.tolist(), data)
-    else:
-        behaviour = _draw_values(ax, emissions, observed, data)
+    behaviour: list[str] = []
+    for title, output in hidden.outputs(data.emissions).items():
+        behaviour += _draw_output(ax, len(behaviour), title, output, rows, data)
     _finish(ax, behaviour, len(observed), name)
     return ax
 
@@ -86,30 +84,58 @@ def _row_bottom(row: int) -> float:
     return 1.0 + GAP + row * (ROW + GAP / 2)
 
 
-def _draw_labels(
-    ax: "Axes", emissions: np.ndarray, observed: np.ndarray, classes: list, data: Any
+def _draw_output(
+    ax: "Axes", first: int, title: str, output: Output, rows: slice, data: Sequences
 ) -> list[str]:
-    """A tick for every observed step, in the row of its class; the rows' names."""
-    for row, label in enumerate(classes):
-        steps = np.flatnonzero((emissions[:, 0] == label) & observed[:, 0])
-        bottom = _row_bottom(row)
-        ax.vlines(steps, bottom, bottom + ROW, color=INK, linewidth=0.8)
+    """One output from a row on: labels as ticks, numbers as dots; names of its rows.
+
+    Args:
+        ax: where to draw.
+        first: number of its first row.
+        title: name of the output, none where it is the only one.
+        output: of the whole data set.
+        rows: of the session.
+        data: the data set.
+    """
+    values = output.value[rows].cpu().numpy()
+    values = values.reshape(len(values), -1)
+    observed = np.ones_like(values, dtype=bool)
+    if output.mask is not None:
+        observed &= output.mask[rows].cpu().numpy().reshape(len(values), -1)
+    if not output.emission_dist.has_enumerate_support:
+        _draw_values(ax, first, values, observed)
+        if not title:
+            return list(data.emission_names)
+        several = values.shape[1] > 1
+        return [f"{title} {i}" if several else title for i in range(values.shape[1])]
+    support = output.emission_dist.enumerate_support(expand=False)
+    classes = support.flatten().tolist()
+    _draw_labels(ax, first, values[:, 0], observed[:, 0], classes)
     if data.class_names is not None and len(data.class_names) == len(classes):
         return list(data.class_names)
-    return [f"{data.emission_names[0]} = {int(label)}" for label in classes]
+    return [f"{title or data.emission_names[0]} = {int(label)}" for label in classes]
+
+
+def _draw_labels(
+    ax: "Axes", first: int, labels: np.ndarray, observed: np.ndarray, classes: list
+) -> None:
+    """A tick for every observed step, in the row of its class."""
+    for row, label in enumerate(classes, first):
+        steps = np.flatnonzero((labels == label) & observed)
+        bottom = _row_bottom(row)
+        ax.vlines(steps, bottom, bottom + ROW, color=INK, linewidth=0.8)
 
 
 def _draw_values(
-    ax: "Axes", emissions: np.ndarray, observed: np.ndarray, data: Any
-) -> list[str]:
-    """Dots for every observed value, each output in a row of its own; their names."""
-    for row, (values, seen) in enumerate(zip(emissions.T, observed.T)):
+    ax: "Axes", first: int, values: np.ndarray, observed: np.ndarray
+) -> None:
+    """Dots for every observed value, each column in a row of its own."""
+    for row, (column, seen) in enumerate(zip(values.T, observed.T), first):
         steps = np.flatnonzero(seen)
-        shown = values[steps].astype(float)
+        shown = column[steps].astype(float)
         low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
         heights = (shown - low) / ((high - low) or 1.0)
         ax.plot(steps, _row_bottom(row) + ROW * heights, ".", color=INK, markersize=2)
-    return list(data.emission_names)
 
 
 def _finish(ax: "Axes", rows: list[str], num_steps: int, session: str) -> None:
