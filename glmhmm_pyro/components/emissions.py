@@ -296,8 +296,8 @@ def check_labels(data: Any, num_classes: int, family: str) -> None:
         wrong = (labels < 0) | (labels >= num_classes) | (labels != labels.round())
         raise ValueError(
             f"emissions must be labels 0 to {num_classes - 1} for {family}, got "
-            f"{labels[wrong][0].item()}; mask steps without an emission, or set "
-            "num_classes"
+            f"{labels[wrong][0].item()}; mask steps without an emission, or take "
+            "Categorical(num_classes) with as many as there are"
         )
 
 
