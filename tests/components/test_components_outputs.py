@@ -319,3 +319,22 @@ def test_a_single_output_is_what_its_family_is_alone(mask):
         assert fit.simulate(data)[0].emissions.shape == (4,)
     assert found[0][0] == found[1][0] and (found[0][1] == found[1][1]).all()
     assert set(fit.predict(data).data_vars) == {"rt"}
+
+
+def test_outputs_take_sets_and_are_discrete_only_if_all_of_them_are():
+    def own(shape):
+        return Normal(0.0, 1.0).expand(shape)
+
+    binary, normal = gh.Bernoulli(), gh.Gaussian()
+    assert gh.Outputs(a=binary, b=normal).takes_sets()
+    assert not gh.Outputs(a=gh.Bernoulli(prior=own), b=normal).takes_sets()
+    for other, is_discrete in ((normal, False), (binary, True)):
+        model, data = bound(gh.Outputs(a=binary, b=other), data=pair_of_labels())
+        hidden = model.hidden_markov_at(random_params(model, data), data)
+        assert hidden.emission_dist.support.is_discrete == is_discrete
+
+
+def pair_of_labels():
+    """Two outputs of 0 and 1."""
+    values = [[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
+    return gh.Sequences(values, normals(3, 2), emission_names=["a", "b"])

@@ -52,3 +52,20 @@ def test_a_chain_that_covariates_drive_has_no_stationary_start():
     with pytest.raises(ValueError, match="transitions are InputDriven.*Stationary"):
         gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven(), gh.StationaryInitial())
     gh.GLMHMM(1, gh.Bernoulli(), gh.InputDriven(), gh.StationaryInitial())
+
+
+def test_a_chain_without_emissions_stays_in_its_stationary_distribution():
+    data = clear_data(lengths=(4, 3))
+    model = gh.GLMHMM(2, gh.Bernoulli(), initial=gh.StationaryInitial())
+    matrix = torch.tensor([[0.9, 0.1], [0.3, 0.7]]).double()
+    params = {"transitions.probs": matrix, "emissions.weights": normals(2, 2)}
+    hidden = model.hidden_markov_at(params, data).without_emissions()
+    expected = torch.tensor([0.75, 0.25]).double().expand(7, 2)
+    torch.testing.assert_close(hidden.smoothed_probs(data.emissions), expected)
+
+
+def test_a_state_that_is_never_entered_has_a_finite_start():
+    absorbing = torch.tensor([[1.0, 0.0], [0.5, 0.5]]).double()
+    probs = stationary_probs(absorbing)
+    torch.testing.assert_close(probs, torch.tensor([1.0, 0.0]).double())
+    assert probs.log().isfinite().all()
