@@ -88,6 +88,19 @@ class BlockObjective(Protocol):
         """
 
 
+def counts_by_problem(counts: Tensor) -> np.ndarray:
+    """Expected counts of emissions, problems first and time last.
+
+    Args:
+        counts: shape (sets, steps, states).
+
+    Returns:
+        Shape (sets * states, steps), a problem's steps side by side in memory.
+    """
+    steps = counts.shape[-2]
+    return np.ascontiguousarray(counts.transpose(-1, -2).reshape(-1, steps).numpy())
+
+
 class Component(PyroModule):
     """One conditional distribution of the model, with its parameters.
 

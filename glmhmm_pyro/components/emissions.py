@@ -14,7 +14,12 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad
 
-from glmhmm_pyro.components.base import Component, Site, insert_zeros
+from glmhmm_pyro.components.base import (
+    Component,
+    Site,
+    counts_by_problem,
+    insert_zeros,
+)
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
@@ -259,8 +264,7 @@ class LabelObjective:
 
     def prepare(self, counts: Tensor) -> np.ndarray:
         """Counts (sets, steps, states) with problems first and time last."""
-        steps = counts.shape[-2]
-        return np.ascontiguousarray(counts.transpose(-1, -2).reshape(-1, steps).numpy())
+        return counts_by_problem(counts)
 
     def __call__(
         self, points: np.ndarray, which: np.ndarray, counts: np.ndarray
@@ -288,7 +292,8 @@ def check_labels(data: Any, num_classes: int, family: str) -> None:
     if labels.dim() != 1:
         raise ValueError(
             f"emissions must have shape (steps,) for {family}, got "
-            f"{tuple(data.emissions.shape)}"
+            f"{tuple(data.emissions.shape)}; take gh.Outputs, with a family for each "
+            "of several outputs"
         )
     smallest, largest = labels.aminmax() if len(labels) else (0, 0)
     whole = not labels.is_floating_point() or bool((labels == labels.round()).all())

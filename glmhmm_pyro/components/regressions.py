@@ -12,6 +12,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
+from glmhmm_pyro.components.base import counts_by_problem
 from glmhmm_pyro.components.log_gamma import stirling_rest_and_slope
 
 # Share of the unweighted second moments that keeps a rough curvature invertible.
@@ -70,8 +71,7 @@ class RegressionObjective:
 
     def prepare(self, counts: Tensor) -> np.ndarray:
         """Counts (sets, steps, states) with problems first and time last."""
-        steps = counts.shape[-2]
-        return np.ascontiguousarray(counts.transpose(-1, -2).reshape(-1, steps).numpy())
+        return counts_by_problem(counts)
 
     def __call__(
         self, points: np.ndarray, which: np.ndarray, counts: np.ndarray
