@@ -43,9 +43,9 @@ def test_all_code_of_the_readme_runs_in_its_order(quick, tmp_path, monkeypatch):
     assert names["generated"].num_sessions == 5 * names["training"].num_sessions
     assert names["filters"]["term"].unique().tolist() == ["older choices"]
     assert names["mine"].num_sessions == 80 and names["two"].num_sessions == 2
-    rates = sorted(names["rates"]["emissions.weights"].values.ravel())
-    # The counts were drawn at rates 1 and 8.
-    assert rates == pytest.approx([0.0, 2.079], abs=0.3)
+    means = sorted(names["means"]["emissions.weights"].values.ravel())
+    # The waiting times were drawn at means 1 and 8.
+    assert means == pytest.approx([0.0, 2.079], abs=0.3)
     matplotlib.pyplot.close("all")
 
 
