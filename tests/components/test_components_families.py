@@ -287,6 +287,11 @@ def test_emissions_that_the_family_cannot_have_are_refused(make, values, match):
 
 
 def test_what_is_masked_may_be_anything():
-    data = gh.Sequences([2.0, -1.0, 3.0], mask=[True, False, True])
     for make in (gh.Poisson, Gamma):
-        bound(make(), data=data)
+        found = []
+        for masked in (-1.0, 0.5, 7.0):
+            data = gh.Sequences([2.0, masked, 3.0], mask=[True, False, True])
+            model, _ = bound(make(), data=data)
+            hidden = model.hidden_markov_at(random_params(model, data), data)
+            found.append(hidden.log_prob(data.emissions).item())
+        assert np.isfinite(found[0]) and found == found[:1] * 3
