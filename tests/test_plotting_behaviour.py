@@ -3,8 +3,8 @@
 import matplotlib
 import numpy as np
 import pytest
+from drawn import overlapping_texts, ticks_by_row
 from made_fits import made_fit
-from test_plotting import overlapping_texts, ticks_by_row
 
 import glmhmm_pyro as gh
 from glmhmm_pyro import plotting
