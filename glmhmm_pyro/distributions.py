@@ -318,6 +318,23 @@ def expected_emission(emission_dist: Distribution, state_probs: Tensor) -> Tenso
     return (weights * by_state).sum(state_probs.dim() - 1)
 
 
+def typed_by_support(values: Tensor, emission_dist: Distribution) -> Tensor:
+    """Drawn emissions, as int64 where their family gives classes or counts.
+
+    The family alone decides, not the type that some data have: a real number that is
+    made a whole one is another number.
+
+    Args:
+        values: drawn from the distribution, or from several of its kind.
+        emission_dist: the distribution.
+    """
+    support: Any = emission_dist.support
+    if not support.is_discrete:
+        return values
+    classes = (values >= 0) & (values == values.floor())
+    return values.to(torch.int64) if bool(classes.all()) else values
+
+
 def normalised(logits: Tensor) -> Tensor:
     """Log-probabilities over the last axis.
 

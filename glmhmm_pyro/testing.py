@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution, biject_to
 
 from glmhmm_pyro.components import Emission, InputDriven
-from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.distributions import HiddenMarkov, typed_by_support
 from glmhmm_pyro.inference import EM
 from glmhmm_pyro.inference.status import FallingLikelihoodError
 from glmhmm_pyro.model import GLMHMM
@@ -165,7 +165,7 @@ def _draw(case: _Case, design: Tensor) -> Tensor:
         f"{case.name}: log densities of its own draws must be finite, of shape "
         f"{(steps,)}, got {log_probs.tolist()}; check the distribution's parameters",
     )
-    return values
+    return typed_by_support(values, drawn)
 
 
 def _check_table(case: _Case) -> None:

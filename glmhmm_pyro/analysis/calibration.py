@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference import ConvergenceWarning, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import Renumbering
@@ -200,8 +201,7 @@ def _simulated(program: Program, params: Params, seed: int) -> Sequences:
     ((hidden, _),) = program.observed(params).values()
     with seeded(seed), torch.no_grad():
         emissions = hidden.sample_with_states()[0]
-    if data.is_integer:
-        emissions = emissions.to(data.emissions.dtype)
+    emissions = typed_by_support(emissions, hidden.emission_dist)
     return data.replace(emissions=emissions, mask=data.mask)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
+from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -207,10 +208,10 @@ def _stepped(
             write(past[:active, :t], copies, rows)
         if t > 0:
             state = model.transitions(state[:active], u[copies, rows]).sample()
-        emission = model.emissions(state, x[copies, rows]).sample()
-        past[:active, t] = emission.to(past.dtype)
+        family = model.emissions(state, x[copies, rows])
+        past[:active, t] = family.sample().to(past.dtype)
         states[:active, t] = state
-    return past, states
+    return typed_by_support(past, family), states
 
 
 def _copies(data: Sequences, num_samples: int) -> dict[str, Tensor]:

@@ -310,7 +310,7 @@ class Fit:
         the emissions drawn before, for emissions and transitions alike.
 
         Args:
-            data: the sessions; of the emissions only names and type count.
+            data: the sessions; of the emissions only the names count.
             seed: makes the simulation reproducible.
             history: a fitted ``gh.covariates.Design``, or its ``history(df)`` where a
                 term needs the correct answers; or a mapping from a covariate's name, or
@@ -323,8 +323,8 @@ class Fit:
                 place of the one estimate: the posterior predictive.
 
         Returns:
-            The sessions with emissions drawn anew, all of them observed, sample after
-            sample ('name', 'name (2)', ...); states (samples * steps,).
+            The sessions with emissions drawn anew, all observed, of the family's type,
+            sample after sample ('name', 'name (2)', ...); states (samples * steps,).
         """
         return simulated(self, data, seed, history, num_samples, draws)
 

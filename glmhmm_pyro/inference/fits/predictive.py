@@ -1,12 +1,12 @@
 """Draws of parameters from their priors, and of emissions at draws of parameters."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from pyro import poutine
 
+from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import sites_at_draws
 from glmhmm_pyro.inference.program import Program
@@ -68,9 +68,7 @@ def replicated(program: Program, draws: Params, seed: int) -> dict[str, np.ndarr
         for sites in sites_at_draws(program.model, program.data, flat):
             for name, site in sites.items():
                 emissions = site.hidden.sample_with_states()[0]
-                support: Any = site.hidden.emission_dist.support
-                if support.is_discrete:
-                    emissions = emissions.to(site.value.dtype)
+                emissions = typed_by_support(emissions, site.hidden.emission_dist)
                 emissions = emissions.reshape((-1,) + site.hidden.event_shape)
                 found.setdefault(name, []).append(emissions.cpu().numpy())
     return {

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.closed_loop import Drawn, closed_loop
 from glmhmm_pyro.inference.search import seeded
@@ -34,6 +35,7 @@ def simulated(
             else:
                 hidden = replace(fit, params=params).distribution(data)
                 emissions, states = hidden.sample_with_states((number,))
+                emissions = typed_by_support(emissions, hidden.emission_dist)
                 drawn = Drawn(emissions, states, {})
             parts.append(drawn)
     designs = {
@@ -85,8 +87,6 @@ def _as_sequences(
     whole = data
     if copies > 1:
         whole = data.subset(list(range(data.num_sessions)) * copies)
-    if data.is_integer:
-        emissions = emissions.to(data.emissions.dtype)
     changes: dict[str, Any] = {"emissions": emissions, "mask": None}
     for name, values in designs.items():
         changes[name] = values
