@@ -13,10 +13,11 @@ from torch import Tensor
 from glmhmm_pyro.analysis.refits import run_jobs, warm_start, whole_fit
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.alignment import StateAxes, state_probs
+from glmhmm_pyro.inference.fits.alignment import state_probs
 from glmhmm_pyro.inference.fits.labels import named_draws
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.renumbering import StateAxes
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:

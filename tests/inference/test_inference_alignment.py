@@ -19,12 +19,8 @@ from inference_cases import clear_data, penalised
 from made_fits import made_fit
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.fits.alignment import (
-    Renumbering,
-    align_draws,
-    best_order,
-    state_probs,
-)
+from glmhmm_pyro.inference.fits.alignment import align_draws, best_order, state_probs
+from glmhmm_pyro.inference.renumbering import Renumbering
 
 TURNED = torch.tensor([2, 0, 1])
 EXACT = {"rtol": 0, "atol": 1e-10}

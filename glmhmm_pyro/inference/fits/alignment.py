@@ -6,7 +6,6 @@ that agrees best with its probabilities of the states (Stephens 2000, JRSS B 62,
 Kuhn 1955).
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,81 +18,7 @@ from tqdm import tqdm
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.program import observed_sites
-from glmhmm_pyro.model import GLMHMM
-
-StateAxes = Mapping[str, Sequence[int]]
-
-
-class Renumbering:
-    """How the parameters of a model follow when its states change numbers.
-
-    Args:
-        model: a ``GLMHMM``, whose components know it, or a model of the user's own.
-        params: values of its sites, for their shapes.
-        state_axes: axes along which states stand, by site, for sites that are no
-            parameters of a component. Sites not named stay as they are.
-
-    Raises:
-        ValueError: ``state_axes`` names what is no site or no axis.
-    """
-
-    def __init__(self, model: Any, params: Params, state_axes: StateAxes | None):
-        self.components = {}
-        if isinstance(model, GLMHMM):
-            self.components = {n: (c, a) for n, c, a in model.site_names()}
-        self.states = getattr(model, "num_states", None)
-        self.axes = _checked_axes(params, state_axes or {}, self.components)
-        self.unknown = [
-            name
-            for name, value in params.items()
-            if name not in self.components
-            and name not in self.axes
-            and self._may_hold_states(model, value)
-        ]
-
-    def _may_hold_states(self, model: Any, value: Tensor) -> bool:
-        """Whether a site that nothing is declared of could have an axis of states."""
-        if isinstance(model, GLMHMM):
-            return model.num_states in value.shape
-        return not self.axes
-
-    def __call__(self, params: Params, order: Tensor) -> Params:
-        """Values (*batch, *shape) with state k being what was ``order[k]``."""
-        permuted = dict(params)
-        for name, value in params.items():
-            if name in self.components:
-                component, attribute = self.components[name]
-                permuted[name] = component.permuted(attribute, value, order)
-            for axis in self.axes.get(name, ()):
-                if value.shape[axis] != len(order):
-                    raise ValueError(
-                        f"state_axes[{name!r}] must be axes of the {len(order)} "
-                        f"states, got axis {axis} of size {value.shape[axis]}"
-                    )
-                permuted[name] = permuted[name].index_select(axis, order)
-        return permuted
-
-
-def _checked_axes(
-    params: Params, state_axes: StateAxes, components: Mapping[str, Any]
-) -> dict[str, list[int]]:
-    """The user's axes, counted from the end."""
-    checked = {}
-    for name, axes in state_axes.items():
-        if name not in params or name in components:
-            free = [n for n in params if n not in components]
-            raise ValueError(
-                f"state_axes must name sites of the model that are no parameters of a "
-                f"component, {', '.join(free) or 'which has none'}, got {name!r}"
-            )
-        dim = params[name].dim()
-        if not all(-dim <= axis < dim for axis in axes):
-            raise ValueError(
-                f"state_axes[{name!r}] must be axes of a value of shape "
-                f"{tuple(params[name].shape)}, got {tuple(axes)}"
-            )
-        checked[name] = [axis - dim if axis >= 0 else axis for axis in axes]
-    return checked
+from glmhmm_pyro.inference.renumbering import Renumbering, StateAxes
 
 
 def state_probs(model: Any, data: Any, params: Params) -> Tensor:
@@ -177,12 +102,12 @@ def permuted_fit(found: Any, order: Any, state_axes: StateAxes | None) -> Any:
     """The fit with its states renumbered, in every array; see ``Fit.permuted``."""
     renumbering = Renumbering(found.model, found.params, state_axes)
     order = _checked_order(order, renumbering.states)
-    if renumbering.unknown:
+    undeclared = [n for n in renumbering.unknown if n not in renumbering.components]
+    if undeclared:
         raise ValueError(
             "state_axes must say along which axes states stand in "
-            f"{', '.join(renumbering.unknown)}, got nothing; write "
-            f"state_axes={{{renumbering.unknown[0]!r}: (0,)}} for the first axis, () "
-            "for none"
+            f"{', '.join(undeclared)}, got nothing; write "
+            f"state_axes={{{undeclared[0]!r}: (0,)}} for the first axis, () for none"
         )
     posterior: Posterior | None = found.posterior
     if posterior is not None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.alignment import Renumbering, align_draws, state_probs
+from glmhmm_pyro.inference.fits.alignment import align_draws, state_probs
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
@@ -35,6 +35,7 @@ from glmhmm_pyro.inference.nuts.chains import (
 from glmhmm_pyro.inference.nuts.diagnostics import diagnose
 from glmhmm_pyro.inference.nuts.whitening import Whitening, whitened
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.renumbering import Renumbering
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import Status
 
