@@ -144,6 +144,12 @@ class Program:
         """Log-likelihood plus log prior density, as the user wrote the densities."""
         return sum(self.log_parts(params), torch.zeros((), dtype=torch.float64))
 
+    def log_prior(self, params: Params) -> Tensor:
+        """Log density of the priors alone; a model of the user's own is run for it."""
+        if isinstance(self.model, GLMHMM):
+            return self._log_prior(self.model, params)
+        return self.densities(params).of_parameters
+
     def _log_prior(self, model: GLMHMM, params: Params) -> Tensor:
         """Log density of the priors, which are fixed unless a site of them is drawn."""
         if not self._has_fixed_priors(model):
