@@ -112,8 +112,9 @@ def _about_likelihood(fitted: Fit, single: Fit) -> str:
         f"{single.log_likelihood:.4f} with one (a GLM):\n"
         f"{gain:.1f} nats, or {gain / steps / math.log(2):.4f} bits per trial, for "
         f"{more} more parameters.\n"
-        f"{fitted.num_agreeing} of {len(ends)} starts end within 0.1 nats of the best, "
-        f"the worst {ends['below_best'].max():.1f} nats below it.\n"
+        f"{fitted.num_agreeing} of {fitted.num_starts} starts end in the best of "
+        f"{len(fitted.solutions)} solutions found,\nthe worst start "
+        f"{ends['below_best'].max():.1f} nats below it.\n"
         f"Status: {fitted.status.sentence}."
     )
 

@@ -40,7 +40,7 @@ def test_demo_prints_the_log_likelihoods_of_the_fit_and_of_the_glm(ran):
     assert float(found[2]) == pytest.approx(single.log_likelihood, abs=1e-4)
     gain = (fit.log_likelihood - single.log_likelihood) / data.num_steps / math.log(2)
     assert f"{gain:.4f} bits per trial" in text
-    assert f"of {STARTS} starts end within 0.1 nats" in text
+    assert f"{fit.num_agreeing} of {STARTS} starts end in the best of" in text
 
 
 def test_demo_prints_a_table_of_the_states(ran):

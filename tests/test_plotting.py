@@ -329,7 +329,7 @@ def test_history_draws_every_start_and_highlights_the_best():
     assert drawn == set(CURVES)
     thickest = max(ax.lines, key=lambda line: line.get_linewidth())
     assert tuple(thickest.get_ydata()) == CURVES[0]
-    assert ax.get_title() == "2 of 3 starts within 0.1 nats of the best"
+    assert ax.get_title() == "2 of 3 starts end in the best solution"
     legend = [t.get_text() for t in ax.get_legend().get_texts()]
     assert legend == ["best start (number 0)", "agree with it", "stopped lower"]
 

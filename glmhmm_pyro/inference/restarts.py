@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-import numpy as np
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
@@ -12,7 +11,8 @@ from glmhmm_pyro.inference.fits.batches import num_together
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.runs import Restart, Run
+from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.solutions import ranked, solutions_of
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.unbounded import unbounded_weights
 from glmhmm_pyro.model import GLMHMM
@@ -55,11 +55,7 @@ def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
     """The fit of the best run, with the histories of all."""
     if not runs:
         raise KeyboardInterrupt("interrupted before the first evaluation")
-    # A mode is better than a start that found none, however high its density rose.
-    best = max(
-        range(len(runs)),
-        key=lambda i: (runs[i].status != Status.COLLAPSED, runs[i].log_joints[-1]),
-    )
+    best = ranked(runs)[0]
     kept = runs[best]
     found = Fit(
         model=program.model,
@@ -67,20 +63,14 @@ def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
         log_likelihood=kept.log_likelihoods[-1],
         log_joint=kept.log_joints[-1],
         status=kept.status or Status.INTERRUPTED,
-        restarts=tuple(
-            Restart(
-                np.array(run.log_likelihoods),
-                np.array(run.log_joints),
-                run.status or Status.INTERRUPTED,
-            )
-            for run in runs
-        ),
+        restarts=tuple(run.restart for run in runs),
         best=best,
         labels=Labels.of_program(program),
         method=method,
         weights=tuple(kept.weights),
         unbounded=kept.reasons,
         num_parameters=program.coordinates.size,
+        solutions=solutions_of(program, runs),
     )
     return checked(found, program.data)
 
@@ -93,7 +83,13 @@ def checked(found: Fit, data: Any) -> Fit:
     sentences = unbounded_weights(found.model, data, found.distribution(data))
     if not sentences:
         return found
-    return replace(found, status=Status.UNBOUNDED, unbounded=sentences)
+    best = tuple(replace(s, status=Status.UNBOUNDED) for s in found.solutions[:1])
+    return replace(
+        found,
+        status=Status.UNBOUNDED,
+        unbounded=sentences,
+        solutions=best + found.solutions[1:],
+    )
 
 
 class _Show:

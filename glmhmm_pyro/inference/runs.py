@@ -8,6 +8,9 @@ import numpy as np
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.status import Status
 
+# What the kind of a start begins with that is no independent one.
+KICK = "kick"
+
 
 @dataclass
 class Run:
@@ -20,6 +23,8 @@ class Run:
         weights: ``params`` at every iteration, if asked for.
         status: how it ended.
         reasons: sentences about parameters that ran away.
+        kind: how its start was made.
+        joined: number of the run that it was pruned in favour of, if it was.
         first: values of the sites at the start.
         ahead: values that the next evaluation is for.
     """
@@ -30,6 +35,8 @@ class Run:
     weights: list[Params] = field(default_factory=list)
     status: Status | None = None
     reasons: tuple[str, ...] = ()
+    kind: str = "start"
+    joined: int | None = None
     first: Params = field(init=False)
     ahead: Params = field(init=False)
 
@@ -52,6 +59,16 @@ class Run:
         before, now = self.log_joints[-2:]
         return (now - before) / max(abs(before), 1.0)
 
+    @property
+    def restart(self) -> "Restart":
+        """What a fit keeps of the run."""
+        return Restart(
+            np.array(self.log_likelihoods),
+            np.array(self.log_joints),
+            self.status or Status.INTERRUPTED,
+            self.kind,
+        )
+
 
 @dataclass(frozen=True)
 class Restart:
@@ -61,8 +78,37 @@ class Restart:
         log_likelihoods: marginal log-likelihood at every iteration, nats.
         log_joints: the same plus the log prior density.
         status: how it ended.
+        kind: how the start was made; that of a kick begins with ``"kick"``.
     """
 
     log_likelihoods: np.ndarray
     log_joints: np.ndarray
     status: Status
+    kind: str = "start"
+
+    @property
+    def is_kick(self) -> bool:
+        """Whether it set out from where another start had ended."""
+        return self.kind.startswith(KICK)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where starts ended that decode the same states, whatever numbers these have.
+
+    Attributes:
+        params: values of the sites at the highest of these ends.
+        log_likelihood: marginal log-likelihood there, nats.
+        log_joint: the same plus the log prior density.
+        status: how that run ended.
+        starts: numbers, in ``Fit.restarts``, of the independent starts that led here;
+            those that were pruned count with the one that they fell together with.
+        kicks: numbers of the kicks that did.
+    """
+
+    params: Params
+    log_likelihood: float
+    log_joint: float
+    status: Status
+    starts: tuple[int, ...] = ()
+    kicks: tuple[int, ...] = ()

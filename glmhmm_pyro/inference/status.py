@@ -10,6 +10,10 @@ class Status(Enum):
     GIVEN = "the parameters were given, nothing was fitted"
     MAX_ITERS = "stopped at the largest number of iterations, not yet converged"
     INTERRUPTED = "interrupted; these are the parameters of the last full iteration"
+    PRUNED = (
+        "stopped early, for it decoded the states of a start that went on, or stood "
+        "below several others"
+    )
     UNBOUNDED = (
         "some weights have no finite maximum: the likelihood still rises as they grow"
     )
@@ -54,6 +58,8 @@ class Status(Enum):
 _ADVICE = {
     Status.MAX_ITERS: "Raise num_iters (num_steps of SVI), or accept a larger tol.",
     Status.INTERRUPTED: "Fit again with init=fit.params to go on.",
+    Status.PRUNED: "Fit with init set to one way of making starts, such as 'glm', to "
+    "follow every start to its end.",
     Status.UNBOUNDED: "Give the weights a prior, such as Normal(0, 2), use fewer "
     "states, or do not interpret these weights.",
     Status.COLLAPSED: "Give scales a prior that vanishes at 0, such as InverseGamma "

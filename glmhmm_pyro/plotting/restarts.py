@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.fits.tables import AGREEMENT
+from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.plotting.style import (
     FAINT,
     STATE_COLOURS,
@@ -23,8 +23,8 @@ BEST = "#000000"
 def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     """Log-joint against iteration from every start, the best one highlighted.
 
-    A dot marks where a start ended. The title counts the starts that agree, that is
-    ended within 0.1 nats of the best; starts that stopped lower are grey. Values far
+    A dot marks where a start ended. The title counts the independent starts that ended
+    in the best solution, see :attr:`Fit.num_agreeing`; all others are grey. Values far
     below the lowest end are cut off, so that the ends can be told apart.
 
     Args:
@@ -36,10 +36,11 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     ax = axes_or_new(ax, 6.4, 3.8)
     curves = [restart.log_joints for restart in fit.restarts]
     ends = np.array([curve[-1] for curve in curves])
-    agree = ends >= ends.max() - AGREEMENT
+    agreeing = {fit.best, *tables.agreeing(fit)}
+    agree = [number in agreeing for number in range(len(curves))]
     order = sorted(range(len(curves)), key=lambda i: (i == fit.best, ends[i]))
     for number in order:
-        _draw(ax, curves[number], bool(agree[number]), number == fit.best)
+        _draw(ax, curves[number], agree[number], number == fit.best)
     lines = dict(zip(order, ax.lines[::2]))
     ax.set_ylim(*_limits(curves, ends))
     ax.set_xlim(left=0)
@@ -48,8 +49,7 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     ax.set_xlabel("EM iteration")
     ax.set_ylabel("log-joint (nats)")
     ax.set_title(
-        f"{fit.num_agreeing} of {len(curves)} starts within {AGREEMENT:g} nats of the "
-        "best",
+        f"{fit.num_agreeing} of {fit.num_starts} starts end in the best solution",
         fontsize="medium",
     )
     hide_frame(ax)
@@ -64,7 +64,7 @@ def _draw(ax: "Axes", curve: np.ndarray, agrees: bool, is_best: bool) -> None:
     ax.plot(last, curve[-1], "o", color=colour, markersize=6 if is_best else 4)
 
 
-def _entries(lines: dict[int, Any], agree: np.ndarray, best: int) -> list[Any]:
+def _entries(lines: dict[int, Any], agree: list[bool], best: int) -> list[Any]:
     """Of every kind of start one line, named for the legend."""
     kinds = {
         f"best start (number {best})": [best],

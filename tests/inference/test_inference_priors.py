@@ -232,7 +232,7 @@ def test_a_start_that_finds_a_mode_is_kept_before_those_that_collapse():
     assert set(names) == {"CONVERGED", "COLLAPSED"}
     assert fit.status is gh.Status.CONVERGED and fit.log_joint < max(ends)
     assert fit.unbounded == () and fit.num_agreeing == names.count("CONVERGED")
-    more = replace(fit, restarts=fit.restarts + (fit.restarts[fit.best],))
+    more = replace(fit, restarts=fit.restarts + (fit.restarts[fit.best],), solutions=())
     assert more.num_agreeing == fit.num_agreeing + 1
     report = fit.restart_report()
     assert report["agrees"].tolist() == (report["status"] == "CONVERGED").tolist()

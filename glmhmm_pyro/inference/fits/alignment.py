@@ -118,6 +118,10 @@ def permuted_fit(found: Any, order: Any, state_axes: StateAxes | None) -> Any:
         params=renumbering(found.params, order),
         weights=tuple(renumbering(weights, order) for weights in found.weights),
         posterior=posterior,
+        solutions=tuple(
+            replace(solution, params=renumbering(solution.params, order))
+            for solution in found.solutions
+        ),
         unbounded=tuple(before + sentence for sentence in found.unbounded),
     )
 

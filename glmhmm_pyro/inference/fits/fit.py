@@ -13,6 +13,7 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.inference.fits.alignment import aligned_fit, permuted_fit
 from glmhmm_pyro.inference.fits.closed_loop import History
+from glmhmm_pyro.inference.fits.ends import Ends
 from glmhmm_pyro.inference.fits.export import fit_to_arviz
 from glmhmm_pyro.inference.fits.labels import Labels, named_parameters
 from glmhmm_pyro.inference.fits.posterior import Posterior
@@ -22,7 +23,7 @@ from glmhmm_pyro.inference.fits.storage import read_fit, write_fit
 from glmhmm_pyro.inference.mode.uncertainty import covariance, standard_errors, warn_of
 from glmhmm_pyro.inference.nuts.diagnostics import diagnose
 from glmhmm_pyro.inference.program import Observed, Program, observed_sites
-from glmhmm_pyro.inference.runs import Restart
+from glmhmm_pyro.inference.runs import Restart, Solution
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.sequences import Sequences
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Fit:
+class Fit(Ends):
     """A fitted model.
 
     Attributes:
@@ -51,6 +52,9 @@ class Fit:
             out.
         posterior: draws of the parameters, from methods that have any.
         notes: further sentences on how the fit ended.
+        solutions: the distinct solutions that the starts led to, best first; told apart
+            by the states that they decode.
+        rounds_without_gain: rounds of kicks since the best solution was found.
     """
 
     model: Any
@@ -67,6 +71,8 @@ class Fit:
     num_parameters: int = 0
     posterior: Posterior | None = None
     notes: tuple[str, ...] = ()
+    solutions: tuple[Solution, ...] = ()
+    rounds_without_gain: int = 0
 
     def __repr__(self) -> str:
         return tables.sentence(self)
@@ -90,25 +96,6 @@ class Fit:
     def log_likelihood_per_step(self) -> float:
         """Log-likelihood over the number of observed steps, nats."""
         return self.log_likelihood / max(self.labels.num_observed, 1)
-
-    @property
-    def history(self) -> "pd.DataFrame":
-        """log_likelihood and log_joint at every iteration of the best start."""
-        import pandas as pd
-
-        kept = self.restarts[self.best]
-        columns = {"log_likelihood": kept.log_likelihoods, "log_joint": kept.log_joints}
-        return pd.DataFrame(columns).rename_axis("iteration")
-
-    @property
-    def num_agreeing(self) -> int:
-        """Number of starts that ended within 0.1 nats of the best, it included."""
-        ends = np.array([restart.log_joints[-1] for restart in self.restarts])
-        return int((np.abs(ends - ends[self.best]) <= tables.AGREEMENT).sum())
-
-    def restart_report(self) -> "pd.DataFrame":
-        """One row a start, best first: where and how it ended, if it agrees."""
-        return tables.restart_report(self)
 
     def standard_errors(self, data: Any) -> "dict[str, xr.DataArray]":
         r"""Standard errors, with the names and axes of :attr:`parameters`.

@@ -19,7 +19,7 @@ from torch import Tensor
 from glmhmm_pyro import components, priors
 from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.runs import Restart
+from glmhmm_pyro.inference.runs import Restart, Solution
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.version import __version__
@@ -63,10 +63,15 @@ def write_fit(path: str | PathLike, fit: Any) -> None:
     for i, restart in enumerate(fit.restarts):
         arrays[f"restart:{i}:log_likelihoods"] = restart.log_likelihoods
         arrays[f"restart:{i}:log_joints"] = restart.log_joints
+    for i, solution in enumerate(fit.solutions):
+        arrays |= {f"solution:{i}:{n}": value for n, value in solution.params.items()}
     facts = {
         "model": describe(fit.model),
         "labels": fit.labels.to_dict(),
         "restarts": [restart.status.name for restart in fit.restarts],
+        "kinds": [restart.kind for restart in fit.restarts],
+        "solutions": [_facts_of(solution) for solution in fit.solutions],
+        "rounds_without_gain": fit.rounds_without_gain,
         "status": fit.status.name,
         "unbounded": list(fit.unbounded),
         "notes": list(fit.notes),
@@ -93,13 +98,16 @@ def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
         model: the model that was fitted, where a file cannot hold all of it.
     """
     arrays, facts = read(path)
+    # Files of older versions know neither how starts were made nor the solutions.
+    kinds = facts.get("kinds", [Restart.kind] * len(facts["restarts"]))
     restarts = tuple(
         Restart(
             arrays[f"restart:{i}:log_likelihoods"],
             arrays[f"restart:{i}:log_joints"],
             Status[name],
+            kind,
         )
-        for i, name in enumerate(facts["restarts"])
+        for i, (name, kind) in enumerate(zip(facts["restarts"], kinds))
     )
     histories = tensors(arrays, "weights:")
     length = len(next(iter(histories.values()))) if histories else 0
@@ -120,7 +128,37 @@ def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
         "notes": tuple(facts["notes"]),
         "num_parameters": facts["num_parameters"],
         "posterior": _posterior(arrays, facts),
+        "solutions": tuple(
+            _solution(arrays, i, solution)
+            for i, solution in enumerate(facts.get("solutions", ()))
+        ),
+        "rounds_without_gain": facts.get("rounds_without_gain", 0),
     }
+
+
+def _facts_of(solution: Solution) -> dict[str, Any]:
+    """All of a solution but its parameters."""
+    return {
+        "log_likelihood": solution.log_likelihood,
+        "log_joint": solution.log_joint,
+        "status": solution.status.name,
+        "starts": list(solution.starts),
+        "kicks": list(solution.kicks),
+    }
+
+
+def _solution(
+    arrays: dict[str, np.ndarray], number: int, facts: dict[str, Any]
+) -> Solution:
+    """The solution that :func:`_facts_of` and the arrays of the file describe."""
+    return Solution(
+        tensors(arrays, f"solution:{number}:"),
+        facts["log_likelihood"],
+        facts["log_joint"],
+        Status[facts["status"]],
+        tuple(facts["starts"]),
+        tuple(facts["kicks"]),
+    )
 
 
 def _posterior(

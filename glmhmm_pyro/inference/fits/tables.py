@@ -24,10 +24,54 @@ def sentence(fit: Any) -> str:
     said = (
         f"Fit of {what} by {fit.method}: log-likelihood "
         f"{fit.log_likelihood:.4f} nats, {fit.log_likelihood_per_step:.4f} per "
-        f"step; {fit.num_agreeing} of {len(fit.restarts)} starts within "
-        f"{AGREEMENT} nats of the best; {fit.status.sentence}"
+        f"step; {evidence(fit)}; {fit.status.sentence}"
     )
     return "; ".join((said, *draws, *fit.notes))
+
+
+def evidence(fit: Any) -> str:
+    """How many starts ended in the best solution, and what else was tried."""
+    known = max(len(fit.solutions), 1)
+    best = "the only solution found" if known == 1 else f"the best of {known} solutions"
+    said = f"{fit.num_agreeing} of {fit.num_starts} starts end in {best}"
+    if fit.rounds_without_gain:
+        said += f", which {fit.rounds_without_gain} rounds of kicks did not improve"
+    return said
+
+
+def agreeing(fit: Any) -> list[int]:
+    """Numbers of the independent starts that ended in the best solution."""
+    if fit.solutions:
+        return list(fit.solutions[0].starts)
+    # A fit of which nothing more is known than where its starts ended.
+    end = fit.restarts[fit.best].log_joints[-1]
+    return [
+        number
+        for number, restart in enumerate(fit.restarts)
+        if abs(restart.log_joints[-1] - end) <= AGREEMENT
+    ]
+
+
+def solution_report(fit: Any) -> "pd.DataFrame":
+    """What :meth:`Fit.solution_report` returns."""
+    import pandas as pd
+
+    rows = [
+        {
+            "solution": number,
+            "log_joint": solution.log_joint,
+            "log_likelihood": solution.log_likelihood,
+            "below_best": fit.solutions[0].log_joint - solution.log_joint,
+            "starts": len(solution.starts),
+            "kicks": len(solution.kicks),
+            "kinds": ", ".join(
+                sorted({fit.restarts[start].kind for start in solution.starts})
+            ),
+            "status": solution.status.name,
+        }
+        for number, solution in enumerate(fit.solutions)
+    ]
+    return pd.DataFrame(rows)
 
 
 def restart_report(fit: Any) -> "pd.DataFrame":
@@ -35,7 +79,12 @@ def restart_report(fit: Any) -> "pd.DataFrame":
     import pandas as pd
 
     # Not the fit's own, which is that of the mean where there are draws.
-    best = fit.restarts[fit.best].log_joints[-1]
+    best, agree = fit.restarts[fit.best].log_joints[-1], agreeing(fit)
+    places = {
+        number: place
+        for place, solution in enumerate(fit.solutions)
+        for number in solution.starts + solution.kicks
+    }
     rows = [
         {
             "start": number,
@@ -44,11 +93,13 @@ def restart_report(fit: Any) -> "pd.DataFrame":
             "below_best": best - restart.log_joints[-1],
             "iterations": len(restart.log_joints) - 1,
             "status": restart.status.name,
+            "kind": restart.kind,
+            "solution": places.get(number, -1),
+            "agrees": number in agree,
         }
         for number, restart in enumerate(fit.restarts)
     ]
     frame = pd.DataFrame(rows).sort_values("below_best", kind="stable")
-    frame["agrees"] = frame["below_best"].abs() <= AGREEMENT
     return frame.reset_index(drop=True)
 
 
