@@ -103,12 +103,8 @@ def search_near(
             lags need it: thousands of steps become tens.
     """
     start = program.coordinates.pack(params)
+    factor = _factor_at(program, start) if factor is None else factor
     if factor is None:
-        try:
-            factor = Information.of(program, start, jacobian=True).factor
-        except NonFiniteCurvatureError:
-            return _SEARCH.density_mode(program, params)
-    if factor.shape != (len(start),) * 2:
         return _SEARCH.density_mode(program, params)
     scale = factor
 
@@ -120,6 +116,15 @@ def search_near(
     zero = torch.zeros_like(start)
     point, status = _SEARCH.minimise(value_and_grad(value), zero)
     return start + scale @ point, status
+
+
+def _factor_at(program: Program, vector: Tensor) -> Tensor | None:
+    """Of the covariance by the curvature at a point, if it is a maximum's."""
+    try:
+        information = Information.of(program, vector, jacobian=True)
+    except NonFiniteCurvatureError:
+        return None
+    return information.factor if information.is_complete else None
 
 
 def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expansion:

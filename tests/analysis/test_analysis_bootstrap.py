@@ -203,7 +203,7 @@ def test_wrong_arguments_are_named(regression):
 def test_fits_that_hold_draws_or_a_start_per_session_are_refused():
     data = clear_data()
     model = penalised(transitions="stationary", states=1)
-    drawn = gh.fit(model, data, gh.Laplace(100), **QUICK)
+    drawn = gh.fit(model, data, gh.Laplace(50), **QUICK)
     with pytest.raises(ValueError, match="fit must be at a maximum, by em or map"):
         bootstrap(drawn, data)
     own = gh.GLMHMM(2, model.emissions, initial=gh.Initial(per_session=True))

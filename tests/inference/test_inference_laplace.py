@@ -20,6 +20,9 @@ from glmhmm_pyro.inference.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
 
+# Draws that are too few to be judged, for tests that are not about how good they are.
+FEW = 90
+
 
 class UnitNormal(gh.GLMEmission):
     """A linear regression whose noise is known."""
@@ -47,14 +50,15 @@ def test_a_linear_regression_has_its_closed_form():
     evidence = dist.MultivariateNormal(torch.zeros_like(y), marginal).log_prob(y)
     log_weight = fit.posterior.stats["log_weight"]
     np.testing.assert_allclose(log_weight, evidence.expand(1, 4000), rtol=1e-8)
-    # Whitened, the largest of 5 statistics is 5 standard errors away once in 3e5.
+    # Whitened, one of 5 statistics is 7 standard errors away once in 8e10; with a
+    # spread that is 15 % off, those of squares are 14 away.
     root = torch.linalg.cholesky(covariance)
     white = torch.linalg.solve_triangular(
         root, (draws[0, :, 0] - covariance @ x.T @ y).T, upper=False
     )
-    assert white.mean(1).abs().max() < 5 / 4000**0.5
+    assert white.mean(1).abs().max() < 7 / 4000**0.5
     moments = white @ white.T / 4000 - torch.eye(2)
-    assert moments.abs().max() < 5 * (2 / 4000) ** 0.5
+    assert moments.abs().max() < 7 * (2 / 4000) ** 0.5
     mean = fit.params["emissions.weights"]
     torch.testing.assert_close(mean, draws.mean((0, 1)))
     likelihood = dist.Normal(x @ mean[0], 1.0).log_prob(y).sum().item()
@@ -81,39 +85,46 @@ def seen_chain(steps=120, states=3):
     return gh.Sequences(10.0 * path.double(), torch.ones(steps, 1)), path, counts
 
 
+# Whether draws are good is not what a test is about whose posterior is so skewed that
+# the Pareto shape of one set of draws is anywhere from .5 to 1.
+ANY_SHAPE = pytest.mark.filterwarnings("ignore:the draws are far from the posterior")
+
+
+@ANY_SHAPE
 def test_a_chain_of_known_states_has_its_closed_form():
-    """Rows of the matrix have Dirichlet posteriors, whose log-odds have known moments.
+    """Draws and their weights, one by one: no part of it is left to chance.
 
     A broken stick of a Dirichlet consists of independent Betas; one of Beta(a, b) has
-    its mode in log-odds at log(a / b), with information a b / (a + b).
+    its mode in log-odds at log(a / b), with information a b / (a + b). The joint
+    density is that of Dirichlet-multinomial rows, of known noise, and of a first state
+    under a flat prior, whose density is 1 all over the simplex, which has the area
+    1 / 2.
     """
     data, path, counts = seen_chain()
     model = gh.GLMHMM(3, Seen(), gh.Stationary(prior=Dirichlet(torch.full((3,), 2.0))))
-    fit = gh.fit(model, data, gh.Laplace(2000, tol=1e-6), **ONCE)
-    alpha, draws = counts + 2.0, fit.posterior.draws["transitions.probs"][0]
-    for first in range(2):
-        a, b = alpha[:, first], alpha[:, first + 1 :].sum(-1)
-        rest = draws[..., first + 1 :].sum(-1)
-        log_odds = (draws[..., first] / rest).log()
-        width = (1 / a + 1 / b).sqrt()
-        off = (log_odds - (a / b).log()) / width
-        # Of 12 statistics the largest is 4.5 standard errors away once in 1e4.
-        assert off.mean(0).abs().max() < 4.5 / 2000**0.5
-        assert (off.square().mean(0) - 1).abs().max() < 4.5 * (2 / 2000) ** 0.5
-    weights = torch.as_tensor(fit.posterior.stats["log_weight"][0])
-    share = weights.softmax(0)
-    expected = alpha / alpha.sum(-1, keepdim=True)
-    found = (share[:, None, None] * draws).sum(0)
-    error = (share.square().sum() * draws.var(0)).sqrt()
-    assert ((found - expected).abs() < 4.5 * error).all()
-    # The evidence: Dirichlet-multinomial rows, known noise, and a first state under a
-    # flat prior, whose density is 1 all over the simplex, which has the area 1 / 2.
-    evidence = float((_log_beta(alpha) - _log_beta(torch.full((3,), 2.0))).sum())
-    evidence += math.log(1 / 6) - 120 * math.log(0.1 * math.sqrt(2 * math.pi))
-    estimate = float(weights.logsumexp(0)) - math.log(2000)
-    deviation = float((weights - weights.max()).exp().std())
-    scale = deviation / float((weights - weights.max()).exp().mean()) / 2000**0.5
-    assert abs(estimate - evidence) < 4.5 * scale
+    fit = gh.fit(model, data, gh.Laplace(200, tol=1e-6), **ONCE)
+    first = torch.ones(1, 3).double()
+    first[0, path[0]] = 2.0
+    alpha = torch.cat([first, counts + 2.0])
+    probs = [fit.posterior.draws["initial.probs"][0, :, None]]
+    probs = torch.cat([*probs, fit.posterior.draws["transitions.probs"][0]], 1)
+    sticks, volume = [], torch.zeros(200).double()
+    for k in range(2):
+        a, b = alpha[:, k], alpha[:, k + 1 :].sum(-1)
+        rest = probs[..., k + 1 :].sum(-1)
+        odds = (probs[..., k] / rest).log()
+        sticks.append((odds - (a / b).log()) / (1 / a + 1 / b).sqrt())
+        volume += (probs[..., k] * rest / (probs[..., k] + rest)).log().sum(-1)
+        volume += (1 / a + 1 / b).log().sum() / 2
+    white = torch.stack(sticks, -1).flatten(1)
+    noise = torch.randn(200, 8, generator=seeded_generator(0), dtype=torch.float64)
+    torch.testing.assert_close(white, noise, rtol=0, atol=1e-9)
+    joint = dist.Dirichlet(alpha).log_prob(probs).sum(-1)
+    joint += float((_log_beta(alpha) - _log_beta(torch.full((3,), 2.0)))[1:].sum())
+    joint += math.log(1 / 6) - 120 * math.log(0.1 * math.sqrt(2 * math.pi))
+    weights = joint + volume - dist.Normal(0.0, 1.0).log_prob(white).sum(-1)
+    found = torch.as_tensor(fit.posterior.stats["log_weight"][0])
+    torch.testing.assert_close(found, weights, rtol=1e-9, atol=0)
 
 
 def _log_beta(alpha):
@@ -121,8 +132,13 @@ def _log_beta(alpha):
     return torch.lgamma(alpha).sum(-1) - torch.lgamma(alpha.sum(-1))
 
 
+@ANY_SHAPE
 def test_the_mode_includes_the_jacobian_and_that_of_map_does_not():
-    """A flat prior on the first state: its mode is at the border, not in log-odds."""
+    """A flat prior on the first state: its mode is at the border, not in log-odds.
+
+    The median of 2000 draws, whose log-odds are about 0 with an sd of 1.2, is above .7
+    once in 1e100; without the Jacobian it is 1.
+    """
     data, path, _ = seen_chain()
     model = gh.GLMHMM(3, Seen(), gh.Stationary(prior=Dirichlet(torch.full((3,), 2.0))))
     mode = gh.fit(model, data, "map", tol=1e-6, **ONCE)
@@ -146,6 +162,19 @@ def test_draws_are_reproducible_and_leave_the_generator_alone():
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     assert fits[0].method == "laplace" and fits[0].posterior.num_chains == 1
     assert fits[0].posterior.num_draws == 20 and len(fits[0].restarts) == 1
+
+
+def test_draws_do_not_depend_on_where_the_search_stopped():
+    """Rounding decides that; draws are around the mode to its last digits."""
+    data, model = clear_data(), penalised(transitions="stationary")
+    start = gh.fit(model, data, "map", **ONCE).params
+    rough, fine = (
+        gh.fit(model, data, gh.Laplace(FEW, tol=tol), init=start, **ONCE)
+        for tol in (1e-4, 1e-9)
+    )
+    for name, draws in rough.posterior.draws.items():
+        other = fine.posterior.draws[name]
+        torch.testing.assert_close(draws, other, rtol=0, atol=1e-10)
 
 
 def test_log_joints_and_weights_are_those_of_every_draw():
@@ -213,15 +242,23 @@ def test_impossible_draws_count_and_few_draws_say_nothing():
     assert pareto_k(torch.full((400,), -math.inf)) == -math.inf
 
 
+def heavy_tailed():
+    """Weights that keep a prior of very heavy tails, so many that draws are poor.
+
+    Over seeds the Pareto shape of 4000 draws is 2.2 with an sd of 0.2: it is below 0.7
+    once in 1e12.
+    """
+    data = clear_data().replace(covariates=torch.zeros(120, 100))
+    return gh.GLMHMM(1, gh.Bernoulli(prior=dist.StudentT(0.1, 0.0, 1.0))), data
+
+
 def test_a_poor_approximation_is_told_of():
-    """Two weights that keep their heavy-tailed prior."""
-    data = clear_data().replace(covariates=torch.zeros(120, 2))
-    model = gh.GLMHMM(1, gh.Bernoulli(prior=dist.Cauchy(0.0, 1.0)))
+    model, data = heavy_tailed()
     with pytest.warns(
         gh.ConvergenceWarning, match="far from the posterior.*Pareto.*nuts"
     ):
-        fit = gh.fit(model, data, "laplace", **ONCE)
-    assert fit.status is gh.Status.POOR_DRAWS and fit.posterior.num_draws == 1000
+        fit = gh.fit(model, data, gh.Laplace(4000), **ONCE)
+    assert fit.status is gh.Status.POOR_DRAWS and fit.posterior.num_draws == 4000
     assert "above 0.7" in fit.notes[0]
 
 
@@ -242,8 +279,9 @@ def test_a_singular_curvature_keeps_the_map_fit_and_names_the_parameters():
     assert fit.status is gh.Status.SINGULAR and same_as_map(fit, model, twice)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ridge = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), twice, "laplace", **ONCE)
-    assert ridge.posterior.num_draws == 1000
+        method = gh.Laplace(FEW)
+        ridge = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), twice, method, **ONCE)
+    assert ridge.posterior.num_draws == FEW
 
 
 def test_a_posterior_that_cannot_be_normalised_keeps_the_map_fit():
@@ -329,7 +367,7 @@ def test_options_are_checked(option):
 
 def test_a_fit_with_draws_has_no_standard_errors():
     data = clear_data()
-    fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), data, "laplace", **ONCE)
+    fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), data, gh.Laplace(FEW), **ONCE)
     with pytest.raises(ValueError, match="at a maximum, got one by laplace.*deviation"):
         fit.standard_errors(data)
 
@@ -344,10 +382,9 @@ def test_the_report_of_starts_compares_their_ends_not_the_mean_of_draws():
 
 
 def test_notes_are_saved(tmp_path):
-    data = clear_data().replace(covariates=torch.zeros(120, 2))
-    model = gh.GLMHMM(1, gh.Bernoulli(prior=dist.Cauchy(0.0, 1.0)))
+    model, data = heavy_tailed()
     with pytest.warns(gh.ConvergenceWarning):
-        fit = gh.fit(model, data, "laplace", **ONCE)
+        fit = gh.fit(model, data, gh.Laplace(4000), **ONCE)
     fit.save(tmp_path / "fit.nc")
     again = gh.load(tmp_path / "fit.nc")
     assert again.notes == fit.notes and again.status is fit.status

@@ -3,11 +3,12 @@
 import pyro
 import pyro.distributions as dist
 import torch
-from families import random_data, random_params
+from families import normals, random_data, random_params
 from inference_cases import clear_data, penalised
-from nuts_cases import regression, regression_posterior
+from nuts_cases import RIDGE, SPREAD, KnownSpread, regression, regression_posterior
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.nuts import whitening as whitening_module
 from glmhmm_pyro.inference.nuts.whitening import whitened
 from glmhmm_pyro.inference.program import Program
 
@@ -20,6 +21,27 @@ def test_a_normal_posterior_becomes_standard():
     torch.testing.assert_close(whitening.centre, mean, rtol=0, atol=1e-6)
     found = whitening.scale @ whitening.scale.T
     torch.testing.assert_close(found, covariance, rtol=1e-6, atol=0)
+
+
+def test_directions_that_are_alike_stay_apart():
+    """Columns without correlation, of one size: any basis is one of eigenvectors."""
+    x = torch.linalg.qr(normals(30, 6)).Q
+    y = x.sum(1) + SPREAD * normals(30)
+    prior = dist.Normal(0.0, RIDGE)
+    model, data = gh.GLMHMM(1, KnownSpread(prior=prior)), gh.Sequences(y, x)
+    whitening = whitened(Program(model, data), random_params(model, data))
+    expected = torch.eye(6).double() / (1 / SPREAD**2 + 1 / RIDGE**2) ** 0.5
+    torch.testing.assert_close(whitening.scale, expected, rtol=0, atol=1e-12)
+
+
+def test_the_map_does_not_depend_on_where_the_search_stopped(monkeypatch):
+    model, data = penalised(transitions="stationary"), clear_data()
+    program, found = Program(model, data), []
+    for tol in (1e-4, 1e-9):
+        monkeypatch.setattr(whitening_module, "_SEARCH", gh.MAP(tol=tol))
+        found.append(whitened(program, random_params(model, data)))
+    for rough, fine in zip(*found):
+        torch.testing.assert_close(rough, fine, rtol=0, atol=1e-10)
 
 
 def test_a_mode_at_the_border_is_found_inside():

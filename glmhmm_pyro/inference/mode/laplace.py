@@ -19,6 +19,7 @@ from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError
 from glmhmm_pyro.inference.mode.importance import POOR, pareto_k
 from glmhmm_pyro.inference.mode.map import MAP
+from glmhmm_pyro.inference.mode.newton import settled
 from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search
@@ -92,6 +93,9 @@ class Laplace:
             return found
         try:
             information = Information.of(program, mode, jacobian=True)
+            if information.is_complete:
+                mode = settled(program, mode, information.factor)
+                information = Information.of(program, mode, jacobian=True)
         except NonFiniteCurvatureError as error:
             return replace(found, status=Status.NON_FINITE, notes=(str(error),))
         if not information.is_complete:

@@ -49,8 +49,10 @@ class Information:
     """Minus a Hessian, diagonalised in units that give coordinates equal information.
 
     Attributes:
-        factor: shape (size, known); factor @ factor.T is the inverse, the covariance,
-            in all directions that have a quadratic maximum.
+        factor: shape (size, size); factor @ factor.T is the inverse, the covariance,
+            in all directions that have a quadratic maximum. It is the symmetric root,
+            in the units: rounding moves it no more than the Hessian, while eigenvectors
+            are arbitrary where eigenvalues coincide.
         log_det: log determinant in these.
         units: step of every coordinate in which directions are compared, shape (size,).
         missing: the other directions, shape (size, any), by what is said of them.
@@ -88,8 +90,9 @@ class Information:
         basis[kept] = vectors
         axes, known = torch.eye(len(matrix), dtype=matrix.dtype), values > _SINGULAR
         flat = [axes[:, absent & ~at_border], basis[:, values.abs() <= _SINGULAR]]
+        root = basis[:, known] * values[known].rsqrt() @ basis[:, known].T
         return cls(
-            factor=units[:, None] * basis[:, known] * values[known].rsqrt(),
+            factor=units[:, None] * root,
             log_det=float(values[known].log().sum() - 2 * units[kept].log().sum()),
             units=units,
             missing={
@@ -102,7 +105,7 @@ class Information:
     @property
     def is_complete(self) -> bool:
         """Whether every direction has a quadratic maximum."""
-        return self.factor.shape[0] == self.factor.shape[1]
+        return not any(directions.numel() for directions in self.missing.values())
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError, hessian
 from glmhmm_pyro.inference.mode.map import MAP
+from glmhmm_pyro.inference.mode.newton import settled
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.optim import value_and_grad
 
@@ -58,6 +59,24 @@ def whitened(program: Program, params: Params) -> Whitening | None:
         away, as for a hierarchy's centred scale, or numbers that are not finite.
     """
     mode, _ = _SEARCH.density_mode(program, params)
+    scale = _scale_at(program, mode)
+    if scale is not None:
+        mode = settled(program, mode, scale)
+        scale = _scale_at(program, mode)
+    if scale is None:
+        return None
+    step = scale.T @ _gradient(program, mode)
+    if not step.square().sum() < 2 * _ARRIVED:
+        return None
+    return Whitening(mode, scale)
+
+
+def _scale_at(program: Program, mode: Tensor) -> Tensor | None:
+    """The inverse square root of the curvature, the symmetric one in its own units.
+
+    Eigenvectors are arbitrary where eigenvalues coincide; this root rounding moves no
+    more than the curvature.
+    """
     try:
         curvature = -hessian(program, mode, jacobian=True)
     except NonFiniteCurvatureError:
@@ -67,11 +86,7 @@ def whitened(program: Program, params: Params) -> Whitening | None:
         return None
     values, vectors = torch.linalg.eigh(curvature / size / size[:, None])
     roots = values.abs().clamp(min=_FLOOR).sqrt()
-    scale = vectors / roots / size[:, None]
-    step = scale.T @ _gradient(program, mode)
-    if not step.square().sum() < 2 * _ARRIVED:
-        return None
-    return Whitening(mode, scale)
+    return vectors / roots @ vectors.T / size[:, None]
 
 
 def _gradient(program: Program, vector: Tensor) -> Tensor:
