@@ -12,7 +12,6 @@ import argparse
 import statistics
 import time
 
-import arviz as az
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -21,6 +20,7 @@ from pyro.infer.mcmc.util import initialize_model
 from pyro.ops.integrator import potential_grad
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.arviz_versions import effective_size
 from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program import Program
@@ -189,8 +189,10 @@ def report(name, chains, gradients, diverged):
     and of each alone, added up.
     """
     columns = np.moveaxis(chains, -1, 0)
-    together = min(float(az.ess(c)) for c in columns)
-    alone = min(sum(float(az.ess(chain[None])) for chain in c) for c in columns)
+    together = min(effective_size(c, "bulk") for c in columns)
+    alone = min(
+        sum(effective_size(chain[None], "bulk") for chain in c) for c in columns
+    )
     for what, size in (("together", together), ("each alone", alone)):
         print(
             f"{name:20} chains {what:10} {size:7.0f} effective of the worst parameter,"

@@ -1,5 +1,7 @@
 """Settings of all tests: threads to what the machine has, no state carried over."""
 
+import fresh_folders  # noqa: F401, isort: skip: before what reads the home folder
+
 import os
 from pathlib import Path
 

@@ -86,7 +86,7 @@ def test_a_room_imports_only_rooms_below_it(path):
     if room == "__init__":
         return
     assert room in ROOMS, f"{room} is missing from the map"
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for name in first_party(node, path):
             parts = name.split(".")
             # "from glmhmm_pyro import chain" names the package first.
@@ -100,7 +100,7 @@ def test_no_modules_import_each_other_in_a_circle():
     graph = {
         name: {
             target
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             for target in first_party(node, path)
             if target in modules and target != name
         }
@@ -123,7 +123,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 def functions_of(path):
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     return [node for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
@@ -136,7 +136,7 @@ def test_no_function_imports_the_package_itself(path):
 
 @every_source
 def test_sizes_stay_readable(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
     for function in functions_of(path):
         start = function.body[1:] if ast.get_docstring(function) else function.body
         first = start[0].lineno if start else function.lineno
@@ -146,7 +146,7 @@ def test_sizes_stay_readable(path):
 
 @every_source
 def test_no_module_prints_asserts_or_swallows(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         if called and room_of(path) not in {"demo", "__main__"}:
             assert node.func.id != "print", f"print in line {node.lineno}"
@@ -157,13 +157,13 @@ def test_no_module_prints_asserts_or_swallows(path):
 
 @every_source
 def test_every_module_says_what_it_is(path):
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
 @every_source
 def test_no_module_touches_global_state(path):
     forbidden = {"set_default_dtype", "set_rng_seed", "set_default_tensor_type"}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute):
             assert node.attr not in forbidden, f"{node.attr} in line {node.lineno}"
 

@@ -9,7 +9,7 @@ import pytest
 
 import glmhmm_pyro as gh
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 ESTIMATOR = "GLMHMMEstimator"
 
 

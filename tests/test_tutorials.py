@@ -70,5 +70,5 @@ def test_every_section_of_the_tutorial_has_a_picture_and_a_claim(path):
 
 
 def test_the_outputs_of_the_tutorial_name_no_folder_of_the_author(path):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert "/home/" not in text and "/Users/" not in text and ".venv" not in text

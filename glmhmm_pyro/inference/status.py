@@ -37,6 +37,7 @@ class Status(Enum):
     STUCK = "a chain never moved, so its draws say nothing"
     DIVERGED = "trajectories diverged, so the draws may miss a part of the posterior"
     NOT_MIXED = "the chains have not mixed, or their draws are too few"
+    UNCHECKED = "the draws are kept, but it is not known whether the chains have mixed"
     IMPROPER = "flat priors do not guarantee that there is a posterior to draw from"
 
     @property
@@ -75,6 +76,7 @@ _ADVICE = {
     Status.STUCK: "Standardise the covariates, give proper priors or more num_warmup.",
     Status.DIVERGED: "Raise target_accept, or write scales of a hierarchy non-centred.",
     Status.NOT_MIXED: "Raise num_warmup and num_samples; look at fit.diagnostics().",
+    Status.UNCHECKED: "Mend what the note names, then look at fit.diagnostics().",
     Status.IMPROPER: "Give these sites a prior, such as Normal(0, 2).",
 }
 

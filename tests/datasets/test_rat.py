@@ -72,6 +72,6 @@ def test_the_archive_is_small_and_bears_no_time_stamp():
 
 def test_provenance_and_licence_are_installed_beside_the_data():
     folder = resources.files("glmhmm_pyro.datasets")
-    text = folder.joinpath("PROVENANCE.md").read_text()
+    text = folder.joinpath("PROVENANCE.md").read_text(encoding="utf-8")
     assert "Copyright (c) 2019 Nicholas A. Roy" in text
     assert "psytrack-2.0.2" in text

@@ -268,6 +268,44 @@ def raising(error):
     return function
 
 
+@pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()])
+@pytest.mark.parametrize("part", ["diagnose", "align_draws", "_log_joint_of_mean"])
+def test_draws_survive_whatever_fails_after_them(monkeypatch, part, error):
+    data = clear_data(lengths=(8, 7))
+    model = penalised("bernoulli", "stationary")
+    expected = sample(model, data)
+    if part == "_log_joint_of_mean":
+        fails_at_the_mean(monkeypatch, error)
+    else:
+        monkeypatch.setattr(nuts, part, raising(error))
+    with pytest.warns(gh.ConvergenceWarning, match=type(error).__name__):
+        fit = sample(model, data)
+    assert any(type(error).__name__ in note for note in fit.notes)
+    assert not fit.status.is_success and fit.posterior.num_draws == 6
+    if part != "align_draws":
+        for name, value in expected.draws.items():
+            assert torch.equal(fit.draws[name], value)
+
+
+def fails_at_the_mean(monkeypatch, error):
+    """The model fails from where the draws have their mean."""
+    finished = nuts.Posterior.mean
+
+    def mean(self):
+        monkeypatch.setattr(Program, "log_parts", raising(error))
+        return finished(self)
+
+    monkeypatch.setattr(nuts.Posterior, "mean", mean)
+
+
+def test_draws_that_were_not_judged_are_no_draws_that_mixed(monkeypatch):
+    monkeypatch.setattr(nuts, "diagnose", raising(ImportError("no arviz")))
+    model, data = regression()
+    fit = sample(model, data, num_samples=20)
+    assert fit.status is gh.Status.UNCHECKED
+    assert "ImportError: no arviz" in fit.notes[0]
+
+
 def test_a_density_that_is_no_number_is_refused_with_its_site():
     data = regression()[1]
     far = data.replace(emissions=torch.full_like(data.emissions, 1e200))

@@ -10,7 +10,7 @@ from optim_problems import objective_of, solve
 from glmhmm_pyro.optim import Status, lbfgs, minfunc_options
 
 SMALL = Path(__file__).parents[1] / "golden" / "minfunc_small.json"
-EMBEDDED = json.loads(SMALL.read_text())
+EMBEDDED = json.loads(SMALL.read_text(encoding="utf-8"))
 FULL = ["minfunc_traces.json", "minfunc_traces_pathological.json"]
 
 # Statuses that minFunc reports under the message of the test that ended the run.
@@ -68,14 +68,14 @@ def test_port_follows_embedded_reference_runs(index):
 
 @pytest.mark.parametrize("name", FULL)
 def test_port_follows_all_reference_runs(shared, name):
-    golden = json.loads((shared / "golden" / name).read_text())
+    golden = json.loads((shared / "golden" / name).read_text(encoding="utf-8"))
     more = {"MaxIter": 20} if "pathological" in name else {}
     for run in golden["runs"]:
         check_run(run, solve_run(golden, run, **more))
 
 
 def test_first_iterates_are_those_of_minfunc(shared):
-    golden = json.loads((shared / "golden" / FULL[0]).read_text())
+    golden = json.loads((shared / "golden" / FULL[0]).read_text(encoding="utf-8"))
     for run in golden["runs"]:
         for count, expected in enumerate(run["x_first3"][: run["robust_iters"]], 1):
             result = solve_run(golden, run, MaxIter=count)

@@ -1,8 +1,8 @@
 """Fits and priors in the form that ArviZ reads: groups of arrays with named axes.
 
 The groups are plain ``xarray`` data sets. What holds them is the ``InferenceData`` of
-arviz 0.x where that is installed, and xarray's ``DataTree``, which arviz 1.0 and
-arviz-base read, where it is not.
+arviz 0.x where that is installed, and xarray's ``DataTree``, which arviz 1.0 and newer
+read, where it is not.
 """
 
 import copy
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from glmhmm_pyro.inference.arviz_versions import container
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
 from glmhmm_pyro.inference.fits.labels import Labels, named_draws, session_names
@@ -220,7 +221,7 @@ def fit_to_arviz(
     if any(group in PRIOR for group in groups):
         makers |= _prior(program, fit.labels, num_prior_draws, seed)
     makers |= {"observed_data": exporter.observed, "constant_data": exporter.constant}
-    return handed_over({group: makers[group]() for group in GROUPS if group in groups})
+    return container({group: makers[group]() for group in GROUPS if group in groups})
 
 
 PRIOR = ("prior", "prior_predictive")
@@ -272,19 +273,7 @@ def prior_predictive(
     program = Program(copy.deepcopy(model), data)
     labels = Labels.of_program(program)
     makers = _prior(program, labels, num_samples, seed)
-    return handed_over({group: maker() for group, maker in makers.items()})
-
-
-def handed_over(groups: "dict[str, xr.Dataset]") -> Any:
-    """The groups in the container of the ArviZ that is installed."""
-    import xarray as xr
-
-    try:
-        # Not from arviz itself, where 1.0 has a name that only warns.
-        from arviz.data import InferenceData
-    except ImportError:
-        return xr.DataTree.from_dict(groups)
-    return InferenceData(**groups)
+    return container({group: maker() for group, maker in makers.items()})
 
 
 def _prior(

@@ -181,7 +181,7 @@ def _in_parallel(jobs: list[tuple]) -> list[str]:
     except KeyboardInterrupt:
         return [INTERRUPTED] * len(jobs)
     except Exception as error:  # A model that no process can be sent, a process killed.
-        return [f"{_described(error)}; try parallel=False"] * len(jobs)
+        return [f"{described(error)}; try parallel=False"] * len(jobs)
 
 
 def run_chain(
@@ -199,7 +199,7 @@ def run_chain(
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # Whatever the user's model raises.
-        return _described(error)
+        return described(error)
     return ""
 
 
@@ -277,5 +277,6 @@ def _rectangle(lengths: list[int]) -> tuple[list[int], int]:
     return [i for i, other in enumerate(lengths) if length and other >= length], length
 
 
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def described(error: BaseException) -> str:
+    """An error in words."""
+    return ": ".join(filter(None, [type(error).__name__, str(error)]))

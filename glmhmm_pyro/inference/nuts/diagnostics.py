@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from glmhmm_pyro.inference.arviz_versions import effective_size, r_hat
 from glmhmm_pyro.inference.coordinates import Params
 
 if TYPE_CHECKING:
@@ -36,14 +37,12 @@ def diagnose(draws: Params) -> "pd.DataFrame":
 
 def _row(draws: np.ndarray) -> dict[str, float]:
     """The numbers of one parameter, NaN where draws (chains, draws) do not tell."""
-    import arviz as az
-
     chains, length = draws.shape
     varies = length >= _FEWEST and np.ptp(draws) > 0
     return {
         "mean": draws.mean(),
         "sd": draws.std(ddof=1) if draws.size > 1 else np.nan,
-        "r_hat": float(az.rhat(draws)) if varies and chains > 1 else np.nan,
-        "ess_bulk": float(az.ess(draws, method="bulk")) if varies else np.nan,
-        "ess_tail": float(az.ess(draws, method="tail")) if varies else np.nan,
+        "r_hat": r_hat(draws) if varies and chains > 1 else np.nan,
+        "ess_bulk": effective_size(draws, "bulk") if varies else np.nan,
+        "ess_tail": effective_size(draws, "tail") if varies else np.nan,
     }

@@ -6,6 +6,7 @@ moves in coordinates whitened at the mode.
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from glmhmm_pyro.inference.nuts.chains import (
     Potential,
     Settings,
     alone,
+    described,
     num_workers,
     run_chains,
     seconds_per_gradient,
@@ -52,6 +54,9 @@ _TREES = {True: (7, 63), False: (15, 255)}
 
 # Seconds of sampling from which processes are worth the seconds they take to start.
 _WORTH_PROCESSES = 20.0
+
+# What may go wrong once chains have drawn becomes a note beside the draws.
+_KEEPING_DRAWS = (Exception, KeyboardInterrupt)
 
 # Halvings of a chain's distance from the mode until its density is finite.
 _HALVINGS = 20
@@ -209,8 +214,7 @@ class NUTS:
         status, problems = self._judged(program, drawn, draws)
         posterior = Posterior(draws, stats, num_relabelled=relabelled)
         params = posterior.mean()
-        with torch.no_grad():
-            likelihood, prior = (float(p) for p in program.log_parts(params))
+        likelihood, prior, unknown = _log_parts(program, params)
         return replace(
             mode,
             params=params,
@@ -219,7 +223,7 @@ class NUTS:
             status=status,
             method=self.name,
             posterior=posterior,
-            notes=tuple(problems + said),
+            notes=tuple(problems + said + unknown),
         )
 
     def _judged(
@@ -290,9 +294,24 @@ def _stuck(drawn: Chains) -> list[tuple[Status, str]]:
     ]
 
 
+def _log_parts(program: Program, params: Params) -> tuple[float, float, list[str]]:
+    """Log-likelihood and log prior, or NaN and a sentence where the model fails."""
+    try:
+        with torch.no_grad():
+            likelihood, prior = (float(part) for part in program.log_parts(params))
+    except _KEEPING_DRAWS as error:
+        ended = f"the log-likelihood at their mean ended with {described(error)}"
+        return math.nan, math.nan, [ended]
+    return likelihood, prior, []
+
+
 def _unmixed(draws: Params) -> list[tuple[Status, str]]:
     """The worst R-hat and effective sample size, where they are not good enough."""
-    table, found = diagnose(draws), []
+    try:
+        table = diagnose(draws)
+    except _KEEPING_DRAWS as error:
+        return [(Status.UNCHECKED, f"their diagnostics ended with {described(error)}")]
+    found = []
     chains = next(iter(draws.values())).shape[0]
     if table["r_hat"].max() > _R_HAT:
         worst = table["r_hat"].idxmax()
@@ -321,8 +340,8 @@ def _aligned(
         with alone():
             arguments = (program.model, program.data, draws, reference, renumbering)
             return *align_draws(*arguments, bar), []
-    except KeyboardInterrupt:
-        return draws, 0, [as_drawn + "their alignment was interrupted"]
+    except _KEEPING_DRAWS as error:
+        return draws, 0, [as_drawn + f"their alignment ended with {described(error)}"]
 
 
 def _span(seconds: float) -> str:

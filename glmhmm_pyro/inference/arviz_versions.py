@@ -1,0 +1,83 @@
+"""ArviZ, imported where it is used, by either of its interfaces (0.x, and 1.x).
+
+Everything that this package wants of ArviZ it takes from here. While it is imported
+arviz 0.23 warns of its successor, once a day, and leaves a date in the user's cache
+folder; neither may disturb a fit.
+"""
+
+import threading
+import warnings
+from importlib import import_module
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_import_lock = threading.RLock()
+
+# Tails whose quantiles an effective sample size of the tails is about.
+_TAILS = (0.05, 0.95)
+
+
+def load_arviz() -> ModuleType:
+    """The module ``arviz``: nothing is warned of, and no folder has to be writable.
+
+    Raises:
+        ImportError: arviz is not installed, or something that it needs.
+    """
+    with _import_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return import_module("arviz")
+        except OSError:
+            return _with_another_cache_folder()
+
+
+def _with_another_cache_folder() -> ModuleType:
+    """The import, with a folder for this process alone in place of the user's."""
+    import platformdirs
+
+    theirs = platformdirs.user_cache_dir
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        platformdirs.user_cache_dir = lambda *_, **__: folder
+        try:
+            return import_module("arviz")
+        finally:
+            platformdirs.user_cache_dir = theirs
+
+
+def r_hat(draws: np.ndarray) -> float:
+    """Rank-normalised split R-hat of draws (chains, draws)."""
+    return float(load_arviz().rhat(draws))
+
+
+def effective_size(draws: np.ndarray, part: str) -> float:
+    """Effective size of the ``"bulk"`` or ``"tail"`` of draws (chains, draws)."""
+    options = {"prob": _TAILS} if part == "tail" else {}
+    return float(load_arviz().ess(draws, method=part, **options))
+
+
+def container(groups: "dict[str, xr.Dataset]") -> Any:
+    """Groups in what ArviZ reads: ``InferenceData``, from 1.0 on a ``DataTree``.
+
+    Warns:
+        UserWarning: arviz cannot be imported; the groups come in a ``DataTree``.
+    """
+    import xarray as xr
+
+    try:
+        arviz = load_arviz()
+    except Exception as error:  # Whatever an import runs into: the groups are made.
+        warnings.warn(
+            f"arviz cannot be imported ({type(error).__name__}: {error}); the groups "
+            "are returned in an xarray.DataTree, which arviz 1.0 and newer read",
+            stacklevel=4,
+        )
+        return xr.DataTree.from_dict(groups)
+    if int(arviz.__version__.partition(".")[0]) >= 1:
+        return xr.DataTree.from_dict(groups)
+    return arviz.InferenceData(**groups)

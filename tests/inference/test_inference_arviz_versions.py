@@ -1,0 +1,91 @@
+"""ArviZ is imported in silence, whatever the home folder; fits do without it."""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from glmhmm_pyro.inference import arviz_versions
+from glmhmm_pyro.inference.arviz_versions import (
+    container,
+    effective_size,
+    load_arviz,
+    r_hat,
+)
+
+_IMPORTS = """
+from glmhmm_pyro.inference.arviz_versions import effective_size, load_arviz
+import numpy as np
+draws = np.random.default_rng(0).normal(size=(2, 50))
+print(load_arviz().__name__, effective_size(draws, "tail") > 10)
+"""
+
+# A folder that does not exist yet, and one that nobody can make, root neither.
+HOMES = ["new", "/dev/null"]
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_arviz_is_imported_in_silence_whatever_the_home_folder(tmp_path, home):
+    folder = home if home.startswith("/") else str(tmp_path / home)
+    ours = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
+    environment = {k: v for k, v in os.environ.items() if k not in ours}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _IMPORTS],
+        env={**environment, "HOME": folder, "MPLCONFIGDIR": str(tmp_path / "mpl")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["arviz", "True"] and not done.stderr
+
+
+def test_a_second_import_gives_the_same_module():
+    assert load_arviz() is load_arviz()
+
+
+def test_r_hat_and_effective_sizes_are_those_of_their_definitions():
+    draws = np.random.default_rng(1).normal(size=(4, 500))
+    # Independent draws: R-hat is 1 and every draw counts, within a few percent.
+    assert r_hat(draws) == pytest.approx(1.0, abs=0.01)
+    assert effective_size(draws, "bulk") == pytest.approx(2000, rel=0.25)
+    assert effective_size(draws, "tail") == pytest.approx(2000, rel=0.25)
+    # One chain that stands elsewhere.
+    draws[0] += 3
+    assert r_hat(draws) > 1.3 and effective_size(draws, "bulk") < 20
+
+
+def broken(error):
+    def load():
+        raise error
+
+    return load
+
+
+@pytest.mark.parametrize("error", [ImportError("none"), OSError("no space left")])
+def test_groups_outlive_an_arviz_that_cannot_be_imported(monkeypatch, error):
+    monkeypatch.setattr(arviz_versions, "load_arviz", broken(error))
+    groups = {"posterior": xr.Dataset({"x": ("draw", [1.0, 2.0])})}
+    with pytest.warns(UserWarning, match=f"arviz cannot be imported .*{error}"):
+        tree = container(groups)
+    assert isinstance(tree, xr.DataTree)
+    assert tree["posterior"].to_dataset().identical(groups["posterior"])
+
+
+@pytest.mark.parametrize("version, kind", [("0.23.4", "InferenceData"), ("1.3.0", "")])
+def test_the_container_is_that_of_the_interface(monkeypatch, version, kind):
+    class Stub:
+        __version__ = version
+
+        @staticmethod
+        def InferenceData(**groups):
+            return "InferenceData"
+
+    monkeypatch.setattr(arviz_versions, "load_arviz", lambda: Stub)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = container({"posterior": xr.Dataset()})
+    assert found == kind or isinstance(found, xr.DataTree)
