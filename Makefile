@@ -1,5 +1,8 @@
 # make demo    installs into .venv, fits the rat's choices, writes pictures and the fit to demo/
 # make test    installs into .venv, then formatting, lint, types, doctests, tests, tutorials
+# make test-oldest, make test-newest PYTHON=python3.13
+#              the tests alone, with the oldest versions that setup.cfg allows, and with
+#              the newest there are, each in an environment of its own
 # make format  rewrites the code as black and isort want it
 # make bench   the benchmarks of speed; the others in benchmarks/ are run one by one
 
@@ -8,13 +11,14 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 CODE    = glmhmm_pyro tests benchmarks setup.py
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint unit format bench clean
+.PHONY: demo test test-oldest test-newest lint unit format bench clean
 
 $(STAMP): setup.cfg setup.py .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[test]'
+	$(INSTALL) -c .ci/constraints.txt torch
+	$(INSTALL) -c .ci/constraints.txt -e '.[test]'
 	touch $@
 
 demo: $(STAMP)
@@ -28,8 +32,25 @@ lint: $(STAMP)
 	$(BIN)/flake8 $(CODE)
 	$(BIN)/mypy
 
+# Kernels are compiled once a run, for all of its workers.
+RUN_TESTS = kernels=$$(mktemp -d) && trap 'rm -rf "$$kernels"' EXIT && \
+	NUMBA_CACHE_DIR=$$kernels $(BIN)/python -m pytest -n 2 -q $(TESTS)
+
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q
+	$(RUN_TESTS)
+
+test-oldest: VENV = .venv-oldest
+test-oldest:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) -c .ci/oldest.txt torch
+	$(INSTALL) -c .ci/oldest.txt -e '.[test]'
+	$(RUN_TESTS)
+
+test-newest: VENV = .venv-newest
+test-newest:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade --upgrade-strategy eager torch -e '.[test]'
+	$(RUN_TESTS)
 
 format: $(STAMP)
 	$(BIN)/isort --quiet $(CODE)
@@ -39,4 +60,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) demo build .pytest_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-newest demo build .pytest_cache .mypy_cache .hypothesis *.egg-info

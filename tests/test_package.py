@@ -1,9 +1,42 @@
 """The package as installed."""
 
+import configparser
+import os
+from pathlib import Path
+
+from packaging.version import Version
+
 import glmhmm_pyro
 from glmhmm_pyro.version import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_package_is_typed_and_has_a_version():
     assert __version__.count(".") == 2
     assert glmhmm_pyro.__doc__
+
+
+def requirements(section, option):
+    """Lower bounds by name of a list of requirements in setup.cfg."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = settings[section][option].splitlines()
+    return dict(line.split(">=") for line in lines if ">=" in line)
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_are_allowed():
+    allowed = {
+        **requirements("options", "install_requires"),
+        **requirements("options.extras_require", "test"),
+    }
+    lines = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert tested.keys() == allowed.keys()
+    for name, version in tested.items():
+        assert Version(version) == Version(allowed[name]), name
+
+
+def test_the_tests_have_a_home_folder_of_their_own():
+    for name in ("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "IPYTHONDIR"):
+        assert "glmhmm-tests-" in os.environ[name]
