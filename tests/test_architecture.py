@@ -135,6 +135,13 @@ def test_no_function_imports_the_package_itself(path):
 
 
 @every_source
+def test_arviz_is_imported_in_one_place_that_keeps_it_quiet(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [name.partition(".")[0] for name in imported(node, path)]
+        assert "arviz" not in names, "take it from inference/arviz_versions.py"
+
+
+@every_source
 def test_sizes_stay_readable(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
     for function in functions_of(path):
