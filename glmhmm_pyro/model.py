@@ -26,6 +26,7 @@ from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
 from glmhmm_pyro.components.transitions import OnlyState, Stationary, Transitions
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.masking import Observed
 from glmhmm_pyro.sequences import Sequences
@@ -133,7 +134,7 @@ class GLMHMM(PyroModule):
         Args:
             params: value of every declared parameter, by the name of its site.
         """
-        with self._pyro_context:
+        with exclusively(), self._pyro_context:
             for name, value in params.items():
                 self._pyro_context.set(name, value)
             yield

@@ -34,11 +34,17 @@ def make_fresh_folders() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     home = Path(tempfile.mkdtemp(prefix="glmhmm-tests-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    atexit.register(_remove, home, os.getpid())
     for name, folder in _FOLDERS.items():
         (home / folder).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(home / folder)
     os.environ["MPLBACKEND"] = "Agg"
+
+
+def _remove(home: Path, owner: int) -> None:
+    """Remove the folder where it was made, and not in a process forked from there."""
+    if os.getpid() == owner:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 make_fresh_folders()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference import ConvergenceWarning, fit
 from glmhmm_pyro.inference.coordinates import Params
@@ -143,7 +144,7 @@ def simulation_based_calibration(
     for number in tqdm(range(num_simulations), desc="SBC", disable=not progress):
         truth = {name: value[0, number] for name, value in truths.items()}
         simulated = _simulated(program, truth, seed + number)
-        with warnings.catch_warnings():
+        with exclusively(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             found = fit(
                 model,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.analysis.refits import quiet_fit
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.fits.labels import named_parameters
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
@@ -226,7 +227,7 @@ def _estimates(fits: dict[str, Fit], data: Any) -> "pd.DataFrame":
 
 def _with_interval(found: Fit, data: Any) -> "pd.DataFrame":
     """Estimate and 95 % interval of every parameter that is free."""
-    with warnings.catch_warnings():
+    with exclusively(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
             table = found.summary(data)

@@ -10,6 +10,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch.distributions import constraints
 from tqdm import tqdm
 
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method
@@ -20,7 +21,7 @@ _EVEN = 0.01
 
 def quiet_fit(model: Any, data: Any, engine: Method, **options: Any) -> Fit:
     """A fit whose status goes into a table, and into no warning."""
-    with warnings.catch_warnings():
+    with exclusively(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return fit(model, data, engine, **options)
 

@@ -12,6 +12,7 @@ from glmhmm_pyro.components import Categorical as CategoricalEmission
 from glmhmm_pyro.components import Emission, Gaussian, Initial, Outputs, Transitions
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.transitions import TransitionObjective
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.trials import analog_names
 from glmhmm_pyro.estimator.weights import Weights
@@ -173,5 +174,5 @@ def at_weights(weights: Weights, data: Sequences) -> HiddenMarkov:
 
 def distribution(model: GLMHMM, data: Sequences, params: Params) -> HiddenMarkov:
     """Distribution of the emissions at these parameters."""
-    with torch.no_grad():
+    with exclusively(), torch.no_grad():
         return poutine.condition(model.hidden_markov, data=params)(data)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.estimator.annealing import (
     COMBINATIONS,
     OriginalAnnealing,
@@ -93,7 +94,7 @@ def fit_trials(
         options["fit_emissions"],
     )
     # The model is traced with draws from its priors, which decide nothing here.
-    with torch.random.fork_rng(devices=[]):
+    with exclusively(), torch.random.fork_rng(devices=[]):
         if options["CV_regularize"]:
             choice = choose(problem, engine, options["L2_smooth"], generator)
             problem = problem.under(choice.penalties, choice.start)

@@ -15,6 +15,7 @@ from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.densities import Densities
@@ -79,7 +80,7 @@ class Program:
         if isinstance(model, GLMHMM):
             model.bind(data)
         # The user's generator must not notice.
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             with _Drawable(), _in_its_own_words():
                 nodes = poutine.trace(model).get_trace(data).nodes
         sites = {n: s for n, s in nodes.items() if _is_variable(s)}
@@ -124,7 +125,7 @@ class Program:
 
     def densities(self, params: Params) -> Densities:
         """Log density of every site at these values, by one run of the model."""
-        with Densities(params, self.priors) as densities:
+        with exclusively(), Densities(params, self.priors) as densities:
             self.model(self.data)
         return densities
 
@@ -153,7 +154,7 @@ class Program:
     def _log_prior(self, model: GLMHMM, params: Params) -> Tensor:
         """Log density of the priors, which are fixed unless a site of them is drawn."""
         if not self._has_fixed_priors(model):
-            with Densities(params, self.priors) as densities:
+            with exclusively(), Densities(params, self.priors) as densities:
                 model.draw()
             return densities.of_parameters + densities.of_the_rest
         total = torch.zeros((), dtype=torch.float64)
@@ -223,7 +224,8 @@ def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]
 
 
 def _trace(model: Any, data: Any, params: Params) -> Any:
-    return poutine.trace(poutine.condition(model, data=params)).get_trace(data)
+    with exclusively():
+        return poutine.trace(poutine.condition(model, data=params)).get_trace(data)
 
 
 def _check(priors: dict[str, Any], is_observed: bool) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.starts import check_given, make_starts
@@ -93,7 +94,7 @@ def _given(program: Program, values: Mapping[str, Any]) -> Params:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's generator seeded inside, and as it was before outside."""
-    with torch.random.fork_rng(devices=[]):
+    """torch's generator seeded inside, for one thread, and as before outside."""
+    with exclusively(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -21,6 +21,7 @@ from pyro.ops.integrator import potential_grad
 from torch import Tensor
 from tqdm import tqdm
 
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import seeded
@@ -241,13 +242,13 @@ def alone() -> Iterator[None]:
 
     Where a trajectory leaves the support Pyro wants NaN, which counts as a divergence.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with pyro.validation_enabled(False):
+    with exclusively(), pyro.validation_enabled(False):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
             yield
-    finally:
-        torch.set_num_threads(threads)
+        finally:
+            torch.set_num_threads(threads)
 
 
 @contextmanager
