@@ -372,7 +372,11 @@ class Fit(Ends):
         return fit_to_arviz(self, data, groups, num_draws, num_prior_draws, seed)
 
     def save(self, path: str | PathLike) -> None:
-        """Write an open file (netCDF 4), which :func:`glmhmm_pyro.load` reads."""
+        """Write an open file (netCDF 4), which :func:`glmhmm_pyro.load` reads.
+
+        It is written whole or not at all: where saving fails (``OSError``) or is
+        killed, a file that stood there before stays as it was.
+        """
         write_fit(path, self)
 
     @classmethod
@@ -383,5 +387,10 @@ class Fit(Ends):
             path: the file.
             model: the model that was fitted, needed only if it has components or priors
                 of the user's own, or is the user's own.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is damaged, of another program or of a newer format, or
+                ``model`` is not the model that was fitted.
         """
         return cls(**read_fit(path, model))

@@ -1,6 +1,6 @@
 """Names of states, classes and covariates, on the axes of numbers users see."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,22 +71,6 @@ class Labels:
             num_steps=sum(site.hidden.event_shape[0] for site in sites),
             num_observed=sum(site.hidden.num_observed for site in sites),
         )
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Labels":
-        """From what :meth:`to_dict` gave, lists for tuples."""
-        names = {k: tuple(v) for k, v in fields.pop("covariates").items()}
-        classes = fields.pop("classes")
-        return cls(
-            covariates=names,
-            classes=None if classes is None else tuple(classes),
-            sessions=tuple(fields.pop("sessions")),
-            **fields,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for a file."""
-        return asdict(self)
 
     def coords(
         self, prefix: str, dims: tuple[str, ...], shape: tuple[int, ...]

@@ -1,0 +1,288 @@
+"""Descriptions of models, from which a file's model is made or a given one is checked.
+
+Components and recipes of this package are made from their names and arguments, priors
+from the names below; nothing else that stands in a file is ever looked up.
+"""
+
+import copy
+import dataclasses
+import inspect
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+
+from glmhmm_pyro import components, priors
+from glmhmm_pyro.model import GLMHMM
+
+# Priors that a file can describe, with the arguments that define them.
+_PRIORS = {
+    "Cauchy": ("loc", "scale"),
+    "Dirichlet": ("concentration",),
+    "Exponential": ("rate",),
+    "Gamma": ("concentration", "rate"),
+    "HalfCauchy": ("scale",),
+    "HalfNormal": ("scale",),
+    "InverseGamma": ("concentration", "rate"),
+    "Laplace": ("loc", "scale"),
+    "LogNormal": ("loc", "scale"),
+    "MultivariateNormal": ("loc", "covariance_matrix"),
+    "Normal": ("loc", "scale"),
+    "StudentT": ("df", "loc", "scale"),
+    "Uniform": ("low", "high"),
+}
+
+# Recipes that a file can describe: those of a few fields.
+_RECIPES = {
+    name: getattr(priors, name)
+    for name in priors.__all__
+    if dataclasses.is_dataclass(getattr(priors, name))
+}
+
+_PARTS = ("initial", "transitions", "emissions")
+_BOUND = ("num_states", "num_features", "num_sessions", "covariate_names")
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """Plain containers from which :func:`make_model` makes the model again."""
+    if not isinstance(model, GLMHMM):
+        return {"own": _name_of(model)}
+    parts = {name: _describe(getattr(model, name)) for name in _PARTS}
+    return {"num_states": model.num_states, "components": parts}
+
+
+def make_model(description: dict[str, Any]) -> Any:
+    """The model described, or ``None`` where it has parts of the user's own."""
+    if own_parts(description):
+        return None
+    made = {name: _make(part) for name, part in description["components"].items()}
+    model = GLMHMM(description["num_states"], **made)
+    _bind(model, description)
+    return model
+
+
+def own_parts(description: dict[str, Any]) -> list[str]:
+    """What of a model a file cannot hold, for a sentence."""
+    if "own" in description:
+        return [f"{description['own']!r} is a model of your own"]
+    return [
+        f"its {name} ({part['class']}) or their prior are not glmhmm_pyro's own"
+        for name, part in description["components"].items()
+        if not part["known"] or _has_foreign(part["arguments"])
+    ]
+
+
+def bound_copy(model: Any, description: dict[str, Any]) -> Any:
+    """A copy of a given model with the sizes of the one described.
+
+    Raises:
+        ValueError: the model is not the one described, as far as that can be told.
+    """
+    given = describe(model)
+    _check_same(description, given)
+    model = copy.deepcopy(model)
+    if "own" not in description:
+        _bind(model, description)
+    return model
+
+
+def _bind(model: GLMHMM, description: dict[str, Any]) -> None:
+    """Give the components the sizes that they had."""
+    whole = {name: getattr(model, name) for name in _PARTS}
+    for name, component in (whole | model.components).items():
+        top, _, output = name.partition(".")
+        part = description["components"][top]
+        if output:
+            part = part["arguments"]["families"]["components"][output]
+        bound = part["bound"]
+        if bound["num_states"] != description["num_states"]:
+            raise ValueError(f"its {name} have {bound['num_states']} states")
+        for attribute in _BOUND:
+            if attribute in bound:
+                setattr(component, attribute, _plain(bound[attribute]))
+
+
+def _check_same(saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse another model than the one that was saved."""
+    if "own" in saved or "own" in given:
+        wanted, found = (_kind_of_model(description) for description in (saved, given))
+        if wanted != found:
+            raise _other_model("be", wanted, found)
+        return
+    if saved["num_states"] != given["num_states"]:
+        raise _other_model(
+            "have", f"{saved['num_states']} states", f"{given['num_states']}"
+        )
+    for name in _PARTS:
+        _check_part(name, saved["components"][name], given["components"][name])
+
+
+def _check_part(place: str, saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse another component, another argument of it, or another size."""
+    # A class of the user's own may have moved to another module.
+    wanted, found = (part["class"].rpartition(".")[2] for part in (saved, given))
+    if wanted != found:
+        raise _other_model("have", f"{wanted} {place}", found)
+    for name, value in saved["arguments"].items():
+        other = given["arguments"].get(name)
+        if isinstance(value, dict) and "components" in value:
+            _check_outputs(place, value["components"], other)
+        elif not _same(value, other):
+            wanted, found = _shown(value), _shown(other)
+            raise _other_model("have", f"{place} with {name} = {wanted}", found)
+    for name, size in saved["bound"].items():
+        other = given["bound"].get(name)
+        if None not in (size, other) and _plain(size) != _plain(other):
+            raise _other_model("have", f"{place} with {name} = {size}", other)
+
+
+def _check_outputs(place: str, saved: dict[str, Any], given: Any) -> None:
+    """The same of every output of several."""
+    others = given.get("components", {}) if isinstance(given, dict) else {}
+    if list(saved) != list(others):
+        outputs = [", ".join(names) or "none" for names in (saved, others)]
+        raise _other_model("have", f"outputs {outputs[0]}", outputs[1])
+    for name, part in saved.items():
+        _check_part(f"{place}.{name}", part, others[name])
+
+
+def _other_model(verb: str, wanted: str, found: Any) -> ValueError:
+    return ValueError(
+        f"model must {verb} {wanted}, as the saved one, got {found}; give the model "
+        "that was fitted"
+    )
+
+
+def _kind_of_model(description: dict[str, Any]) -> str:
+    if "own" not in description:
+        return "a GLMHMM"
+    return f"your own {description['own'].rpartition('.')[2]!r}"
+
+
+def _same(saved: Any, given: Any) -> bool:
+    """Whether two arguments are alike, as far as descriptions tell."""
+    if _is_foreign(saved) and _is_foreign(given):
+        # Format 1 kept no names of these.
+        return saved.get("kind", given.get("kind")) == given.get("kind")
+    if isinstance(saved, dict) and isinstance(given, dict):
+        return saved.keys() == given.keys() and all(
+            _same(value, given[key]) for key, value in saved.items()
+        )
+    if isinstance(saved, list | tuple) and isinstance(given, list | tuple):
+        return len(saved) == len(given) and all(map(_same, saved, given))
+    return bool(saved == given)
+
+
+def _shown(value: Any) -> str:
+    """An argument in the form in which users write it, roughly."""
+    if not isinstance(value, dict):
+        return repr(value)
+    if _is_foreign(value):
+        return f"{value.get('kind', 'an object')} of your own"
+    for kind, fields in (("prior", "arguments"), ("recipe", "fields")):
+        if kind in value:
+            shown = [f"{name}={_shown(item)}" for name, item in value[fields].items()]
+            return f"{value[kind]}({', '.join(shown):.120})"
+    return str(next(iter(value.values())))[:120]
+
+
+def _describe(component: components.Component) -> dict[str, Any]:
+    """Class, arguments and bound sizes; ``None`` stands for what a file cannot hold."""
+    kind = type(component)
+    known = getattr(components, kind.__name__, None) is kind
+    arguments = {}
+    for name in inspect.signature(kind).parameters if known else ():
+        value = getattr(component, name)
+        arguments[name] = _describe_argument(value)
+    bound = {a: getattr(component, a) for a in _BOUND if hasattr(component, a)}
+    name = kind.__name__ if known else f"{kind.__module__}.{kind.__name__}"
+    return {"class": name, "known": known, "arguments": arguments, "bound": bound}
+
+
+def _describe_argument(value: Any) -> Any:
+    if value is None or isinstance(value, int | float | str | bool):
+        return value
+    if isinstance(value, tuple):
+        return {"items": [_describe_argument(item) for item in value]}
+    if isinstance(value, dict):
+        kind = "components" if _holds_components(value) else "items_by_name"
+        describe_one = _describe if kind == "components" else _describe_argument
+        return {kind: {name: describe_one(item) for name, item in value.items()}}
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
+    name = type(value).__name__
+    if _RECIPES.get(name) is type(value):
+        names = [field.name for field in dataclasses.fields(value)]
+        fields = {n: _describe_argument(getattr(value, n)) for n in names}
+        return {"recipe": name, "fields": fields}
+    # A user's class may bear the name of one of these.
+    homes = (torch.distributions, dist)
+    own = type(value) in [getattr(home, name, None) for home in homes]
+    if name not in _PRIORS or not own:
+        return {"foreign": repr(value), "kind": _name_of(value).rpartition(".")[2]}
+    values = {a: getattr(value, a).double().tolist() for a in _PRIORS[name]}
+    return {"prior": name, "arguments": values}
+
+
+def _name_of(value: Any) -> str:
+    """The name of a function, or of the class of an object."""
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _holds_components(value: dict[str, Any]) -> bool:
+    return any(isinstance(item, components.Component) for item in value.values())
+
+
+def _is_foreign(value: Any) -> bool:
+    return isinstance(value, dict) and "foreign" in value
+
+
+def _has_foreign(value: Any) -> bool:
+    """Whether something of the user's own stands in a description, however deep."""
+    if isinstance(value, dict):
+        is_own = "foreign" in value or value.get("known") is False
+        return is_own or any(map(_has_foreign, value.values()))
+    return isinstance(value, list) and any(map(_has_foreign, value))
+
+
+def _make(part: dict[str, Any]) -> Any:
+    arguments = {name: _make_argument(v) for name, v in part["arguments"].items()}
+    # What a constructor takes as **families it keeps under that name.
+    arguments |= arguments.pop("families", {})
+    return getattr(components, _checked(part["class"], components.__all__))(**arguments)
+
+
+def _make_argument(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "items" in value:
+        return tuple(map(_make_argument, value["items"]))
+    if "components" in value:
+        return {name: _make(item) for name, item in value["components"].items()}
+    if "items_by_name" in value:
+        made = value["items_by_name"].items()
+        return {name: _make_argument(item) for name, item in made}
+    if "slice" in value:
+        return slice(*value["slice"])
+    if "recipe" in value:
+        recipe = _RECIPES[_checked(value["recipe"], _RECIPES)]
+        known = recipe.__dataclass_fields__
+        fields = {_checked(name, known): v for name, v in value["fields"].items()}
+        return recipe(**{name: _make_argument(v) for name, v in fields.items()})
+    name = _checked(value["prior"], _PRIORS)
+    arguments = {
+        key: torch.tensor(value["arguments"][key], dtype=torch.float64)
+        for key in _PRIORS[name]
+    }
+    return getattr(dist, name)(**arguments)
+
+
+def _plain(bound: Any) -> Any:
+    return tuple(bound) if isinstance(bound, list) else bound
+
+
+def _checked(name: str, known: Any) -> str:
+    """A name from the file, if it is one that may be looked up."""
+    if name not in known:
+        raise ValueError(f"it asks for {name!r}")
+    return name
