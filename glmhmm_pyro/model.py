@@ -177,6 +177,20 @@ class GLMHMM(PyroModule):
         for component in (self.initial, self.transitions, self.emissions):
             component.bind(data)
 
+    def limit(self, data: Sequences) -> None:
+        """Keep scales above floors, which follow from the spread of ``data``.
+
+        A fit does so to a copy of its own; see :mod:`glmhmm_pyro.components.limits`.
+        """
+        for component in self.components.values():
+            component.limit(component.view(data))
+
+    def check_varies(self, data: Sequences) -> None:
+        """Refuse outputs whose scales run to 0 wherever a fit to ``data`` begins."""
+        for component in self.components.values():
+            if isinstance(component, Emission):
+                component.check_varies(component.view(data))
+
     def site_names(self) -> Iterator[tuple[str, Component, str]]:
         """Name, component and attribute of every declared parameter."""
         for prefix, component in self.components.items():

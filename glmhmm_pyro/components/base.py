@@ -13,6 +13,7 @@ from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.priors.filling import (
     Prior,
     check_prior,
@@ -113,6 +114,7 @@ class Component(PyroModule):
         num_features: number of covariates, bound by the first data set.
         covariate_names: their names, bound with their number.
         selection: the columns of a data set that it reads, where not all.
+        bounds: of its values in a fit, by attribute; see :meth:`limit`.
         blocks: name of the parameters' outermost axis if the M-step separates over it
             (``"state"`` or ``"origin"``); ``None`` for one joint problem.
         batched: whether parameters may carry a leading axis of parameter sets, where
@@ -132,6 +134,7 @@ class Component(PyroModule):
         self.num_features: int | None = None
         self.covariate_names: tuple[str, ...] | None = None
         self.selection: Selection | None = None
+        self.bounds: dict[str, Bounds] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Site):
@@ -229,6 +232,14 @@ class Component(PyroModule):
         if self.covariate_names is None:
             self.covariate_names = getattr(data, f"{self.covariates_of[:-1]}_names")
 
+    def limits(self, data: Any) -> dict[str, Bounds]:
+        """Bounds that keep a density finite while it is fitted, by attribute."""
+        return {}
+
+    def limit(self, data: Any) -> None:
+        """Keep the values of a fit to ``data`` within their bounds."""
+        self.bounds = self.limits(data)
+
     def log_probs(self, data: Any) -> Tensor:
         """Normalised log-probabilities that the chain sums over."""
         raise NotImplementedError
@@ -318,7 +329,9 @@ class _Prior:
             site.axes,
             component.covariate_names if site.axes[-1:] == ("covariate",) else None,
         )
-        return fill(site.prior, component.shape(self.name), site.support, place)
+        filled = fill(site.prior, component.shape(self.name), site.support, place)
+        bounds = component.bounds.get(self.name)
+        return filled if bounds is None else Within(filled, bounds)
 
 
 def insert_zeros(weights: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Families of real and of positive numbers whose noise is not normal."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,13 +7,9 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.emissions import (
-    VANISHED,
-    GLMEmission,
-    check_outputs,
-    entry_of,
-)
+from glmhmm_pyro.components.emissions import GLMEmission, check_outputs
 from glmhmm_pyro.components.least_squares import columns_of, one_regression, spread
+from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
 from glmhmm_pyro.priors.filling import Prior
@@ -24,6 +19,9 @@ class StudentT(GLMEmission):
     r"""Linear regression with heavy-tailed noise for every hidden state.
 
     .. math:: y_t \mid z_t = k, x_t \sim w_k^\top x_t + s_k \, t(\nu_k)
+
+    In a fit scales are at least 0.0001 of the standard deviation of the output over all
+    data; see :class:`Gaussian`.
 
     Args:
         prior: distribution that broadcasts to the weights (states, features), or
@@ -56,6 +54,11 @@ class StudentT(GLMEmission):
         """Student's t around the predictor."""
         return PreciseStudentT(df, predictor, scale)
 
+    def limits(self, data: Any) -> dict[str, Bounds]:
+        """Floors of the scales."""
+        size = spread(*columns_of(data), constant=0.0)
+        return {"scale": Bounds.of_scale(size.squeeze(0))}
+
     def start(self, data: Any) -> dict[str, Tensor]:
         """One regression for all states, five degrees of freedom."""
         weights, scale = one_regression(self.design(data), *columns_of(data))
@@ -74,19 +77,16 @@ class StudentT(GLMEmission):
         """All states' Student's t regressions evaluated together."""
         return StudentTObjective(data, self.design(data).numpy())
 
-    def collapsed(
-        self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
-    ) -> tuple[str, ...]:
-        """Scales that have run to 0."""
-        found = super().collapsed(values, start)
-        return tuple(sentence for sentence in found if sentence.startswith("scale"))
-
 
 class Gamma(GLMEmission):
     r"""Gamma regression of a positive number, such as a time, for every hidden state.
 
     .. math:: \mathrm{E}(y_t) = m_t = \exp(w_k^\top x_t), \quad
         \mathrm{Var}(y_t) = m_t^2 / \alpha_k
+
+    In a fit concentrations are at most such that the output varies, relative to its
+    mean, by 0.0001 of the standard deviation of its logarithm over all data; see
+    :class:`Gaussian`.
 
     Args:
         prior: distribution that broadcasts to the weights (states, features), or
@@ -120,10 +120,14 @@ class Gamma(GLMEmission):
         """Gamma with the predictor as its log mean."""
         return GammaByMean(predictor, concentration)
 
+    def limits(self, data: Any) -> dict[str, Bounds]:
+        """Largest concentrations, which leave hardly any variance."""
+        size = spread(*_logarithms(data), constant=0.0)
+        return {"concentration": Bounds.of_concentration(size.squeeze(0))}
+
     def start(self, data: Any) -> dict[str, Tensor]:
         """A regression of the logarithms, alike in all states."""
-        values, mask = columns_of(data)
-        weights, left = one_regression(self.design(data), values.log(), mask)
+        weights, left = one_regression(self.design(data), *_logarithms(data))
         return {
             "weights": weights.expand(self.shape("weights")),
             "concentration": (left**-2).expand(self.shape("concentration")),
@@ -133,12 +137,8 @@ class Gamma(GLMEmission):
         """All states' gamma regressions evaluated together."""
         return GammaObjective(data, self.design(data).numpy())
 
-    def collapsed(
-        self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
-    ) -> tuple[str, ...]:
-        """Shapes that have grown without end: the density of a constant."""
-        ratio = start["concentration"] / values["concentration"]
-        if not (ratio < VANISHED).any():
-            return ()
-        where = entry_of(self.sites["concentration"], ratio)
-        return (f"concentration grows without end{where}",)
+
+def _logarithms(data: Any) -> tuple[Tensor, Tensor | None]:
+    """Those of the emissions, 0 where masked, with their mask; see ``columns_of``."""
+    values, mask = columns_of(data)
+    return (values if mask is None else torch.where(mask, values, 1.0)).log(), mask

@@ -20,6 +20,8 @@ from glmhmm_pyro.components.base import (
     counts_by_problem,
     insert_zeros,
 )
+from glmhmm_pyro.components.limits import Bounds
+from glmhmm_pyro.components.scales import check_varies, scale_bounds
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
@@ -64,18 +66,37 @@ class Emission(Component):
         seen = steps_observed(data.mask)
         return counts if seen is None else counts * seen[:, None]
 
+    def limits(self, data: Any) -> dict[str, Bounds]:
+        """Bounds that keep a density finite while it is fitted, by attribute.
+
+        By default floors of the positive parameters that turn out to be scales.
+        """
+        return scale_bounds(self, data)
+
+    def check_varies(self, data: Any) -> None:
+        """Refuse an output whose scale runs to 0 wherever a fit begins.
+
+        It is one that takes a single value in all data; or that was observed once, and
+        whose scale has a flat prior.
+        """
+        if self.bounds:
+            check_varies(self, data)
+
     def collapsed(
         self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
     ) -> tuple[str, ...]:
         """Sentences about parameters that have run to where the density is infinite.
 
-        Asked of continuous emissions only. By default a positive parameter is taken for
-        a scale, whose density is infinite at 0.
+        Asked of continuous emissions only. By default, in a family whose parameters
+        have no bounds, a positive one is taken for a scale, whose density is infinite
+        at 0.
 
         Args:
             values: of all parameters, by attribute.
             start: the same from which an optimiser sets out.
         """
+        if self.bounds:
+            return ()
         return tuple(
             f"{name} runs to 0{entry_of(site, values[name] / start[name])}"
             for name, site in self.sites.items()

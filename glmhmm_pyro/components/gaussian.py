@@ -18,7 +18,6 @@ from glmhmm_pyro.components.emissions import (
     VANISHED,
     GLMEmission,
     check_outputs,
-    entry_of,
 )
 from glmhmm_pyro.components.least_squares import (
     LEAST_SCALE,
@@ -27,6 +26,7 @@ from glmhmm_pyro.components.least_squares import (
     spread,
     weighted_regressions,
 )
+from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.priors.filling import Prior, fill
 from glmhmm_pyro.priors.recipe import PriorRecipe
 
@@ -40,6 +40,11 @@ class Gaussian(GLMEmission):
     for every pair of outputs, in the order (1, 0), (2, 0), (2, 1), ..., the correlation
     that is left given the outputs before both: with two outputs their correlation (Joe
     2006). An output that is masked alone leaves those beside it their marginal density.
+
+    In a fit scales are at least 0.0001 of the standard deviation of their output over
+    all data, and no correlation leaves less of a scale than this part: where a state
+    closes in on a constant its density would grow without end. There the status is
+    ``COLLAPSED``, and any start that ends elsewhere is preferred.
 
     Args:
         num_outputs: number of outputs, at least 2; ``None`` for emissions (steps,).
@@ -105,6 +110,15 @@ class Gaussian(GLMEmission):
         normal = dist.Normal(predictor, scale, validate_args=False)
         return normal if self.num_outputs is None else normal.to_event(1)
 
+    def limits(self, data: Any) -> dict[str, Bounds]:
+        """Floors of the scales, and of what correlations leave of them."""
+        size = spread(*columns_of(data), constant=0.0)
+        size = size.squeeze(0) if self.num_outputs is None else size
+        found = {"scale": Bounds.of_scale(size)}
+        if "correlation" in self.sites:
+            found["correlation"] = Bounds.of_correlation()
+        return found
+
     def start(self, data: Any) -> dict[str, Tensor]:
         """One regression for all states."""
         counts = torch.ones(1, data.num_steps, 1, dtype=torch.float64)
@@ -124,19 +138,6 @@ class Gaussian(GLMEmission):
             return noise
         size = spread(*columns_of(data))
         return noise * (size if self.num_outputs is None else size.unsqueeze(-1))
-
-    def collapsed(
-        self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
-    ) -> tuple[str, ...]:
-        """Scales that have run to 0, alone or in a direction across outputs."""
-        found = super().collapsed(values, start)
-        if "correlation" not in values:
-            return found
-        left = (1 - values["correlation"].square()).sqrt()
-        if (left < VANISHED).any():
-            where = entry_of(self.sites["correlation"], left)
-            found += (f"correlation runs to 1 or -1{where}",)
-        return found
 
     def closed_form(
         self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
@@ -262,10 +263,14 @@ class Gaussian(GLMEmission):
         variances = moments.diagonal(dim1=-2, dim2=-1) / total
         scale = torch.where(total > 0, variances.sqrt(), size)
         scale = scale.maximum(LEAST_SCALE * size)
+        if "scale" in self.bounds:
+            scale = self.bounds["scale"].clamp(scale)
         if "correlation" not in self.sites:
             return {"scale": scale}
         both = scale.unsqueeze(-1) * scale.unsqueeze(-2)
         correlation = correlations_of(moments / total.unsqueeze(-1) / both)
+        if "correlation" in self.bounds:
+            correlation = self.bounds["correlation"].clamp(correlation)
         return {"scale": scale, "correlation": correlation}
 
 

@@ -11,6 +11,9 @@ from glmhmm_pyro.priors.filling import innermost
 # a density is infinite, cannot be computed with.
 LEAST_SCALE = 1e-9
 
+# Values that differ by less than this part of their size may be equal but for rounding.
+_ROUNDING = 8 * torch.finfo(torch.float64).eps
+
 
 def weighted_regressions(
     design: Tensor, values: Tensor, counts: Tensor, prior: "NormalPrior | None" = None
@@ -73,18 +76,24 @@ class NormalPrior(NamedTuple):
         return cls(prior.loc.expand(shape), precision.expand(shape + shape[-1:]))
 
 
-def spread(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Standard deviation of what was observed of every column, 1 where it is 0.
+def spread(values: Tensor, mask: Tensor | None, constant: float = 1.0) -> Tensor:
+    """Standard deviation of what was observed of every column.
 
     Args:
         values: shape (steps, outputs).
         mask: shape (steps, outputs), or ``None`` if all of it was.
+        constant: what stands for it where a column varies by no more than rounding.
     """
-    counts = torch.ones_like(values) if mask is None else mask.to(values)
+    seen = torch.ones_like(values) > 0 if mask is None else mask
+    counts = seen.to(values)
+    values = torch.where(seen, values, 0.0)
     total = counts.sum(0).clamp(min=1.0)
     mean = (counts * values).sum(0) / total
     found = ((counts * (values - mean).square()).sum(0) / total).sqrt()
-    return torch.where(found > 0, found, 1.0)
+    low = torch.where(seen, values, torch.inf).amin(0)
+    high = torch.where(seen, values, -torch.inf).amax(0)
+    rounding = _ROUNDING * torch.maximum(low.abs(), high.abs())
+    return torch.where(high - low > rounding, found, constant)
 
 
 def columns_of(data: Any) -> tuple[Tensor, Tensor | None]:

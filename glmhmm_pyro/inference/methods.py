@@ -86,7 +86,9 @@ def fit(
     engine = engine_of(method, options)
     search = Search(num_restarts, init, init_noise, seed, progress)
     with seeded(seed):
-        result = engine.fit(Program(copy.deepcopy(model), data), search)
+        program = Program(copy.deepcopy(model), data)
+        program.check_varies()
+        result = engine.fit(program, search)
     if not result.status.is_success:
         details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
         warnings.warn(f"{details}. {result.status.advice}", ConvergenceWarning, 2)

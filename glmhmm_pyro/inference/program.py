@@ -15,6 +15,7 @@ from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
@@ -81,6 +82,8 @@ class Program:
             model.bind(data)
         # The user's generator must not notice.
         with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            if isinstance(model, GLMHMM):
+                model.limit(data)
             with _Drawable(), _in_its_own_words():
                 nodes = poutine.trace(model).get_trace(data).nodes
         sites = {n: s for n, s in nodes.items() if _is_variable(s)}
@@ -97,6 +100,11 @@ class Program:
     def is_batched(self) -> bool:
         """Whether :meth:`log_parts` takes values with a leading axis of sets."""
         return takes_sets(self.model) and self._has_fixed_priors(self.model)
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """Components of a ``GLMHMM`` by name; none of a model of the user's own."""
+        return self.model.components if isinstance(self.model, GLMHMM) else {}
 
     @property
     def improper(self) -> list[str]:
@@ -140,6 +148,11 @@ class Program:
                 f"{by_site[broken[0]].item()} at site {broken[0]!r}; check its "
                 "distribution, or give another start by init"
             )
+
+    def check_varies(self) -> None:
+        """Refuse outputs of a ``GLMHMM`` that would ruin any fit; see there."""
+        if isinstance(self.model, GLMHMM):
+            self.model.check_varies(self.data)
 
     def log_joint(self, params: Params) -> Tensor:
         """Log-likelihood plus log prior density, as the user wrote the densities."""

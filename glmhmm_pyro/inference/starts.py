@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.blocks import as_taken, run
 from glmhmm_pyro.inference.em.m_step import MStep
@@ -126,8 +127,10 @@ class StartMaker:
         """The user's values, checked; what is not given is that of :meth:`glm`."""
         supports: dict[str, Any] = {}
         shapes: dict[str, torch.Size] = {}
+        transforms: dict[str, Any] = {}
         for step in self.m_steps.values():
             supports |= step.supports
+            transforms |= step.transforms
             for name, transform in step.transforms.items():
                 shapes[name] = transform.forward_shape(step.shapes[name])
         unknown = sorted(set(values) - set(shapes))
@@ -140,6 +143,8 @@ class StartMaker:
         for name, value in values.items():
             value = torch.as_tensor(np.asarray(value), dtype=torch.float64)
             check_given(name, value, shapes[name], supports[name])
+            bounds = bounds_of(transforms[name])
+            value = value if bounds is None else bounds.clamp(value)
             params[name] = value.to(self.data.device)
         return params
 

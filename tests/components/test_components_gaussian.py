@@ -270,9 +270,8 @@ def test_options_that_mean_nothing_are_refused(options, match):
         gh.Gaussian(**options)
 
 
-@pytest.mark.parametrize("values", [np.ones(20), np.arange(20.0)])
-def test_emissions_that_one_line_fits_exactly_are_a_collapse(values):
-    data = gh.Sequences(values, np.c_[np.arange(20.0), np.ones(20)])
+def test_emissions_that_one_line_fits_exactly_are_a_collapse():
+    data = gh.Sequences(np.arange(20.0), np.c_[np.arange(20.0), np.ones(20)])
     with pytest.warns(gh.ConvergenceWarning, match="scale runs to 0 in state"):
         fit = gh.fit(gh.GLMHMM(2, gh.Gaussian()), data, progress=False, num_restarts=1)
     assert fit.status is gh.Status.COLLAPSED

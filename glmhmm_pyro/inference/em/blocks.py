@@ -6,6 +6,7 @@ set; any other gives one for every set.
 
 from typing import Any
 
+import numpy as np
 import torch
 from pyro import poutine
 from pyro.nn import pyro_method
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.priors import Flat
 from glmhmm_pyro.priors.filling import elementwise_log_prob, innermost
@@ -92,6 +94,21 @@ class Blocks:
             params[name] = transform(free.reshape((-1,) + self.shapes[name]))
             start += size
         return params
+
+    def free_bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Bounds (blocks, numbers) of one set's rows, if any number has one."""
+        pieces: list[tuple[Tensor, Tensor]] = []
+        for name, transform in self.transforms.items():
+            ends = torch.full((2,) + tuple(self.shapes[name]), torch.inf).double()
+            ends[0] = -torch.inf
+            bounds = bounds_of(transform)
+            if bounds is not None:
+                ends[0] = transform.inv(bounds.low.expand(self.shapes[name]))
+                ends[1] = transform.inv(bounds.high.expand(self.shapes[name]))
+            pieces.append(tuple(ends.reshape(2, self.num_blocks, -1)))
+        low, high = (torch.cat(piece, -1).numpy() for piece in zip(*pieces))
+        is_bounded = np.isfinite(low).any() or np.isfinite(high).any()
+        return (low, high) if is_bounded else None
 
     def zeros(self) -> Params:
         """One set of values in the middle of their supports: unconstrained zeros."""

@@ -2,6 +2,7 @@
 
 Where a state comes to predict its emissions without error, their density rises for ever
 as its scale runs to 0 (Day 1969): there is no maximum, and nothing to be found there.
+Scales whose unit is known are kept above floors, at which a fit goes on; others end it.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from typing import Any
 
 import torch
 
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.emissions import entry_of
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
@@ -60,3 +63,22 @@ class Collapse:
             found = component.collapsed(now, start)
             sentences += [f"{prefix}.{sentence}" for sentence in found]
         return tuple(sentences)
+
+
+def at_bounds(components: Mapping[str, Component], params: Params) -> tuple[str, ...]:
+    """One sentence for every parameter of a model that a bound keeps from running off.
+
+    Args:
+        components: of the model, by name.
+        params: values of all sites.
+    """
+    sentences = []
+    for prefix, component in components.items():
+        for name, bounds in component.bounds.items():
+            reached = bounds.reached(params[f"{prefix}.{name}"])
+            if reached.any():
+                where = entry_of(component.sites[name], (~reached).double())
+                sentences.append(
+                    f"{prefix}.{name} {bounds.end}{where}: kept at {bounds.meaning}"
+                )
+    return tuple(sentences)

@@ -33,6 +33,9 @@ Steps: TypeAlias = ComponentSteps | JointSteps
 # A fall of the log-joint below this, relative to its size, is rounding.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-6}
 
+# Rise of the log-joint that ends a run at a floor of a scale, which found no maximum.
+_NEAR_A_FLOOR = 1e-6
+
 # Labels and counts cannot be more probable than 1: above this, in nats, nothing is to
 # be gained by weights that grow for ever.
 NOTHING_LEFT = 1e-3
@@ -114,6 +117,7 @@ class EM:
         except KeyboardInterrupt:
             for run in march.runs:
                 run.status = run.status or Status.INTERRUPTED
+        march.judge()
         return march.runs
 
     def _steps(self, model: Any, data: Any) -> Steps:
@@ -163,6 +167,13 @@ class _March:
                 self._leave(active[row], updated)
         return True
 
+    def judge(self) -> None:
+        """Say of runs that ended at a floor of a scale that there is no maximum."""
+        for run in self.runs:
+            if run.status in (Status.CONVERGED, Status.MAX_ITERS):
+                run.reasons = self.steps.at_bounds(run.params)
+                run.status = Status.COLLAPSED if run.reasons else run.status
+
     def _arrive(self, i: int, log_likelihood: float, log_joint: float) -> bool:
         """Record the E-step of a run, or turn back; whether the run wants an M-step."""
         run = self.runs[i]
@@ -176,6 +187,10 @@ class _March:
                 return False
         if log_joint == math.inf:
             run.status, run.reasons = Status.COLLAPSED, self.steps.infinite(run.ahead)
+            return False
+        if log_joint < lowest and self.steps.at_bounds(run.ahead):
+            # An M-step that a floor cuts short need not be one up.
+            run.status = Status.CONVERGED
             return False
         run.record(log_likelihood, log_joint, self.em.keep_weights)
         run.reasons = self.steps.runaways(run.first, run.params)
@@ -198,11 +213,12 @@ class _March:
     def _leave(self, i: int, updated: Params) -> None:
         """Decide after its M-step where a run goes next, or that it stays."""
         run, way = self.runs[i], self.ways[i]
-        if run.rise <= self.em.tol:
+        tol = self.em.tol
+        if run.rise <= _NEAR_A_FLOOR and self.steps.at_bounds(run.params):
+            tol = max(tol, _NEAR_A_FLOOR)
+        if run.rise <= tol:
             shrinks = way.rate(run.params, updated) ** 2
-            if run.rise <= 0 or (
-                shrinks < 1 and run.rise <= self.em.tol * (1 - shrinks)
-            ):
+            if run.rise <= 0 or (shrinks < 1 and run.rise <= tol * (1 - shrinks)):
                 run.status = Status.CONVERGED
                 return
         run.ahead = way.after(run.params, updated)

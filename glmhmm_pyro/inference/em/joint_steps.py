@@ -11,6 +11,7 @@ from torch import Tensor
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.annealing import scaled
+from glmhmm_pyro.inference.em.collapse import at_bounds
 from glmhmm_pyro.inference.em.hyperparameters import runaways, scales
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.optim import LBFGSOptions, minimize, value_and_grad
@@ -82,6 +83,10 @@ class JointSteps:
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
         """Sentences about scales that have run away with their weights."""
         return runaways(scales(self.program.priors), first, now)
+
+    def at_bounds(self, params: Params) -> tuple[str, ...]:
+        """Sentences about scales that only a floor keeps from running to 0."""
+        return at_bounds(self.program.components, params)
 
     def infinite(self, params: Params) -> tuple[str, ...]:
         """Sentences about priors whose density is infinite at these values."""

@@ -146,12 +146,16 @@ class MStep:
                 values, gradient = values + prior_values, gradient + prior_gradient
             return -self.scale * values, -self.scale * gradient
 
+        bounds = self.blocks.free_bounds()
+        target: Objective = objective
+        if bounds is not None:
+            target = _bounded(objective, *bounds, sets=len(counts))
         if self.options is not None:
-            return _minimum(objective, start, self.options)
+            return _minimum(target, start, self.options)
         curvature = fast.curvature(start, prepared)
         if prior is not None:
             curvature += prior.curvature(start, curvature.shape)
-        problem = Preconditioned(objective, start, self.scale * curvature)
+        problem = Preconditioned(target, start, self.scale * curvature)
         tolerance = _REMAINING_GRADIENT / max(1.0, np.sqrt(start.shape[1]))
         options = LBFGSOptions(max_iters=20, gradient_tol=tolerance)
         found = _minimum(problem, np.zeros_like(start), options)
@@ -175,6 +179,20 @@ class MStep:
             return -self.scale * found, -self.scale * gradient.cpu().numpy()[which]
 
         return objective
+
+
+def _bounded(
+    objective: Objective, low: np.ndarray, high: np.ndarray, sets: int
+) -> Objective:
+    """An objective that is flat beyond bounds (blocks, numbers) of every set."""
+    low, high = np.tile(low, (sets, 1)), np.tile(high, (sets, 1))
+
+    def within(points: np.ndarray, which: np.ndarray) -> Evaluation:
+        inside = np.clip(points, low[which], high[which])
+        values, gradient = objective(inside, which)
+        return values, np.where(inside == points, gradient, 0.0)
+
+    return within
 
 
 def _minimum(

@@ -14,7 +14,7 @@ from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.annealing import scaled
 from glmhmm_pyro.inference.em.blocks import as_taken, prior_sites
-from glmhmm_pyro.inference.em.collapse import Collapse
+from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.em.hyperparameters import runaways
 from glmhmm_pyro.inference.em.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
@@ -34,6 +34,7 @@ class ComponentSteps:
     def __init__(self, model: GLMHMM, data: Sequences, options: LBFGSOptions | None):
         self.model, self.data = model, data
         self.dtype = data.dtype
+        model.limit(data)
         self.m_steps = {
             name: MStep(component, component.view(data), options)
             for name, component in model.components.items()
@@ -74,6 +75,10 @@ class ComponentSteps:
         steps = [step.hyper_step for step in self.m_steps.values()]
         found = [runaways(step.scales, first, now) for step in steps if step]
         return tuple(itertools.chain(*found, self.collapse(now)))
+
+    def at_bounds(self, params: Params) -> tuple[str, ...]:
+        """Sentences about scales that only a floor keeps from running to 0."""
+        return at_bounds(self.model.components, params)
 
     def infinite(self, params: Params) -> tuple[str, ...]:
         """Sentences about priors whose density is infinite at these values."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.em.collapse import at_bounds
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError
@@ -88,8 +89,12 @@ class Laplace:
 
     def _around_mode(self, program: Program, search: Search, found: Fit) -> Fit:
         mode, status = self._map().density_mode(program, found.params)
-        found = replace(found, status=status)
-        if status in _NO_MODE:
+        values = program.coordinates.unpack(mode)
+        collapsed = at_bounds(program.components, values)
+        if collapsed:
+            status = Status.COLLAPSED
+        found = replace(found, status=status, unbounded=collapsed or found.unbounded)
+        if status in _NO_MODE or collapsed:
             return found
         try:
             information = Information.of(program, mode, jacobian=True)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from glmhmm_pyro import optim
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.em.collapse import Collapse
+from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.program import Program
@@ -109,6 +109,7 @@ class MAP:
                 run.record(likelihood, joint, keep=False)
         if isinstance(program.model, GLMHMM) and run.status is not Status.INTERRUPTED:
             run.reasons = Collapse(program.model, program.data)(run.params)
+            run.reasons += at_bounds(program.components, run.params)
             run.status = Status.COLLAPSED if run.reasons else run.status
 
     def density_mode(self, program: Program, params: Params) -> tuple[Tensor, Status]:
