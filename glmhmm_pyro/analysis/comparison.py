@@ -70,11 +70,11 @@ def compare_methods(
     .. math:: \frac{1}{T \log 2} \sum_s \log \frac{1}{D}
         \sum_{d=1}^D p(y_s \mid \theta_d)
 
-    Intervals are the central 95 % of the draws; for a point estimate it is 1.96 of its
-    standard errors wide to either side. States are numbered as in the first fit: by the
-    assignment under which their smoothed probabilities agree best. A method that fails
-    is a row with the sentence of its error, and the others are kept; after an interrupt
-    the methods that are left are not begun.
+    Intervals are the central 95 % of the draws; for a point estimate they are those of
+    :meth:`Fit.summary`, and the message names what has none. States are numbered as in
+    the first fit: by the assignment under which their smoothed probabilities agree
+    best. A method that fails is a row with the sentence of its error, and the others
+    are kept; after an interrupt the methods that are left are not begun.
 
     Args:
         model: a :class:`GLMHMM`, or any Pyro model with ``HiddenMarkov`` sites.
@@ -112,6 +112,7 @@ def compare_methods(
         "progress": progress,
     }
     fits: dict[str, Fit] = {}
+    frames: "dict[str, pd.DataFrame]" = {}
     rows: dict[str, dict[str, Any]] = {}
     for label, engine in engines.items():
         began = time.perf_counter()
@@ -124,17 +125,19 @@ def compare_methods(
         notes = [found.status.sentence, *found.unbounded]
         first = next(iter(fits.values()), found)
         fits[label] = _aligned(found, first, train, notes)
+        bits = _bits(found, test, notes)
+        frames[label] = _with_interval(fits[label], train, notes)
         rows[label] = {
             "seconds": seconds,
             "log_likelihood": found.log_likelihood,
-            "held_out_bits_per_step": _bits(found, test, notes),
+            "held_out_bits_per_step": bits,
             "num_draws": _num_draws(found),
             "status": found.status.name,
             "message": "; ".join(notes),
         }
         if found.status is Status.INTERRUPTED:
             break
-    return Comparison(_table(rows), _estimates(fits, train), fits, train, test)
+    return Comparison(_table(rows), _estimates(frames), fits, train, test)
 
 
 def _labelled(
@@ -215,24 +218,26 @@ def _table(rows: dict[str, dict[str, Any]]) -> "pd.DataFrame":
     return table.rename_axis("method")
 
 
-def _estimates(fits: dict[str, Fit], data: Any) -> "pd.DataFrame":
+def _estimates(frames: "dict[str, pd.DataFrame]") -> "pd.DataFrame":
     """All parameters by all methods."""
     import pandas as pd
 
-    frames = {label: _with_interval(found, data) for label, found in fits.items()}
     if not frames:
         return pd.DataFrame()
     return pd.concat(frames, axis=1, names=["method", "quantity"])
 
 
-def _with_interval(found: Fit, data: Any) -> "pd.DataFrame":
-    """Estimate and 95 % interval of every parameter that is free."""
-    with exclusively(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+def _with_interval(found: Fit, data: Any, notes: list[str]) -> "pd.DataFrame":
+    """Estimate and 95 % interval of every parameter that is free; what lacks one."""
+    with exclusively(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
         try:
             table = found.summary(data)
-        except ValueError:
+        except ValueError as error:
             table = found.summary().assign(lower_95=math.nan, upper_95=math.nan)
+            notes.append(f"without intervals: {_sentence(error)}")
+    said = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
+    notes += [str(warning.message) for warning in said]
     ones = {name: torch.ones_like(value) for name, value in found.params.items()}
     shown = named_parameters(found.model, ones, found.labels).values()
     table = table[np.concatenate([array.values.ravel() for array in shown]) > 0]

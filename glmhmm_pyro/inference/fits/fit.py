@@ -14,15 +14,15 @@ from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.inference.fits.alignment import aligned_fit, permuted_fit
 from glmhmm_pyro.inference.fits.closed_loop import History
 from glmhmm_pyro.inference.fits.ends import Ends
+from glmhmm_pyro.inference.fits.errors import Errors
 from glmhmm_pyro.inference.fits.export import fit_to_arviz
 from glmhmm_pyro.inference.fits.labels import Labels, named_parameters
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.fits.prediction import decoded, predicted, score
 from glmhmm_pyro.inference.fits.simulation import simulated
 from glmhmm_pyro.inference.fits.storage import read_fit, write_fit
-from glmhmm_pyro.inference.mode.uncertainty import covariance, standard_errors, warn_of
 from glmhmm_pyro.inference.nuts.diagnostics import diagnose
-from glmhmm_pyro.inference.program import Observed, Program, observed_sites
+from glmhmm_pyro.inference.program import Observed, observed_sites
 from glmhmm_pyro.inference.runs import Restart, Solution
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.sequences import Sequences
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Fit(Ends):
+class Fit(Ends, Errors):
     """A fitted model.
 
     Attributes:
@@ -96,73 +96,6 @@ class Fit(Ends):
     def log_likelihood_per_step(self) -> float:
         """Log-likelihood over the number of observed steps, nats."""
         return self.log_likelihood / max(self.labels.num_observed, 1)
-
-    def standard_errors(self, data: Any) -> "dict[str, xr.DataArray]":
-        r"""Standard errors, with the names and axes of :attr:`parameters`.
-
-        .. math:: \mathrm{se}(f) = \sqrt{\nabla f^\top (-H)^{-1} \nabla f}
-
-        H holds the exact second derivatives of the log-joint, states summed out, by the
-        unconstrained coordinates: observed information, mapped to the values by the
-        delta method. Reference rows have 0. What has no standard error is NaN and
-        named in a warning: values at the border of their support, where the log-joint
-        is not quadratic, and those that data and priors do not determine.
-
-        Args:
-            data: what the model was fitted to.
-
-        Raises:
-            ValueError: the fit has draws, and so is at their mean, not at a maximum; or
-                second derivatives are not finite.
-
-        Warns:
-            ConvergenceWarning: there is no standard error of some parameters, or the
-                fit is not at a maximum of the log-joint of these data.
-        """
-        self._refuse_draws()
-        program = Program(self.model, data)
-        found = standard_errors(program, self.params, self.labels)
-        warn_of(found.notes + self.unbounded)
-        return found.errors
-
-    def covariance(
-        self, data: Any, parameter: str = "emissions.weights"
-    ) -> "xr.DataArray":
-        """Covariance of the weights within every row, as in :meth:`standard_errors`.
-
-        Its axes are those of ``parameters[parameter]``, and ``other_covariate``.
-
-        Args:
-            data: what the model was fitted to.
-            parameter: name of weights by covariate.
-        """
-        self._refuse_draws()
-        program = Program(self.model, data)
-        found, notes = covariance(program, self.params, self.labels, parameter)
-        warn_of(notes + self.unbounded)
-        return found
-
-    def _refuse_draws(self) -> None:
-        if self.posterior is not None:
-            raise ValueError(
-                f"standard errors need a fit at a maximum, got one by {self.method}, "
-                "which is the mean of its draws; take their standard deviation, from "
-                "fit.posterior"
-            )
-
-    def summary(self, data: Any = None) -> "pd.DataFrame":
-        """Every parameter on a row of its own: site, the names of its axes, value.
-
-        Where there is a posterior, the value is its mean, and further columns are the
-        standard deviation ``sd`` of the draws and their 2.5 % and 97.5 % quantiles,
-        ``lower_95`` and ``upper_95``.
-
-        Args:
-            data: what the model was fitted to, for a fit without a posterior; adds the
-                columns ``standard_error``, ``lower_95`` and ``upper_95``, the value
-                1.96 standard errors away.
-        """
-        return tables.summary(self, data)
 
     def diagnostics(self) -> "pd.DataFrame":
         """Mean, sd, R-hat and effective sample sizes of every number of the draws."""

@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.inference.fits.labels import named_draws
+from glmhmm_pyro.inference.mode.intervals import named_intervals
+from glmhmm_pyro.inference.mode.uncertainty import StandardErrors
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Restarts whose log-joints are this close, in nats, are said to agree.
 AGREEMENT = 0.1
-
-# Standard deviations around the mean that hold 95 % of a normal distribution.
-NORMAL_95 = 1.959963984540054
 
 
 def sentence(fit: Any) -> str:
@@ -103,8 +102,8 @@ def restart_report(fit: Any) -> "pd.DataFrame":
     return frame.reset_index(drop=True)
 
 
-def summary(fit: Any, data: Any) -> "pd.DataFrame":
-    """What :meth:`Fit.summary` returns."""
+def summary(fit: Any, found: StandardErrors | None) -> "pd.DataFrame":
+    """What :meth:`Fit.summary` returns, with standard errors if any were found."""
     import pandas as pd
 
     frames = []
@@ -124,10 +123,11 @@ def summary(fit: Any, data: Any) -> "pd.DataFrame":
         draws = np.concatenate(flat, 1)
         table["sd"] = draws.std(0, ddof=1)
         table["lower_95"], table["upper_95"] = np.quantile(draws, (0.025, 0.975), 0)
-    elif data is not None:
-        errors = fit.standard_errors(data).values()
-        table["standard_error"] = np.concatenate([e.values.ravel() for e in errors])
-        margin = NORMAL_95 * table["standard_error"]
-        table["lower_95"] = table["value"] - margin
-        table["upper_95"] = table["value"] + margin
+    elif found is not None:
+        errors = [array.values.ravel() for array in found.errors.values()]
+        ends = named_intervals(fit.parameters, found.errors, found.supports).values()
+        lower, upper = ([pair[i].ravel() for pair in ends] for i in range(2))
+        table["standard_error"] = np.concatenate(errors)
+        table["lower_95"] = np.concatenate(lower)
+        table["upper_95"] = np.concatenate(upper)
     return table

@@ -158,10 +158,17 @@ class Uncertainty:
 
 
 class StandardErrors(NamedTuple):
-    """Standard errors as a fit's parameters are shown, and what is wrong with them."""
+    """Standard errors as a fit's parameters are shown, and what is wrong with them.
+
+    Attributes:
+        errors: by site, with the names and axes of the parameters.
+        notes: sentences about what is missing or means little.
+        supports: where the values of the sites live.
+    """
 
     errors: "dict[str, xr.DataArray]"
     notes: tuple[str, ...]
+    supports: dict[str, Any]
 
 
 def standard_errors(program: Program, params: Params, labels: Labels) -> StandardErrors:
@@ -228,7 +235,8 @@ def _assessed(
             "the fit"
         )
     errors = named_parameters(program.model, uncertainty.errors, labels)
-    return information, StandardErrors(errors, tuple(notes))
+    supports = {name: prior.support for name, prior in program.priors.items()}
+    return information, StandardErrors(errors, tuple(notes), supports)
 
 
 def warn_of(notes: tuple[str, ...]) -> None:
