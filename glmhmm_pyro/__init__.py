@@ -3,7 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro import analysis, covariates, datasets, importers, plotting, priors
+from glmhmm_pyro import (
+    analysis,
+    components,
+    covariates,
+    datasets,
+    importers,
+    optim,
+    plotting,
+    priors,
+)
 from glmhmm_pyro.analysis import Comparison, compare_methods
 from glmhmm_pyro.components import (
     Bernoulli,
@@ -76,11 +85,13 @@ __all__ = [
     "__version__",
     "analysis",
     "compare_methods",
+    "components",
     "covariates",
     "datasets",
     "fit",
     "importers",
     "load",
+    "optim",
     "plotting",
     "prior_predictive",
     "priors",
@@ -92,3 +103,8 @@ def __getattr__(name: str) -> Any:
     if name == "GLMHMMEstimator":
         return import_module("glmhmm_pyro.estimator").GLMHMMEstimator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, the estimator's too before it is loaded."""
+    return sorted(__all__)

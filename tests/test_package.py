@@ -2,6 +2,8 @@
 
 import configparser
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from packaging.version import Version
@@ -15,6 +17,18 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_the_package_is_typed_and_has_a_version():
     assert __version__.count(".") == 2
     assert glmhmm_pyro.__doc__
+
+
+def test_what_is_listed_of_the_package_are_its_public_names_and_nothing_else():
+    code = "import glmhmm_pyro as gh; print(*dir(gh))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    listed = found.stdout.split()
+    # The estimator too, although nobody has asked for it yet.
+    assert {"GLMHMMEstimator", "components", "optim", "fit"} <= set(listed)
+    assert listed == sorted(glmhmm_pyro.__all__)
+    assert all(hasattr(glmhmm_pyro, name) for name in listed)
 
 
 def requirements(section, option):
