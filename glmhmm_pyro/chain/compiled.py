@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -56,7 +57,9 @@ class _Work(NamedTuple):
                 task(*piece)
             return
         with ThreadPoolExecutor(min(self.threads, len(pieces))) as pool:
-            for done in [pool.submit(task, *piece) for piece in pieces]:
+            # A thread is told all that its caller knows of its surroundings.
+            runs = [functools.partial(copy_context().run, task, *p) for p in pieces]
+            for done in [pool.submit(run) for run in runs]:
                 done.result()
 
 

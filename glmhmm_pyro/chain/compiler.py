@@ -6,12 +6,17 @@ import logging
 from typing import Any, Callable
 
 import numba
+from numba.core import event
+
+from glmhmm_pyro.chain.announcing import Announcer
 
 _logger = logging.getLogger(__name__)
 
 # Infinities and NaN keep their meaning, which plain fastmath would take from them.
 _EXACT = {"contract", "nsz"}
 _REASSOCIATED = _EXACT | {"reassoc", "arcp"}
+
+event.register("numba:compile", Announcer())
 
 
 def compiled(

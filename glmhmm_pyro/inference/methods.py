@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from glmhmm_pyro.chain.announcing import watched
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.mode.laplace import Laplace
@@ -85,7 +86,7 @@ def fit(
     """
     engine = engine_of(method, options)
     search = Search(num_restarts, init, init_noise, seed, progress)
-    with seeded(seed):
+    with seeded(seed), watched(progress):
         program = Program(copy.deepcopy(model), data)
         program.check_varies()
         result = engine.fit(program, search)

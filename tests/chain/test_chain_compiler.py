@@ -5,8 +5,13 @@ import os
 import subprocess
 import sys
 
+from glmhmm_pyro.chain.announcing import NOTICE
+
 _COUNTS = """
 import json, torch
+from glmhmm_pyro.chain.announcing import watched
+watching = watched(True)
+watching.__enter__()
 from glmhmm_pyro.chain import expected_counts, log_marginal
 from glmhmm_pyro.chain import {modules}
 for states in (2, 9):
@@ -34,11 +39,12 @@ def _run(code, **environment):
 
 def test_a_second_process_loads_every_kernel_from_disk(tmp_path):
     code = _COUNTS.format(modules="log_kernels, scaled_kernels, stationary_kernels")
-    first, second = [
-        json.loads(_run(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout) for _ in range(2)
-    ]
+    runs = [_run(code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
+    first, second = [json.loads(run.stdout) for run in runs]
     assert first[0] == 0 and first[1] > 0
     assert second[0] > 0 and second[1] == 0
+    # Somebody who watches is told why this takes long, and only then.
+    assert NOTICE in runs[0].stderr and not runs[1].stderr
 
 
 _UNCACHED = """

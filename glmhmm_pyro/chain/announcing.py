@@ -1,0 +1,66 @@
+"""Compilation is told of where a person is watching: it takes seconds, once."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from numba.core import event
+from tqdm import tqdm
+
+NOTICE = "compiling the recursions over states: takes seconds, the first time only"
+
+_watched: ContextVar[bool | None] = ContextVar("watched", default=None)
+
+
+@contextmanager
+def watched(progress: bool) -> Iterator[None]:
+    """Inside, compilation is told of if a user wants to see progress."""
+    before = _watched.set(progress)
+    try:
+        yield
+    finally:
+        _watched.reset(before)
+
+
+def is_watched() -> bool:
+    """Whether a person sees what is written: at a terminal, in a notebook."""
+    chosen = _watched.get()
+    if chosen is not None:
+        return chosen
+    stream = sys.stderr
+    in_notebook = type(stream).__module__.startswith("ipykernel.")
+    return in_notebook or (hasattr(stream, "isatty") and stream.isatty())
+
+
+class Announcer(event.Listener):
+    """Shows a line while kernels of this package are compiled, not loaded from disk.
+
+    numba compiles under a lock of its own, what a kernel calls within it.
+    """
+
+    def __init__(self) -> None:
+        self.depth, self.line = 0, None
+
+    def on_start(self, event: Any) -> None:
+        """A kernel, or what one calls, begins to be compiled."""
+        if not _is_ours(event):
+            return
+        if not self.depth and is_watched():
+            self.line = tqdm(desc=NOTICE, bar_format="{desc}", leave=False)
+        self.depth += 1
+
+    def on_end(self, event: Any) -> None:
+        """It is compiled, or has failed to be."""
+        if not _is_ours(event):
+            return
+        self.depth -= 1
+        if not self.depth and self.line is not None:
+            self.line.close()
+            self.line = None
+
+
+def _is_ours(event: Any) -> bool:
+    kernel = event.data["dispatcher"].py_func
+    return kernel.__module__.startswith(f"{__package__}.")
