@@ -44,7 +44,7 @@ test-oldest:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -c .ci/oldest.txt torch
 	$(INSTALL) -c .ci/oldest.txt -e '.[test]'
-	$(RUN_TESTS)
+	$(RUN_TESTS) -W ignore::DeprecationWarning
 
 test-newest: VENV = .venv-newest
 test-newest:
