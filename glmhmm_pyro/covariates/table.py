@@ -167,7 +167,7 @@ def read_table(
     lengths = [len(array) for array in data]
     if not lengths:
         raise ValueError("data must hold at least one session, got an empty list")
-    values, found = join_features("data", data, lengths)
+    values, found = join_features("data", data, lengths, columns)
     default = found or [f"x{i}" for i in range(values.shape[1])]
     names = unique_names("columns", check_names("columns", columns, default))
     table = dict(zip(names, values.T))
@@ -180,7 +180,7 @@ def _outputs(
     emissions: Any, lengths: Sequence[int], taken: Sequence[str]
 ) -> dict[str, Any]:
     """The emissions' columns, by the names that ``Sequences`` gives them."""
-    joined, found, _ = join_emissions(emissions)
+    joined, found, *_ = join_emissions(emissions)
     if list(found) != list(lengths):
         raise ValueError(
             f"emissions must have as many steps as data in every session, "
@@ -203,12 +203,12 @@ def hidden_emissions(
     """Rows (steps,) that a mask hides of every emission, by name."""
     if mask is None:
         return {}
-    names = None
-    if hasattr(data, "iloc"):
+    is_frame = hasattr(data, "iloc")
+    if is_frame:
         found = arrays_from_dataframe(data, session, emissions, mask, None, None)
-        names = found["emission_names"]
     else:
         found = joined_arguments(emissions, {}, mask, {})
+    names = found["emission_names"] if is_frame else None
     values, seen = found["emissions"], found["mask"]
     if seen is None:
         return {}
@@ -239,4 +239,6 @@ def sequences_arguments(
         )
         return arguments | dict(designs)
     options = {"initial_covariates": initial_covariates}
-    return joined_arguments(emissions, {}, mask, options) | dict(designs)
+    arguments = joined_arguments(emissions, {}, mask, options)
+    # Terms call the emissions of lists 'y', or 'y0', 'y1', whatever names they carry.
+    return arguments | {"emission_names": None} | dict(designs)

@@ -1,5 +1,6 @@
 """The ragged data set, and the one border at which data are checked."""
 
 from .data import Sequences
+from .naming import MatchingWarning
 
-__all__ = ["Sequences"]
+__all__ = ["MatchingWarning", "Sequences"]

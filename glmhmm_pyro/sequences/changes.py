@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .construction import DESIGNS, INTERCEPT, names_of, simplified_mask
+from .sessions import distinct_names
 
 ARGUMENTS = (
     "emissions",
@@ -44,6 +45,46 @@ def replaced_arguments(data: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     if "lengths" in changes:
         arguments["session_names"] = None
     return arguments | dict(changes)
+
+
+def kept_identity(
+    before: Any, after: Any, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fields that say which names nobody gave, and which session is which.
+
+    Names that are handed on as they were are no more given than they were.
+    """
+    generated = dict(after.generated_names)
+    for name in generated:
+        if getattr(before, name) == getattr(after, name):
+            generated[name] = before.generated_names[name]
+    fields: dict[str, Any] = {"generated_names": generated}
+    if "lengths" not in changes and "session_names" not in changes:
+        fields["session_origins"] = before.session_origins
+    return fields
+
+
+def subset_fields(data: Any, chosen: Sequence[int]) -> dict[str, Any]:
+    """Fields of the sessions of these numbers, in their order."""
+    index = torch.tensor(chosen, device=data.device)
+    lengths = data.lengths[index]
+    starts = lengths.cumsum(0) - lengths
+    shift = (data.starts[index] - starts).repeat_interleave(lengths)
+    rows = torch.arange(int(lengths.sum()), device=data.device) + shift
+    fields: dict[str, Any] = {
+        "emissions": data.emissions[rows],
+        "covariates": data.covariates[rows],
+        "mask": None if data.mask is None else simplified_mask(data.mask[rows]),
+        "lengths": lengths,
+        "starts": starts,
+        "session_names": distinct_names([data.session_names[i] for i in chosen]),
+        "session_origins": tuple(data.session_origins[i] for i in chosen),
+    }
+    if data.transition_covariates is not data.covariates:
+        fields["transition_covariates"] = data.transition_covariates[rows]
+    if data.initial_covariates is not None:
+        fields["initial_covariates"] = data.initial_covariates[index]
+    return fields
 
 
 def intercept_fields(data: Any, designs: Sequence[str]) -> dict[str, Any]:

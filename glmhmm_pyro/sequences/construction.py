@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from .emissions import output_names, read_emissions
+from .indexed import columns_in_order, refuse_other_order, rows_in_order
+from .naming import Names, given_or_numbered
+from .sessions import session_fields
 from .validation import (
     check_lengths,
     check_names,
@@ -48,21 +51,38 @@ def checked_fields(
         designs: (values, column names) of each of ``DESIGNS``; values may be None.
     """
     check_dtype(dtype)
+    refuse_other_order(
+        {"emissions": emissions, "mask": mask}
+        | {name: designs[name][0] for name in ("covariates", "transition_covariates")}
+    )
+    emissions = columns_in_order("emissions", emissions, emission_names)
+    mask = columns_in_order("mask", mask, emission_names or column_names(emissions))
     read = read_emissions(emissions, mask, class_names)
     _refuse_transposed(read.values.shape, lengths, designs["covariates"][0])
     num_steps = len(read.values)
     counts = check_lengths(lengths, num_steps)
-    sessions = [str(session) for session in range(len(counts))]
+    outputs = output_names(emission_names, read.values.shape, emissions)
     fields: dict[str, Any] = {
         "emissions": _emission_tensor(read.values, dtype, device),
         "mask": None if read.mask is None else torch.tensor(read.mask, device=device),
         "lengths": torch.as_tensor(counts, device=device),
         "starts": torch.as_tensor(np.cumsum(counts) - counts, device=device),
-        "session_names": check_names("session_names", session_names, sessions),
         "class_names": read.class_names,
-        "emission_names": output_names(emission_names, read.values.shape),
     }
-    return fields | _read_designs(designs, num_steps, len(counts), dtype, device)
+    fields |= session_fields(session_names, counts, read.values)
+    initial, initial_names = designs["initial_covariates"]
+    initial = rows_in_order(initial, fields["session_names"])
+    designs = {**designs, "initial_covariates": (initial, initial_names)}
+    fields |= _read_designs(designs, num_steps, len(counts), dtype, device)
+    return fields | _names_apart({"emission_names": outputs}, fields)
+
+
+def _names_apart(names: dict[str, Names], fields: dict[str, Any]) -> dict[str, Any]:
+    """Names as plain tuples, and those among them that were made up in a field."""
+    names |= {name: value for name, value in fields.items() if type(value) is Names}
+    apart: dict[str, Any] = {name: value.names for name, value in names.items()}
+    generated = {name: frozenset(value.generated) for name, value in names.items()}
+    return apart | {"generated_names": generated}
 
 
 def _emission_tensor(
@@ -109,18 +129,19 @@ def _read_designs(
 ) -> dict[str, Any]:
     """The three designs and their names; the transitions share the covariates."""
 
-    def read(name: str, unit: str, num_rows: int) -> tuple[Tensor, tuple[str, ...]]:
+    def read(name: str, unit: str, num_rows: int) -> tuple[Tensor, Names]:
         values, names = designs[name]
+        values = columns_in_order(name, values, names)
         array = read_features(name, values, num_rows, unit)
         columns = design_names(name, values, names, array.shape[1])
         design = torch.as_tensor(array, dtype=dtype, device=device)
-        refuse_bad_entries(name, (~design.isfinite()).cpu().numpy(), columns)
+        refuse_bad_entries(name, (~design.isfinite()).cpu().numpy(), columns.names)
         return design, columns
 
     values, given = designs["covariates"]
     if values is None:
         emission = torch.ones(num_steps, 1, dtype=dtype, device=device)
-        names = check_names("covariate_names", given, [INTERCEPT])
+        names = Names(check_names("covariate_names", given, [INTERCEPT]))
     else:
         emission, names = read("covariates", "steps", num_steps)
     fields: dict[str, Any] = {"covariates": emission, "covariate_names": names}
@@ -128,7 +149,8 @@ def _read_designs(
     values, given = designs["transition_covariates"]
     if values is None:
         transition = emission
-        names = check_names("transition_covariate_names", given, names)
+        if given is not None:
+            names = Names(check_names("transition_covariate_names", given, names.names))
     else:
         transition, names = read("transition_covariates", "steps", num_steps)
     fields |= {"transition_covariates": transition, "transition_covariate_names": names}
@@ -147,13 +169,10 @@ def _read_designs(
     }
 
 
-def design_names(
-    name: str, values: Any, names: Any, num_features: int
-) -> tuple[str, ...]:
+def design_names(name: str, values: Any, names: Any, num_features: int) -> Names:
     """Names of a design's columns: as given, a DataFrame's own, or numbered."""
     numbered = tuple(f"{DESIGNS[name]}{i}" for i in range(num_features))
-    default = column_names(values) or numbered
-    return check_names(names_of(name), names, default)
+    return given_or_numbered(names_of(name), names, column_names(values), numbered)
 
 
 def simplified_mask(mask: Tensor) -> Tensor | None:

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from . import frames, joining
-from .changes import intercept_fields, replaced_arguments
+from .changes import intercept_fields, kept_identity, replaced_arguments, subset_fields
 from .construction import (
     DESIGNS,
     check_dtype,
     checked_fields,
-    simplified_mask,
     summary,
 )
 from .emissions import narrowed
+from .sessions import Session
 from .validation import selected_sessions
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Sequences:
         mask: (steps,) or (steps, outputs), or None where everything was observed.
         lengths: (sessions,) int64, all at least 1.
         starts: (sessions,) int64, the first row of every session.
+        session_origins: which session each is, whatever a copy of it is called.
+        generated_names: the names that nobody gave, by argument; none is an identity.
 
     Raises:
         ValueError: naming the argument, what it must be, what came and how to mend it.
@@ -89,6 +91,8 @@ class Sequences:
     initial_covariate_names: tuple[str, ...] | None
     class_names: tuple[str, ...] | None
     emission_names: tuple[str, ...]
+    session_origins: tuple[Session, ...]
+    generated_names: dict[str, frozenset[str]]
 
     def __init__(
         self,
@@ -292,30 +296,7 @@ class Sequences:
                 are then named 'name', 'name (2)', ...
         """
         chosen = selected_sessions(sessions, self.session_names)
-        index = torch.tensor(chosen, device=self.device)
-        names = joining.distinct_names([self.session_names[i] for i in chosen])
-        rows = self._rows_of(index)
-        lengths = self.lengths[index]
-        changes: dict[str, Any] = {
-            "emissions": self.emissions[rows],
-            "covariates": self.covariates[rows],
-            "mask": None if self.mask is None else simplified_mask(self.mask[rows]),
-            "lengths": lengths,
-            "starts": lengths.cumsum(0) - lengths,
-            "session_names": names,
-        }
-        if not self._transitions_share_covariates:
-            changes["transition_covariates"] = self.transition_covariates[rows]
-        if self.initial_covariates is not None:
-            changes["initial_covariates"] = self.initial_covariates[index]
-        return self._derive(**changes)
-
-    def _rows_of(self, index: Tensor) -> Tensor:
-        """Rows of the sessions of this index, end to end."""
-        lengths = self.lengths[index]
-        shift = self.starts[index] - (lengths.cumsum(0) - lengths)
-        steps = torch.arange(int(lengths.sum()), device=self.device)
-        return steps + shift.repeat_interleave(lengths)
+        return self._derive(**subset_fields(self, chosen))
 
     @property
     def _transitions_share_covariates(self) -> bool:
@@ -370,7 +351,8 @@ class Sequences:
         A simulator gives the same sessions other emissions by
         ``data.replace(emissions=...)``; what was masked stays masked.
         """
-        return type(self)(**replaced_arguments(self, changes))
+        replaced = type(self)(**replaced_arguments(self, changes))
+        return replaced._derive(**kept_identity(self, replaced, changes))
 
     def add_intercept(self, designs: Sequence[str] = tuple(DESIGNS)) -> "Sequences":
         """The same data with a last column 'intercept' of ones in these designs.

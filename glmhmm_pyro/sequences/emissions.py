@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .validation import check_names, close_matches, plain_array, unique_names
+from .naming import Names, given_or_numbered
+from .validation import close_matches, column_names, plain_array, unique_names
 
 
 class Emissions(NamedTuple):
@@ -219,10 +220,11 @@ def _check_values(array: np.ndarray, class_names: Sequence[str] | None) -> None:
         )
 
 
-def output_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """One name per output; 'y', or 'y0', 'y1', ... where none are given."""
-    default = ["y"] if len(shape) == 1 else [f"y{i}" for i in range(shape[1])]
-    return check_names("emission_names", names, default)
+def output_names(names: Any, shape: tuple[int, ...], values: Any) -> Names:
+    """One name per output: as given, or a data frame's own, or 'y', or 'y0', 'y1'."""
+    numbered = ["y"] if len(shape) == 1 else [f"y{i}" for i in range(shape[1])]
+    own = column_names(values)
+    return given_or_numbered("emission_names", names, own, numbered)
 
 
 def narrowed(values: np.ndarray, before: np.ndarray | None, mask: Any) -> Emissions:

@@ -51,7 +51,9 @@ def arrays_from_dataframe(
     }
     rows = dict.fromkeys(designs, df)
     designs["initial_covariates"] = initial_covariates
-    rows["initial_covariates"] = df.iloc[np.cumsum([0, *lengths[:-1]])]
+    first_rows = df.iloc[np.cumsum([0, *lengths[:-1]])]
+    # Numbers of rows are no names of sessions.
+    rows["initial_covariates"] = first_rows.reset_index(drop=True)
     for name, columns in designs.items():
         if _listed(columns):
             arguments[name] = read_columns(rows[name], name, _listed(columns))
@@ -94,12 +96,15 @@ def read_columns(
 
 def read_sessions(
     df: "pd.DataFrame", session: Columns | None
-) -> tuple[list[int], list[str]]:
-    """Length and name of every session, in the order of appearance."""
+) -> tuple[list[int], list[str] | None]:
+    """Length and name of every session, in the order of appearance.
+
+    A single session of no column has no name.
+    """
     if not len(df):
         raise ValueError("the data frame must have at least one row, got none")
     if session is None:
-        return [len(df)], ["0"]
+        return [len(df)], None
     keys = [_column(df, "session", name) for name in _listed(session)]
     for key in keys:
         if key.isna().any():

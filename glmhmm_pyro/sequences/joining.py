@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .indexed import alike, columns_in_order
+from .layout import Layout
+from .sessions import distinct_names
 from .validation import column_names, plain_array, real_array
 
 
@@ -22,24 +25,46 @@ def joined_arguments(
         designs: lists of covariates, or None, by the singular of the argument.
     """
     arguments = dict(options)
-    joined, lengths, categories = join_emissions(emissions)
+    joined, lengths, categories, names = join_emissions(emissions)
+    _refuse_given(arguments, lengths, masks)
     arguments |= {"emissions": joined, "lengths": lengths}
+    if arguments.get("emission_names") is None:
+        arguments["emission_names"] = names
     if arguments.get("class_names") is None:
         arguments["class_names"] = categories
     for name, sessions in designs.items():
         if sessions is not None:
-            values, names = join_features(f"{name}s", sessions, lengths)
+            given = arguments.get(f"{name}_names")
+            values, names = join_features(f"{name}s", sessions, lengths, given)
             arguments[f"{name}s"] = values
-            if arguments.get(f"{name}_names") is None:
-                arguments[f"{name}_names"] = names
+            arguments[f"{name}_names"] = names if given is None else given
     if masks is not None:
-        arguments["mask"] = join_masks(masks, lengths, joined.shape)
+        outputs = arguments["emission_names"]
+        arguments["mask"] = join_masks(masks, lengths, joined.shape, outputs)
     return arguments
 
 
-def join_emissions(sessions: Any) -> tuple[Any, list[int], tuple[str, ...] | None]:
-    """Emissions end to end, their lengths, and the classes of categorical sessions."""
-    sessions = list_of_sessions("emissions", sessions)
+def _refuse_given(options: dict[str, Any], lengths: Sequence[int], masks: Any) -> None:
+    """Refuse what the lists say themselves, if it is given again and otherwise."""
+    given = options.pop("lengths", None)
+    if given is not None and list(np.ravel(plain_array("lengths", given))) != lengths:
+        raise ValueError(
+            "lengths must be left out of from_lists, which takes them from its lists "
+            f"({_brief(lengths)}), got {given!r:.80}; give one array of all sessions "
+            "and their lengths to Sequences"
+        )
+    if options.get("mask") is not None and masks is not None:
+        raise ValueError(
+            "mask must be left out where masks are given, one for each session, got "
+            "both"
+        )
+
+
+def join_emissions(
+    sessions: Any,
+) -> tuple[Any, list[int], tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Emissions end to end, lengths, classes of categoricals, names of the outputs."""
+    sessions = alike("emissions", list_of_sessions("emissions", sessions))
     arrays = [plain_array("emissions", session) for session in sessions]
     widths = {array.shape[1:] for array in arrays}
     if arrays[0].ndim not in (1, 2) or len(widths) > 1:
@@ -52,15 +77,27 @@ def join_emissions(sessions: Any) -> tuple[Any, list[int], tuple[str, ...] | Non
         # Joined as they are, numbers among strings would silently become strings.
         arrays = [array.astype(object) for array in arrays]
     categories = getattr(getattr(sessions[0], "dtype", None), "categories", None)
-    names = None if categories is None else tuple(map(str, categories))
-    return np.concatenate(arrays), [len(array) for array in arrays], names
+    classes = None if categories is None else tuple(map(str, categories))
+    lengths = [len(array) for array in arrays]
+    return np.concatenate(arrays), lengths, classes, _common_names(sessions)
+
+
+def _common_names(sessions: Sequence[Any]) -> tuple[str, ...] | None:
+    """Names of the columns, where sessions have names and the same ones."""
+    names = {column_names(session) for session in sessions} - {None}
+    return names.pop() if len(names) == 1 else None
 
 
 def join_features(
-    name: str, sessions: Any, lengths: Sequence[int]
+    name: str, sessions: Any, lengths: Sequence[int], names: Sequence[str] | None
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Covariates end to end, and the column names if the sessions are DataFrames."""
-    sessions = list_of_sessions(name, sessions)
+    """Covariates end to end, by the names of their columns, and these names.
+
+    Args:
+        names: of the columns wanted, where they are given.
+    """
+    sessions = alike(name, list_of_sessions(name, sessions))
+    sessions = [columns_in_order(name, session, names) for session in sessions]
     if len(sessions) != len(lengths):
         raise ValueError(
             f"{name} must have {len(lengths)} sessions, as many as emissions, "
@@ -73,7 +110,7 @@ def join_features(
                 f"{name} must have as many features in every session, got "
                 f"{arrays[0].shape[1]} in session 0 and {array.shape[1]} in session {i}"
             )
-    return np.concatenate(arrays), column_names(sessions[0])
+    return np.concatenate(arrays), _common_names(sessions)
 
 
 def _session_features(
@@ -94,10 +131,14 @@ def _session_features(
 
 
 def join_masks(
-    sessions: Any, lengths: Sequence[int], shape: tuple[int, ...]
+    sessions: Any,
+    lengths: Sequence[int],
+    shape: tuple[int, ...],
+    outputs: Sequence[str] | None,
 ) -> np.ndarray:
-    """Masks end to end; each as long as its session."""
-    sessions = list_of_sessions("masks", sessions)
+    """Masks end to end; each as long as its session, by the names of the outputs."""
+    sessions = alike("masks", list_of_sessions("masks", sessions))
+    sessions = [columns_in_order("masks", session, outputs) for session in sessions]
     arrays = [plain_array("masks", session) for session in sessions]
     if [len(array) for array in arrays] != list(lengths):
         raise ValueError(
@@ -141,25 +182,9 @@ def list_of_sessions(name: str, sessions: Any) -> list[Any]:
     return sessions
 
 
-def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names, a repeated one told apart as 'name (2)', 'name (3)', ..."""
-    used: set[str] = set(names) if len(set(names)) == len(names) else set()
-    if used:
-        return tuple(names)
-    counts: dict[str, int] = {}
-    distinct = []
-    for name in names:
-        candidate = name
-        while candidate in used:
-            counts[name] = counts.get(name, 1) + 1
-            candidate = f"{name} ({counts[name]})"
-        used.add(candidate)
-        distinct.append(candidate)
-    return tuple(distinct)
-
-
 def joined_fields(parts: Sequence[Any]) -> dict[str, Any]:
     """Fields of several data sets end to end, where all have the same columns."""
+    parts = [_like(parts[0], part) for part in parts]
     _refuse_different(parts)
     first = parts[0]
     lengths = torch.cat([part.lengths for part in parts])
@@ -172,6 +197,7 @@ def joined_fields(parts: Sequence[Any]) -> dict[str, Any]:
         "session_names": distinct_names(
             [name for part in parts for name in part.session_names]
         ),
+        "session_origins": tuple(s for part in parts for s in part.session_origins),
     }
     if any(part.transition_covariates is not part.covariates for part in parts):
         fields["transition_covariates"] = torch.cat(
@@ -182,6 +208,19 @@ def joined_fields(parts: Sequence[Any]) -> dict[str, Any]:
             [part.initial_covariates for part in parts]
         )
     return fields
+
+
+def _like(first: Any, part: Any) -> Any:
+    """A data set with whatever names it shares with the first in the same order."""
+    layout, found = Layout.of(first), part.class_names
+    names = {
+        argument: wanted
+        for argument, wanted in layout.names.items()
+        if sorted(wanted.names) == sorted(getattr(part, argument) or ())
+    }
+    alike = sorted(layout.classes or ()) == sorted(found or ())
+    classes = layout.classes if alike else found
+    return Layout(names, classes).lay_out(part)[0]
 
 
 def _refuse_different(parts: Sequence[Any]) -> None:

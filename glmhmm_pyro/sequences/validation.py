@@ -62,8 +62,14 @@ def real_array(name: str, values: Any) -> np.ndarray:
 
 
 def column_names(values: Any) -> tuple[str, ...] | None:
-    """Names that a DataFrame's columns already carry."""
+    """Names that columns carry already: of a data frame, a Series, or xarray's axis."""
     columns = getattr(values, "columns", None)
+    if columns is None and hasattr(values, "dims") and hasattr(values, "coords"):
+        last = values.dims[-1] if values.ndim == 2 else None
+        columns = values.coords[last].values if last in values.coords else None
+    elif columns is None and hasattr(values, "to_numpy"):
+        name = getattr(values, "name", None)
+        columns = None if name is None or name == "" else [name]
     return None if columns is None else tuple(map(str, columns))
 
 

@@ -1,0 +1,118 @@
+"""Rows and columns of pandas objects, by the labels that they carry."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .naming import MatchingWarning, brief
+from .validation import column_names
+
+
+def refuse_other_order(arguments: Mapping[str, Any]) -> None:
+    """Refuse pandas objects whose rows have the same labels in different orders.
+
+    Rows are joined by their place. Labels of which an object lacks some are no sign of
+    another order: one of the two was numbered anew.
+    """
+    labelled = {k: v.index for k, v in arguments.items() if hasattr(v, "iloc")}
+    for name, index in labelled.items():
+        first, known = next(iter(labelled.items()))
+        if len(index) != len(known) or index.equals(known):
+            continue
+        if index.is_unique and known.is_unique and not len(index.difference(known)):
+            row = int(np.argmax(np.asarray(index != known)))
+            raise ValueError(
+                f"{name} must have its rows in the order of {first}, got the same "
+                f"index in another order (row {row} is {index[row]!r}, in {first} "
+                f"{known[row]!r}); pass {name}.loc[{first}.index]"
+            )
+
+
+def rows_in_order(values: Any, names: Sequence[str]) -> Any:
+    """A pandas object with a row for each of these names, in their order.
+
+    Anything else is given back as it is: what is no pandas object, or has an index of
+    other labels, or none of its own.
+    """
+    if not hasattr(values, "iloc") or type(values.index).__name__ == "RangeIndex":
+        return values
+    labels = [str(label) for label in values.index]
+    if sorted(labels) != sorted(names):
+        return values
+    return values.iloc[[labels.index(name) for name in names]]
+
+
+def columns_in_order(argument: str, values: Any, names: Any) -> Any:
+    """A data frame with its columns in the order of these names.
+
+    Names of other columns than the frame's rename them.
+
+    Args:
+        argument: that the frame was given as, for messages.
+        values: a frame; anything else, which has no names, is given back as it is.
+        names: of the columns wanted, or ``None``.
+
+    Raises:
+        ValueError: some columns are called anew, and one stands elsewhere.
+    """
+    found = column_names(values)
+    if found is None or names is None or np.ndim(values) != 2:
+        return values
+    wanted = list(map(str, names))
+    if sorted(found) == sorted(wanted):
+        return columns_at(values, [found.index(name) for name in wanted])
+    moved = [n for i, n in enumerate(found) if n in wanted[:i] + wanted[i + 1 :]]
+    if moved and len(found) == len(wanted):
+        raise ValueError(
+            f"{argument} must have the columns {brief(wanted)}, each once, or be "
+            f"renamed in every column, got {brief(found)}, of which {moved[0]!r} "
+            "stands elsewhere"
+        )
+    return values
+
+
+def columns_at(values: Any, places: Sequence[int]) -> Any:
+    """Columns of a frame or an array by their numbers; itself if nothing changes."""
+    if list(places) == list(range(values.shape[1])):
+        return values
+    if hasattr(values, "iloc"):
+        return values.iloc[:, list(places)]
+    return values[:, list(places)]
+
+
+def alike(name: str, sessions: Sequence[Any]) -> list[Any]:
+    """Frames of several sessions with their columns in the order of the first.
+
+    Raises:
+        ValueError: a session has other columns.
+
+    Warns:
+        MatchingWarning: some sessions have names and others none.
+    """
+    known = [column_names(s) if np.ndim(s) == 2 else None for s in sessions]
+    named = [number for number, names in enumerate(known) if names is not None]
+    if not named:
+        return list(sessions)
+    first = named[0]
+    wanted: Any = known[first]
+    for number in named:
+        found: Any = known[number]
+        if sorted(found) != sorted(wanted):
+            raise ValueError(
+                f"{name}[{number}] must have the columns of {name}[{first}], "
+                f"{brief(wanted)}, got {brief(found)}"
+            )
+    if len(named) < len(sessions):
+        number = known.index(None)
+        warnings.warn(
+            f"the columns of {name}[{number}] have no names and are taken by their "
+            f"place for those of {name}[{first}], {brief(wanted)}",
+            MatchingWarning,
+            stacklevel=4,
+        )
+    return [
+        s if names is None else columns_at(s, [names.index(n) for n in wanted])
+        for s, names in zip(sessions, known)
+    ]
