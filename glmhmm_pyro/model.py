@@ -11,6 +11,7 @@ Murthy 2019; Escola et al. 2011). Both bodies below are the readable reference.
 """
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +30,8 @@ from glmhmm_pyro.components.transitions import OnlyState, Stationary, Transition
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.masking import Observed
-from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences import MatchingWarning, Sequences
+from glmhmm_pyro.sequences.layout import Layout
 
 
 class GLMHMM(PyroModule):
@@ -68,6 +70,7 @@ class GLMHMM(PyroModule):
             )
         super().__init__()
         self.num_states = num_states
+        self.layout: Layout | None = None
         self.initial = self._own("initial", initial or Initial(), InitialState)
         transitions = transitions or Stationary()
         self.transitions = self._own("transitions", transitions, Transitions)
@@ -76,12 +79,13 @@ class GLMHMM(PyroModule):
 
     def forward(self, data: Sequences) -> Tensor:
         """Weights from their priors, then the emissions with the states summed out."""
-        return pyro.sample("y", self.hidden_markov(data), obs=data.emissions)
+        data = self.laid_out(data)
+        return pyro.sample("y", self._hidden_markov(data), obs=data.emissions)
 
     @pyro_method
     def enumerated(self, data: Sequences) -> None:
         """The same model with every state written out: the oracle, and for teaching."""
-        self.bind(data)
+        data = self.laid_out(data)
         self.draw()
         last, values = data.lengths - 1, data.emissions.to(data.covariates.dtype)
         initial = self.initial.logits(data)
@@ -106,7 +110,9 @@ class GLMHMM(PyroModule):
     @pyro_method
     def hidden_markov(self, data: Sequences) -> HiddenMarkov:
         """Distribution of the emissions given the weights of this model call."""
-        self.bind(data)
+        return self._hidden_markov(self.laid_out(data))
+
+    def _hidden_markov(self, data: Sequences) -> HiddenMarkov:
         return HiddenMarkov(
             self.initial.logits(data),
             self.transitions.logits(data),
@@ -164,18 +170,46 @@ class GLMHMM(PyroModule):
         raise KeyError(site)
 
     def bind(self, data: Sequences) -> None:
-        """Bind the numbers of covariates to ``data``, or check it against them.
+        """Bind the names and numbers of covariates to ``data``, or check it by them.
 
         Raises:
             ValueError: the data do not fit the components, or an earlier data set.
+        """
+        self.laid_out(data)
+
+    def laid_out(self, data: Sequences) -> Sequences:
+        """The data as the components read them; the first data set binds the model.
+
+        Whatever has a name is put by its name where the first data set had it: columns
+        of the covariates, outputs, classes. Columns that are not read are left out.
+
+        Raises:
+            ValueError: a name that is read is lacking, or the data do not fit the
+                components, or an earlier data set.
+
+        Warns:
+            MatchingWarning: what has a name in one of the data sets alone is taken by
+                its place.
         """
         if not isinstance(data, Sequences):
             raise TypeError(
                 f"data must be a Sequences, got {type(data).__name__}; make one by "
                 "Sequences(...), Sequences.from_lists or Sequences.from_dataframe"
             )
+        layout = self.layout or Layout.of(data)
+        laid_out, notes = layout.lay_out(data, self._designs_read)
+        for note in notes:
+            warnings.warn(note, MatchingWarning, stacklevel=2)
         for component in (self.initial, self.transitions, self.emissions):
-            component.bind(data)
+            component.bind(laid_out)
+        self.layout = layout
+        return laid_out
+
+    @property
+    def _designs_read(self) -> set[str]:
+        """Arguments of the designs of which a component has bound the columns."""
+        components = (self.initial, self.transitions, self.emissions)
+        return {c.covariates_of for c in components if c.num_features is not None}
 
     def limit(self, data: Sequences) -> None:
         """Keep scales above floors, which follow from the spread of ``data``.

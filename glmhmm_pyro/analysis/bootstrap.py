@@ -177,6 +177,7 @@ def bootstrap(
         ('bound', 'state', 'covariate')
     """
     _check(fit, data, num_samples, kind)
+    data = fit.as_fitted(data)
     job = _Job(
         fit,
         data,

@@ -74,7 +74,7 @@ def log_evidence(found: Fit, data: Any) -> float:
     """
     if not isinstance(found, Fit):
         raise TypeError(f"found must be a Fit, got {type(found).__name__}")
-    program = Program(copy.deepcopy(found.model), data)
+    program = Program(copy.deepcopy(found.model), found.as_fitted(data))
     require_proper(program)
     mode, status = search_near(program, found.params)
     return expanded(program, mode, status, found).log_evidence

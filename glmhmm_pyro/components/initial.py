@@ -1,5 +1,6 @@
 """Distributions of a session's first state."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.recipe import PriorRecipe
+from glmhmm_pyro.sequences import MatchingWarning
+from glmhmm_pyro.sequences.sessions import Known, rows_of_sessions, sessions_of
 
 
 class InitialState(Component):
@@ -63,7 +66,8 @@ class Initial(InitialState):
         prior: distribution of the probabilities (a Dirichlet), or ``None`` for flat.
         per_session: whether every session has probabilities of its own, as in the
             original of Calhoun et al. 2019. Such a model speaks of the sessions it was
-            fitted to, and of no others.
+            fitted to, in any order, and of no others. It knows them by their names, and
+            a copy of one for that one, whatever it is called.
     """
 
     batched = True
@@ -74,6 +78,7 @@ class Initial(InitialState):
         self.prior = prior
         self.per_session = per_session
         self.num_sessions: int | None = None
+        self.sessions: tuple[Known, ...] = ()
         axes = ("session", "state") if per_session else ("state",)
         self.probs = Site(*axes, prior=prior, support=constraints.simplex)
 
@@ -82,28 +87,37 @@ class Initial(InitialState):
         return {**super().sizes(), "session": self.num_sessions}
 
     def bind(self, data: Any) -> None:
-        """Record the number of sessions where each has probabilities of its own."""
+        """Record which sessions have probabilities of their own, or check that."""
         if not self.per_session:
             return
         if self.num_sessions is None:
-            self.num_sessions = data.num_sessions
-        if self.num_sessions != data.num_sessions:
-            raise ValueError(
-                f"data must have the {self.num_sessions} sessions whose initial "
-                f"probabilities were fitted, got {data.num_sessions} sessions; use "
-                "Initial(per_session=False) to speak of new sessions"
-            )
+            self.num_sessions, self.sessions = data.num_sessions, sessions_of(data)
+        for note in rows_of_sessions(self.sessions, sessions_of(data)).notes:
+            warnings.warn(note, MatchingWarning, stacklevel=2)
+
+    def _rows(self, data: Any) -> list[int]:
+        """The row of probabilities of each session of the data."""
+        return rows_of_sessions(self.sessions, sessions_of(data)).places
 
     def logits(self, data: Any) -> Tensor:
         """Logarithms of the probabilities."""
         logits = self.probs.log()
-        return logits if self.per_session else logits.unsqueeze(-2)
+        if not self.per_session:
+            return logits.unsqueeze(-2)
+        rows = self._rows(data)
+        everything = rows == list(range(logits.shape[-2]))
+        return logits if everything else logits[..., rows, :]
 
     def closed_form(
         self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """Mode of the Dirichlet that the prior and the expected counts make."""
-        counts = counts if self.per_session else counts.squeeze(-2)
+        if self.per_session:
+            rows = torch.tensor(self._rows(data), device=counts.device)
+            shape = (*counts.shape[:-2], len(self.sessions), counts.shape[-1])
+            counts = counts.new_zeros(shape).index_add(-2, rows, counts)
+        else:
+            counts = counts.squeeze(-2)
         probs = dirichlet_mode(counts, self.prior)
         return None if probs is None else {"probs": probs}
 

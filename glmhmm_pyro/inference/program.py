@@ -79,7 +79,7 @@ class Program:
     def __init__(self, model: Callable[[Any], Any], data: Any):
         self.model, self.data = model, data
         if isinstance(model, GLMHMM):
-            model.bind(data)
+            self.data = data = model.laid_out(data)
         # The user's generator must not notice.
         with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             if isinstance(model, GLMHMM):
@@ -219,6 +219,7 @@ def _is_variable(site: dict[str, Any]) -> bool:
 def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
     """Every ``HiddenMarkov`` site of a model at these values, by name."""
     if isinstance(model, GLMHMM):
+        data = model.laid_out(data)
         hidden = model.hidden_markov_at(params, data)
         return {"y": Observed(hidden, data.emissions)}
     nodes = _trace(model, data, params).nodes

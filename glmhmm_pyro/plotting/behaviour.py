@@ -48,6 +48,7 @@ def predictions(
         steps_ahead: see :meth:`Fit.predict`.
         num_bins: number of bins.
     """
+    data = fit.as_fitted(data)
     name, values, observed = _output(data, output)
     predicted: Any = fit.predict(data, steps_ahead=steps_ahead)
     predicted = predicted[name] if hasattr(predicted, "data_vars") else predicted

@@ -39,6 +39,7 @@ def timeline(
         session: number or name of a session of ``data``.
         ax: where to draw; a new figure by default.
     """
+    data = fit.as_fitted(data)
     hidden = fit.distribution(data)
     with torch.no_grad():
         smoothed = hidden.smoothed_probs(data.emissions)

@@ -186,8 +186,10 @@ def test_an_initial_glm_asks_for_initial_covariates():
 
 def test_initial_probabilities_per_session_speak_of_those_sessions_only():
     model, data = bound(initial=gh.Initial(per_session=True))
-    with pytest.raises(ValueError, match="3 sessions whose.*got 2 sessions"):
-        model.bind(data.subset([0, 1]))
+    model.bind(data.subset([1, 0]))
+    others = gh.Sequences([0, 1], data.covariates[:2], session_names=["monday"])
+    with pytest.raises(ValueError, match=r"fitted \(0, 1, 2\), got monday; use Init"):
+        model.bind(others)
 
 
 @pytest.mark.parametrize(

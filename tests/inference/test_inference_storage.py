@@ -12,6 +12,7 @@ from torch.distributions import Dirichlet, Normal
 import glmhmm_pyro as gh
 from glmhmm_pyro import priors
 from glmhmm_pyro.inference.fits.files import read_record, write_record
+from glmhmm_pyro.sequences import MatchingWarning
 
 QUICK = {"num_restarts": 2, "progress": False, "tol": 1e-5}
 STICKY = Dirichlet(torch.eye(2) * 3 + 1)
@@ -113,8 +114,9 @@ def test_recipes_come_back_without_the_model(tmp_path, prior):
     assert loaded.model.transitions.prior == moves.prior
     assert repr(loaded.model.emissions.prior) == repr(prior)
     # The names of the covariates are those of the data that were fitted.
-    renamed = data._derive(covariate_names=("a", "b"))
-    again = gh.EM(num_iters=1).run(loaded.model, renamed, [loaded.params])[0]
+    renamed = data.replace(covariates=data.covariates, covariate_names=("a", "b"))
+    with pytest.warns(MatchingWarning, match="by place.* a as x0, b as x1"):
+        again = gh.EM(num_iters=1).run(loaded.model, renamed, [loaded.params])[0]
     assert again.log_joints[0] == pytest.approx(fit.log_joint, rel=1e-12)
 
 

@@ -84,9 +84,9 @@ def aligned_fit(
     found: Any, reference: Any, data: Any, state_axes: StateAxes | None
 ) -> Any:
     """What :meth:`Fit.aligned` returns."""
-    own = state_probs(found.model, data, found.params)
+    own = _probs_of(found, data)
     if hasattr(reference, "params"):
-        reference = state_probs(reference.model, data, reference.params)
+        reference = _probs_of(reference, data)
     probs = torch.as_tensor(np.asarray(reference), dtype=own.dtype)
     if probs.shape != own.shape:
         raise ValueError(
@@ -96,6 +96,10 @@ def aligned_fit(
     order = best_order(probs, own)
     is_kept = order.equal(torch.arange(len(order)))
     return found if is_kept else permuted_fit(found, order, state_axes)
+
+
+def _probs_of(found: Any, data: Any) -> Tensor:
+    return state_probs(found.model, found.as_fitted(data), found.params)
 
 
 def permuted_fit(found: Any, order: Any, state_axes: StateAxes | None) -> Any:

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from glmhmm_pyro.inference.fits import tables
-from glmhmm_pyro.inference.fits.labels import Labels
+from glmhmm_pyro.inference.fits.named import Named
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.uncertainty import (
     StandardErrors,
@@ -20,12 +18,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Errors:
+class Errors(Named):
     """The part of a :class:`Fit` that speaks of standard errors and intervals."""
 
-    model: Any
-    params: dict[str, Tensor]
-    labels: Labels
     method: str
     unbounded: tuple[str, ...]
     posterior: Posterior | None
@@ -58,7 +53,8 @@ class Errors:
 
     def _standard_errors(self, data: Any) -> StandardErrors:
         self._refuse_draws()
-        return standard_errors(Program(self.model, data), self.params, self.labels)
+        program = Program(self.model, self.as_fitted(data))
+        return standard_errors(program, self.params, self.labels)
 
     def covariance(
         self, data: Any, parameter: str = "emissions.weights"
@@ -72,7 +68,7 @@ class Errors:
             parameter: name of weights by covariate.
         """
         self._refuse_draws()
-        program = Program(self.model, data)
+        program = Program(self.model, self.as_fitted(data))
         found, notes = covariance(program, self.params, self.labels, parameter)
         warn_of(notes + self.unbounded)
         return found

@@ -16,7 +16,7 @@ from glmhmm_pyro.inference.fits.closed_loop import History
 from glmhmm_pyro.inference.fits.ends import Ends
 from glmhmm_pyro.inference.fits.errors import Errors
 from glmhmm_pyro.inference.fits.export import fit_to_arviz
-from glmhmm_pyro.inference.fits.labels import Labels, named_parameters
+from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.fits.prediction import decoded, predicted, score
 from glmhmm_pyro.inference.fits.simulation import simulated
@@ -76,11 +76,6 @@ class Fit(Ends, Errors):
 
     def __repr__(self) -> str:
         return tables.sentence(self)
-
-    @property
-    def parameters(self) -> "dict[str, xr.DataArray]":
-        """Parameters with reference rows in place and names on every axis."""
-        return named_parameters(self.model, self.params, self.labels)
 
     @property
     def draws(self) -> dict[str, Tensor]:
@@ -161,7 +156,7 @@ class Fit(Ends, Errors):
 
     def _sites(self, data: Any) -> dict[str, Observed]:
         with torch.no_grad():
-            return observed_sites(self.model, data, self.params)
+            return observed_sites(self.model, self.as_fitted(data), self.params)
 
     def decode(self, data: Any, site: str | None = None) -> "xr.Dataset":
         """Probabilities of the states at every step, and their most probable path.
@@ -246,7 +241,7 @@ class Fit(Ends, Errors):
             The sessions with emissions drawn anew, all observed, of the family's type,
             sample after sample ('name', 'name (2)', ...); states (samples * steps,).
         """
-        return simulated(self, data, seed, history, num_samples, draws)
+        return simulated(self, self.as_fitted(data), seed, history, num_samples, draws)
 
     def score(self, data: Any, marginal: bool = False) -> float:
         r"""Log-likelihood of ``data`` per observed step, nats.
@@ -261,6 +256,7 @@ class Fit(Ends, Errors):
             marginal: whether to average the likelihood of every session over
                 :attr:`draws`.
         """
+        data = self.as_fitted(data)
         return score(self, data, self._sites(data), marginal)
 
     def to_arviz(
@@ -302,6 +298,7 @@ class Fit(Ends, Errors):
         Raises:
             ValueError: ``groups`` asks for the prior, but a site's prior is flat.
         """
+        data = self.as_fitted(data)
         return fit_to_arviz(self, data, groups, num_draws, num_prior_draws, seed)
 
     def save(self, path: str | PathLike) -> None:

@@ -1,6 +1,7 @@
 """Names of states, classes and covariates, on the axes of numbers users see."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,11 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences import MatchingWarning, Sequences
+from glmhmm_pyro.sequences.construction import DESIGNS, names_of
+from glmhmm_pyro.sequences.layout import Layout
+from glmhmm_pyro.sequences.naming import Names
+from glmhmm_pyro.sequences.sessions import Session
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +33,8 @@ class Labels:
         sessions: names of the sessions.
         num_steps: number of steps of all sessions.
         num_observed: number of observed steps.
+        layout: by which later data are laid out alike, where the data are a
+            ``Sequences``.
     """
 
     covariates: dict[str, tuple[str, ...]]
@@ -35,6 +42,7 @@ class Labels:
     sessions: tuple[str, ...]
     num_steps: int
     num_observed: int
+    layout: Layout | None = None
 
     @classmethod
     def of(cls, data: Sequences) -> "Labels":
@@ -50,13 +58,17 @@ class Labels:
             sessions=tuple(data.session_names),
             num_steps=data.num_steps,
             num_observed=data.num_steps if seen is None else int(seen.sum()),
+            layout=Layout.of(data),
         )
 
     @classmethod
     def of_program(cls, program: Program) -> "Labels":
         """Those of a model's data; a model of the user's own names no axes."""
         if isinstance(program.model, GLMHMM):
-            named = cls.of(program.data)
+            named = replace(cls.of(program.data), layout=program.model.layout)
+            own = getattr(program.model.initial, "sessions", ())
+            if own:
+                named = replace(named, sessions=tuple(name for name, _ in own))
             for name, component in program.model.components.items():
                 if component.selection is not None:
                     named.covariates[name] = component.covariate_names or ()
@@ -64,13 +76,56 @@ class Labels:
         # Sizes alone are asked for, so that any values of the parameters will do.
         start = torch.zeros(program.coordinates.size, dtype=torch.float64)
         sites = program.observed(program.coordinates.unpack(start)).values()
+        is_known = isinstance(program.data, Sequences)
         return cls(
+            layout=Layout.of(program.data) if is_known else None,
             covariates={},
             classes=None,
             sessions=(),
             num_steps=sum(site.hidden.event_shape[0] for site in sites),
             num_observed=sum(site.hidden.num_observed for site in sites),
         )
+
+    def given_to(self, model: Any) -> Any:
+        """A model of a file, told again how it knows its data."""
+        if isinstance(model, GLMHMM):
+            model.layout = self.layout or self._guessed_layout()
+            if getattr(model.initial, "per_session", False):
+                model.initial.sessions = model.layout.sessions
+        return model
+
+    def _guessed_layout(self) -> Layout:
+        """That of an older file, which does not say which names were made up."""
+        guessed = {}
+        for design, prefix in zip(DESIGNS, ("emissions", "transitions", "initial")):
+            names = self.covariates.get(prefix, ())
+            numbered = [f"{DESIGNS[design]}{i}" for i in range(len(names))]
+            if names:
+                made_up = tuple(n for n, g in zip(names, numbered) if n == g)
+                guessed[names_of(design)] = Names(names, made_up)
+        numbered = [str(i) for i in range(len(self.sessions))]
+        source = "older file" if list(self.sessions) == numbered else ""
+        known = tuple((name, Session(name, source)) for name in self.sessions)
+        return Layout(guessed, self.classes, known)
+
+    def as_fitted(self, model: Any, data: Any) -> Any:
+        """What :meth:`Fit.as_fitted` returns.
+
+        Args:
+            model: that of the fit; a ``GLMHMM`` knows itself what it reads, one of the
+                user's own is taken to read everything.
+            data: as the model takes it.
+        """
+        if not isinstance(data, Sequences):
+            return data
+        if isinstance(model, GLMHMM):
+            return model.laid_out(data)
+        if self.layout is None:
+            return data
+        laid_out, notes = self.layout.lay_out(data)
+        for note in notes:
+            warnings.warn(note, MatchingWarning, stacklevel=3)
+        return laid_out
 
     def coords(
         self, prefix: str, dims: tuple[str, ...], shape: tuple[int, ...]

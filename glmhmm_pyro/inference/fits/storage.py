@@ -29,9 +29,13 @@ from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.runs import Restart, Solution
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences.layout import Layout
+from glmhmm_pyro.sequences.naming import Names
+from glmhmm_pyro.sequences.sessions import Session
 
 # The records and enums that fields of a fit are made of.
-TYPES = {kind.__name__: kind for kind in (Labels, Posterior, Restart, Solution, Status)}
+_KINDS = (Labels, Layout, Names, Posterior, Restart, Session, Solution, Status)
+TYPES = {kind.__name__: kind for kind in _KINDS}
 
 # What the arrays of a field are called, where not as the field.
 _NAMES = {"params": "param"}
@@ -72,7 +76,7 @@ def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
         raise ValueError(f"model must be given to load this fit: {missing[0]}")
     with intact(str(path)):
         _check(fields, made)
-    return fields | {"model": made}
+    return fields | {"model": fields["labels"].given_to(made)}
 
 
 def _fields(arrays: Arrays, facts: dict[str, Any]) -> dict[str, Any]:
