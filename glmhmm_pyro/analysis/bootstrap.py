@@ -4,13 +4,20 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from numbers import Integral
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.analysis.refits import run_jobs, warm_start, whole_fit
+from glmhmm_pyro.analysis.checkpoint import Checkpoint
+from glmhmm_pyro.analysis.refits import (
+    run_jobs,
+    warm_start,
+    warn_of_interrupt,
+    whole_fit,
+)
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import state_probs
@@ -39,11 +46,14 @@ class Bootstrap:
         endings: how all replicates ended, one entry each: ``"CONVERGED"``, the name of
             another status, or the sentence of an error.
         kind: ``"session"`` or ``"parametric"``.
+        complete: whether there are as many replicates as were asked for; an interrupt
+            leaves fewer.
     """
 
     replicates: "dict[str, xr.DataArray]"
     endings: tuple[str, ...]
     kind: str
+    complete: bool = True
 
     @property
     def num_converged(self) -> int:
@@ -80,7 +90,8 @@ class Bootstrap:
         }
 
     def __repr__(self) -> str:
-        return f"{self.kind} bootstrap: {_counted(self.endings)}"
+        end = "" if self.complete else ", then interrupted"
+        return f"{self.kind} bootstrap: {_counted(self.endings)}{end}"
 
 
 class _Job(NamedTuple):
@@ -94,6 +105,13 @@ class _Job(NamedTuple):
     kind: str
     seed: int
     state_axes: StateAxes | None
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What replicates follow from, for a checkpoint."""
+        fit = (self.fit.model, self.fit.params)
+        options = (self.engine, self.kind, self.seed, self.state_axes)
+        return {"fit": fit, "data": self.data, "options": options}
 
     def replicate(self, number: int) -> tuple[Params, str]:
         """Values of the sites, states numbered as in the fit, and how it ended."""
@@ -134,6 +152,7 @@ def bootstrap(
     method: str | Method | None = None,
     state_axes: StateAxes | None = None,
     num_jobs: int = 1,
+    checkpoint: str | PathLike | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Bootstrap:
@@ -147,7 +166,8 @@ def bootstrap(
 
     Every refit begins at the fit's own parameters, so that it stays in the fit's
     optimum, and its states are renumbered to agree with the fit's on ``data``.
-    Replicates that did not converge are counted, and left out of the figures.
+    Replicates that did not converge are counted, and left out of the figures. An
+    interrupt ends the call with the replicates that are done.
 
     Args:
         fit: a fit at a maximum, by EM or MAP.
@@ -157,6 +177,9 @@ def bootstrap(
         method: of the refits, see :func:`glmhmm_pyro.fit`; that of the fit by default.
         state_axes: see :class:`NUTS`; for sites of a model of the user's own.
         num_jobs: number of processes, -1 for all cores.
+        checkpoint: path of a file that keeps the replicates as they are made. The same
+            call goes on from it after it was interrupted or killed, to more
+            ``num_samples`` too.
         seed: makes the replicates reproducible.
         progress: whether to show a progress bar.
 
@@ -164,7 +187,8 @@ def bootstrap(
         ValueError: an argument is wrong, or fewer than two replicates converged.
 
     Warns:
-        ConvergenceWarning: some replicates did not converge.
+        ConvergenceWarning: some replicates did not converge, or an interrupt left
+            fewer.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -189,27 +213,31 @@ def bootstrap(
         state_axes,
     )
     numbers = [(number,) for number in range(num_samples)]
-    results = run_jobs(job.replicate, numbers, num_jobs, "bootstrap", progress)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, "bootstrap", job.key)
+    results = run_jobs(
+        job.replicate, numbers, num_jobs, "bootstrap", progress, kept
+    ).values()
+    complete = warn_of_interrupt("replicates", len(results), num_samples)
     endings = tuple(ending for _, ending in results)
-    kept = [params for params, ending in results if ending == "CONVERGED"]
-    if len(kept) < 2:
+    found = [params for params, ending in results if ending == "CONVERGED"]
+    if len(found) < 2:
         raise ValueError(
             "num_samples must give at least two replicates that converge, got "
             f"{_counted(endings)}; give the model priors, or the method more num_iters"
         )
-    if len(kept) < num_samples:
+    if len(found) < len(results):
         warnings.warn(
             f"bootstrap figures leave out what did not converge: {_counted(endings)}",
             ConvergenceWarning,
             stacklevel=2,
         )
-    draws = {name: torch.stack([p[name] for p in kept])[None] for name in kept[0]}
+    draws = {name: torch.stack([p[name] for p in found])[None] for name in found[0]}
     named = named_draws(fit.model, draws, fit.labels)
     replicates = {
         name: array.isel(chain=0, drop=True).rename(draw="replicate")
         for name, array in named.items()
     }
-    return Bootstrap(replicates, endings, kind)
+    return Bootstrap(replicates, endings, kind, complete)
 
 
 def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:

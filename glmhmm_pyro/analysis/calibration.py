@@ -6,19 +6,18 @@ uniform (Cook, Gelman & Rubin 2006; Talts et al. 2018, arXiv 1804.06788). A meth
 posterior is too narrow gives ranks at both ends too often.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.analysis.checkpoint import Checkpoint
+from glmhmm_pyro.analysis.refits import run_jobs, warn_of_interrupt, whole_fit
 from glmhmm_pyro.distributions import typed_by_support
-from glmhmm_pyro.inference import ConvergenceWarning, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
 from glmhmm_pyro.inference.fits.predictive import prior_draws
@@ -41,11 +40,14 @@ class Calibration:
         ranks: from 0 to ``num_draws``, shape (simulations, quantities).
         names: of the quantities.
         num_draws: number of draws that a true value is ranked among.
+        complete: whether there are as many simulations as were asked for; an interrupt
+            leaves fewer.
     """
 
     ranks: np.ndarray
     names: tuple[str, ...]
     num_draws: int
+    complete: bool = True
 
     def __repr__(self) -> str:
         return (
@@ -96,6 +98,8 @@ def simulation_based_calibration(
     num_draws: int = 63,
     order_by: Callable[[Params], Tensor] | None = None,
     num_restarts: int = 2,
+    num_jobs: int = 1,
+    checkpoint: str | PathLike | None = None,
     seed: int = 0,
     progress: bool = True,
     **options: Any,
@@ -105,7 +109,8 @@ def simulation_based_calibration(
     What is ranked: every number of the unconstrained coordinates, states in the order
     of ``order_by``, and the log-likelihood of the data, which tells most (Modrák et al.
     2023). A prior that treats the states alike leaves their numbers to chance, so the
-    order is made from the values alone, in the truth as in every draw.
+    order is made from the values alone, in the truth as in every draw. An interrupt
+    ends the call with the simulations that are done.
 
     Args:
         model: all its priors proper.
@@ -118,12 +123,18 @@ def simulation_based_calibration(
             sorted; by default the first number of each state's first emission
             parameter.
         num_restarts: number of starts of every fit.
+        num_jobs: number of processes, -1 for all cores.
+        checkpoint: path of a file that keeps the ranks as they are found. The same call
+            goes on from it after it was interrupted or killed.
         seed: makes the simulations reproducible.
         progress: whether to show a progress bar.
         options: fields of the method.
 
     Raises:
         ValueError: a prior is improper, or the method gives too few draws.
+
+    Warns:
+        ConvergenceWarning: an interrupt left fewer simulations.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -138,27 +149,62 @@ def simulation_based_calibration(
     """
     engine = engine_of(method, options)
     program = Program(model, data)
-    truths = prior_draws(program, num_simulations, seed)
-    quantities = _Quantities(program, order_by or _first_emission_number)
-    ranks = []
-    for number in tqdm(range(num_simulations), desc="SBC", disable=not progress):
-        truth = {name: value[0, number] for name, value in truths.items()}
-        simulated = _simulated(program, truth, seed + number)
-        with exclusively(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            found = fit(
-                model,
-                simulated,
-                engine,
-                num_restarts=num_restarts,
-                seed=seed + number,
-                progress=False,
-            )
-        draws = _thinned(found.posterior, num_draws, number)
-        at_truth = quantities({n: v[None] for n, v in truth.items()}, simulated)
-        ranks.append((quantities(draws, simulated) < at_truth).sum(0).numpy())
+    simulations = _Simulations(
+        model,
+        data,
+        engine,
+        prior_draws(program, num_simulations, seed),
+        order_by or _first_emission_number,
+        num_draws,
+        num_restarts,
+        seed,
+    )
+    jobs = [(number,) for number in range(num_simulations)]
+    kept = None
+    if checkpoint is not None:
+        name = "simulation_based_calibration"
+        kept = Checkpoint(checkpoint, name, simulations.key)
+    ranks = run_jobs(simulations.ranks, jobs, num_jobs, "SBC", progress, kept)
+    complete = warn_of_interrupt("simulations", len(ranks), num_simulations)
     names = (*program.coordinates.names(), "log_likelihood")
-    return Calibration(np.stack(ranks), names, num_draws)
+    return Calibration(np.stack(list(ranks.values())), names, num_draws, complete)
+
+
+class _Simulations(NamedTuple):
+    """What every simulation is made of."""
+
+    model: GLMHMM
+    data: Sequences
+    engine: Method
+    truths: Params
+    order_by: Callable[[Params], Tensor]
+    num_draws: int
+    num_restarts: int
+    seed: int
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What ranks follow from, for a checkpoint."""
+        return {"model": self.model, "data": self.data, "options": list(self[2:])}
+
+    def ranks(self, number: int) -> np.ndarray:
+        """Ranks of all quantities in one simulation."""
+        program = Program(self.model, self.data)
+        quantities = _Quantities(program, self.order_by)
+        truth = {name: value[0, number] for name, value in self.truths.items()}
+        simulated = _simulated(program, truth, self.seed + number)
+        found = whole_fit(
+            self.model,
+            simulated,
+            self.engine,
+            num_restarts=self.num_restarts,
+            seed=self.seed + number,
+            progress=False,
+        )
+        draws = _thinned(found.posterior, self.num_draws, number)
+        at_truth = quantities({n: v[None] for n, v in truth.items()}, simulated)
+        ranks: Tensor = (quantities(draws, simulated) < at_truth).sum(0)
+        return ranks.numpy()
 
 
 class _Quantities:

@@ -2,14 +2,21 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.evidence import NoEvidenceError, log_evidence, require_proper
-from glmhmm_pyro.analysis.refits import run_jobs, warm_start, whole_fit
+from glmhmm_pyro.analysis.refits import (
+    run_jobs,
+    warm_start,
+    warn_of_interrupt,
+    whole_fit,
+)
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method, engine_of
@@ -36,19 +43,24 @@ class CrossValidation:
             number of folds whose fit converged. By the evidence: ``log_evidence`` in
             nats, NaN where the ``message`` says why there is none.
         best: the strength chosen.
-        fit: the model fitted to all sessions at that strength.
+        fit: the model fitted to all sessions at that strength; ``None`` where an
+            interrupt came before.
         criterion: ``"held_out"`` or ``"evidence"``.
         rule: ``"best"`` or ``"one_standard_error"``.
+        complete: whether the table is of all folds, or strengths; an interrupt leaves
+            fewer.
     """
 
     table: "pd.DataFrame"
     best: float
-    fit: Fit
+    fit: Fit | None
     criterion: str
     rule: str
+    complete: bool = True
 
     def __repr__(self) -> str:
-        return f"strength {self.best:g} chosen of\n{self.table.to_string()}"
+        end = "" if self.complete else " (interrupted)"
+        return f"strength {self.best:g} chosen of{end}\n{self.table.to_string()}"
 
 
 @dataclass(frozen=True)
@@ -60,18 +72,17 @@ class _Path:
     engine: Method
     options: dict[str, Any]
 
-    def fits(self, data: Sequences) -> list[Fit]:
-        """A fit for every strength."""
-        found: list[Fit] = []
+    def fits(self, data: Sequences) -> Iterator[Fit]:
+        """A fit for every strength, one after the other."""
         before: Params | None = None
         for strength in self.strengths:
             model, options = made(self.make_model, strength), dict(self.options)
             if before is not None:
                 priors = Program(copy.deepcopy(model), data).priors
                 options["init"] = warm_start(before, priors)
-            found.append(whole_fit(model, data, self.engine, **options))
-            before = found[-1].params
-        return found
+            found = whole_fit(model, data, self.engine, **options)
+            yield found
+            before = found.params
 
     def scores(self, train: Sequences, test: Sequences) -> list[tuple[float, bool]]:
         """Bits per step of the test sessions, and whether the fit converged."""
@@ -79,6 +90,12 @@ class _Path:
             (found.score(test) / math.log(2), found.status.is_success)
             for found in self.fits(train)
         ]
+
+    def key(self, data: Sequences, splits: Any) -> dict[str, Any]:
+        """What the scores of folds follow from, for a checkpoint."""
+        models = [made(self.make_model, strength) for strength in self.strengths]
+        options = (self.strengths, self.engine, self.options, splits)
+        return {"make_model": models, "data": data, "options": options}
 
 
 def cross_validate(
@@ -95,6 +112,7 @@ def cross_validate(
     init: str | Mapping[str, Any] | None = None,
     seed: int = 0,
     num_jobs: int = 1,
+    checkpoint: str | PathLike | None = None,
     progress: bool = True,
 ) -> CrossValidation:
     r"""Choose the strength of a penalty, of any prior of any component.
@@ -126,13 +144,16 @@ def cross_validate(
         init: see :func:`fit`; where paths and the last fit begin.
         seed: makes folds and fits reproducible.
         num_jobs: number of processes that folds run in, -1 for all cores.
+        checkpoint: path of a file that keeps the scores of folds as they are found. The
+            same call goes on from it after it was interrupted or killed.
         progress: whether to show progress bars.
 
     Raises:
         ValueError: an argument is wrong, or the data do not fit the model.
 
     Warns:
-        ConvergenceWarning: see :func:`fit`; of the last fit alone.
+        ConvergenceWarning: see :func:`fit`; of the last fit alone. Or an interrupt
+            left fewer folds.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -147,6 +168,11 @@ def cross_validate(
         (1.0, [0.01, 1.0, 1000.0])
     """
     _check(data, criterion, rule)
+    if criterion == "evidence" and checkpoint is not None:
+        raise ValueError(
+            "checkpoint must be None with criterion='evidence', whose fits are one "
+            f"path and no folds, got {checkpoint!r}"
+        )
     engine = engine_of(method, {})
     path = _Path(
         make_model,
@@ -157,17 +183,23 @@ def cross_validate(
     options = {**path.options, "progress": progress}
     if criterion == "evidence":
         table, fits = _by_evidence(path, data)
+        complete = warn_of_interrupt("strengths", len(fits), len(path.strengths))
         best = float(table["log_evidence"].idxmax())
-        kept = fits[path.strengths.index(best)]
-        return CrossValidation(table, best, kept, criterion, rule)
+        kept: Fit | None = fits[path.strengths.index(best)]
+        return CrossValidation(table, best, kept, criterion, rule, complete)
     _check_initial(made(make_model, path.strengths[0]))
     splits = _splits(data, folds, groups, seed)
     jobs = [(data.subset(train), data.subset(test)) for train, test in splits]
-    scores = run_jobs(path.scores, jobs, num_jobs, "folds", progress)
-    table = _table(path.strengths, np.array(scores))
+    keeper = None
+    if checkpoint is not None:
+        key = path.key(data, splits)
+        keeper = Checkpoint(checkpoint, "cross_validate", key)
+    scores = run_jobs(path.scores, jobs, num_jobs, "folds", progress, keeper)
+    complete = warn_of_interrupt("folds", len(scores), len(jobs))
+    table = _table(path.strengths, np.array(list(scores.values())))
     best = _chosen(table, rule)
-    kept = fit(make_model(best), data, engine, **options)
-    return CrossValidation(table, best, kept, criterion, rule)
+    kept = fit(make_model(best), data, engine, **options) if complete else None
+    return CrossValidation(table, best, kept, criterion, rule, complete)
 
 
 def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
@@ -292,7 +324,9 @@ def _table(strengths: tuple[float, ...], scores: np.ndarray) -> "pd.DataFrame":
     with np.errstate(invalid="ignore"):
         columns = {
             "held_out_bits_per_step": bits.mean(0),
-            "standard_error": bits.std(0, ddof=1) / math.sqrt(folds),
+            "standard_error": (
+                bits.std(0, ddof=1) / math.sqrt(folds) if folds > 1 else math.nan
+            ),
             "num_converged": scores[..., 1].sum(0).astype(int),
         }
     return pd.DataFrame(columns, index=pd.Index(strengths, name="strength"))
@@ -318,7 +352,13 @@ def _by_evidence(path: _Path, data: Sequences) -> tuple["pd.DataFrame", list[Fit
 
     for strength in path.strengths:
         require_proper(Program(copy.deepcopy(made(path.make_model, strength)), data))
-    fits = path.fits(data)
+    fits: list[Fit] = []
+    try:
+        for found in path.fits(data):
+            fits.append(found)
+    except KeyboardInterrupt:
+        if not fits:
+            raise
     values, messages = [], []
     for found in fits:
         try:
@@ -330,5 +370,5 @@ def _by_evidence(path: _Path, data: Sequences) -> tuple["pd.DataFrame", list[Fit
     if all(map(math.isnan, values)):
         raise NoEvidenceError(f"no strength has an evidence: {messages[0]}")
     columns = {"log_evidence": values, "message": messages}
-    table = pd.DataFrame(columns, index=pd.Index(path.strengths, name="strength"))
-    return table, fits
+    done = pd.Index(path.strengths[: len(fits)], name="strength")
+    return pd.DataFrame(columns, index=done), fits

@@ -106,7 +106,8 @@ def maximise_evidence(
             has no normal approximation.
 
     Warns:
-        ConvergenceWarning: the search ended at ``max_evals``, or at a bound.
+        ConvergenceWarning: the search ended at ``max_evals``, by an interrupt, or at a
+            bound.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -123,7 +124,10 @@ def maximise_evidence(
     path = _Path(make_model, names, data, max_evals, progress)
     path.begin(first, num_restarts, seed)
     with path.bar:
-        converged = _climb(path, np.log(limits), max_evals)
+        try:
+            converged = _climb(path, np.log(limits), max_evals)
+        except KeyboardInterrupt:
+            converged = False
     return path.best(converged, np.log(limits))
 
 

@@ -1,7 +1,8 @@
 """Fits made again and again: quietly, from where another one ended, in processes."""
 
+import contextlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from numbers import Integral
 from typing import Any
 
@@ -10,6 +11,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch.distributions import constraints
 from tqdm import tqdm
 
+from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
 from glmhmm_pyro.inference.coordinates import Params
@@ -29,7 +31,7 @@ def quiet_fit(model: Any, data: Any, engine: Method, **options: Any) -> Fit:
 def whole_fit(model: Any, data: Any, engine: Method, **options: Any) -> Fit:
     """The same, one of many: where the user interrupts it, the others are not made."""
     found = quiet_fit(model, data, engine, **options)
-    if found.status is Status.INTERRUPTED:
+    if found.status in (Status.INTERRUPTED, Status.CUT_SHORT):
         raise KeyboardInterrupt
     return found
 
@@ -64,8 +66,12 @@ def run_jobs(
     num_jobs: int,
     label: str,
     progress: bool,
-) -> list[Any]:
-    """Results of a function for every tuple of arguments, in their order.
+    checkpoint: Checkpoint | None = None,
+) -> dict[int, Any]:
+    """Results of a function for every tuple of arguments, by their numbers from 0.
+
+    An interrupt ends it: there are results of what was done before. Where that is
+    nothing, the interrupt goes on.
 
     Args:
         function: called in processes of their own where there are several jobs at
@@ -74,6 +80,7 @@ def run_jobs(
         num_jobs: number of processes, as joblib counts them: -1 for all cores.
         label: what the progress bar says.
         progress: whether to show one.
+        checkpoint: keeps every result, and has those of an earlier call.
     """
     if not isinstance(num_jobs, Integral) or num_jobs == 0:
         raise ValueError(
@@ -81,22 +88,73 @@ def run_jobs(
             f"{num_jobs!r}"
         )
     jobs = list(jobs)
-    bar = tqdm(total=len(jobs), desc=label, unit="fit", disable=not progress)
-    with bar:
-        if num_jobs == 1:
-            return [_counted(function(*job), bar) for job in jobs]
-        with parallel_config(backend="loky", inner_max_num_threads=1):
-            workers = Parallel(n_jobs=num_jobs, return_as="generator")
-            found = workers(delayed(_in_process)(function, job) for job in jobs)
-            return [_counted(result, bar) for result in found]
+    kept = {} if checkpoint is None else checkpoint.results
+    results = {number: kept[number] for number in range(len(jobs)) if number in kept}
+    left = [number for number in range(len(jobs)) if number not in results]
+    bar = tqdm(
+        total=len(jobs),
+        initial=len(results),
+        desc=label,
+        unit="fit",
+        disable=not progress,
+    )
+    made = _called(function, [jobs[number] for number in left], num_jobs)
+    with bar, _closing_quietly(made):
+        try:
+            for number, result in zip(left, made):
+                results[number] = result
+                if checkpoint is not None:
+                    checkpoint.add(number, result)
+                bar.update()
+        except KeyboardInterrupt:
+            if not results:
+                raise
+    return dict(sorted(results.items()))
+
+
+@contextlib.contextmanager
+def _closing_quietly(made: Generator[Any, None, None]) -> Iterator[None]:
+    """Calls that are under way in the end are given up, without joblib's advice."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*have been cancelled", UserWarning)
+            made.close()
+
+
+def _called(
+    function: Callable[..., Any], jobs: list[tuple], num_jobs: int
+) -> Generator[Any, None, None]:
+    """Results one by one, in this process or in others."""
+    if num_jobs == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield function(*job)
+        return
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        workers = Parallel(n_jobs=num_jobs, return_as="generator")
+        yield from workers(delayed(_in_process)(function, job) for job in jobs)
+
+
+def warn_of_interrupt(what: str, num_done: int, num_wanted: int) -> bool:
+    """Whether all was done; a warning if not.
+
+    Args:
+        what: the parts, in the plural.
+        num_done: how many of them there are.
+        num_wanted: how many there should be.
+    """
+    if num_done < num_wanted:
+        warnings.warn(
+            f"interrupted after {num_done} of {num_wanted} {what}, of which all "
+            "figures are made; call again with checkpoint=... to keep what is done",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return num_done == num_wanted
 
 
 def _in_process(function: Callable[..., Any], job: tuple) -> Any:
     """A call that leaves the other cores to the other processes."""
     torch.set_num_threads(1)
     return function(*job)
-
-
-def _counted(result: Any, bar: tqdm) -> Any:
-    bar.update()
-    return result

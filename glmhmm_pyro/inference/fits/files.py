@@ -36,27 +36,29 @@ _NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 _LARGEST_COMPRESSION = 1100
 
 
-def checked_path(path: Any, what: str) -> str:
+def checked_path(path: Any, what: str, argument: str = "path") -> str:
     """A path as a string, '~' resolved; an error where it is none.
 
     Args:
         path: a string or ``os.PathLike``.
         what: what it leads to, for the error.
+        argument: the name under which the caller gave it, for the error.
     """
     name = os.fspath(path) if isinstance(path, str | PathLike) else None
     if not isinstance(name, str):
         raise TypeError(
-            f"path must be the path of {what}, such as 'fit.nc', got {path!r:.80}, "
-            f"which is a {type(path).__name__}; give a string or a pathlib.Path"
+            f"{argument} must be the path of {what}, such as 'fit.nc', got "
+            f"{path!r:.80}, which is a {type(path).__name__}; give a string or a "
+            "pathlib.Path"
         )
     if not name or "\0" in name:
         raise ValueError(
-            f"path must be the path of {what}, such as 'fit.nc', got {name!r}"
+            f"{argument} must be the path of {what}, such as 'fit.nc', got {name!r}"
         )
     return os.path.expanduser(name)
 
 
-def replace_file(path: str, content: Any) -> None:
+def replace_file(path: str, content: Any, argument: str = "path") -> None:
     """Write a file whole: whoever reads it finds the old content or the new one.
 
     The content goes to a file of another name in the same folder, and from there in one
@@ -66,13 +68,14 @@ def replace_file(path: str, content: Any) -> None:
     Args:
         path: from :func:`checked_path`.
         content: bytes, or a view of them.
+        argument: as above.
 
     Raises:
         OSError: the folder is missing, closed or full; the old file is as it was.
     """
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
-    _check_target(path, target, folder)
+    _check_target(argument, path, target, folder)
     # A name of its own, which no other writer has.
     beside = os.path.join(folder, f".glmhmm_pyro-{secrets.token_hex(8)}.tmp")
     try:
@@ -89,7 +92,7 @@ def replace_file(path: str, content: Any) -> None:
             raise
         raise _same_error(
             error,
-            f"path must be where a file can be written, got {path}: "
+            f"{argument} must be where a file can be written, got {path}: "
             f"{error.strerror or error}; what stood there is unchanged; give a path in "
             "a folder with room that you may write to",
         ) from error
@@ -102,7 +105,7 @@ def _new_file(path: str) -> io.BufferedWriter:
     return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
-def _check_target(path: str, target: str, folder: str) -> None:
+def _check_target(argument: str, path: str, target: str, folder: str) -> None:
     """Refuse what no file can be put in the place of."""
     number = 0
     if os.path.isdir(target) or path.endswith(("/", os.sep)):
@@ -116,7 +119,7 @@ def _check_target(path: str, target: str, folder: str) -> None:
         number = errno.EACCES
         why = "a file that you may not write to; give another path, or change its mode"
     if number:
-        message = f"path must be where a file can be written, got {path}, {why}"
+        message = f"{argument} must be where a file can be written, got {path}, {why}"
         raise OSError(number, message)
 
 
@@ -141,7 +144,7 @@ def _sync_folder(folder: str) -> None:
             os.close(number)
 
 
-def read_bytes(path: str, what: str) -> bytes:
+def read_bytes(path: str, what: str, argument: str = "path") -> bytes:
     """The content of a file; an error in the words of ``what`` if it cannot be read."""
     try:
         with open(path, "rb") as file:
@@ -151,7 +154,7 @@ def read_bytes(path: str, what: str) -> bytes:
             errno.ENOENT: "but there is no such file; look at the folder and the name",
             errno.EISDIR: "which is a folder; add the name of the file",
         }.get(error.errno or 0, f"which cannot be read: {error.strerror or error}")
-        message = f"path must name {what}, got {path}, {why}"
+        message = f"{argument} must name {what}, got {path}, {why}"
         raise _same_error(error, message) from error
 
 
