@@ -38,7 +38,8 @@ def make_fresh_folders() -> None:
     for name, folder in _FOLDERS.items():
         (home / folder).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(home / folder)
-    os.environ["MPLBACKEND"] = "Agg"
+    # Notebooks draw inline, tests draw as they say.
+    os.environ.pop("MPLBACKEND", None)
 
 
 def _remove(home: Path, owner: int) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from arviz_faces import IS_TREE
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parents[1] / "tutorials"
@@ -36,6 +37,8 @@ def test_the_tutorial_runs_from_a_clean_kernel(path, monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     committed = nbformat.read(path, as_version=4)
+    if IS_TREE and any("import arviz" in cell.source for cell in committed.cells):
+        pytest.skip("the tutorial is written to the interface of arviz 0.x")
     expected = pictures(committed)
     for cell in code_cells(committed):
         cell.outputs = []
