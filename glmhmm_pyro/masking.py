@@ -5,10 +5,19 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution
 
+from glmhmm_pyro.zeros import zeros_allowed
+
 
 def steps_observed(mask: Tensor | None) -> Tensor | None:
     """Steps of which something was observed, (steps,); ``None`` if all of them."""
     return mask if mask is None or mask.dim() == 1 else mask.any(-1)
+
+
+def log_prob_of(emission_dist: Distribution, value: Tensor) -> Tensor:
+    """Log density, by code that may take logarithms of structural zeros."""
+    with zeros_allowed(emission_dist):
+        log_prob: Tensor = emission_dist.log_prob(value)
+    return log_prob
 
 
 def emission_log_probs(
@@ -25,14 +34,14 @@ def emission_log_probs(
     if not value.is_floating_point():
         value = value.double()
     if mask is None:
-        return emission_dist.log_prob(value.unsqueeze(axis))
+        return log_prob_of(emission_dist, value.unsqueeze(axis))
     if not mask.any():
         return torch.zeros(
             emission_dist.batch_shape, dtype=value.dtype, device=mask.device
         )
     value = _with_fillers(value, mask)
     if mask.dim() == 1:
-        log_probs = emission_dist.log_prob(value.unsqueeze(axis))
+        log_probs = log_prob_of(emission_dist, value.unsqueeze(axis))
         return torch.where(mask[:, None], log_probs, log_probs.new_zeros(()))
     return observed_log_prob(emission_dist, value.unsqueeze(axis), mask.unsqueeze(axis))
 
@@ -54,7 +63,7 @@ def observed_log_prob(
         left: Tensor = emission_dist.log_prob_observed(value, mask)
         return left
     if not emission_dist.event_shape:
-        log_probs = emission_dist.log_prob(value)
+        log_probs = log_prob_of(emission_dist, value)
         return torch.where(mask, log_probs, log_probs.new_zeros(()))
     single = getattr(emission_dist, "base_dist", None)
     if single is None or single.event_shape:

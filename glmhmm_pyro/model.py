@@ -32,6 +32,7 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.masking import Observed
 from glmhmm_pyro.sequences import MatchingWarning, Sequences
 from glmhmm_pyro.sequences.layout import Layout
+from glmhmm_pyro.zeros import zeros_allowed
 
 
 class GLMHMM(PyroModule):
@@ -113,13 +114,13 @@ class GLMHMM(PyroModule):
         return self._hidden_markov(self.laid_out(data))
 
     def _hidden_markov(self, data: Sequences) -> HiddenMarkov:
-        return HiddenMarkov(
-            self.initial.logits(data),
-            self.transitions.logits(data),
-            self.emissions.table(self.emissions.design(data)),
-            data.lengths,
-            data.mask,
-        )
+        with zeros_allowed(self.initial):
+            initial = self.initial.logits(data)
+        with zeros_allowed(self.transitions):
+            transition = self.transitions.logits(data)
+        with zeros_allowed(self.emissions):
+            table = self.emissions.table(self.emissions.design(data))
+        return HiddenMarkov(initial, transition, table, data.lengths, data.mask)
 
     def hidden_markov_at(self, params: Mapping[str, Tensor], data: Any) -> HiddenMarkov:
         """:meth:`hidden_markov` at given values of the sites.

@@ -25,6 +25,7 @@ from glmhmm_pyro.components.scales import check_varies, scale_bounds
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.zeros import zeros_allowed
 
 # A scale below this part of what an optimiser sets out from has run to 0.
 VANISHED = 1e-6
@@ -107,7 +108,8 @@ class Emission(Component):
     @pyro_method
     def log_probs(self, data: Any) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""
-        table = self.table(self.design(data))
+        with zeros_allowed(self):
+            table = self.table(self.design(data))
         return emission_log_probs(table, data.emissions, data.mask)
 
 

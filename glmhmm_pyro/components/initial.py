@@ -15,6 +15,7 @@ from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.recipe import PriorRecipe
 from glmhmm_pyro.sequences import MatchingWarning
 from glmhmm_pyro.sequences.sessions import Known, rows_of_sessions, sessions_of
+from glmhmm_pyro.zeros import zeros_allowed
 
 
 class InitialState(Component):
@@ -46,7 +47,9 @@ class InitialState(Component):
     @pyro_method
     def log_probs(self, data: Any) -> Tensor:
         """Log-probabilities: (*batch, sessions or 1, states)."""
-        return normalised(self.logits(data))
+        with zeros_allowed(self):
+            logits = self.logits(data)
+        return normalised(logits)
 
 
 class OnlyInitial(InitialState):

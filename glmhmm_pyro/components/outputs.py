@@ -13,8 +13,9 @@ from torch.distributions import Distribution, constraints
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.distributions import Output
-from glmhmm_pyro.masking import observed_log_prob
+from glmhmm_pyro.masking import log_prob_of, observed_log_prob
 from glmhmm_pyro.sequences.changes import Selection
+from glmhmm_pyro.zeros import zeros_allowed
 
 
 class Outputs(Emission):
@@ -125,12 +126,11 @@ class Outputs(Emission):
     @pyro_method
     def table(self, design: Tensor) -> "Product":
         """Batch of distributions, batch shape (*batch, steps, states)."""
-        return self._product(
-            {
-                name: family.table(self._columns(name, design))
-                for name, family in self.families.items()
-            }
-        )
+        tables = {}
+        for name, family in self.families.items():
+            with zeros_allowed(family):
+                tables[name] = family.table(self._columns(name, design))
+        return self._product(tables)
 
     def _columns(self, name: str, design: Tensor) -> Tensor:
         """The covariates that an output reads, out of all."""
@@ -210,7 +210,7 @@ class Product(TorchDistribution):
         """Sum of the outputs' log densities."""
         value = self._columns(value)
         terms = [
-            family.log_prob(value[..., self.places[name]])
+            log_prob_of(family, value[..., self.places[name]])
             for name, family in self.families.items()
         ]
         return sum(terms[1:], terms[0])

@@ -16,6 +16,7 @@ from glmhmm_pyro.components.initial import dirichlet_mode
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.zeros import exact_logits, zeros_allowed
 
 
 class Transitions(Component):
@@ -43,12 +44,14 @@ class Transitions(Component):
     def logits(self, data: Any) -> Tensor:
         """Log-odds: (*batch, steps or 1, origins, destinations)."""
         origins = self.all_states(data.device)
-        return self(origins, self.design(data).unsqueeze(-2)).logits
+        return exact_logits(self(origins, self.design(data).unsqueeze(-2)))
 
     @pyro_method
     def log_probs(self, data: Any) -> Tensor:
         """Log-probabilities, shape (*batch, steps or 1, origins, destinations)."""
-        return normalised(self.logits(data))
+        with zeros_allowed(self):
+            logits = self.logits(data)
+        return normalised(logits)
 
 
 class OnlyState(Transitions):

@@ -22,6 +22,7 @@ from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.densities import Densities
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import is_proper
+from glmhmm_pyro.zeros import zeros_allowed
 
 # Bytes of the tables that parameter sets evaluated together may take.
 _TABLE_BYTES = 1 << 29
@@ -134,7 +135,8 @@ class Program:
     def densities(self, params: Params) -> Densities:
         """Log density of every site at these values, by one run of the model."""
         with exclusively(), Densities(params, self.priors) as densities:
-            self.model(self.data)
+            with zeros_allowed(self.model):
+                self.model(self.data)
         return densities
 
     def check_finite(self, params: Params) -> None:
@@ -238,7 +240,7 @@ def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]
 
 
 def _trace(model: Any, data: Any, params: Params) -> Any:
-    with exclusively():
+    with exclusively(), zeros_allowed(model):
         return poutine.trace(poutine.condition(model, data=params)).get_trace(data)
 
 

@@ -77,7 +77,7 @@ def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
 
 def checked(found: Fit, data: Any) -> Fit:
     """The fit, with a status that says so if weights have no finite maximum."""
-    final = (Status.INTERRUPTED, Status.COLLAPSED)
+    final = (Status.INTERRUPTED, Status.COLLAPSED, Status.M_STEP_FAILED)
     if not isinstance(found.model, GLMHMM) or found.status in final:
         return found
     sentences = unbounded_weights(found.model, data, found.distribution(data))

@@ -22,6 +22,10 @@ class Status(Enum):
         "the log-joint or its gradient is not finite where the search led; these are "
         "the last parameters at which both were"
     )
+    M_STEP_FAILED = (
+        "EM could not go on: an M-step found no maximum, so that some parameters are "
+        "where it left them"
+    )
     COLLAPSED = (
         "the log-joint has no finite maximum: the density of a prior or of emissions "
         "still rises as parameters run to the end of their support"
@@ -68,6 +72,8 @@ _ADVICE = {
     Status.STALLED: "Standardise the covariates, or give other starts by init.",
     Status.NON_FINITE: "Standardise the covariates, give proper priors, or other "
     "starts by init.",
+    Status.M_STEP_FAILED: "Write the component so that its log density and gradient "
+    "are finite, give proper priors, or other starts by init.",
     Status.SINGULAR: "Give the parameters named proper priors, such as Normal(0, 2), "
     "drop covariates that repeat others, or use fewer states.",
     Status.POOR_DRAWS: "Take method='nuts', or priors that hold the parameters closer.",

@@ -17,6 +17,7 @@ import torch
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import positive, reminded, schedule
+from glmhmm_pyro.inference.em.failures import Failure
 from glmhmm_pyro.inference.em.joint_steps import JointSteps
 from glmhmm_pyro.inference.em.steps import ComponentSteps, check_possible
 from glmhmm_pyro.inference.fits.fit import Fit
@@ -133,6 +134,7 @@ class _March:
         self.em, self.steps = em, steps
         self.runs = [Run(params) for params in starts]
         self.rounding = ROUNDING[steps.dtype]
+        self.failures: list[Failure | None] = [None] * len(starts)
         self.ways = [Extrapolation(steps.transforms, em.accelerate) for _ in starts]
 
     def anneal(self) -> None:
@@ -163,16 +165,22 @@ class _March:
             if self._arrive(i, log_likelihoods[row], log_joints[row])
         ]
         if going:
-            for row, updated in zip(going, self.steps.maximise(sets, going)):
-                self._leave(active[row], updated)
+            updated = self.steps.maximise(sets, going)
+            for number, row in enumerate(going):
+                self.failures[active[row]] = self.steps.failure(number)
+                self._leave(active[row], updated[number])
         return True
 
     def judge(self) -> None:
-        """Say of runs that ended at a floor of a scale that there is no maximum."""
-        for run in self.runs:
-            if run.status in (Status.CONVERGED, Status.MAX_ITERS):
-                run.reasons = self.steps.at_bounds(run.params)
-                run.status = Status.COLLAPSED if run.reasons else run.status
+        """Say of runs whose last M-step failed, or that ended at a floor of a scale."""
+        for run, failure in zip(self.runs, self.failures):
+            if run.status not in (Status.CONVERGED, Status.MAX_ITERS):
+                continue
+            run.reasons = self.steps.at_bounds(run.params)
+            if run.reasons:
+                run.status = Status.COLLAPSED
+            elif failure is not None:
+                run.status, run.reasons = failure.status, (failure.sentence,)
 
     def _arrive(self, i: int, log_likelihood: float, log_joint: float) -> bool:
         """Record the E-step of a run, or turn back; whether the run wants an M-step."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.blocks import Blocks, as_taken, prior_sites, run
+from glmhmm_pyro.inference.em.failures import Ends
 from glmhmm_pyro.inference.em.preconditioning import Evaluation
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.priors.filling import elementwise_support
@@ -44,6 +45,7 @@ class HyperStep:
         self.component, self.weights = component, weights
         self.blocks = Blocks(component, sites, separates=False)
         self.scales = scales({name: site["fn"] for name, site in sites.items()})
+        self.ends = Ends()
 
     def __call__(self, params: Params) -> Params:
         """Hyperparameters (sets, *shape) that maximise, given all of ``params``."""
@@ -65,6 +67,8 @@ class HyperStep:
             return -log_prior.detach().numpy()[which], -gradient.numpy()[which]
 
         results = minimize_batched(objective, np.zeros(start.shape), _OPTIONS)
+        names = ", ".join(self.blocks.transforms)
+        self.ends = Ends.of(names, results, num_blocks=1, plain=False)
         return bounded(torch.from_numpy(np.stack([r.x for r in results])))
 
 

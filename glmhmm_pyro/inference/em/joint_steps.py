@@ -12,6 +12,7 @@ from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.annealing import scaled
 from glmhmm_pyro.inference.em.collapse import at_bounds
+from glmhmm_pyro.inference.em.failures import Ends, Failure
 from glmhmm_pyro.inference.em.hyperparameters import runaways, scales
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.optim import LBFGSOptions, minimize, value_and_grad
@@ -40,6 +41,7 @@ class JointSteps:
         self.program, self.options = program, options or _OPTIONS
         self.transforms: dict[str, Any] = program.coordinates.transforms
         self.counts: list[Counts] = []
+        self.ends = Ends()
 
     def expect(
         self, sets: Sequence[Params], beta: float = 1.0
@@ -72,13 +74,17 @@ class JointSteps:
         Args:
             multiplier: of the log prior.
         """
-        return [
-            self._maximum(
-                sets[row],
-                {n: scaled(c, multiplier) for n, c in self.counts[row].items()},
-            )
-            for row in rows
-        ]
+        self.ends = Ends()
+        found = []
+        for row in rows:
+            counts = self.counts[row].items()
+            scaled_counts = {n: scaled(c, multiplier) for n, c in counts}
+            found.append(self._maximum(sets[row], scaled_counts))
+        return found
+
+    def failure(self, number: int) -> Failure | None:
+        """How an M-step failed in the last ``maximise``, of a row's number in it."""
+        return self.ends.of_set(number)
 
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
         """Sentences about scales that have run away with their weights."""
@@ -108,6 +114,8 @@ class JointSteps:
 
         start = coordinates.pack(params)
         found = minimize(value_and_grad(objective), start, self.options)
+        end = Ends.of("all parameters together", [found], num_blocks=1, plain=True)
+        self.ends = Ends(self.ends.failures + end.failures)
         with torch.no_grad():
             return coordinates.unpack(found.x)
 

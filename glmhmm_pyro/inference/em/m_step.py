@@ -13,6 +13,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import BlockObjective, Component
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.blocks import Blocks, as_taken, prior_sites, run
+from glmhmm_pyro.inference.em.failures import Ends, Failure
 from glmhmm_pyro.inference.em.hyperparameters import HyperStep, hyperparameters
 from glmhmm_pyro.inference.em.log_prior import LogPrior, smooth
 from glmhmm_pyro.inference.em.preconditioning import (
@@ -59,6 +60,7 @@ class MStep:
         separates = component.separates() and set(sites) == declared
         self.blocks = Blocks(component, sites, separates)
         self.hyper_step = HyperStep(component, hyper, self.blocks) if hyper else None
+        self.ends = Ends()
         simple = self._is_simple(sites)
         self.fast = component.block_objective(data) if simple else None
 
@@ -68,10 +70,16 @@ class MStep:
         Hyperparameters are maximised after the weights, and given them.
         """
         counts = self.component.counted(counts, self.data)
+        self.ends = Ends()
         updated = self._weights(counts, params)
         if self.hyper_step is not None:
             updated |= self.hyper_step(params | updated)
+            self.ends |= self.hyper_step.ends
         return updated
+
+    def failure(self, number: int) -> Failure | None:
+        """How the last call failed for a parameter set, if it did."""
+        return self.ends.of_set(number)
 
     @property
     def transforms(self) -> dict[str, Any]:
@@ -122,7 +130,8 @@ class MStep:
             return {self.prefix + name: value for name, value in exact.items()}
         start = self.blocks.pack(params).numpy()
         if self.fast is None:
-            rows = _minimum(self._differentiated(counts, params), start, self.options)
+            objective = self._differentiated(counts, params)
+            rows = self._minimum(objective, start, self.options, plain=True)
         else:
             rows = self._solve_fast(self.fast, counts, params)
         return self.blocks.unpack(torch.from_numpy(rows).to(counts.device))
@@ -151,19 +160,38 @@ class MStep:
         if bounds is not None:
             target = _bounded(objective, *bounds, sets=len(counts))
         if self.options is not None:
-            return _minimum(target, start, self.options)
+            return self._minimum(target, start, self.options)
         curvature = fast.curvature(start, prepared)
         if prior is not None:
             curvature += prior.curvature(start, curvature.shape)
         problem = Preconditioned(target, start, self.scale * curvature)
         tolerance = _REMAINING_GRADIENT / max(1.0, np.sqrt(start.shape[1]))
         options = LBFGSOptions(max_iters=20, gradient_tol=tolerance)
-        found = _minimum(problem, np.zeros_like(start), options)
+        found = self._minimum(problem, np.zeros_like(start), options)
         return problem.original(found, np.arange(len(start)))
+
+    def _minimum(
+        self,
+        objective: Objective,
+        start: np.ndarray,
+        options: LBFGSOptions | None,
+        plain: bool = False,
+    ) -> np.ndarray:
+        """End points of all problems, solved in lockstep.
+
+        Args:
+            plain: whether the gradient is that of the objective per step, by which it
+                can be told whether a search that found nothing lower has arrived.
+        """
+        results = minimize_batched(objective, start, options or _PLAIN)
+        name = self.prefix.removesuffix(".")
+        self.ends = Ends.of(name, results, self.blocks.num_blocks, plain)
+        return np.stack([result.x for result in results])
 
     def _differentiated(self, counts: Tensor, params: Params) -> Objective:
         """The same by automatic differentiation of the component's definition."""
         rows = self.blocks.pack(params).numpy()
+        first = rows.copy()
         start = as_taken(self.component, params)
 
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
@@ -171,7 +199,13 @@ class MStep:
             leaf = torch.from_numpy(rows.copy()).to(counts.device).requires_grad_()
             values = self.blocks.unpack(leaf)
             values = as_taken(self.component, params | values)
-            log_probs, sites = run(self.component, self.data, values)
+            try:
+                log_probs, sites = run(self.component, self.data, values)
+            except ValueError:
+                # Far out a distribution may refuse its own parameters.
+                if np.array_equal(leaf.detach().cpu().numpy(), first):
+                    raise
+                return np.full(len(points), np.nan), np.zeros_like(points)
             objectives = self.blocks.sum_counts(counts, log_probs.expand(counts.shape))
             objectives = objectives + self.blocks.log_prior(smooth(sites, start))
             (gradient,) = torch.autograd.grad(objectives.sum(), leaf)
@@ -193,11 +227,3 @@ def _bounded(
         return values, np.where(inside == points, gradient, 0.0)
 
     return within
-
-
-def _minimum(
-    objective: Objective, start: np.ndarray, options: LBFGSOptions | None
-) -> np.ndarray:
-    """End points of all problems, solved in lockstep."""
-    results = minimize_batched(objective, start, options or _PLAIN)
-    return np.stack([result.x for result in results])

@@ -15,6 +15,7 @@ from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.annealing import scaled
 from glmhmm_pyro.inference.em.blocks import as_taken, prior_sites
 from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
+from glmhmm_pyro.inference.em.failures import Failure
 from glmhmm_pyro.inference.em.hyperparameters import runaways
 from glmhmm_pyro.inference.em.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
@@ -69,6 +70,11 @@ class ComponentSteps:
         counts = scaled(counts, multiplier)
         updated = m_step(self.m_steps, counts, params)
         return [{n: v[i] for n, v in updated.items()} for i in range(len(rows))]
+
+    def failure(self, number: int) -> Failure | None:
+        """How an M-step failed in the last ``maximise``, of a row's number in it."""
+        found = [step.failure(number) for step in self.m_steps.values()]
+        return next(filter(None, found), None)
 
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
         """Sentences about scales that have run away with weights or with emissions."""

@@ -107,7 +107,9 @@ class MAP:
             if not run.log_joints or joint > run.log_joints[-1] - slack:
                 run.ahead = params
                 run.record(likelihood, joint, keep=False)
-        if isinstance(program.model, GLMHMM) and run.status is not Status.INTERRUPTED:
+        if run.status is Status.NON_FINITE:
+            run.reasons = ascent.not_finite(run.params)
+        elif isinstance(program.model, GLMHMM) and run.status is not Status.INTERRUPTED:
             run.reasons = Collapse(program.model, program.data)(run.params)
             run.reasons += at_bounds(program.components, run.params)
             run.status = Status.COLLAPSED if run.reasons else run.status
@@ -202,6 +204,16 @@ class _Ascent:
             params, likelihood, joint = self._evaluate(vector)
         if self.path and joint >= self.path[-1][2] - _ROUNDING * abs(joint):
             self.path[-1] = (params, likelihood.item(), joint.item())
+
+    def not_finite(self, params: Params) -> tuple[str, ...]:
+        """Sentences about sites by which the gradient is no number at these values."""
+        coordinates = self.program.coordinates
+        gradient = self.value_and_grad(coordinates.pack(params))[1]
+        return tuple(
+            f"the gradient by {name} is not finite"
+            for name, own in coordinates.slices.items()
+            if not gradient[own].isfinite().all()
+        )
 
     def _value(self, vector: Tensor) -> Tensor:
         params, likelihood, joint = self._evaluate(vector)
