@@ -13,6 +13,7 @@ from pyro import poutine
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.fits.estimate import estimated
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
@@ -143,18 +144,16 @@ class SVI:
         if flat:
             status = Status.IMPROPER if status is Status.CONVERGED else status
             notes.append(f"the priors of {', '.join(flat)} are flat")
-        params = posterior.mean()
-        with torch.no_grad():
-            likelihood, prior = program.log_parts(params)
+        point = estimated(program, posterior)
         return replace(
             mode,
-            params=params,
-            log_likelihood=likelihood.item(),
-            log_joint=(likelihood + prior).item(),
+            params=point.params,
+            log_likelihood=point.log_likelihood,
+            log_joint=point.log_joint,
             status=status,
             method=self.name,
             posterior=replace(posterior, elbo=np.array(ascent.history)),
-            notes=tuple(notes),
+            notes=(*notes, *point.notes),
         )
 
     def _schedule(self) -> Schedule:
