@@ -64,6 +64,12 @@ class Symmetry:
         states = tuple(range(num_states))
         return cls(tuple((k,) for k in states), (states,), is_complete)
 
+    @classmethod
+    def full(cls, num_states: int) -> "Symmetry":
+        """All states are alike."""
+        states = tuple(range(num_states))
+        return cls((states,), (states,))
+
     @property
     def num_states(self) -> int:
         """Number of states."""

@@ -19,7 +19,12 @@ from inference_cases import clear_data, penalised
 from made_fits import made_fit
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.fits.alignment import align_draws, best_order, state_probs
+from glmhmm_pyro.inference.fits.alignment import (
+    best_order,
+    number_draws,
+    renumber_draws,
+)
+from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering
 
 TURNED = torch.tensor([2, 0, 1])
@@ -113,9 +118,11 @@ def test_alignment_undoes_what_turned_the_draws():
         single = {name: value[place] for name, value in draws.items()}
         for name, value in renumbering(single, TURNED).items():
             mixed[name][place] = value
-    reference = state_probs(model, data, params)
-    aligned, count = align_draws(model, data, mixed, reference, renumbering)
-    assert count == len(turned)
+    program = Program(model, data)
+    numbering = number_draws(program, params, mixed, renumbering)
+    assert numbering.num_relabelled == len(turned)
+    assert numbering.by_label is None and not numbering.notes
+    aligned = renumber_draws(mixed, numbering.within, renumbering)
     for name in draws:
         torch.testing.assert_close(aligned[name], draws[name], **EXACT)
 

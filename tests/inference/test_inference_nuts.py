@@ -269,7 +269,7 @@ def raising(error):
 
 
 @pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()])
-@pytest.mark.parametrize("part", ["diagnose", "align_draws", "_log_joint_of_mean"])
+@pytest.mark.parametrize("part", ["diagnose", "number_draws", "_log_joint_of_mean"])
 def test_draws_survive_whatever_fails_after_them(monkeypatch, part, error):
     data = clear_data(lengths=(8, 7))
     model = penalised("bernoulli", "stationary")
@@ -282,7 +282,7 @@ def test_draws_survive_whatever_fails_after_them(monkeypatch, part, error):
         fit = sample(model, data)
     assert any(type(error).__name__ in note for note in fit.notes)
     assert not fit.status.is_success and fit.posterior.num_draws == 6
-    if part != "align_draws":
+    if part != "number_draws":
         for name, value in expected.draws.items():
             assert torch.equal(fit.draws[name], value)
 

@@ -30,19 +30,13 @@ STANDS = "params are "
 
 
 class Estimate(NamedTuple):
-    """A point, its log densities, and what it is in words."""
+    """A point, its log densities, what it is in words, and what is to be said."""
 
     params: Params
     log_likelihood: float
     log_joint: float
     what: str
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a fit must say of it."""
-        if self.what == MEAN:
-            return ()
-        return (f"{STANDS}{self.what}, for the mean of the sites is no estimate",)
+    notes: tuple[str, ...] = ()
 
 
 def estimated(program: Program, posterior: Posterior) -> Estimate:
@@ -81,4 +75,6 @@ def _usual_likelihood(program: Program, draws: Params, joints: np.ndarray) -> fl
 def _at(program: Program, params: Params, what: str) -> Estimate:
     with torch.no_grad():
         likelihood, prior = (float(part) for part in program.log_parts(params))
-    return Estimate(params, likelihood, likelihood + prior, what)
+    said = (f"{STANDS}{what}, for the mean of the sites is no estimate",)
+    notes = () if what == MEAN else said
+    return Estimate(params, likelihood, likelihood + prior, what, notes)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.fits import tables
-from glmhmm_pyro.inference.fits.alignment import aligned_fit, permuted_fit
 from glmhmm_pyro.inference.fits.closed_loop import History
 from glmhmm_pyro.inference.fits.ends import Ends
 from glmhmm_pyro.inference.fits.errors import Errors
@@ -19,6 +18,7 @@ from glmhmm_pyro.inference.fits.export import fit_to_arviz
 from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.fits.prediction import decoded, predicted, score
+from glmhmm_pyro.inference.fits.renumbered import aligned_fit, permuted_fit
 from glmhmm_pyro.inference.fits.simulation import simulated
 from glmhmm_pyro.inference.fits.storage import read_fit, write_fit
 from glmhmm_pyro.inference.nuts.diagnostics import diagnose
@@ -108,8 +108,11 @@ class Fit(Ends, Errors):
     ) -> "Fit":
         """The fit with its states renumbered: parameters, their history, the draws.
 
-        The likelihood stays as it is; a prior that tells states apart gives the new
-        numbers another density than ``log_joint``, which is left as it was.
+        The likelihood stays as it is. A prior that tells states apart gives the new
+        numbers another density: ``log_joint``, the fit's and that of every draw, is
+        that of the new numbers, and the draws are a view of the posterior, not draws
+        from it. A model of the user's own needs data to tell its prior: there
+        ``log_joint`` is left as it was.
 
         Args:
             order: state k is what was number ``order[k]``, shape (states,).
@@ -125,6 +128,12 @@ class Fit(Ends, Errors):
         state_axes: Mapping[str, Sequence[int]] | None = None,
     ) -> "Fit":
         """The fit with its states numbered as a reference numbers them.
+
+        States are matched by what they do: by the assignment under which their
+        probabilities at ``params`` agree best with the reference. Where a prior tells
+        states apart, draws are first numbered alike, each by what its states do in the
+        data fitted (see :class:`NUTS`). Such draws are a view by label, not draws from
+        the posterior; ``log_joint`` is that of their new numbers.
 
         Args:
             reference: another fit, or probabilities of the states (steps, states).

@@ -14,17 +14,22 @@ class Posterior:
     """Draws of all parameters, with what the method knows of each draw.
 
     Attributes:
-        draws: values (chains, draws, *shape) by site, reference rows left out, states
-            numbered alike in all draws.
+        draws: values (chains, draws, *shape) by site, reference rows left out. States
+            are numbered alike in all draws as far as the prior allows.
         stats: numbers (chains, draws) by name, such as ``log_joint``, ``diverging``.
         num_relabelled: number of draws whose states had to be renumbered.
         elbo: evidence lower bound at every step of variational inference, nats.
+        by_label: where the prior tells states apart, or nothing says how parameters
+            follow: what would number the states of every draw by what they do, state k
+            being what is ``by_label[..., k]`` now (chains, draws, states); ``None``
+            where that changes nothing.
     """
 
     draws: Params
     stats: Mapping[str, np.ndarray] = field(default_factory=dict)
     num_relabelled: int = 0
     elbo: np.ndarray | None = None
+    by_label: Tensor | None = None
 
     @property
     def num_chains(self) -> int:

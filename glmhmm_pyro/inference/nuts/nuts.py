@@ -18,7 +18,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.alignment import align_draws, state_probs
+from glmhmm_pyro.inference.fits.alignment import (
+    AS_DRAWN,
+    number_draws,
+    renumber_draws,
+)
+from glmhmm_pyro.inference.fits.estimate import MEAN, Estimate, estimated
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
@@ -68,6 +73,13 @@ class NUTS:
 
     The draws of one seed are the same in parallel and in sequence.
 
+    Chains may number the states differently. Every draw is renumbered to agree with the
+    mode, by a renumbering that leaves log-likelihood and log prior unchanged, so that
+    draws stay draws from the posterior. Priors that tell states apart, by means of
+    their own or as contrasts with a reference state, allow some or none of these: the
+    draws keep the numbers that the chains gave them, a note says of how many draws the
+    states are others by what they do, and :meth:`Fit.aligned` numbers them by that.
+
     Args:
         num_samples: draws of each chain.
         num_warmup: draws of each chain before, which adapt the sampler and are left
@@ -82,7 +94,7 @@ class NUTS:
         state_axes: for a model of the user's own, the axes along which hidden states
             stand, by site, e.g. ``{"weights": (0,), "stay": (-2, -1)}``. Sites not
             named do not depend on the numbers of states. Without it draws are not
-            aligned.
+            renumbered.
 
     Example:
         >>> method = NUTS(num_samples=500, target_accept=0.9, parallel=False)
@@ -209,21 +221,20 @@ class NUTS:
         stats = dict(drawn.stats)
         stats["log_joint"] = -stats.pop("potential") - gain.numpy()
         said = [] if begun.is_whitened else [_UNIT_SCALE]
-        draws, relabelled, unaligned = _aligned(program, mode, draws, renumbering, bar)
-        said += unaligned
-        status, problems = self._judged(program, drawn, draws)
-        posterior = Posterior(draws, stats, num_relabelled=relabelled)
-        params = posterior.mean()
-        likelihood, prior, unknown = _log_parts(program, params)
+        posterior, unaligned = _numbered(
+            program, mode, Posterior(draws, stats), renumbering, bar
+        )
+        status, problems = self._judged(program, drawn, posterior.draws)
+        point = _point(program, posterior)
         return replace(
             mode,
-            params=params,
-            log_likelihood=likelihood,
-            log_joint=likelihood + prior,
+            params=point.params,
+            log_likelihood=point.log_likelihood,
+            log_joint=point.log_joint,
             status=status,
             method=self.name,
             posterior=posterior,
-            notes=tuple(problems + said + unknown),
+            notes=(*problems, *said, *unaligned, *point.notes),
         )
 
     def _judged(
@@ -294,15 +305,13 @@ def _stuck(drawn: Chains) -> list[tuple[Status, str]]:
     ]
 
 
-def _log_parts(program: Program, params: Params) -> tuple[float, float, list[str]]:
-    """Log-likelihood and log prior, or NaN and a sentence where the model fails."""
+def _point(program: Program, posterior: Posterior) -> Estimate:
+    """What stands for the draws; their mean, with NaN, where the model fails."""
     try:
-        with torch.no_grad():
-            likelihood, prior = (float(part) for part in program.log_parts(params))
+        return estimated(program, posterior)
     except _KEEPING_DRAWS as error:
         ended = f"the log-likelihood at their mean ended with {described(error)}"
-        return math.nan, math.nan, [ended]
-    return likelihood, prior, []
+        return Estimate(posterior.mean(), math.nan, math.nan, MEAN, (ended,))
 
 
 def _unmixed(draws: Params) -> list[tuple[Status, str]]:
@@ -324,24 +333,34 @@ def _unmixed(draws: Params) -> list[tuple[Status, str]]:
     return [(Status.NOT_MIXED, sentence) for sentence in found]
 
 
-def _aligned(
-    program: Program, mode: Fit, draws: Params, renumbering: Renumbering, bar: bool
-) -> tuple[Params, int, list[str]]:
-    """Draws numbered as the mode, how many changed, and a sentence if none could."""
-    reference = state_probs(program.model, program.data, mode.params)
-    as_drawn = "states are numbered as the chains numbered them: "
-    if reference.shape[-1] == 1:
-        return draws, 0, []
-    if renumbering.unknown:
-        names = ", ".join(renumbering.unknown)
-        how = f"give state_axes, the axes of states in {names}, to have draws aligned"
-        return draws, 0, [as_drawn + how]
+def _numbered(
+    program: Program,
+    mode: Fit,
+    posterior: Posterior,
+    renumbering: Renumbering,
+    bar: bool,
+) -> tuple[Posterior, tuple[str, ...]]:
+    """Draws numbered as the mode where priors allow it, and what is to be said."""
     try:
         with alone():
-            arguments = (program.model, program.data, draws, reference, renumbering)
-            return *align_draws(*arguments, bar), []
+            sites = program.observed(mode.params).values()
+            sizes = {site.hidden.num_states for site in sites}
+            if len(sizes) > 1:
+                return posterior, (f"{AS_DRAWN}sites have {sorted(sizes)} states",)
+            if sizes == {1}:
+                return posterior, ()
+            arguments = (program, mode.params, posterior.draws, renumbering)
+            numbering = number_draws(*arguments, bar)
+            draws = renumber_draws(posterior.draws, numbering.within, renumbering)
     except _KEEPING_DRAWS as error:
-        return draws, 0, [as_drawn + f"their alignment ended with {described(error)}"]
+        return posterior, (f"{AS_DRAWN}their alignment ended with {described(error)}",)
+    numbered = replace(
+        posterior,
+        draws=draws,
+        num_relabelled=numbering.num_relabelled,
+        by_label=numbering.by_label,
+    )
+    return numbered, numbering.notes
 
 
 def _span(seconds: float) -> str:

@@ -1,0 +1,209 @@
+"""A fit with its states renumbered: as a user wants it, or like another fit.
+
+These are views: the likelihood stays what it was, but a prior that tells states apart
+gives the new numbers another density, so that renumbered draws are no draws from the
+posterior any more.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.densities import Densities
+from glmhmm_pyro.inference.fits.alignment import (
+    AS_DRAWN,
+    TOLD_APART,
+    best_order,
+    changes,
+    renumber_draws,
+    state_probs,
+)
+from glmhmm_pyro.inference.fits.estimate import STANDS, estimated
+from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.renumbering import Renumbering, StateAxes
+from glmhmm_pyro.model import GLMHMM
+
+# Draws after which a prior that no renumbering has changed is taken to stay unchanged,
+# and what counts as unchanged, in nats.
+_ENOUGH, _SAME = 2, 1e-9
+
+# What is known of draws from a distribution that is gone once each is renumbered.
+_OF_DRAWN_FROM = ("log_weight", "log_guide")
+
+_VIEW = "draws are numbered by what their states do, whatever priors say of the numbers"
+
+
+def aligned_fit(
+    found: Any, reference: Any, data: Any, state_axes: StateAxes | None
+) -> Any:
+    """What :meth:`Fit.aligned` returns."""
+    found = _by_label(found, found.as_fitted(data), state_axes)
+    own = _probs_of(found, data)
+    if hasattr(reference, "params"):
+        reference = _probs_of(reference, data)
+    probs = torch.as_tensor(np.asarray(reference), dtype=own.dtype)
+    if probs.shape != own.shape:
+        raise ValueError(
+            f"reference must have probabilities of shape {tuple(own.shape)} (steps,"
+            f" states), got {tuple(probs.shape)}"
+        )
+    order = best_order(probs, own)
+    is_kept = order.equal(torch.arange(len(order)))
+    return found if is_kept else permuted_fit(found, order, state_axes)
+
+
+def _probs_of(found: Any, data: Any) -> Tensor:
+    return state_probs(found.model, found.as_fitted(data), found.params)
+
+
+def permuted_fit(found: Any, order: Any, state_axes: StateAxes | None) -> Any:
+    """The fit with its states renumbered, in every array; see ``Fit.permuted``."""
+    renumbering = _known(found, state_axes)
+    order = _checked_order(order, renumbering.states)
+    posterior: Posterior | None = found.posterior
+    params = renumbering(found.params, order)
+    if posterior is not None:
+        posterior = _permuted(found.model, posterior, order, renumbering)
+    before = "before its states were renumbered: "
+    return replace(
+        found,
+        params=params,
+        log_joint=found.log_joint + _gain(found.model, found.params, params),
+        weights=tuple(renumbering(weights, order) for weights in found.weights),
+        posterior=posterior,
+        solutions=tuple(
+            replace(solution, params=renumbering(solution.params, order))
+            for solution in found.solutions
+        ),
+        unbounded=tuple(before + sentence for sentence in found.unbounded),
+    )
+
+
+def _known(found: Any, state_axes: StateAxes | None) -> Renumbering:
+    """How the parameters of a fit follow; refuses what nothing is declared of."""
+    renumbering = Renumbering(found.model, found.params, state_axes)
+    undeclared = [n for n in renumbering.unknown if n not in renumbering.components]
+    if undeclared:
+        raise ValueError(
+            "state_axes must say along which axes states stand in "
+            f"{', '.join(undeclared)}, got nothing; write "
+            f"state_axes={{{undeclared[0]!r}: (0,)}} for the first axis, () for none"
+        )
+    return renumbering
+
+
+def _permuted(
+    model: Any, posterior: Posterior, order: Tensor, renumbering: Renumbering
+) -> Posterior:
+    """All draws renumbered alike, each with the log-joint that it has then."""
+    draws, labels = renumbering(posterior.draws, order), posterior.by_label
+    if labels is not None:
+        labels = order.argsort()[labels[..., order]]
+    gains = _gains(model, posterior.draws, draws)
+    # The density of the distribution drawn from moves along with its draws.
+    stats = {
+        name: value + gains if name in ("log_joint", "log_weight") else value
+        for name, value in posterior.stats.items()
+    }
+    return replace(posterior, draws=draws, by_label=labels, stats=stats)
+
+
+def _gains(model: Any, before: Params, after: Params) -> np.ndarray:
+    """Changes of the log prior of all draws (chains, draws)."""
+    shape = next(iter(before.values())).shape[:2]
+    places = list(np.ndindex(*shape))
+
+    def gain(place: tuple[int, ...]) -> float:
+        pairs = ({n: v[place] for n, v in values.items()} for values in (before, after))
+        return _gain(model, *pairs)
+
+    if np.allclose([gain(place) for place in places[:_ENOUGH]], 0, atol=_SAME):
+        return np.zeros(shape)
+    return np.array([gain(place) for place in places]).reshape(shape)
+
+
+def _gain(model: Any, before: Params, after: Params) -> float:
+    """Change of the log prior; 0 for a model that needs data to tell its prior."""
+    if not isinstance(model, GLMHMM):
+        return 0.0
+    densities = []
+    for params in (after, before):
+        with torch.no_grad(), Densities(params) as found:
+            model.draw()
+        densities.append(float(found.of_parameters))
+    gain = densities[0] - densities[1]
+    # At the border of a support both may be infinite.
+    return 0.0 if math.isnan(gain) else gain
+
+
+def _by_label(found: Any, data: Any, state_axes: StateAxes | None) -> Any:
+    """The fit with every draw numbered by what its states do in the data fitted."""
+    posterior: Posterior | None = found.posterior
+    if posterior is None or posterior.by_label is None:
+        return found
+    renumbering, orders = _known(found, state_axes), posterior.by_label
+    program = Program(found.model, data)
+    draws = renumber_draws(posterior.draws, orders, renumbering)
+    # What is drawn from has no density any more once each draw is renumbered by itself.
+    stats = {n: v for n, v in posterior.stats.items() if n not in _OF_DRAWN_FROM}
+    if "log_joint" in stats:
+        stats["log_joint"] = _joints(program, posterior.draws, draws, orders, stats)
+    changed = int(changes(orders).sum())
+    posterior = replace(
+        posterior,
+        draws=draws,
+        stats=stats,
+        num_relabelled=posterior.num_relabelled + changed,
+        by_label=None,
+    )
+    notes = tuple(n for n in found.notes if not n.startswith((AS_DRAWN, TOLD_APART)))
+    view = replace(found, posterior=posterior, notes=(*notes, _VIEW))
+    likelihood = float(program.log_parts(found.params)[0])
+    if not math.isclose(likelihood, found.log_likelihood, rel_tol=1e-9, abs_tol=1e-9):
+        return view
+    point = estimated(program, posterior)
+    return replace(
+        view,
+        params=point.params,
+        log_likelihood=point.log_likelihood,
+        log_joint=point.log_joint,
+        notes=(*(n for n in view.notes if not n.startswith(STANDS)), *point.notes),
+    )
+
+
+def _joints(
+    program: Program,
+    before: Params,
+    after: Params,
+    orders: Tensor,
+    stats: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Log-joints of draws, of which some were renumbered."""
+    found = np.array(stats["log_joint"])
+    for place in map(tuple, changes(orders).nonzero().tolist()):
+        with torch.no_grad():
+            was, now = (
+                float(program.log_prior({n: v[place] for n, v in values.items()}))
+                for values in (before, after)
+            )
+        found[place] += now - was
+    return found
+
+
+def _checked_order(order: Any, states: int | None) -> Tensor:
+    """The user's order as a tensor, if it is a permutation."""
+    numbers = torch.as_tensor(np.asarray(order))
+    states = len(numbers) if states is None else states
+    if numbers.is_floating_point() or sorted(numbers.tolist()) != list(range(states)):
+        raise ValueError(
+            f"order must hold every state from 0 to {states - 1} once, got "
+            f"{numbers.tolist()}"
+        )
+    return numbers.long()
