@@ -165,9 +165,10 @@ def bootstrap(
     Markov models Zucchini, MacDonald & Langrock 2016, section 3.6.2).
 
     Every refit begins at the fit's own parameters, so that it stays in the fit's
-    optimum, and its states are renumbered to agree with the fit's on ``data``.
-    Replicates that did not converge are counted, and left out of the figures. An
-    interrupt ends the call with the replicates that are done.
+    optimum, and its states are renumbered to agree with the fit's on ``data``: by what
+    they do, also where a prior tells them apart. Replicates that did not converge are
+    counted, and left out of the figures. An interrupt ends the call with the replicates
+    that are done.
 
     Args:
         fit: a fit at a maximum, by EM or MAP.

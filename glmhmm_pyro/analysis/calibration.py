@@ -25,6 +25,7 @@ from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering
 from glmhmm_pyro.inference.search import seeded
+from glmhmm_pyro.inference.symmetry import symmetry_of
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -109,8 +110,9 @@ def simulation_based_calibration(
     What is ranked: every number of the unconstrained coordinates, states in the order
     of ``order_by``, and the log-likelihood of the data, which tells most (Modrák et al.
     2023). A prior that treats the states alike leaves their numbers to chance, so the
-    order is made from the values alone, in the truth as in every draw. An interrupt
-    ends the call with the simulations that are done.
+    order is made from the values alone, in the truth as in every draw. States that the
+    prior tells apart keep their numbers, which are part of what is to be calibrated. An
+    interrupt ends the call with the simulations that are done.
 
     Args:
         model: all its priors proper.
@@ -121,7 +123,7 @@ def simulation_based_calibration(
             the method.
         order_by: from values of the sites to one number a state, by which states are
             sorted; by default the first number of each state's first emission
-            parameter.
+            parameter. They are sorted as far as that leaves the prior unchanged.
         num_restarts: number of starts of every fit.
         num_jobs: number of processes, -1 for all cores.
         checkpoint: path of a file that keeps the ranks as they are found. The same call
@@ -190,8 +192,8 @@ class _Simulations(NamedTuple):
     def ranks(self, number: int) -> np.ndarray:
         """Ranks of all quantities in one simulation."""
         program = Program(self.model, self.data)
-        quantities = _Quantities(program, self.order_by)
         truth = {name: value[0, number] for name, value in self.truths.items()}
+        quantities = _Quantities(program, truth, self.order_by)
         simulated = _simulated(program, truth, self.seed + number)
         found = whole_fit(
             self.model,
@@ -212,20 +214,27 @@ class _Quantities:
 
     Args:
         program: the model with any data.
+        params: values of the sites with a finite density.
         order_by: from values of the sites to one number a state.
     """
 
-    def __init__(self, program: Program, order_by: Callable[[Params], Tensor]):
+    def __init__(
+        self,
+        program: Program,
+        params: Params,
+        order_by: Callable[[Params], Tensor],
+    ):
         self.program, self.order_by = program, order_by
-        priors = {n: prior.sample() for n, prior in program.priors.items()}
-        self.renumbering = Renumbering(program.model, priors, None)
+        self.renumbering = Renumbering(program.model, params, None)
+        states = len(order_by(params))
+        self.symmetry = symmetry_of(program, params, self.renumbering, states)
 
     def __call__(self, draws: Params, data: Sequences) -> Tensor:
         """Quantities (draws, numbers) of values (draws, *shape) by site."""
         rows = []
         for number in range(len(next(iter(draws.values())))):
             params = {name: value[number] for name, value in draws.items()}
-            order = self.order_by(params).argsort()
+            order = self.symmetry.sorted_order(self.order_by(params))
             rows.append(self.program.coordinates.pack(self.renumbering(params, order)))
         likelihoods = at_draws(
             self.program.model,

@@ -73,8 +73,9 @@ def compare_methods(
     Intervals are the central 95 % of the draws; for a point estimate they are those of
     :meth:`Fit.summary`, and the message names what has none. States are numbered as in
     the first fit: by the assignment under which their smoothed probabilities agree
-    best. A method that fails is a row with the sentence of its error, and the others
-    are kept; after an interrupt the methods that are left are not begun.
+    best, a view by label where priors tell states apart, as the message says then. A
+    method that fails is a row with the sentence of its error, and the others are kept;
+    after an interrupt the methods that are left are not begun.
 
     Args:
         model: a :class:`GLMHMM`, or any Pyro model with ``HiddenMarkov`` sites.
@@ -180,10 +181,13 @@ def _sentence(error: Exception) -> str:
 def _aligned(found: Fit, first: Fit, data: Any, notes: list[str]) -> Fit:
     """The fit numbered as the first, or as it is with a note why."""
     try:
-        return found.aligned(first, data)
+        view = found.aligned(first, data)
     except ValueError as error:
         notes.append(f"its states are not numbered as in the first fit: {error}")
         return found
+    if not np.isclose(view.log_joint, found.log_joint) or view.notes != found.notes:
+        notes.append("priors tell its states apart, which are numbered by what they do")
+    return view
 
 
 def _bits(found: Fit, test: Any, notes: list[str]) -> float:

@@ -9,6 +9,7 @@ from torch.distributions import Dirichlet, Normal
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import Calibration, simulation_based_calibration
 from glmhmm_pyro.inference import Posterior
+from glmhmm_pyro.inference.fits.given import fit_at
 
 STEPS = 12
 
@@ -108,6 +109,47 @@ def test_states_are_put_in_order_by_values_alone():
     )
     first, second = (found.names.index(f"emissions.weights[{k}, 0]") for k in (0, 1))
     assert first != second and found.ranks.shape == (4, 6)
+
+
+class FromPrior:
+    """Draws from the prior of two means, perhaps renumbered by their size."""
+
+    name = "prior"
+
+    def __init__(self, is_sorted):
+        self.is_sorted = is_sorted
+
+    def fit(self, program, search):
+        """The posterior where emissions tell nothing."""
+        draws = {
+            name: torch.stack([prior.sample() for _ in range(31)])[None]
+            for name, prior in program.priors.items()
+        }
+        if self.is_sorted:
+            weights = draws["emissions.weights"]
+            draws["emissions.weights"] = weights.sort(-2)[0]
+        first = {name: value[0, 0] for name, value in draws.items()}
+        found = fit_at(program.model, program.data, first, self.name)
+        return gh.Fit(**{**vars(found), "posterior": Posterior(draws)})
+
+
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_states_that_the_prior_tells_apart_keep_their_numbers(is_sorted):
+    means = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    row = Dirichlet(torch.ones(2).double())
+    prior = Normal(means, torch.ones(2, 1).double())
+    model = gh.GLMHMM(2, gh.Bernoulli(prior), gh.Stationary(row), gh.Initial(row))
+    found = simulation_based_calibration(
+        model,
+        gh.Sequences([0], [[0.0]]),
+        FromPrior(is_sorted),
+        num_simulations=60,
+        num_draws=31,
+        progress=False,
+    )
+    smallest = found.p_values(num_bins=4)["emissions.weights[0, 0]"]
+    # Uniform ranks are as uneven once in a million seeds.
+    assert (smallest < 1e-6) == is_sorted
 
 
 def test_the_p_value_of_uniform_ranks_is_1_and_of_equal_ones_0():
