@@ -382,7 +382,7 @@ def test_flat_weights_are_named_and_flat_probabilities_are_not(monkeypatch):
     with pytest.warns(gh.ConvergenceWarning, match="flat is the prior of emissions.w"):
         fit = sample(*regression(flat=True))
     assert fit.status is gh.Status.IMPROPER
-    fit = sample(*known_states(), num_warmup=30)
+    fit = sample(*known_states(), num_samples=20, num_warmup=80)
     assert fit.status is gh.Status.SAMPLED and not fit.notes
 
 
