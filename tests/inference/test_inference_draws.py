@@ -166,12 +166,12 @@ def test_a_loaded_fit_has_the_same_bound(tmp_path, data):
 def test_a_fit_of_a_users_own_model_needs_the_model(tmp_path, animals, drawn_animals):
     drawn_animals.save(tmp_path / "fit.nc")
     for model in (None, gh.GLMHMM(2, gh.Bernoulli())):
-        with pytest.raises(ValueError, match="model must be .*'two_animals'"):
+        with pytest.raises(ValueError, match="'two_animals'"):
             gh.load(tmp_path / "fit.nc", model=model)
     loaded = gh.load(tmp_path / "fit.nc", model=two_animals)
     same_posterior(loaded.posterior, drawn_animals.posterior)
     assert loaded.score(animals) == drawn_animals.score(animals)
-    with pytest.raises(ValueError, match="model must have 2 states.*got None"):
+    with pytest.raises(ValueError, match="model must be a GLMHMM.*two_animals"):
         fit = gh.fit(gh.GLMHMM(2, gh.Bernoulli()), animals[0], **QUICK)
         fit.save(tmp_path / "other.nc")
         gh.load(tmp_path / "other.nc", model=two_animals)
