@@ -107,6 +107,7 @@ def cross_validate(
     rule: str = "best",
     folds: Any = 5,
     groups: Sequence[Any] | None = None,
+    refit_design: bool = True,
     method: str | Method = "map",
     num_restarts: int = 5,
     init: str | Mapping[str, Any] | None = None,
@@ -139,6 +140,9 @@ def cross_validate(
         rule: ``"best"`` or ``"one_standard_error"``.
         folds: number of folds, drawn at random, or a splitter of scikit-learn.
         groups: of every session, e.g. its animal; a group is held out as a whole.
+        refit_design: whether each fold centres and scales covariates that a ``Design``
+            has standardised by its own training sessions, so that those held out lend
+            it nothing; see :meth:`Sequences.refit_design`.
         method: see :func:`fit`.
         num_restarts: number of starts of every fit.
         init: see :func:`fit`; where paths and the last fit begin.
@@ -189,10 +193,10 @@ def cross_validate(
         return CrossValidation(table, best, kept, criterion, rule, complete)
     _check_initial(made(make_model, path.strengths[0]))
     splits = _splits(data, folds, groups, seed)
-    jobs = [(data.subset(train), data.subset(test)) for train, test in splits]
+    jobs = [_held_out(data, train, test, refit_design) for train, test in splits]
     keeper = None
     if checkpoint is not None:
-        key = path.key(data, splits)
+        key = path.key(data, (splits, refit_design))
         keeper = Checkpoint(checkpoint, "cross_validate", key)
     scores = run_jobs(path.scores, jobs, num_jobs, "folds", progress, keeper)
     complete = warn_of_interrupt("folds", len(scores), len(jobs))
@@ -285,6 +289,17 @@ def _splits(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
     for _, test in splits:
         _check_observed(data, test)
     return [(train.tolist(), test.tolist()) for train, test in splits]
+
+
+def _held_out(
+    data: Sequences, train: list[int], test: list[int], refit_design: bool
+) -> tuple[Sequences, Sequences]:
+    """The sessions to fit and those held out, covariates learnt from the former."""
+    if refit_design:
+        data = data.refit_design(train)
+    # Raw columns are not sent to other processes.
+    data = data._derive(design_source=None)
+    return data.subset(train), data.subset(test)
 
 
 def _numbered(groups: Any, num_sessions: int) -> np.ndarray:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import Columns as Names
 from glmhmm_pyro.sequences.validation import unique_names
 
+from .relearning import DesignSource
 from .replay import BoundHistory, Replay, refuse_leaks, replayed
 from .table import (
     Classes,
@@ -18,7 +18,7 @@ from .table import (
     read_table,
     sequences_arguments,
 )
-from .terms import Term, as_term
+from .terms import Term, all_columns, as_term
 from .time_units import filter_frame
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Design:
         """The covariates of a table."""
         import pandas as pd
 
-        matrix = _matrix(self._known(), table)
+        matrix = all_columns(self._known(), table)
         return pd.DataFrame(matrix, table.index, list(self.names))
 
     def fit_transform(self, data: Any, **options: Any) -> "pd.DataFrame":
@@ -212,7 +212,9 @@ class Design:
 
         A design that is not fitted yet is fitted to these data first, so that the
         training sessions come first and held-out ones are read by what was learnt.
-        Emissions that ``mask`` hides are missing for terms of the past too.
+        Emissions that ``mask`` hides are missing for terms of the past too. Where a
+        term learns numbers, as ``Standardised`` does, the data keep a copy of the raw
+        columns, so that folds of :func:`cross_validate` fit the design anew.
 
         Args:
             data: as for :meth:`fit`.
@@ -239,19 +241,21 @@ class Design:
         is_frame = hasattr(data, "iloc")
         told = (session, columns, None if is_frame else emissions)
         hidden = hidden_emissions(data, session, emissions, mask)
-        made = {}
+        made, tables = {}, {}
         for argument, design in designs.items():
             if design._fitted is None:
                 design._learn(read_table(data, *told, {}).hiding(hidden))
                 design._session, design._columns = session, columns
-            made[argument] = design._frame(design._table(data, *told).hiding(hidden))
+            tables[argument] = design._table(data, *told).hiding(hidden)
+            made[argument] = design._frame(tables[argument])
         given = (emissions, mask, initial_covariates)
         classes = self._emission_classes(data, session, emissions)
         arguments = sequences_arguments(data, session, *given, made, classes)
         made_data = Sequences(**arguments, dtype=dtype, device=device)
         for design in designs.values():
             refuse_leaks(design.terms, made_data.emission_names)
-        return made_data
+        source = DesignSource.of(designs, tables, made_data)
+        return made_data._derive(design_source=source)
 
     def _emission_classes(
         self, data: Any, session: Names | None, emissions: Any
@@ -326,13 +330,3 @@ class Design:
             (simulations, steps so far, *event) and of the rows of the step.
         """
         return replayed(self._known(), self._classes, data, table)
-
-
-def _matrix(terms: Sequence[Term], table: Table) -> np.ndarray:
-    """All columns of all terms, shape (steps, columns)."""
-    widths = [len(term.names()) for term in terms]
-    matrix, first = np.empty((table.num_steps, sum(widths))), 0
-    for term, width in zip(terms, widths):
-        matrix[:, first : first + width] = term.values(table)
-        first += width
-    return matrix

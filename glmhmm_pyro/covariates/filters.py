@@ -64,6 +64,10 @@ class FilterTerm(Term):
         fitted: Any = self
         return replace(fitted, column=self.source.fitted(table))
 
+    def relearnt(self, table: Table) -> Term:
+        """The term itself, which learns no number of the rows."""
+        return self
+
     def _check_length(self, longest: int) -> None:
         if self.lags[-1] >= longest:
             raise ValueError(

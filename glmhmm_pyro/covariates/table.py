@@ -59,6 +59,33 @@ class Table:
         """Number of every row within its session, from 0."""
         return np.arange(self.num_steps) - np.repeat(self.starts, self.lengths)
 
+    def copied(self) -> "Table":
+        """The same, whatever the caller does to the data frame from now on."""
+        if not hasattr(self.columns, "iloc"):
+            return self
+        frame: Any = self.columns
+        return replace(self, columns=frame.copy(), index=None)
+
+    def subset(self, sessions: Sequence[int]) -> "Table":
+        """The rows of these sessions, in this order."""
+        ends = np.cumsum(self.lengths)
+        rows = np.concatenate(
+            [np.arange(ends[s] - self.lengths[s], ends[s]) for s in sessions]
+        )
+        frame: Any = self.columns
+        if hasattr(frame, "iloc"):
+            columns = frame.iloc[rows]
+        else:
+            columns = {name: values[rows] for name, values in frame.items()}
+        return replace(
+            self,
+            columns=columns,
+            lengths=self.lengths[list(sessions)],
+            classes=dict(self.classes),
+            index=None,
+            hidden={name: hides[rows] for name, hides in self.hidden.items()},
+        )
+
     def hiding(self, hidden: Mapping[str, np.ndarray]) -> "Table":
         """The same with these rows of columns missing."""
         return replace(self, hidden=hidden)

@@ -74,6 +74,14 @@ class Term:
         """The term with what it learns from these data."""
         return self
 
+    def relearnt(self, table: Table) -> "Term":
+        """The term, fitted before, with the numbers that it learns from other rows.
+
+        Classes and whatever else shapes the columns stay. A term that learns such
+        numbers in :meth:`fitted` needs nothing more; one that does not may give itself.
+        """
+        return self.fitted(table)
+
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         raise NotImplementedError(f"{type(self).__name__} must define names()")
@@ -229,7 +237,13 @@ class Standardised(Term):
 
     def fitted(self, table: Table) -> Term:
         """The term with means and standard deviations of these rows."""
-        inner = self.inner.fitted(table)
+        return self._learnt(self.inner.fitted(table), table)
+
+    def relearnt(self, table: Table) -> Term:
+        """The term with means and standard deviations of these rows."""
+        return self._learnt(self.inner.relearnt(table), table)
+
+    def _learnt(self, inner: Term, table: Table) -> Term:
         values = inner.values(table)
         means, scales = values.mean(axis=0), values.std(axis=0)
         # Means of equal numbers are off by rounding.
@@ -266,6 +280,16 @@ class Standardised(Term):
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         return (values - np.array(self.means)) / np.array(self.scales)
+
+
+def all_columns(terms: Sequence[Term], table: Table) -> np.ndarray:
+    """All columns of all terms, shape (steps, columns)."""
+    widths = [len(term.names()) for term in terms]
+    matrix, first = np.empty((table.num_steps, sum(widths))), 0
+    for term, width in zip(terms, widths):
+        matrix[:, first : first + width] = term.values(table)
+        first += width
+    return matrix
 
 
 def as_term(term: Term | str) -> Term:

@@ -5,7 +5,7 @@ start of a session drives nothing. Sessions may have any length from one step on
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,6 +93,7 @@ class Sequences:
     emission_names: tuple[str, ...]
     session_origins: tuple[Session, ...]
     generated_names: dict[str, frozenset[str]]
+    design_source: Any = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -297,6 +298,23 @@ class Sequences:
         """
         chosen = selected_sessions(sessions, self.session_names)
         return self._derive(**subset_fields(self, chosen))
+
+    def refit_design(self, sessions: Any) -> "Sequences":
+        """The same data, their covariates learnt from these sessions and no others.
+
+        What a ``Standardised`` term of a :class:`Design` made is centred and scaled by
+        the rows of these sessions. Other covariates stay as they are.
+
+        Args:
+            sessions: as for :meth:`subset`.
+
+        Raises:
+            ValueError: a column does not vary in these sessions.
+        """
+        if self.design_source is None:
+            return self
+        chosen = selected_sessions(sessions, self.session_names)
+        return self._derive(**self.design_source.relearnt(self, chosen))
 
     @property
     def _transitions_share_covariates(self) -> bool:
