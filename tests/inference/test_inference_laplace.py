@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from arviz_faces import pareto_shape
+from arviz_faces import IS_TREE, pareto_shape
 from families import normals, seeded_generator
 from inference_cases import RIDGE, clear_data, penalised
 from torch.distributions import Dirichlet, Normal
@@ -228,7 +228,9 @@ def test_the_pareto_shape_is_that_of_arviz(tail):
     uniform = torch.rand(1500, generator=seeded_generator(4), dtype=torch.float64)
     log_weights = -tail * uniform.log() + 700.0
     expected = pareto_shape(log_weights.numpy())
-    assert pareto_k(log_weights) == pytest.approx(expected, rel=1e-6)
+    # From 1.0 on ArviZ rounds the number of draws in the tail down, to 116 of them.
+    near = {"abs": 0.05} if IS_TREE else {"rel": 1e-6}
+    assert pareto_k(log_weights) == pytest.approx(expected, **near)
     # The standard error of k from a tail of 117 draws is (1 + k) / sqrt(117).
     assert abs(pareto_k(log_weights) - tail) < 4 * (1 + tail) / 117**0.5
 
