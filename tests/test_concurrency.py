@@ -22,7 +22,11 @@ import glmhmm_pyro as gh
 from glmhmm_pyro import concurrency
 from glmhmm_pyro.concurrency import exclusively
 
-pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::glmhmm_pyro.ConvergenceWarning",
+    # Python's own notice, from 3.12 on: the children below are made in spite of it.
+    "ignore:This process .* is multi-threaded:DeprecationWarning",
+)
 
 # Seconds after which a process is taken for one that waits for ever.
 _EVER = 240

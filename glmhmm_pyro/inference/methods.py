@@ -51,6 +51,9 @@ def fit(
 ) -> Fit:
     """Fit a model to data.
 
+    Fits in several threads are made one after the other, and are what they are alone.
+    In a forked process torch computes in one thread.
+
     Args:
         model: a :class:`GLMHMM`, or any Pyro model: a function or ``PyroModule`` of the
             data with observed :class:`HiddenMarkov` sites. It is not changed; the fit
