@@ -171,6 +171,8 @@ def _split(data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
 
     splits = ShuffleSplit(n_splits=1, test_size=held_out, random_state=seed)
     train, test = next(splits.split(np.arange(data.num_sessions)))
+    # Sessions held out lend their means and scales to no covariate.
+    data = data.refit_design(sorted(train.tolist()))
     return data.subset(sorted(train.tolist())), data.subset(sorted(test.tolist()))
 
 

@@ -198,6 +198,17 @@ def test_folds_are_scored_by_designs_of_their_own(data):
     assert found.fit.log_joint == pytest.approx(whole.log_joint, abs=1e-6)
 
 
+def test_sessions_held_out_of_a_comparison_lend_it_nothing_either(data):
+    found = gh.compare_methods(
+        ridge(1.0), data, ["map"], held_out=0.5, num_restarts=1, progress=False
+    )
+    names = list(found.train.session_names)
+    again = data.refit_design(names).subset(names)
+    assert torch.equal(found.train.covariates, again.covariates)
+    assert abs(float(found.train.covariates[:, 0].mean())) < 1e-12
+    assert abs(float(found.test.covariates[:, 0].mean())) > 1e-3
+
+
 def test_replicates_of_the_bootstrap_keep_the_units_of_the_fit(data):
     fit = gh.fit(ridge(1.0), data, "map", num_restarts=1, progress=False)
     plain = data._derive(design_source=None)
