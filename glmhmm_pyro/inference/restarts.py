@@ -80,7 +80,8 @@ def checked(found: Fit, data: Any) -> Fit:
     final = (Status.INTERRUPTED, Status.COLLAPSED, Status.M_STEP_FAILED)
     if not isinstance(found.model, GLMHMM) or found.status in final:
         return found
-    sentences = unbounded_weights(found.model, data, found.distribution(data))
+    hidden = found.distribution(data)
+    sentences = unbounded_weights(found.model, data, hidden, found.params)
     if not sentences:
         return found
     best = tuple(replace(s, status=Status.UNBOUNDED) for s in found.solutions[:1])

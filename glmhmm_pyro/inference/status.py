@@ -15,7 +15,8 @@ class Status(Enum):
         "below several others"
     )
     UNBOUNDED = (
-        "some weights have no finite maximum: the likelihood still rises as they grow"
+        "some weights have no finite maximum, or hardly one: the likelihood still "
+        "rises, or is flat, as they grow"
     )
     STALLED = "the search found no higher log-joint, but its gradient is not yet 0"
     NON_FINITE = (
@@ -65,8 +66,9 @@ _ADVICE = {
     Status.INTERRUPTED: "Fit again with init=fit.params to go on.",
     Status.PRUNED: "Fit with init set to one way of making starts, such as 'glm', to "
     "follow every start to its end.",
-    Status.UNBOUNDED: "Give the weights a prior, such as Normal(0, 2), use fewer "
-    "states, or do not interpret these weights.",
+    Status.UNBOUNDED: "Give the weights a weak prior, such as Normal(0, 2): it keeps "
+    "them finite, and changes little where the data speak. Or use fewer states, or do "
+    "not interpret these weights.",
     Status.COLLAPSED: "Give scales a prior that vanishes at 0, such as InverseGamma "
     "or LogNormal, probabilities concentrations from 1, or use fewer states.",
     Status.STALLED: "Standardise the covariates, or give other starts by init.",

@@ -1,15 +1,20 @@
-"""Weights without a finite maximum: separable data under a flat prior.
+"""Weights without a finite maximum, or with hardly one: data that are separable.
 
 Where covariates predict an emission or a transition without error, or where one never
 happens in a state, the likelihood rises as weights grow for ever (Albert & Anderson
-1984). EM then ends at large, arbitrary weights, which a user has to know.
+1984). EM then ends at large, arbitrary weights, which a user has to know. So it does
+where a weight is large and all that speaks against a larger one is next to nothing.
 """
+
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.distributions import HiddenMarkov, Output
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.separated import label_probs, large_weights
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -22,18 +27,23 @@ _NEVER = 0.01
 
 
 def unbounded_weights(
-    model: GLMHMM, data: Sequences, hidden: HiddenMarkov
+    model: GLMHMM,
+    data: Sequences,
+    hidden: HiddenMarkov,
+    params: Params | None = None,
 ) -> tuple[str, ...]:
-    """One sentence for every group of weights that has no finite maximum.
+    """One sentence for every group of weights that has no finite maximum, or hardly.
 
     Args:
         model: bound to the data.
         data: what it was fitted to.
         hidden: its distribution at the fitted parameters.
+        params: these, by which weights are found that the data hardly bound.
     """
     found: list[str] = []
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions)
+        present = hidden.smoothed_probs(data.emissions).sum(0)
         for name, output in hidden.outputs(data.emissions).items():
             what = f"emissions.{name}" if name else "emissions"
             if not _is_flat(model.components[what]):
@@ -43,16 +53,57 @@ def unbounded_weights(
             visited = counts.emission
             if observed is not None:
                 visited = visited * observed[:, None]
-            seen = _labels_seen(output, visited)
-            visits, losses = _by_state(visited, log_probs, (0,))
+            group = _Group(
+                f"{what} in",
+                "it is visited only where the output was not observed",
+                *_by_state(visited, log_probs, (0,)),
+                _labels_seen(output, visited),
+            )
             # A density is no number of mistakes.
-            losses = losses if output.is_discrete else losses.fill_(torch.inf)
-            found += _sentences(f"{what} in", visits, losses, seen)
+            if not output.is_discrete:
+                group.losses.fill_(torch.inf)
+            elif params is not None and group.seen is not None:
+                probs = label_probs(output)
+                group.large.update(
+                    large_weights(model, data, params, what, probs, visited)
+                )
+            found += _sentences(group, present)
         if _is_flat(model.transitions):
             moves = counts.transition
-            visits, losses = _by_state(moves, hidden.transition_logits, (0, 2))
-            found += _sentences("transitions from", visits, losses, moves.sum(0))
+            group = _Group(
+                "transitions from",
+                "it is visited only at the last step of a session",
+                *_by_state(moves, hidden.transition_logits, (0, 2)),
+                moves.sum(0),
+            )
+            if params is not None:
+                what, probs = "transitions", hidden.transition_logits.exp()
+                group.large.update(
+                    large_weights(model, data, params, what, probs, moves.sum(2))
+                )
+            found += _sentences(group, present)
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What is known of the outcomes of every state.
+
+    Attributes:
+        what: begins its sentences.
+        unseen: why a state that is visited has no outcome, in words.
+        visits: expected number of outcomes, shape (states,).
+        losses: nats that they cost, shape (states,).
+        seen: expected number of every outcome, shape (states, outcomes), if countable.
+        large: sentences about weights that the data hardly bound, by state.
+    """
+
+    what: str
+    unseen: str
+    visits: Tensor
+    losses: Tensor
+    seen: Tensor | None
+    large: dict[int, str] = field(default_factory=dict)
 
 
 def _is_flat(component: Component) -> bool:
@@ -79,19 +130,29 @@ def _labels_seen(output: Output, counts: Tensor) -> Tensor | None:
     return counts.T @ (output.value[:, None] == labels).to(counts.dtype)
 
 
-def _sentences(
-    what: str, visits: Tensor, losses: Tensor, seen: Tensor | None
-) -> list[str]:
-    """At most one sentence a state, the first that is true."""
-    sentences = []
-    for state, (visited, loss) in enumerate(zip(visits.tolist(), losses.tolist())):
-        never = (
-            [] if seen is None else (seen[state] < _NEVER).nonzero().flatten().tolist()
-        )
-        if visited < _NEVER:
+def _sentences(group: _Group, present: Tensor) -> list[str]:
+    """At most one sentence a state, the first that is true.
+
+    Args:
+        group: outcomes of the states.
+        present: expected number of steps in every state, shape (states,).
+    """
+    sentences, what = [], group.what
+    for state, visits in enumerate(group.visits.tolist()):
+        never = [] if group.seen is None else _never(group.seen[state])
+        if present[state] < _NEVER:
             sentences.append(f"{what} state {state}: it is never visited")
-        elif loss < _ERROR_FREE:
+        elif visits < _NEVER:
+            sentences.append(f"{what} state {state}: {group.unseen}")
+        elif group.losses[state] < _ERROR_FREE:
             sentences.append(f"{what} state {state} are predicted without error")
         elif never:
             sentences.append(f"{what} state {state} never are {never}")
+        elif state in group.large:
+            sentences.append(f"{what} state {state}: {group.large[state]}")
     return sentences
+
+
+def _never(seen: Tensor) -> list[int]:
+    """Numbers of the outcomes that never happen."""
+    return (seen < _NEVER).nonzero().flatten().tolist()
