@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError
+from glmhmm_pyro.inference.mode.curvature import CurvatureError
 from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.status import Status
@@ -122,7 +122,7 @@ def _factor_at(program: Program, vector: Tensor) -> Tensor | None:
     """Of the covariance by the curvature at a point, if it is a maximum's."""
     try:
         information = Information.of(program, vector, jacobian=True)
-    except NonFiniteCurvatureError:
+    except CurvatureError:
         return None
     return information.factor if information.is_complete else None
 
@@ -137,7 +137,7 @@ def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expa
         raise NoEvidenceError(f"the posterior has no mode to expand at: {status.value}")
     try:
         information = Information.of(program, mode, jacobian=True)
-    except NonFiniteCurvatureError as error:
+    except CurvatureError as error:
         raise NoEvidenceError(str(error)) from error
     if not information.is_complete:
         uncertainty = Uncertainty.of(program, mode, information)

@@ -35,6 +35,10 @@ class Status(Enum):
         "the posterior has no normal approximation, for its curvature is singular; "
         "these are the parameters of MAP, without draws"
     )
+    NO_CURVATURE = (
+        "the posterior has no normal approximation, for torch cannot differentiate its "
+        "density twice; these are the parameters of MAP, without draws"
+    )
     POOR_DRAWS = "the draws are far from the posterior that they approximate"
     SAMPLED = "the chains have mixed"
     CUT_SHORT = "interrupted; these are the draws that were finished"
@@ -78,6 +82,7 @@ _ADVICE = {
     "are finite, give proper priors, or other starts by init.",
     Status.SINGULAR: "Give the parameters named proper priors, such as Normal(0, 2), "
     "drop covariates that repeat others, or use fewer states.",
+    Status.NO_CURVATURE: "Take method='nuts' or 'svi', which need slopes alone.",
     Status.POOR_DRAWS: "Take method='nuts', or priors that hold the parameters closer.",
     Status.CUT_SHORT: "Sample again with init=fit.params to have all of them.",
     Status.FAILED: "Give priors that keep the parameters where the model is defined.",

@@ -5,12 +5,17 @@ import pyro.distributions as dist
 import pytest
 import torch
 from families import EMISSIONS, MASK, TRANSITIONS, Gaussian, normals, random_data
+from torch.autograd.function import once_differentiable
 from torch.distributions import Gamma, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.mode import curvature
-from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError, hessian
+from glmhmm_pyro.inference.mode.curvature import (
+    NonFiniteCurvatureError,
+    OnceDifferentiableError,
+    hessian,
+)
 from glmhmm_pyro.inference.program import Program
 
 
@@ -179,6 +184,95 @@ def test_an_error_of_a_model_is_not_taken_for_one_of_mapping():
     program = Program(with_factor(lambda w: Slope.apply(w).sum()), random_data())
     with pytest.raises(RuntimeError, match="no second derivative"):
         hessian(program, normals(4))
+
+
+class _Forgetful(torch.autograd.Function):
+    """-4 x ** 2, whose slope is kept as a number: its own slope is 0 to torch."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.slope = -8 * x.detach()
+        return -4 * x**2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return ctx.slope * grad
+
+
+class _Once(_Forgetful):
+    """The same, declared."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return ctx.slope * grad
+
+
+ONCE = {
+    "forgetful": lambda w: _Forgetful.apply(w).sum(),
+    "declared": lambda w: _Once.apply(w).sum(),
+    # Here torch raises an error of its own.
+    "declared, then squared": lambda w: -_Once.apply(w).square().sum(),
+    "a hundredth": lambda w: 0.01 * _Forgetful.apply(w).sum(),
+    "of one number": lambda w: _Forgetful.apply(w[:1]).sum(),
+    "of tiny numbers": lambda w: _Forgetful.apply(1e-3 * w).sum() * 1e6,
+}
+
+
+@pytest.mark.parametrize("jacobian", [False, True])
+@pytest.mark.parametrize("part", ONCE)
+def test_a_part_that_can_be_differentiated_once_is_refused(part, jacobian):
+    program = Program(with_factor(ONCE[part]), random_data())
+    names = "" if "squared" in part else ".*slopes of its gradient in weights;"
+    with pytest.raises(OnceDifferentiableError, match="differentiate.*twice" + names):
+        hessian(program, normals(4), jacobian)
+
+
+def test_all_that_goes_by_the_curvature_says_so():
+    """Errors, summary and evidence refuse; Laplace keeps MAP's values; NUTS runs."""
+    model, data = with_factor(ONCE["forgetful"]), random_data()
+    options = {"num_restarts": 1, "progress": False}
+    mode = gh.fit(model, data, "map", **options)
+    for refused in (mode.standard_errors, mode.summary):
+        with pytest.raises(ValueError, match="twice, .* in weights; write"):
+            refused(data)
+    with pytest.raises(ValueError, match="twice, .* in weights; write"):
+        gh.analysis.log_evidence(mode, data)
+    with pytest.warns(gh.ConvergenceWarning, match="MAP, without draws.* in weights"):
+        found = gh.fit(model, data, "laplace", **options)
+    assert found.status is gh.Status.NO_CURVATURE and found.posterior is None
+    assert found.log_joint == pytest.approx(mode.log_joint, abs=1e-9)
+    few = gh.NUTS(3, 3, num_chains=1, max_tree_depth=2, parallel=False)
+    with pytest.warns(gh.ConvergenceWarning, match="not whitened, for .* curvature"):
+        gh.fit(model, data, few, **options)
+
+
+def test_a_model_whose_prior_is_wide_or_flat_is_refused_too():
+    for width in (1e8, None):
+
+        def model(data):
+            zeros = torch.zeros(1, 1, dtype=torch.float64)
+            prior = dist.Normal(torch.zeros(2).double(), width or 1.0).to_event(1)
+            flat = gh.priors.Flat((2,))
+            weights = pyro.sample("weights", prior if width else flat)
+            table = dist.Normal(data.covariates[:, :1], 1.0)
+            hidden = HiddenMarkov(zeros, zeros[None], table, data.lengths)
+            pyro.sample("y", hidden, obs=data.emissions.double())
+            pyro.factor("term", _Forgetful.apply((weights - 0.3).tanh()).sum())
+
+        program = Program(model, random_data())
+        with pytest.raises(OnceDifferentiableError, match="slopes .* in weights;"):
+            hessian(program, 0.3 + 0.1 * normals(2))
+
+
+def test_a_kink_is_not_taken_for_such_a_part():
+    """A Lasso's mode lies at its kink, where differences of gradients mean nothing."""
+    for place in (0.0, 1e-9, 1e-5):
+        program = Program(with_factor(lambda w: -9 * w.abs().sum()), random_data())
+        vector = torch.tensor([place, -place, 0.4, 0.3], dtype=torch.float64)
+        smooth = Program(with_factor(lambda w: 0 * w.sum()), random_data())
+        found = hessian(program, vector)
+        torch.testing.assert_close(found, hessian(smooth, vector), atol=1e-12, rtol=0)
 
 
 def test_directions_go_together_as_memory_allows(monkeypatch):

@@ -18,7 +18,11 @@ from glmhmm_pyro.inference.em.collapse import at_bounds
 from glmhmm_pyro.inference.fits.estimate import estimated
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError
+from glmhmm_pyro.inference.mode.curvature import (
+    CurvatureError,
+    NonFiniteCurvatureError,
+    OnceDifferentiableError,
+)
 from glmhmm_pyro.inference.mode.importance import POOR, pareto_k
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.mode.newton import settled
@@ -29,6 +33,12 @@ from glmhmm_pyro.inference.status import Status
 
 # How a search ends that leaves no point to expand around.
 _NO_MODE = {Status.INTERRUPTED, Status.UNBOUNDED, Status.NON_FINITE}
+
+# How a fit ends whose density has no curvature to go by.
+_WITHOUT: dict[type[CurvatureError], Status] = {
+    NonFiniteCurvatureError: Status.NON_FINITE,
+    OnceDifferentiableError: Status.NO_CURVATURE,
+}
 
 
 @dataclass(frozen=True)
@@ -102,8 +112,8 @@ class Laplace:
             if information.is_complete:
                 mode = settled(program, mode, information.factor)
                 information = Information.of(program, mode, jacobian=True)
-        except NonFiniteCurvatureError as error:
-            return replace(found, status=Status.NON_FINITE, notes=(str(error),))
+        except CurvatureError as error:
+            return replace(found, status=_WITHOUT[type(error)], notes=(str(error),))
         if not information.is_complete:
             uncertainty = Uncertainty.of(program, mode, information)
             notes = uncertainty.sentences(found.model, found.labels)

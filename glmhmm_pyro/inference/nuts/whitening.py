@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.mode.curvature import NonFiniteCurvatureError, hessian
+from glmhmm_pyro.inference.mode.curvature import CurvatureError, hessian
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.mode.newton import settled
 from glmhmm_pyro.inference.program import Program
@@ -79,7 +79,7 @@ def _scale_at(program: Program, mode: Tensor) -> Tensor | None:
     """
     try:
         curvature = -hessian(program, mode, jacobian=True)
-    except NonFiniteCurvatureError:
+    except CurvatureError:
         return None
     size = curvature.diagonal().abs().sqrt()
     if not (size > 0).all():
