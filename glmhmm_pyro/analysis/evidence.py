@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.analysis.images import log_num_images
 from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.mode.curvature import CurvatureError
 from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.renumbering import StateAxes
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import value_and_grad
 from glmhmm_pyro.priors import Flat
@@ -20,7 +22,8 @@ from glmhmm_pyro.priors.filling import innermost
 # How a search ends that leaves no point to expand around.
 _NO_MODE = {Status.UNBOUNDED, Status.NON_FINITE}
 
-_SEARCH = MAP(num_iters=1000, tol=1e-8)
+# A search for the mode, and one that begins near it and need not be made round.
+_SEARCH, _SHORT = MAP(num_iters=1000, tol=1e-8), MAP(num_iters=100, tol=1e-8)
 
 
 class NoEvidenceError(ValueError):
@@ -41,7 +44,13 @@ class Expansion(NamedTuple):
     factor: Tensor
 
 
-def log_evidence(found: Fit, data: Any) -> float:
+def log_evidence(
+    found: Fit,
+    data: Any,
+    *,
+    all_images: bool = False,
+    state_axes: StateAxes | None = None,
+) -> float:
     r"""Laplace's approximation of the log evidence, in nats.
 
     .. math:: \log p(y) \approx \log p(y, \hat\theta) + \log |J(\hat\theta)|
@@ -50,18 +59,26 @@ def log_evidence(found: Fit, data: Any) -> float:
     in the d unconstrained coordinates: J is the Jacobian of the map to the values, H
     holds the exact second derivatives, at the mode of the posterior that includes J,
     which is looked for from the fit. It is the volume around one mode, that is of one
-    numbering of the states: where priors treat the states alike, add log(num_states!)
-    to compare numbers of states.
+    numbering of the states. Where the prior stays as it is when states change numbers,
+    the posterior has other images of that mode, each with the same volume: to compare
+    numbers of states take ``all_images=True``, which adds the log of the number of
+    distinct ones. It is num_states! where the prior treats all states alike and all
+    states differ, and smaller where the prior tells some apart. Images that are less
+    than 4 standard deviations of the posterior apart overlap, and are refused: their
+    sum would count a part of the volume twice.
 
     Source: MacKay 1992, "Bayesian interpolation"; Tierney & Kadane 1986.
 
     Args:
         found: the fit, by any method; its prior must be proper.
         data: what the model was fitted to.
+        all_images: whether to add the log of the number of images of the mode.
+        state_axes: see :class:`NUTS`; for the images of a model of the user's own.
 
     Raises:
         ValueError: a prior of weights is flat or improper, or the curvature at the mode
-            is singular; it names the sites or the parameters.
+            is singular; it names the sites or the parameters. With ``all_images``:
+            images overlap, or it is not known how parameters follow the states.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -77,7 +94,11 @@ def log_evidence(found: Fit, data: Any) -> float:
     program = Program(copy.deepcopy(found.model), found.as_fitted(data))
     require_proper(program)
     mode, status = search_near(program, found.params)
-    return expanded(program, mode, status, found).log_evidence
+    expansion = expanded(program, mode, status, found)
+    if not all_images:
+        return expansion.log_evidence
+    images = log_num_images(program, expansion.mode, expansion.factor, state_axes)
+    return expansion.log_evidence + images
 
 
 def require_proper(program: Program) -> None:
@@ -98,12 +119,18 @@ def search_near(
     Args:
         program: the model with its data.
         params: where to begin.
-        factor: of a covariance like that at the mode, which makes the search round;
-            by default that at ``params``, if there is one. Priors that are smooth over
-            lags need it: thousands of steps become tens.
+        factor: of a covariance like that at the mode, which makes the search round.
+            Without it a search that does not soon arrive goes on with that of where it
+            has come to: where priors are smooth over lags, thousands of steps become
+            tens.
     """
     start = program.coordinates.pack(params)
-    factor = _factor_at(program, start) if factor is None else factor
+    if factor is None:
+        reached, status = _SHORT.density_mode(program, params)
+        if status is Status.CONVERGED:
+            return reached, status
+        start = start if status in _NO_MODE else reached
+        factor = _factor_at(program, start)
     if factor is None:
         return _SEARCH.density_mode(program, params)
     scale = factor

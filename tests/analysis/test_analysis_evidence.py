@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import log_evidence
+from glmhmm_pyro.inference.mode import uncertainty
 from glmhmm_pyro.priors import Flat
 
 QUICK = {"num_restarts": 1, "progress": False}
@@ -77,35 +79,126 @@ def test_the_evidence_of_probabilities_is_that_of_a_beta(prior):
     assert log_evidence(found, data) == pytest.approx(exact, abs=1e-3)
 
 
-@pytest.mark.parametrize("lengths, error", [((120, 80), 0.1), ((600, 400), 0.03)])
-def test_two_states_against_the_sum_over_a_grid(lengths, error):
-    """Two weights, the probabilities fixed by strong priors; Laplace errs by 1 / n."""
-    data = clear_data(lengths=lengths)
-    data = gh.Sequences(data.emissions, data.covariates[:, :1], lengths=list(lengths))
+def test_the_curvature_is_computed_once(monkeypatch):
+    """It is what the evidence costs; the search for the mode does without."""
+    data, model = clear_data(), penalised(transitions="stationary")
+    found, calls = gh.fit(model, data, "map", **QUICK), []
+    whole = uncertainty.hessian
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return whole(*arguments)
+
+    monkeypatch.setattr(uncertainty, "hessian", counted)
+    log_evidence(found, data)
+    assert len(calls) == 1
+
+
+def two_weights(prior, data):
+    """Two weights, fixed probabilities by strong priors, and the evidence on a grid.
+
+    The sum over a grid has all hills of the posterior in it, one of every image.
+    """
     rows = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).double()
     half = torch.full((2,), 0.5).double()
     dirichlet = torch.distributions.Dirichlet
-    model = gh.GLMHMM(
-        2,
-        gh.Bernoulli(prior=Normal(0.0, 2.0)),
-        gh.Stationary(dirichlet(1e7 * rows)),
-        gh.Initial(dirichlet(1e7 * half)),
+    moves, first = gh.Stationary(dirichlet(1e5 * rows)), gh.Initial(
+        dirichlet(1e5 * half)
     )
-    found = gh.fit(model, data, "map", **QUICK)
+    model = gh.GLMHMM(2, gh.Bernoulli(prior=prior), moves, first)
+    found = gh.fit(model, data, "map", num_restarts=4, progress=False)
     grid = torch.linspace(-4.0, 4.0, 81).double()
-    pairs = torch.cartesian_prod(grid, grid)
+    pairs = torch.cartesian_prod(grid, grid)[..., None]
     values = {
         "initial.probs": half.expand(1, 2),
         "transitions.probs": rows.expand(1, 2, 2),
-        "emissions.weights": pairs[:, :, None],
+        "emissions.weights": pairs,
     }
-    hidden = found.model.hidden_markov_at(values, data)
-    densities = hidden.log_prob(data.emissions)
-    densities = densities + Normal(0.0, 2.0).log_prob(pairs).sum(-1)
-    area = (densities.logsumexp(0) + 2 * math.log(0.1)).item()
-    # The area has two hills, one for each numbering of the states.
-    both = log_evidence(found, data) + math.log(2)
+    densities = found.model.hidden_markov_at(values, data).log_prob(data.emissions)
+    densities = densities + prior.log_prob(pairs).sum((-1, -2))
+    return found, (densities.logsumexp(0) + 2 * math.log(0.1)).item()
+
+
+def one_column(lengths):
+    data = clear_data(lengths=lengths)
+    return gh.Sequences(data.emissions, data.covariates[:, :1], lengths=list(lengths))
+
+
+@pytest.mark.parametrize("lengths, error", [((120, 80), 0.1), ((600, 400), 0.03)])
+def test_two_states_against_the_sum_over_a_grid(lengths, error):
+    """A prior that treats states alike has two hills; Laplace errs by 1 / n."""
+    data = one_column(lengths)
+    found, area = two_weights(Normal(0.0, 2.0), data)
+    both = log_evidence(found, data, all_images=True)
     assert both == pytest.approx(area, abs=error)
+    assert both == pytest.approx(log_evidence(found, data) + math.log(2))
+
+
+def test_a_prior_that_tells_states_apart_has_no_other_image():
+    """Another numbering of the states is another mode, here of almost no weight."""
+    data = one_column((300, 200))
+    centre = torch.tensor([[-2.0], [2.0]]).double()
+    found, area = two_weights(Normal(centre, 0.5), data)
+    all_images = log_evidence(found, data, all_images=True)
+    assert all_images == pytest.approx(area, abs=0.03)
+    assert all_images == log_evidence(found, data)
+
+
+def test_images_are_those_of_the_renumberings_that_keep_the_prior():
+    """Of three states two are alike: two of the six orders."""
+    data = clear_data(lengths=(400, 300))
+    centre = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 6.0]]).double()
+    width = torch.tensor([[2.0, 2.0], [2.0, 2.0], [0.1, 0.1]]).double()
+    row = torch.distributions.Dirichlet(torch.full((3,), 30.0))
+    model = gh.GLMHMM(
+        3,
+        gh.Bernoulli(prior=Normal(centre, width)),
+        gh.Stationary(row),
+        gh.Initial(row),
+    )
+    found = gh.fit(model, data, "map", num_restarts=4, progress=False)
+    one = log_evidence(found, data)
+    both = log_evidence(found, data, all_images=True)
+    assert both == pytest.approx(one + math.log(2))
+
+
+def test_states_that_are_the_same_have_a_single_image():
+    """Without covariates their weights say nothing: exchanged, the mode stays."""
+    data = clear_data().replace(covariates=torch.zeros(120, 2))
+    model = penalised(transitions="stationary")
+    found = gh.fit(model, data, "map", **QUICK)
+    assert log_evidence(found, data, all_images=True) == log_evidence(found, data)
+
+
+def test_images_that_overlap_are_refused():
+    """A third state that the data know little of is near one of the others."""
+    data, model = clear_data(), penalised(transitions="stationary", states=3)
+    found = gh.fit(model, data, "map", num_restarts=3, progress=False)
+    log_evidence(found, data)
+    said = (
+        r"overlap: renumbering states \d, \d moves it by [0-3]\.\d standard deviations"
+    )
+    with pytest.raises(ValueError, match=said):
+        log_evidence(found, data, all_images=True)
+
+
+def test_images_of_a_users_model_need_the_axes_of_its_states():
+    def model(data):
+        prior = dist.Normal(torch.zeros(2).double(), 2.0).to_event(1)
+        weights = pyro.sample("weights", prior)
+        table = dist.Bernoulli(logits=data.covariates[:, :1] * weights)
+        stay = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).double().log()[None]
+        start = torch.zeros(1, 2, dtype=torch.float64)
+        hidden = gh.HiddenMarkov(start, stay, table, data.lengths)
+        pyro.sample("y", hidden, obs=data.emissions.double())
+
+    data = one_column((120, 80))
+    start = {"weights": torch.tensor([-2.0, 2.0]).double()}
+    found = gh.fit(model, data, "map", init=start, **QUICK)
+    with pytest.raises(ValueError, match="renumbered; give state_axes.* in weights"):
+        log_evidence(found, data, all_images=True)
+    both = log_evidence(found, data, all_images=True, state_axes={"weights": (0,)})
+    assert both == pytest.approx(log_evidence(found, data) + math.log(2))
 
 
 def test_the_fit_may_come_from_any_method_and_stays_as_it_is():
