@@ -313,7 +313,7 @@ def expected_emission(emission_dist: Distribution, state_probs: Tensor) -> Tenso
         by_state = emission_dist.log_prob(values).exp().movedim(0, -1)
     else:
         by_state = emission_dist.mean
-    extra = by_state.dim() - state_probs.dim()
+    extra = by_state.dim() - len(emission_dist.batch_shape)
     weights = state_probs.reshape(state_probs.shape + (1,) * extra)
     return (weights * by_state).sum(state_probs.dim() - 1)
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.inference import Fit
@@ -28,7 +27,8 @@ def timeline(
 ) -> "Axes":
     """Smoothed probabilities of the states through a session, behaviour above them.
 
-    The probabilities p(z_t | all y of the session) are stacked, so that a step's
+    The probabilities p(z_t | all y of the session), averaged over the draws of a fit
+    that has any (:meth:`Fit.decode`), are stacked, so that a step's
     colours fill the height. Labels are ticks in one row per class; other emissions are
     dots in one row per output, from its least to its largest value in the session.
     Steps that were not observed are gaps.
@@ -41,13 +41,13 @@ def timeline(
     """
     data = fit.as_fitted(data)
     hidden = fit.distribution(data)
-    with torch.no_grad():
-        smoothed = hidden.smoothed_probs(data.emissions)
-    name = data.subset(session).session_names[0]
+    shown = data.subset(session)
+    name = shown.session_names[0]
     rows = data.session_rows(data.session_names.index(name))
     observed = _observed(data)[rows]
     ax = axes_or_new(ax, 9.0, 3.2)
-    _draw_posterior(ax, smoothed[rows].cpu().numpy(), np.any(observed, axis=1))
+    smoothed = fit.decode(shown).smoothed_probs.values
+    _draw_posterior(ax, smoothed, np.any(observed, axis=1))
     behaviour: list[str] = []
     for title, output in hidden.outputs(data.emissions).items():
         behaviour += _draw_output(ax, len(behaviour), title, output, rows, data)

@@ -78,8 +78,11 @@ def test_the_marginal_score_averages_likelihoods_of_sessions_over_draws(data, dr
     assert drawn.score(data, marginal=True) == pytest.approx(
         total / int(data.mask.sum()), rel=1e-12
     )
+    assert drawn.score(data) == drawn.score(data, marginal=True)
     at_mean = hidden_markov(drawn.model, data, drawn.params).log_prob(data.emissions)
-    assert drawn.score(data) == pytest.approx(at_mean.item() / int(data.mask.sum()))
+    assert drawn.score(data, marginal=False) == pytest.approx(
+        at_mean.item() / int(data.mask.sum())
+    )
 
 
 def test_the_marginal_score_of_an_estimate_is_its_score(data):

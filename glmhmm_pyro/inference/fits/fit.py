@@ -17,7 +17,12 @@ from glmhmm_pyro.inference.fits.errors import Errors
 from glmhmm_pyro.inference.fits.export import fit_to_arviz
 from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.fits.prediction import decoded, predicted, score
+from glmhmm_pyro.inference.fits.prediction import (
+    decoded,
+    predicted,
+    sampled_states,
+    score,
+)
 from glmhmm_pyro.inference.fits.renumbered import aligned_fit, permuted_fit
 from glmhmm_pyro.inference.fits.simulation import simulated
 from glmhmm_pyro.inference.fits.storage import read_fit, write_fit
@@ -38,9 +43,11 @@ class Fit(Ends, Errors):
 
     Attributes:
         model: the model, bound to the data.
-        params: values of the sites by name, reference rows left out; the mean of the
-            draws where there is a posterior.
-        log_likelihood: marginal log-likelihood of the emissions, nats.
+        params: values of the sites by name, reference rows left out. Where there is a
+            posterior they are the mean of the draws; or the draw of the highest
+            log-joint, as a note says, where the data are less probable at the mean than
+            on average over the draws, as products of sites or several modes make it.
+        log_likelihood: marginal log-likelihood of the emissions at ``params``, nats.
         log_joint: log-likelihood plus log prior density.
         status: how the fit ended.
         restarts: all starts, in their order; ``best`` is the number of the one kept.
@@ -144,7 +151,7 @@ class Fit(Ends, Errors):
         return aligned
 
     def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:
-        """The distribution of the emissions of ``data`` at the fitted parameters.
+        """The distribution of the emissions of ``data`` at ``params``.
 
         Args:
             data: as the model takes it.
@@ -154,25 +161,34 @@ class Fit(Ends, Errors):
 
     def _observed(self, data: Any, site: str | None) -> Observed:
         sites = self._sites(data)
-        if site is None and len(sites) == 1:
-            return next(iter(sites.values()))
-        if site not in sites:
-            raise ValueError(
-                f"site must name a HiddenMarkov site of the model, {', '.join(sites)}, "
-                f"got {site!r}"
-            )
-        return sites[site]
+        return sites[_checked_site(sites, site)]
 
     def _sites(self, data: Any) -> dict[str, Observed]:
         with torch.no_grad():
             return observed_sites(self.model, self.as_fitted(data), self.params)
 
-    def decode(self, data: Any, site: str | None = None) -> "xr.Dataset":
-        """Probabilities of the states at every step, and their most probable path.
+    def decode(
+        self, data: Any, site: str | None = None, *, num_draws: int | None = None
+    ) -> "xr.Dataset":
+        r"""Probabilities of the states at every step, and their most probable path.
+
+        A fit with draws averages over them. ``smoothed_probs`` are the mean of p(z_t |
+        y, θ) over the draws, which is p(z_t | y) where ``data`` are those fitted. What
+        looks ahead, ``filtered_probs``, ``predicted_probs`` and ``log_prob_per_step``,
+        is a mixture in which a draw counts by how probable it makes the emissions that
+        the session has had before,
+
+        .. math:: p(y_t \mid y_{<t}) = \sum_d w_{td} \, p(y_t \mid y_{<t}, \theta_d),
+            \quad w_{td} \propto p(y_{<t} \mid \theta_d),
+
+        so that it sums to the marginal :meth:`score`. The path is that at ``params``.
+        States are numbered as at ``params``, in every draw by what they do. Attributes
+        called ``parameters`` say so of every variable.
 
         Args:
             data: as the model takes it.
             site: name of the ``HiddenMarkov`` site, where a model has several.
+            num_draws: draws to average over, evenly spaced; all by default.
 
         Returns:
             Variables ``filtered_probs`` p(z_t | y_0..t), ``predicted_probs``
@@ -180,22 +196,30 @@ class Fit(Ends, Errors):
             ``viterbi_states`` and ``log_prob_per_step`` (step); coordinates ``session``
             and ``state``.
         """
-        return decoded(self._observed(data, site), data)
+        data = self.as_fitted(data)
+        return decoded(self, data, _checked_site(self._sites(data), site), num_draws)
 
     def sample_states(
         self, data: Any, num_samples: int = 1, seed: int = 0, site: str | None = None
     ) -> np.ndarray:
-        """Paths of states drawn from p(z | y), shape (num_samples, steps)."""
+        """Paths of states drawn from p(z | y), shape (num_samples, steps).
+
+        Of a fit with draws every path is at a draw of its own, taken at random; states
+        are numbered as in :meth:`decode`.
+        """
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        hidden, y = self._observed(data, site)
-        generator = torch.Generator(device=y.device).manual_seed(seed)
-        with torch.no_grad():
-            paths = hidden.sample_states(y, num_samples, generator)
-        return paths.cpu().numpy()
+        data = self.as_fitted(data)
+        site = _checked_site(self._sites(data), site)
+        return sampled_states(self, data, site, num_samples, seed)
 
     def predict(
-        self, data: Any, site: str | None = None, *, steps_ahead: int = 1
+        self,
+        data: Any,
+        site: str | None = None,
+        *,
+        steps_ahead: int = 1,
+        num_draws: int | None = None,
     ) -> Any:
         r"""Prediction of every emission from those k or more steps earlier.
 
@@ -206,17 +230,23 @@ class Fit(Ends, Errors):
         all steps up to t are read as they stand, those made from the emissions between
         t - k and t too; :meth:`simulate` with ``history`` draws these anew.
 
+        A fit with draws gives the mixture of the predictions at all of them, a draw
+        weighted by p(y_0..t-k of the session | θ), as in :meth:`decode`.
+
         Args:
             data: as the model takes it.
             site: name of the ``HiddenMarkov`` site, where a model has several.
             steps_ahead: k; 1 is the one-step prediction.
+            num_draws: draws to average over, evenly spaced; all by default.
 
         Returns:
             p(y_t = c | y_0..t-k) (step, class) for labels; for other families the
             expected emission (step, ...). Of several outputs a data set, with an array
             for each by its name.
         """
-        return predicted(self._observed(data, site), data, self.labels, steps_ahead)
+        data = self.as_fitted(data)
+        site = _checked_site(self._sites(data), site)
+        return predicted(self, data, site, steps_ahead, num_draws)
 
     def simulate(
         self,
@@ -252,18 +282,19 @@ class Fit(Ends, Errors):
         """
         return simulated(self, self.as_fitted(data), seed, history, num_samples, draws)
 
-    def score(self, data: Any, marginal: bool = False) -> float:
+    def score(self, data: Any, marginal: bool | None = None) -> float:
         r"""Log-likelihood of ``data`` per observed step, nats.
 
-        At ``params`` by default; ``marginal`` integrates over the posterior instead,
-        session by session, and so pays for what the fit is not sure of:
+        Of a fit with draws it integrates over the posterior, session by session, and so
+        pays for what the fit is not sure of:
 
         .. math:: \sum_s \log \frac{1}{D} \sum_{d=1}^D p(y_s \mid \theta_d)
 
         Args:
             data: as the model takes it, with an observed step.
             marginal: whether to average the likelihood of every session over
-                :attr:`draws`.
+                :attr:`draws`; ``None`` for where there are any. ``False`` takes the
+                likelihood at ``params``, which is no prediction of such a fit.
         """
         data = self.as_fitted(data)
         return score(self, data, self._sites(data), marginal)
@@ -333,3 +364,15 @@ class Fit(Ends, Errors):
                 ``model`` is not the model that was fitted.
         """
         return cls(**read_fit(path, model))
+
+
+def _checked_site(sites: Mapping[str, Observed], site: str | None) -> str:
+    """The name of the site asked for, or of the only one."""
+    if site is None and len(sites) == 1:
+        return next(iter(sites))
+    if site is None or site not in sites:
+        raise ValueError(
+            f"site must name a HiddenMarkov site of the model, {', '.join(sites)}, "
+            f"got {site!r}"
+        )
+    return site

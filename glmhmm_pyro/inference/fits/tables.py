@@ -121,7 +121,7 @@ def summary(fit: Any, found: StandardErrors | None) -> "pd.DataFrame":
         named = named_draws(fit.model, fit.draws, fit.labels).values()
         flat = [a.values.reshape(a.shape[0] * a.shape[1], -1) for a in named]
         draws = np.concatenate(flat, 1)
-        table["sd"] = draws.std(0, ddof=1)
+        table["value"], table["sd"] = draws.mean(0), draws.std(0, ddof=1)
         table["lower_95"], table["upper_95"] = np.quantile(draws, (0.025, 0.975), 0)
     elif found is not None:
         errors = [array.values.ravel() for array in found.errors.values()]

@@ -20,8 +20,11 @@ from tqdm import tqdm
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import (
     AS_DRAWN,
+    best_order,
+    changes,
     number_draws,
     renumber_draws,
+    state_probs,
 )
 from glmhmm_pyro.inference.fits.estimate import MEAN, Estimate, estimated
 from glmhmm_pyro.inference.fits.fit import Fit
@@ -226,6 +229,7 @@ class NUTS:
         )
         status, problems = self._judged(program, drawn, posterior.draws)
         point = _point(program, posterior)
+        posterior = _as_at(program, mode, point.params, posterior)
         return replace(
             mode,
             params=point.params,
@@ -312,6 +316,24 @@ def _point(program: Program, posterior: Posterior) -> Estimate:
     except _KEEPING_DRAWS as error:
         ended = f"the log-likelihood at their mean ended with {described(error)}"
         return Estimate(posterior.mean(), math.nan, math.nan, MEAN, (ended,))
+
+
+def _as_at(
+    program: Program, mode: Fit, params: Params, posterior: Posterior
+) -> Posterior:
+    """Labels that number the states of every draw as at ``params``."""
+    labels = posterior.by_label
+    if labels is None:
+        return posterior
+    try:
+        probs = [
+            state_probs(program.model, program.data, point)
+            for point in (mode.params, params)
+        ]
+    except _KEEPING_DRAWS:
+        return posterior
+    labels = labels[..., best_order(*probs).argsort()]
+    return replace(posterior, by_label=labels if changes(labels).any() else None)
 
 
 def _unmixed(draws: Params) -> list[tuple[Status, str]]:
