@@ -28,7 +28,7 @@ from glmhmm_pyro.priors.filling import is_positive, is_real
 _REMAINING_GRADIENT = 0.03
 
 # The M-step where there is no curvature to precondition with.
-_PLAIN = LBFGSOptions(max_iters=200, gradient_tol=1e-7, progress_tol=1e-13)
+_PLAIN = LBFGSOptions(max_iters=200, gradient_tol=1e-9, progress_tol=1e-15)
 
 
 class MStep:
@@ -193,6 +193,10 @@ class MStep:
         rows = self.blocks.pack(params).numpy()
         first = rows.copy()
         start = as_taken(self.component, params)
+        scale = self.scale
+        if self.options is None:
+            # Per event: of first states there are few, however many the steps.
+            scale = 1 / max(float(counts.sum()) / len(counts), 1.0)
 
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
             rows[which] = points
@@ -210,7 +214,7 @@ class MStep:
             objectives = objectives + self.blocks.log_prior(smooth(sites, start))
             (gradient,) = torch.autograd.grad(objectives.sum(), leaf)
             found = objectives.detach().cpu().numpy()[which]
-            return -self.scale * found, -self.scale * gradient.cpu().numpy()[which]
+            return -scale * found, -scale * gradient.cpu().numpy()[which]
 
         return objective
 
