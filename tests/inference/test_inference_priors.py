@@ -31,7 +31,9 @@ def function_with_a_scale(shape):
 def function_with_a_mean(shape):
     """A user's prior with two hyperparameters, one of several numbers."""
     mean = pyro.sample("mean", Normal(0.0, 1.0).expand(shape[-1:]))
-    scale = pyro.sample("scale", InverseGamma(4.0, 3.0))
+    # torch's gamma density rounds values to the precision of its parameters.
+    four, three = torch.tensor([4.0, 3.0], dtype=torch.float64)
+    scale = pyro.sample("scale", InverseGamma(four, three))
     return Normal(mean, scale).expand(shape)
 
 
