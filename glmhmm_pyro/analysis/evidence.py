@@ -91,13 +91,14 @@ def log_evidence(
     """
     if not isinstance(found, Fit):
         raise TypeError(f"found must be a Fit, got {type(found).__name__}")
-    program = Program(copy.deepcopy(found.model), found.as_fitted(data))
+    program = Program(copy.deepcopy(found.model), found.as_fitted(data)).in_own_units()
     require_proper(program)
-    mode, status = search_near(program, found.params)
-    expansion = expanded(program, mode, status, found)
+    vector, status = search_near(program, found.params)
+    expansion = expanded(program, vector, status, found)
     if not all_images:
         return expansion.log_evidence
-    images = log_num_images(program, expansion.mode, expansion.factor, state_axes)
+    mode = program.units.inward(expansion.mode)
+    images = log_num_images(program, mode, expansion.factor, state_axes)
     return expansion.log_evidence + images
 
 
@@ -124,7 +125,7 @@ def search_near(
             has come to: where priors are smooth over lags, thousands of steps become
             tens.
     """
-    start = program.coordinates.pack(params)
+    start, params = program.packed(params), program.units.inward(params)
     if factor is None:
         reached, status = _SHORT.density_mode(program, params)
         if status is Status.CONVERGED:
@@ -175,7 +176,8 @@ def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expa
         )
     with torch.no_grad():
         density = float(program.log_density(mode, jacobian=True))
-        params = program.coordinates.unpack(mode)
+        density += program.units.log_likelihood
+        params = program.users_values(mode)
     # A flat prior on probabilities is uniform but for the volume of their simplex.
     flat = [p for p in map(innermost, program.priors.values()) if isinstance(p, Flat)]
     density -= sum(prior.log_volume for prior in flat)

@@ -199,7 +199,7 @@ class _Path:
             if np.array_equal(point, logs):
                 return -known
         values = np.exp(logs)
-        program = Program(self._model(values), self.data)
+        program = Program(self._model(values), self.data).in_own_units()
         if self.first is None:
             raise RuntimeError("an evaluation must follow the first fit")
         start = self.modes[self.centre] if self.modes else self.first.params

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.components.limits import Bounds, Within
+from glmhmm_pyro.components.units import Columns, OutputUnits
+from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.filling import (
     Prior,
     check_prior,
@@ -239,6 +241,37 @@ class Component(PyroModule):
     def limit(self, data: Any) -> None:
         """Keep the values of a fit to ``data`` within their bounds."""
         self.bounds = self.limits(data)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether covariates act by ``design @ weights`` alone, or not at all.
+
+        Then a fit may have them in units of its own; see :meth:`own_maps`.
+        """
+        return False
+
+    def own_maps(self, columns: Columns) -> dict[str, Affine]:
+        """Parameters at covariates in a fit's own units to those at the user's.
+
+        Args:
+            columns: units of the covariates that it reads.
+
+        Returns:
+            By attribute; parameters that are the same in both are left out.
+        """
+        weights = self.sites.get("weights")
+        if weights is None or weights.axes[-1:] != ("covariate",):
+            return {}
+        return {} if columns.are_as_given else {"weights": columns.affine()}
+
+    def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
+        """Units in which a fit may have the emissions, if it may.
+
+        Args:
+            columns: units of the covariates that it reads.
+            data: what it reads of the data set, in the user's units.
+        """
+        return None
 
     def log_probs(self, data: Any) -> Tensor:
         """Normalised log-probabilities that the chain sums over."""

@@ -8,10 +8,17 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import GLMEmission, check_outputs
-from glmhmm_pyro.components.least_squares import columns_of, one_regression, spread
+from glmhmm_pyro.components.least_squares import (
+    columns_of,
+    location_units,
+    mean_and_spread,
+    one_regression,
+    spread,
+)
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
+from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior
 
 
@@ -73,6 +80,12 @@ class StudentT(GLMEmission):
         noise = super().start_noise(name, data)
         return noise * spread(*columns_of(data)) if name == "weights" else noise
 
+    def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
+        """Mean 0 where a constant takes it up, spread 1."""
+        if not is_as_defined(self, StudentT, "distribution"):
+            return None
+        return location_units(columns, data, is_single=True)
+
     def block_objective(self, data: Any) -> StudentTObjective:
         """All states' Student's t regressions evaluated together."""
         return StudentTObjective(data, self.design(data).numpy())
@@ -132,6 +145,14 @@ class Gamma(GLMEmission):
             "weights": weights.expand(self.shape("weights")),
             "concentration": (left**-2).expand(self.shape("concentration")),
         }
+
+    def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
+        """Geometric mean 1, where a constant takes up what that is to log means."""
+        if columns.constant is None or not is_as_defined(self, Gamma, "distribution"):
+            return None
+        logs, _ = mean_and_spread(*_logarithms(data))
+        maps = {"weights": columns.affine(shift=logs)}
+        return OutputUnits(logs.exp(), torch.zeros_like(logs), maps)
 
     def block_objective(self, data: Any) -> GammaObjective:
         """All states' gamma regressions evaluated together."""

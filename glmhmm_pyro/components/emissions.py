@@ -23,6 +23,7 @@ from glmhmm_pyro.components.base import (
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
+from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.zeros import zeros_allowed
@@ -135,6 +136,12 @@ class GLMEmission(Emission):
         super().__init__()
         self.prior = prior
         self.weights = Site("state", *outputs, "covariate", prior=prior)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether predictors are made here, not by a family of the user's own."""
+        made_here = ("forward", "table", "log_probs", "design")
+        return is_as_defined(self, GLMEmission, *made_here)
 
     def distribution(self, *predictor: Any, **parameters: Any) -> Distribution:
         """Distribution of the emission; a family names its own parameters.

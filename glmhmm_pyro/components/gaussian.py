@@ -23,10 +23,12 @@ from glmhmm_pyro.components.least_squares import (
     LEAST_SCALE,
     NormalPrior,
     columns_of,
+    location_units,
     spread,
     weighted_regressions,
 )
 from glmhmm_pyro.components.limits import Bounds
+from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior, fill
 from glmhmm_pyro.priors.recipe import PriorRecipe
 
@@ -139,6 +141,12 @@ class Gaussian(GLMEmission):
         size = spread(*columns_of(data))
         return noise * (size if self.num_outputs is None else size.unsqueeze(-1))
 
+    def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
+        """Mean 0 where a constant takes it up, spread 1."""
+        if not is_as_defined(self, Gaussian, "distribution"):
+            return None
+        return location_units(columns, data, self.num_outputs is None)
+
     def closed_form(
         self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
@@ -151,15 +159,15 @@ class Gaussian(GLMEmission):
         others = [site.prior for name, site in self.sites.items() if name != "weights"]
         if any(prior is not None for prior in others):
             return None
-        if self.prior is None:
+        prior = self.sites["weights"].prior
+        if prior is None:
             return self._maximum(counts, data, params)
-        is_fixed = not callable(self.prior) or isinstance(self.prior, PriorRecipe)
+        is_fixed = not callable(prior) or isinstance(prior, PriorRecipe)
         if "correlation" in self.sites or self.hyperparameters or not is_fixed:
             return None
         shape = self.shape("weights")
-        filled = fill(self.prior, shape, constraints.real)
-        prior = NormalPrior.of(filled, shape)
-        return prior and self._maximum(counts, data, params, prior)
+        normal = NormalPrior.of(fill(prior, shape, constraints.real), shape)
+        return normal and self._maximum(counts, data, params, normal)
 
     def _maximum(
         self,

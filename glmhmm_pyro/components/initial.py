@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Dirichlet, constraints
 
 from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
+from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.recipe import PriorRecipe
@@ -57,6 +58,13 @@ class OnlyInitial(InitialState):
 
     batched = True
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether no covariates are read."""
+        return is_as_defined(
+            self, OnlyInitial, "forward", "logits", "log_probs", "design"
+        )
+
     def logits(self, data: Any) -> Tensor:
         """Zeros, shape (1, 1)."""
         return torch.zeros(1, 1, dtype=torch.float64, device=data.device)
@@ -101,6 +109,11 @@ class Initial(InitialState):
     def _rows(self, data: Any) -> list[int]:
         """The row of probabilities of each session of the data."""
         return rows_of_sessions(self.sessions, sessions_of(data)).places
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether no covariates are read."""
+        return is_as_defined(self, Initial, "forward", "logits", "log_probs", "design")
 
     def logits(self, data: Any) -> Tensor:
         """Logarithms of the probabilities."""
@@ -156,6 +169,13 @@ class InitialGLM(InitialState):
                 "them to Sequences, shape (sessions, features)"
             )
         Component.bind(self, data)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether predictors are those made here."""
+        return is_as_defined(
+            self, InitialGLM, "forward", "logits", "log_probs", "design"
+        )
 
     def logits(self, data: Any) -> Tensor:
         """Linear predictors, 0 for state 0."""

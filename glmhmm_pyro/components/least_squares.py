@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.components.units import Columns, OutputUnits
+from glmhmm_pyro.priors.affine import Affine, normal_precision
 from glmhmm_pyro.priors.filling import innermost
 
 # A scale is never taken to be below this part of that of the data: the end at 0, where
@@ -67,13 +69,10 @@ class NormalPrior(NamedTuple):
     def of(cls, prior: Any, shape: torch.Size) -> "NormalPrior | None":
         """That of weights (problems..., features), or ``None`` if it is not normal."""
         prior = innermost(prior)
-        if isinstance(prior, torch.distributions.MultivariateNormal):
-            precision = prior.precision_matrix
-        elif isinstance(prior, torch.distributions.Normal):
-            precision = (prior.scale**-2).expand(shape).diag_embed()
-        else:
+        precision = normal_precision(prior)
+        if precision is None:
             return None
-        return cls(prior.loc.expand(shape), precision.expand(shape + shape[-1:]))
+        return cls(prior.mean.expand(shape), precision.expand(shape + shape[-1:]))
 
 
 def spread(values: Tensor, mask: Tensor | None, constant: float = 1.0) -> Tensor:
@@ -84,6 +83,13 @@ def spread(values: Tensor, mask: Tensor | None, constant: float = 1.0) -> Tensor
         mask: shape (steps, outputs), or ``None`` if all of it was.
         constant: what stands for it where a column varies by no more than rounding.
     """
+    return mean_and_spread(values, mask, constant)[1]
+
+
+def mean_and_spread(
+    values: Tensor, mask: Tensor | None, constant: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of what was observed; see :func:`spread`."""
     seen = torch.ones_like(values) > 0 if mask is None else mask
     counts = seen.to(values)
     values = torch.where(seen, values, 0.0)
@@ -93,7 +99,26 @@ def spread(values: Tensor, mask: Tensor | None, constant: float = 1.0) -> Tensor
     low = torch.where(seen, values, torch.inf).amin(0)
     high = torch.where(seen, values, -torch.inf).amax(0)
     rounding = _ROUNDING * torch.maximum(low.abs(), high.abs())
-    return torch.where(high - low > rounding, found, constant)
+    return mean, torch.where(high - low > rounding, found, constant)
+
+
+def location_units(columns: Columns, data: Any, is_single: bool) -> OutputUnits:
+    """Units of outputs whose families have a location and a scale.
+
+    Args:
+        columns: units of the covariates.
+        data: where the outputs stand.
+        is_single: whether there is one output, without an axis of its own.
+    """
+    mean, scale = mean_and_spread(*columns_of(data))
+    if columns.constant is None:
+        scale = (scale.square() + mean.square()).sqrt()
+        mean = torch.zeros_like(mean)
+    centre = mean.squeeze(0) if is_single else mean.unsqueeze(-1)
+    factor = scale.squeeze(0) if is_single else scale.unsqueeze(-1)
+    weights = columns.affine(factor, centre)
+    sizes = Affine(scale.squeeze(0) if is_single else scale)
+    return OutputUnits(scale, mean, {"weights": weights, "scale": sizes})
 
 
 def columns_of(data: Any) -> tuple[Tensor, Tensor | None]:

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.masking import log_prob_of, observed_log_prob
 from glmhmm_pyro.sequences.changes import Selection
@@ -81,6 +82,13 @@ class Outputs(Emission):
     def parts(self) -> dict[str, Component]:
         """The family of every output, by its name."""
         return dict(self.families)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether all families are, side by side as here."""
+        families = self.families.values()
+        as_here = is_as_defined(self, Outputs, "forward", "table", "design")
+        return as_here and all(family.is_linear for family in families)
 
     def takes_sets(self) -> bool:
         """Whether parameters may carry a leading axis of parameter sets."""

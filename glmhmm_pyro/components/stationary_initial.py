@@ -8,6 +8,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.initial import InitialState
 from glmhmm_pyro.components.transitions import Stationary
+from glmhmm_pyro.components.units import is_as_defined
 
 
 class StationaryInitial(InitialState):
@@ -46,6 +47,13 @@ class StationaryInitial(InitialState):
             )
         # Not as a part of its own: it stays the model's.
         self.__dict__["transitions"] = transitions
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether no covariates are read."""
+        return is_as_defined(
+            self, StationaryInitial, "forward", "logits", "log_probs", "design"
+        )
 
     def logits(self, data: Any) -> Tensor:
         """Logarithms of the stationary probabilities, shape (*batch, 1, states)."""

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
 from glmhmm_pyro.components.initial import dirichlet_mode
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
+from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.zeros import exact_logits, zeros_allowed
@@ -62,6 +63,13 @@ class OnlyState(Transitions):
     def bind(self, data: Any) -> None:
         """No covariates are read."""
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether no covariates are read."""
+        return is_as_defined(
+            self, OnlyState, "forward", "logits", "log_probs", "design"
+        )
+
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Certainty of staying."""
         return Categorical(logits=torch.zeros(state.shape + (1,), dtype=torch.float64))
@@ -95,6 +103,13 @@ class Stationary(Transitions):
 
     def bind(self, data: Any) -> None:
         """No covariates are read, so there is nothing to record."""
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether no covariates are read."""
+        return is_as_defined(
+            self, Stationary, "forward", "logits", "log_probs", "design"
+        )
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """The row of the matrix that belongs to the state."""
@@ -138,6 +153,13 @@ class InputDriven(Transitions):
         """As for every component, and the free destinations: all but staying."""
         free = None if self.num_states is None else self.num_states - 1
         return {**super().sizes(), "destination": free}
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether predictors are those made here."""
+        return is_as_defined(
+            self, InputDriven, "forward", "logits", "log_probs", "design"
+        )
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Softmax of the linear predictors of the state's row."""
@@ -213,6 +235,13 @@ class SharedInputDriven(Transitions):
                 f"SharedInputDriven, got column {name!r}; leave it out: the baseline "
                 "of every pair of states is free already"
             )
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether predictors are those made here."""
+        return is_as_defined(
+            self, SharedInputDriven, "forward", "logits", "log_probs", "design"
+        )
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Softmax of the baseline's row plus the shared linear predictors."""

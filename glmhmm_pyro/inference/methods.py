@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from glmhmm_pyro.chain.announcing import watched
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.restored import in_users_units
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
@@ -20,7 +21,11 @@ from glmhmm_pyro.inference.svi.svi import SVI
 
 @runtime_checkable
 class Method(Protocol):
-    """An inference method with its options; one of the user's own may be written."""
+    """An inference method with its options; one of the user's own may be written.
+
+    One with an attribute ``in_own_units`` that is true gets a program whose covariates
+    and outputs are centred and scaled; what it finds is given back in the user's units.
+    """
 
     name: ClassVar[str]
 
@@ -92,7 +97,9 @@ def fit(
     with seeded(seed), watched(progress):
         program = Program(copy.deepcopy(model), data)
         program.check_varies()
-        result = engine.fit(program, search)
+        if getattr(engine, "in_own_units", False):
+            program = program.in_own_units()
+        result = in_users_units(program, engine.fit(program, search))
     if not result.status.is_success:
         details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
         warnings.warn(f"{details}. {result.status.advice}", ConvergenceWarning, 2)

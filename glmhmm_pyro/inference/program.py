@@ -5,10 +5,11 @@ A model is a ``GLMHMM``, or any function or ``PyroModule`` of the data with a
 parameters.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from pyro import poutine
 from pyro.distributions import ImproperUniform
@@ -16,10 +17,12 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.densities import Densities
+from glmhmm_pyro.inference.units import Units, own_units
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import is_proper
 from glmhmm_pyro.zeros import zeros_allowed
@@ -69,6 +72,9 @@ class Program:
     Attributes:
         priors: distributions of the parameters at one draw of the prior, by name.
         coordinates: the parameters as one unconstrained vector.
+        units: how values become those of the user's model, for a program of
+            :meth:`in_own_units`; else they are.
+        users_model: that model.
         num_together: number of parameter sets, or of directions of a derivative, whose
             tables memory holds side by side.
 
@@ -79,6 +85,7 @@ class Program:
 
     def __init__(self, model: Callable[[Any], Any], data: Any):
         self.model, self.data = model, data
+        self.users_model, self.units = model, Units()
         if isinstance(model, GLMHMM):
             self.data = data = model.laid_out(data)
         # The user's generator must not notice.
@@ -96,6 +103,51 @@ class Program:
         self.num_together = sets_together(
             (chain.event_shape[0], chain.num_states) for chain in chains
         )
+
+    def in_own_units(self) -> "Program":
+        """An equivalent program whose numbers do not depend on the user's units.
+
+        Its parameters, log-likelihoods and densities are own ones, which its ``units``
+        map to those of the user's model. A model of the user's own stays as it is.
+        """
+        model, as_here = self.model, ("forward", "hidden_markov")
+        if not isinstance(model, GLMHMM) or not is_as_defined(model, GLMHMM, *as_here):
+            return self
+        own_model, own_data, units = own_units(model, self.data, self.priors)
+        if not units.maps:
+            return self
+        found = Program(own_model, own_data)
+        found.users_model, found.units = model, units
+        return found
+
+    def users_values(self, vector: Tensor) -> Params:
+        """Values of the user's model (*batch, *shape) from vectors (*batch, size)."""
+        return self.units.outward(self.coordinates.unpack(vector))
+
+    def packed(self, params: Params) -> Tensor:
+        """The vector of values of the user's model."""
+        return self.coordinates.pack(self.units.inward(params))
+
+    def own_start(self, init: Any) -> Any:
+        """Values that the user gave to begin with, mapped to own ones.
+
+        What is no value of a site is left to be refused as it was written.
+        """
+        if not isinstance(init, Mapping):
+            return init
+        return {name: self._own_value(name, value) for name, value in init.items()}
+
+    def _own_value(self, name: str, given: Any) -> Any:
+        if name not in self.units.maps:
+            return given
+        try:
+            value = torch.as_tensor(np.asarray(given), dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            return given
+        prior = self.priors[name]
+        if value.shape != prior.shape() or not prior.support.check(value).all():
+            return given
+        return self.units.maps[name].inverse(value)
 
     @property
     def is_batched(self) -> bool:

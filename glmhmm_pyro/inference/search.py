@@ -47,6 +47,7 @@ class Search:
         if isinstance(program.model, GLMHMM):
             init = "glm" if self.init is None else self.init
             arguments = (program.model, program.data, self.num_restarts)
+            init = program.own_start(init)
             return make_starts(*arguments, init, self.init_noise, generator)
         if self.init not in (None, "random") and not isinstance(self.init, Mapping):
             raise ValueError(

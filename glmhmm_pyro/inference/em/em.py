@@ -87,6 +87,11 @@ class EM:
 
     name: ClassVar[str] = "em"
 
+    @property
+    def in_own_units(self) -> bool:
+        """Whether a program may come in units of its own: not for a plain M-step."""
+        return self.m_step is None
+
     def fit(self, program: Program, search: Search) -> Fit:
         """EM from all starts of a search; the best one's fit."""
         runs = run_all(self, program, search.starts(program), search.progress)

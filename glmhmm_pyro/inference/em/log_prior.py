@@ -11,6 +11,7 @@ from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.blocks import Blocks
 from glmhmm_pyro.inference.em.preconditioning import Evaluation
 from glmhmm_pyro.priors import Flat
+from glmhmm_pyro.priors.affine import Rescaled, normal_precision
 from glmhmm_pyro.priors.filling import innermost
 from glmhmm_pyro.priors.grouped import ByColumns
 
@@ -91,6 +92,8 @@ def smooth(sites: dict, params: Params) -> dict:
 
 
 def _smooth(prior: Any, value: Tensor) -> Any:
+    if isinstance(prior, Rescaled):
+        return Rescaled(_smooth(prior.base, prior.affine(value)), prior.affine)
     if isinstance(prior, ByColumns):
         parts = [
             (columns.tolist(), _smooth(part, value[..., columns]))
@@ -109,6 +112,11 @@ def precision(prior: Any, value: Tensor) -> Tensor:
     Shape broadcasts to (*value.shape, features). Directions in which the density is
     log-convex count as flat, so that a preconditioner stays positive.
     """
+    normal = normal_precision(prior)
+    if normal is not None:
+        return normal
+    if isinstance(prior, Rescaled):
+        return prior.affine.pulled(precision(prior.base, prior.affine(value)))
     if isinstance(prior, ByColumns):
         whole = value.new_zeros(value.shape + value.shape[-1:])
         for columns, part in prior.parts:
@@ -117,16 +125,7 @@ def precision(prior: Any, value: Tensor) -> Tensor:
         return whole
     if isinstance(prior, Flat):
         return value.new_zeros(value.shape[-1:] * 2)
-    if isinstance(prior, dist.MultivariateNormal | torch.distributions.Normal):
-        return _of_normal(prior)
     return _differentiated(prior, value)
-
-
-def _of_normal(prior: Any) -> Tensor:
-    """The inverse covariance, the same wherever the weights are."""
-    if prior.event_shape:
-        return prior.precision_matrix
-    return (prior.scale**-2).diag_embed()
 
 
 def _differentiated(prior: Any, value: Tensor) -> Tensor:

@@ -78,6 +78,7 @@ class Laplace:
     tol: float = 1e-8
 
     name: ClassVar[str] = "laplace"
+    in_own_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:

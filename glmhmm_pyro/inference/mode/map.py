@@ -58,6 +58,7 @@ class MAP:
     em_iters: int | None = None
 
     name: ClassVar[str] = "map"
+    in_own_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.num_iters < 1:

@@ -1,7 +1,9 @@
 """How well data and priors determine the parameters: information, standard errors."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -209,6 +211,7 @@ def covariance(
     information, found = _assessed(program, params, labels, [name])
     factor = information.factor[program.coordinates.slices[name]]
     directions = factor.T.reshape(1, -1, *params[name].shape)
+    directions = program.units.moves(name, directions)
     moves = named_draws(program.model, {name: directions}, labels)[name].values[0]
     matrix = np.einsum("k...i,k...j->...ij", moves, moves)
     unknown = np.isnan(found.errors[name].values)
@@ -223,7 +226,7 @@ def _assessed(
     program: Program, params: Params, labels: Labels, sites: list[str] | None = None
 ) -> tuple[Information, StandardErrors]:
     """The information at the fit, and errors with what is wrong with these sites."""
-    vector = program.coordinates.pack(params)
+    vector = program.packed(params)
     information = Information.of(program, vector, jacobian=False)
     uncertainty = Uncertainty.of(program, vector, information)
     notes = uncertainty.sentences(program.model, labels, sites)
@@ -250,14 +253,19 @@ def warn_of(notes: tuple[str, ...]) -> None:
 
 
 def _slopes(program: Program, vector: Tensor) -> Params:
-    """Derivatives of the values by the coordinates of their site, the last axis."""
+    """Derivatives of users' values by the coordinates of their site, the last axis."""
     slopes, coordinates = {}, program.coordinates
     for name, transform in coordinates.transforms.items():
         free = vector[coordinates.slices[name]].reshape(coordinates.shapes[name])
-        found = torch.autograd.functional.jacobian(transform, free)
+        to_user = partial(program.units.of_site, name)
+        found = torch.autograd.functional.jacobian(_composed(transform, to_user), free)
         shape = found.shape[: found.dim() - free.dim()]
         slopes[name] = found.reshape(shape + (-1,))
     return slopes
+
+
+def _composed(first: Callable, second: Callable) -> Callable[[Tensor], Tensor]:
+    return lambda value: second(first(value))
 
 
 def _names(shares: "dict[str, xr.DataArray]") -> str:

@@ -115,6 +115,7 @@ class NUTS:
     state_axes: Mapping[str, Sequence[int]] | None = None
 
     name: ClassVar[str] = "nuts"
+    in_own_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         least = {"num_samples": 1, "num_warmup": 0, "num_chains": 1}

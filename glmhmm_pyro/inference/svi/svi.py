@@ -10,6 +10,7 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
+from pyro.infer.autoguide import AutoGuide
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
@@ -116,6 +117,16 @@ class SVI:
             raise ValueError(f"tol must be at least 0, got {self.tol}")
         if not 0 < self.decay < 1:
             raise ValueError(f"decay must be between 0 and 1, got {self.decay}")
+
+    @property
+    def in_own_units(self) -> bool:
+        """Whether a program may come in units of its own.
+
+        Not for a guide of the user's own, which may speak of values in the user's.
+        """
+        maker = getattr(self.guide, "func", self.guide)
+        made_here = isinstance(maker, type) and issubclass(maker, AutoGuide)
+        return isinstance(maker, str) or made_here
 
     def fit(self, program: Program, search: Search) -> Fit:
         """Fit the guide, beginning at the best mode that the starts lead to."""

@@ -1,0 +1,134 @@
+"""Units of a fit's own: covariates of mean 0 and spread 1, outputs likewise.
+
+Whether a duration is in days or in seconds, counted from today or from 1970, is a
+matter of writing. Numbers that differ by ten powers of ten cost an optimiser all its
+digits, so a fit takes columns by their own scales, and about their own means where a
+constant column takes up what that adds to a predictor.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.priors.affine import Affine
+
+# A column that varies by less than this part of its size does not, but for rounding.
+_ROUNDING = 1e-13
+
+
+class Columns(NamedTuple):
+    r"""Units of the columns of a design.
+
+    .. math:: x'_j = (x_j - m_j) / s_j
+
+    Attributes:
+        scale: s, shape (features,); the value of a constant column.
+        centre: m, 0 for columns that are left where they are, same shape.
+        constants: which columns are the same, and not 0, in all rows, same shape.
+    """
+
+    scale: Tensor
+    centre: Tensor
+    constants: Tensor
+
+    @classmethod
+    def of(cls, design: Tensor, readers: Sequence[Sequence[int] | None]) -> "Columns":
+        """Units in which columns have size 1, and mean 0 where all readers allow it.
+
+        Args:
+            design: rows that count, shape (rows, features).
+            readers: numbers of the columns that components read, ``None`` for one that
+                must have all columns as they are.
+        """
+        if any(reader is None for reader in readers) or not len(design):
+            return cls.none(design.shape[1])
+        design = design.to(torch.float64)
+        largest = design.abs().amax(0)
+        constants = (design == design[0]).all(0) & (largest > 0)
+        size = torch.where(largest > 0, largest, 1.0)
+        shares = design / size
+        mean = shares.mean(0)
+        spread = (shares - mean).square().mean(0).sqrt()
+        moves = spread > _ROUNDING
+        for reader in filter(None, readers):
+            if not constants[list(reader)].any():
+                moves[list(reader)] = False
+        root = shares.square().mean(0).sqrt()
+        scale = size * torch.where(moves, spread, torch.where(root > 0, root, 1.0))
+        return cls(
+            torch.where(constants, design[0], scale),
+            torch.where(moves, size * mean, 0.0),
+            constants,
+        )
+
+    @classmethod
+    def none(cls, features: int) -> "Columns":
+        """Columns as they are."""
+        ones = torch.ones(features, dtype=torch.float64)
+        return cls(ones, torch.zeros_like(ones), ones == 0)
+
+    @property
+    def constant(self) -> int | None:
+        """Number of the first constant column, if there is one."""
+        found = self.constants.nonzero().flatten().tolist()
+        return found[0] if found else None
+
+    @property
+    def are_as_given(self) -> bool:
+        """Whether the design is the user's own."""
+        return bool((self.scale == 1).all() and (self.centre == 0).all())
+
+    def chosen(self, columns: Sequence[int]) -> "Columns":
+        """Those of some columns alone."""
+        return Columns(*(value[list(columns)] for value in self))
+
+    def __call__(self, design: Tensor) -> Tensor:
+        """The design in these units."""
+        exact = (design.to(torch.float64) - self.centre) / self.scale
+        return exact.to(design.dtype)
+
+    def affine(self, factor: Tensor | None = None, shift: Any = 0.0) -> Affine:
+        """From weights of the columns in these units to the user's.
+
+        Args:
+            factor: by which predictors are smaller than the user's, broadcasts to
+                weights (*rows, 1).
+            shift: by which they are less, after that, same shape; 0 where no column is
+                constant.
+        """
+        scale = (1.0 if factor is None else factor) / self.scale
+        column, offset = self.constant, torch.zeros_like(self.scale)
+        if column is None:
+            return Affine(scale)
+        offset[column] = 1 / self.scale[column]
+        shares = self.centre / self.scale if self.centre.any() else None
+        return Affine(scale, shift * offset, shares, column)
+
+
+class OutputUnits(NamedTuple):
+    r"""Units of what a family emits: y' = (y - b) / c, and what that is to parameters.
+
+    Attributes:
+        scale: c, shape (outputs,).
+        centre: b, same shape.
+        maps: of the family's parameters, from the fit's own values to the user's.
+    """
+
+    scale: Tensor
+    centre: Tensor
+    maps: dict[str, Affine]
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Emissions (steps,) or (steps, outputs) in these units."""
+        columns = values.to(torch.float64).reshape(len(values), -1)
+        return ((columns - self.centre) / self.scale).reshape(values.shape)
+
+
+def is_as_defined(component: Any, kind: type, *methods: str) -> bool:
+    """Whether a component has these methods of a class, and no others in their place.
+
+    What is known of the package's own need not hold for a user's.
+    """
+    return all(getattr(type(component), m) is getattr(kind, m) for m in methods)

@@ -1,0 +1,67 @@
+"""A fit in the user's units, from one of a program in units of its own."""
+
+from dataclasses import replace
+from typing import Any
+
+from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.program import Program
+
+
+def in_users_units(program: Program, found: Any) -> Any:
+    """The fit with the user's model, its parameters, draws and densities.
+
+    Args:
+        program: what was fitted.
+        found: a :class:`Fit` of the program's own model.
+    """
+    units = program.units
+    if not units.maps:
+        return found
+    posterior = found.posterior and _posterior(program, found.posterior)
+    return replace(
+        found,
+        model=program.users_model,
+        params=posterior.mean() if posterior else units.outward(found.params),
+        weights=tuple(units.outward(params) for params in found.weights),
+        log_likelihood=found.log_likelihood + units.log_likelihood,
+        log_joint=found.log_joint + units.log_joint,
+        restarts=tuple(_restart(program, one) for one in found.restarts),
+        solutions=tuple(_solution(program, one) for one in found.solutions),
+        posterior=posterior,
+    )
+
+
+def _restart(program: Program, restart: Any) -> Any:
+    return replace(
+        restart,
+        log_likelihoods=restart.log_likelihoods + program.units.log_likelihood,
+        log_joints=restart.log_joints + program.units.log_joint,
+    )
+
+
+def _solution(program: Program, solution: Any) -> Any:
+    return replace(
+        solution,
+        params=program.units.outward(solution.params),
+        log_likelihood=solution.log_likelihood + program.units.log_likelihood,
+        log_joint=solution.log_joint + program.units.log_joint,
+    )
+
+
+def _posterior(program: Program, posterior: Posterior) -> Posterior:
+    """Draws of the user's values, and densities of these.
+
+    That of a guide is one of the values; a bound and an importance weight compare it
+    with the log-joint, so that volumes cancel unless a prior is flat.
+    """
+    units = program.units
+    between = units.log_joint + units.log_volume
+    gains = {
+        "log_joint": units.log_joint,
+        "log_guide": -units.log_volume,
+        "log_weight": between,
+    }
+    stats = {n: v + gains.get(n, 0.0) for n, v in posterior.stats.items()}
+    bound = None if posterior.elbo is None else posterior.elbo + between
+    draws = units.outward(posterior.draws)
+    return replace(posterior, draws=draws, stats=stats, elbo=bound)

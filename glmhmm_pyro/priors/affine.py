@@ -1,0 +1,239 @@
+"""Values as affine maps of others, and the priors that these others then have.
+
+A fit works with covariates of mean 0 and spread 1, whatever the units of the user's.
+Its weights are affine functions of the user's, and have the prior that makes the user's
+what was declared.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.nn.functional import pad
+
+from glmhmm_pyro.priors.filling import Prior, fill, innermost, is_proper, takes_sets
+from glmhmm_pyro.priors.flat import Flat
+from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+
+
+@dataclass(frozen=True)
+class Affine:
+    r"""A map from a fit's own values to the user's.
+
+    .. math:: w = f \odot (\theta - (r^\top \theta) \, e_c) + o
+
+    The last axis is that of the covariates: where those of the fit are centred, the
+    weight of their constant column c takes up what that adds to a predictor.
+
+    Args:
+        factor: f, broadcasts to the values.
+        offset: o, broadcasts to the values.
+        shares: r, 0 at c, shape (features,); ``None`` where nothing is centred.
+        column: c.
+
+    Example:
+        >>> halved = Affine(torch.tensor(0.5))
+        >>> halved(torch.ones(2)), halved.inverse(torch.ones(2))
+        (tensor([0.5000, 0.5000]), tensor([2., 2.]))
+    """
+
+    factor: Tensor
+    offset: Tensor | float = 0.0
+    shares: Tensor | None = None
+    column: int = 0
+
+    @property
+    def event_dim(self) -> int:
+        """Number of last axes whose numbers depend on each other."""
+        return 0 if self.shares is None else 1
+
+    @property
+    def keeps_signs(self) -> bool:
+        """Whether it is a product with positive numbers."""
+        moves = torch.as_tensor(self.offset).any() or self.shares is not None
+        return not moves and bool((self.factor > 0).all())
+
+    def __call__(self, own: Tensor) -> Tensor:
+        """The user's values (*batch, *shape)."""
+        return self.linear(own) + self.offset
+
+    def linear(self, own: Tensor) -> Tensor:
+        """The same of differences of values, to which the offset does not matter."""
+        return self._mixed(own, -1.0) * self.factor
+
+    def inverse(self, value: Tensor) -> Tensor:
+        """The fit's own values from the user's."""
+        return self._mixed((value - self.offset) / self.factor, 1.0)
+
+    def pulled(self, precision: Tensor) -> Tensor:
+        """Second derivatives by a fit's own values from those by the user's.
+
+        Args:
+            precision: shape (*rows, features, features).
+        """
+        slopes = self.slopes(precision.shape[-1])
+        return slopes @ precision @ slopes.mT
+
+    def slopes(self, features: int) -> Tensor:
+        """Derivatives of the user's values by own ones, (*rows, own, user's)."""
+        own = self._mixed(torch.eye(features, dtype=self.factor.dtype), -1.0)
+        return own * (self.factor.unsqueeze(-2) if self.factor.dim() else self.factor)
+
+    def log_volume(self, shape: torch.Size, event_dim: int) -> Tensor:
+        """Log volume that the map gains over the last ``event_dim`` axes of a shape.
+
+        Mixing gains none.
+        """
+        split = len(shape) - event_dim
+        gains = self.factor.abs().log().expand(shape)
+        return gains.reshape(shape[:split] + (-1,)).sum(-1)
+
+    def _mixed(self, values: Tensor, sign: float) -> Tensor:
+        if self.shares is None:
+            return values
+        moved = sign * (values @ self.shares)
+        before, after = self.column, values.shape[-1] - self.column - 1
+        return values + pad(moved.unsqueeze(-1), (before, after))
+
+
+class Rescaled(TorchDistribution):
+    """Distribution of a fit's own values where the user's have a given one.
+
+    Args:
+        base: distribution of the user's values.
+        affine: from the fit's own values to these.
+    """
+
+    arg_constraints: dict = {}
+    has_rsample = False
+
+    def __init__(self, base: Any, affine: Affine):
+        self.base, self.affine = base, affine
+        shape = base.batch_shape + base.event_shape
+        split = len(shape) - max(len(base.event_shape), affine.event_dim)
+        super().__init__(shape[:split], shape[split:], validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """Rows of real numbers where numbers are mixed, else what the base's is."""
+        if not self.affine.event_dim:
+            return self.base.support
+        return constraints.independent(constraints.real, self.event_dim)
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the base has a finite integral."""
+        return is_proper(self.base)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Rescaled":
+        """The same over more values."""
+        shape = torch.Size(batch_shape) + self.event_shape
+        split = len(shape) - len(self.base.event_shape)
+        return Rescaled(self.base.expand(shape[:split]), self.affine)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of the user's values, and the log volume of the map to them."""
+        found = self.base.log_prob(self.affine(value))
+        if self.event_dim > len(self.base.event_shape):
+            found = found.sum(-1)
+        shape = self.batch_shape + self.event_shape
+        return found + self.affine.log_volume(shape, self.event_dim)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, where the base has one."""
+        return self.affine.inverse(self.base.mean)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Draws of the base, mapped back."""
+        return self.affine.inverse(self.base.sample(sample_shape))
+
+
+def normal_precision(prior: Any) -> Tensor | None:
+    """Inverse covariance along the last axis, or ``None`` if a prior is not normal.
+
+    Args:
+        prior: without wrappers of axes.
+    """
+    if isinstance(prior, Rescaled):
+        base = prior.base
+        if not isinstance(base, torch.distributions.MultivariateNormal):
+            found = normal_precision(base)
+            return None if found is None else prior.affine.pulled(found)
+        # By the root: where a prior is narrow in some direction, squares lose it.
+        slopes = prior.affine.slopes(base.event_shape[-1])
+        root = torch.linalg.solve_triangular(base.scale_tril, slopes.mT, upper=False)
+        return root.mT @ root
+    if isinstance(prior, torch.distributions.MultivariateNormal):
+        return prior.precision_matrix
+    if isinstance(prior, torch.distributions.Normal):
+        return (prior.scale**-2).diag_embed()
+    return None
+
+
+def rescaled(prior: Prior, support: Any, affine: Affine) -> Prior:
+    """The prior of a fit's own values that gives the user's their own.
+
+    Args:
+        prior: as the user declared it.
+        support: of the parameter.
+        affine: from the fit's own values to the user's.
+    """
+    if prior is None or isinstance(innermost(prior), Flat):
+        return prior
+    if isinstance(prior, PriorRecipe | Distribution):
+        return RescaledRecipe(prior, support, affine)
+    return _rescaled_function(prior, affine)
+
+
+@dataclass(frozen=True)
+class RescaledRecipe(PriorRecipe):
+    """A user's prior for values that are an affine map away.
+
+    Args:
+        prior: a distribution or a recipe.
+        support: of the parameter.
+        affine: from the fit's own values to the user's.
+    """
+
+    prior: PriorRecipe | Distribution
+    support: Any
+    affine: Affine
+
+    @property
+    def event_dim(self) -> int:
+        """That of the prior, at least that of the map."""
+        if isinstance(self.prior, PriorRecipe):
+            return max(self.prior.event_dim, self.affine.event_dim)
+        return max(len(self.prior.event_shape), self.affine.event_dim)
+
+    @property
+    def takes_sets(self) -> bool:
+        """Whether the prior does."""
+        return takes_sets(self.prior)
+
+    def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """Those of the prior."""
+        if isinstance(self.prior, PriorRecipe):
+            return self.prior.hyperparameters(axes)
+        return {}
+
+    def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
+        """The distribution of a parameter of this shape."""
+        filled = fill(self.prior, shape, self.support, place)
+        return Rescaled(innermost(filled), self.affine)
+
+
+def _rescaled_function(
+    prior: Callable[[torch.Size], Distribution], affine: Affine
+) -> Callable[[torch.Size], Distribution]:
+    """A function as the user wrote one, which may sample whatever it likes."""
+
+    def made(shape: torch.Size) -> Distribution:
+        return Rescaled(innermost(prior(shape)), affine)
+
+    return made
