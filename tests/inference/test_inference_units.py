@@ -4,15 +4,23 @@ Priors are carried along, for a fixed penalty does depend on units.
 """
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
-from families import normals, seeded_generator
+from families import EMISSIONS, normals, random_data, seeded_generator
+from torch.distributions import LogNormal, Normal
 from units_cases import Change, data_of, model_of
 
 import glmhmm_pyro as gh
+from glmhmm_pyro import priors as p
 from glmhmm_pyro.analysis import log_evidence
+from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.fits.restored import in_users_units
+from glmhmm_pyro.inference.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}
@@ -137,3 +145,140 @@ def test_a_covariate_in_unix_time_is_fitted_to_the_end(method):
     assert fit.status is gh.Status.CONVERGED
     best = logistic_maximum(time, y.double()).item()
     assert fit.log_likelihood == pytest.approx(best, abs=1e-6)
+
+
+def shifted(data):
+    """The same covariates with sizes and offsets of all kinds, a constant last."""
+
+    def moved(design):
+        scale = 10.0 ** torch.arange(-3, design.shape[1] - 3).double()
+        return torch.cat([scale * design + 5 * scale, 2 + 0 * design[:, :1]], 1)
+
+    return data.replace(
+        covariates=moved(data.covariates),
+        transition_covariates=moved(data.transition_covariates),
+        initial_covariates=moved(data.initial_covariates),
+    )
+
+
+def positive_weights():
+    """A user's prior under which weights cannot change their sign."""
+    return gh.GLMHMM(2, gh.Gaussian(prior=LogNormal(0.0, 1.0)), gh.InputDriven())
+
+
+def sampled_scale(shape):
+    """A user's prior with a hyperparameter."""
+    one = torch.tensor(1.0, dtype=torch.float64)
+    return Normal(0.0, pyro.sample("size", dist.LogNormal(0 * one, one))).expand(shape)
+
+
+def several_outputs():
+    """Families side by side, one of which reads no constant column."""
+    return gh.GLMHMM(
+        2,
+        gh.Outputs(
+            rt=gh.components.Gamma(p.Ridge(0.3)),
+            both=gh.Gaussian(2, "full", scale_prior=LogNormal(0.0, 1.0)),
+            covariates={"both": ["x0", "x1"]},
+            columns={"both": ["a", "b"]},
+        ),
+        gh.SharedInputDriven(p.Ridge(2.0), p.Ridge(1.0)),
+    )
+
+
+def three_outputs(steps):
+    y = torch.stack([normals(steps, seed=5).exp(), *normals(2, steps, seed=6)], 1)
+    return 100 * y.where(normals(steps, 3, seed=7) > -1, torch.tensor(torch.nan))
+
+
+WALK = p.RandomWalk(0.5, 2.0)
+MODELS = {
+    "labels": ("categorical", lambda: gh.GLMHMM(3, gh.Categorical(3, p.Lasso(1.0)))),
+    "counts": ("counts", lambda: gh.GLMHMM(2, gh.Poisson(sampled_scale))),
+    "overdispersed": (
+        "overdispersed",
+        lambda: gh.GLMHMM(
+            2,
+            gh.components.NegativeBinomial(p.StudentT(3.0, 1.0)),
+            gh.InputDriven(p.Grouped({(0, 1): WALK}, rest=p.Ridge(1.0))),
+            gh.InitialGLM(p.Ridge(1.0)),
+        ),
+    ),
+    "measured": (
+        "normal",
+        lambda: gh.GLMHMM(
+            2,
+            gh.Gaussian(prior=p.Hierarchical(LogNormal(0.0, 1.0), per="state")),
+            gh.InputDriven(WALK),
+        ),
+    ),
+    "correlated": ("normals", lambda: gh.GLMHMM(2, gh.Gaussian(2, "full", True, WALK))),
+    "heavy-tailed": (
+        "heavy-tailed",
+        lambda: gh.GLMHMM(2, gh.components.StudentT(scale_prior=LogNormal(0.0, 1.0))),
+    ),
+    "positive": ("positive", lambda: gh.GLMHMM(2, gh.components.Gamma(WALK))),
+    "positive weights": ("normal", positive_weights),
+    "the user's family": ("gaussian", lambda: gh.GLMHMM(2, EMISSIONS["gaussian"]())),
+    "outputs": ("outputs", several_outputs),
+}
+
+
+@pytest.mark.parametrize(("family", "make"), MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_program_in_its_own_units_has_the_density_of_the_users(
+    family, make, constant
+):
+    """Value by value, constants and volumes included; to nothing but rounding."""
+    data = random_data("normals" if family == "outputs" else family)
+    if constant:
+        data = shifted(data)
+    elif family == "outputs":
+        data = data.replace(
+            covariates=torch.cat([data.covariates, normals(8, 1, seed=9)], 1)
+        )
+    if family == "outputs":
+        names = ["rt", "a", "b"]
+        data = data.replace(emissions=three_outputs(8), emission_names=names)
+        data = data.replace(transition_covariates=normals(8, 2, seed=11) * 1e3)
+    users = Program(make(), data)
+    own = Program(make(), data).in_own_units()
+    vector = 0.3 * normals(own.coordinates.size, seed=3)
+    params = own.coordinates.unpack(vector)
+    outward = own.units.outward(params)
+    back = own.units.inward(outward)
+    for name, value in params.items():
+        torch.testing.assert_close(back[name], value)
+    likelihood, prior = own.log_parts(params)
+    expected = users.log_parts(outward)
+    torch.testing.assert_close(likelihood + own.units.log_likelihood, expected[0])
+    joint = likelihood + prior + own.units.log_joint
+    torch.testing.assert_close(joint, sum(expected))
+    volume = 0.0
+    for name, affine in own.units.maps.items():
+        size = params[name].numel()
+        slopes = torch.autograd.functional.jacobian(affine, params[name])
+        volume += torch.linalg.slogdet(slopes.reshape(size, size)).logabsdet.item()
+    assert own.units.log_volume == pytest.approx(volume)
+    freely_read = family == "gaussian"
+    assert (own is users or not own.units.maps) == freely_read
+
+
+@pytest.mark.parametrize("estimate", ["mean", "a draw"])
+def test_the_estimate_of_draws_is_given_in_the_users_units(estimate):
+    """Whichever point of the draws a method took for its estimate."""
+    data = shifted(random_data("normal"))
+    model = gh.GLMHMM(1, gh.Gaussian(prior=Normal(0.0, 50.0)))
+    own = Program(model, data).in_own_units()
+    shapes = {name: prior.shape() for name, prior in own.priors.items()}
+    draws = {name: normals(1, 4, *shape).exp() for name, shape in shapes.items()}
+    posterior = Posterior(draws)
+    params = {name: value[0, 2] for name, value in draws.items()}
+    fit = gh.fit(model, data, "map", **ONCE)
+    at = posterior.mean() if estimate == "mean" else params
+    found = in_users_units(own, replace(fit, posterior=posterior, params=at))
+    users = found.posterior.draws
+    for name, value in found.params.items():
+        torch.testing.assert_close(value, own.units.outward(at)[name])
+        if estimate == "mean":
+            assert torch.equal(value, users[name].mean((0, 1)))

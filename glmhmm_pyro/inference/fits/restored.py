@@ -3,6 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+import torch
+
+from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.program import Program
 
@@ -21,7 +24,7 @@ def in_users_units(program: Program, found: Any) -> Any:
     return replace(
         found,
         model=program.users_model,
-        params=posterior.mean() if posterior else units.outward(found.params),
+        params=_params(program, found, posterior),
         weights=tuple(units.outward(params) for params in found.weights),
         log_likelihood=found.log_likelihood + units.log_likelihood,
         log_joint=found.log_joint + units.log_joint,
@@ -29,6 +32,15 @@ def in_users_units(program: Program, found: Any) -> Any:
         solutions=tuple(_solution(program, one) for one in found.solutions),
         posterior=posterior,
     )
+
+
+def _params(program: Program, found: Any, posterior: Posterior | None) -> Params:
+    """The estimate; where it is the mean of the draws, that to the last bit."""
+    if posterior is not None:
+        mean = found.posterior.mean()
+        if all(torch.equal(mean[n], value) for n, value in found.params.items()):
+            return posterior.mean()
+    return program.units.outward(found.params)
 
 
 def _restart(program: Program, restart: Any) -> Any:
