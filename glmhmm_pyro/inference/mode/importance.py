@@ -47,6 +47,14 @@ def pareto_k(log_weights: Tensor) -> float:
     return _shape(excess[excess > 0])
 
 
+def told_of(log_weights: Tensor) -> tuple[str, ...]:
+    """A sentence about draws that cannot stand for the posterior, if they are poor."""
+    k = pareto_k(log_weights.nan_to_num(nan=-math.inf))
+    if not k > POOR:
+        return ()
+    return (f"the Pareto shape of their importance weights is {k:.2f}, above {POOR}",)
+
+
 def _shape(excess: Tensor) -> float:
     """Shape of a tail, ascending, by Zhang & Stephens (2009), drawn a little to 0.5."""
     size = len(excess)

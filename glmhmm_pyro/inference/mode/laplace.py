@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import at_bounds
-from glmhmm_pyro.inference.fits.estimate import estimated
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.curvature import (
@@ -23,7 +22,7 @@ from glmhmm_pyro.inference.mode.curvature import (
     NonFiniteCurvatureError,
     OnceDifferentiableError,
 )
-from glmhmm_pyro.inference.mode.importance import POOR, pareto_k
+from glmhmm_pyro.inference.mode.importance import told_of
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.mode.newton import settled
 from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
@@ -144,21 +143,21 @@ def _with_draws(
         draws={name: value[None] for name, value in params.items()},
         stats={name: value[None].numpy() for name, value in by_draw.items()},
     )
-    point = estimated(program, posterior)
+    mean = posterior.mean()
+    with torch.no_grad():
+        likelihood, prior = (float(part) for part in program.log_parts(mean))
     found = replace(
         found,
-        params=point.params,
-        log_likelihood=point.log_likelihood,
-        log_joint=point.log_joint,
+        params=mean,
+        log_likelihood=likelihood,
+        log_joint=likelihood + prior,
         posterior=posterior,
-        notes=(*found.notes, *point.notes),
     )
-    k = pareto_k(log_weights.nan_to_num(nan=-math.inf))
-    if not k > POOR:
+    poor = told_of(log_weights)
+    if not poor:
         return found
     status = Status.POOR_DRAWS if found.status.is_success else found.status
-    notes = (f"the Pareto shape of their importance weights is {k:.2f}, above {POOR}",)
-    return replace(found, status=status, notes=(*notes, *found.notes))
+    return replace(found, status=status, notes=poor)
 
 
 def _log_joints(program: Program, params: Params, progress: bool) -> Tensor:
