@@ -51,8 +51,17 @@ def run_all(
     return [run for run in runs if run.log_joints]
 
 
-def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
-    """The fit of the best run, with the histories of all."""
+def best_fit(
+    program: Program, runs: list[Run], method: str, rounds_without_gain: int = 0
+) -> Fit:
+    """The fit of the best run, with the histories of all.
+
+    Args:
+        program: the model with its data.
+        runs: all starts, in their order.
+        method: name of the inference method.
+        rounds_without_gain: rounds of kicks since the best was found.
+    """
     if not runs:
         raise KeyboardInterrupt("interrupted before the first evaluation")
     best = ranked(runs)[0]
@@ -71,6 +80,7 @@ def best_fit(program: Program, runs: list[Run], method: str) -> Fit:
         unbounded=kept.reasons,
         num_parameters=program.coordinates.size,
         solutions=solutions_of(program, runs),
+        rounds_without_gain=rounds_without_gain,
     )
     return checked(found, program.data)
 

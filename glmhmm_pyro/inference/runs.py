@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from glmhmm_pyro.inference.status import Status
 KICK = "kick"
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One start of a fit on its way.
 
@@ -24,9 +25,10 @@ class Run:
         status: how it ended.
         reasons: sentences about parameters that ran away.
         kind: how its start was made.
-        joined: number of the run that it was pruned in favour of, if it was.
+        joined: the run that it was pruned in favour of, if it was.
         first: values of the sites at the start.
         ahead: values that the next evaluation is for.
+        way: what an engine remembers of the path, to choose where to go next.
     """
 
     params: Params
@@ -36,7 +38,8 @@ class Run:
     status: Status | None = None
     reasons: tuple[str, ...] = ()
     kind: str = "start"
-    joined: int | None = None
+    joined: "Run | None" = None
+    way: Any = None
     first: Params = field(init=False)
     ahead: Params = field(init=False)
 
@@ -58,6 +61,11 @@ class Run:
             return math.inf
         before, now = self.log_joints[-2:]
         return (now - before) / max(abs(before), 1.0)
+
+    @property
+    def end(self) -> "Run":
+        """The run that was led on in the place of this one, or itself."""
+        return self if self.joined is None else self.joined.end
 
     @property
     def restart(self) -> "Restart":

@@ -41,6 +41,14 @@ class Search:
                 f"num_restarts must be at least 1, got {self.num_restarts}"
             )
 
+    def is_free(self, program: Program) -> bool:
+        """Whether the search may choose its starts, and prune and kick them.
+
+        Given starts, and a single one, mean exactly those runs.
+        """
+        model, chosen = program.model, self.init is None and self.num_restarts > 1
+        return chosen and isinstance(model, GLMHMM) and model.separates
+
     def starts(self, program: Program) -> Sequence[Params]:
         """Values of all sites, for every start."""
         generator = torch.Generator().manual_seed(self.seed)

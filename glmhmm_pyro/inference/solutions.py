@@ -35,8 +35,17 @@ _CONSTANT = 0.005
 Decoding = tuple[np.ndarray, ...]
 
 
-def decodings(program: Program, sets: Sequence[Params]) -> list[Decoding]:
-    """What parameter sets decode, at some steps that are the same for all of them."""
+def decodings(
+    program: Program, sets: Sequence[Params], whole: bool = False
+) -> list[Decoding]:
+    """What parameter sets decode.
+
+    Args:
+        program: the model with its data.
+        sets: values of all sites, for every set.
+        whole: whether all steps are wanted; else there may be a choice of them, the
+            same for all sets.
+    """
     if not sets:
         return []
     draws = {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
@@ -47,7 +56,7 @@ def decodings(program: Program, sets: Sequence[Params]) -> list[Decoding]:
             with torch.no_grad():
                 probs = hidden.smoothed_probs(value).cpu().double().numpy()
             probs = probs.reshape(-1, *probs.shape[-2:])
-            kept.append(probs[:, _compared(probs.shape[1])])
+            kept.append(probs if whole else probs[:, _compared(probs.shape[1])])
         found += list(zip(*kept))
     return found
 
@@ -93,38 +102,32 @@ def ranked(runs: Sequence[Run]) -> list[int]:
 
 def solutions_of(program: Program, runs: Sequence[Run]) -> tuple[Solution, ...]:
     """The distinct solutions of runs that have ended, best first."""
-    order = [i for i in ranked(runs) if runs[i].status is not Status.PRUNED]
-    sets = [runs[i].params for i in order]
-    decoded = decodings(program, sets) if len(order) > 1 else [()] * len(order)
+    heads = [runs[i] for i in ranked(runs)]
+    heads = [r for r in heads if r.joined is None and r.status is not Status.PRUNED]
+    alone = len(heads) == 1
+    decoded = [()] if alone else decodings(program, [run.params for run in heads])
     groups: list[list[int]] = []
-    for place, i in enumerate(order):
+    for i, run in enumerate(heads):
         for group in groups:
-            head = runs[order[group[0]]]
-            near = abs(head.log_joints[-1] - runs[i].log_joints[-1]) <= AGREEMENT
-            if near and similarity(decoded[group[0]], decoded[place]) >= SAME:
-                group.append(place)
+            first = group[0]
+            apart = abs(heads[first].log_joints[-1] - run.log_joints[-1])
+            if apart <= AGREEMENT and similarity(decoded[first], decoded[i]) >= SAME:
+                group.append(i)
                 break
         else:
-            groups.append([place])
-    members = [[order[place] for place in group] for group in groups]
-    return tuple(_solution(runs, group) for group in members)
+            groups.append([i])
+    return tuple(_solution(runs, [heads[i] for i in group]) for group in groups)
 
 
-def _solution(runs: Sequence[Run], group: list[int]) -> Solution:
-    head, ended = runs[group[0]], set(group)
-    with_pruned = [i for i in range(len(runs)) if _end(runs, i) in ended]
-    restarts = {i: runs[i].restart for i in with_pruned}
+def _solution(runs: Sequence[Run], ends: list[Run]) -> Solution:
+    """The solution of which these are the ends."""
+    led = [i for i, run in enumerate(runs) if any(run.end is end for end in ends)]
+    head, restarts = ends[0], {i: runs[i].restart for i in led}
     return Solution(
         params=head.params,
         log_likelihood=head.log_likelihoods[-1],
         log_joint=head.log_joints[-1],
-        status=restarts[group[0]].status,
-        starts=tuple(i for i in with_pruned if not restarts[i].is_kick),
-        kicks=tuple(i for i in with_pruned if restarts[i].is_kick),
+        status=head.restart.status,
+        starts=tuple(i for i in led if not restarts[i].is_kick),
+        kicks=tuple(i for i in led if restarts[i].is_kick),
     )
-
-
-def _end(runs: Sequence[Run], number: int) -> int:
-    """The run that was led on in the place of this one, or itself."""
-    joined = runs[number].joined
-    return number if joined is None else _end(runs, joined)

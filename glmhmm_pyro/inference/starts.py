@@ -4,6 +4,7 @@ Every start is made the same way: expected counts that say what the states might
 M-step from them, and noise on the result so that states and restarts differ.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ STAYING = 0.95
 
 # Of a step's count, the part that k-means gives to its cluster; the rest is shared.
 CLUSTER_SHARE = 0.8
+
+# Where a value at the end of its support stands, in unconstrained numbers.
+_FARTHEST = 20.0
 
 # A start need not be a maximum, and must not run away where the data are separable.
 _ROUGHLY = LBFGSOptions(max_iters=20, gradient_tol=1e-4)
@@ -123,6 +127,24 @@ class StartMaker:
         counts = counts + (1 - CLUSTER_SHARE) / states
         return self.perturbed(self._fitted(counts), noise)
 
+    def fitted_emissions(self, counts: Tensor) -> Params:
+        """Emissions fitted to expected counts (steps, states)."""
+        params: Params = {}
+        for name in self.emissions:
+            params |= self._maximised(name, counts)
+        return params
+
+    def fitted_moves(self, counts: Tensor) -> Params:
+        """Transitions fitted to expected counts of moves (steps or 1, states, states).
+
+        A single row stands for all steps.
+        """
+        params: Params = {}
+        for name, step in self.m_steps.items():
+            if step.component.counts_of == "transition":
+                params |= self._maximised(name, counts)
+        return params
+
     def given(self, values: Mapping[str, Any]) -> Params:
         """The user's values, checked; what is not given is that of :meth:`glm`."""
         supports: dict[str, Any] = {}
@@ -148,19 +170,41 @@ class StartMaker:
             params[name] = value.to(self.data.device)
         return params
 
-    def perturbed(self, params: Params, noise: float) -> Params:
-        """``params`` plus noise on their unconstrained numbers."""
+    def between(self, params: Params, others: Params) -> Params:
+        """Halfway between two sets of values, in unconstrained numbers."""
+        middle = {}
+        for name, value in params.items():
+            transform = self._transform(name)
+            free = _inside(transform.inv(value)) + _inside(transform.inv(others[name]))
+            middle[name] = transform(free / 2)
+        return middle
+
+    def _transform(self, name: str) -> Any:
+        """From the unconstrained numbers of a site to its value."""
+        prefix, _ = self.model.component_of(name)
+        return self.m_steps[prefix].transforms[name]
+
+    def perturbed(self, params: Params, noise: float, most: float = math.inf) -> Params:
+        """``params`` plus noise on their unconstrained numbers.
+
+        Args:
+            params: values of all sites.
+            noise: standard deviation, on a weight in units of 1 over the root mean
+                square of its covariate.
+            most: standard deviation on numbers that are no weights, if less.
+        """
         noisy = {}
         for name, value in params.items():
             prefix, component = self.model.component_of(name)
             attribute = name.removeprefix(f"{prefix}.")
-            transform = self.m_steps[prefix].transforms[name]
-            free = transform.inv(value)
+            transform = self._transform(name)
+            free = _inside(transform.inv(value))
             draws = torch.randn(
                 free.shape, generator=self.generator, dtype=torch.float64
             ).to(free.device)
             reach = component.start_noise(attribute, self.m_steps[prefix].data)
-            noisy[name] = transform(free + noise * draws * reach)
+            size = noise if isinstance(reach, Tensor) else min(noise, most)
+            noisy[name] = transform(free + size * draws * reach)
         return noisy
 
     def _sticky(self) -> Tensor:
@@ -179,6 +223,8 @@ class StartMaker:
             log_probs, _ = run(component, step.data, as_taken(component, start))
         axes = 3 if component.counts_of == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
+        if axes == 3 and whole.dim() == 3 and len(whole) > log_probs.shape[-3]:
+            whole = whole.sum(0)
         return _only_set(step(whole.expand((1,) + log_probs.shape[-axes:]), start))
 
     def _clusters(self) -> np.ndarray:
@@ -199,6 +245,11 @@ class StartMaker:
 def _only_set(params: Params) -> Params:
     """Values without their axis of sets, which has a single one."""
     return {name: value.squeeze(0) for name, value in params.items()}
+
+
+def _inside(free: Tensor) -> Tensor:
+    """Unconstrained numbers, those of values at the end of their support finite."""
+    return free.clamp(-_FARTHEST, _FARTHEST) if not free.isfinite().all() else free
 
 
 def check_given(

@@ -83,11 +83,11 @@ def test_ends_that_decode_alike_at_other_heights_are_two_solutions(program):
 
 def test_kicks_do_not_count_and_pruned_starts_count_with_those_they_joined(program):
     right, other = made(RIGHT), made([[0.3, 0.1], [0.3, 0.2]])
+    ended = [run_at(program, right) for _ in range(2)]
     runs = [
-        run_at(program, other, gh.Status.PRUNED, joined=3),
+        run_at(program, other, gh.Status.PRUNED, joined=ended[1]),
         run_at(program, other, gh.Status.PRUNED),
-        run_at(program, right),
-        run_at(program, right),
+        *ended,
         run_at(program, right, kind="kick: merge and split"),
     ]
     fit = best_fit(program, runs, "em")

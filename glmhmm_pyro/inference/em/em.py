@@ -21,6 +21,7 @@ from glmhmm_pyro.inference.em.failures import Failure
 from glmhmm_pyro.inference.em.joint_steps import JointSteps
 from glmhmm_pyro.inference.em.steps import ComponentSteps, check_possible
 from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.optima.find import find, finish
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.restarts import best_fit, run_all
 from glmhmm_pyro.inference.runs import Run
@@ -94,8 +95,12 @@ class EM:
 
     def fit(self, program: Program, search: Search) -> Fit:
         """EM from all starts of a search; the best one's fit."""
-        runs = run_all(self, program, search.starts(program), search.progress)
-        return best_fit(program, runs, self.name)
+        if not search.is_free(program):
+            runs = run_all(self, program, search.starts(program), search.progress)
+            return best_fit(program, runs, self.name)
+        hunt = find(self, program, search)
+        finish(self, hunt)
+        return best_fit(program, hunt.runs, self.name, hunt.rounds_without_gain)
 
     def run(
         self,
@@ -112,9 +117,41 @@ class EM:
             starts: values of all sites, for every start.
             callback: called after every E-step with its number and all runs.
         """
-        march = _March(self, self._steps(model, data), starts)
+        steps = self.steps(model, data)
+        runs = self.begun(steps, [Run(params) for params in starts])
+        self.lead(steps, runs, callback=callback)
+        return runs
+
+    def begun(self, steps: Steps, runs: Sequence[Run]) -> list[Run]:
+        """The runs after the annealed iterations, from whose end all of them begin.
+
+        One that was interrupted is interrupted before it began.
+        """
         try:
-            march.anneal()
+            sets = annealed(self, steps, [run.params for run in runs])
+        except KeyboardInterrupt:
+            for run in runs:
+                run.status = Status.INTERRUPTED
+            return list(runs)
+        return [Run(params, kind=run.kind) for params, run in zip(sets, runs)]
+
+    def lead(
+        self,
+        steps: Steps,
+        runs: Sequence[Run],
+        most: int | None = None,
+        callback: Callable[[int, Sequence[Run]], None] | None = None,
+    ) -> None:
+        """Lead runs that have not ended on, in lockstep, until they end or pause.
+
+        Args:
+            steps: E-steps and M-steps, from :meth:`steps`.
+            runs: changed in place; what is led on later goes on as if never paused.
+            most: number of iterations after which a run pauses.
+            callback: see :meth:`run`.
+        """
+        march = _March(self, steps, runs, most)
+        try:
             for number in itertools.count():
                 if not march.advance():
                     break
@@ -124,9 +161,9 @@ class EM:
             for run in march.runs:
                 run.status = run.status or Status.INTERRUPTED
         march.judge()
-        return march.runs
 
-    def _steps(self, model: Any, data: Any) -> Steps:
+    def steps(self, model: Any, data: Any) -> Steps:
+        """E-steps and M-steps for a model with its data."""
         if isinstance(model, GLMHMM) and model.separates:
             return ComponentSteps(model, data, self.m_step)
         return JointSteps(Program(model, data), self.m_step)
@@ -135,31 +172,24 @@ class EM:
 class _March:
     """All runs of one call, advanced together."""
 
-    def __init__(self, em: EM, steps: Steps, starts: Sequence[Params]):
-        self.em, self.steps = em, steps
-        self.runs = [Run(params) for params in starts]
+    def __init__(self, em: EM, steps: Steps, runs: Sequence[Run], most: int | None):
+        self.em, self.steps, self.runs = em, steps, runs
         self.rounding = ROUNDING[steps.dtype]
-        self.failures: list[Failure | None] = [None] * len(starts)
-        self.ways = [Extrapolation(steps.transforms, em.accelerate) for _ in starts]
-
-    def anneal(self) -> None:
-        """The annealed iterations, from whose end all runs then begin."""
-        rows = list(range(len(self.runs)))
-        sets = [run.params for run in self.runs]
-        em = self.em
-        for beta, multiplier in schedule(em.inverse_temperatures, em.prior_multipliers):
-            for log_joint in self.steps.expect(sets, beta)[1]:
-                check_possible(log_joint)
-            sets = self.steps.maximise(sets, rows, multiplier)
-            if beta < 1:
-                transforms = self.steps.transforms
-                firsts = [run.first for run in self.runs]
-                sets = [reminded(*pair, transforms) for pair in zip(sets, firsts)]
-        self.runs = [Run(params) for params in sets]
+        self.failures: list[Failure | None] = [None] * len(runs)
+        self.pauses = [
+            math.inf if most is None else len(run.log_joints) + most for run in runs
+        ]
+        for run in runs:
+            if run.way is None:
+                run.way = Extrapolation(steps.transforms, em.accelerate)
 
     def advance(self) -> bool:
         """One E-step and one M-step of all runs that go on; False if none does."""
-        active = [i for i, run in enumerate(self.runs) if run.status is None]
+        active = [
+            i
+            for i, run in enumerate(self.runs)
+            if run.status is None and len(run.log_joints) < self.pauses[i]
+        ]
         if not active:
             return False
         sets = [self.runs[i].ahead for i in active]
@@ -194,7 +224,7 @@ class _March:
             check_possible(log_joint)
         lowest = run.log_joints[-1] if run.log_joints else -math.inf
         if not lowest <= log_joint < math.inf:
-            fallback = self.ways[i].retreat()
+            fallback = run.way.retreat()
             if fallback is not None:
                 run.ahead = fallback
                 return False
@@ -225,7 +255,7 @@ class _March:
 
     def _leave(self, i: int, updated: Params) -> None:
         """Decide after its M-step where a run goes next, or that it stays."""
-        run, way = self.runs[i], self.ways[i]
+        run, way = self.runs[i], self.runs[i].way
         tol = self.em.tol
         if run.rise <= _NEAR_A_FLOOR and self.steps.at_bounds(run.params):
             tol = max(tol, _NEAR_A_FLOOR)
@@ -233,5 +263,17 @@ class _March:
             shrinks = way.rate(run.params, updated) ** 2
             if run.rise <= 0 or (shrinks < 1 and run.rise <= tol * (1 - shrinks)):
                 run.status = Status.CONVERGED
-                return
         run.ahead = way.after(run.params, updated)
+
+
+def annealed(em: EM, steps: Steps, starts: Sequence[Params]) -> list[Params]:
+    """Where the annealed iterations lead from these starts."""
+    rows, sets = list(range(len(starts))), list(starts)
+    for beta, multiplier in schedule(em.inverse_temperatures, em.prior_multipliers):
+        for log_joint in steps.expect(sets, beta)[1]:
+            check_possible(log_joint)
+        sets = steps.maximise(sets, rows, multiplier)
+        if beta < 1:
+            pairs = zip(sets, starts)
+            sets = [reminded(*pair, steps.transforms) for pair in pairs]
+    return sets

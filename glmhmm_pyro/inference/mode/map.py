@@ -18,6 +18,7 @@ from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.optima.find import find, near_best
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.restarts import best_fit, run_all
 from glmhmm_pyro.inference.runs import Run
@@ -46,9 +47,10 @@ class MAP:
         num_iters: largest number of iterations of L-BFGS.
         tol: stop when no entry of the gradient of the log-joint per step, in
             unconstrained coordinates, is larger than this.
-        em_iters: number of EM iterations that lead every start near an optimum first;
-            ``None`` is 50 for a ``GLMHMM``, whose M-steps are cheap, and 0 for one with
-            a ``StationaryInitial`` and for a model of the user's own. Where EM
+        em_iters: number of EM iterations that lead every start near an optimum first.
+            With ``None`` they are those of the search for the best optimum; where
+            starts are given or only one is made, 50 for a ``GLMHMM``, whose M-steps are cheap,
+            and 0 for one with a ``StationaryInitial`` or a user's own model. Where EM
             converges within them, little is left to do; where it creeps, quasi-Newton
             steps go on much faster.
     """
@@ -70,6 +72,8 @@ class MAP:
 
     def fit(self, program: Program, search: Search) -> Fit:
         """The best mode that the starts of a search lead to."""
+        if self.em_iters is None and search.is_free(program):
+            return self._found(program, search)
         runs = self._begun(program, search)
         for run in tqdm(runs, desc="MAP", unit="start", disable=not search.progress):
             if run.status is Status.INTERRUPTED:
@@ -80,6 +84,13 @@ class MAP:
         if runs and not evaluated:
             program.check_finite(runs[0].ahead)
         return best_fit(program, evaluated, self.name)
+
+    def _found(self, program: Program, search: Search) -> Fit:
+        """The best mode that unlike starts lead to, by EM until they are near it."""
+        hunt = find(EM(), program, search)
+        for run in near_best(hunt):
+            self.climb(program, run)
+        return best_fit(program, hunt.runs, self.name, hunt.rounds_without_gain)
 
     def em_iters_of(self, program: Program) -> int:
         """Number of EM iterations before the search."""

@@ -1,0 +1,1 @@
+"""The search for the best optimum: unlike starts, pruning by decoding, kicks."""

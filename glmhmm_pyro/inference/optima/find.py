@@ -1,0 +1,116 @@
+"""The search for the best optimum, on sampled sessions where the data are large."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from glmhmm_pyro.inference.optima.stages import NEAR, STARTS, Hunt
+from glmhmm_pyro.inference.optima.unlike import Unlike
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.solutions import ranked
+from glmhmm_pyro.inference.starts import StartMaker
+from glmhmm_pyro.inference.status import Status
+
+# Steps from which the search reads a sample of the sessions, of about that many steps,
+# if that spares at least this factor.
+MOST_STEPS = 20_000
+_WORTH = 1.25
+
+# Solutions of the sample that are led on with all data.
+_TAKEN = 3
+
+
+def find(engine: Any, program: Program, search: Search) -> Hunt:
+    """Runs at a loose tolerance, the best of them first to be led to their ends.
+
+    Args:
+        engine: :class:`EM`, which leads runs on.
+        program: the model with its data.
+        search: how many starts, and from which seed.
+    """
+    part = sampled(program, search.seed) or program
+    with tqdm(desc="EM", unit="iteration", disable=not search.progress) as bar:
+        hunt = Hunt(engine, part, unlike_starts(part, search), bar)
+        try:
+            hunt.go(search.num_restarts)
+        except KeyboardInterrupt:
+            for run in hunt.runs:
+                run.status = run.status or Status.INTERRUPTED
+        hunt.runs = [run for run in hunt.runs if run.log_joints]
+        if part is program:
+            return hunt
+        return _on_all(Hunt(engine, program, hunt.unlike, bar), hunt)
+
+
+def unlike_starts(program: Program, search: Search) -> Unlike:
+    """The maker of starts, from the seed of a search."""
+    generator = torch.Generator().manual_seed(search.seed)
+    choices = torch.Generator().manual_seed(search.seed)
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=choices)))
+    model: Any = program.model
+    maker = StartMaker(model, program.data, generator)
+    return Unlike(maker, search.init_noise, rng)
+
+
+def finish(engine: Any, hunt: Hunt) -> None:
+    """Lead the best runs to their ends, the tolerance being the engine's own."""
+    near = near_best(hunt)
+    for run in near:
+        if run.status is Status.CONVERGED and engine.tol < hunt.loosely.tol:
+            run.status = None
+    hunt.lead(engine, near)
+
+
+def near_best(hunt: Hunt) -> list[Run]:
+    """The runs that may turn out to be the best when they are led to their ends."""
+    if hunt.was_interrupted or not hunt.runs:
+        return []
+    best = hunt.best.log_joints[-1]
+    return [run for run in hunt.heads() if run.log_joints[-1] >= best - NEAR]
+
+
+def sampled(program: Program, seed: int) -> Program | None:
+    """The same model with a sample of the sessions, where that is possible and pays."""
+    data = program.data
+    if data.num_steps <= _WORTH * MOST_STEPS:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(data.num_sessions, generator=generator)
+    steps = data.lengths.cpu()[order].cumsum(0)
+    number = int((steps < MOST_STEPS).sum()) + 1
+    if number > data.num_sessions or int(steps[number - 1]) * _WORTH > data.num_steps:
+        return None
+    try:
+        subset = data.subset(sorted(order[:number].tolist()))
+        part = Program(copy.deepcopy(program.model), subset)
+    except ValueError:
+        # The model's parameters belong to sessions or to groups of them.
+        return None
+    shapes = [{n: p.shape() for n, p in s.priors.items()} for s in (program, part)]
+    return part if shapes[0] == shapes[1] else None
+
+
+def _on_all(whole: Hunt, part: Hunt) -> Hunt:
+    """The search on a sample taken over to all data: the best runs are led on there."""
+    order = [part.runs[i] for i in ranked(part.runs)]
+    taken = [run for run in order if run in part.heads()][:_TAKEN]
+    runs = {id(run): Run(run.params, kind=run.kind) for run in part.runs}
+    for run in part.runs:
+        moved = runs[id(run)]
+        moved.joined = None if run.joined is None else runs[id(run.joined)]
+    whole.runs = list(runs.values())
+    whole.rounds_without_gain = part.rounds_without_gain
+    going = [runs[id(run)] for run in taken]
+    interrupted = part.was_interrupted
+    going = [] if interrupted else going
+    whole.stop(
+        [run for run in whole.runs if run not in going],
+        Status.INTERRUPTED if interrupted else Status.PRUNED,
+    )
+    whole.narrow(going, STARTS[-1:])
+    return whole
