@@ -48,7 +48,7 @@ def fit(
     method: str | Method = "em",
     *,
     num_restarts: int = 10,
-    init: str | Mapping[str, Any] | None = None,
+    init: "str | Mapping[str, Any] | Fit | None" = None,
     init_noise: float = 0.5,
     seed: int = 0,
     progress: bool = True,
@@ -67,10 +67,15 @@ def fit(
         method: ``"em"``, ``"map"``, ``"laplace"``, ``"svi"``, ``"nuts"``, or an
             :class:`EM`, :class:`MAP`, :class:`Laplace`, :class:`SVI`, :class:`NUTS`
             with options of its own, or a method of the user's own.
-        num_restarts: number of starts; the one with the best log-joint is kept.
-        init: ``"glm"``, ``"kmeans"``, ``"random"``, a mapping from site names to
-            values, or an earlier fit's ``params``; see :func:`make_starts`. ``None`` is
-            ``"glm"``, for a model of the user's own ``"random"``.
+        num_restarts: number of independent starts. The one with the best log-joint is
+            kept; the more there are, the more is tried.
+        init: ``None`` searches: starts of unlike kinds, of which those that decode the
+            same states are pruned, then kicks from the best until they gain nothing;
+            on sampled sessions first where there are many steps. ``"glm"``,
+            ``"kmeans"``, ``"random"``, a mapping from site names to values, or an
+            earlier fit mean exactly those runs, all to their ends; see
+            :func:`make_starts`. So does a single start, which is a ``"glm"``. In a
+            model of the user's own nothing is pruned or kicked.
         init_noise: standard deviation of the noise that tells starts apart, in units of
             1 over the root mean square of a weight's covariate.
         seed: makes the fit reproducible.

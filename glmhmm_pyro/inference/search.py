@@ -12,8 +12,14 @@ from torch import Tensor
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.starts import check_given, make_starts
+from glmhmm_pyro.inference.starts import INITS, check_given, make_starts
 from glmhmm_pyro.model import GLMHMM
+
+# What the noise of starts of a user's own model is multiplied by, in turn.
+_WIDER = (1.0, 2.0, 4.0)
+
+# How often a start that makes the data impossible is moved halfway to the middle.
+_HALVINGS = 8
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,17 @@ class Search:
     """The starts of a fit; the same for every method.
 
     Args:
-        num_restarts: number of starts.
-        init: see :func:`make_starts`; ``None`` is ``"glm"`` for a ``GLMHMM`` and
-            ``"random"`` for a model of the user's own.
+        num_restarts: number of independent starts.
+        init: see :func:`make_starts`; a fit stands for its ``params``. ``None`` lets
+            the search choose, as :meth:`is_free` says; a single start is noise around
+            one GLM then.
         init_noise: standard deviation of the noise that tells starts apart.
         seed: makes the fit reproducible.
         progress: whether to show a progress bar.
     """
 
     num_restarts: int = 10
-    init: str | Mapping[str, Any] | None = None
+    init: Any = None
     init_noise: float = 0.5
     seed: int = 0
     progress: bool = True
@@ -40,6 +47,13 @@ class Search:
             raise ValueError(
                 f"num_restarts must be at least 1, got {self.num_restarts}"
             )
+        given = getattr(self.init, "params", self.init)
+        if not (given is None or isinstance(given, str | Mapping)):
+            raise ValueError(
+                f"init must be one of {', '.join(INITS)}, a mapping from site names to "
+                f"values, or a fit, got {self.init!r}"
+            )
+        object.__setattr__(self, "init", given)
 
     def is_free(self, program: Program) -> bool:
         """Whether the search may choose its starts, and prune and kick them.
@@ -63,14 +77,16 @@ class Search:
                 f"model of your own, got {self.init!r}"
             )
         given = self.init if isinstance(self.init, Mapping) else {}
-        return self._around(program, _given(program, given), generator)
+        around = self._around(program, _given(program, given), generator)
+        return [_possible(program, start, self.init is None) for start in around]
 
     def _around(
         self, program: Program, params: Params, generator: torch.Generator
-    ) -> list[Params]:
+    ) -> list[Tensor]:
         """``params`` with noise on the unconstrained numbers that were not given.
 
-        All numbers get noise from the second start on, if any were given.
+        All numbers get noise from the second start on, if any were given. Starts that
+        the search may choose are unlike: some have wider noise.
         """
         coordinates, starts = program.coordinates, []
         centre = torch.zeros(coordinates.size, dtype=torch.float64)
@@ -82,8 +98,30 @@ class Search:
         for number in range(self.num_restarts):
             noise = torch.randn(centre.shape, generator=generator, dtype=centre.dtype)
             moves = free | (number > 0)
-            starts.append(centre + self.init_noise * noise * moves)
-        return [coordinates.unpack(start) for start in starts]
+            wider = _WIDER[number % len(_WIDER)] if self.init is None else 1.0
+            starts.append(centre + wider * self.init_noise * noise * moves)
+        return starts
+
+
+def _possible(program: Program, start: Tensor, is_free: bool) -> Params:
+    """Values of a start, nearer to the middle where the data are impossible under it.
+
+    Args:
+        program: the model with its data.
+        start: unconstrained numbers.
+        is_free: whether the start may be moved; else it is for the engine to judge.
+    """
+    for _ in range(_HALVINGS if is_free else 0):
+        params = program.coordinates.unpack(start)
+        try:
+            with torch.no_grad():
+                if torch.isfinite(program.log_joint(params)):
+                    return params
+        except ValueError:
+            # Far out a distribution may refuse its own parameters.
+            pass
+        start = start / 2
+    return program.coordinates.unpack(start)
 
 
 def _given(program: Program, values: Mapping[str, Any]) -> Params:

@@ -49,10 +49,10 @@ class MAP:
             unconstrained coordinates, is larger than this.
         em_iters: number of EM iterations that lead every start near an optimum first.
             With ``None`` they are those of the search for the best optimum; where
-            starts are given or only one is made, 50 for a ``GLMHMM``, whose M-steps are cheap,
-            and 0 for one with a ``StationaryInitial`` or a user's own model. Where EM
-            converges within them, little is left to do; where it creeps, quasi-Newton
-            steps go on much faster.
+            starts are given or only one is made, 50 for a ``GLMHMM``, whose M-steps are
+            cheap, and 0 for one with a ``StationaryInitial`` or a user's own model.
+            Where EM converges within them, little is left to do; where it creeps,
+            quasi-Newton steps go on much faster.
     """
 
     num_iters: int = 1000
