@@ -87,7 +87,8 @@ def fit(
 
     Warns:
         ConvergenceWarning: the best start did not converge, weights are unbounded, or
-            draws are missing or not what they should be, or there may be no posterior.
+            draws are missing or not what they should be, or there may be no posterior;
+            or a single one of several starts led to the best solution.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -108,6 +109,8 @@ def fit(
     if not result.status.is_success:
         details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
         warnings.warn(f"{details}. {result.status.advice}", ConvergenceWarning, 2)
+    if result.doubt:
+        warnings.warn(f"{result.doubt}.", ConvergenceWarning, 2)
     return result
 
 

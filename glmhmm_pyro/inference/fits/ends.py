@@ -53,6 +53,15 @@ class Ends:
         lost = self.num_starts - sum(placed)
         return (placed.count(1) + lost) / self.num_starts
 
+    @property
+    def doubt(self) -> str:
+        """Why the best solution may not be the best there is; empty without a reason.
+
+        It is one that only a single one of several independent starts led to, or none
+        but a kick.
+        """
+        return tables.doubt(self)
+
     def restart_report(self) -> "pd.DataFrame":
         """One row a start, best first: how it was made, where it ended, if it agrees.
 

@@ -38,6 +38,18 @@ def evidence(fit: Any) -> str:
     return said
 
 
+def doubt(fit: Any) -> str:
+    """What :attr:`Fit.doubt` says."""
+    if fit.num_starts == 1 or fit.num_agreeing > 1 or not fit.solutions:
+        return ""
+    only = "only one" if fit.num_agreeing else "none but kicks"
+    return (
+        f"of {fit.num_starts} starts {only} led to the best solution, and others may "
+        "lead to a better one. Raise num_restarts, or give the weights a weak prior, "
+        "such as gh.priors.Ridge(5.0)"
+    )
+
+
 def agreeing(fit: Any) -> list[int]:
     """Numbers of the independent starts that ended in the best solution."""
     if fit.solutions:
