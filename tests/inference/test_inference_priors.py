@@ -228,7 +228,7 @@ def test_a_scale_that_runs_to_0_with_its_weights_is_a_status_and_named(prior, se
 def test_a_start_that_finds_a_mode_is_kept_before_those_that_collapse():
     prior = p.Hierarchical(HalfNormal(1.0))
     model = gh.GLMHMM(2, gh.Bernoulli(prior), **STEADY)
-    fit = gh.fit(model, clear_data(), num_restarts=3, progress=False)
+    fit = gh.fit(model, clear_data(), num_restarts=3, init="glm", progress=False)
     ends = [restart.log_joints[-1] for restart in fit.restarts]
     names = [restart.status.name for restart in fit.restarts]
     assert set(names) == {"CONVERGED", "COLLAPSED"}

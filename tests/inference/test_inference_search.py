@@ -127,15 +127,16 @@ def test_the_first_of_the_unlike_starts_is_that_of_a_single_start():
 
 def test_given_starts_and_a_single_one_are_run_as_they_are():
     data, model = clear_data(), penalised()
-    program = Program(penalised(), data)
+    program = Program(penalised(), data).in_own_units()
     for options in ({"num_restarts": 1}, {"init": "kmeans"}, {"init": "random"}):
         options = {"num_restarts": 3, **options}
         fit = gh.fit(model, data, seed=5, **QUIET, **options)
         starts = Search(seed=5, **options).starts(program)
-        runs = EM(tol=1e-7).run(program.model, data, starts)
-        assert [r.log_joints.tolist() for r in fit.restarts] == [
-            run.log_joints for run in runs
-        ]
+        runs = EM(tol=1e-7).run(program.model, program.data, starts)
+        assert len(runs) == len(fit.restarts) == options["num_restarts"]
+        for run, restart in zip(runs, fit.restarts):
+            expected = np.array(run.log_joints) + program.units.log_joint
+            np.testing.assert_allclose(restart.log_joints, expected, rtol=1e-12)
         assert all(r.status is not gh.Status.PRUNED for r in fit.restarts)
         assert fit.rounds_without_gain == 0
 

@@ -150,3 +150,21 @@ def test_a_fit_says_how_many_starts_found_the_best_and_never_more_than_that(prog
     kicked = replace(fit, rounds_without_gain=2)
     assert "2 rounds of kicks did not improve" in repr(kicked)
     assert "global" not in repr(kicked)
+
+
+def test_a_best_that_was_reached_once_is_doubted_with_advice(program):
+    once = [run_at(program, made(RIGHT))]
+    others = [run_at(program, made(RIGHT, 0.7)) for _ in range(4)]
+    kick = run_at(program, made(RIGHT), kind="kick: anew")
+    for runs, match in ((once, "only one led"), ([kick], "none but kicks led")):
+        doubt = best_fit(program, runs + others, "em").doubt
+        assert match in doubt and "of starts" not in doubt
+        assert "Raise num_restarts" in doubt and "weak prior" in doubt
+    assert best_fit(program, once * 2 + others, "em").doubt == ""
+    assert best_fit(program, once, "em").doubt == ""
+
+
+def test_the_doubt_is_a_warning_of_the_fit(monkeypatch):
+    monkeypatch.setattr(gh.Fit, "doubt", property(lambda _: "it was reached once"))
+    with pytest.warns(gh.ConvergenceWarning, match="it was reached once"):
+        gh.fit(gh.GLMHMM(1, gh.Bernoulli()), clear_data(), progress=False)

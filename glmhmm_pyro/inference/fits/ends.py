@@ -57,8 +57,8 @@ class Ends:
     def doubt(self) -> str:
         """Why the best solution may not be the best there is; empty without a reason.
 
-        It is one that only a single one of several independent starts led to, or none
-        but a kick.
+        It is one that a single one of several independent starts led to, or none but a
+        kick. Of up to three starts it is not said.
         """
         return tables.doubt(self)
 

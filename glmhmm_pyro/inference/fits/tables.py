@@ -7,12 +7,16 @@ import numpy as np
 from glmhmm_pyro.inference.fits.labels import named_draws
 from glmhmm_pyro.inference.mode.intervals import named_intervals
 from glmhmm_pyro.inference.mode.uncertainty import StandardErrors
+from glmhmm_pyro.inference.status import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Restarts whose log-joints are this close, in nats, are said to agree.
 AGREEMENT = 0.1
+
+# Number of starts up to which it goes without saying that they are no evidence.
+FEW_STARTS = 3
 
 
 def sentence(fit: Any) -> str:
@@ -40,7 +44,10 @@ def evidence(fit: Any) -> str:
 
 def doubt(fit: Any) -> str:
     """What :attr:`Fit.doubt` says."""
-    if fit.num_starts == 1 or fit.num_agreeing > 1 or not fit.solutions:
+    is_short = any(restart.status is Status.INTERRUPTED for restart in fit.restarts)
+    if is_short or fit.num_starts <= FEW_STARTS or not fit.solutions:
+        return ""
+    if fit.num_agreeing > 1:
         return ""
     only = "only one" if fit.num_agreeing else "none but kicks"
     return (

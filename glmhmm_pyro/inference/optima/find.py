@@ -77,7 +77,7 @@ def near_best(hunt: Hunt) -> list[Run]:
 def sampled(program: Program, seed: int) -> Program | None:
     """The same model with a sample of the sessions, where that is possible and pays."""
     data = program.data
-    if data.num_steps <= _WORTH * MOST_STEPS:
+    if data.num_steps <= _WORTH * MOST_STEPS or _knows_sessions(program.model):
         return None
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(data.num_sessions, generator=generator)
@@ -89,10 +89,16 @@ def sampled(program: Program, seed: int) -> Program | None:
         subset = data.subset(sorted(order[:number].tolist()))
         part = Program(copy.deepcopy(program.model), subset)
     except ValueError:
-        # The model's parameters belong to sessions or to groups of them.
+        # The sample is no data set for this model.
         return None
     shapes = [{n: p.shape() for n, p in s.priors.items()} for s in (program, part)]
     return part if shapes[0] == shapes[1] else None
+
+
+def _knows_sessions(model: Any) -> bool:
+    """Whether a model has parameters that belong to single sessions."""
+    sites = [site for c in model.components.values() for site in c.sites.values()]
+    return any("session" in site.axes for site in sites)
 
 
 def _on_all(whole: Hunt, part: Hunt) -> Hunt:
