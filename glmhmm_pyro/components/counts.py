@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.emissions import GLMEmission
+from glmhmm_pyro.components.emissions import GLMEmission, refuse_labels
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
 from glmhmm_pyro.components.regressions import (
@@ -112,6 +112,7 @@ def log_regression(family: GLMEmission, data: Any) -> tuple[Tensor, Tensor]:
 
 def check_counts(data: Any, family: str) -> None:
     """A sentence for emissions that are no counts."""
+    refuse_labels(data, family)
     values = data.emissions if data.mask is None else data.emissions[data.mask]
     if data.emissions.dim() != 1:
         raise ValueError(

@@ -336,8 +336,21 @@ def check_labels(data: Any, num_classes: int, family: str) -> None:
         )
 
 
+def refuse_labels(data: Any, family: str) -> None:
+    """Error message for labels, where a family speaks of numbers."""
+    names = data.class_names
+    if names is not None:
+        raise ValueError(
+            f"emissions must be numbers for {family}, got labels "
+            f"({', '.join(names[:8])}); take gh.Categorical(num_classes={len(names)})"
+            f"{', or gh.Bernoulli()' if len(names) == 2 else ''}, or give numbers "
+            "without class_names"
+        )
+
+
 def check_outputs(data: Any, num_outputs: int | None, family: str) -> None:
-    """A sentence for emissions of another number of outputs."""
+    """A sentence for labels, and for emissions of another number of outputs."""
+    refuse_labels(data, f"{family}()")
     found = tuple(data.emissions.shape[1:])
     if found == (() if num_outputs is None else (num_outputs,)):
         return

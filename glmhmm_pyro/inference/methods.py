@@ -17,6 +17,7 @@ from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
+from glmhmm_pyro.inference.undetermined import refuse_two_constants
 
 
 @runtime_checkable
@@ -103,6 +104,7 @@ def fit(
     with seeded(seed), watched(progress):
         program = Program(copy.deepcopy(model), data)
         program.check_varies()
+        refuse_two_constants(program)
         if getattr(engine, "in_own_units", False):
             program = program.in_own_units()
         result = in_users_units(program, engine.fit(program, search))

@@ -1,8 +1,10 @@
 """Where a fit begins: how many starts, made how, from which seed."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,13 @@ class Search:
             raise ValueError(
                 f"init must be one of {', '.join(INITS)}, a mapping from site names to "
                 f"values, or a fit, got {self.init!r}"
+            )
+        noise: Any = self.init_noise
+        is_number = isinstance(noise, Real) and not isinstance(noise, bool)
+        if not is_number or not 0 <= noise < math.inf:
+            raise ValueError(
+                "init_noise must be a finite number of at least 0, the standard "
+                f"deviation of the noise of starts, got {noise!r}; 0.5 is the default"
             )
         object.__setattr__(self, "init", given)
 
