@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from glmhmm_pyro.sequences.validation import real_array
+from glmhmm_pyro.sequences.arrays import real_array
 
 
 def given_weights(name: str, weights: Any, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.sequences.validation import plain_array, real_array
+from glmhmm_pyro.sequences.arrays import plain_array, real_array
 
 
 @dataclass(frozen=True)

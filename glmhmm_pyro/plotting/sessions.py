@@ -41,9 +41,9 @@ def timeline(
     """
     data = fit.as_fitted(data)
     hidden = fit.distribution(data)
+    rows = data.session_rows(session)
     shown = data.subset(session)
     name = shown.session_names[0]
-    rows = data.session_rows(data.session_names.index(name))
     observed = _observed(data)[rows]
     ax = axes_or_new(ax, 9.0, 3.2)
     smoothed = fit.decode(shown).smoothed_probs.values

@@ -6,8 +6,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .construction import DESIGNS, INTERCEPT, names_of, simplified_mask
+from .construction import (
+    DESIGNS,
+    INTERCEPT,
+    check_device,
+    check_dtype,
+    check_range,
+    names_of,
+    simplified_mask,
+)
 from .sessions import distinct_names
+from .validation import close_matches
 
 ARGUMENTS = (
     "emissions",
@@ -27,13 +36,15 @@ def replaced_arguments(data: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     arguments |= {"dtype": data.dtype, "device": data.device}
     unknown = changes.keys() - arguments.keys()
     if unknown:
+        name = min(unknown)
         raise TypeError(
-            f"replace takes arguments of Sequences, got {', '.join(sorted(unknown))}"
+            f"changes must be arguments of Sequences, got {', '.join(sorted(unknown))}"
+            f"{close_matches(name, arguments) or '; they are ' + ', '.join(ARGUMENTS)}"
         )
     if "mask" in changes and "emissions" not in changes:
         raise ValueError(
-            "replace takes a mask only together with emissions, got a mask alone; "
-            "with_mask hides more, and what was masked cannot be uncovered"
+            "mask must come together with emissions, got a mask alone; with_mask hides "
+            "more, and what was masked cannot be uncovered"
         )
     if data.transition_covariates is data.covariates:
         arguments["transition_covariates"] = None
@@ -87,13 +98,40 @@ def subset_fields(data: Any, chosen: Sequence[int]) -> dict[str, Any]:
     return fields
 
 
+def moved_fields(data: Any, dtype: Any, device: Any) -> dict[str, Any]:
+    """Every field in another floating type, on another device, or both."""
+    if dtype is not None:
+        check_dtype(dtype)
+    check_device(device)
+
+    def moved(name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        floating = dtype if value.is_floating_point() else None
+        found = value.to(dtype=floating, device=device)
+        if floating is not None:
+            check_range(name, found, value)
+        return found
+
+    fields = {name: moved(name, value) for name, value in data.__dict__.items()}
+    if data.transition_covariates is data.covariates:
+        fields["transition_covariates"] = fields["covariates"]
+    return fields
+
+
 def intercept_fields(data: Any, designs: Sequence[str]) -> dict[str, Any]:
     """Fields of the designs named, with an intercept."""
     fields: dict[str, Any] = {}
+    if isinstance(designs, str):
+        raise TypeError(
+            f"designs must be a list of names, got the string {designs!r}; give "
+            f"[{designs!r}]"
+        )
     for name in designs:
         if name not in DESIGNS:
             raise ValueError(
                 f"designs must be among {', '.join(DESIGNS)}, got {name!r}"
+                f"{close_matches(str(name), DESIGNS)}"
             )
         design, names = getattr(data, name), getattr(data, names_of(name))
         if design is not None:

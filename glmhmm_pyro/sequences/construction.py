@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import plain_array
 from .emissions import output_names, read_emissions
 from .indexed import columns_in_order, refuse_other_order, rows_in_order
 from .naming import Names, given_or_numbered
@@ -15,7 +16,6 @@ from .validation import (
     check_lengths,
     check_names,
     column_names,
-    plain_array,
     read_features,
     refuse_bad_entries,
 )
@@ -51,6 +51,8 @@ def checked_fields(
         designs: (values, column names) of each of ``DESIGNS``; values may be None.
     """
     check_dtype(dtype)
+    check_device(device)
+    _refuse_swapped(emissions, designs["covariates"][0])
     refuse_other_order(
         {"emissions": emissions, "mask": mask}
         | {name: designs[name][0] for name in ("covariates", "transition_covariates")}
@@ -90,19 +92,69 @@ def _emission_tensor(
 ) -> Tensor:
     if values.dtype.kind != "f":
         return torch.as_tensor(values, device=device)
-    emissions = torch.as_tensor(values, dtype=dtype, device=device)
-    if not bool(emissions.isfinite().all()):
+    return _tensor_in_range("emissions", values, dtype, device)
+
+
+def _tensor_in_range(
+    name: str,
+    values: np.ndarray,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> Tensor:
+    """A tensor of finite numbers, refused where the type cannot hold them."""
+    tensor = torch.as_tensor(values, dtype=dtype, device=device)
+    check_range(name, tensor, values)
+    return tensor
+
+
+def check_range(name: str, tensor: Tensor, values: Any) -> None:
+    """Refuse finite values that a narrower type has made infinite."""
+    if not bool(tensor.isfinite().all()):
         raise ValueError(
-            f"emissions must be finite in {dtype}, got values up to "
-            f"{np.abs(values).max():.3g}; rescale them or take a wider dtype"
+            f"{name} must be finite in {tensor.dtype}, got values up to "
+            f"{float(abs(values).max()):.3g}; rescale them or take a wider dtype"
         )
-    return emissions
 
 
 def check_dtype(dtype: Any) -> None:
     """Refuse what is not a floating type of torch."""
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise TypeError(f"dtype must be a floating torch.dtype, got {dtype!r}")
+        raise TypeError(
+            f"dtype must be a floating torch.dtype, got {dtype!r}; give torch.float64"
+        )
+
+
+def check_device(device: Any) -> None:
+    """Refuse what is no device of this machine, or one that holds no values."""
+    try:
+        found = torch.empty(1, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0].partition(" at start")[0]
+        raise ValueError(
+            f"device must be one that torch can use here, got {device!r}: "
+            f"{reason:.200}; leave device out for the CPU"
+        ) from error
+    if found.type == "meta":
+        raise ValueError(
+            f"device must hold values, got {found}; give 'cpu', or leave torch's "
+            "default device as it was"
+        )
+
+
+def _refuse_swapped(emissions: Any, covariates: Any) -> None:
+    """Recognise covariates that stand in the place of the emissions."""
+    shape: tuple[int, ...] = tuple(getattr(emissions, "shape", ()))
+    if len(shape) != 2 or shape[1] < 2 or getattr(covariates, "ndim", 1) != 1:
+        return
+    if covariates is None:
+        return
+    values = plain_array("covariates", covariates)
+    if values.ndim == 1 and len(values) == shape[0] and values.dtype.kind in "biuOU":
+        raise ValueError(
+            "covariates must have shape (steps, features), got a vector of labels or "
+            f"whole numbers beside emissions of shape {shape}; emissions come "
+            "first: swap the two, or give a single covariate as a column, (steps, 1)"
+        )
 
 
 def _refuse_transposed(shape: tuple[int, ...], lengths: Any, covariates: Any) -> None:
@@ -134,9 +186,8 @@ def _read_designs(
         values = columns_in_order(name, values, names)
         array = read_features(name, values, num_rows, unit)
         columns = design_names(name, values, names, array.shape[1])
-        design = torch.as_tensor(array, dtype=dtype, device=device)
-        refuse_bad_entries(name, (~design.isfinite()).cpu().numpy(), columns.names)
-        return design, columns
+        refuse_bad_entries(name, ~np.isfinite(array), columns.names)
+        return _tensor_in_range(name, array, dtype, device), columns
 
     values, given = designs["covariates"]
     if values is None:
@@ -161,7 +212,7 @@ def _read_designs(
     elif initial_names is not None:
         raise ValueError(
             "initial_covariate_names must be None without initial_covariates, "
-            f"got {initial_names}"
+            f"got {initial_names}; give the covariates too"
         )
     return fields | {
         "initial_covariates": initial,

@@ -12,16 +12,22 @@ import torch
 from torch import Tensor
 
 from . import frames, joining
-from .changes import intercept_fields, kept_identity, replaced_arguments, subset_fields
+from .changes import (
+    intercept_fields,
+    kept_identity,
+    moved_fields,
+    replaced_arguments,
+    subset_fields,
+)
 from .construction import (
     DESIGNS,
-    check_dtype,
     checked_fields,
     summary,
 )
 from .emissions import narrowed
 from .sessions import Session
-from .validation import selected_sessions
+from .suggestions import suggests_names
+from .validation import one_session, selected_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +101,7 @@ class Sequences:
     generated_names: dict[str, frozenset[str]]
     design_source: Any = field(default=None, compare=False)
 
+    @suggests_names
     def __init__(
         self,
         emissions: Any,
@@ -113,24 +120,25 @@ class Sequences:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
     ) -> None:
-        checked = checked_fields(
-            emissions,
-            mask,
-            lengths,
-            class_names=class_names,
-            emission_names=emission_names,
-            session_names=session_names,
-            designs={
-                "covariates": (covariates, covariate_names),
-                "transition_covariates": (
-                    transition_covariates,
-                    transition_covariate_names,
-                ),
-                "initial_covariates": (initial_covariates, initial_covariate_names),
-            },
-            dtype=dtype,
-            device=device,
-        )
+        with torch.inference_mode(False):
+            checked = checked_fields(
+                emissions,
+                mask,
+                lengths,
+                class_names=class_names,
+                emission_names=emission_names,
+                session_names=session_names,
+                designs={
+                    "covariates": (covariates, covariate_names),
+                    "transition_covariates": (
+                        transition_covariates,
+                        transition_covariate_names,
+                    ),
+                    "initial_covariates": (initial_covariates, initial_covariate_names),
+                },
+                dtype=dtype,
+                device=device,
+            )
         self.__dict__.update(checked)
 
     @classmethod
@@ -163,6 +171,7 @@ class Sequences:
         return cls(**joining.joined_arguments(emissions, designs, masks, options))
 
     @classmethod
+    @suggests_names
     def from_dataframe(
         cls,
         df: "pd.DataFrame",
@@ -173,6 +182,7 @@ class Sequences:
         transition_covariates: frames.Columns | None = None,
         initial_covariates: frames.Columns | None = None,
         mask: frames.Columns | None = None,
+        time: str | None = None,
         intercept: bool = False,
         class_names: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float64,
@@ -194,6 +204,7 @@ class Sequences:
             transition_covariates: numeric columns; None takes ``covariates``.
             initial_covariates: numeric columns, read at the first row of a session.
             mask: boolean column, True = observed, or one per output.
+            time: column by which the order of the rows is checked, if there is one.
             intercept: adds a last column 'intercept' (:meth:`add_intercept`).
             class_names: names of classes 0, 1, ... in the order wanted.
             dtype: floating type of everything that is not a class or a mask.
@@ -205,6 +216,7 @@ class Sequences:
             >>> Sequences.from_dataframe(df, session="day", emissions="side").emissions
             tensor([1, 0])
         """
+        frames.check_times(df, session, time)
         arguments = frames.arrays_from_dataframe(
             df,
             session,
@@ -273,9 +285,9 @@ class Sequences:
     def __repr__(self) -> str:
         return summary(self)
 
-    def session_rows(self, session: int) -> slice:
+    def session_rows(self, session: int | str) -> slice:
         """Rows of one session in every array that has one row per step."""
-        session = selected_sessions(session, self.session_names)[0]
+        session = one_session(session, self.session_names)
         start = int(self.starts[session])
         return slice(start, start + int(self.lengths[session]))
 
@@ -283,8 +295,8 @@ class Sequences:
         """One view per session of anything with a row per step (states, say)."""
         if len(values) != self.num_steps:
             raise ValueError(
-                f"values must have {self.num_steps} rows, one per step, "
-                f"got {len(values)}"
+                f"values must have {self.num_steps} rows, one per step, got "
+                f"{len(values)}; give what was made of these data"
             )
         return [values[self.session_rows(i)] for i in range(self.num_sessions)]
 
@@ -334,19 +346,7 @@ class Sequences:
         device: torch.device | str | None = None,
     ) -> "Sequences":
         """The same data in another floating type, on another device, or both."""
-        if dtype is not None:
-            check_dtype(dtype)
-
-        def moved(value: Any) -> Any:
-            if not isinstance(value, Tensor):
-                return value
-            floating = dtype if value.is_floating_point() else None
-            return value.to(dtype=floating, device=device)
-
-        changes = {name: moved(value) for name, value in self.__dict__.items()}
-        if self._transitions_share_covariates:
-            changes["transition_covariates"] = changes["covariates"]
-        return self._derive(**changes)
+        return self._derive(**moved_fields(self, dtype, device))
 
     def with_mask(self, mask: Any) -> "Sequences":
         """The same data, with what this mask hides hidden as well.
@@ -395,6 +395,5 @@ class Sequences:
     @staticmethod
     def concatenate(parts: Sequence["Sequences"]) -> "Sequences":
         """The sessions of several data sets that have the same columns, end to end."""
-        parts = list(parts)
-        changes = joining.joined_fields(parts)
-        return parts[0]._derive(**changes)
+        parts = joining.listed_parts(parts, Sequences)
+        return parts[0]._derive(**joining.joined_fields(parts))

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arrays import described, plain_array, remedy
 from .naming import Names, given_or_numbered
-from .validation import close_matches, column_names, plain_array, unique_names
+from .validation import close_matches, column_names, unique_names
 
 
 class Emissions(NamedTuple):
@@ -42,7 +43,8 @@ def read_emissions(values: Any, mask: Any, class_names: Any) -> Emissions:
     if array.ndim not in (1, 2) or not array.size:
         raise ValueError(
             "emissions must have shape (steps,) or (steps, outputs) and at least one "
-            f"step, got {array.shape}"
+            f"step, got {array.shape}; give one array of all sessions end to end, or a "
+            "list with an array for each to Sequences.from_lists"
         )
     observed = _check_mask(mask, missing)
     full = observed_entries(observed, array.shape)
@@ -58,19 +60,35 @@ def as_numbers(
 
     Whole-number and boolean types become int64, labels their codes; floats stay floats.
     """
-    if not hasattr(values, "dtype"):
+    hidden: Any = False
+    if isinstance(values, np.ma.MaskedArray):
+        hidden, values = np.ma.getmaskarray(values), values.data
+        if values.dtype.kind not in "biuf":
+            values = np.where(hidden, None, values.astype(object))
+    if not (hasattr(values, "dtype") and hasattr(values, "ndim")):
         values = plain_array("emissions", values)
     if values.ndim == 1 and _needs_pandas(values.dtype):
         return _from_objects(values, class_names)
     array = plain_array("emissions", values)
     if array.dtype.kind not in "biuf":
-        raise TypeError(
-            "emissions must be classes (whole numbers or strings) or real numbers, "
-            f"got dtype {array.dtype}"
+        raise _no_emissions(described(values, array), remedy(array))
+    if array.dtype.kind == "u" and array.size and array.max() > _LARGEST:
+        raise ValueError(
+            f"emissions must be below 2**63, got {array.max()}; give floats"
         )
     if array.dtype.kind != "f":
         array = array.astype(np.int64)
-    return array, np.isnan(array), class_names
+    return array, np.isnan(array) | hidden, class_names
+
+
+_LARGEST = np.iinfo(np.int64).max
+
+
+def _no_emissions(got: str, fix: str) -> TypeError:
+    return TypeError(
+        "emissions must be classes (whole numbers or strings) or real numbers, "
+        f"got {got}; {fix}"
+    )
 
 
 def _needs_pandas(dtype: Any) -> bool:
@@ -97,12 +115,15 @@ def _from_objects(
         return _encode(series, class_names or tuple(sorted(series.dropna().unique())))
     if kind in ("boolean", "integer"):
         codes = series.astype(object).where(~missing, 0)
+        if codes.max() > _LARGEST:
+            raise ValueError(
+                f"emissions must be below 2**63, got {codes.max()}; give floats"
+            )
         return codes.to_numpy(dtype=np.int64), missing, class_names
     if kind in ("floating", "mixed-integer-float", "empty"):
         return series.to_numpy(dtype=float, na_value=np.nan), missing, class_names
-    raise TypeError(
-        "emissions must be classes (whole numbers or strings) or real numbers, got "
-        f"objects of kind {kind!r}"
+    raise _no_emissions(
+        f"objects of kind {kind!r}", "give labels as strings alone, or numbers alone"
     )
 
 
@@ -116,7 +137,8 @@ def _encode(
         if label not in codes:
             raise ValueError(
                 f"emissions must be among class_names ({', '.join(class_names)}), got "
-                f"{label!r}{close_matches(label, class_names)}"
+                f"{label!r}{close_matches(label, class_names)}; correct the label, or "
+                "add it to class_names"
             )
     array = labels.map(codes).fillna(0).to_numpy(dtype=np.int64)
     return array, missing, class_names
@@ -132,9 +154,11 @@ def _check_mask(mask: Any, missing: np.ndarray) -> np.ndarray:
         observed = ~missing
         empty = np.flatnonzero(missing.reshape(len(missing), -1).all(0))
         if len(empty):
+            several = missing.ndim > 1
             raise ValueError(
                 "emissions must have a value in every output, got NaN or None alone in "
-                f"output {empty[0]}; leave that column out"
+                f"output {empty[0]}; "
+                f"{'leave that column out' if several else 'give one value at least'}"
             )
     else:
         observed = read_mask(mask, missing.shape)
@@ -160,7 +184,10 @@ def read_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
         )
     if array.shape not in (shape, shape[:1]):
         allowed = " or ".join(map(str, dict.fromkeys([shape[:1], shape])))
-        raise ValueError(f"mask must have shape {allowed}, got {array.shape}")
+        raise ValueError(
+            f"mask must have shape {allowed}, got {array.shape}; give one entry for "
+            "each step, or for each output of each step"
+        )
     return array
 
 
@@ -216,7 +243,8 @@ def _check_values(array: np.ndarray, class_names: Sequence[str] | None) -> None:
     if (codes != array).any() or codes.max() >= len(class_names) or codes.min() < 0:
         raise ValueError(
             f"class_names must name every class of emissions, got {len(class_names)} "
-            f"names for values from {array.min()} to {array.max()}"
+            f"names for values from {array.min()} to {array.max()}; give a name for "
+            "each of the classes 0, 1, ..., or leave class_names out for numbers"
         )
 
 

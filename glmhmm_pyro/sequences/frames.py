@@ -3,7 +3,7 @@
 A row is a step; the rows of a session stand together, in the order of time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +31,13 @@ def arrays_from_dataframe(
     Args:
         designs: columns of covariates and transition covariates, by argument.
     """
-    if not hasattr(df, "iloc"):
-        raise TypeError(f"df must be a pandas DataFrame, got {type(df).__name__}")
+    check_frame(df)
+    if not _listed(emissions):
+        raise ValueError(
+            f"emissions must name a column of the data frame, got {emissions!r}; it "
+            f"has {[str(column) for column in df.columns[:12]]}"
+        )
+    refuse_own_emissions(_listed(emissions), designs)
     lengths, session_names = read_sessions(df, session)
     values, observed, class_names = _read_outputs(df, emissions, class_names)
     if mask is not None:
@@ -60,6 +65,35 @@ def arrays_from_dataframe(
     return arguments
 
 
+def check_frame(df: Any) -> None:
+    """Refuse what is no data frame of pandas, and columns of several levels."""
+    if not hasattr(df, "iloc") or not hasattr(df, "columns"):
+        fix = "give df.to_pandas()" if hasattr(df, "to_pandas") else ""
+        fix = fix or "make one by pandas.DataFrame(...), or take Sequences.from_lists"
+        raise TypeError(
+            f"df must be a pandas DataFrame, got a {type(df).__name__}; {fix}"
+        )
+    if getattr(df.columns, "nlevels", 1) > 1:
+        raise ValueError(
+            f"df must have columns of one level, got {df.columns.nlevels}; join their "
+            "names: df.columns = ['_'.join(map(str, names)) for names in df.columns]"
+        )
+
+
+def refuse_own_emissions(
+    emissions: Sequence[Any], designs: Mapping[str, Columns | None]
+) -> None:
+    """Refuse covariates that hold the emission which they are to explain."""
+    for argument, columns in designs.items():
+        for name in _listed(columns):
+            if name in emissions:
+                raise ValueError(
+                    f"{argument} must not hold an emission of the same step, got "
+                    f"{name!r}, which would explain itself; give that of the step "
+                    "before, for example by covariates.Lags(..., first_lag=1)"
+                )
+
+
 def _listed(columns: Columns | None) -> list[Any]:
     """Columns as a list; a single one may stand alone."""
     if columns is None:
@@ -70,13 +104,18 @@ def _listed(columns: Columns | None) -> list[Any]:
 def _column(df: "pd.DataFrame", argument: str, name: Any) -> "pd.Series":
     if name not in df.columns:
         known = [str(column) for column in df.columns]
+        fix = close_matches(str(name), known) or f"; it has {known[:12]}"
+        if name in df.index.names:
+            fix = "; that is its index: give df.reset_index()"
         raise ValueError(
-            f"{argument} must name columns of the data frame, got "
-            f"{name!r}{close_matches(str(name), known) or f'; it has {known[:12]}'}"
+            f"{argument} must name columns of the data frame, got {name!r}{fix}"
         )
     column = df[name]
     if column.ndim != 1:
-        raise ValueError(f"{argument}: the data frame has two columns named {name!r}")
+        raise ValueError(
+            f"{argument} must name one column, got {name!r}, which the data frame has "
+            f"{column.shape[1]} times; rename them"
+        )
     return column
 
 
@@ -89,7 +128,8 @@ def read_columns(
         if dtype.kind not in "biuf":
             raise TypeError(
                 f"{argument} must be numeric columns, got {name!r} of type {dtype}; "
-                "code categories as 0/1 columns, for example by pandas.get_dummies"
+                "code categories as 0/1 columns, for example by pandas.get_dummies, or "
+                f"convert numbers by df[{name!r}].astype(float)"
             )
     return df[columns]
 
@@ -102,38 +142,74 @@ def read_sessions(
     A single session of no column has no name.
     """
     if not len(df):
-        raise ValueError("the data frame must have at least one row, got none")
+        raise ValueError("df must have at least one row, got none; check its filter")
     if session is None:
         return [len(df)], None
     keys = [_column(df, "session", name) for name in _listed(session)]
+    if not keys:
+        raise ValueError(
+            "session must name a column, or several, got an empty list; session=None "
+            "is a single session"
+        )
     for key in keys:
         if key.isna().any():
             raise ValueError(
                 f"session must be known for every row, got {key.isna().sum()} missing "
-                f"in column {key.name!r}, the first in row {key.isna().argmax()}"
+                f"in column {key.name!r}, the first in row {key.isna().argmax()}; "
+                "fill them in, or drop those rows"
             )
     changed = np.zeros(len(df), dtype=bool)
     changed[0] = True
     for key in keys:
         changed[1:] |= (key.to_numpy()[1:] != key.to_numpy()[:-1]).astype(bool)
     starts = np.flatnonzero(changed)
-    names = ["/".join(str(key.iloc[row]) for key in keys) for row in starts]
-    _refuse_interleaved(names, starts, _listed(session))
+    found = [tuple(key.iloc[row] for key in keys) for row in starts]
+    names = ["/".join(map(str, values)) for values in found]
+    _refuse_interleaved(found, names, starts, _listed(session))
     return np.diff([*starts, len(df)]).tolist(), names
 
 
 def _refuse_interleaved(
-    names: list[str], starts: np.ndarray, columns: list[str]
+    found: Sequence[tuple], names: list[str], starts: np.ndarray, columns: list[str]
 ) -> None:
-    seen: set[str] = set()
-    for name, row in zip(names, starts):
-        if name in seen:
+    """Refuse a session in two places, and two sessions of one name."""
+    seen: dict[str, tuple] = {}
+    for values, name, row in zip(found, names, starts):
+        if name in seen and seen[name] == values:
             raise ValueError(
                 f"the rows of a session must stand together, got session {name!r} "
                 f"again in row {row}; sort the data frame by session and time, for "
                 f"example df.sort_values({[*columns, 'trial']})"
             )
-        seen.add(name)
+        if name in seen:
+            raise ValueError(
+                f"session must give every session a name of its own, got {name!r} for "
+                f"{seen[name]} and for {values}; rename one of them"
+            )
+        seen[name] = values
+
+
+def check_times(df: Any, session: Columns | None, time: Any) -> None:
+    """Refuse rows that go back in time within a session."""
+    if time is None:
+        return
+    check_frame(df)
+    lengths, names = read_sessions(df, session)
+    column = _column(df, "time", time)
+    values = column.to_numpy()
+    back = np.zeros(len(df), dtype=bool)
+    back[1:] = values[1:] < values[:-1]
+    starts = np.cumsum(lengths) - lengths
+    back[starts] = False
+    if column.isna().any() or back.any():
+        row = int((column.isna().to_numpy() | back).argmax())
+        number = int(np.searchsorted(starts, row, side="right")) - 1
+        of = "" if names is None else f" of session {names[number]!r}"
+        raise ValueError(
+            f"time must not go back within a session, got {values[row]} in row {row}"
+            f"{of}; sort the data frame, for example "
+            f"df.sort_values({[*_listed(session), time]})"
+        )
 
 
 def _read_outputs(

@@ -16,7 +16,11 @@ def refuse_other_order(arguments: Mapping[str, Any]) -> None:
     Rows are joined by their place. Labels of which an object lacks some are no sign of
     another order: one of the two was numbered anew.
     """
-    labelled = {k: v.index for k, v in arguments.items() if hasattr(v, "iloc")}
+    labelled = {
+        name: values.index
+        for name, values in arguments.items()
+        if hasattr(values, "iloc") and not _is_numbered(values.index)
+    }
     for name, index in labelled.items():
         first, known = next(iter(labelled.items()))
         if len(index) != len(known) or index.equals(known):
@@ -30,13 +34,18 @@ def refuse_other_order(arguments: Mapping[str, Any]) -> None:
             )
 
 
+def _is_numbered(index: Any) -> bool:
+    """Whether an index is pandas' own, which nobody gave."""
+    return type(index).__name__ == "RangeIndex"
+
+
 def rows_in_order(values: Any, names: Sequence[str]) -> Any:
     """A pandas object with a row for each of these names, in their order.
 
     Anything else is given back as it is: what is no pandas object, or has an index of
     other labels, or none of its own.
     """
-    if not hasattr(values, "iloc") or type(values.index).__name__ == "RangeIndex":
+    if not hasattr(values, "iloc") or _is_numbered(values.index):
         return values
     labels = [str(label) for label in values.index]
     if sorted(labels) != sorted(names):
@@ -102,7 +111,8 @@ def alike(name: str, sessions: Sequence[Any]) -> list[Any]:
         if sorted(found) != sorted(wanted):
             raise ValueError(
                 f"{name}[{number}] must have the columns of {name}[{first}], "
-                f"{brief(wanted)}, got {brief(found)}"
+                f"{brief(wanted)}, got {brief(found)}; give all sessions the same "
+                "columns"
             )
     if len(named) < len(sessions):
         number = known.index(None)

@@ -1,16 +1,17 @@
 """Lists with one array per session, laid end to end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import plain_array, real_array
 from .indexed import alike, columns_in_order
 from .layout import Layout
 from .sessions import distinct_names
-from .validation import column_names, plain_array, real_array
+from .validation import column_names
 
 
 def joined_arguments(
@@ -26,7 +27,7 @@ def joined_arguments(
     """
     arguments = dict(options)
     joined, lengths, categories, names = join_emissions(emissions)
-    _refuse_given(arguments, lengths, masks)
+    _refuse_given(arguments, lengths)
     arguments |= {"emissions": joined, "lengths": lengths}
     if arguments.get("emission_names") is None:
         arguments["emission_names"] = names
@@ -44,19 +45,19 @@ def joined_arguments(
     return arguments
 
 
-def _refuse_given(options: dict[str, Any], lengths: Sequence[int], masks: Any) -> None:
-    """Refuse what the lists say themselves, if it is given again and otherwise."""
-    given = options.pop("lengths", None)
-    if given is not None and list(np.ravel(plain_array("lengths", given))) != lengths:
+def _refuse_given(options: Mapping[str, Any], lengths: Sequence[int]) -> None:
+    """Refuse what the lists say themselves."""
+    if options.get("lengths") is not None:
         raise ValueError(
             "lengths must be left out of from_lists, which takes them from its lists "
-            f"({_brief(lengths)}), got {given!r:.80}; give one array of all sessions "
-            "and their lengths to Sequences"
+            f"({_brief(lengths)}), got {options['lengths']!r:.80}; give one array of "
+            "all sessions and their lengths to Sequences"
         )
-    if options.get("mask") is not None and masks is not None:
+    mask = options.get("mask")
+    if isinstance(mask, (list, tuple)) and any(np.ndim(part) for part in mask):
         raise ValueError(
-            "mask must be left out where masks are given, one for each session, got "
-            "both"
+            "mask must be a single array of all sessions end to end, got a list of "
+            f"{len(mask)} arrays; give one array per session as masks"
         )
 
 
@@ -65,13 +66,14 @@ def join_emissions(
 ) -> tuple[Any, list[int], tuple[str, ...] | None, tuple[str, ...] | None]:
     """Emissions end to end, lengths, classes of categoricals, names of the outputs."""
     sessions = alike("emissions", list_of_sessions("emissions", sessions))
-    arrays = [plain_array("emissions", session) for session in sessions]
+    arrays = [_values(session) for session in sessions]
     widths = {array.shape[1:] for array in arrays}
     if arrays[0].ndim not in (1, 2) or len(widths) > 1:
         shapes = " and ".join(map(str, dict.fromkeys(a.shape for a in arrays)))
         raise ValueError(
             "emissions must be a list with one array per session, each (steps,) or "
-            f"each (steps, outputs), got arrays of shape {shapes[:120]}"
+            f"each (steps, outputs), got arrays of shape {shapes[:120]}; give every "
+            "session the same outputs"
         )
     if any(array.dtype.kind in "OU" for array in arrays):
         # Joined as they are, numbers among strings would silently become strings.
@@ -79,7 +81,20 @@ def join_emissions(
     categories = getattr(getattr(sessions[0], "dtype", None), "categories", None)
     classes = None if categories is None else tuple(map(str, categories))
     lengths = [len(array) for array in arrays]
-    return np.concatenate(arrays), lengths, classes, _common_names(sessions)
+    masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
+    joined: Any = (np.ma.concatenate if masked else np.concatenate)(arrays)
+    return joined, lengths, classes, _common_names(sessions)
+
+
+def _values(session: Any) -> np.ndarray:
+    """Emissions of a session; masked whole numbers stay whole, and masked."""
+    kind = getattr(getattr(session, "dtype", None), "kind", "")
+    if isinstance(session, np.ma.MaskedArray) and kind in "biu":
+        return session.copy()
+    if hasattr(session, "isna") and kind in tuple("biu") and session.isna().any():
+        missing = session.isna().to_numpy()
+        return np.ma.masked_array(session.fillna(0).to_numpy(dtype=np.int64), missing)
+    return plain_array("emissions", session)
 
 
 def _common_names(sessions: Sequence[Any]) -> tuple[str, ...] | None:
@@ -101,14 +116,15 @@ def join_features(
     if len(sessions) != len(lengths):
         raise ValueError(
             f"{name} must have {len(lengths)} sessions, as many as emissions, "
-            f"got {len(sessions)}"
+            f"got {len(sessions)}; give one array for each session"
         )
     arrays = [_session_features(name, i, s, lengths) for i, s in enumerate(sessions)]
     for i, array in enumerate(arrays):
         if array.shape[1] != arrays[0].shape[1]:
             raise ValueError(
                 f"{name} must have as many features in every session, got "
-                f"{arrays[0].shape[1]} in session 0 and {array.shape[1]} in session {i}"
+                f"{arrays[0].shape[1]} in session 0 and {array.shape[1]} in session "
+                f"{i}; give all sessions the same columns"
             )
     return np.concatenate(arrays), _common_names(sessions)
 
@@ -143,12 +159,14 @@ def join_masks(
     if [len(array) for array in arrays] != list(lengths):
         raise ValueError(
             f"masks must have the lengths of emissions ({_brief(lengths)}), "
-            f"got {_brief([len(array) for array in arrays])}"
+            f"got {_brief([len(array) for array in arrays])}; give each session a mask "
+            "of its steps"
         )
     if any(array.shape[1:] not in ((), shape[1:]) for array in arrays):
         raise ValueError(
             "masks must each have shape (steps,) or that of their emissions, "
-            f"got {' and '.join({str(array.shape) for array in arrays})[:120]}"
+            f"got {' and '.join({str(array.shape) for array in arrays})[:120]}; give "
+            "one entry for each step, or for each output of each step"
         )
     if len({array.ndim for array in arrays}) > 1:
         arrays = [_widened(array, shape) for array in arrays]
@@ -167,19 +185,64 @@ def _brief(numbers: Sequence[int]) -> str:
 
 def list_of_sessions(name: str, sessions: Any) -> list[Any]:
     """The sessions as a list, refused where they are not one array each."""
-    if isinstance(sessions, (str, dict)) or hasattr(sessions, "columns"):
+    if isinstance(sessions, (str, Mapping)) or hasattr(sessions, "columns"):
+        fix = f"; give list({name}.values())"
+        if isinstance(sessions, str):
+            fix = "; give the labels of a session as a list of strings"
+        if hasattr(sessions, "columns"):
+            fix = "; give a data frame of all sessions to Sequences.from_dataframe"
         raise TypeError(
-            f"{name} must be a list with one array per session, "
-            f"got {type(sessions).__name__}"
+            f"{name} must be a list with one array per session, got a "
+            f"{type(sessions).__name__}{fix}"
+        )
+    if not isinstance(sessions, Iterable):
+        raise TypeError(
+            f"{name} must be a list with one array per session, got {sessions!r:.80}; "
+            "give a list of arrays"
         )
     sessions = list(sessions)
-    if not sessions or any(np.ndim(session) == 0 for session in sessions):
-        got = "an empty list" if not sessions else "a list of single values"
+    if not sessions:
         raise ValueError(
-            f"{name} must be a list with one array per session, got {got}; "
-            f"put a single session into a list: [{name}]"
+            f"{name} must be a list with one array per session, got an empty list; "
+            "give one session at least"
         )
+    for number, session in enumerate(sessions):
+        _check_session(name, number, session)
     return sessions
+
+
+def _check_session(name: str, number: int, session: Any) -> None:
+    """Refuse what are no steps of a session."""
+    if session is None or isinstance(session, (str, Mapping)):
+        got = "None" if session is None else f"a {type(session).__name__}"
+        raise TypeError(
+            f"{name}[{number}] must be an array or a list, the steps of session "
+            f"{number}, got {got}; leave empty sessions out"
+        )
+    if not isinstance(session, (list, tuple)) and np.ndim(session) == 0:
+        raise ValueError(
+            f"{name} must be a list with one array per session, got a list of single "
+            f"values; put a single session into a list: [{name}]"
+        )
+    if len(session) == 0:
+        raise ValueError(
+            f"{name}[{number}] must have at least one step, got none; leave empty "
+            "sessions out"
+        )
+
+
+def listed_parts(parts: Any, kind: type) -> list[Any]:
+    """Data sets as a list, refused where something is none."""
+    parts = list(parts) if isinstance(parts, Iterable) else [parts]
+    for number, part in enumerate(parts):
+        if not isinstance(part, kind):
+            raise TypeError(
+                f"parts must be a list of {kind.__name__}, got {type(part).__name__} "
+                f"as number {number}; make it one first"
+            )
+    if not parts:
+        raise ValueError("parts must hold at least one data set, got none; give some")
+    return parts
 
 
 def joined_fields(parts: Sequence[Any]) -> dict[str, Any]:
@@ -224,8 +287,6 @@ def _like(first: Any, part: Any) -> Any:
 
 
 def _refuse_different(parts: Sequence[Any]) -> None:
-    if not parts:
-        raise ValueError("concatenate takes at least one data set, got none")
     for attribute in (
         "emission_names",
         "class_names",
@@ -240,7 +301,8 @@ def _refuse_different(parts: Sequence[Any]) -> None:
             if value != values[0]:
                 raise ValueError(
                     f"data sets to concatenate must have the same {attribute}, got "
-                    f"{values[0]} and, in data set {number}, {value}"
+                    f"{values[0]} and, in data set {number}, {value}; make them alike "
+                    "by replace(...)"
                 )
     if len({part.emissions.dtype for part in parts}) > 1:
         raise ValueError(

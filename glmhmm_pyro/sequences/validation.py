@@ -1,68 +1,21 @@
-"""What a caller passes, turned into checked arrays: every error message of a data set.
-
-Nothing here changes its input: arrays are copied before anything is written.
-"""
+"""What a caller passes, checked: names, lengths, covariates and choices of sessions."""
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from numbers import Number
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-
-def plain_array(name: str, values: Any) -> np.ndarray:
-    """A numpy copy of a tensor, array, list, Series or DataFrame, whatever its type."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = values.double() if values.is_floating_point() else values
-        return values.numpy().copy()
-    if hasattr(values, "columns"):
-        columns = [plain_array(name, values.iloc[:, i]) for i in range(values.shape[1])]
-        return np.stack(columns, axis=1) if columns else np.empty(values.shape)
-    if hasattr(values, "to_numpy"):
-        return _series_array(values)
-    if isinstance(values, (list, tuple)):
-        values = [
-            item.tolist() if isinstance(item, Tensor) else item for item in values
-        ]
-    try:
-        return np.array(values)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} must be a rectangular array, got rows of different lengths; "
-            "give sessions of different lengths to Sequences.from_lists"
-        ) from error
-
-
-def _series_array(series: Any) -> np.ndarray:
-    """Values of a pandas Series; the missing ones of a nullable number type are NaN."""
-    nullable = not isinstance(series.dtype, np.dtype) and series.dtype.kind in "biuf"
-    if not nullable:
-        return np.array(series.to_numpy())
-    if series.isna().any():
-        return series.to_numpy(dtype=float, na_value=np.nan)
-    return np.array(series.to_numpy(dtype=series.dtype.numpy_dtype))
-
-
-def real_array(name: str, values: Any) -> np.ndarray:
-    """A numpy copy of real numbers.
-
-    Raises:
-        TypeError: for complex numbers, strings and mixtures of types.
-    """
-    array = plain_array(name, values)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} must hold real numbers, got dtype {array.dtype}; code each "
-            "category as a 0/1 column, a complex number as two columns"
-        )
-    return array
+from .arrays import plain_array, real_array
 
 
 def column_names(values: Any) -> tuple[str, ...] | None:
     """Names that columns carry already: of a data frame, a Series, or xarray's axis."""
+    if hasattr(values, "collect_schema") and not hasattr(values, "to_numpy"):
+        # A lazy frame, which is refused where its values are asked for.
+        return None
     columns = getattr(values, "columns", None)
     if columns is None and hasattr(values, "dims") and hasattr(values, "coords"):
         last = values.dims[-1] if values.ndim == 2 else None
@@ -83,13 +36,23 @@ def check_names(name: str, names: Any, default: Sequence[str]) -> tuple[str, ...
     """One name per item, no name twice; the defaults where ``names`` is None."""
     if names is None:
         names = default
-    if isinstance(names, str):
-        raise TypeError(f"{name} must be a list of strings, got the string {names!r}")
-    checked = tuple(map(str, names))
+    if isinstance(names, (str, bytes, Mapping, Set)) or not isinstance(names, Iterable):
+        got = f"the string {names!r}" if isinstance(names, str) else f"{names!r:.80}"
+        raise TypeError(
+            f"{name} must be a list of strings, got {got}; give a list, in order"
+        )
+    listed = list(names)
+    unknown = [item for item in listed if item is None or item != item]
+    if unknown:
+        raise ValueError(
+            f"{name} must all be known, got {unknown[0]} among them; name all"
+        )
+    checked = tuple(map(str, listed))
     if len(checked) != len(default):
         raise ValueError(
-            f"{name} must have {len(default)} entries, one for each, "
-            f"got {len(checked)}: {', '.join(checked[:12])}"
+            f"{name} must have {len(default)} entries, one for each of the "
+            f"{name.removesuffix('_names').replace('_', ' ')}s, got {len(checked)}: "
+            f"{', '.join(checked[:12]):.200}; give as many names"
         )
     return unique_names(name, checked)
 
@@ -98,7 +61,9 @@ def unique_names(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """The names as they came, refused where one comes twice."""
     twice = [item for item, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{name} must differ from each other, got {twice[0]!r} twice")
+        raise ValueError(
+            f"{name} must differ from each other, got {twice[0]!r} twice; rename one"
+        )
     return names
 
 
@@ -106,23 +71,30 @@ def check_lengths(lengths: Any, num_steps: int) -> np.ndarray:
     """Steps of every session, as int64; one session where ``lengths`` is None."""
     if lengths is None:
         lengths = [num_steps]
-    array = real_array("lengths", lengths)
+    if isinstance(lengths, Number):
+        raise ValueError(
+            "lengths must be a list of whole numbers, the steps of each session, got "
+            f"{lengths!r}; give [{lengths!r}] for a single session"
+        )
+    array = plain_array("lengths", lengths)
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise ValueError(
-            "lengths must be a list of whole numbers, the steps of each session, "
-            f"got shape {array.shape} of dtype {array.dtype}"
+            "lengths must be a list of whole numbers, the steps of each session, got "
+            f"shape {array.shape} of dtype {array.dtype}; give a flat list, or an "
+            "array's .astype(int)"
         )
-    if not array.size or array.min() < 1:
-        short = int(array.argmin()) if array.size else 0
+    counts: list[int] = array.tolist()
+    if not counts or min(counts) < 1:
+        short = counts.index(min(counts)) if counts else 0
         raise ValueError(
             "lengths must be at least 1 for every session, "
-            f"got {array[short] if array.size else 'none'} for session {short}; "
+            f"got {counts[short] if counts else 'none'} for session {short}; "
             "leave empty sessions out"
         )
-    if array.sum() != num_steps:
+    if sum(counts) != num_steps:
         raise ValueError(
-            f"lengths must sum to the {num_steps} steps of emissions, "
-            f"got a sum of {array.sum()} over {array.size} sessions"
+            f"lengths must sum to the {num_steps} steps of emissions, got a sum of "
+            f"{sum(counts)} over {len(counts)} sessions; give the steps of each session"
         )
     return array.astype(np.int64)
 
@@ -143,9 +115,12 @@ def read_features(name: str, values: Any, num_rows: int, rows: str) -> np.ndarra
             f"{name} must have shape ({rows}, features), got {array.shape}, which is "
             f"(features, {rows}): pass the transposed array, {name}.T"
         )
+    fix = f"give one row for each of the {rows}"
+    if array.ndim == 2 and not array.shape[1]:
+        fix = f"leave {name} out where there are none"
     raise ValueError(
         f"{name} must have shape ({num_rows}, features), one row for each of the "
-        f"{rows}, got {array.shape}"
+        f"{rows}, got {array.shape}; {fix}"
     )
 
 
@@ -165,37 +140,65 @@ def selected_sessions(selection: Any, names: Sequence[str]) -> list[int]:
     """Numbers of the sessions that an index, slice, mask or name selects."""
     if isinstance(selection, slice):
         chosen = list(range(len(names)))[selection]
+    elif isinstance(selection, (str, int, np.integer)) and selection is not True:
+        chosen = _session_numbers([selection], names)
+    elif np.ndim(selection) == 0 and hasattr(selection, "item"):
+        chosen = _session_numbers([selection], names)
     else:
-        if isinstance(selection, str) or np.ndim(selection) == 0:
-            selection = [selection]
         chosen = _session_numbers(selection, names)
     if not chosen:
-        raise ValueError("the selection must hold at least one session, got none")
+        raise ValueError(
+            "sessions must be selected, one at least, got none; name some of "
+            f"{', '.join(names[:8])}"
+        )
     return chosen
 
 
-def _session_numbers(selection: Any, names: Sequence[str]) -> list[int]:
-    items = plain_array("the selection", selection)
-    if items.dtype.kind == "b":
-        if items.shape != (len(names),):
-            raise ValueError(
-                f"a boolean selection must have shape ({len(names)},), one entry for "
-                f"each session, got {items.shape}"
-            )
-        return np.flatnonzero(items).tolist()
-    if items.ndim != 1 or (items.size and items.dtype.kind not in "iuOU"):
-        raise TypeError(
-            "sessions are selected by number, name, slice or a boolean per session, "
-            f"got an array of shape {items.shape} and dtype {items.dtype}"
+def one_session(selection: Any, names: Sequence[str]) -> int:
+    """The number of the one session that is selected."""
+    chosen = selected_sessions(selection, names)
+    if len(chosen) != 1:
+        raise ValueError(
+            f"session must be one session, by its name or its number, got {len(chosen)}"
+            f" of them ({selection!r:.60}); take one, or data.subset(...) of several"
         )
-    return [_session_number(item, names) for item in items.tolist()]
+    return chosen[0]
+
+
+def _session_numbers(selection: Any, names: Sequence[str]) -> list[int]:
+    if isinstance(selection, (Mapping, Set)) or not isinstance(selection, Iterable):
+        raise TypeError(
+            "sessions must be selected by number, name, slice, a list of these or a "
+            f"boolean per session, got {selection!r:.80}; give a list, such as [0, 2]"
+        )
+    listed = list(selection)
+    items = [item.item() if hasattr(item, "item") else item for item in listed]
+    if items and all(isinstance(item, bool) for item in items):
+        if len(items) != len(names):
+            raise ValueError(
+                "sessions selected by booleans must have one for each of the "
+                f"{len(names)} sessions, got {len(items)}; give as many"
+            )
+        return [number for number, chosen in enumerate(items) if chosen]
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, (str, int)):
+            raise TypeError(
+                "sessions must be selected by number, name, slice, a list of these or "
+                f"a boolean per session, got {item!r:.80} in a list; give whole "
+                "numbers or names"
+            )
+    return [_session_number(item, names) for item in items]
 
 
 def _session_number(item: int | str, names: Sequence[str]) -> int:
     if isinstance(item, str):
         if item not in names:
-            raise KeyError(f"no session {item!r}{close_matches(item, names)}")
+            known = close_matches(item, names) or f"; there are {', '.join(names[:8])}"
+            raise KeyError(f"session must be one of the data, got {item!r}{known}")
         return names.index(item)
     if not -len(names) <= item < len(names):
-        raise IndexError(f"no session {item}: there are {len(names)}, from 0")
-    return item % len(names)
+        raise IndexError(
+            f"session must be a number from 0 to {len(names) - 1}, got {item}; a name "
+            "is given as a string"
+        )
+    return int(item) % len(names)

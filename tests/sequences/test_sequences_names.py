@@ -225,11 +225,11 @@ def test_series_of_sessions_have_no_common_name():
 
 
 def test_lengths_of_lists_are_those_of_the_lists():
-    assert gh.Sequences.from_lists([[0, 1], [1]], lengths=[2, 1]).num_sessions == 2
-    with pytest.raises(ValueError, match=r"lengths must be left out.*2, 1.*got \[3\]"):
-        gh.Sequences.from_lists([[0, 1], [1]], lengths=[3])
-    with pytest.raises(ValueError, match="mask must be left out where masks"):
-        gh.Sequences.from_lists([[0, 1]], masks=[[True, True]], mask=[True, False])
+    for lengths in ([3], [2, 1]):
+        with pytest.raises(ValueError, match=r"lengths must be left out.*2, 1.*got \["):
+            gh.Sequences.from_lists([[0, 1], [1]], lengths=lengths)
+    with pytest.raises(ValueError, match="got a list of 1 arrays; give one.*as masks"):
+        gh.Sequences.from_lists([[0, 1]], mask=[[True, False]])
     hidden = gh.Sequences.from_lists([[0, 1], [1]], mask=[True, False, True])
     assert hidden.mask.tolist() == [True, False, True]
 
