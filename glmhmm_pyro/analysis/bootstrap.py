@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import norm, t
 from torch import Tensor
 
 from glmhmm_pyro.analysis.checkpoint import Checkpoint
@@ -48,12 +49,14 @@ class Bootstrap:
         kind: ``"session"`` or ``"parametric"``.
         complete: whether there are as many replicates as were asked for; an interrupt
             leaves fewer.
+        num_sessions: number of sessions that were drawn, or ``None`` where none were.
     """
 
     replicates: "dict[str, xr.DataArray]"
     endings: tuple[str, ...]
     kind: str
     complete: bool = True
+    num_sessions: int | None = None
 
     @property
     def num_converged(self) -> int:
@@ -74,16 +77,30 @@ class Bootstrap:
         }
 
     def intervals(self, level: float = 0.95) -> "dict[str, xr.DataArray]":
-        """Central percentiles of the replicates, after an axis ``bound``.
+        """Percentile intervals, after an axis ``bound`` of ``"lower"`` and ``"upper"``.
+
+        The ends are order statistics: of B replicates the k-th smallest counts as the
+        k / (B + 1) quantile, for that is how often another one would be smaller. Where
+        n sessions were drawn they are further out than the level says, as those of
+        Student's t with n - 1 degrees of freedom are: replicates of n sessions spread
+        too little by the factor sqrt((n - 1) / n), and know the spread itself from n
+        sessions alone. (Hesterberg 2015 calls it the expanded percentile interval.)
+
+        The outermost replicates are the widest interval there is: at 95 % it takes 39
+        of them, with ten sessions 116, and of five sessions 1048. With fewer an
+        interval holds the truth less often than it says.
 
         Args:
-            level: share of the replicates that lie between ``"lower"`` and ``"upper"``.
+            level: how often an interval should hold the true value.
+
+        Source: Hesterberg 2015, The American Statistician 69, 371; Efron & Tibshirani
+        1993, chapter 13.
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level!r}")
-        ends = [(1 - level) / 2, (1 + level) / 2]
+        below = _expanded((1 - level) / 2, self.num_sessions)
         return {
-            name: values.quantile(ends, "replicate")
+            name: values.quantile([below, 1 - below], "replicate", method="weibull")
             .rename(quantile="bound")
             .assign_coords(bound=["lower", "upper"])
             for name, values in self.replicates.items()
@@ -92,6 +109,14 @@ class Bootstrap:
     def __repr__(self) -> str:
         end = "" if self.complete else ", then interrupted"
         return f"{self.kind} bootstrap: {_counted(self.endings)}{end}"
+
+
+def _expanded(below: float, num_sessions: int | None) -> float:
+    """Share of replicates beyond an end, where this share should be of truths."""
+    if num_sessions is None:
+        return below
+    away = t.ppf(below, num_sessions - 1)
+    return float(norm.cdf(away * (num_sessions / (num_sessions - 1)) ** 0.5))
 
 
 class _Job(NamedTuple):
@@ -146,7 +171,7 @@ class _Job(NamedTuple):
 def bootstrap(
     fit: Fit,
     data: Sequences,
-    num_samples: int = 100,
+    num_samples: int = 200,
     *,
     kind: str = "session",
     method: str | Method | None = None,
@@ -173,7 +198,8 @@ def bootstrap(
     Args:
         fit: a fit at a maximum, by EM or MAP.
         data: what the model was fitted to.
-        num_samples: number of replicates.
+        num_samples: number of replicates; see :meth:`Bootstrap.intervals` for how many
+            these need.
         kind: ``"session"`` or ``"parametric"``.
         method: of the refits, see :func:`glmhmm_pyro.fit`; that of the fit by default.
         state_axes: see :class:`NUTS`; for sites of a model of the user's own.
@@ -238,7 +264,8 @@ def bootstrap(
         name: array.isel(chain=0, drop=True).rename(draw="replicate")
         for name, array in named.items()
     }
-    return Bootstrap(replicates, endings, kind, complete)
+    drawn = data.num_sessions if kind == "session" else None
+    return Bootstrap(replicates, endings, kind, complete, drawn)
 
 
 def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:

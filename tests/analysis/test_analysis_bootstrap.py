@@ -6,6 +6,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+import xarray as xr
 from families import normals
 from inference_cases import clear_data, penalised
 from made_fits import made_fit
@@ -171,17 +172,46 @@ def test_what_did_not_converge_is_counted_and_left_out(two_states):
         bootstrap(fit, data, 2, method=Sometimes(), progress=False)
 
 
-def test_percentiles_are_those_of_the_replicates(two_states):
+def test_ends_are_order_statistics_of_the_replicates(two_states):
+    """Of 99 replicates the fifth smallest is the 5 % quantile, for 100 places are."""
     fit, _ = two_states
-    values = fit.parameters["emissions.weights"].expand_dims(replicate=101)
-    shifts = np.linspace(0.0, 1.0, 101)[:, None, None]
-    found = Bootstrap({"w": values + shifts}, ("CONVERGED",) * 101, "session")
-    lower, upper = found.intervals(0.8)["w"] - fit.parameters["emissions.weights"]
-    np.testing.assert_allclose(lower, 0.1)
-    np.testing.assert_allclose(upper, 0.9)
+    values = fit.parameters["emissions.weights"].expand_dims(replicate=99)
+    shifts = np.linspace(0.01, 0.99, 99)[:, None, None]
+    found = Bootstrap({"w": values + shifts}, ("CONVERGED",) * 99, "parametric")
+    lower, upper = found.intervals(0.9)["w"] - fit.parameters["emissions.weights"]
+    np.testing.assert_allclose(lower, 0.05)
+    np.testing.assert_allclose(upper, 0.95)
     np.testing.assert_allclose(found.standard_errors["w"], shifts.std(ddof=1))
     with pytest.raises(ValueError, match="level must be between 0 and 1"):
         found.intervals(95)
+
+
+@pytest.mark.parametrize("sessions, replicates", [(10, 200), (10, 120), (40, 60)])
+def test_intervals_of_a_mean_of_sessions_hold_it_as_often_as_they_say(
+    sessions, replicates
+):
+    """The mean of normal sessions, whose own interval is Student's.
+
+    Of 4000 intervals of 90 % the share that hold the mean is off by 0.035 once in 3e9
+    by chance (6.3 standard errors, 0.5 % left for the approximation); percentiles as
+    they are hold it in 84 % of cases with ten sessions, 13 standard errors less.
+    """
+    rng, sets = np.random.default_rng(1), 4000
+    made = rng.normal(size=(sets, sessions))
+    drawn = rng.integers(sessions, size=(replicates, sets, sessions))
+    means = np.take_along_axis(made[None], drawn, 2).mean(2)
+    arrays = {"mean": xr.DataArray(means, dims=("replicate", "set"))}
+    endings = ("CONVERGED",) * replicates
+    found = Bootstrap(arrays, endings, "session", num_sessions=sessions)
+    lower, upper = found.intervals(0.9)["mean"]
+    assert abs(float(((lower < 0) & (0 < upper)).mean()) - 0.9) < 0.035
+
+
+def test_a_bootstrap_knows_how_many_sessions_it_drew(regression):
+    fit, data = regression
+    for kind, drawn in [("session", 12), ("parametric", None)]:
+        found = bootstrap(fit, data, 2, kind=kind, progress=False)
+        assert found.num_sessions == drawn
 
 
 def test_wrong_arguments_are_named(regression):
