@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth: Wald's, Laplace's, and both bootstraps'.
 
-    python benchmarks/intervals.py [--sets 200] [--bootstraps 50] [--replicates 100]
+    python benchmarks/intervals.py [--sets 200] [--bootstraps 50] [--replicates 120]
 
 Two states, Bernoulli choices with a weight for a cue and a bias, ten sessions of 150
 steps; flat priors, but for that of the first state, Dirichlet(2, 2): without it half of
@@ -49,7 +49,7 @@ def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sets", type=int, default=200)
     parser.add_argument("--bootstraps", type=int, default=50)
-    parser.add_argument("--replicates", type=int, default=100)
+    parser.add_argument("--replicates", type=int, default=120)
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", gh.ConvergenceWarning)

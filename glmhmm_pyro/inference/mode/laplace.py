@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import at_bounds
+from glmhmm_pyro.inference.fits.estimate import estimated
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.curvature import (
@@ -143,21 +144,20 @@ def _with_draws(
         draws={name: value[None] for name, value in params.items()},
         stats={name: value[None].numpy() for name, value in by_draw.items()},
     )
-    mean = posterior.mean()
-    with torch.no_grad():
-        likelihood, prior = (float(part) for part in program.log_parts(mean))
+    point = estimated(program, posterior)
     found = replace(
         found,
-        params=mean,
-        log_likelihood=likelihood,
-        log_joint=likelihood + prior,
+        params=point.params,
+        log_likelihood=point.log_likelihood,
+        log_joint=point.log_joint,
         posterior=posterior,
+        notes=(*found.notes, *point.notes),
     )
     poor = told_of(log_weights)
     if not poor:
         return found
     status = Status.POOR_DRAWS if found.status.is_success else found.status
-    return replace(found, status=status, notes=poor)
+    return replace(found, status=status, notes=(*poor, *found.notes))
 
 
 def _log_joints(program: Program, params: Params, progress: bool) -> Tensor:

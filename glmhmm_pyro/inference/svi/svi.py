@@ -14,6 +14,7 @@ from pyro.infer.autoguide import AutoGuide
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.fits.estimate import estimated
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.importance import told_of
@@ -162,18 +163,16 @@ class SVI:
         if poor and status is Status.CONVERGED:
             status = Status.POOR_DRAWS
         notes += poor
-        params = posterior.mean()
-        with torch.no_grad():
-            likelihood, prior = program.log_parts(params)
+        point = estimated(program, posterior)
         return replace(
             mode,
-            params=params,
-            log_likelihood=likelihood.item(),
-            log_joint=(likelihood + prior).item(),
+            params=point.params,
+            log_likelihood=point.log_likelihood,
+            log_joint=point.log_joint,
             status=status,
             method=self.name,
             posterior=replace(posterior, elbo=np.array(ascent.history)),
-            notes=tuple(notes),
+            notes=(*notes, *point.notes),
         )
 
     def _schedule(self) -> Schedule:
