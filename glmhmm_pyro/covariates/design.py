@@ -7,6 +7,7 @@ import torch
 
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import Columns as Names
+from glmhmm_pyro.sequences.suggestions import suggests_names
 from glmhmm_pyro.sequences.validation import unique_names
 
 from .relearning import DesignSource
@@ -14,6 +15,7 @@ from .replay import BoundHistory, Replay, refuse_leaks, replayed
 from .table import (
     Classes,
     Table,
+    check_data,
     hidden_emissions,
     read_table,
     sequences_arguments,
@@ -103,6 +105,7 @@ class Design:
             )
         return self._fitted
 
+    @suggests_names
     def fit(
         self,
         data: Any,
@@ -144,6 +147,7 @@ class Design:
 
     def _session_of(self, data: Any, session: Any) -> Names | None:
         """The session column given, or the one of fit; lists need none."""
+        check_data(data)
         if not hasattr(data, "iloc"):
             if session is not REMEMBERED and session is not None:
                 raise ValueError(
@@ -163,6 +167,7 @@ class Design:
         columns = self._columns if columns is None else columns
         return read_table(data, session, columns, emissions, self._classes)
 
+    @suggests_names
     def transform(
         self,
         data: Any,
@@ -195,6 +200,7 @@ class Design:
         options.pop("session", None)
         return self.transform(data, **options)
 
+    @suggests_names
     def sequences(
         self,
         data: Any,
@@ -235,8 +241,18 @@ class Design:
         """
         session = self._session_of(data, session)
         columns = self._columns if columns is None else columns
+        if emissions is None:
+            raise TypeError(
+                "emissions must name a column of a data frame, or be a list with one "
+                "array per session, got None; they may not be left out"
+            )
         designs = {"covariates": self}
         if transition_design is not None:
+            if not isinstance(transition_design, Design):
+                raise TypeError(
+                    "transition_design must be a Design, got "
+                    f"{type(transition_design).__name__}; write Design(...)"
+                )
             designs["transition_covariates"] = transition_design
         is_frame = hasattr(data, "iloc")
         told = (session, columns, None if is_frame else emissions)
@@ -301,6 +317,7 @@ class Design:
         """
         return filter_frame(self._known(), weights, bin_width, covariance)
 
+    @suggests_names
     def history(
         self,
         data: Any,

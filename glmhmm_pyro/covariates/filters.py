@@ -197,7 +197,9 @@ class RaisedCosine(FilterTerm):
     def __post_init__(self) -> None:
         _check_bases(self)
         if not self.offset > 0:
-            raise ValueError(f"offset must be above 0 steps, got {self.offset}")
+            raise ValueError(
+                f"offset must be above 0 steps, got {self.offset}; 1 is the default"
+            )
         _check_independent(self, "raise offset, or take more lags or fewer bases")
 
     @property
@@ -310,10 +312,15 @@ class ExponentialHistory(FilterTerm):
         array = np.atleast_1d(np.asarray(given))
         legal = array.ndim == 1 and array.size > 0 and array.dtype.kind in "iuf"
         if not legal or not (np.isfinite(array) & (array > 0)).all():
-            raise ValueError(f"half_lives must be above 0 steps, got {given!r}")
+            raise ValueError(
+                f"half_lives must be above 0 steps, got {given!r}; give a number, or a "
+                "list of numbers"
+            )
         several = tuple(array.astype(float).tolist())
         if len(set(several)) < len(several):
-            raise ValueError(f"half_lives must differ from each other, got {given!r}")
+            raise ValueError(
+                f"half_lives must differ from each other, got {given!r}; leave one out"
+            )
         object.__setattr__(self, "half_lives", several)
         as_source(self.column)
 

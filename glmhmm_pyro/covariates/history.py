@@ -151,7 +151,8 @@ class WinStayLoseSwitch(Term):
         if (self.reward is None) == (self.answer is None):
             raise ValueError(
                 "WinStayLoseSwitch must be given either reward or answer, got "
-                f"reward={self.reward!r} and answer={self.answer!r}"
+                f"reward={self.reward!r} and answer={self.answer!r}; give the column "
+                "of one of them"
             )
 
     @property

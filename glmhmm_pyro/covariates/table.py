@@ -15,6 +15,7 @@ from glmhmm_pyro.sequences.joining import (
     join_emissions,
     join_features,
     joined_arguments,
+    list_of_sessions,
 )
 from glmhmm_pyro.sequences.validation import (
     check_names,
@@ -165,6 +166,20 @@ class Table:
 _NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float")
 
 
+def check_data(data: Any) -> None:
+    """Refuse what is neither a data frame of pandas nor a list of arrays."""
+    if hasattr(data, "iloc"):
+        return
+    if not isinstance(data, (list, tuple)):
+        is_frame = hasattr(data, "to_pandas")
+        fix = "data.to_pandas()" if is_frame else "a single session as [array]"
+        raise TypeError(
+            "data must be a pandas DataFrame or a list with one array per session, got "
+            f"{type(data).__name__}; give {fix}"
+        )
+    list_of_sessions("data", data)
+
+
 def read_table(
     data: Any,
     session: Columns | None,
@@ -186,14 +201,8 @@ def read_table(
         counts = np.array(read_sessions(data, session)[0])
         unique_names("columns", tuple(map(str, data.columns)))
         return Table(data, counts, dict(classes), data.index)
-    if not isinstance(data, (list, tuple)):
-        raise TypeError(
-            "data must be a pandas DataFrame or a list with one array per session, got "
-            f"{type(data).__name__}; give a single session as [array]"
-        )
+    check_data(data)
     lengths = [len(array) for array in data]
-    if not lengths:
-        raise ValueError("data must hold at least one session, got an empty list")
     values, found = join_features("data", data, lengths, columns)
     default = found or [f"x{i}" for i in range(values.shape[1])]
     names = unique_names("columns", check_names("columns", columns, default))

@@ -308,6 +308,10 @@ def as_term(term: Term | str) -> Term:
 def check_count(name: str, value: int, least: int = 1) -> None:
     """Refuse a count that is not a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
+        raise TypeError(
+            f"{name} must be a whole number, got {value!r}; give {least} or more"
+        )
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+        raise ValueError(
+            f"{name} must be at least {least}, got {value}; give {least} or more"
+        )

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.suggestions import suggests_names
 
-from .sampling import Simulated, check_count, sample_states, simulated
+from .sampling import Simulated, check_count, generator, sample_states, simulated
 
 CONTRASTS = (-1.0, -0.25, -0.125, -0.0625, 0.0, 0.0625, 0.125, 0.25, 1.0)
 COVARIATES = ("stimulus", "prev_choice", "wsls", "intercept")
@@ -16,6 +17,7 @@ TRANSITION_PROBS = ((0.98, 0.01, 0.01), (0.04, 0.95, 0.01), (0.03, 0.01, 0.96))
 INITIAL_PROBS = (0.6, 0.2, 0.2)
 
 
+@suggests_names
 def simulate_choices(
     num_sessions: int = 40,
     num_steps: int | Sequence[int] = 500,
@@ -39,7 +41,7 @@ def simulate_choices(
         tensor([90, 50])
     """
     lengths = _lengths(num_sessions, num_steps)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     probs = np.array(TRANSITION_PROBS)
     states = sample_states(rng, np.array(INITIAL_PROBS), probs[None], lengths)
     design = np.ones((len(states), len(COVARIATES)))
@@ -73,11 +75,11 @@ def _lengths(num_sessions: int, num_steps: int | Sequence[int]) -> np.ndarray:
     """Trials of every session."""
     check_count("num_sessions", num_sessions, 1)
     lengths = [num_steps] * num_sessions if np.ndim(num_steps) == 0 else num_steps
-    counts = [int(length) for length in np.asarray(lengths)]
+    counts: list[int] = list(lengths)  # type: ignore[arg-type]
     if len(counts) != num_sessions:
         raise ValueError(
             f"num_steps must be one number, or one for each of {num_sessions} "
-            f"sessions, got {len(counts)}"
+            f"sessions, got {len(counts)}; give as many"
         )
     for count in counts:
         check_count("num_steps", count, 1)

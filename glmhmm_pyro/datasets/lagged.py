@@ -3,8 +3,9 @@
 import numpy as np
 
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.suggestions import suggests_names
 
-from .sampling import Simulated, check_count, sample_categorical, simulated
+from .sampling import Simulated, check_count, generator, sample_categorical, simulated
 
 NUM_CUES = 3
 BIN_NOISE = 0.1
@@ -12,6 +13,7 @@ SAMPLED_GAIN = 12.0
 SAMPLED_STAY = -2.5
 
 
+@suggests_names
 def simulate_demo(
     num_steps: int = 10_000,
     num_states: int = 2,
@@ -56,7 +58,7 @@ def simulate_demo(
             "sampled=False must have 2 states and 2 classes, as the demo it repeats, "
             f"got {num_states} and {num_classes}; leave sampled=True"
         )
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     design = _lagged_cues(rng, num_steps, num_lags)
     parameters = _filters(num_states, num_classes, num_lags)
     if sampled:

@@ -113,6 +113,23 @@ def sample_categorical(
 def check_count(name: str, value: int, least: int) -> None:
     """Refuse a count that is not a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
+        raise TypeError(
+            f"{name} must be a whole number, got {value!r}; give {least} or more"
+        )
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+        raise ValueError(
+            f"{name} must be at least {least}, got {value}; give {least} or more"
+        )
+
+
+def generator(seed: int | np.random.Generator) -> np.random.Generator:
+    """A generator of random numbers; itself where it is one already."""
+    try:
+        if seed is None or isinstance(seed, bool):
+            raise TypeError
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "seed must be a whole number of at least 0, or a numpy Generator, got "
+            f"{seed!r:.80}; give 0"
+        ) from None

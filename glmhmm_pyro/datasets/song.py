@@ -3,8 +3,9 @@
 import numpy as np
 
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.suggestions import suggests_names
 
-from .sampling import Simulated, check_count, sample_categorical, simulated
+from .sampling import Simulated, check_count, generator, sample_categorical, simulated
 
 MODES = ("no song", "Pfast", "Pslow", "sine")
 STATES = ("close", "chasing", "whatever")
@@ -41,6 +42,7 @@ DECAY = 2.5
 BURN_IN = 100
 
 
+@suggests_names
 def simulate_song(
     num_sessions: int = 10,
     num_steps: int = 3000,
@@ -74,7 +76,7 @@ def simulate_song(
     check_count("num_steps", num_steps, 1)
     check_count("num_filters", num_filters, 2)
     check_count("num_lags", num_lags, num_filters)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     basis = raised_cosines(num_lags, num_filters)
     sessions = [_cues(rng, num_steps + num_lags - 1) for _ in range(num_sessions)]
     design = np.concatenate([through_filters(cues, basis) for cues in sessions])
