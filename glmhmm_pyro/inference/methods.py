@@ -94,7 +94,7 @@ def fit(
     Example:
         >>> import glmhmm_pyro as gh
         >>> data = gh.datasets.load_rat().subset(range(5))
-        >>> model = gh.GLMHMM(2, gh.Bernoulli())
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(prior=gh.priors.Ridge(2.0)))
         >>> result = gh.fit(model, data, num_restarts=2, progress=False)
         >>> result.decode(data).smoothed_probs.dims
         ('step', 'state')
