@@ -17,7 +17,7 @@ from glmhmm_pyro.components import Component, Gamma, NegativeBinomial, StudentT
 from glmhmm_pyro.components.limits import FLOOR, Bounds, Clamped
 from glmhmm_pyro.components.scales import scale_bounds
 
-QUICK = {"num_restarts": 2, "progress": False}
+QUICK = {"num_restarts": 2, "init": "glm", "progress": False}
 POSITIVE = constraints.positive
 
 

@@ -240,7 +240,7 @@ def test_a_collapsed_output_is_named():
     data = gh.Sequences(values, emission_names=["a", "b"])
     model = gh.GLMHMM(2, gh.Outputs(a=gh.Gaussian(), b=gh.Gaussian()))
     with pytest.warns(gh.ConvergenceWarning, match="emissions.b.scale runs to 0 in"):
-        gh.fit(model, data, **QUICK)
+        gh.fit(model, data, init="glm", **QUICK)
 
 
 @pytest.mark.parametrize(
