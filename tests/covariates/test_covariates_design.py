@@ -237,7 +237,7 @@ def test_a_forgotten_session_column_is_asked_for():
 def test_other_kinds_of_data_are_refused_in_a_sentence():
     with pytest.raises(TypeError, match="got ndarray.*as \\[array\\]"):
         Design("x0").fit(np.ones((3, 1)))
-    with pytest.raises(ValueError, match="at least one session"):
+    with pytest.raises(ValueError, match="an empty list; give one session"):
         Design("x0").fit([])
     with pytest.raises(ValueError, match="as many steps.*\\[3\\], got \\[2\\]"):
         Design("x0").fit([np.ones((3, 1))], emissions=[[0, 1]])
