@@ -86,6 +86,7 @@ def test_what_is_known_of_each_draw_is_kept(normal_fit):
     assert all(value.shape == (2, 200) for value in stats.values())
     assert ((stats["accept_prob"] >= 0) & (stats["accept_prob"] <= 1 + 1e-9)).all()
     assert stats["accept_prob"].mean() > 0.6 and (stats["step_size"] > 0).all()
+    assert stats["diverging"].dtype == bool and stats["num_leapfrogs"].dtype == int
     assert (stats["num_leapfrogs"] >= 1).all() and not stats["diverging"].any()
 
 

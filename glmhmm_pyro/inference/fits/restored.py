@@ -73,7 +73,7 @@ def _posterior(program: Program, posterior: Posterior) -> Posterior:
         "log_guide": -units.log_volume,
         "log_weight": between,
     }
-    stats = {n: v + gains.get(n, 0.0) for n, v in posterior.stats.items()}
+    stats = {n: v + gains[n] if n in gains else v for n, v in posterior.stats.items()}
     bound = None if posterior.elbo is None else posterior.elbo + between
     draws = units.outward(posterior.draws)
     return replace(posterior, draws=draws, stats=stats, elbo=bound)
