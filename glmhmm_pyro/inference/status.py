@@ -88,7 +88,8 @@ _ADVICE = {
     Status.FAILED: "Give priors that keep the parameters where the model is defined.",
     Status.STUCK: "Standardise the covariates, give proper priors or more num_warmup.",
     Status.DIVERGED: "Raise target_accept, or write scales of a hierarchy non-centred.",
-    Status.NOT_MIXED: "Raise num_warmup and num_samples; look at fit.diagnostics().",
+    Status.NOT_MIXED: "Raise num_warmup and num_samples where chains are in one mode; "
+    "look at fit.diagnostics().",
     Status.UNCHECKED: "Mend what the note names, then look at fit.diagnostics().",
     Status.IMPROPER: "Give these sites a prior, such as Normal(0, 2).",
 }

@@ -60,9 +60,10 @@ MODELS = {
 def turning_the_last_chain(program, axes):
     """run_chains, but the last chain numbers its two states the other way round."""
 
-    def run(settings, potential, *arguments):
-        drawn = run_chains(settings, potential, *arguments)
-        whitening, coordinates = potential.whitening, program.coordinates
+    def run(settings, potentials, *arguments):
+        drawn = run_chains(settings, potentials, *arguments)
+        potential, coordinates = potentials[-1], program.coordinates
+        whitening = potential.whitening
         values = coordinates.unpack(whitening(drawn.vectors[-1]))
         single = {name: value[0] for name, value in values.items()}
         turned = Renumbering(program.model, single, axes)(values, TURNED)

@@ -20,7 +20,7 @@ from nuts_cases import (
 )
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.nuts import chains, nuts
+from glmhmm_pyro.inference.nuts import beginning, chains, nuts
 from glmhmm_pyro.inference.nuts.chains import Board, Potential, Settings, run_chains
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program import Program
@@ -177,9 +177,10 @@ def test_a_hierarchy_of_ones_own_is_drawn_and_aligned(pooled_fit, monkeypatch):
 def turning_one_chain(program):
     """run_chains, but the last chain numbers the states the other way round."""
 
-    def run(settings, potential, *arguments):
-        drawn = run_chains(settings, potential, *arguments)
-        whitening, coordinates = potential.whitening, program.coordinates
+    def run(settings, potentials, *arguments):
+        drawn = run_chains(settings, potentials, *arguments)
+        potential, coordinates = potentials[-1], program.coordinates
+        whitening = potential.whitening
         values = coordinates.unpack(whitening(drawn.vectors[-1]))
         for name, axes in POOLED_AXES.items():
             axes = [axis + 1 if axis >= 0 else axis for axis in axes]
@@ -330,7 +331,7 @@ def test_a_chain_that_never_accepts_is_named(tmp_path):
     settings, board = Settings(5, 3, 0.8, 10, False), Board(str(tmp_path))
     bar = nuts.tqdm(disable=True)
     starts = torch.zeros(1, 2, dtype=torch.float64)
-    drawn = run_chains(settings, Cliff(), starts, [0], False, board, bar)
+    drawn = run_chains(settings, [Cliff()], starts, [0], False, board, bar)
     assert drawn.ends == [""] and not drawn.stats["accept_prob"].any()
     [(status, sentence)] = nuts._stuck(drawn)
     assert status is gh.Status.STUCK
@@ -389,7 +390,7 @@ def test_flat_weights_are_named_and_flat_probabilities_are_not(monkeypatch):
 
 def test_chains_without_a_mode_begin_at_the_starts_of_the_search(monkeypatch):
     model, data = regression()
-    monkeypatch.setattr(nuts, "whitened", lambda program, params: None)
+    monkeypatch.setattr(beginning, "whitened", lambda program, params: None)
     fit = sample(model, data, dense_mass=True, num_warmup=30)
     assert any("not whitened" in note for note in fit.notes)
     assert torch.isfinite(fit.params["emissions.weights"]).all()

@@ -86,7 +86,8 @@ class Errors(Named):
 
         Where there is a posterior, the value is its mean, and further columns are the
         standard deviation ``sd`` of the draws and their 2.5 % and 97.5 % quantiles,
-        ``lower_95`` and ``upper_95``.
+        ``lower_95`` and ``upper_95``; ``attrs["notes"]`` are the fit's, which say of
+        several modes or of chains that have not mixed.
 
         Args:
             data: what the model was fitted to, for a fit without a posterior; adds the

@@ -142,6 +142,7 @@ def summary(fit: Any, found: StandardErrors | None) -> "pd.DataFrame":
         draws = np.concatenate(flat, 1)
         table["value"], table["sd"] = draws.mean(0), draws.std(0, ddof=1)
         table["lower_95"], table["upper_95"] = np.quantile(draws, (0.025, 0.975), 0)
+        table.attrs["notes"] = fit.notes
     elif found is not None:
         errors = [array.values.ravel() for array in found.errors.values()]
         ends = named_intervals(fit.parameters, found.errors, found.supports).values()

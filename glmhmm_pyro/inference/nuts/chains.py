@@ -123,18 +123,20 @@ class Chains(NamedTuple):
 
 def run_chains(
     settings: Settings,
-    potential: Potential,
+    potentials: Sequence[Potential],
     starts: Tensor,
     seeds: Sequence[int],
     parallel: bool,
     board: Board,
     bar: Any,
 ) -> Chains:
-    """All chains, from these points (chains, size) of the whitened coordinates."""
+    """All chains, each of a potential of its own and from a point (chains, size)."""
     board.clean(len(starts), settings.num_samples, starts.shape[-1])
     jobs = [
         (settings, potential, start, seed, board, number)
-        for number, (start, seed) in enumerate(zip(starts, seeds))
+        for number, (potential, start, seed) in enumerate(
+            zip(potentials, starts, seeds)
+        )
     ]
     with _watched(board, bar):
         ends = _in_parallel(jobs) if parallel else _in_sequence(jobs)

@@ -10,11 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
@@ -30,11 +29,17 @@ from glmhmm_pyro.inference.fits.estimate import MEAN, Estimate, estimated
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
+from glmhmm_pyro.inference.nuts.beginning import (
+    UNIT_SCALE,
+    Begun,
+    apart,
+    begin,
+    visited,
+)
 from glmhmm_pyro.inference.nuts.chains import (
     INTERRUPTED,
     Board,
     Chains,
-    Potential,
     Settings,
     alone,
     described,
@@ -43,7 +48,6 @@ from glmhmm_pyro.inference.nuts.chains import (
     seconds_per_gradient,
 )
 from glmhmm_pyro.inference.nuts.diagnostics import diagnose
-from glmhmm_pyro.inference.nuts.whitening import Whitening, whitened
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering
 from glmhmm_pyro.inference.search import Search
@@ -66,13 +70,15 @@ _WORTH_PROCESSES = 20.0
 # What may go wrong once chains have drawn becomes a note beside the draws.
 _KEEPING_DRAWS = (Exception, KeyboardInterrupt)
 
-# Halvings of a chain's distance from the mode until its density is finite.
-_HALVINGS = 20
-
 
 @dataclass(frozen=True)
 class NUTS:
-    """Hamiltonian Monte Carlo with the No-U-Turn rule, from the MAP fit on.
+    """Hamiltonian Monte Carlo with the No-U-Turn rule, from the modes of MAP on.
+
+    Chains begin in turn around the distinct modes of comparable mass that the search
+    has found, each whitened by its own curvature. Where they stay in different ones,
+    the status is ``NOT_MIXED`` and a note says that the share of each mode among the
+    draws is arbitrary.
 
     The draws of one seed are the same in parallel and in sequence.
 
@@ -136,35 +142,15 @@ class NUTS:
             return mode
         renumbering = Renumbering(program.model, mode.params, self.state_axes)
         generator = torch.Generator().manual_seed(search.seed)
-        begun = self._begun(program, mode.params, search, generator)
+        arguments = (program, mode, search, self.num_chains, renumbering, generator)
+        begun = begin(*arguments)
         drawn = self._drawn(begun, search.progress, generator)
         if not drawn.numbers:
             return self._without_draws(mode, drawn)
         return self._finished(program, mode, begun, drawn, renumbering, search.progress)
 
-    def _begun(
-        self,
-        program: Program,
-        params: Params,
-        search: Search,
-        generator: torch.Generator,
-    ) -> "_Begun":
-        """Coordinates, and a point of them for every chain."""
-        whitening = whitened(program, params)
-        shape = (self.num_chains, program.coordinates.size)
-        if whitening is not None:
-            points = torch.randn(shape, generator=generator, dtype=torch.float64)
-            potential = Potential(program, whitening)
-            points = torch.stack([_nearer(potential, point) for point in points])
-            return _Begun(potential, points, is_whitened=True)
-        _log.info("%s", _UNIT_SCALE)
-        starts = replace(search, num_restarts=self.num_chains).starts(program)
-        points = torch.stack([program.coordinates.pack(start) for start in starts])
-        potential = Potential(program, Whitening.none(shape[-1]))
-        return _Begun(potential, points, is_whitened=False)
-
     def _drawn(
-        self, begun: "_Begun", progress: bool, generator: torch.Generator
+        self, begun: Begun, progress: bool, generator: torch.Generator
     ) -> Chains:
         """All chains, with the time they may take said before."""
         seeds = torch.randint(2**62, (self.num_chains,), generator=generator).tolist()
@@ -176,7 +162,7 @@ class NUTS:
             self.dense_mass,
         )
         total = settings.num_iterations * self.num_chains
-        seconds = seconds_per_gradient(begun.potential, begun.points[0]) * total
+        seconds = seconds_per_gradient(begun.potentials[0], begun.points[0]) * total
         few, many = (seconds * size for size in _TREES[begun.is_whitened])
         parallel, workers = self.parallel, num_workers(self.num_chains)
         if parallel is None:
@@ -195,7 +181,7 @@ class NUTS:
         ):
             return run_chains(
                 settings,
-                begun.potential,
+                begun.potentials,
                 begun.points,
                 seeds,
                 parallel,
@@ -214,21 +200,24 @@ class NUTS:
         self,
         program: Program,
         mode: Fit,
-        begun: "_Begun",
+        begun: Begun,
         drawn: Chains,
         renumbering: Renumbering,
         bar: bool,
     ) -> Fit:
         """The draws in values of the sites, numbered alike, with what is to be said."""
-        vectors = begun.potential.whitening(drawn.vectors)
+        whitenings = [begun.potentials[number].whitening for number in drawn.numbers]
+        pairs = zip(whitenings, drawn.vectors)
+        vectors = torch.stack([whitening(chain) for whitening, chain in pairs])
         draws, gain = program.coordinates.unpack_with_jacobian(vectors)
         stats = dict(drawn.stats)
         stats["log_joint"] = -stats.pop("potential") - gain.numpy()
-        said = [] if begun.is_whitened else [_UNIT_SCALE]
+        said = [] if begun.is_whitened else [UNIT_SCALE]
         posterior, unaligned = _numbered(
             program, mode, Posterior(draws, stats), renumbering, bar
         )
-        status, problems = self._judged(program, drawn, posterior.draws)
+        posterior, several = _by_mode(program, begun, drawn, posterior, renumbering)
+        status, problems = self._judged(program, drawn, posterior.draws, several)
         point = _point(program, posterior)
         posterior = _as_at(program, mode, point.params, posterior)
         return replace(
@@ -243,7 +232,7 @@ class NUTS:
         )
 
     def _judged(
-        self, program: Program, drawn: Chains, draws: Params
+        self, program: Program, drawn: Chains, draws: Params, several: list[str]
     ) -> tuple[Status, list[str]]:
         """The gravest of what is wrong, and sentences about all of it."""
         found = _ends(drawn) + _stuck(drawn)
@@ -251,36 +240,13 @@ class NUTS:
         if diverged:
             total = drawn.stats["diverging"].size
             found.append((Status.DIVERGED, f"{diverged} of {total} draws diverged"))
+        found += [(Status.NOT_MIXED, sentence) for sentence in several]
         found += _unmixed(draws)
         if program.improper:
             flat = f"flat is the prior of {', '.join(program.improper)}"
             found.append((Status.IMPROPER, flat))
         status = found[0][0] if found else Status.SAMPLED
         return status, [sentence for _, sentence in found]
-
-
-_UNIT_SCALE = (
-    "coordinates are not whitened, for the log density has no mode with a curvature "
-    "to go by; chains began at the starts of the search"
-)
-
-
-class _Begun(NamedTuple):
-    """What chains sample, and where they begin (chains, size)."""
-
-    potential: Potential
-    points: Tensor
-    is_whitened: bool
-
-
-def _nearer(potential: Potential, point: Tensor) -> Tensor:
-    """The point, moved towards the mode until its density is finite."""
-    with torch.no_grad():
-        for _ in range(_HALVINGS):
-            if torch.isfinite(potential({"z": point})):
-                break
-            point = point / 2
-    return point
 
 
 def _ends(drawn: Chains) -> list[tuple[Status, str]]:
@@ -317,6 +283,32 @@ def _point(program: Program, posterior: Posterior) -> Estimate:
     except _KEEPING_DRAWS as error:
         ended = f"the log-likelihood at their mean ended with {described(error)}"
         return Estimate(posterior.mean(), math.nan, math.nan, MEAN, (ended,))
+
+
+def _by_mode(
+    program: Program,
+    begun: Begun,
+    drawn: Chains,
+    posterior: Posterior,
+    renumbering: Renumbering,
+) -> tuple[Posterior, list[str]]:
+    """Draws with the number of their mode, and what several modes give to say."""
+    if len(begun.modes) < 2:
+        return posterior, []
+    said = []
+    if len(begun.potentials) < len(begun.modes):
+        said.append(
+            f"the search found {len(begun.modes)} modes of comparable mass, and chains "
+            f"began around {len(begun.potentials)} of them; take more num_chains"
+        )
+    try:
+        with alone():
+            where = visited(program, begun.modes, posterior.draws, renumbering)
+    except _KEEPING_DRAWS as error:
+        return posterior, [*said, f"telling modes apart ended with {described(error)}"]
+    sentence = apart(begun.modes, where, drawn.numbers)
+    stats = {**posterior.stats, "mode": where.numpy()}
+    return replace(posterior, stats=stats), said + ([sentence] if sentence else [])
 
 
 def _as_at(
