@@ -111,7 +111,12 @@ def test_only_renumberings_that_keep_the_prior_are_undone(case):
     as_left = Renumbering(turned.model, turned.params, axes)(draws, TURNED)
     assert_same(as_left, others, chain=1)
     assert turned.posterior.num_relabelled == 0
-    assert turned.posterior.by_label.tolist() == [[[0, 1]] * 5, [[1, 0]] * 5]
+    # Labels are those of the point that stands for the draws, in whichever chain.
+    labels = turned.posterior.by_label
+    assert labels.tolist() in (
+        [[[0, 1]] * 5, [[1, 0]] * 5],
+        [[[1, 0]] * 5, [[0, 1]] * 5],
+    )
     said = "give state_axes" if name == "own, no axes" else "priors tell states apart"
     assert said in repr(turned)
     if said != "give state_axes":
