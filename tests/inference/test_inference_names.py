@@ -389,8 +389,8 @@ def test_a_model_of_the_users_own_gets_data_as_it_was_fitted_to(tmp_path):
     assert torch.equal(drawn.emissions, fit.simulate(first, seed=1)[0].emissions)
     fit.save(tmp_path / "fit.nc")
     assert gh.load(tmp_path / "fit.nc", written).score(other) == fit.score(first)
-    with pytest.raises(ValueError, match="covariates must have 'bias'.*'rt'"):
-        fit.score(dataset(df, ["cue", "noise", "rt"], emissions="rt"))
+    with pytest.raises(ValueError, match="covariates must have 'bias'.*'vigour'"):
+        fit.score(dataset(df, ["cue", "noise", "vigour"], emissions="rt"))
 
 
 def test_draws_of_a_posterior_go_by_name_too():
