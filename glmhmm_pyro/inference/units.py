@@ -78,6 +78,8 @@ def own_units(
         for name, found in columns.items()
         if not found.are_as_given
     }
+    if "transition_covariates" in designs:
+        _silence(designs["transition_covariates"], data.starts)
     maps: dict[str, Affine] = {}
     outputs: dict[str, OutputUnits] = {}
     for name, component in model.components.items():
@@ -126,6 +128,17 @@ def _columns(
     if name == "transition_covariates":
         rows[data.starts] = False
     return Columns.of(design[rows], readers)
+
+
+def _silence(design: Tensor, starts: Tensor) -> None:
+    """Zeros where no step is driven, so that starts and curvatures do not see it.
+
+    A column that is 0 everywhere else is left: it would be none.
+    """
+    drives = torch.ones(len(design), dtype=torch.bool, device=design.device)
+    drives[starts] = False
+    used = (design[drives] != 0).any(0)
+    design[starts] = torch.where(used, 0.0, design[starts])
 
 
 def _readers(

@@ -21,6 +21,7 @@ from glmhmm_pyro.analysis import log_evidence
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.fits.restored import in_users_units
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.optim import LBFGSOptions
 
 ONCE = {"num_restarts": 1, "progress": False}
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}
@@ -282,3 +283,100 @@ def test_the_estimate_of_draws_is_given_in_the_users_units(estimate):
         torch.testing.assert_close(value, own.units.outward(at)[name])
         if estimate == "mean":
             assert torch.equal(value, users[name].mean((0, 1)))
+
+
+def users_model(scale):
+    """A model whose design nobody can see, its prior carried along."""
+    spread = torch.tensor([2.0 / scale, 2.0], dtype=torch.float64).expand(2, 2)
+    prior = dist.Normal(torch.zeros_like(spread), spread).to_event(2)
+    moves = torch.tensor([[3.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
+
+    def model(data):
+        weights = pyro.sample("weights", prior)
+        scores = data.covariates @ weights.T
+        hidden = gh.HiddenMarkov(
+            torch.zeros(1, 2, dtype=torch.float64),
+            moves[None],
+            dist.Bernoulli(logits=scores, validate_args=False),
+            data.lengths,
+        )
+        pyro.sample("y", hidden, obs=data.emissions.double())
+
+    return model
+
+
+@pytest.mark.parametrize("method", ["em", "map"])
+def test_a_users_model_is_fitted_to_the_end_in_any_units(method):
+    """Its errors too: what a gradient or a curvature means is not told by its size."""
+    found = []
+    for scale in (1.0, 1e-7, 1e7):
+        data = Change(scale=scale).data(data_of("bernoulli"), "bernoulli")
+        start = np.array([[1 / scale, 1.0], [-1 / scale, -1.0]])
+        fit = quiet_fit(users_model(scale), data, method, init={"weights": start})
+        assert fit.status is gh.Status.CONVERGED
+        errors = fit.standard_errors(data)["weights"].values * [scale, 1.0]
+        found.append((fit.log_joint + 2 * np.log(1 / scale), errors))
+    for log_joint, errors in found[1:]:
+        np.testing.assert_allclose(log_joint, found[0][0], rtol=1e-6)
+        np.testing.assert_allclose(errors, found[0][1], rtol=1e-3)
+
+
+def test_starts_that_the_user_gives_are_in_the_users_units():
+    """A fit that begins where another ended is there; wrong values are refused."""
+    data = LARGE.data(data_of("gaussian"), "gaussian")
+    model = model_of("gaussian", LARGE)
+    fit = quiet_fit(model, data, "em", keep_weights=True)
+    for name, value in fit.weights[-1].items():
+        assert torch.equal(value, fit.params[name])
+    again = quiet_fit(model, data, "em", init=fit.params)
+    assert again.history["log_joint"][0] == pytest.approx(fit.log_joint, abs=1e-6)
+    with pytest.raises(ValueError, match=r"must be finite, of shape \(2,\), got .*3"):
+        gh.fit(model, data, init={"emissions.scale": [1.0, 2.0, 3.0]}, **ONCE)
+    with pytest.raises(ValueError, match=r"inside .*, got \[-1.0, 2.0\]"):
+        gh.fit(model, data, init={"emissions.scale": [-1.0, 2.0]}, **ONCE)
+
+
+def test_given_options_of_the_m_step_are_for_the_weights_themselves():
+    """The iterates of the original program are in the units of its covariates."""
+    data = shifted(random_data())
+    model = gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven())
+    method = gh.EM(num_iters=2, m_step=LBFGSOptions(max_iters=2), keep_weights=True)
+    with pytest.warns(gh.ConvergenceWarning):
+        fit = gh.fit(model, data, method, **ONCE)
+    bound = Program(model, data)
+    (run,) = method.run(bound.model, data, [fit.weights[0]])
+    for found, expected in zip(fit.weights, run.weights):
+        for name, value in expected.items():
+            assert torch.equal(found[name], value)
+
+
+def test_what_drives_no_step_has_no_say_in_units():
+    """Row 0 of a session's transition covariates is unused, whatever stands there."""
+    data = data_of("bernoulli")
+    moves = data.transition_covariates.clone()
+    moves[data.starts] = 1e12
+    other = data.replace(transition_covariates=moves)
+    model = model_of("bernoulli", Change())
+    fits = [quiet_fit(model, d, "em", tol=1e-4) for d in (data, other)]
+    for name, value in fits[0].params.items():
+        assert torch.equal(fits[1].params[name], value)
+
+
+SAMPLERS = {
+    "nuts": gh.NUTS(num_samples=6, num_warmup=6, num_chains=1, parallel=False),
+    "svi": gh.SVI(num_steps=40, window=20, num_samples=6),
+}
+
+
+@pytest.mark.parametrize("method", SAMPLERS.values(), ids=SAMPLERS)
+def test_samplers_draw_the_same_in_units_of_powers_of_two(method):
+    """Nothing is rounded there, so that even chaotic trajectories are the same."""
+    found = []
+    for change in (Change(), Change(scale=2.0**-30)):
+        data = change.data(data_of("bernoulli"), "bernoulli")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", gh.ConvergenceWarning)
+            fit = gh.fit(model_of("bernoulli", change), data, method, **ONCE)
+        found.append(change.back(fit.posterior.draws, "bernoulli"))
+    for name, value in found[1].items():
+        torch.testing.assert_close(value, found[0][name], **CLOSE)

@@ -2,7 +2,7 @@
 the user's own: one joint problem a start."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ class JointSteps:
         self.program, self.options = program, options or _OPTIONS
         self.transforms: dict[str, Any] = program.coordinates.transforms
         self.counts: list[Counts] = []
+        self.units: Tensor | None = None
         self.ends = Ends()
 
     def expect(
@@ -113,11 +114,25 @@ class JointSteps:
             return -self._expected_log_joint(values, counts) / steps
 
         start = coordinates.pack(params)
-        found = minimize(value_and_grad(objective), start, self.options)
+        units = self._units_at(objective, start)
+        target = value_and_grad(lambda moved: objective(start + units * moved))
+        found = minimize(target, torch.zeros_like(start), self.options)
         end = Ends.of("all parameters together", [found], num_blocks=1, plain=True)
         self.ends = Ends(self.ends.failures + end.failures)
         with torch.no_grad():
-            return coordinates.unpack(found.x)
+            return coordinates.unpack(start + units * found.x)
+
+    def _units_at(self, objective: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+        """Steps of the coordinates in which the M-step is looked for.
+
+        Those of a ``GLMHMM`` are their own; so are all where the user gave options. In
+        a model of the user's own those of one unit of curvature, found at the first
+        M-step: what is a small gradient depends on units, which only it can tell.
+        """
+        if self.units is None:
+            plain = self.options is not _OPTIONS or self.program.components
+            self.units = torch.ones_like(at) if plain else _units_of(objective, at)
+        return self.units
 
     def _expected_log_joint(self, params: Params, counts: Counts) -> Tensor:
         trace = self.program.trace(params)
@@ -127,3 +142,22 @@ class JointSteps:
             log_prob = site["fn"].expected_log_prob(site["value"], expected)
             total = total + site["scale"] * log_prob
         return total
+
+
+def _units_of(objective: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """Inverse roots of the second derivatives; 1 where there is none to go by."""
+    point = at.detach().clone().requires_grad_()
+    try:
+        (slope,) = torch.autograd.grad(objective(point), point, create_graph=True)
+        own = torch.stack(
+            [
+                torch.autograd.grad(
+                    one, point, retain_graph=True, materialize_grads=True
+                )[0][i]
+                for i, one in enumerate(slope)
+            ]
+        ).abs()
+    except RuntimeError:
+        # A part that torch can differentiate once alone.
+        return torch.ones_like(at)
+    return torch.where(own.isfinite() & (own > 0), own, 1.0).rsqrt()

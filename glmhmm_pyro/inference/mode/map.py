@@ -18,6 +18,7 @@ from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.mode.curved import searched
 from glmhmm_pyro.inference.optima.find import find, near_best
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.restarts import best_fit, run_all
@@ -110,7 +111,9 @@ class MAP:
         """Lead one run to the mode near it; what it comes through is recorded."""
         ascent = _Ascent(program, run.params)
         try:
-            end, run.status = self.minimise(ascent, ascent.start)
+            end, run.status = searched(
+                program, self.minimise, ascent, ascent.start, jacobian=False
+            )
             ascent.end(end)
         except KeyboardInterrupt:
             run.status = Status.INTERRUPTED
@@ -139,7 +142,8 @@ class MAP:
             return -program.log_density(vector, jacobian=True) / steps
 
         start = program.coordinates.pack(params)
-        return self.minimise(value_and_grad(value), start)
+        objective = value_and_grad(value)
+        return searched(program, self.minimise, objective, start, jacobian=True)
 
     def minimise(self, objective: Objective, start: Tensor) -> tuple[Tensor, Status]:
         """Where a search with these options ends, and how.

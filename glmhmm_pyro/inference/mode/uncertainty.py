@@ -39,7 +39,7 @@ _OFF = 0.1
 # Names that a sentence can hold.
 _MOST_NAMES = 6
 
-_BORDER, _FLAT, _RISING = (
+_BORDER, _FLAT, RISING = (
     "at the border of their support",
     "not determined by data and priors",
     "not at a maximum of the log-joint",
@@ -72,17 +72,39 @@ class Information:
         Values at a border are looked for only where the density is that of the values,
         without the Jacobian: a density of ``vector`` has no border.
         """
+        matrix = -hessian(program, vector, jacobian)
+        return cls.of_matrix(program, vector, matrix, jacobian)
+
+    @classmethod
+    def of_matrix(
+        cls, program: Program, vector: Tensor, matrix: Tensor, jacobian: bool
+    ) -> "Information":
+        """The same from minus the Hessian."""
         border = torch.zeros_like(vector)
         for name, piece in program.coordinates.slices.items():
             if not jacobian and not program.coordinates.is_real[name]:
                 border[piece] = _AT_BORDER
-        return cls._of(-hessian(program, vector, jacobian), border)
+        own = matrix.diagonal().abs()
+        least = torch.full_like(own, float(_NO_INFORMATION * own.max()))
+        # In other units than the others', little may be enough.
+        for number in ((own > border) & (own <= least)).nonzero().flatten().tolist():
+            step = torch.zeros_like(vector)
+            step[number] = own[number].rsqrt()
+            if _is_quadratic(program, vector, step, jacobian):
+                least[number] = 0.0
+        return cls._of(matrix, border, least)
 
     @classmethod
-    def _of(cls, matrix: Tensor, border: Tensor) -> "Information":
-        """From minus a Hessian, and what coordinates have that are not at a border."""
+    def _of(
+        cls, matrix: Tensor, border: Tensor, least: Tensor | None = None
+    ) -> "Information":
+        """From minus a Hessian, and what coordinates have that are not at a border.
+
+        Those with no more than ``least`` have none.
+        """
         own = matrix.diagonal().abs()
-        absent = own <= torch.maximum(border, _NO_INFORMATION * own.max())
+        least = _NO_INFORMATION * own.max() if least is None else least
+        absent = own <= torch.maximum(border, least)
         at_border = absent & (border > 0)
         units = torch.where(absent, torch.ones_like(own), own).rsqrt()
         kept = (~absent).nonzero().flatten()
@@ -100,7 +122,7 @@ class Information:
             missing={
                 _BORDER: axes[:, at_border],
                 _FLAT: torch.cat(flat, 1),
-                _RISING: basis[:, values < -_SINGULAR],
+                RISING: basis[:, values < -_SINGULAR],
             },
         )
 
@@ -250,6 +272,18 @@ def warn_of(notes: tuple[str, ...]) -> None:
             ConvergenceWarning,
             stacklevel=3,
         )
+
+
+def _is_quadratic(
+    program: Program, vector: Tensor, step: Tensor, jacobian: bool
+) -> bool:
+    """Whether a step that should cost half a nat, to either side, about does."""
+    with torch.no_grad():
+        before, here, after = (
+            float(program.log_density(vector + sign * step, jacobian))
+            for sign in (-1.0, 0.0, 1.0)
+        )
+    return 0.25 < here - (before + after) / 2 < 1.0
 
 
 def _slopes(program: Program, vector: Tensor) -> Params:

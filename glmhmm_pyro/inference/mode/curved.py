@@ -1,0 +1,85 @@
+"""Searches of models of the user's own, whose units are not known.
+
+How large a gradient is says nothing there: one in a covariate of the size 1e-6 is small
+far from the mode, one in a covariate of the size 1e6 large very near it. What a Newton
+step still promises, in nats, is the same in all units, and so is a search in steps that
+cost one nat each.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.mode.curvature import CurvatureError, hessian
+from glmhmm_pyro.inference.mode.uncertainty import RISING, Information
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.optim.drivers import Objective
+
+Minimise = Callable[[Objective, Tensor], tuple[Tensor, Status]]
+
+# Most searches one after the other, and nats that a Newton step promises at a mode.
+_ROUNDS, _ENOUGH = 5, 1e-6
+
+
+def searched(
+    program: Program,
+    minimise: Minimise,
+    objective: Objective,
+    start: Tensor,
+    jacobian: bool,
+) -> tuple[Tensor, Status]:
+    """Where a search ends, and how; in units by curvature if there are no others.
+
+    Args:
+        program: the model with its data; a ``GLMHMM`` has units of its own.
+        minimise: a search.
+        objective: value and gradient of minus the log density per step.
+        start: shape (size,).
+        jacobian: whether the density is that of the vector.
+    """
+    if program.components:
+        return minimise(objective, start)
+    end, status = start, Status.STALLED
+    for number in range(_ROUNDS):
+        try:
+            matrix = -hessian(program, end, jacobian)
+        except CurvatureError:
+            return minimise(objective, start) if number == 0 else (end, status)
+        slope = num_steps(program, end) * objective(end)[1]
+        if number and _promised(program, end, matrix, slope, jacobian) <= _ENOUGH:
+            return end, Status.CONVERGED
+        own = matrix.diagonal().abs()
+        units = torch.where(own > 0, own, 1.0).rsqrt()
+        moved, status = minimise(_scaled(objective, end, units), torch.zeros_like(end))
+        end = end + units * moved
+        if status not in (Status.CONVERGED, Status.STALLED):
+            break
+    return end, status
+
+
+def _promised(
+    program: Program, end: Tensor, matrix: Tensor, slope: Tensor, jacobian: bool
+) -> float:
+    """Nats that a Newton step may still gain, or one up where the density bends up."""
+    information = Information.of_matrix(program, end, matrix, jacobian)
+    steps = information.factor.T @ slope
+    upwards = (information.units * slope) @ information.missing[RISING]
+    return float(steps.square().sum() + upwards.square().sum()) / 2
+
+
+def num_steps(program: Program, vector: Tensor) -> int:
+    """Number of steps of all sites together."""
+    sites = program.observed(program.coordinates.unpack(vector)).values()
+    return sum(site.hidden.event_shape[0] for site in sites)
+
+
+def _scaled(objective: Objective, centre: Tensor, units: Tensor) -> Objective:
+    """An objective of steps in these units away from a point."""
+
+    def value_and_slope(moved: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope = objective(centre + units * moved)
+        return value, units * slope
+
+    return value_and_slope
