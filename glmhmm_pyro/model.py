@@ -23,6 +23,7 @@ from pyro.distributions import Categorical
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
+from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
@@ -65,15 +66,13 @@ class GLMHMM(PyroModule):
         transitions: Transitions | None = None,
         initial: InitialState | None = None,
     ):
-        if type(num_states) is not int or num_states < 1:
-            raise ValueError(
-                f"num_states must be an integer from 1, got {num_states!r}"
-            )
+        num_states = whole_number("num_states", num_states, 1)
         super().__init__()
         self.num_states = num_states
         self.layout: Layout | None = None
-        self.initial = self._own("initial", initial or Initial(), InitialState)
-        transitions = transitions or Stationary()
+        initial = Initial() if initial is None else initial
+        self.initial = self._own("initial", initial, InitialState)
+        transitions = Stationary() if transitions is None else transitions
         self.transitions = self._own("transitions", transitions, Transitions)
         self.emissions = self._own("emissions", emissions, Emission)
         self.initial.follow(self.transitions)

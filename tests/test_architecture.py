@@ -15,12 +15,13 @@ PACKAGE = Path(gh.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # What every room may import of the package; itself is always allowed.
-GROUND: set[str] = {"version", "concurrency", "zeros"}
+GROUND: set[str] = {"version", "arguments", "concurrency", "zeros"}
 PARTS = GROUND | {"chain", "sequences", "masking", "distributions", "priors"}
 MODEL = PARTS | {"components", "optim"}
 FITTED = MODEL | {"model", "inference"}
 ROOMS = {
     "version": set(),
+    "arguments": set(),
     "concurrency": set(),
     "zeros": set(),
     "chain": GROUND,

@@ -196,7 +196,7 @@ def test_data_with_other_features_than_the_first_are_refused():
 @pytest.mark.parametrize(
     "arguments, error, match",
     [
-        ((0, gh.Bernoulli()), ValueError, "num_states.*from 1, got 0"),
+        ((0, gh.Bernoulli()), ValueError, "num_states.* 1, got 0"),
         ((2.0, gh.Bernoulli()), ValueError, "num_states.*got 2.0"),
         ((True, gh.Bernoulli()), ValueError, "num_states.*got True"),
         ((2, gh.InputDriven()), TypeError, "emissions must be"),

@@ -3,7 +3,6 @@
 import warnings
 from collections import Counter
 from dataclasses import dataclass
-from numbers import Integral
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from glmhmm_pyro.analysis.refits import (
     warn_of_interrupt,
     whole_fit,
 )
+from glmhmm_pyro.arguments import one_of, seed_number, whole_number
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import state_probs
@@ -228,6 +228,7 @@ def bootstrap(
         ('bound', 'state', 'covariate')
     """
     _check(fit, data, num_samples, kind)
+    seed = seed_number(seed)
     data = fit.as_fitted(data)
     job = _Job(
         fit,
@@ -270,15 +271,16 @@ def bootstrap(
 
 def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
     if not isinstance(fit, Fit):
-        raise TypeError(f"fit must be a Fit, got {type(fit).__name__}")
-    if not isinstance(data, Sequences):
-        raise TypeError(f"data must be a Sequences, got {type(data).__name__}")
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    if not isinstance(num_samples, Integral) or num_samples < 2:
-        raise ValueError(
-            f"num_samples must be a whole number from 2, got {num_samples!r}"
+        raise TypeError(
+            f"fit must be a Fit, got {type(fit).__name__}; write bootstrap(fit, data)"
         )
+    if not isinstance(data, Sequences):
+        raise TypeError(
+            f"data must be a Sequences, got {type(data).__name__}; give what the model "
+            "was fitted to"
+        )
+    one_of("kind", kind, KINDS)
+    whole_number("num_samples", num_samples, 2)
     if kind == "session" and data.num_sessions < 2:
         raise ValueError(
             "kind must be 'parametric' for a single session: there are no others to "

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.refits import run_jobs, warn_of_interrupt, whole_fit
+from glmhmm_pyro.arguments import seed_number, whole_number
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
@@ -149,6 +150,13 @@ def simulation_based_calibration(
         >>> found.ranks.shape, found.names
         ((3, 2), ('emissions.weights[0, 0]', 'log_likelihood'))
     """
+    if not isinstance(data, Sequences):
+        raise TypeError(
+            f"data must be a Sequences, got {type(data).__name__}; give sessions of "
+            "the covariates and lengths to be simulated"
+        )
+    num_simulations = whole_number("num_simulations", num_simulations, 1)
+    num_draws, seed = whole_number("num_draws", num_draws, 1), seed_number(seed)
     engine = engine_of(method, options)
     program = Program(model, data)
     simulations = _Simulations(

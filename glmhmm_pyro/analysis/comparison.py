@@ -15,7 +15,7 @@ from glmhmm_pyro.analysis.refits import quiet_fit
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.fits.labels import named_parameters
-from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
+from glmhmm_pyro.inference.methods import METHODS, Method, check_order, engine_of
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.joining import distinct_names
@@ -102,6 +102,7 @@ def compare_methods(
         >>> found.table.index.tolist(), found.test.session_names
         (['em', 'map'], ('3', '6'))
     """
+    check_order(model, data)
     engines = _labelled(methods)
     train, test = _split(data, held_out, seed)
     # What is wrong with model or data would fail every method.
@@ -148,7 +149,9 @@ def _labelled(
     if isinstance(methods, Mapping):
         return {label: engine_of(method, {}) for label, method in methods.items()}
     if isinstance(methods, str):
-        raise ValueError(f"methods must be a list of methods, got {methods!r}")
+        raise ValueError(
+            f"methods must be a list of methods, got {methods!r}; write [{methods!r}]"
+        )
     engines = [engine_of(method, {}) for method in methods or METHODS]
     return dict(zip(distinct_names([engine.name for engine in engines]), engines))
 
@@ -165,7 +168,7 @@ def _split(data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
     if not 0 < held_out < 1 or data.num_sessions < 2:
         raise ValueError(
             "held_out must be a share between 0 and 1 of at least 2 sessions, got "
-            f"{held_out!r} of {data.num_sessions}"
+            f"{held_out!r} of {data.num_sessions}; give 0.25 for a quarter"
         )
     from sklearn.model_selection import ShuffleSplit
 

@@ -17,6 +17,7 @@ from glmhmm_pyro.analysis.refits import (
     warn_of_interrupt,
     whole_fit,
 )
+from glmhmm_pyro.arguments import one_of, seed_number
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method, engine_of
@@ -172,6 +173,7 @@ def cross_validate(
         (1.0, [0.01, 1.0, 1000.0])
     """
     _check(data, criterion, rule)
+    seed = seed_number(seed)
     if criterion == "evidence" and checkpoint is not None:
         raise ValueError(
             "checkpoint must be None with criterion='evidence', whose fits are one "
@@ -208,6 +210,12 @@ def cross_validate(
 
 def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
     """What a user's function makes, if that is a model."""
+    if isinstance(make_model, GLMHMM) or not callable(make_model):
+        raise TypeError(
+            "make_model must be a function that makes a model, got a "
+            f"{type(make_model).__name__}; write such as lambda strength: GLMHMM(2, "
+            "Bernoulli(gh.priors.Ridge(strength ** -0.5)))"
+        )
     model = make_model(*args, **kwargs)
     if not isinstance(model, GLMHMM):
         raise TypeError(
@@ -220,12 +228,8 @@ def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
 def _check(data: Any, criterion: str, rule: str) -> None:
     if not isinstance(data, Sequences):
         raise TypeError(f"data must be a Sequences, got {type(data).__name__}")
-    if criterion not in CRITERIA:
-        raise ValueError(
-            f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}"
-        )
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+    one_of("criterion", criterion, CRITERIA)
+    one_of("rule", rule, RULES)
     if criterion == "evidence" and rule != "best":
         raise ValueError(
             f"rule must be 'best' with criterion='evidence', got {rule!r}: the "
@@ -249,13 +253,17 @@ def _check_initial(model: GLMHMM) -> None:
 
 def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
     """The strengths, weakest first."""
-    if np.ndim(strengths) != 1:
-        raise ValueError(f"strengths must be a list of numbers, got {strengths!r}")
+    given = np.asarray(strengths)
+    if given.ndim != 1 or given.dtype.kind not in "iuf":
+        raise ValueError(
+            f"strengths must be a list of numbers, got {strengths!r:.80}; give such as "
+            "[0.1, 1, 10]"
+        )
     numbers = sorted({float(strength) for strength in strengths})
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         raise ValueError(
             "strengths must be at least two different, finite numbers, got "
-            f"{list(strengths)}"
+            f"{list(strengths)}; give such as [0.1, 1, 10]"
         )
     return tuple(numbers)
 

@@ -90,7 +90,10 @@ def log_evidence(
         -2.39
     """
     if not isinstance(found, Fit):
-        raise TypeError(f"found must be a Fit, got {type(found).__name__}")
+        raise TypeError(
+            f"found must be a Fit, got {type(found).__name__}; write log_evidence(fit, "
+            "data)"
+        )
     program = Program(copy.deepcopy(found.model), found.as_fitted(data)).in_own_units()
     require_proper(program)
     vector, status = search_near(program, found.params)

@@ -18,6 +18,7 @@ from glmhmm_pyro.analysis.evidence import (
     search_near,
 )
 from glmhmm_pyro.analysis.refits import whole_fit
+from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import engine_of
@@ -118,8 +119,7 @@ def maximise_evidence(
         >>> list(found.values), found.converged
         (['scale'], True)
     """
-    if max_evals < 1:
-        raise ValueError(f"max_evals must be at least 1, got {max_evals!r}")
+    max_evals = whole_number("max_evals", max_evals, 1)
     names, first, limits = _checked(start, bounds)
     path = _Path(make_model, names, data, max_evals, progress)
     path.begin(first, num_restarts, seed)

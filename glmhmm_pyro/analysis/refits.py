@@ -85,7 +85,7 @@ def run_jobs(
     if not isinstance(num_jobs, Integral) or num_jobs == 0:
         raise ValueError(
             f"num_jobs must be a number of processes, or -1 for all cores, got "
-            f"{num_jobs!r}"
+            f"{num_jobs!r}; give 1 for this process alone"
         )
     jobs = list(jobs)
     kept = {} if checkpoint is None else checkpoint.results

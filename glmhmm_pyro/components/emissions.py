@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad
 
+from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.components.base import (
     Component,
     Site,
@@ -214,8 +215,7 @@ class Categorical(GLMEmission):
     """
 
     def __init__(self, num_classes: int, prior: Prior = None):
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        num_classes = whole_number("num_classes", num_classes, 2)
         super().__init__(("class", num_classes - 1), prior=prior)
         self.num_classes = num_classes
 

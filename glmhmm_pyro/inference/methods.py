@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from glmhmm_pyro.arguments import suggestion
 from glmhmm_pyro.chain.announcing import watched
+from glmhmm_pyro.components import Component
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.restored import in_users_units
@@ -18,6 +20,8 @@ from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
 from glmhmm_pyro.inference.undetermined import refuse_two_constants
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
 
 
 @runtime_checkable
@@ -41,6 +45,9 @@ METHODS: dict[str, type] = {
     "svi": SVI,
     "nuts": NUTS,
 }
+
+# Arguments of fit itself, which may be meant by the name of an option.
+_ARGUMENTS = ("num_restarts", "init", "init_noise", "seed", "progress", "method")
 
 
 def fit(
@@ -99,9 +106,10 @@ def fit(
         >>> result.decode(data).smoothed_probs.dims
         ('step', 'state')
     """
+    check_order(model, data)
     engine = engine_of(method, options)
     search = Search(num_restarts, init, init_noise, seed, progress)
-    with seeded(seed), watched(progress):
+    with seeded(search.seed), watched(search.progress):
         program = Program(copy.deepcopy(model), data)
         program.check_varies()
         refuse_two_constants(program)
@@ -116,6 +124,29 @@ def fit(
     return result
 
 
+def check_order(model: Any, data: Any) -> None:
+    """Refuse what is no model, most of all a data set in its place."""
+    kind = type(model).__name__
+    if isinstance(model, Sequences) or isinstance(data, GLMHMM):
+        raise TypeError(
+            f"model must be a GLMHMM or a Pyro model, and data come after it, got a "
+            f"{kind}, then a {type(data).__name__}; write fit(model, data)"
+        )
+    what = f"a {kind}"
+    if isinstance(model, Component):
+        fix = f"put it into a model, as in GLMHMM(2, {kind}(...))"
+    elif isinstance(model, type):
+        what, fix = f"the class {model.__name__}", f"make one, {model.__name__}(...)"
+    elif not callable(model):
+        fix = "write GLMHMM(num_states, emissions)"
+    else:
+        return
+    raise TypeError(
+        "model must be a GLMHMM or a Pyro model (a function of the data), got "
+        f"{what}; {fix}"
+    )
+
+
 def engine_of(method: str | Method, options: dict[str, Any]) -> Method:
     """The method asked for, with these options."""
     if isinstance(method, Method) and not isinstance(method, type):
@@ -126,17 +157,19 @@ def engine_of(method: str | Method, options: dict[str, Any]) -> Method:
             )
         return method
     if not isinstance(method, str) or method not in METHODS:
+        fix = suggestion(getattr(method, "__name__", str(method)), METHODS)
         raise ValueError(
             f"method must be one of {', '.join(METHODS)}, or an object such as "
-            f"EM(...), got {method!r}"
+            f"EM(...), got {method!r}{fix or '; give one of these'}"
         )
     kind: Any = METHODS[method]
     known = [option.name for option in fields(kind)]
     unknown = [name for name in options if name not in known]
     if unknown:
+        near = suggestion(unknown[0], [*known, *_ARGUMENTS])
         raise ValueError(
             f"options of {method!r} must be among {', '.join(known)}, got "
-            f"{unknown[0]!r}"
+            f"{unknown[0]!r}{near or '; leave it out'}"
         )
     made: Method = kind(**options)
     return made

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import keep_flags, keep_whole, seed_number
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.program import Program
@@ -45,10 +46,9 @@ class Search:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_restarts < 1:
-            raise ValueError(
-                f"num_restarts must be at least 1, got {self.num_restarts}"
-            )
+        keep_whole(self, num_restarts=1)
+        keep_flags(self, "progress")
+        object.__setattr__(self, "seed", seed_number(self.seed))
         given = getattr(self.init, "params", self.init)
         if not (given is None or isinstance(given, str | Mapping)):
             raise ValueError(

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from glmhmm_pyro.arguments import one_of, whole_number
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.style import (
     FAINT,
     INK,
     axes_or_new,
+    check_kind,
     hide_frame,
+    plain,
     state_colour,
 )
 from glmhmm_pyro.sequences import Sequences
@@ -48,6 +51,9 @@ def predictions(
         steps_ahead: see :meth:`Fit.predict`.
         num_bins: number of bins.
     """
+    check_kind("fit", fit, Fit, "write predictions(fit, data)")
+    check_kind("data", data, Sequences, "write predictions(fit, data)")
+    num_bins = whole_number("num_bins", num_bins, 1)
     data = fit.as_fitted(data)
     name, values, observed = _output(data, output)
     predicted: Any = fit.predict(data, steps_ahead=steps_ahead)
@@ -68,9 +74,9 @@ def _draw_calibration(
     for number, label in enumerate(classes):
         hits = (labels == number).astype(float)
         places, shares = _binned(predicted.values[:, number], hits, num_bins)
-        ax.plot(places, shares, "o-", color=state_colour(number), label=str(label))
+        ax.plot(places, shares, "o-", color=state_colour(number), label=plain(label))
     ax.set(xlabel="predicted probability", ylabel="share of steps")
-    ax.legend(frameon=False, title=name)
+    ax.legend(frameon=False, title=plain(name))
 
 
 def _draw_regression(
@@ -85,7 +91,8 @@ def _draw_regression(
     ax.plot(means, values, ".", color=FAINT, markersize=2)
     ax.plot(*_binned(means, values, num_bins), "o", color=INK)
     explained = 1 - np.mean((values - means) ** 2) / np.var(values)
-    ax.set(xlabel=f"predicted {name}", ylabel=f"observed {name}")
+    shown = plain(name)
+    ax.set(xlabel=f"predicted {shown}", ylabel=f"observed {shown}")
     ax.set_title(f"{100 * explained:.1f} % explained", fontsize="medium")
 
 
@@ -110,12 +117,14 @@ def generated(
         max_lag: largest lag of the autocorrelation, in steps.
     """
     drawings = {"values": _draw_values, "runs": _draw_runs, "memory": _draw_memory}
-    if statistic not in drawings:
-        raise ValueError(
-            f"statistic must be one of {', '.join(drawings)}, got {statistic!r}"
-        )
+    one_of("statistic", statistic, drawings)
+    max_lag = whole_number("max_lag", max_lag, 1)
+    fix = 'write generated({"real": data})'
+    check_kind("behaviour", behaviour, Mapping, fix)
+    for data in behaviour.values():
+        check_kind("behaviour", data, Sequences, fix)
     if not behaviour:
-        raise ValueError("behaviour must hold at least one data set, got none")
+        raise ValueError(f"behaviour must hold at least one data set, got none; {fix}")
     ax = axes_or_new(ax, 5.0, 3.4)
     for number, (label, data) in enumerate(behaviour.items()):
         name, values, observed = _output(data, output)
@@ -125,9 +134,9 @@ def generated(
         style = {
             "linestyle": STYLES[number % len(STYLES)],
             "color": INK if not number else state_colour(number - 1),
-            "label": label,
+            "label": plain(label),
         }
-        drawings[statistic](ax, parts, name, max_lag, **style)
+        drawings[statistic](ax, parts, plain(name), max_lag, **style)
     hide_frame(ax)
     ax.legend(frameon=False)
     return ax
@@ -140,7 +149,8 @@ def _output(data: Sequences, output: str | None) -> tuple[str, np.ndarray, np.nd
         output = names[0]
     if output not in names:
         raise ValueError(
-            f"output must name one of the outputs {', '.join(names)}, got {output!r}"
+            f"output must name one of the outputs {', '.join(names)}, got {output!r}; "
+            "give one of these by output="
         )
     column = names.index(output)
     values = data.emissions.cpu().numpy().reshape(data.num_steps, -1)[:, column]

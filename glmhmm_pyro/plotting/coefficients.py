@@ -10,9 +10,11 @@ from glmhmm_pyro.plotting.style import (
     INK,
     MOST_NAMES,
     axes_or_new,
+    check_kind,
     hide_frame,
     legend_beside,
     name_ticks,
+    plain,
     state_colour,
     state_marker,
 )
@@ -38,6 +40,7 @@ def weights(
     Raises:
         ValueError: there is no such parameter, or it has other axes.
     """
+    check_kind("fit", fit, Fit, "write weights(fit)")
     array = _weights_of(fit, parameter)
     names, blocks = array.coords["covariate"].values, _blocks(array)
     columns = len(names) * len(blocks)
@@ -49,7 +52,7 @@ def weights(
         _draw(ax, places, values, named=number == 0, markers=columns <= 2 * MOST_NAMES)
         if number:
             ax.axvline(places[0] - 1, color=FAINT, linewidth=0.8)
-        _head(ax, float(places.mean()), title)
+        _head(ax, float(places.mean()), plain(title))
     # The same names in every block, where there is not room for all.
     shown = range(0, len(names), -(-columns // MOST_NAMES))
     starts = [number * (len(names) + 1) for number in range(len(blocks))]
@@ -124,7 +127,7 @@ def meaning(fit: Fit, array: "xr.DataArray") -> str:
     classes = fit.labels.classes
     what = "linear predictor"
     if classes is not None and len(classes) == 2:
-        what = f"log-odds of {classes[1]}"
+        what = f"log-odds of {plain(classes[1])}"
     elif "class" in array.dims:
-        what = f"log-odds against {array.coords['class'].values[0]}"
+        what = f"log-odds against {plain(array.coords['class'].values[0])}"
     return f"weight per unit\n({what})"

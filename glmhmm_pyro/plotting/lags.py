@@ -9,8 +9,10 @@ from glmhmm_pyro.plotting.coefficients import meaning
 from glmhmm_pyro.plotting.style import (
     FAINT,
     axes_or_new,
+    check_kind,
     hide_frame,
     legend_beside,
+    plain,
     state_colour,
     state_marker,
 )
@@ -59,6 +61,8 @@ def filters(
     Raises:
         ValueError: ``term`` or ``row`` must be told and is not, or there is none such.
     """
+    check_kind("fit", fit, Fit, "write filters(fit, design)")
+    check_kind("design", design, Design, "write filters(fit, design)")
     weights, covariance = _weights(fit, data, parameter)
     frame = design.filters(weights, bin_width, covariance)
     frame = _chosen(frame, "term", term)
@@ -71,9 +75,9 @@ def filters(
         # Staying is the reference of a move, and has no filter.
         if states == "state" or part["value"].any():
             _draw(ax, int(state), part, label=f"{LINES[states]} {state}")
-    ax.set_title(" ".join(str(frame[axis].iloc[0]) for axis in rows))
-    ax.set_xlabel(f"lag ({unit})")
-    ax.set_ylabel(_effect(fit, parameter, frame["term"].iloc[0]))
+    ax.set_title(" ".join(plain(frame[axis].iloc[0]) for axis in rows))
+    ax.set_xlabel(f"lag ({plain(unit)})")
+    ax.set_ylabel(_effect(fit, parameter, plain(frame["term"].iloc[0])))
     hide_frame(ax)
     legend_beside(ax)
     return ax

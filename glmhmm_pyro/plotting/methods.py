@@ -9,8 +9,10 @@ from glmhmm_pyro.plotting.style import (
     FAINT,
     MOST_NAMES,
     axes_or_new,
+    check_kind,
     hide_frame,
     name_ticks,
+    plain,
     state_colour,
     state_marker,
 )
@@ -40,9 +42,13 @@ def comparison(comparison: Comparison, ax: "Axes | None" = None) -> "Axes":
     Raises:
         ValueError: no method gave a fit.
     """
+    fix = "take what compare_methods returns"
+    check_kind("comparison", comparison, Comparison, fix)
     estimates = comparison.estimates
     if estimates.empty:
-        raise ValueError("comparison must have a fit to draw, got none")
+        raise ValueError(
+            "comparison must have a fit to draw, got none; its table says why"
+        )
     level = estimates.index.get_level_values("parameter")
     sites = [estimates[level == name] for name in level.unique()]
     rows = np.array([len(site) + 1.0 for site in sites])
@@ -102,7 +108,7 @@ def _draw_site(panel: "Axes", site: "pd.DataFrame", methods: list[str]) -> None:
     name_ticks(panel.yaxis, _row_names(site))
     panel.tick_params(axis="y", length=0)
     panel.set_ylim(len(site) - 0.4, -0.6)
-    panel.set_title(site.index[0][0], loc="left", fontsize="medium")
+    panel.set_title(plain(site.index[0][0]), loc="left", fontsize="medium")
     hide_frame(panel)
 
 
@@ -132,7 +138,7 @@ def _entry(table: "pd.DataFrame", label: str, methods: list[str]) -> Any:
     if label not in methods:
         message = row["message"].splitlines()[0]
         cut = f"{message[:MOST_LETTERS]}..." if len(message) > MOST_LETTERS else message
-        return Line2D([], [], linestyle="none", label=f"{label}: failed, {cut}")
+        return Line2D([], [], linestyle="none", label=plain(f"{label}: failed, {cut}"))
     number = methods.index(label)
     text = f"{label}: {row['seconds']:.3g} s, {row['log_likelihood']:.2f} nats"
     if np.isfinite(row["held_out_bits_per_step"]):
@@ -146,5 +152,5 @@ def _entry(table: "pd.DataFrame", label: str, methods: list[str]) -> Any:
         marker=state_marker(number),
         markersize=4.5,
         linewidth=1.6,
-        label=text,
+        label=plain(text),
     )

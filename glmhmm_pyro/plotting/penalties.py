@@ -3,7 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from glmhmm_pyro.analysis import CrossValidation
-from glmhmm_pyro.plotting.style import FAINT, STATE_COLOURS, axes_or_new, hide_frame
+from glmhmm_pyro.plotting.style import (
+    FAINT,
+    STATE_COLOURS,
+    axes_or_new,
+    check_kind,
+    hide_frame,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +29,7 @@ def penalty_path(result: CrossValidation, ax: "Axes | None" = None) -> "Axes":
         result: of :func:`cross_validate`.
         ax: where to draw; a new figure by default.
     """
+    check_kind("result", result, CrossValidation, "take what cross_validate returns")
     ax = axes_or_new(ax, 5.6, 3.6)
     table, places = result.table, result.table.index.to_numpy()
     style: Any = {"color": COLOUR, "marker": "o", "markersize": 5, "linewidth": 1.5}

@@ -1,5 +1,6 @@
 """One session in time: the posterior of the states, and what the animal did."""
 
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,10 @@ from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.style import (
     INK,
     axes_or_new,
+    check_kind,
     hide_frame,
     legend_beside,
+    plain,
     state_colour,
 )
 from glmhmm_pyro.sequences import Sequences
@@ -39,6 +42,13 @@ def timeline(
         session: number or name of a session of ``data``.
         ax: where to draw; a new figure by default.
     """
+    check_kind("fit", fit, Fit, "write timeline(fit, data)")
+    check_kind("data", data, Sequences, "write timeline(fit, data)")
+    if isinstance(session, bool) or not isinstance(session, str | Integral):
+        raise ValueError(
+            "session must be the number or the name of one session, got "
+            f"{session!r:.60}; draw several one by one, each on an ax of its own"
+        )
     data = fit.as_fitted(data)
     hidden = fit.distribution(data)
     rows = data.session_rows(session)
@@ -141,13 +151,15 @@ def _draw_values(
 
 def _finish(ax: "Axes", rows: list[str], num_steps: int, session: str) -> None:
     middles = [_row_bottom(row) + ROW / 2 for row in range(len(rows))]
-    ax.set_yticks([0.0, 0.5, 1.0, *middles], labels=["0", "0.5", "1", *rows])
+    ax.set_yticks(
+        [0.0, 0.5, 1.0, *middles], labels=["0", "0.5", "1", *map(plain, rows)]
+    )
     for label in ax.get_yticklabels()[3:]:
         label.set_fontsize("small")
     ax.set_ylim(0.0, _row_bottom(len(rows)))
     ax.set_xlim(-0.5, num_steps - 0.5)
     ax.spines["left"].set_bounds(0.0, 1.0)
-    ax.set_xlabel(f"step of session {session}")
+    ax.set_xlabel(f"step of session {plain(session)}")
     ax.set_ylabel("probability of state", loc="bottom")
     hide_frame(ax)
     legend_beside(ax)

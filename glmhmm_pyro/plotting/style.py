@@ -41,12 +41,27 @@ def state_marker(state: int) -> str:
     return STATE_MARKERS[state % len(STATE_MARKERS)]
 
 
+def check_kind(argument: str, value: Any, kind: type, fix: str) -> None:
+    """Refuse what a picture cannot be of."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{argument} must be a {kind.__name__}, got a {type(value).__name__}; {fix}"
+        )
+
+
+def plain(name: Any) -> str:
+    """A name as it is written, where matplotlib would read TeX between dollars."""
+    return str(name).replace("$", r"\$")
+
+
 def axes_or_new(ax: "Axes | None", width: float, height: float) -> "Axes":
     """``ax``, or the axes of a new figure of this size in inches."""
-    if ax is not None:
-        return ax
     import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
 
+    if ax is not None:
+        check_kind("ax", ax, Axes, "take one of a figure, such as fig.gca(), or none")
+        return ax
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
@@ -67,7 +82,7 @@ def name_ticks(
     """
     places = range(len(names)) if places is None else places
     every = -(-len(names) // MOST_NAMES)
-    labels = [str(name) for name in names][::every]
+    labels = [plain(name) for name in names][::every]
     axis.set_ticks(list(places)[::every], labels=labels)
     inches = axis.axes.bbox.width / axis.figure.dpi
     letters = sum(map(len, labels)) + 2 * len(labels)

@@ -9,6 +9,7 @@ from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.style import (
     MOST_NAMES,
     axes_or_new,
+    check_kind,
     name_ticks,
     write_numbers,
 )
@@ -40,7 +41,9 @@ def transitions(
     Raises:
         ValueError: ``data`` has no step inside a session, or is needed and missing.
     """
+    check_kind("fit", fit, Fit, "write transitions(fit)")
     if data is not None:
+        check_kind("data", data, Sequences, "give the data set by data=")
         probs, steps = _mean_matrix(fit, data)
         return _draw_matrix(probs, ax, f"mean over {steps:,} steps")
     found = fit.parameters

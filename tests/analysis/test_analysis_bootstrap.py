@@ -218,7 +218,7 @@ def test_wrong_arguments_are_named(regression):
     fit, data = regression
     with pytest.raises(ValueError, match="kind must be one of session, parametric"):
         bootstrap(fit, data, kind="block")
-    with pytest.raises(ValueError, match="num_samples must be a whole number from 2"):
+    with pytest.raises(ValueError, match="num_samples must be at least 2, got 1"):
         bootstrap(fit, data, 1)
     with pytest.raises(ValueError, match="whole number from 2, got 2.5"):
         bootstrap(fit, data, 2.5)

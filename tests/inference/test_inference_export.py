@@ -207,7 +207,7 @@ def test_thinned_draws_are_evenly_spaced_in_every_group(data, drawn, idata):
         assert group_of(thin, group).identical(expected)
     assert thin.posterior_predictive["draw"].values.tolist() == [0, 2, 3, 5]
     for wrong in (0, 7):
-        with pytest.raises(ValueError, match=f"num_draws must be from 1 to 6.*{wrong}"):
+        with pytest.raises(ValueError, match=f"num_draws must be .* 1.*{wrong}"):
             drawn.to_arviz(data, num_draws=wrong)
 
 
@@ -300,7 +300,7 @@ def test_a_flat_prior_has_no_draws_and_the_site_is_named(data):
 
 
 def test_unknown_groups_are_refused(data, drawn):
-    with pytest.raises(ValueError, match="groups must be among posterior.*'loglik'"):
+    with pytest.raises(ValueError, match="groups must be one of posterior.*'loglik'"):
         drawn.to_arviz(data, ["loglik"])
 
 

@@ -257,7 +257,7 @@ def test_predictions_are_sums_over_paths(steps_ahead):
 
 def test_predictions_are_of_a_whole_number_of_steps_ahead(data, fitted):
     for wrong in (0, -1, 1.5):
-        with pytest.raises(ValueError, match=f"steps_ahead .* from 1, got {wrong}"):
+        with pytest.raises(ValueError, match=f"steps_ahead .* 1, got {wrong}"):
             fitted.predict(data, steps_ahead=wrong)
 
 

@@ -290,11 +290,14 @@ def test_the_learning_rate_falls_at_every_plateau_and_the_last_one_ends_the_fit(
     [
         ({"guide": "normall"}, "guide must be one of normal, multivariate_normal"),
         ({"guide": 3}, "a guide, got 3"),
-        ({"num_steps": 0}, "num_steps must be an integer from 1, got 0"),
-        ({"window": 1}, "window must be an integer from 2"),
-        ({"num_particles": 1.5}, "num_particles must be an integer from 1, got 1.5"),
+        ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
+        ({"window": 1}, "window must be at least 2"),
+        (
+            {"num_particles": 1.5},
+            "num_particles must be a whole number from 1, got 1.5",
+        ),
         ({"num_samples": 0}, "num_samples must be"),
-        ({"subsample_sessions": 0}, "subsample_sessions must be an integer from 1"),
+        ({"subsample_sessions": 0}, "subsample_sessions must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": np.nan}, "learning_rate must be above 0"),
         ({"tol": -1.0}, "tol must be at least 0"),

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import torch
 
+from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import positive, reminded, schedule
@@ -76,10 +77,9 @@ class EM:
     prior_multipliers: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        if self.num_iters < 1:
-            raise ValueError(f"num_iters must be at least 1, got {self.num_iters}")
-        if not self.tol >= 0:
-            raise ValueError(f"tol must be at least 0, got {self.tol}")
+        keep_whole(self, num_iters=1)
+        keep_real(self, tol=(0.0, math.inf, True))
+        keep_flags(self, "accelerate", "keep_weights")
         # Tuples of floats, so that two EMs compare and no array of the user's is kept.
         betas = positive("inverse_temperatures", self.inverse_temperatures, 1.0)
         object.__setattr__(self, "inverse_temperatures", betas)

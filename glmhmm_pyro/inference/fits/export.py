@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from glmhmm_pyro.arguments import one_of, whole_number
 from glmhmm_pyro.inference.arviz_versions import container
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
@@ -213,11 +214,13 @@ def fit_to_arviz(
     }
     if groups is None:
         groups = [g for g in GROUPS if not (program.improper and g in PRIOR)]
-    unknown = [group for group in groups if group not in GROUPS]
-    if unknown:
+    if isinstance(groups, str):
         raise ValueError(
-            f"groups must be among {', '.join(GROUPS)}, got {unknown[0]!r}"
+            f"groups must be a list of names, got the string {groups!r}; write "
+            f"[{groups!r}]"
         )
+    for group in groups:
+        one_of("groups", group, GROUPS)
     if any(group in PRIOR for group in groups):
         makers |= _prior(program, fit.labels, num_prior_draws, seed)
     makers |= {"observed_data": exporter.observed, "constant_data": exporter.constant}
@@ -307,10 +310,11 @@ def _kept(available: int, wanted: int | None) -> np.ndarray:
     """Numbers of the draws to keep, evenly spaced."""
     if wanted is None:
         return np.arange(available)
-    if not 1 <= wanted <= available:
+    wanted = whole_number("num_draws", wanted, 1)
+    if wanted > available:
         raise ValueError(
             f"num_draws must be from 1 to {available}, the number of draws of a chain, "
-            f"got {wanted}"
+            f"got {wanted}; leave it out to keep all"
         )
     return np.linspace(0, available - 1, wanted).round().astype(int)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import seed_number, whole_number
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.inference.fits.closed_loop import History
@@ -103,8 +104,8 @@ class Fit(Ends, Errors):
         """Mean, sd, R-hat and effective sample sizes of every number of the draws."""
         if self.posterior is None:
             raise ValueError(
-                f"diagnostics are of draws, which a fit by {self.method} has none of; "
-                'fit by method="nuts"'
+                f"fit must have draws to be diagnosed, got one by {self.method}; fit "
+                'by method="nuts"'
             )
         return diagnose(self.posterior.draws)
 
@@ -207,8 +208,8 @@ class Fit(Ends, Errors):
         Of a fit with draws every path is at a draw of its own, taken at random; states
         are numbered as in :meth:`decode`.
         """
-        if num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+        num_samples = whole_number("num_samples", num_samples, 1)
+        seed = seed_number(seed)
         data = self.as_fitted(data)
         site = _checked_site(self._sites(data), site)
         return sampled_states(self, data, site, num_samples, seed)

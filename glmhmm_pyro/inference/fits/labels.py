@@ -207,7 +207,10 @@ def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Da
     names = np.array(session_names(hidden, data), dtype=object)
     sessions = np.repeat(names, hidden.lengths.cpu().numpy())
     arrays = {k: (dims, v.cpu().numpy()) for k, (dims, v) in variables.items()}
-    coords = {"session": ("step", sessions)}
+    coords: dict[str, Any] = {"session": ("step", sessions)}
+    for dims, values in arrays.values():
+        if "state" in dims:
+            coords["state"] = np.arange(values.shape[dims.index("state")])
     return xr.Dataset(arrays, coords=coords).assign_coords(
         step=np.arange(len(sessions))
     )

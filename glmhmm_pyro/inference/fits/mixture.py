@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import sites_at_draws
@@ -39,10 +40,8 @@ class Draws(NamedTuple):
         """All draws, or so many of them."""
         flat, labels = posterior.flattened(), posterior.by_label
         number = len(next(iter(flat.values())))
-        if num_draws is not None and (not isinstance(num_draws, int) or num_draws < 1):
-            raise ValueError(
-                f"num_draws must be a whole number from 1, got {num_draws!r}"
-            )
+        if num_draws is not None:
+            num_draws = whole_number("num_draws", num_draws, 1)
         wanted = number if num_draws is None else min(num_draws, number)
         chosen = torch.arange(wanted) * number // wanted
         return cls(
@@ -213,10 +212,7 @@ def states_ahead(hidden: HiddenMarkov, value: Tensor, steps_ahead: int) -> Tenso
     .. math:: p(z_t \mid y_{0..t-k}) =
         \sum_i p(z_{t-1} = i \mid y_{0..t-k}) A_t(i, \cdot)
     """
-    if not isinstance(steps_ahead, int) or steps_ahead < 1:
-        raise ValueError(
-            f"steps_ahead must be a whole number from 1, got {steps_ahead!r}"
-        )
+    steps_ahead = whole_number("steps_ahead", steps_ahead, 1)
     probs = hidden.predicted_probs(value)
     starts = hidden.lengths.cumsum(0) - hidden.lengths
     first, moves = probs[..., starts, :], hidden.transition_logits.exp().to(probs.dtype)

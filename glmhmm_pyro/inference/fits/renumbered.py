@@ -48,11 +48,17 @@ def aligned_fit(
     own = _probs_of(found, data)
     if hasattr(reference, "params"):
         reference = _probs_of(reference, data)
-    probs = torch.as_tensor(np.asarray(reference), dtype=own.dtype)
+    given = np.asarray(reference)
+    if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
+        raise ValueError(
+            "reference must be a fit, or finite probabilities of the states, got "
+            f"{reference!r:.60}; take another fit, or its smoothed_probs"
+        )
+    probs = torch.as_tensor(given, dtype=own.dtype)
     if probs.shape != own.shape:
         raise ValueError(
             f"reference must have probabilities of shape {tuple(own.shape)} (steps,"
-            f" states), got {tuple(probs.shape)}"
+            f" states), got {tuple(probs.shape)}; take a fit of as many states"
         )
     order = best_order(probs, own)
     is_kept = order.equal(torch.arange(len(order)))
@@ -199,11 +205,17 @@ def _joints(
 
 def _checked_order(order: Any, states: int | None) -> Tensor:
     """The user's order as a tensor, if it is a permutation."""
-    numbers = torch.as_tensor(np.asarray(order))
+    given = np.asarray(order)
+    if given.dtype.kind not in "iuf" or given.ndim != 1:
+        raise ValueError(
+            f"order must be a list of the numbers of all states, got {order!r:.80}; "
+            "write [1, 0] to exchange two"
+        )
+    numbers = torch.as_tensor(given)
     states = len(numbers) if states is None else states
     if numbers.is_floating_point() or sorted(numbers.tolist()) != list(range(states)):
         raise ValueError(
             f"order must hold every state from 0 to {states - 1} once, got "
-            f"{numbers.tolist()}"
+            f"{numbers.tolist()}; write [1, 0] to exchange two"
         )
     return numbers.long()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import flag, seed_number, whole_number
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.closed_loop import Drawn, closed_loop
@@ -26,10 +27,11 @@ def simulated(
 ) -> tuple[Sequences, np.ndarray]:
     """What :meth:`Fit.simulate` returns."""
     _check(fit, data, history, num_samples, draws)
+    seed = seed_number(seed)
     histories = history if isinstance(history, (list, tuple)) else [history]
     parts = []
     with seeded(seed), torch.no_grad():
-        for params, number in _parameters(fit, num_samples or 1, draws):
+        for params, number in _parameters(fit, int(num_samples or 1), draws):
             if history is not None:
                 drawn = closed_loop(fit.model, params, data, histories, number)
             else:
@@ -53,8 +55,9 @@ def _check(fit: Any, data: Any, history: Any, num_samples: Any, draws: bool) -> 
             f"data must be a Sequences to be simulated, got {type(data).__name__}; "
             "take fit.distribution(data, site).sample_with_states()"
         )
-    if num_samples is not None and num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    if num_samples is not None:
+        whole_number("num_samples", num_samples, 1)
+    flag("draws", draws)
     if draws and fit.posterior is None:
         raise ValueError(
             f"draws needs a fit that has draws, got one by {fit.method}; fit by "

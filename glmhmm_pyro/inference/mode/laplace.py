@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from glmhmm_pyro.arguments import keep_whole
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import at_bounds
 from glmhmm_pyro.inference.fits.estimate import estimated
@@ -81,8 +82,7 @@ class Laplace:
     in_own_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
+        keep_whole(self, num_samples=1)
         self._map()
 
     def _map(self) -> MAP:

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro import optim
+from glmhmm_pyro.arguments import keep_real, keep_whole
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.em.em import EM
@@ -64,12 +65,10 @@ class MAP:
     in_own_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.num_iters < 1:
-            raise ValueError(f"num_iters must be at least 1, got {self.num_iters}")
-        if not self.tol >= 0:
-            raise ValueError(f"tol must be at least 0, got {self.tol}")
-        if self.em_iters is not None and self.em_iters < 0:
-            raise ValueError(f"em_iters must be at least 0, got {self.em_iters}")
+        keep_whole(self, num_iters=1)
+        keep_real(self, tol=(0.0, math.inf, True))
+        if self.em_iters is not None:
+            keep_whole(self, em_iters=0)
 
     def fit(self, program: Program, search: Search) -> Fit:
         """The best mode that the starts of a search lead to."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from glmhmm_pyro.arguments import keep_real, keep_whole
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import (
     AS_DRAWN,
@@ -124,15 +125,8 @@ class NUTS:
     in_own_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        least = {"num_samples": 1, "num_warmup": 0, "num_chains": 1}
-        for option, smallest in {**least, "max_tree_depth": 1}.items():
-            value = getattr(self, option)
-            if value < smallest:
-                raise ValueError(f"{option} must be at least {smallest}, got {value}")
-        if not 0 < self.target_accept < 1:
-            raise ValueError(
-                f"target_accept must be between 0 and 1, got {self.target_accept}"
-            )
+        keep_whole(self, num_samples=1, num_warmup=0, num_chains=1, max_tree_depth=1)
+        keep_real(self, target_accept=(0.0, 1.0, False))
 
     def fit(self, program: Program, search: Search) -> Fit:
         """Draws from the posterior, around the best mode that a search leads to."""

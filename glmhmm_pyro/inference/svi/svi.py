@@ -13,6 +13,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
 from tqdm import tqdm
 
+from glmhmm_pyro.arguments import keep_real, keep_whole
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.estimate import estimated
 from glmhmm_pyro.inference.fits.fit import Fit
@@ -109,18 +110,13 @@ class SVI:
         counts |= {"window": 2, "num_decays": 0}
         if self.subsample_sessions is not None:
             counts["subsample_sessions"] = 1
-        for name, least in counts.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"{name} must be an integer from {least}, got {value!r}"
-                )
-        if not 0 < self.learning_rate < np.inf:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not 0 <= self.tol < np.inf:
-            raise ValueError(f"tol must be at least 0, got {self.tol}")
-        if not 0 < self.decay < 1:
-            raise ValueError(f"decay must be between 0 and 1, got {self.decay}")
+        keep_whole(self, **counts)
+        keep_real(
+            self,
+            learning_rate=(0.0, np.inf, False),
+            tol=(0.0, np.inf, True),
+            decay=(0.0, 1.0, False),
+        )
 
     @property
     def in_own_units(self) -> bool:

@@ -1,0 +1,179 @@
+"""Arguments that callers pass, checked: numbers, choices, names that are nearly right.
+
+numpy's numbers and tensors without axes are numbers too; booleans are none.
+"""
+
+import difflib
+import math
+import numbers
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+# What others call the arguments of this package.
+_ELSEWHERE = {
+    "n_restarts": "num_restarts",
+    "n_init": "num_restarts",
+    "restarts": "num_restarts",
+    "n_iter": "num_iters",
+    "max_iter": "num_iters",
+    "max_iters": "num_iters",
+    "num_epochs": "num_steps",
+    "iterations": "num_iters",
+    "random_state": "seed",
+    "rng": "seed",
+    "verbose": "progress",
+    "disable_progress": "progress",
+    "start": "init",
+    "init_params": "init",
+    "initial": "init",
+    "draws": "num_samples",
+    "num_draws": "num_samples",
+    "n_samples": "num_samples",
+    "chains": "num_chains",
+    "n_chains": "num_chains",
+    "tune": "num_warmup",
+    "warmup": "num_warmup",
+    "burn_in": "num_warmup",
+    "lr": "learning_rate",
+    "tolerance": "tol",
+    "n_jobs": "num_jobs",
+    "cores": "num_jobs",
+    "n_states": "num_states",
+    "n_components": "num_states",
+    "k": "num_states",
+    "cv": "folds",
+    "n_splits": "folds",
+}
+
+
+def whole_number(name: str, value: Any, least: int = 0, fix: str = "") -> int:
+    """A whole number of at least ``least``, as an int.
+
+    Args:
+        name: of the argument.
+        value: what came.
+        least: the smallest number that is allowed.
+        fix: what to do about another one; by default a number to give.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value_given = value
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        number = float(value) if isinstance(value, numbers.Real) else least
+        near = round(number) if math.isfinite(number) else least
+        need = f"at least {least}" if is_whole else f"a whole number from {least}"
+        raise ValueError(
+            f"{name} must be {need}, got {value_given!r:.80}; "
+            f"{fix or f'give a number such as {max(near, least, 1)}'}"
+        )
+    return int(value)
+
+
+def real_number(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    ends: bool = False,
+    fix: str = "",
+) -> float:
+    """A finite number between two others, as a float.
+
+    Args:
+        name: of the argument.
+        value: what came.
+        low: it must be above.
+        high: it must be below.
+        ends: whether it may be ``low`` or ``high`` itself.
+        fix: what to do about another one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = value
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        number = value.item()
+    is_real = isinstance(number, numbers.Real) and not isinstance(number, bool)
+    number = float(number) if is_real else math.nan
+    inside = low <= number <= high if ends else low < number < high
+    if not (inside and math.isfinite(number)):
+        raise ValueError(
+            f"{name} must be {_range(low, high, ends)}, got {value!r:.80}; "
+            f"{fix or 'give a finite number in that range'}"
+        )
+    return number
+
+
+def _range(low: float, high: float, ends: bool) -> str:
+    """A range of numbers in words."""
+    if math.isinf(low) and math.isinf(high):
+        return "a finite number"
+    if math.isinf(high):
+        return f"at least {low:g}" if ends else f"above {low:g}"
+    return f"from {low:g} to {high:g}" if ends else f"between {low:g} and {high:g}"
+
+
+def seed_number(value: Any) -> int:
+    """A seed that both torch and numpy take."""
+    seed = whole_number("seed", value, fix="give a number such as 0")
+    if seed >= 2**63:
+        raise ValueError(
+            f"seed must be below 2**63, got {value!r:.80}; give a number such as 0"
+        )
+    return seed
+
+
+def one_of(name: str, value: Any, known: Collection[str]) -> str:
+    """One of a few names; an error that suggests the one meant."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(
+            f"{name} must be one of {', '.join(known)}, got {value!r:.80}"
+            f"{suggestion(str(value), known) or '; give one of these'}"
+        )
+    return value
+
+
+def suggestion(wrong: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' for a name that is not known, or nothing."""
+    names = {name.lower(): name for name in known}
+    meant = names.get(_ELSEWHERE.get(wrong.lower(), wrong).lower())
+    close = difflib.get_close_matches(wrong.lower(), list(names), n=1, cutoff=0.6)
+    matches = [meant] if meant else [names[match] for match in close]
+    return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False; a string such as 'no' would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(
+            f"{name} must be True or False, got {value!r:.80}; give one of the two"
+        )
+    return bool(value)
+
+
+def keep_whole(record: Any, **least: int) -> None:
+    """Check that fields of a record are whole numbers from ``least``; keep them so."""
+    for name, smallest in least.items():
+        number = whole_number(name, getattr(record, name), smallest)
+        object.__setattr__(record, name, number)
+
+
+def keep_real(record: Any, **ranges: tuple[float, float, bool]) -> None:
+    """The same of real numbers: lowest, highest, and whether these are allowed."""
+    for name, (low, high, ends) in ranges.items():
+        number = real_number(name, getattr(record, name), low, high, ends=ends)
+        object.__setattr__(record, name, number)
+
+
+def keep_flags(record: Any, *names: str) -> None:
+    """The same of fields that are True or False."""
+    for name in names:
+        object.__setattr__(record, name, flag(name, getattr(record, name)))
