@@ -89,7 +89,12 @@ def test_class_names_choose_the_order_of_labels(df):
     assert data.emissions.tolist()[1:] == [0, 1, 1, 0]
 
 
-@pytest.mark.parametrize("dtype", [object, "string", "str", "category"])
+# Before pandas 3 "str" makes the text "None" of what is missing.
+PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
+DTYPES = [object, "string", "category", *(["str"] if PANDAS_3 else [])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_labels_of_every_type_give_the_same_data(df, dtype):
     data = read(df.assign(side=df.side.astype(dtype)))
     assert data.class_names == ("left", "right")
