@@ -256,7 +256,7 @@ def test_an_end_before_the_first_draw_gives_the_mode_or_an_error(monkeypatch):
     fit = sample(model, data)
     assert fit.status is gh.Status.CUT_SHORT and fit.posterior is None
     assert fit.params.keys() == {"emissions.weights"}
-    with pytest.raises(ValueError, match="diagnostics are of draws"):
+    with pytest.raises(ValueError, match="must have draws to be diagnosed"):
         fit.diagnostics()
     monkeypatch.setattr(chains, "_sample", raising(ArithmeticError("no")))
     with pytest.raises(RuntimeError, match="no chain.*ArithmeticError: no"):
