@@ -15,6 +15,7 @@ from glmhmm_pyro.datasets import load_rat
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.plotting import history, timeline, transitions, weights
+from glmhmm_pyro.priors import Ridge
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUM_STATES = 2
+
+# Weak: it keeps weights finite where a state is nearly separated.
+PRIOR = Ridge(2.0)
 
 # Relative change of the log-joint at which EM stops: within 1e-4 nats of the maximum.
 TOLERANCE = 1e-10
@@ -41,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     data = load_rat()
     data = data.subset(slice(0, arguments.sessions))
-    model = GLMHMM(NUM_STATES, Bernoulli())
+    model = GLMHMM(NUM_STATES, Bernoulli(PRIOR))
     _say(_about_data(data), model.explain(), f"Fitting from {arguments.starts} starts.")
-    single = fit(GLMHMM(1, Bernoulli()), data, num_restarts=1, progress=False)
+    single = fit(GLMHMM(1, Bernoulli(PRIOR)), data, num_restarts=1, progress=False)
     fitted = fit(
         model,
         data,

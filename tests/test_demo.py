@@ -32,7 +32,8 @@ def test_demo_prints_the_log_likelihoods_of_the_fit_and_of_the_glm(ran):
     folder, text = ran
     data = gh.datasets.load_rat().subset(range(SESSIONS))
     fit = gh.load(folder / "fit.nc")
-    single = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, num_restarts=1, progress=False)
+    glm = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(2.0)))
+    single = gh.fit(glm, data, num_restarts=1, progress=False)
     found = re.search(r"Log-likelihood: (\S+) nats with 2 states, (\S+) with one", text)
     assert float(found[1]) == pytest.approx(
         fit.distribution(data).log_prob(data.emissions).item(), abs=1e-4
