@@ -11,7 +11,7 @@ waits for them for ever. There torch computes in one thread, which starts none.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from pyro.poutine import runtime
@@ -47,6 +47,21 @@ def exclusively() -> Iterator[None]:
             yield
         finally:
             held.depth -= 1
+
+
+@contextmanager
+def usual_modes() -> Iterator[None]:
+    """Inside, torch follows gradients and makes tensors on the CPU, as at first.
+
+    Whatever stands around a call, such as ``torch.no_grad``, ``torch.inference_mode``
+    or another default device, is for the caller's own tensors.
+    """
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        yield
 
 
 def _in_forked_child() -> None:

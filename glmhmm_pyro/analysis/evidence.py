@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.analysis.images import log_num_images
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.mode.curvature import CurvatureError
@@ -44,6 +45,7 @@ class Expansion(NamedTuple):
     factor: Tensor
 
 
+@usual_modes()
 def log_evidence(
     found: Fit,
     data: Any,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from glmhmm_pyro.arguments import suggestion
 from glmhmm_pyro.chain.announcing import watched
 from glmhmm_pyro.components import Component
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.restored import in_users_units
@@ -50,6 +51,7 @@ METHODS: dict[str, type] = {
 _ARGUMENTS = ("num_restarts", "init", "init_noise", "seed", "progress", "method")
 
 
+@usual_modes()
 def fit(
     model: Any,
     data: Any,

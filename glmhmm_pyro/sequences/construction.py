@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.concurrency import usual_modes
+
 from .arrays import plain_array
 from .emissions import output_names, read_emissions
 from .indexed import columns_in_order, refuse_other_order, rows_in_order
@@ -33,6 +35,7 @@ def names_of(design: str) -> str:
     return f"{design.removesuffix('s')}_names"
 
 
+@usual_modes()
 def checked_fields(
     emissions: Any,
     mask: Any,

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.inference.fits.named import Named
 from glmhmm_pyro.inference.fits.posterior import Posterior
@@ -25,6 +26,7 @@ class Errors(Named):
     unbounded: tuple[str, ...]
     posterior: Posterior | None
 
+    @usual_modes()
     def standard_errors(self, data: Any) -> "dict[str, xr.DataArray]":
         r"""Standard errors, with the names and axes of :attr:`parameters`.
 
@@ -56,6 +58,7 @@ class Errors(Named):
         program = Program(self.model, self.as_fitted(data)).in_own_units()
         return standard_errors(program, self.params, self.labels)
 
+    @usual_modes()
     def covariance(
         self, data: Any, parameter: str = "emissions.weights"
     ) -> "xr.DataArray":
@@ -81,6 +84,7 @@ class Errors(Named):
                 "fit.posterior"
             )
 
+    @usual_modes()
     def summary(self, data: Any = None) -> "pd.DataFrame":
         """Every parameter on a row of its own: site, the names of its axes, value.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import seed_number, whole_number
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.inference.fits.closed_loop import History
@@ -129,6 +130,7 @@ class Fit(Ends, Errors):
         permuted: Fit = permuted_fit(self, order, state_axes)
         return permuted
 
+    @usual_modes()
     def aligned(
         self,
         reference: "Fit | Tensor | np.ndarray",
@@ -151,6 +153,7 @@ class Fit(Ends, Errors):
         aligned: Fit = aligned_fit(self, reference, data, state_axes)
         return aligned
 
+    @usual_modes()
     def distribution(self, data: Any, site: str | None = None) -> HiddenMarkov:
         """The distribution of the emissions of ``data`` at ``params``.
 
@@ -168,6 +171,7 @@ class Fit(Ends, Errors):
         with torch.no_grad():
             return observed_sites(self.model, self.as_fitted(data), self.params)
 
+    @usual_modes()
     def decode(
         self, data: Any, site: str | None = None, *, num_draws: int | None = None
     ) -> "xr.Dataset":
@@ -200,6 +204,7 @@ class Fit(Ends, Errors):
         data = self.as_fitted(data)
         return decoded(self, data, _checked_site(self._sites(data), site), num_draws)
 
+    @usual_modes()
     def sample_states(
         self, data: Any, num_samples: int = 1, seed: int = 0, site: str | None = None
     ) -> np.ndarray:
@@ -214,6 +219,7 @@ class Fit(Ends, Errors):
         site = _checked_site(self._sites(data), site)
         return sampled_states(self, data, site, num_samples, seed)
 
+    @usual_modes()
     def predict(
         self,
         data: Any,
@@ -249,6 +255,7 @@ class Fit(Ends, Errors):
         site = _checked_site(self._sites(data), site)
         return predicted(self, data, site, steps_ahead, num_draws)
 
+    @usual_modes()
     def simulate(
         self,
         data: Sequences,
@@ -283,6 +290,7 @@ class Fit(Ends, Errors):
         """
         return simulated(self, self.as_fitted(data), seed, history, num_samples, draws)
 
+    @usual_modes()
     def score(self, data: Any, marginal: bool | None = None) -> float:
         r"""Log-likelihood of ``data`` per observed step, nats.
 
@@ -300,6 +308,7 @@ class Fit(Ends, Errors):
         data = self.as_fitted(data)
         return score(self, data, self._sites(data), marginal)
 
+    @usual_modes()
     def to_arviz(
         self,
         data: Any,
