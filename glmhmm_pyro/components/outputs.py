@@ -284,6 +284,11 @@ def _checked(
                 f"[{names!r}]"
             )
         found[name] = tuple(names)
+        if not found[name]:
+            raise ValueError(
+                f"{argument}[{name!r}] must name a column at least, got none; leave it "
+                "out for the default"
+            )
     return found
 
 

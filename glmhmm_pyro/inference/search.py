@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from glmhmm_pyro.arguments import keep_flags, keep_whole, seed_number
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.starts import INITS, check_given, make_starts
+from glmhmm_pyro.inference.starts import INITS, given_value, make_starts
 from glmhmm_pyro.model import GLMHMM
 
 # What the noise of starts of a user's own model is multiplied by, in turn.
@@ -143,8 +142,7 @@ def _given(program: Program, values: Mapping[str, Any]) -> Params:
                 f"{name!r}"
             )
         prior = program.priors[name]
-        params[name] = torch.as_tensor(np.asarray(value), dtype=torch.float64)
-        check_given(name, params[name], prior.shape(), prior.support)
+        params[name] = given_value(name, value, prior.shape(), prior.support)
     return params
 
 

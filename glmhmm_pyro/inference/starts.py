@@ -163,8 +163,7 @@ class StartMaker:
             )
         params = {} if set(values) == set(shapes) else self.glm()
         for name, value in values.items():
-            value = torch.as_tensor(np.asarray(value), dtype=torch.float64)
-            check_given(name, value, shapes[name], supports[name])
+            value = given_value(name, value, shapes[name], supports[name])
             bounds = bounds_of(transforms[name])
             value = value if bounds is None else bounds.clamp(value)
             params[name] = value.to(self.data.device)
@@ -252,10 +251,17 @@ def _inside(free: Tensor) -> Tensor:
     return free.clamp(-_FARTHEST, _FARTHEST) if not free.isfinite().all() else free
 
 
-def check_given(
-    name: str, value: Tensor, shape: torch.Size, support: constraints.Constraint
-) -> None:
-    """Refuse a user's value that the parameter cannot have."""
+def given_value(
+    name: str, given: Any, shape: torch.Size, support: constraints.Constraint
+) -> Tensor:
+    """A user's value as float64, if it is one that the parameter can have."""
+    try:
+        value = torch.as_tensor(np.asarray(given), dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"init[{name!r}] must be numbers of shape {tuple(shape)}, got "
+            f"{given!r:.80}; give a nested list, an array or a tensor of them"
+        ) from error
     if value.shape != shape or not torch.isfinite(value).all():
         raise ValueError(
             f"init[{name!r}] must be finite, of shape {tuple(shape)}, got shape "
@@ -270,3 +276,4 @@ def check_given(
     if not (inside.all() and support.check(value).all()):
         what = "probabilities that sum to 1" if single.event_dim else f"inside {single}"
         raise ValueError(f"init[{name!r}] must be {what}, got {value.tolist()}")
+    return value

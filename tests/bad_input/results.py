@@ -177,6 +177,30 @@ FITS = {
         lambda: fitted(accelerate="no"),
         *("accelerate", "must be True or False", "'no'", "give one of the two"),
     ),
+    "NUTS: dense_mass": Row(
+        lambda: by("nuts")(dense_mass="x"),
+        *("dense_mass", "must be True or False", "'x'", "give one of the two"),
+    ),
+    "NUTS: parallel": Row(
+        lambda: by("nuts")(parallel="yes"),
+        *("parallel", "must be True or False", "'yes'", "give one of the two"),
+    ),
+    "NUTS: state_axes": Row(
+        lambda: by("nuts")(state_axes=3),
+        *("state_axes", "must name the axes of sites", "got 3", "give a mapping"),
+    ),
+    **{
+        f"init: words by {method}": Row(
+            lambda m=method: fitted(method=m, init={"emissions.weights": "a"}),
+            "init['emissions.weights']",
+            *("must be numbers of shape", "got 'a'", "give a nested list"),
+        )
+        for method in ("em", "svi")
+    },
+    "Outputs: no covariates": Row(
+        lambda: gh.Outputs(covariates={"y": []}, y=gh.Gaussian()),
+        *("covariates['y']", "must name a column at least", "got none", "leave it out"),
+    ),
     "GLMHMM: num_states": Row(
         lambda: gh.GLMHMM(2.5, gh.Bernoulli()),
         *("num_states", WHOLE, "got 2.5", "give a number such as 2"),

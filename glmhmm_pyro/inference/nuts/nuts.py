@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from glmhmm_pyro.arguments import keep_real, keep_whole
+from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import (
     AS_DRAWN,
@@ -127,6 +127,14 @@ class NUTS:
     def __post_init__(self) -> None:
         keep_whole(self, num_samples=1, num_warmup=0, num_chains=1, max_tree_depth=1)
         keep_real(self, target_accept=(0.0, 1.0, False))
+        keep_flags(self, "dense_mass")
+        if self.parallel is not None:
+            keep_flags(self, "parallel")
+        if not isinstance(self.state_axes, Mapping | None):
+            raise ValueError(
+                "state_axes must name the axes of sites, got "
+                f"{self.state_axes!r:.80}; give a mapping such as {{'weights': [0]}}"
+            )
 
     def fit(self, program: Program, search: Search) -> Fit:
         """Draws from the posterior, around the best mode that a search leads to."""
