@@ -73,13 +73,17 @@ _ADVICE = {
     Status.UNBOUNDED: "Give the weights a weak prior, such as Normal(0, 2): it keeps "
     "them finite, and changes little where the data speak. Or use fewer states, or do "
     "not interpret these weights.",
-    Status.COLLAPSED: "Give scales a prior that vanishes at 0, such as InverseGamma "
-    "or LogNormal, probabilities concentrations from 1, or use fewer states.",
-    Status.STALLED: "Standardise the covariates, or give other starts by init.",
+    Status.COLLAPSED: "Give scales a prior that all but vanishes at 0, such as "
+    "InverseGamma(2, 1) in units of the output, concentrations of Gamma outputs one "
+    "such as Gamma(2, 0.1), probabilities a Dirichlet with concentrations from 1; take "
+    "covariance='diagonal' where a correlation runs to 1 or -1; or use fewer states.",
+    Status.STALLED: "Standardise the covariates, or give other starts by init; where "
+    "a density of your own has a kink, smooth it.",
     Status.NON_FINITE: "Standardise the covariates, give proper priors, or other "
-    "starts by init.",
+    "starts by init; where a component of your own is named, write it so that its "
+    "log density and gradient are finite.",
     Status.M_STEP_FAILED: "Write the component so that its log density and gradient "
-    "are finite, give proper priors, or other starts by init.",
+    "are finite.",
     Status.SINGULAR: "Give the parameters named proper priors, such as Normal(0, 2), "
     "drop covariates that repeat others, or use fewer states.",
     Status.NO_CURVATURE: "Take method='nuts' or 'svi', which need slopes alone.",
