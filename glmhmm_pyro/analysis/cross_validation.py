@@ -17,7 +17,7 @@ from glmhmm_pyro.analysis.refits import (
     warn_of_interrupt,
     whole_fit,
 )
-from glmhmm_pyro.arguments import one_of, seed_number
+from glmhmm_pyro.arguments import one_of, seed_number, whole_number
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method, engine_of
@@ -274,7 +274,8 @@ def _splits(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
 
     groups = None if groups is None else _numbered(groups, data.num_sessions)
     units = data.num_sessions if groups is None else len(set(groups))
-    if isinstance(folds, int | np.integer):
+    if isinstance(folds, int | float | np.number | np.bool_):
+        folds = whole_number("folds", folds, 1)
         if not 2 <= folds <= units:
             what = "sessions" if groups is None else "groups"
             raise ValueError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.correlations import (
     PartlyObservedNormal,
@@ -80,6 +81,9 @@ class Gaussian(GLMEmission):
         scale_prior: Prior = None,
         correlation_prior: Prior = None,
     ):
+        if num_outputs is not None:
+            alone = "leave it out, None, for emissions (steps,)"
+            num_outputs = whole_number("num_outputs", num_outputs, 2, alone)
         _check_options(num_outputs, covariance, correlation_prior)
         outputs = () if num_outputs is None else (("output", num_outputs),)
         super().__init__(*outputs, prior=prior)
@@ -285,11 +289,6 @@ class Gaussian(GLMEmission):
 def _check_options(
     num_outputs: int | None, covariance: str, correlation_prior: Prior
 ) -> None:
-    if num_outputs is not None and (type(num_outputs) is not int or num_outputs < 2):
-        raise ValueError(
-            f"num_outputs must be None, for emissions (steps,), or an integer from 2, "
-            f"got {num_outputs!r}"
-        )
     if covariance not in ("diagonal", "full"):
         raise ValueError(f"covariance must be 'diagonal' or 'full', got {covariance!r}")
     if covariance == "full" and num_outputs is None:

@@ -259,7 +259,7 @@ def test_emissions_of_another_number_of_outputs_are_refused(family, shape, match
 @pytest.mark.parametrize(
     "options, match",
     [
-        ({"num_outputs": 1}, "num_outputs must be None.*got 1"),
+        ({"num_outputs": 1}, "num_outputs must be at least 2, got 1; leave it out"),
         ({"num_outputs": 2, "covariance": "spherical"}, "'diagonal' or 'full'"),
         ({"covariance": "full"}, "give num_outputs"),
         ({"correlation_prior": Normal(0.0, 1.0)}, "write covariance='full'"),

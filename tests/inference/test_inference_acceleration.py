@@ -102,3 +102,44 @@ def test_a_fit_without_error_ends_when_nothing_is_left_to_gain():
     before, last = fit.history["log_likelihood"].iloc[-2:]
     assert before <= -1e-3 < last == fit.log_likelihood
     assert all(torch.isfinite(value).all() for value in fit.params.values())
+
+
+class HalvingSteps:
+    """EM on minus x squared, where every M-step takes x to a fixed part of itself."""
+
+    transforms = REAL
+    dtype = torch.float64
+    is_discrete = False
+
+    def __init__(self, part):
+        self.part = part
+
+    def expect(self, sets, beta=1.0):
+        values = [-float(params["w"].square()) for params in sets]
+        return values, values
+
+    def maximise(self, sets, rows, multiplier=1.0):
+        return [{"w": self.part * sets[row]["w"]} for row in rows]
+
+    def nothing(self, *values):
+        return ()
+
+    runaways = infinite = at_bounds = nothing
+
+    def failure(self, number):
+        return None
+
+
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.97])
+def test_em_ends_as_soon_as_all_that_is_left_to_gain_is_within_the_tolerance(
+    part, monkeypatch
+):
+    steps, tol = HalvingSteps(part), 1e-6
+    monkeypatch.setattr(gh.EM, "steps", lambda self, model, data: steps)
+    em = gh.EM(tol=tol, accelerate=False)
+    (run,) = em.run(None, None, [{"w": torch.tensor(0.7, dtype=torch.float64)}])
+    assert run.status is gh.Status.CONVERGED
+    # The last rise and all that would follow it are, by the definition of the steps,
+    # what was missing one step before the end: the maximum is 0.
+    missing = [-value for value in run.log_joints]
+    assert missing[-2] <= tol * (1 + 1e-9) < missing[-3]
