@@ -120,9 +120,9 @@ def fit(
         result = in_users_units(program, engine.fit(program, search))
     if not result.status.is_success:
         details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
-        warnings.warn(f"{details}. {result.status.advice}", ConvergenceWarning, 2)
+        warnings.warn(f"{details}. {result.status.advice}", ConvergenceWarning, 3)
     if result.doubt:
-        warnings.warn(f"{result.doubt}.", ConvergenceWarning, 2)
+        warnings.warn(f"{result.doubt}.", ConvergenceWarning, 3)
     return result
 
 

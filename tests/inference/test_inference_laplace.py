@@ -259,8 +259,9 @@ def test_a_poor_approximation_is_told_of():
     model, data = heavy_tailed()
     with pytest.warns(
         gh.ConvergenceWarning, match="far from the posterior.*Pareto.*nuts"
-    ):
+    ) as caught:
         fit = gh.fit(model, data, gh.Laplace(4000), **ONCE)
+    assert caught[0].filename == __file__
     assert fit.status is gh.Status.POOR_DRAWS and fit.posterior.num_draws == 4000
     assert "above 0.7" in fit.notes[0]
 

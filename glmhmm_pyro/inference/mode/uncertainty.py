@@ -265,12 +265,15 @@ def _assessed(
 
 
 def warn_of(notes: tuple[str, ...]) -> None:
-    """Warn the caller of the method that calls this, once, if there are any notes."""
+    """Warn the caller of the method that calls this, once, if there are any notes.
+
+    Between the two stands the wrapper of ``usual_modes``.
+    """
     if notes:
         warnings.warn(
             f"standard errors are missing (NaN) or mean little: {'; '.join(notes)}",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
