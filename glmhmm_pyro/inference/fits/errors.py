@@ -98,7 +98,10 @@ class Errors(Named):
                 columns ``standard_error``, ``lower_95`` and ``upper_95``. Intervals are
                 1.96 standard errors wide to either side on a scale without borders:
                 log-odds for probabilities, logarithms for positive numbers, Fisher's z
-                for correlations. At a border of the support they are NaN.
+                for correlations. At a border of the support they are NaN. Of those in
+                ``benchmarks/intervals.py`` (two states, 1500 choices) weights' held the
+                truth in 95.2 +- 0.9 % of cases, stay probabilities' in 97.5 +- 0.9 %,
+                first probabilities' in 99.0 +- 0.7 %.
 
         Warns:
             ConvergenceWarning: as :meth:`standard_errors` does, which names them.
