@@ -85,7 +85,7 @@ def direct_maximum(model, data, params):
 def test_em_ends_at_the_maximum_of_the_log_joint(prior):
     data = clear_data()
     model = gh.GLMHMM(2, gh.Bernoulli(prior), **STEADY)
-    fit = gh.fit(model, data, tol=1e-10, num_restarts=2, progress=False)
+    fit = gh.fit(model, data, tol=1e-12, num_restarts=2, progress=False)
     assert fit.status is gh.Status.CONVERGED
     assert fit.history["log_joint"].diff().min() > -1e-9
     joint = log_joint(fit.model, data, fit.params).item()
