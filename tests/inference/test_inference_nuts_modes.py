@@ -7,12 +7,15 @@ import pytest
 import torch
 from families import normals
 from pyro.distributions import LogNormal
+from scipy import stats
 from torch.distributions import Dirichlet
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts import nuts
 from glmhmm_pyro.inference.nuts.beginning import apart, begin, modes_of, visited
 from glmhmm_pyro.inference.nuts.chains import Chains
+from glmhmm_pyro.inference.nuts.prior_ends import is_maximum, prior_ends
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering
 from glmhmm_pyro.inference.search import Search
@@ -157,3 +160,66 @@ def test_fewer_chains_than_modes_say_what_they_leave_out(both):
     kept, said = nuts._by_mode(program, begun, drawn, posterior, renumbering)
     assert "2 modes of comparable mass, and chains began around 1" in said[0]
     assert len(said) == 1 and not np.ptp(kept.stats["mode"])
+
+
+def far_from_the_prior(gap):
+    """A level with a heavy-tailed prior at 0, and three heavy-tailed steps far away."""
+    noise = LogNormal(double(0.7).log(), double(0.01))
+    tails = LogNormal(double(1.0).log(), double(0.01))
+    prior = gh.priors.StudentT(df=4.0, scale=0.05)
+    emissions = gh.components.StudentT(prior=prior, scale_prior=noise, df_prior=tails)
+    return gh.GLMHMM(1, emissions), gh.Sequences(gap + np.array([-0.1, 0.0, 0.1]))
+
+
+def mass_by_the_data(gap):
+    """Share of the posterior nearer to the data than to the prior, by quadrature."""
+    grid = np.linspace(-6 * gap, 6 * gap, 240_001)
+    steps = gap + np.array([-0.1, 0.0, 0.1])
+    logs = stats.t.logpdf(grid, 4, 0, 0.05)
+    logs += stats.t.logpdf(steps[:, None], 1, grid, 0.7).sum(0)
+    density = np.exp(logs - logs.max())
+    return density[grid > gap / 2].sum() / density.sum()
+
+
+@pytest.mark.parametrize("num_restarts", [1, 3])
+def test_chains_begin_at_the_priors_mode_too(num_restarts):
+    assert 0.001 < mass_by_the_data(10.0) < 0.01
+    model, data = far_from_the_prior(10.0)
+    method = gh.NUTS(**SHORT, num_chains=2)
+    fit = gh.fit(model, data, method, num_restarts=num_restarts, progress=False)
+    assert len(fit.solutions) == 1
+    assert fit.status is gh.Status.NOT_MIXED
+    assert "share of each mode in the draws is that of its chains" in repr(fit)
+    levels = fit.draws["emissions.weights"].squeeze().mean(1)
+    assert levels[0] == pytest.approx(0.0, abs=2.0)
+    assert levels[1] == pytest.approx(10.0, abs=2.0)
+
+
+def test_a_given_start_is_drawn_from_alone():
+    model, data = far_from_the_prior(10.0)
+    there = gh.fit(model, data, "map", num_restarts=1, progress=False)
+    method = gh.NUTS(**SHORT, num_chains=2)
+    options = {"init": there.params, "num_restarts": 1, "progress": False}
+    fit = gh.fit(model, data, method, **options)
+    assert "different modes" not in repr(fit)
+    assert fit.draws["emissions.weights"].min() > 5
+
+
+def test_where_prior_and_data_agree_their_climbs_end_in_the_one_mode():
+    model, data = far_from_the_prior(0.1)
+    program = Program(model, data)
+    fit = gh.fit(model, data, "map", num_restarts=2, progress=False)
+    ends = prior_ends(program, fit.params, 0)
+    assert len(ends) == 2
+    assert len(modes_of(program, fit, renumbering_of(fit), 4, ends)) == 1
+
+
+def test_a_saddle_is_no_mode(both):
+    program, renumbering = Program(both.model, mirrored()), renumbering_of(both)
+    alike = {
+        n: (v + renumbering(both.params, TURNED)[n]) / 2 for n, v in both.params.items()
+    }
+    saddle, _ = MAP().density_mode(program, alike)
+    assert not is_maximum(program, saddle)
+    for mode in modes_of(program, both, renumbering, 4):
+        assert is_maximum(program, mode.whitening.centre)

@@ -1,4 +1,6 @@
-"""Where chains begin: around the distinct modes that a search has found.
+"""Where chains begin: around the distinct modes of the posterior that are found.
+
+They are those that the search has led to, and those near the priors' centre.
 
 Chains that all begin around one mode agree with each other whatever they miss. Every
 mode of comparable mass gets chains, which see the density from there, whitened by its
@@ -6,7 +8,7 @@ own curvature. Copies of a mode under renumberings that keep the prior are one m
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from glmhmm_pyro.inference.fits.alignment import (
     state_probs,
 )
 from glmhmm_pyro.inference.nuts.chains import Potential
+from glmhmm_pyro.inference.nuts.prior_ends import is_maximum, prior_ends
 from glmhmm_pyro.inference.nuts.whitening import Whitening, whitened
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering
@@ -110,7 +113,10 @@ def begin(
         renumbering: how parameters follow the numbers of states.
         generator: source of all randomness.
     """
-    modes = modes_of(program, found, renumbering, max(num_chains, 2))
+    # A single start that is given says where to draw.
+    chosen = isinstance(search.init, Mapping) and search.num_restarts == 1
+    ends = [] if chosen else prior_ends(program, found.params, search.seed)
+    modes = modes_of(program, found, renumbering, max(num_chains, 2), ends)
     shape = (num_chains, program.coordinates.size)
     if modes:
         points = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -130,11 +136,24 @@ def begin(
 
 
 def modes_of(
-    program: Program, found: Any, renumbering: Renumbering, most: int
+    program: Program,
+    found: Any,
+    renumbering: Renumbering,
+    most: int,
+    ends: Sequence[Params] = (),
 ) -> list[Mode]:
     """The distinct modes of comparable mass, the most massive first.
 
-    None, where the density at the best has no mode, or no curvature to go by.
+    None, where the density at the best has no mode, or no curvature to go by. The best
+    of the search is always one of them: Laplace's approximation says little of how
+    much mass the tails hold of a mode elsewhere.
+
+    Args:
+        program: the model with its data.
+        found: the fit at the best mode, with the other solutions of the search.
+        renumbering: how parameters follow the numbers of states.
+        most: number of modes of the search that are looked at.
+        ends: of climbs that the search did not make, which may be saddles.
     """
     best = _mode_near(program, found.params)
     if best is None:
@@ -146,18 +165,24 @@ def modes_of(
         if solution.status not in _NO_MODE
         and found.log_joint - solution.log_joint < _NEAR
     ]
-    symmetry = _symmetry(program, found.params, renumbering) if others else None
+    symmetry = _symmetry(program, found.params, renumbering)
+
+    def is_new(params: Params) -> bool:
+        away = (_distance(program, params, m, renumbering, symmetry) for m in modes)
+        return all(distance > _SAME for distance in away)
+
     for params in others:
         mode = _mode_near(program, params) if len(modes) < most else None
-        if mode is None or symmetry is None:
-            continue
-        if all(
-            _distance(program, mode, other, renumbering, symmetry) > _SAME
-            for other in modes
-        ):
+        if mode is not None and is_new(mode.params):
             modes.append(mode)
+    for params in filter(is_new, ends):
+        mode = _mode_near(program, params)
+        if mode is not None and is_new(mode.params):
+            if is_maximum(program, mode.whitening.centre):
+                modes.append(mode)
+    least = max(mode.log_mass for mode in modes) - _LEAST
     modes.sort(key=lambda mode: -mode.log_mass)
-    return [mode for mode in modes if mode.log_mass > modes[0].log_mass - _LEAST]
+    return [mode for mode in modes if mode is best or mode.log_mass > least]
 
 
 def _mode_near(program: Program, params: Params) -> Mode | None:
@@ -183,13 +208,13 @@ def _symmetry(program: Program, params: Params, renumbering: Renumbering) -> Sym
 
 def _distance(
     program: Program,
-    mode: Mode,
+    params: Params,
     other: Mode,
     renumbering: Renumbering,
     symmetry: Symmetry,
 ) -> float:
-    """Of a mode, numbered as another, from that one in its standard deviations."""
-    one_draw = {name: value[None, None] for name, value in mode.params.items()}
+    """Of values, numbered as a mode, from that one in its standard deviations."""
+    one_draw = {name: value[None, None] for name, value in params.items()}
     return float(_away(program, other, one_draw, renumbering, symmetry).norm())
 
 
@@ -256,6 +281,6 @@ def apart(modes: Sequence[Mode], where: Tensor, numbers: Sequence[int]) -> str |
     return (
         f"chains stayed in different modes ({listed}): the share of each mode in the "
         "draws is that of its chains, which is arbitrary and no posterior mass; "
-        "posterior.stats['mode'] tells them apart, and init=fit.solutions[i].params "
-        "with num_restarts=1 draws from one alone"
+        "posterior.stats['mode'] tells them apart, and init at the values of one, such "
+        "as fit.solutions[i].params, with num_restarts=1 draws from it alone"
     )

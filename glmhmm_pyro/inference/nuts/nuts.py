@@ -77,7 +77,8 @@ class NUTS:
     """Hamiltonian Monte Carlo with the No-U-Turn rule, from the modes of MAP on.
 
     Chains begin in turn around the distinct modes of comparable mass that the search
-    has found, each whitened by its own curvature. Where they stay in different ones,
+    has found, or climbs from the priors' centre and from a draw of theirs, each
+    whitened by its own curvature. Where they stay in different ones,
     the status is ``NOT_MIXED`` and a note says that the share of each mode among the
     draws is arbitrary.
 
@@ -300,7 +301,7 @@ def _by_mode(
     said = []
     if len(begun.potentials) < len(begun.modes):
         said.append(
-            f"the search found {len(begun.modes)} modes of comparable mass, and chains "
+            f"there are {len(begun.modes)} modes of comparable mass, and chains "
             f"began around {len(begun.potentials)} of them; take more num_chains"
         )
     try:
