@@ -69,7 +69,7 @@ class Search:
         Given starts, and a single one, mean exactly those runs.
         """
         model, chosen = program.model, self.init is None and self.num_restarts > 1
-        return chosen and isinstance(model, GLMHMM) and model.separates
+        return chosen and isinstance(model, GLMHMM)
 
     def starts(self, program: Program) -> Sequence[Params]:
         """Values of all sites, for every start."""

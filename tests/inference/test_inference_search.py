@@ -1,6 +1,7 @@
 """The search: unlike starts, pruned by what they decode, and kicks out of an end."""
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from inference_cases import clear_data, penalised, two_animals
@@ -55,6 +56,31 @@ def test_states_that_alternate_are_found_by_the_default_call(method):
     plain = {"num_restarts": 2, "init": "glm", "tol": 1e-5}
     alike = gh.fit(model, data, method, progress=False, **plain)
     assert alike.log_likelihood < -138.0
+
+
+@pytest.mark.parametrize("method", ["em", "map"])
+def test_a_stationary_first_state_is_searched_for_as_a_free_one_is(method):
+    # EM takes all parameters together there, which is slow: the search runs with a free
+    # first state, and what it found is led on in the model itself.
+    data = alternating()
+    emissions = gh.Bernoulli(prior=gh.priors.Ridge(2.0))
+    moves = gh.Stationary(prior=dist.Dirichlet(torch.full((2,), 2.0)))
+    model = gh.GLMHMM(2, emissions, moves, gh.StationaryInitial())
+    start = {
+        "transitions.probs": [[0.1, 0.9], [0.9, 0.1]],
+        "emissions.weights": [[-2.0], [2.0]],
+    }
+    right = gh.fit(model, data, "map", num_restarts=1, init=start, progress=False)
+    fit = gh.fit(model, data, method, num_restarts=5, progress=False)
+    assert fit.log_joint == pytest.approx(right.log_joint, abs=1e-5)
+    assert fit.num_starts == 5 and fit.rounds_without_gain >= 0
+    assert {restart.kind for restart in fit.restarts} >= set(KINDS)
+    program = Program(fit.model, data)
+    for solution in fit.solutions:
+        assert set(solution.params) == set(start)
+        joint = float(program.log_joint(solution.params))
+        assert solution.log_joint == pytest.approx(joint, abs=1e-8)
+    assert max(r.log_joints[-1] for r in fit.restarts) <= fit.log_joint + 1e-9
 
 
 def test_a_run_that_pauses_goes_on_as_if_it_had_not():

@@ -1,4 +1,8 @@
-"""The search for the best optimum, on sampled sessions where the data are large."""
+"""The search for the best optimum, on an easier problem first where there is one.
+
+That is a sample of the sessions where the data are large, and a free first state where
+the model has none of its own, for its parameters do not separate and EM is slow.
+"""
 
 import copy
 from typing import Any
@@ -7,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from glmhmm_pyro.components.initial import Initial
 from glmhmm_pyro.inference.optima.stages import NEAR, STARTS, Hunt
 from glmhmm_pyro.inference.optima.unlike import Unlike
 from glmhmm_pyro.inference.program import Program
@@ -15,13 +20,14 @@ from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.solutions import ranked
 from glmhmm_pyro.inference.starts import StartMaker
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.model import GLMHMM
 
 # Steps from which the search reads a sample of the sessions, of about that many steps,
 # if that spares at least this factor.
 MOST_STEPS = 20_000
 _WORTH = 1.25
 
-# Solutions of the sample that are led on with all data.
+# Solutions of the easier problem that are led on in the one that was asked for.
 _TAKEN = 3
 
 
@@ -33,7 +39,8 @@ def find(engine: Any, program: Program, search: Search) -> Hunt:
         program: the model with its data.
         search: how many starts, and from which seed.
     """
-    part = sampled(program, search.seed) or program
+    part = separated(program)
+    part = sampled(part, search.seed) or part
     with tqdm(desc="EM", unit="iteration", disable=not search.progress) as bar:
         hunt = Hunt(engine, part, unlike_starts(part, search), bar)
         try:
@@ -44,7 +51,7 @@ def find(engine: Any, program: Program, search: Search) -> Hunt:
         hunt.runs = [run for run in hunt.runs if run.log_joints]
         if part is program:
             return hunt
-        return _on_all(Hunt(engine, program, hunt.unlike, bar), hunt)
+        return _taken_over(Hunt(engine, program, hunt.unlike, bar), hunt)
 
 
 def unlike_starts(program: Program, search: Search) -> Unlike:
@@ -74,6 +81,17 @@ def near_best(hunt: Hunt) -> list[Run]:
     return [run for run in hunt.heads() if run.log_joints[-1] >= best - NEAR]
 
 
+def separated(program: Program) -> Program:
+    """The same with a free first state, if its own is read from other parameters."""
+    given: GLMHMM = program.model  # type: ignore[assignment]
+    if given.separates:
+        return program
+    model = copy.deepcopy(given)
+    model.initial = Initial()
+    model.initial.bind_states(model.num_states)
+    return Program(model, program.data)
+
+
 def sampled(program: Program, seed: int) -> Program | None:
     """The same model with a sample of the sessions, where that is possible and pays."""
     data = program.data
@@ -101,11 +119,17 @@ def _knows_sessions(model: Any) -> bool:
     return any("session" in site.axes for site in sites)
 
 
-def _on_all(whole: Hunt, part: Hunt) -> Hunt:
-    """The search on a sample taken over to all data: the best runs are led on there."""
+def _taken_over(whole: Hunt, part: Hunt) -> Hunt:
+    """The search on an easier problem taken over to the whole one.
+
+    The best runs are led on there, from their values of the sites that it has.
+    """
     order = [part.runs[i] for i in ranked(part.runs)]
     taken = [run for run in order if run in part.heads()][:_TAKEN]
-    runs = {id(run): Run(run.params, kind=run.kind) for run in part.runs}
+    runs = {}
+    for run in part.runs:
+        own = {name: run.params[name] for name in whole.program.priors}
+        runs[id(run)] = Run(own, kind=run.kind)
     for run in part.runs:
         moved = runs[id(run)]
         moved.joined = None if run.joined is None else runs[id(run.joined)]
