@@ -65,6 +65,11 @@ class NegativeBinomialByMean(TorchDistribution):
         """The mean m."""
         return self.log_mean.exp()
 
+    @property
+    def variance(self) -> Tensor:
+        """The variance m + a m squared."""
+        return self.mean + self.dispersion * self.mean**2
+
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """Poisson counts whose rates are of a gamma distribution."""
         shape = 1 / self.dispersion

@@ -5,16 +5,15 @@ flat along growing weights long before its maximum, if there is one. Such a weig
 many times what a covariate's spread can need, and its information is next to nothing.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.distributions import Output
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.sequences import Sequences
 
-# Change of log-odds by one standard deviation of a covariate from which a weight is
+# Change of a predictor by one standard deviation of a covariate from which a weight is
 # large: it takes one label from 1 to 99 percent within less than two of them.
 _LARGE = 5.0
 
@@ -31,52 +30,58 @@ def label_probs(output: Output) -> Tensor:
     return output.emission_dist.log_prob(labels).exp().movedim(0, -1)
 
 
-def large_weights(
-    model: GLMHMM,
-    data: Sequences,
-    params: Params,
-    name: str,
-    probs: Tensor,
-    counts: Tensor,
-) -> dict[int, str]:
-    """A sentence about the largest weight that is hardly bound, by state.
+def noise_of_labels(probs: Tensor, counts: Tensor) -> Tensor:
+    """Information about the predictor of every outcome of a softmax, each on its own.
 
     Args:
-        model: bound to the data.
-        data: what it was fitted to.
-        params: the fitted parameters.
-        name: of a component whose weights are those of a softmax.
-        probs: of its outcomes, shape (steps or 1, states, outcomes).
+        probs: of the outcomes, shape (steps or 1, states, outcomes).
         counts: expected numbers of outcomes, shape (steps, states).
     """
-    component = model.components[name]
-    view = component.view(data)
-    weights, axes = component.display("weights", params[f"{name}.weights"])
-    if axes[-1] != "covariate" or weights.shape[0] != counts.shape[1]:
+    return counts.unsqueeze(-1) * probs * (1 - probs)
+
+
+def noise_of_counts(output: Output, counts: Tensor) -> Tensor:
+    """Information about logarithms of means, shape (steps, states, 1)."""
+    family = output.emission_dist
+    # Where the mean is 0, so is what is known of its logarithm.
+    known = (family.mean**2 / family.variance).nan_to_num(0.0)
+    return (counts * known).unsqueeze(-1)
+
+
+def large_weights(
+    component: Component, view: Any, weights: Tensor, noise: Tensor, outcome: str
+) -> dict[int, str]:
+    """A sentence about the largest weight that is hardly bound, by row.
+
+    Args:
+        component: whose predictors are products of covariates and weights.
+        view: what it reads of the data.
+        weights: of every outcome, shape (rows, outcomes, features); a row is a state,
+            or all of them together.
+        noise: information about the predictors, shape (steps or 1, rows, outcomes).
+        outcome: what comes before the number of an outcome in a sentence; nothing
+            where there is but one.
+    """
+    design = component.design(view)
+    if weights.shape[:-1] != noise.shape[1:] or len(noise) not in (1, len(design)):
         return {}
-    if weights.dim() == 2 and probs.shape[-1] == 2:
-        weights = pad(weights.unsqueeze(1), (0, 0, 1, 0))
-    if weights.shape[:-1] != probs.shape[1:]:
-        return {}
-    design, size = _standardised(component.design(view).to(counts))
+    design, size = _standardised(design.to(noise))
     relative = weights * size
     hardly = torch.zeros_like(relative, dtype=torch.bool)
-    for state, outcome in (relative.abs() > _LARGE).any(-1).nonzero().tolist():
-        own = probs[:, state, outcome]
-        large = relative[state, outcome].abs()
+    for row, column in (relative.abs() > _LARGE).any(-1).nonzero().tolist():
+        large = relative[row, column].abs()
         ridge = _NOTHING / large.max() ** 2
-        errors = _standard_errors(design, counts[:, state] * own * (1 - own), ridge)
-        hardly[state, outcome] = (large > _LARGE) & (large < _ERRORS * errors)
+        errors = _standard_errors(design, noise[:, row, column], ridge)
+        hardly[row, column] = (large > _LARGE) & (large < _ERRORS * errors)
     columns = component.covariate_names or range(len(size))
-    outcomes = "to state" if name == "transitions" else "of class"
     found = {}
-    for state in hardly.flatten(1).any(1).nonzero().flatten().tolist():
-        sizes = torch.where(hardly[state], relative[state].abs(), 0.0)
-        outcome, column = divmod(int(sizes.argmax()), sizes.shape[-1])
-        found[state] = (
-            f"the weight of {columns[column]!r} {outcomes} {outcome} is "
-            f"{relative[state, outcome, column]:.3g} in units of the covariate's "
-            "spread, which the data hardly bound"
+    for row in hardly.flatten(1).any(1).nonzero().flatten().tolist():
+        sizes = torch.where(hardly[row], relative[row].abs(), 0.0)
+        number, place = divmod(int(sizes.argmax()), sizes.shape[-1])
+        found[row] = (
+            f"the weight of {columns[place]!r}{outcome and f'{outcome} {number}'} is "
+            f"{relative[row, number, place]:.3g} in units of the covariate's spread, "
+            "which the data hardly bound"
         )
     return found
 
@@ -99,7 +104,7 @@ def _standard_errors(design: Tensor, noise: Tensor, ridge: Tensor) -> Tensor:
 
     Args:
         design: shape (steps, features).
-        noise: expected number of outcomes times their variance, shape (steps,).
+        noise: information about the predictor, shape (steps or 1,).
         ridge: information that is none.
     """
     information = (noise[:, None] * design).T @ design
