@@ -22,6 +22,7 @@ from glmhmm_pyro.inference.em.failures import Failure
 from glmhmm_pyro.inference.em.joint_steps import JointSteps
 from glmhmm_pyro.inference.em.steps import ComponentSteps, check_possible
 from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.mode.polish import polish
 from glmhmm_pyro.inference.optima.find import find, finish
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.restarts import best_fit, run_all
@@ -47,6 +48,10 @@ NOTHING_LEFT = 1e-3
 @dataclass(frozen=True)
 class EM:
     """Expectation-maximisation and its options.
+
+    From where the best start has converged, Newton steps lead on to the mode itself,
+    where there is a smooth one: the last evaluation in its history. Not so where
+    options of the M-step are given.
 
     Args:
         num_iters: largest number of EM iterations.
@@ -97,9 +102,13 @@ class EM:
         """EM from all starts of a search; the best one's fit."""
         if not search.is_free(program):
             runs = run_all(self, program, search.starts(program), search.progress)
+            if self.m_step is None:
+                polish(program, runs)
             return best_fit(program, runs, self.name)
         hunt = find(self, program, search)
         finish(self, hunt)
+        if self.m_step is None:
+            polish(program, hunt.runs)
         return best_fit(program, hunt.runs, self.name, hunt.rounds_without_gain)
 
     def run(

@@ -26,7 +26,7 @@ from glmhmm_pyro.inference.mode.curvature import (
 )
 from glmhmm_pyro.inference.mode.importance import told_of
 from glmhmm_pyro.inference.mode.map import MAP
-from glmhmm_pyro.inference.mode.newton import settled
+from glmhmm_pyro.inference.mode.newton import ARRIVED, settled
 from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search
@@ -114,7 +114,9 @@ class Laplace:
         try:
             information = Information.of(program, mode, jacobian=True)
             if information.is_complete:
-                mode = settled(program, mode, information.factor)
+                mode, left = settled(program, mode, information.factor)
+                if status is Status.STALLED and left <= ARRIVED:
+                    found = replace(found, status=Status.CONVERGED)
                 information = Information.of(program, mode, jacobian=True)
         except CurvatureError as error:
             return replace(found, status=_WITHOUT[type(error)], notes=(str(error),))

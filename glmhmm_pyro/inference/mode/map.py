@@ -20,6 +20,7 @@ from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.mode.curved import searched
+from glmhmm_pyro.inference.mode.polish import polish
 from glmhmm_pyro.inference.optima.find import find, near_best
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.restarts import best_fit, run_all
@@ -44,6 +45,9 @@ _EM_ITERS = 50
 @dataclass(frozen=True)
 class MAP:
     """Maximum a posteriori: quasi-Newton steps on the marginal log-joint.
+
+    From where the best start has converged, Newton steps lead on to the mode itself,
+    where there is a smooth one: the last evaluation in its history.
 
     Args:
         num_iters: largest number of iterations of L-BFGS.
@@ -83,6 +87,7 @@ class MAP:
         evaluated = [run for run in runs if run.log_joints]
         if runs and not evaluated:
             program.check_finite(runs[0].ahead)
+        polish(program, evaluated)
         return best_fit(program, evaluated, self.name)
 
     def _found(self, program: Program, search: Search) -> Fit:
@@ -90,6 +95,7 @@ class MAP:
         hunt = find(EM(), program, search)
         for run in near_best(hunt):
             self.climb(program, run)
+        polish(program, hunt.runs)
         return best_fit(program, hunt.runs, self.name, hunt.rounds_without_gain)
 
     def em_iters_of(self, program: Program) -> int:

@@ -1,39 +1,53 @@
 """The last digits of a mode: where a search ends depends on its tolerance, this not."""
 
-import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.optim import value_and_grad
 
-# Standard deviations that a step must still go to be taken, and those from which on
-# the curvature here says little of that at the mode.
-_LEAST, _FAR = 1e-13, 0.5
+# Standard deviations that a step must still go to be taken, those from which on the
+# curvature here says little of that at the mode, and the part that a step may leave.
+_LEAST, _FAR, _LEFT = 1e-13, 0.5, 0.25
 
 _MOST_STEPS = 12
 
+# Standard deviations that the mode may be away from where a search has arrived.
+ARRIVED = 1e-6
 
-def settled(program: Program, vector: Tensor, factor: Tensor) -> Tensor:
-    """The mode of the density of the vector near where a search for it has ended.
 
-    Newton steps with one curvature, while they become shorter. A search ends where the
-    gradient falls below a tolerance, which rounding decides: draws around that point
-    agree between processors to as many digits as the tolerance has, and no more.
+def settled(
+    program: Program, vector: Tensor, factor: Tensor, jacobian: bool = True
+) -> tuple[Tensor, float]:
+    r"""The mode of a program's density near where a search for it has ended.
+
+    Newton steps with one curvature, as long as each leaves little of the slope. A
+    search ends where values no longer rise, or where the gradient falls below a
+    tolerance, which rounding decides: what is made of that point agrees between
+    processors, or units of the data, to as many digits as the tolerance has.
+
+    Values are not compared, for near a mode they are all rounding. Slopes tell: the
+    step :math:`F F^\top g` is one up, and where its end keeps less than all of
+    :math:`F^\top g` the density has risen (Hager & Zhang 2005 accept such steps).
 
     Args:
         program: the model with its data.
         vector: point of the unconstrained coordinates, shape (size,).
-        factor: shape (size, size); factor @ factor.T is the covariance there.
+        factor: F, shape (size, size); F @ F.T is the covariance there.
+        jacobian: whether the density is that of the vector; see
+            :meth:`Program.log_density`.
 
     Returns:
-        The vector as it came where there is no mode near it.
+        The mode, or the vector as it came where there is none near it; and how many
+        standard deviations away the gradient there still takes the mode to be.
     """
-    gradient = value_and_grad(lambda v: program.log_density(v, jacobian=True))
-    found, length = vector, _FAR
+    value = value_and_grad(lambda v: program.log_density(v, jacobian))
+    slope = factor.T @ value(vector)[1]
     for _ in range(_MOST_STEPS):
-        white = factor.T @ gradient(found)[1]
-        if not _LEAST < white.norm() < length:
+        if not _LEAST < slope.norm() < _FAR:
             break
-        found, length = found + factor @ white, float(white.norm()) / 2
-    ended = factor.T @ gradient(found)[1]
-    return found if torch.isfinite(ended).all() else vector
+        moved = vector + factor @ slope
+        left = factor.T @ value(moved)[1]
+        if not left.norm() <= _LEFT * slope.norm():
+            break
+        vector, slope = moved, left
+    return vector, float(slope.norm())

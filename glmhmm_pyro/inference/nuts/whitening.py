@@ -61,7 +61,7 @@ def whitened(program: Program, params: Params) -> Whitening | None:
     mode, _ = _SEARCH.density_mode(program, params)
     scale = _scale_at(program, mode)
     if scale is not None:
-        mode = settled(program, mode, scale)
+        mode, _ = settled(program, mode, scale)
         scale = _scale_at(program, mode)
     if scale is None:
         return None

@@ -1,0 +1,187 @@
+"""The last steps of a fit: to where the gradient is rounding, and nowhere else."""
+
+import pytest
+import torch
+from inference_cases import clear_data, penalised, two_animals
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.inference.mode import polish as polishing
+from glmhmm_pyro.inference.mode.curvature import hessian
+from glmhmm_pyro.inference.mode.polish import polish
+from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.optim import LBFGSOptions, value_and_grad
+from glmhmm_pyro.priors import Hierarchical, Lasso
+
+ONCE = {"num_restarts": 1, "progress": False}
+
+
+def run_at(program, params, status=gh.Status.CONVERGED):
+    """A run that ended at these values."""
+    run = Run(params)
+    with torch.no_grad():
+        likelihood, prior = (float(part) for part in program.log_parts(params))
+    run.record(likelihood, likelihood + prior, keep=False)
+    run.status = status
+    return run
+
+
+def shared():
+    return penalised("categorical", "shared"), clear_data("categorical")
+
+
+def hierarchy():
+    prior = Hierarchical(torch.distributions.LogNormal(0.0, 1.0), per="state")
+    return gh.GLMHMM(2, gh.Gaussian(prior=prior)), clear_data("normal")
+
+
+def animals():
+    return two_animals, [clear_data(seed=seed) for seed in (0, 10)]
+
+
+def alone():
+    """A single session, whose first state is known: a probability of 1."""
+    return gh.GLMHMM(2, gh.Bernoulli()), clear_data(lengths=(120,))
+
+
+PROBLEMS = {
+    "driven": lambda: (penalised(), clear_data()),
+    "shared": shared,
+    "hierarchy": hierarchy,
+    "the user's": animals,
+    "at a border": alone,
+}
+
+
+def distance(program, params):
+    """Standard deviations to the mode, by the gradient and the exact curvature.
+
+    Coordinates without information, which are at a border, are left out.
+    """
+    vector = program.packed(params)
+    slope = value_and_grad(lambda v: program.log_density(v, jacobian=False))(vector)[1]
+    matrix = -hessian(program, vector)
+    inside = matrix.diagonal() > 1e-2
+    matrix, slope = matrix[inside][:, inside], slope[inside]
+    return float(slope @ torch.linalg.solve(matrix, slope)) ** 0.5
+
+
+@pytest.mark.parametrize("method", ["em", "map"])
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_a_fit_ends_where_the_gradient_is_rounding(problem, method):
+    model, data = problem()
+    options = {"keep_weights": True} if method == "em" else {}
+    fit = gh.fit(model, data, method, **options, **ONCE)
+    assert fit.status is gh.Status.CONVERGED
+    program = Program(model, data)
+    assert distance(program, fit.params) < 1e-9
+    history = fit.history["log_joint"]
+    assert history.iloc[-1] == fit.log_joint == fit.restarts[0].log_joints[-1]
+    assert history.diff().min() > -1e-9
+    joint = float(program.log_joint(fit.params))
+    assert joint == pytest.approx(fit.log_joint, rel=1e-12)
+    for name, value in fit.solutions[0].params.items():
+        assert torch.equal(value, fit.params[name])
+        if method == "em":
+            assert torch.equal(value, fit.weights[-1][name])
+    assert len(fit.weights) == (len(history) if method == "em" else 0)
+
+
+def test_what_is_at_a_border_stays_exactly_there():
+    program = Program(*alone()).in_own_units()
+    fit = gh.fit(*alone(), tol=1e-7, m_step=LBFGSOptions(), **ONCE)
+    run = run_at(program, program.units.inward(fit.params))
+    probs = torch.tensor([0.0, 1.0]).double()
+    is_first = run.params["initial.probs"][0] > 0.5
+    run.params["initial.probs"] = probs.flip(0) if is_first else probs
+    before = run.params
+    polish(program, [run])
+    assert len(run.log_joints) == 2
+    assert torch.equal(run.params["initial.probs"], before["initial.probs"])
+    assert not torch.equal(run.params["emissions.weights"], before["emissions.weights"])
+
+
+@pytest.fixture(scope="module")
+def ended():
+    """A program of penalised weights, and where EM ends in it by default."""
+    program = Program(penalised(), clear_data())
+    start = gh.fit(program.model, program.data, tol=1e-3, **ONCE).params
+    (run,) = gh.EM().run(program.model, program.data, [start])
+    return program.in_own_units(), program.in_own_units().units.inward(run.params)
+
+
+MAXIMA = (gh.Status.CONVERGED, gh.Status.STALLED)
+
+
+@pytest.mark.parametrize("status", [s for s in gh.Status if s not in MAXIMA])
+def test_only_what_has_ended_at_a_mode_is_led_on(ended, status):
+    run = run_at(*ended, status)
+    polish(ended[0], [run])
+    assert len(run.log_joints) == 1 and run.status is status
+
+
+def test_only_the_best_run_is_led_on_and_a_stalled_one_has_converged(ended):
+    program, params = ended
+    lower = {n: v + 0.01 if "weights" in n else v for n, v in params.items()}
+    runs = [run_at(program, lower), run_at(program, params, gh.Status.STALLED)]
+    polish(program, runs)
+    assert [len(run.log_joints) for run in runs] == [1, 2]
+    assert runs[1].status is gh.Status.CONVERGED
+    assert runs[1].log_joints[1] > runs[1].log_joints[0]
+
+
+def test_a_run_far_from_any_mode_stays_where_it_is(ended):
+    program, params = ended
+    far = {n: v + 1.0 if "weights" in n else v for n, v in params.items()}
+    run = run_at(program, far)
+    polish(program, [run])
+    assert len(run.log_joints) == 1 and run.params is far
+
+
+def test_weights_without_a_finite_maximum_are_not_led_on():
+    """Each Newton step would take them one further, and the slope would shrink."""
+    y = torch.cat([torch.zeros(40), torch.ones(40)]).long()
+    program = Program(gh.GLMHMM(1, gh.Bernoulli()), gh.Sequences(y, y[:, None] - 0.5))
+    run = run_at(
+        program,
+        {
+            "initial.probs": torch.ones(1).double(),
+            "transitions.probs": torch.ones(1, 1).double(),
+            "emissions.weights": torch.tensor([[30.0]]).double(),
+        },
+    )
+    polish(program, [run])
+    assert len(run.log_joints) == 1
+
+
+def test_a_kink_is_no_mode_to_lead_a_run_to():
+    data = clear_data()
+    prior = Lasso(0.02)
+    program = Program(gh.GLMHMM(1, gh.Bernoulli(prior=prior)), data).in_own_units()
+    start = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, **ONCE).params
+    (run,) = gh.EM().run(program.model, data, [program.units.inward(start)])
+    assert run.params["emissions.weights"].abs().min() < 1e-3
+    before = run.params
+    polish(program, [run])
+    assert run.params is before
+
+
+def test_iterates_of_the_original_program_are_left_as_they_are():
+    model, data = penalised(), clear_data()
+    method = gh.EM(tol=1e-6, m_step=LBFGSOptions(max_iters=20))
+    start = gh.fit(model, data, tol=1e-3, **ONCE)
+    fit = gh.fit(model, data, method, init=start.params, **ONCE)
+    bound = Program(model, data)
+    (run,) = method.run(bound.model, bound.data, [start.params])
+    assert fit.status is gh.Status.CONVERGED
+    assert fit.history["log_joint"].tolist() == run.log_joints
+
+
+def test_an_interrupt_of_the_last_steps_keeps_the_run(ended, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(polishing, "settled", interrupted)
+    run = run_at(*ended)
+    polish(ended[0], [run])
+    assert run.status is gh.Status.INTERRUPTED and run.params is ended[1]
