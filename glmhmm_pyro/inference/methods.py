@@ -67,7 +67,10 @@ def fit(
     """Fit a model to data.
 
     Fits in several threads are made one after the other, and are what they are alone.
-    In a forked process torch computes in one thread.
+    In a forked process torch computes in one thread. A :class:`GLMHMM` is fitted in
+    units of the fit's own, to covariates and outputs scaled, and centred where a
+    constant column allows it, while priors are evaluated in the user's and all results
+    are in these: units are no matter of accuracy.
 
     Args:
         model: a :class:`GLMHMM`, or any Pyro model: a function or ``PyroModule`` of the

@@ -43,7 +43,7 @@ def run_all(
                 program.model,
                 program.data,
                 starts[first : first + width],
-                callback=_Show(bar, first),
+                callback=_Show(bar, first, program.units.log_joint),
             )
             bar.n = len(runs)
             if runs[-1].status is Status.INTERRUPTED:
@@ -104,14 +104,20 @@ def checked(found: Fit, data: Any) -> Fit:
 
 
 class _Show:
-    """Callback that shows iteration and best log-joint on a bar."""
+    """Callback that shows iteration and best log-joint on a bar.
 
-    def __init__(self, bar: Any, before: int):
-        self.bar, self.before = bar, before
+    Args:
+        bar: of all starts.
+        before: number of starts that have ended already.
+        gain: from log-joints in a fit's own units to the user's.
+    """
+
+    def __init__(self, bar: Any, before: int, gain: float):
+        self.bar, self.before, self.gain = bar, before, gain
 
     def __call__(self, iteration: int, runs: Sequence[Run]) -> None:
         """Called after every E-step."""
-        best = max(run.log_joints[-1] for run in runs)
+        best = max(run.log_joints[-1] for run in runs) + self.gain
         self.bar.n = self.before + sum(run.status is not None for run in runs)
         self.bar.set_postfix(
             iteration=iteration, log_joint=f"{best:.3f}", refresh=False

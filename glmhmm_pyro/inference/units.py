@@ -42,6 +42,11 @@ class Units:
     log_joint: float = 0.0
     log_volume: float = 0.0
 
+    @property
+    def bound(self) -> float:
+        """What is to be added to a bound, or to the log of an importance weight."""
+        return self.log_joint + self.log_volume
+
     def outward(self, own: Params) -> Params:
         """The user's values (*batch, *shape) from own ones."""
         return {n: self.of_site(n, value) for n, value in own.items()}

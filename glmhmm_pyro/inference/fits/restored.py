@@ -67,13 +67,12 @@ def _posterior(program: Program, posterior: Posterior) -> Posterior:
     with the log-joint, so that volumes cancel unless a prior is flat.
     """
     units = program.units
-    between = units.log_joint + units.log_volume
     gains = {
         "log_joint": units.log_joint,
         "log_guide": -units.log_volume,
-        "log_weight": between,
+        "log_weight": units.bound,
     }
     stats = {n: v + gains[n] if n in gains else v for n, v in posterior.stats.items()}
-    bound = None if posterior.elbo is None else posterior.elbo + between
+    bound = None if posterior.elbo is None else posterior.elbo + units.bound
     draws = units.outward(posterior.draws)
     return replace(posterior, draws=draws, stats=stats, elbo=bound)

@@ -232,7 +232,7 @@ class Hunt:
 
     def _show(self, iteration: int, runs: Sequence[Run]) -> None:
         """Called after every E-step."""
-        best = max(run.log_joints[-1] for run in runs)
+        best = max(run.log_joints[-1] for run in runs) + self.program.units.log_joint
         self.bar.update()
         self.bar.set_postfix(starts=len(runs), log_joint=f"{best:.3f}", refresh=False)
 

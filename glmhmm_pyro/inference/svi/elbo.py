@@ -107,6 +107,7 @@ class Ascent:
         batches: what the estimates read.
         estimator: Pyro's estimator of the bound.
         learning_rate: of Adam, in the units of the guide's unconstrained parameters.
+        gain: from the bound in a fit's own units to that in the user's, for show.
 
     Attributes:
         history: the bound at every step, nats.
@@ -117,6 +118,7 @@ class Ascent:
     batches: MiniBatches
     estimator: TracedELBO
     learning_rate: float
+    gain: float = 0.0
     history: list[float] = field(default_factory=list)
     problem: str | None = None
 
@@ -211,7 +213,8 @@ class Schedule:
             if number % self.window:
                 continue
             window = ascent.history[-self.window :]
-            bar.set_postfix(elbo=f"{np.mean(window):.3f}", refresh=False)
+            mean = np.mean(window) + ascent.gain
+            bar.set_postfix(elbo=f"{mean:.3f}", refresh=False)
             if not plateau.reached(window):
                 continue
             if decays == self.num_decays:

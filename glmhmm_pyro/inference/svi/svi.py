@@ -193,7 +193,8 @@ class SVI:
             max_plate_nesting=0 if known else float("inf"),
             vectorize_particles=together,
         )
-        return Ascent(guide, batches, estimator, self.learning_rate)
+        gain = program.units.bound
+        return Ascent(guide, batches, estimator, self.learning_rate, gain)
 
 
 def _poor(posterior: Posterior) -> tuple[str, ...]:
