@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.components.limits import Bounds, Within
-from glmhmm_pyro.components.units import Columns, OutputUnits
+from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.filling import (
     Prior,
@@ -263,6 +263,22 @@ class Component(PyroModule):
         if weights is None or weights.axes[-1:] != ("covariate",):
             return {}
         return {} if columns.are_as_given else {"weights": columns.affine()}
+
+    @property
+    def takes_centres(self) -> bool:
+        """Whether it takes up the means of covariates without a constant column."""
+        return False
+
+    def own_gains(self, columns: Columns) -> dict[str, Gain]:
+        """What parameters gain where covariates are centred; see ``takes_centres``.
+
+        Args:
+            columns: units of the covariates that it reads.
+
+        Returns:
+            By attribute; only if the prior of these parameters is flat.
+        """
+        return {}
 
     def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
         """Units in which a fit may have the emissions, if it may.

@@ -14,9 +14,10 @@ from torch.nn.functional import pad
 from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
 from glmhmm_pyro.components.initial import dirichlet_mode
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
-from glmhmm_pyro.components.units import is_as_defined
+from glmhmm_pyro.components.units import Columns, Gain, is_as_defined
 from glmhmm_pyro.distributions import normalised
-from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.priors.filling import Prior, innermost
+from glmhmm_pyro.priors.flat import Flat
 from glmhmm_pyro.zeros import exact_logits, zeros_allowed
 
 
@@ -243,6 +244,24 @@ class SharedInputDriven(Transitions):
             self, SharedInputDriven, "forward", "logits", "log_probs", "design"
         )
 
+    @property
+    def takes_centres(self) -> bool:
+        """Whether the baseline is free to take up the means of the covariates."""
+        prior = self.sites["baseline"].prior
+        return prior is None or isinstance(innermost(prior), Flat)
+
+    def own_gains(self, columns: Columns) -> dict[str, Gain]:
+        """The baseline's, by the predictors at the means, that of staying being 0."""
+        centre = columns.centre
+        if not centre.any():
+            return {}
+
+        def gained(weights: Tensor) -> Tensor:
+            to = insert_zeros(weights) @ centre.to(weights)
+            return _free_pairs(to.unsqueeze(-1) - to.unsqueeze(-2))
+
+        return {"baseline": Gain("weights", gained)}
+
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Softmax of the baseline's row plus the shared linear predictors."""
         baseline = insert_staying(self.baseline)[..., state, :]
@@ -329,10 +348,15 @@ def insert_staying(free: Tensor) -> Tensor:
 def _permuted_pairs(free: Tensor, order: Tensor) -> Tensor:
     """(..., origins, destinations - 1) with the states renumbered on both axes."""
     pairs = insert_staying(free).index_select(-2, order).index_select(-1, order)
-    states = len(order)
+    return _free_pairs(pairs)
+
+
+def _free_pairs(pairs: Tensor) -> Tensor:
+    """(..., origins, destinations - 1) of a square matrix without its diagonal."""
+    states = pairs.shape[-1]
     # Without the end of the flattened matrix, every stretch begins on the diagonal.
     stretches = pairs.flatten(-2)[..., :-1].unflatten(-1, (states - 1, states + 1))
-    return stretches[..., 1:].reshape(free.shape)
+    return stretches[..., 1:].reshape(pairs.shape[:-1] + (states - 1,))
 
 
 def _insert_staying_rows(free: Tensor) -> Tensor:

@@ -3,10 +3,10 @@
 Whether a duration is in days or in seconds, counted from today or from 1970, is a
 matter of writing. Numbers that differ by ten powers of ten cost an optimiser all its
 digits, so a fit takes columns by their own scales, and about their own means where a
-constant column takes up what that adds to a predictor.
+constant column, or a free baseline, takes up what that adds to a predictor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -39,8 +39,8 @@ class Columns(NamedTuple):
 
         Args:
             design: rows that count, shape (rows, features).
-            readers: numbers of the columns that components read, ``None`` for one that
-                must have all columns as they are.
+            readers: numbers of the columns that components read which take up means by
+                a constant column, ``None`` for one that must have all as they are.
         """
         if any(reader is None for reader in readers) or not len(design):
             return cls.none(design.shape[1])
@@ -105,6 +105,18 @@ class Columns(NamedTuple):
         offset[column] = 1 / self.scale[column]
         shares = self.centre / self.scale if self.centre.any() else None
         return Affine(scale, shift * offset, shares, column)
+
+
+class Gain(NamedTuple):
+    """What a parameter is more in the user's units, linear in another parameter.
+
+    Attributes:
+        source: the other parameter, by attribute.
+        linear: from the user's values of that, (*batch, *shape), to the difference.
+    """
+
+    source: str
+    linear: Callable[[Tensor], Tensor]
 
 
 class OutputUnits(NamedTuple):

@@ -135,19 +135,22 @@ class Program:
         """
         if not isinstance(init, Mapping):
             return init
-        return {name: self._own_value(name, value) for name, value in init.items()}
+        given = {name: self._given(name, value) for name, value in init.items()}
+        users = {name: value for name, value in given.items() if value is not None}
+        return {**init, **self.units.inward(users)}
 
-    def _own_value(self, name: str, given: Any) -> Any:
-        if name not in self.units.maps:
-            return given
+    def _given(self, name: str, given: Any) -> Tensor | None:
+        """The user's value of a site that is not the same in both, if it is one."""
+        if name not in self.units.maps and name not in self.units.gains:
+            return None
         try:
             value = torch.as_tensor(np.asarray(given), dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError):
-            return given
+            return None
         prior = self.priors[name]
         if value.shape != prior.shape() or not prior.support.check(value).all():
-            return given
-        return self.units.maps[name].inverse(value)
+            return None
+        return value
 
     @property
     def is_batched(self) -> bool:

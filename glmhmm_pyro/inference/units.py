@@ -1,9 +1,10 @@
 """The units that a fit works in, and the way back to the user's.
 
 A fit is of an equivalent model on equivalent data: covariates and outputs by their own
-scales and, where a constant column takes it up, about their own means; parameters and
-priors to match (see ``components.units``). Nothing in an engine knows of it, and users
-never see it. The densities differ by constants, which are kept here.
+scales and, where a constant column or a free baseline takes it up, about their own
+means; parameters and priors to match (see ``components.units``). Nothing in an engine
+knows of it, and users never see it. The densities differ by constants, which are kept
+here.
 """
 
 import copy
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.least_squares import columns_of
-from glmhmm_pyro.components.units import Columns, OutputUnits
+from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.affine import Affine, rescaled
@@ -35,12 +36,15 @@ class Units:
         log_likelihood: what is to be added to a log-likelihood of the own data.
         log_joint: the same of a log-joint.
         log_volume: log volume that all maps together gain.
+        gains: what values of a site are more after its map, by the user's values of
+            another site, which has none; these keep volumes.
     """
 
     maps: Mapping[str, Affine] = field(default_factory=dict)
     log_likelihood: float = 0.0
     log_joint: float = 0.0
     log_volume: float = 0.0
+    gains: Mapping[str, Gain] = field(default_factory=dict)
 
     @property
     def bound(self) -> float:
@@ -49,11 +53,12 @@ class Units:
 
     def outward(self, own: Params) -> Params:
         """The user's values (*batch, *shape) from own ones."""
-        return {n: self.of_site(n, value) for n, value in own.items()}
+        mapped = {n: self.maps[n](v) if n in self.maps else v for n, v in own.items()}
+        return self._gained(mapped, mapped, 1)
 
-    def of_site(self, name: str, own: Tensor) -> Tensor:
-        """The user's values of one site."""
-        return self.maps[name](own) if name in self.maps else own
+    def sources(self, name: str) -> list[str]:
+        """Sites on whose own values the user's values of a site depend."""
+        return [name] + ([self.gains[name].source] if name in self.gains else [])
 
     def moves(self, name: str, own: Tensor) -> Tensor:
         """Differences of the user's values of a site, from those of own ones."""
@@ -63,8 +68,16 @@ class Units:
         """Own values from the user's."""
         return {
             n: self.maps[n].inverse(value) if n in self.maps else value
-            for n, value in params.items()
+            for n, value in self._gained(params, params, -1).items()
         }
+
+    def _gained(self, values: Params, users: Params, sign: int) -> Params:
+        """Values with what they gain, or without it, as far as it is known."""
+        known = {n: g for n, g in self.gains.items() if {n, g.source} <= users.keys()}
+        more = {
+            n: values[n] + sign * g.linear(users[g.source]) for n, g in known.items()
+        }
+        return values | more
 
 
 def own_units(
@@ -87,9 +100,12 @@ def own_units(
         _silence(designs["transition_covariates"], data.starts)
     maps: dict[str, Affine] = {}
     outputs: dict[str, OutputUnits] = {}
+    gains: dict[str, Gain] = {}
     for name, component in model.components.items():
         own = _read(component, data, columns)
         maps |= _named(name, component.own_maps(own))
+        found = _named(name, component.own_gains(own))
+        gains |= {n: Gain(f"{name}.{g.source}", g.linear) for n, g in found.items()}
         units = component.own_outputs(own, component.view(data))
         if units is not None and _fits(_named(name, units.maps), priors):
             maps |= _named(name, units.maps)
@@ -109,7 +125,7 @@ def own_units(
     return (
         own_model,
         data._derive(**changes),
-        Units(maps, gain, joint, sum(volumes.values())),
+        Units(maps, gain, joint, sum(volumes.values()), gains),
     )
 
 
@@ -125,8 +141,8 @@ def _columns(
     design = getattr(data, name)
     if design is None:
         return Columns.none(0)
-    readers = _readers(model, data, priors, name)
-    if not readers or None in readers:
+    readers, takers = _readers(model, data, priors, name)
+    if None in readers or not readers + takers:
         return Columns.none(design.shape[1])
     # Rows at the starts of sessions drive no transition.
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
@@ -148,16 +164,21 @@ def _silence(design: Tensor, starts: Tensor) -> None:
 
 def _readers(
     model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
-) -> list[list[int] | None]:
-    """Columns of a design that components read; ``None`` for one that reads freely."""
+) -> tuple[list[list[int] | None], list[list[int] | None]]:
+    """Columns of a design that components read; ``None`` for one that reads freely.
+
+    Those that take up means without a constant column come second.
+    """
     wholes = (model.initial, model.transitions, model.emissions)
     found: list[list[int] | None] = [None for w in wholes if not w.is_linear]
+    takers: list[list[int] | None] = []
     for prefix, component in model.components.items():
         if component.covariates_of == name and component.num_features is not None:
             prior = priors.get(f"{prefix}.weights")
             is_free = prior is None or is_real(prior)
-            found.append(_places(component, data) if is_free else None)
-    return found
+            readers = takers if is_free and component.takes_centres else found
+            readers.append(_places(component, data) if is_free else None)
+    return found, takers
 
 
 def _places(component: Component, data: Sequences) -> list[int]:

@@ -1,9 +1,7 @@
 """How well data and priors determine the parameters: information, standard errors."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -152,8 +150,7 @@ class Uncertainty:
         """From the information about the coordinates at a point."""
         errors: Params = {}
         shares: dict[str, Params] = {reason: {} for reason in information.missing}
-        for name, slopes in _slopes(program, vector).items():
-            piece = program.coordinates.slices[name]
+        for name, (piece, slopes) in _slopes(program, vector).items():
             in_units = slopes * information.units[piece]
             total = in_units.square().sum(-1)
             for reason, directions in information.missing.items():
@@ -289,20 +286,20 @@ def _is_quadratic(
     return 0.25 < here - (before + after) / 2 < 1.0
 
 
-def _slopes(program: Program, vector: Tensor) -> Params:
-    """Derivatives of users' values by the coordinates of their site, the last axis."""
+def _slopes(program: Program, vector: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Derivatives of users' values, the last axis by coordinates of these numbers."""
     slopes, coordinates = {}, program.coordinates
-    for name, transform in coordinates.transforms.items():
-        free = vector[coordinates.slices[name]].reshape(coordinates.shapes[name])
-        to_user = partial(program.units.of_site, name)
-        found = torch.autograd.functional.jacobian(_composed(transform, to_user), free)
-        shape = found.shape[: found.dim() - free.dim()]
-        slopes[name] = found.reshape(shape + (-1,))
+    numbers = torch.arange(coordinates.size)
+    for name in coordinates.slices:
+        sources = program.units.sources(name)
+        piece = torch.cat([numbers[coordinates.slices[s]] for s in sources])
+
+        def value(free: Tensor, name: str = name, piece: Tensor = piece) -> Tensor:
+            return program.users_values(vector.index_put((piece,), free))[name]
+
+        found = torch.autograd.functional.jacobian(value, vector[piece])
+        slopes[name] = (piece, found)
     return slopes
-
-
-def _composed(first: Callable, second: Callable) -> Callable[[Tensor], Tensor]:
-    return lambda value: second(first(value))
 
 
 def _names(shares: "dict[str, xr.DataArray]") -> str:
