@@ -10,6 +10,7 @@ from tqdm import tqdm
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.optima import find, stages
+from glmhmm_pyro.inference.optima.kicks import Kicks
 from glmhmm_pyro.inference.optima.unlike import KINDS
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Run
@@ -137,6 +138,17 @@ def test_kicks_lead_out_of_an_optimum_where_one_state_stands_for_two():
     )
     hunt.kick(10, shrink=True)
     assert hunt.rounds_without_gain == 1
+
+
+def test_a_smooth_kick_takes_states_from_the_steps_around(monkeypatch):
+    program = Program(gh.GLMHMM(3, gh.Gaussian()), three_levels())
+    unlike = hunt_of(program).unlike
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 400)
+    kicks = Kicks(unlike, dict(unlike.zeros), probs)
+    monkeypatch.setattr(unlike, "length", lambda longest: 4)
+    monkeypatch.setattr(kicks, "_fitted", lambda counts: counts)
+    around = [probs[max(t - 4, 0) : t + 5].sum(0) / 9 for t in range(400)]
+    np.testing.assert_allclose(kicks.smooth(), around, rtol=1e-12)
 
 
 def test_the_first_of_the_unlike_starts_is_that_of_a_single_start():

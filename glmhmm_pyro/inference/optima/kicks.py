@@ -11,7 +11,7 @@ import torch
 
 from glmhmm_pyro.components.base import STATE_AXES
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.optima.unlike import Unlike
+from glmhmm_pyro.inference.optima.unlike import LONGEST, Unlike
 
 # Least expected count of a state at a step, so that none is lost for ever.
 _LEAST = 1e-3
@@ -21,8 +21,8 @@ _NOISE = (-3.0, 0.0)
 _WIDE = (0.0, 3.0)
 
 # Kicks in turn, for two states and for more.
-_OF_TWO = ("anew", "window", "split")
-_OF_MORE = ("split", "split", "anew", "split", "split", "window")
+_OF_TWO = ("anew", "smooth", "window", "split")
+_OF_MORE = ("split", "smooth", "split", "anew", "smooth", "split", "window")
 
 
 class Kicks:
@@ -63,6 +63,18 @@ class Kicks:
         probs[:, divided] *= ~part
         noise = float(2.0 ** rng.uniform(*_NOISE))
         return self.maker.perturbed(self._fitted(probs), noise)
+
+    def smooth(self) -> Params:
+        """States taken from the steps around every step: brief ones are forgotten.
+
+        Where covariates are many EM is sure of every step early, and keeps to it.
+        """
+        states = self.unlike.states
+        reach = self.unlike.length(min(len(self.probs) / states / 2, LONGEST))
+        width = 2 * reach + 1
+        sums = np.pad(self.probs.cumsum(0), ((reach + 1, reach), (0, 0)), "edge")
+        sums[: reach + 1] = 0.0
+        return self._fitted((sums[width:] - sums[:-width]) / width)
 
     def window(self) -> Params:
         """One state fitted to a window, its steps left to the others."""

@@ -21,7 +21,7 @@ _STAYING = (-3.0, 5.0)
 _LITTLE = 0.1
 
 # Longest stretch of one state in a start made from random segments, steps.
-_LONGEST = 500
+LONGEST = 500
 
 
 class Unlike:
@@ -65,7 +65,7 @@ class Unlike:
 
     def segments(self) -> Params:
         """Every state fitted to segments that random borders make."""
-        length = self.length(min(self.steps / self.states, _LONGEST))
+        length = self.length(min(self.steps / self.states, LONGEST))
         labels = self.rng.integers(0, self.states, self.steps // length + 1)
         labels = np.repeat(labels, length)[: self.steps]
         counts = np.eye(self.states)[labels] * 0.8 + 0.2 / self.states
