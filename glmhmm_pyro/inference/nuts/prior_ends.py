@@ -5,6 +5,10 @@ most of its mass may be at the priors'. One climb sets out near the priors' cent
 one from a draw of theirs.
 """
 
+from collections.abc import Callable
+from operator import attrgetter, methodcaller
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,7 +25,7 @@ _PARTS = (0.1, 1.0)
 
 _SEARCH = MAP(num_iters=200)
 
-# What a distribution may raise that has no such thing: also an improper prior.
+# What a distribution may raise that has no mean, or mode, or draws.
 _HAS_NONE = (NotImplementedError, AttributeError, ValueError)
 
 
@@ -33,8 +37,10 @@ def prior_ends(program: Program, params: Params, seed: int) -> list[Params]:
         params: values of the sites whose prior is improper.
         seed: of the draw.
     """
-    centre = program.coordinates.pack(_centre(program, params))
-    drawn = program.coordinates.pack(_drawn(program, params, seed))
+    centres = _of_priors(program, params, attrgetter("mode"), attrgetter("mean"))
+    with seeded(seed):
+        draws = _of_priors(program, params, methodcaller("sample"))
+    centre, drawn = map(program.coordinates.pack, (centres, draws))
     ends = [_end(program, centre + part * (drawn - centre)) for part in _PARTS]
     return [program.coordinates.unpack(end) for end in ends if end is not None]
 
@@ -64,27 +70,15 @@ def _end(program: Program, start: Tensor) -> Tensor | None:
     return end if status is Status.CONVERGED else None
 
 
-def _centre(program: Program, params: Params) -> Params:
-    """Means of the priors; modes of those that have no mean."""
+def _of_priors(
+    program: Program, params: Params, *ways: Callable[[Any], Tensor]
+) -> Params:
+    """What every prior gives in the last of these ways that it knows."""
     found = dict(params)
     for name, prior in program.priors.items():
-        for kind in ("mode", "mean"):
+        for way in ways:
             try:
-                value = getattr(prior, kind)
-            except _HAS_NONE:
-                continue
-            if _is_inside(program, name, value):
-                found[name] = value.to(params[name].dtype)
-    return found
-
-
-def _drawn(program: Program, params: Params, seed: int) -> Params:
-    """A draw from the priors."""
-    found = dict(params)
-    with seeded(seed):
-        for name, prior in program.priors.items():
-            try:
-                value = prior.sample()
+                value = way(prior)
             except _HAS_NONE:
                 continue
             if _is_inside(program, name, value):
