@@ -222,7 +222,7 @@ def _table(rows: dict[str, dict[str, Any]]) -> "pd.DataFrame":
         "status",
         "message",
     ]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns)
     table["num_draws"] = table["num_draws"].astype("Int64")
     return table.rename_axis("method")
 
