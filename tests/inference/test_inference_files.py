@@ -123,6 +123,44 @@ def test_a_flipped_bit_or_a_cut_never_loads_other_numbers(tmp_path, fit):
             gh.load(path)
 
 
+@pytest.mark.parametrize("method", ["em", "nuts"])
+def test_a_damaged_file_without_a_checksum_is_refused_in_a_sentence(tmp_path, method):
+    whole, rng = (GOLDEN / f"{method}.nc").read_bytes(), np.random.default_rng(1)
+    path, refused = tmp_path / "fit.nc", 0
+    for place in rng.integers(4000, size=60).tolist():
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        for damaged in (bytes(content), whole[:place]):
+            path.write_bytes(damaged)
+            try:
+                loaded = gh.load(path)
+            except ValueError as error:
+                assert "path must name a file that fit.save" in str(error)
+                refused += 1
+            else:
+                assert loaded.method == method
+    assert refused > 60
+
+
+@pytest.mark.parametrize(
+    "method, change, what",
+    [
+        ("nuts", lambda d: d.drop_vars("draws:emissions.weights"), "draws are of"),
+        (
+            "em",
+            lambda d: d.assign({"param:initial.probs": 2 * d["param:initial.probs"]}),
+            "initial.probs are not all in Simplex",
+        ),
+    ],
+)
+def test_an_old_file_that_contradicts_itself_is_refused(tmp_path, method, change, what):
+    path = tmp_path / "fit.nc"
+    with xr.open_dataset(GOLDEN / f"{method}.nc", engine="h5netcdf") as old:
+        change(old.load()).to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(ValueError, match=f"path must name a file.*{what}"):
+        gh.load(path)
+
+
 @pytest.mark.parametrize(
     "change, what",
     [

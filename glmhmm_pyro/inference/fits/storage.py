@@ -89,6 +89,12 @@ def _check(fields: dict[str, Any], model: Any) -> None:
     """Refuse fields that contradict each other, or the model."""
     params, restarts = fields["params"], fields["restarts"]
     restarts[fields["best"]], float(fields["log_joint"])
+    posterior = fields.get("posterior")
+    if posterior is not None:
+        sites = {name: tuple(value.shape) for name, value in params.items()}
+        drawn = {name: tuple(v.shape[2:]) for name, v in posterior.draws.items()}
+        if sites != drawn:
+            raise ValueError(f"its draws are of {drawn}, its parameters {sites}")
     components = model.components if isinstance(model, GLMHMM) else {}
     for name, component in components.items():
         for site in component.sites:
@@ -100,6 +106,9 @@ def _check(fields: dict[str, Any], model: Any) -> None:
                     f"its {name}.{site} have shape {tuple(value.shape)} where the "
                     f"model has {tuple(component.shape(site))}"
                 )
+            support = component.sites[site].support
+            if value is not None and not support.check(value).all():
+                raise ValueError(f"its {name}.{site} are not all in {support}")
 
 
 def _format_1(arrays: Arrays, facts: dict[str, Any]) -> dict[str, Any]:
