@@ -4,13 +4,18 @@ numpy's numbers and tensors without axes are numbers too; booleans are none.
 """
 
 import difflib
+import functools
+import inspect
 import math
 import numbers
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
+
+Named = TypeVar("Named", bound=Callable[..., Any])
+Kind = TypeVar("Kind")
 
 # What others call the arguments of this package.
 _ELSEWHERE = {
@@ -141,11 +146,11 @@ def one_of(name: str, value: Any, known: Collection[str]) -> str:
     return value
 
 
-def suggestion(wrong: str, known: Iterable[str]) -> str:
+def suggestion(wrong: str, known: Iterable[str], like: float = 0.6) -> str:
     """'; did you mean ...?' for a name that is not known, or nothing."""
     names = {name.lower(): name for name in known}
     meant = names.get(_ELSEWHERE.get(wrong.lower(), wrong).lower())
-    close = difflib.get_close_matches(wrong.lower(), list(names), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(wrong.lower(), list(names), n=1, cutoff=like)
     matches = [meant] if meant else [names[match] for match in close]
     return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 
@@ -177,3 +182,82 @@ def keep_flags(record: Any, *names: str) -> None:
     """The same of fields that are True or False."""
     for name in names:
         object.__setattr__(record, name, flag(name, getattr(record, name)))
+
+
+def suggests_names(function: Named) -> Named:
+    """A function or class whose errors name the arguments that it lacks or has not.
+
+    For an unknown argument they suggest the one that was meant.
+    """
+    if isinstance(function, type):
+        function.__init__ = _naming(function.__init__, function)  # type: ignore[misc]
+        return function
+    return _naming(function, function)
+
+
+def suggests_all_names(kind: type[Kind]) -> type[Kind]:
+    """A class which does so, with all its public methods."""
+    for name, member in list(vars(kind).items()):
+        if isinstance(member, classmethod | staticmethod) and name[0] != "_":
+            setattr(kind, name, type(member)(suggests_names(member.__func__)))
+        elif inspect.isfunction(member) and name[0] != "_":
+            setattr(kind, name, suggests_names(member))
+    return suggests_names(kind)
+
+
+def _naming(function: Any, shown: Any) -> Any:
+    """The function, its arguments checked by name; ``shown`` is what was called."""
+    parameters = dict(inspect.signature(function).parameters)
+    title = shown.__qualname__
+
+    @functools.wraps(function)
+    def checked(*args: Any, **options: Any) -> Any:
+        _check_given(title, parameters, args, options)
+        return function(*args, **options)
+
+    return checked
+
+
+def _check_given(
+    title: str,
+    parameters: dict[str, inspect.Parameter],
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+) -> None:
+    """Refuse arguments that are unknown, too many, given twice, or missing."""
+    kinds = {parameter.kind for parameter in parameters.values()}
+    by_place = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    public = [n for n, p in parameters.items() if n not in _OWN and p.kind not in _OPEN]
+    unknown = [name for name in options if name not in public]
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        fix = suggestion(unknown[0], public, 0.72) or f"; it takes {', '.join(public)}"
+        raise TypeError(
+            f"{title} must be given arguments of its own, got {unknown[0]!r}{fix}"
+        )
+    if len(args) > len(by_place) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        own = len(_OWN.intersection(by_place[:1]))
+        raise TypeError(
+            f"{title} must be given at most {len(by_place) - own} arguments by place, "
+            f"got {len(args) - own}; give the others by name"
+        )
+    first = set(by_place[: len(args)])
+    twice = [name for name in options if name in first]
+    if twice:
+        raise TypeError(
+            f"{twice[0]} must be given once, got it by its place and by its name; "
+            "leave one of the two out"
+        )
+    empty = inspect.Parameter.empty
+    needed = [name for name in public if parameters[name].default is empty]
+    missing = [name for name in needed if name not in first and name not in options]
+    if missing:
+        kind = parameters[missing[0]].annotation
+        what = f" ({kind.__name__})" if isinstance(kind, type) and kind != empty else ""
+        raise TypeError(
+            f"{missing[0]}{what} must be given to {title}, got nothing for it; "
+            f"write {title}({', '.join(f'{name}=...' for name in needed)})"
+        )
+
+
+_OPEN = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+_OWN = {"self", "cls"}

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro import chain
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 
 
@@ -31,6 +32,7 @@ class Output(NamedTuple):
         return bool(support.is_discrete)
 
 
+@suggests_names
 class HiddenMarkov(TorchDistribution):
     r"""Emissions of a hidden Markov chain whose transitions vary in time.
 
@@ -189,7 +191,10 @@ class HiddenMarkov(TorchDistribution):
 
     def log_prob_per_step(self, value: Tensor) -> Tensor:
         """log p(y_t | earlier y of its session), in nats, shape (*batch, steps)."""
-        return chain.filter(*self.potentials(value)).log_prob_per_step
+        log_probs = chain.filter(*self.potentials(value)).log_prob_per_step
+        seen = steps_observed(self.mask)
+        # Nothing observed is certain, to the last digit.
+        return log_probs if seen is None else torch.where(seen, log_probs, 0.0)
 
     def filtered_probs(self, value: Tensor) -> Tensor:
         """p(z_t | y_0..t), shape (*batch, steps, states)."""
@@ -365,6 +370,7 @@ def _check_shapes(
         raise ValueError(
             f"initial_logits must have shape (*batch, 1 or {sessions} sessions, "
             f"{states} states), got {tuple(initial.shape)}"
+            "; give a column for each state"
         )
     if transition.dim() < 3 or tuple(transition.shape[-3:]) not in {
         (1, states, states),
@@ -373,11 +379,12 @@ def _check_shapes(
         raise ValueError(
             f"transition_logits must have shape (*batch, 1 or {steps} steps, {states} "
             f"origins, {states} destinations), got {tuple(transition.shape)}"
+            "; give a matrix of states by states for each step, or one"
         )
     if int(lengths.sum()) != steps:
         raise ValueError(
             f"lengths must sum to the {steps} steps of emission_dist, got "
-            f"{int(lengths.sum())}"
+            f"{int(lengths.sum())}; give the steps of each session"
         )
 
 
@@ -387,5 +394,5 @@ def _check_mask(mask: Tensor | None, shape: torch.Size) -> None:
         return
     raise ValueError(
         f"mask must be a boolean tensor of shape {' or '.join(map(str, allowed))}, got "
-        f"{mask.dtype} of shape {tuple(mask.shape)}"
+        f"{mask.dtype} of shape {tuple(mask.shape)}; give one entry for each step"
     )

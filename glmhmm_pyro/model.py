@@ -11,7 +11,6 @@ Murthy 2019; Escola et al. 2011). Both bodies below are the readable reference.
 """
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +22,8 @@ from pyro.distributions import Categorical
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
-from glmhmm_pyro.arguments import whole_number
+from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
@@ -35,7 +35,14 @@ from glmhmm_pyro.sequences import MatchingWarning, Sequences
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
 
+_SUCH_AS = {
+    "initial": "Initial()",
+    "transitions": "Stationary()",
+    "emissions": "Bernoulli()",
+}
 
+
+@suggests_names
 class GLMHMM(PyroModule):
     """A hidden Markov model whose emissions and transitions are driven by covariates.
 
@@ -199,7 +206,7 @@ class GLMHMM(PyroModule):
         layout = self.layout or Layout.of(data)
         laid_out, notes = layout.lay_out(data, self._designs_read)
         for note in notes:
-            warnings.warn(note, MatchingWarning, stacklevel=2)
+            warn_caller(note, MatchingWarning)
         for component in (self.initial, self.transitions, self.emissions):
             component.bind(laid_out)
         self.layout = layout
@@ -239,8 +246,12 @@ class GLMHMM(PyroModule):
 
     def _own(self, name: str, component: Any, kind: type) -> Any:
         if not isinstance(component, kind):
+            what, fix = type(component).__name__, f"give one such as {_SUCH_AS[name]}"
+            if isinstance(component, type):
+                what = f"the class {component.__name__}"
+                fix = f"make one, {component.__name__}(...)"
             raise TypeError(
-                f"{name} must be a {kind.__name__}, got {type(component).__name__}"
+                f"{name} must be of type {kind.__name__}, got {what}; {fix}"
             )
         if self.num_states == 1:
             trivial = {"initial": OnlyInitial(), "transitions": OnlyState()}

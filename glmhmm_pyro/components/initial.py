@@ -1,6 +1,5 @@
 """Distributions of a session's first state."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,8 @@ from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import Dirichlet, constraints
 
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
 from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.distributions import normalised
@@ -70,6 +71,7 @@ class OnlyInitial(InitialState):
         return torch.zeros(1, 1, dtype=torch.float64, device=data.device)
 
 
+@suggests_names
 class Initial(InitialState):
     """Free probabilities of the first state, shared by all sessions by default.
 
@@ -104,7 +106,7 @@ class Initial(InitialState):
         if self.num_sessions is None:
             self.num_sessions, self.sessions = data.num_sessions, sessions_of(data)
         for note in rows_of_sessions(self.sessions, sessions_of(data)).notes:
-            warnings.warn(note, MatchingWarning, stacklevel=2)
+            warn_caller(note, MatchingWarning)
 
     def _rows(self, data: Any) -> list[int]:
         """The row of probabilities of each session of the data."""
@@ -138,6 +140,7 @@ class Initial(InitialState):
         return None if probs is None else {"probs": probs}
 
 
+@suggests_names
 class InitialGLM(InitialState):
     r"""Softmax regression of the first state on the session's initial covariates.
 

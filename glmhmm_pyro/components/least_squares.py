@@ -35,6 +35,8 @@ def weighted_regressions(
     """
     weights = design.new_zeros(len(counts), design.shape[1])
     values = values.expand(counts.shape)
+    # What sums of so many products may be off: smaller eigenvalues are rounding alone.
+    rounding = _ROUNDING * len(design) ** 0.5
     for row, count in enumerate(counts):
         weighted = count[:, None] * design
         moments = weighted.T @ design
@@ -44,7 +46,9 @@ def weighted_regressions(
         # Columns of one size, so that units of the covariates do not cost digits.
         size = moments.diagonal().sqrt()
         size = torch.where(size > 0, size, 1.0)
-        inverse = torch.linalg.pinv(moments / size / size[:, None], hermitian=True)
+        inverse = torch.linalg.pinv(
+            moments / size / size[:, None], rtol=rounding, hermitian=True
+        )
         # The second time on what is left, which takes back the rounding of the moments.
         for _ in range(2):
             pull = weighted.T @ (values[row] - design @ weights[row])

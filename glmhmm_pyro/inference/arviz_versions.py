@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glmhmm_pyro.callers import warn_caller
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -72,10 +74,10 @@ def container(groups: "dict[str, xr.Dataset]") -> Any:
     try:
         arviz = load_arviz()
     except Exception as error:  # Whatever an import runs into: the groups are made.
-        warnings.warn(
+        warn_caller(
             f"arviz cannot be imported ({type(error).__name__}: {error}); the groups "
             "are returned in an xarray.DataTree, which arviz 1.0 and newer read",
-            stacklevel=4,
+            UserWarning,
         )
         return xr.DataTree.from_dict(groups)
     if int(arviz.__version__.partition(".")[0]) >= 1:

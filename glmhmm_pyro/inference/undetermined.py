@@ -1,7 +1,17 @@
-"""Weights that neither data nor priors determine, refused before anything is fitted."""
+"""Weights that neither data nor priors determine: refused, or named beside a fit."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
+
+# Columns repeat each other where a sum of them, each of size 1, is below this.
+_NOTHING = 1e-10
 
 
 def refuse_two_constants(program: Program) -> None:
@@ -12,14 +22,7 @@ def refuse_two_constants(program: Program) -> None:
     Raises:
         ValueError: names the columns.
     """
-    model, flat = program.model, program.improper
-    if not isinstance(model, GLMHMM):
-        return
-    for name, component, attribute in model.site_names():
-        by_covariate = component.sites[attribute].axes[-1:] == ("covariate",)
-        if not by_covariate or name not in flat:
-            continue
-        design = component.design(component.view(program.data))
+    for name, component, _, design in _flat_designs(program):
         constant = (design == design[0]).all(0) & (design[0] != 0)
         names = component.covariate_names or tuple(map(str, range(len(constant))))
         found = [column for column, is_one in zip(names, constant.tolist()) if is_one]
@@ -30,3 +33,67 @@ def refuse_two_constants(program: Program) -> None:
                 "only the sum is determined; leave all but one out, or give a prior, "
                 "such as gh.priors.Ridge(1.0)"
             )
+
+
+def undetermined_columns(program: Program) -> tuple[str, ...]:
+    """A sentence on every set of columns of which one follows from the others.
+
+    Such as the dummies of all levels of a factor beside an intercept. What is fitted is
+    well-defined, its weights under a flat prior are not.
+    """
+    notes = []
+    for name, component, data, design in _flat_designs(program):
+        design = design[_bearing(component, data)]
+        names = component.covariate_names or tuple(map(str, range(design.shape[1])))
+        if f"{name.rpartition('.')[0]}.baseline" in program.improper:
+            design = torch.cat([design, torch.ones_like(design[:, :1])], 1)
+            names = (*names, "the baseline")
+        repeating = _repeating(design).tolist()
+        found = [name for name, repeats in zip(names, repeating) if repeats]
+        if found:
+            notes.append(
+                f"{name} of {', '.join(found)} are not determined under a flat prior, "
+                f"for a sum of these columns of {component.covariates_of} is always 0 "
+                "(what they predict is determined): leave one of them out, or give a "
+                "prior, such as gh.priors.Ridge(1.0)"
+            )
+    return tuple(notes)
+
+
+def _flat_designs(program: Program) -> Iterator[tuple[str, Any, Any, Tensor]]:
+    """Name, component, data and design of all weights of covariates without a prior."""
+    model, flat = program.model, program.improper
+    if not isinstance(model, GLMHMM):
+        return
+    for name, component, attribute in model.site_names():
+        by_covariate = component.sites[attribute].axes[-1:] == ("covariate",)
+        if by_covariate and name in flat:
+            data = component.view(program.data)
+            yield name, component, data, component.design(data)
+
+
+def _bearing(component: Any, data: Any) -> Tensor:
+    """Which rows of a design bear on anything that was observed."""
+    design = component.design(data)
+    rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
+    if component.covariates_of == "transition_covariates":
+        rows[data.starts] = False
+    seen = steps_observed(data.mask)
+    if component.covariates_of == "covariates" and seen is not None:
+        rows &= seen
+    return rows
+
+
+def _repeating(design: Tensor) -> Tensor:
+    """Whether each column is part of a sum of columns that is 0 in every row."""
+    size = design.abs().amax(0) if len(design) else design.new_zeros(design.shape[1])
+    nothing = torch.zeros_like(size, dtype=torch.bool)
+    if len(design) <= design.shape[1]:
+        # As many weights as rows: what is fitted to so little is another matter.
+        return nothing
+    scaled = (design / torch.where(size > 0, size, 1.0)).double()
+    _, sizes, directions = torch.linalg.svd(scaled.T @ scaled)
+    null = directions[sizes <= _NOTHING * sizes[0].clamp(min=1.0)]
+    # The Gram matrix has lost half of the digits; the columns themselves have not.
+    null = null[(scaled @ null.T).abs().amax(0) <= _NOTHING]
+    return nothing if not len(null) else (null.abs() > 1e-6).any(0)

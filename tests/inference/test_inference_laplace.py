@@ -280,7 +280,8 @@ def test_a_singular_curvature_keeps_the_map_fit_and_names_the_parameters():
     said = "=(x|again).* and .*=(x|again).* are not determined.*proper priors"
     with pytest.warns(gh.ConvergenceWarning, match="MAP, without draws; .*" + said):
         fit = gh.fit(model, twice, "laplace", **ONCE)
-    assert fit.status is gh.Status.SINGULAR and same_as_map(fit, model, twice)
+    with pytest.warns(gh.ConvergenceWarning, match="of x, again are not determined"):
+        assert fit.status is gh.Status.SINGULAR and same_as_map(fit, model, twice)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         method = gh.Laplace(FEW)
@@ -372,7 +373,9 @@ def test_options_are_checked(option):
 def test_a_fit_with_draws_has_no_standard_errors():
     data = clear_data()
     fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), data, gh.Laplace(FEW), **ONCE)
-    with pytest.raises(ValueError, match="at a maximum, got one by laplace.*deviation"):
+    with pytest.raises(
+        ValueError, match="at a maximum .*, got one by laplace.*deviation"
+    ):
         fit.standard_errors(data)
 
 

@@ -197,7 +197,8 @@ def test_columns_that_repeat_one_another_are_named_and_the_others_have_errors():
     x = torch.cat([data.covariates, data.covariates[:, 1:]], 1)
     twice = data.replace(covariates=x, covariate_names=["one", "x", "again"])
     model = gh.GLMHMM(2, gh.Bernoulli(), initial=gh.Initial(prior=_beta(2.0)))
-    fit = gh.fit(model, twice, **ONCE)
+    with pytest.warns(gh.ConvergenceWarning, match="of x, again are not determined"):
+        fit = gh.fit(model, twice, **ONCE)
     said = (
         r"(emissions.weights\[state=[01], covariate=(x|again)\](, | and )?){4} are "
         "not determined by data and priors$"

@@ -1,6 +1,5 @@
 """Names of states, classes and covariates, on the axes of numbers users see."""
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program import Program
@@ -124,7 +124,7 @@ class Labels:
             return data
         laid_out, notes = self.layout.lay_out(data)
         for note in notes:
-            warnings.warn(note, MatchingWarning, stacklevel=3)
+            warn_caller(note, MatchingWarning)
         return laid_out
 
     def coords(

@@ -1,6 +1,5 @@
 """How well data and priors determine the parameters: information, standard errors."""
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.labels import Labels, named_draws, named_parameters
 from glmhmm_pyro.inference.mode.curvature import hessian
@@ -225,7 +225,7 @@ def covariance(
     if name not in fitting:
         raise ValueError(
             "parameter must name weights by covariate, of which this fit has "
-            f"{', '.join(fitting) or 'none'}, got {name!r}"
+            f"{', '.join(fitting) or 'none'}, got {name!r}; name one of these"
         )
     information, found = _assessed(program, params, labels, [name])
     factor = information.factor[program.coordinates.slices[name]]
@@ -262,15 +262,11 @@ def _assessed(
 
 
 def warn_of(notes: tuple[str, ...]) -> None:
-    """Warn the caller of the method that calls this, once, if there are any notes.
-
-    Between the two stands the wrapper of ``usual_modes``.
-    """
+    """Warn the caller of the method that calls this, once, if there are any notes."""
     if notes:
-        warnings.warn(
+        warn_caller(
             f"standard errors are missing (NaN) or mean little: {'; '.join(notes)}",
             ConvergenceWarning,
-            stacklevel=4,
         )
 
 
