@@ -11,18 +11,18 @@ import numpy as np
 
 from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.evidence import NoEvidenceError, log_evidence, require_proper
+from glmhmm_pyro.analysis.folds import check_folds, held_out, splits_of
 from glmhmm_pyro.analysis.refits import (
     run_jobs,
     warm_start,
     warn_of_interrupt,
     whole_fit,
 )
-from glmhmm_pyro.arguments import one_of, seed_number, whole_number
+from glmhmm_pyro.arguments import one_of, seed_number, suggests_names
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -99,6 +99,7 @@ class _Path:
         return {"make_model": models, "data": data, "options": options}
 
 
+@suggests_names
 def cross_validate(
     make_model: Callable[[float], GLMHMM],
     data: Sequences,
@@ -177,7 +178,7 @@ def cross_validate(
     if criterion == "evidence" and checkpoint is not None:
         raise ValueError(
             "checkpoint must be None with criterion='evidence', whose fits are one "
-            f"path and no folds, got {checkpoint!r}"
+            f"path and no folds, got {checkpoint!r}; leave it out"
         )
     engine = engine_of(method, {})
     path = _Path(
@@ -193,9 +194,11 @@ def cross_validate(
         best = float(table["log_evidence"].idxmax())
         kept: Fit | None = fits[path.strengths.index(best)]
         return CrossValidation(table, best, kept, criterion, rule, complete)
-    _check_initial(made(make_model, path.strengths[0]))
-    splits = _splits(data, folds, groups, seed)
-    jobs = [_held_out(data, train, test, refit_design) for train, test in splits]
+    first = made(make_model, path.strengths[0])
+    _check_initial(first)
+    splits = splits_of(data, folds, groups, seed)
+    jobs = [held_out(data, train, test, refit_design) for train, test in splits]
+    check_folds(jobs, first)
     keeper = None
     if checkpoint is not None:
         key = path.key(data, (splits, refit_design))
@@ -221,19 +224,24 @@ def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
         raise TypeError(
             f"make_model must return a GLMHMM, got {type(model).__name__} for "
             f"{', '.join(map(str, [*args, *kwargs.values()]))}"
+            "; return GLMHMM(...) from it"
         )
     return model
 
 
 def _check(data: Any, criterion: str, rule: str) -> None:
     if not isinstance(data, Sequences):
-        raise TypeError(f"data must be a Sequences, got {type(data).__name__}")
+        raise TypeError(
+            f"data must be a Sequences, got {type(data).__name__}"
+            "; make one by Sequences(...), Sequences.from_lists or "
+            "Sequences.from_dataframe"
+        )
     one_of("criterion", criterion, CRITERIA)
     one_of("rule", rule, RULES)
     if criterion == "evidence" and rule != "best":
         raise ValueError(
             f"rule must be 'best' with criterion='evidence', got {rule!r}: the "
-            "evidence has no standard error over folds"
+            "evidence has no standard error over folds; leave it out"
         )
     if criterion == "held_out" and data.num_sessions < 2:
         raise ValueError(
@@ -266,77 +274,6 @@ def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
             f"{list(strengths)}; give such as [0.1, 1, 10]"
         )
     return tuple(numbers)
-
-
-def _splits(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
-    """Numbers of the sessions to fit and to hold out, for every fold."""
-    from sklearn.model_selection import GroupKFold, KFold
-
-    groups = None if groups is None else _numbered(groups, data.num_sessions)
-    units = data.num_sessions if groups is None else len(set(groups))
-    if isinstance(folds, int | float | np.number | np.bool_):
-        folds = whole_number("folds", folds, 1)
-        if not 2 <= folds <= units:
-            what = "sessions" if groups is None else "groups"
-            raise ValueError(
-                f"folds must be from 2 to the {units} {what} there are, got {folds}"
-            )
-        shuffled = KFold(folds, shuffle=True, random_state=seed)
-        folds = shuffled if groups is None else GroupKFold(folds)
-    elif not hasattr(folds, "get_n_splits"):
-        raise TypeError(
-            "folds must be a number, or a splitter of scikit-learn such as "
-            f"LeaveOneGroupOut(), got {folds!r}"
-        )
-    sessions = np.arange(data.num_sessions)
-    splits = list(folds.split(sessions, groups=groups))
-    if len(splits) < 2:
-        raise ValueError(
-            f"folds must make at least 2 splits, whose spread is the standard error, "
-            f"got {len(splits)}"
-        )
-    for _, test in splits:
-        _check_observed(data, test)
-    return [(train.tolist(), test.tolist()) for train, test in splits]
-
-
-def _held_out(
-    data: Sequences, train: list[int], test: list[int], refit_design: bool
-) -> tuple[Sequences, Sequences]:
-    """The sessions to fit and those held out, covariates learnt from the former."""
-    if refit_design:
-        data = data.refit_design(train)
-    # Raw columns are not sent to other processes.
-    data = data._derive(design_source=None)
-    return data.subset(train), data.subset(test)
-
-
-def _numbered(groups: Any, num_sessions: int) -> np.ndarray:
-    """A number for the group of every session."""
-    import pandas as pd
-
-    if np.shape(groups) != (num_sessions,):
-        raise ValueError(
-            f"groups must have an entry for each of the {num_sessions} sessions, got "
-            f"{groups!r}"
-        )
-    numbers, _ = pd.factorize(np.asarray(groups, dtype=object))
-    if (numbers < 0).any():
-        raise ValueError(
-            "groups must name the group of every session, got none for session "
-            f"{int(numbers.argmin())}"
-        )
-    return numbers
-
-
-def _check_observed(data: Sequences, sessions: np.ndarray) -> None:
-    """Refuse to hold out sessions that have nothing to score."""
-    seen = steps_observed(data.subset(sessions.tolist()).mask)
-    if seen is not None and not seen.any():
-        raise ValueError(
-            "folds must each hold out an observed step, got none in sessions "
-            f"{sessions.tolist()}; use fewer folds, or data without these sessions"
-        )
 
 
 def _table(strengths: tuple[float, ...], scores: np.ndarray) -> "pd.DataFrame":

@@ -160,7 +160,7 @@ def test_folds_done_before_an_interrupt_make_the_table(data, fit, monkeypatch):
     assert found.fit is None and not found.complete
     assert "(interrupted)" in repr(found)
     monkeypatch.undo()
-    splits = gh.analysis.cross_validation._splits(data, 4, None, 0)
+    splits = gh.analysis.folds.splits_of(data, 4, None, 0)
     for train, test in splits[:2]:
         ends = [
             gh.fit(ridge(s), data.subset(train), "map", **QUICK) for s in (1.0, 5.0)

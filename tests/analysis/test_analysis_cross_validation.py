@@ -232,7 +232,7 @@ def test_wrong_arguments_are_named(sessions):
 
 
 def test_a_flat_prior_has_no_evidence(sessions):
-    with pytest.raises(ValueError, match="proper priors, which emissions.weights lack"):
+    with pytest.raises(ValueError, match="be proper .* flat ones of emissions.weights"):
         cross_validate(
             lambda strength: gh.GLMHMM(1, gh.Bernoulli()),
             sessions,
@@ -278,3 +278,32 @@ def test_sessions_that_are_impossible_at_every_strength_choose_none(rule):
         _chosen(table, rule)
     table.loc[1.0] = (-0.5, 0.1)
     assert _chosen(table, rule) == 1.0
+
+
+@pytest.mark.parametrize(
+    "family, said",
+    [
+        (gh.Bernoulli, "covariates must have one constant column at most.*got x0, x1"),
+        (gh.Gaussian, "emissions must vary for Gaussian.*leave the output out"),
+    ],
+)
+def test_a_fold_that_cannot_be_fitted_is_named_before_any_is(family, said):
+    y, x = normals(40).numpy(), np.ones((40, 2))
+    if family is gh.Bernoulli:
+        y = (y > 0).astype(int)
+        x[20:30, 1] = np.arange(10)
+    else:
+        x = normals(40, seed=3).numpy()[:, None]
+        y[:20], y[30:] = 1.5, 1.5
+    data = gh.Sequences(y, x, lengths=[10] * 4, session_names=list("abcd"))
+    made = []
+
+    def flat(strength):
+        made.append(strength)
+        return gh.GLMHMM(1, family())
+
+    leaves = KFold(4)
+    words = rf"^folds must .* got fold 3 of 4, without session c, of which: {said}"
+    with pytest.raises(ValueError, match=words):
+        cross_validate(flat, data, [1.0, 2.0], folds=leaves, **QUICK)
+    assert made == [1.0]

@@ -148,7 +148,7 @@ def test_wrong_arguments_are_named(smooth):
         call({"length": 1.0}, max_evals=0)
     with pytest.raises(ValueError, match="which are none"):
         call({})
-    with pytest.raises(ValueError, match="proper priors, which emissions.weights lack"):
+    with pytest.raises(ValueError, match="be proper .* flat ones of emissions.weights"):
         call({"s": 1.0}, lambda s: gh.GLMHMM(1, KnownNoise()))
     with pytest.raises(TypeError, match="make_model must return a GLMHMM"):
         call({"s": 1.0}, lambda s: s)
