@@ -1,6 +1,5 @@
 """The bootstrap: how much estimates vary from one data set to the next."""
 
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from os import PathLike
@@ -18,7 +17,14 @@ from glmhmm_pyro.analysis.refits import (
     warn_of_interrupt,
     whole_fit,
 )
-from glmhmm_pyro.arguments import one_of, seed_number, whole_number
+from glmhmm_pyro.arguments import (
+    one_of,
+    seed_number,
+    suggests_all_names,
+    suggests_names,
+    whole_number,
+)
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import state_probs
@@ -37,6 +43,7 @@ KINDS = ("session", "parametric")
 _MAXIMA = ("em", "map")
 
 
+@suggests_all_names
 @dataclass(frozen=True, repr=False)
 class Bootstrap:
     """Estimates from resampled or simulated data sets.
@@ -97,7 +104,9 @@ class Bootstrap:
         1993, chapter 13.
         """
         if not 0 < level < 1:
-            raise ValueError(f"level must be between 0 and 1, got {level!r}")
+            raise ValueError(
+                f"level must be between 0 and 1, got {level!r}; give one such as 0.95"
+            )
         below = _expanded((1 - level) / 2, self.num_sessions)
         return {
             name: values.quantile([below, 1 - below], "replicate", method="weibull")
@@ -168,6 +177,7 @@ class _Job(NamedTuple):
         return simulated.with_mask(self.data.mask.cpu().numpy())
 
 
+@suggests_names
 def bootstrap(
     fit: Fit,
     data: Sequences,
@@ -254,10 +264,9 @@ def bootstrap(
             f"{_counted(endings)}; give the model priors, or the method more num_iters"
         )
     if len(found) < len(results):
-        warnings.warn(
+        warn_caller(
             f"bootstrap figures leave out what did not converge: {_counted(endings)}",
             ConvergenceWarning,
-            stacklevel=2,
         )
     draws = {name: torch.stack([p[name] for p in found])[None] for name in found[0]}
     named = named_draws(fit.model, draws, fit.labels)
@@ -283,15 +292,15 @@ def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
     whole_number("num_samples", num_samples, 2)
     if kind == "session" and data.num_sessions < 2:
         raise ValueError(
-            "kind must be 'parametric' for a single session: there are no others to "
-            "draw"
+            "kind must be 'parametric' for a single session, got 'session', which has "
+            "no others to draw; give kind='parametric'"
         )
     initial = getattr(fit.model, "initial", None)
     if kind == "session" and getattr(initial, "per_session", False):
         raise ValueError(
             "kind must be 'parametric' where every session has initial probabilities "
-            "of its own, which drawn sessions would mix up; or fit with "
-            "Initial(per_session=False)"
+            "of its own, got 'session', which would mix them up; give "
+            "kind='parametric', or fit with Initial(per_session=False)"
         )
 
 

@@ -17,7 +17,12 @@ from torch import Tensor
 
 from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.refits import run_jobs, warn_of_interrupt, whole_fit
-from glmhmm_pyro.arguments import seed_number, whole_number
+from glmhmm_pyro.arguments import (
+    seed_number,
+    suggests_all_names,
+    suggests_names,
+    whole_number,
+)
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@suggests_all_names
 @dataclass(frozen=True, repr=False)
 class Calibration:
     """Ranks of the true values among the draws.
@@ -70,7 +76,7 @@ class Calibration:
         if num_bins < 2 or (self.num_draws + 1) % num_bins:
             raise ValueError(
                 f"num_bins must divide the {self.num_draws + 1} possible ranks, got "
-                f"{num_bins}"
+                f"{num_bins}; take another number of bins"
             )
         bins = self.ranks * num_bins // (self.num_draws + 1)
         counts = np.stack([np.bincount(b, minlength=num_bins) for b in bins.T])
@@ -91,6 +97,7 @@ class Calibration:
         return pd.Series(values, index=list(self.names), name="spread")
 
 
+@suggests_names
 def simulation_based_calibration(
     model: GLMHMM,
     data: Sequences,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.analysis.refits import quiet_fit
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.fits.labels import named_parameters
@@ -51,6 +52,7 @@ class Comparison:
         return self.table.drop(columns="message").to_string()
 
 
+@suggests_names
 def compare_methods(
     model: Any,
     data: Any,
@@ -163,7 +165,7 @@ def _split(data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
     if not isinstance(data, Sequences):
         raise TypeError(
             "held_out must be data of its own where data are not a Sequences, got "
-            f"{held_out!r}"
+            f"{held_out!r}; give other data, or None"
         )
     if not 0 < held_out < 1 or data.num_sessions < 2:
         raise ValueError(

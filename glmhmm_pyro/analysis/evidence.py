@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.analysis.images import log_num_images
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.coordinates import Params
@@ -45,6 +46,7 @@ class Expansion(NamedTuple):
     factor: Tensor
 
 
+@suggests_names
 @usual_modes()
 def log_evidence(
     found: Fit,
@@ -111,9 +113,8 @@ def require_proper(program: Program) -> None:
     """Refuse a model whose priors have no volume of their own."""
     if program.improper:
         raise ValueError(
-            "the evidence needs proper priors, which "
-            f"{', '.join(program.improper)} lack; give weights a prior such as "
-            "Normal(0, 2)"
+            "priors must be proper for an evidence, got flat ones of "
+            f"{', '.join(program.improper)}; give weights a prior such as Normal(0, 2)"
         )
 
 

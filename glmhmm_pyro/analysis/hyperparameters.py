@@ -1,7 +1,6 @@
 """Hyperparameters of priors learnt from the data: the largest evidence decides."""
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,8 @@ from glmhmm_pyro.analysis.evidence import (
     search_near,
 )
 from glmhmm_pyro.analysis.refits import whole_fit
-from glmhmm_pyro.arguments import whole_number
+from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import engine_of
@@ -65,6 +65,7 @@ class EvidenceMaximum:
         return f"{values}; log evidence {self.log_evidence:.4f} nats"
 
 
+@suggests_names
 def maximise_evidence(
     make_model: Callable[..., GLMHMM],
     start: Mapping[str, float],
@@ -240,11 +241,10 @@ class _Path:
         stuck = [name for name, is_at in zip(self.names, at_bound) if is_at]
         if stuck or not converged:
             what = f"at a bound of {', '.join(stuck)}" if stuck else "before its end"
-            warnings.warn(
+            warn_caller(
                 f"the search for the largest evidence stopped {what}; give wider "
                 "bounds, more max_evals or another start",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         best = self.log_evidences[number]
         return EvidenceMaximum(values, best, found, table, converged)
@@ -264,6 +264,7 @@ def _checked(
         if not isinstance(given, Mapping):
             raise ValueError(
                 f"{argument} must be by name, as in {{'scale': ...}}, got {given!r}"
+                "; give a mapping"
             )
     names, bounds = tuple(start), dict(bounds or {})
     unknown = [name for name in bounds if name not in start]
@@ -271,6 +272,7 @@ def _checked(
         raise ValueError(
             "bounds must name hyperparameters of start, which are "
             f"{', '.join(names) or 'none'}, got {', '.join(unknown) or 'nothing'}"
+            "; name some of these"
         )
     limits = []
     for name, value in start.items():
@@ -279,6 +281,7 @@ def _checked(
             raise ValueError(
                 f"start[{name!r}] must be a positive number inside its bounds "
                 f"({low:g}, {high:g}), got {value!r}"
+                "; give a number in there, or wider bounds"
             )
         limits.append((low, high))
     return names, np.array(list(start.values()), dtype=float), np.array(limits)

@@ -43,7 +43,8 @@ def log_num_images(
     renumbering = Renumbering(program.model, mode, state_axes)
     if renumbering.unknown and states > 1:
         raise ValueError(
-            "images of the mode need parameters whose states can be renumbered; "
+            "all_images must be False for parameters whose states cannot be "
+            "renumbered, got True; "
             f"{renumbering.advice}"
         )
     symmetry = symmetry_of(program, mode, renumbering, states)

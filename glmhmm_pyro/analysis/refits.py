@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from tqdm import tqdm
 
 from glmhmm_pyro.analysis.checkpoint import Checkpoint
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
 from glmhmm_pyro.inference.coordinates import Params
@@ -145,11 +146,10 @@ def warn_of_interrupt(what: str, num_done: int, num_wanted: int) -> bool:
         num_wanted: how many there should be.
     """
     if num_done < num_wanted:
-        warnings.warn(
+        warn_caller(
             f"interrupted after {num_done} of {num_wanted} {what}, of which all "
             "figures are made; call again with checkpoint=... to keep what is done",
             ConvergenceWarning,
-            stacklevel=3,
         )
     return num_done == num_wanted
 

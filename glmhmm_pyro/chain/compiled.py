@@ -221,7 +221,7 @@ def _memory(tensor: Tensor, shape: tuple[int, ...]) -> Array:
     if not fits or tensor.dtype != torch.float64:
         raise ValueError(
             f"out must be an earlier float64 result for these potentials, {shape}, got "
-            f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+            f"{tensor.dtype} of shape {tuple(tensor.shape)}; leave it out"
         )
     array: Array = tensor.numpy().reshape(shape)
     return array

@@ -128,7 +128,7 @@ def pick(engine: str | None, potentials: Potentials) -> str:
     if chosen not in _ENGINES or (chosen == "compiled" and not on_cpu):
         raise ValueError(
             'engine must be "torch", "compiled" (on the CPU) or None, '
-            f"got {engine!r} for tensors on {potentials.emission.device}"
+            f"got {engine!r} for tensors on {potentials.emission.device}; leave it out"
         )
     return chosen
 

@@ -68,9 +68,13 @@ def align(
         raise ValueError(
             "the batch shapes of initial, transition and emission must broadcast, got "
             f"{batches[0]}, {batches[1]} and {batches[2]}"
+            "; give all three the same leading axes"
         ) from None
     if 0 in batch:
-        raise ValueError(f"the batch shape must have no axis of size 0, got {batch}")
+        raise ValueError(
+            f"the batch shape must have no axis of size 0, got {batch}"
+            "; give at least one parameter set"
+        )
     return potentials
 
 
@@ -85,16 +89,20 @@ def _check_types(
     for name, value in potentials:
         if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
             got = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(f"{name} must be a floating tensor, got {got}")
+            raise TypeError(
+                f"{name} must be a floating tensor, got {got}; convert it by .double()"
+            )
         if value.dtype != emission.dtype or value.device != emission.device:
             raise TypeError(
                 f"{name} must have the type and device of emission, "
                 f"{emission.dtype} on {emission.device}, "
-                f"got {value.dtype} on {value.device}"
+                f"got {value.dtype} on {value.device}; convert it by .to(...)"
             )
     if not isinstance(lengths, Tensor) or lengths.dtype != torch.int64:
         got = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
-        raise TypeError(f"lengths must be a tensor of type int64, got {got}")
+        raise TypeError(
+            f"lengths must be a tensor of type int64, got {got}" "; give lengths.long()"
+        )
 
 
 def _check_emission(emission: Tensor, lengths: Tensor) -> tuple[int, int]:
@@ -102,19 +110,19 @@ def _check_emission(emission: Tensor, lengths: Tensor) -> tuple[int, int]:
     if lengths.dim() != 1 or not sizes or min(sizes) < 1:
         raise ValueError(
             "lengths must be a vector with one length of at least 1 for every session, "
-            f"got {sizes}"
+            f"got {sizes}; leave empty sessions out"
         )
     if emission.dim() < 2 or emission.shape[-1] == 0:
         raise ValueError(
             "emission must have shape (*batch, steps, states), "
-            f"got {tuple(emission.shape)}"
+            f"got {tuple(emission.shape)}; give a column for each state"
         )
     steps, states = emission.shape[-2:]
     total = sum(sizes)
     if total != steps:
         raise ValueError(
             f"lengths must sum to the {steps} steps of emission, "
-            f"got a sum of {total}"
+            f"got a sum of {total}; give the steps of each session"
         )
     return steps, states
 
@@ -125,4 +133,5 @@ def _check_core(name: str, value: Tensor, core: tuple[int, ...], axis: str) -> N
         raise ValueError(
             f"{name} must have shape (*batch, {', '.join(map(str, core))}), "
             f"or 1 instead of {core[0]} {axis}, got {tuple(value.shape)}"
+            "; give one of these"
         )

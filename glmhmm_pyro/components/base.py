@@ -13,6 +13,7 @@ from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
@@ -30,6 +31,7 @@ from glmhmm_pyro.sequences.changes import Selection
 STATE_AXES = ("state", "origin", "destination")
 
 
+@suggests_names
 class Site:
     """Declaration of one parameter: its axes, its prior and its support.
 
@@ -230,6 +232,7 @@ class Component(PyroModule):
             raise ValueError(
                 f"{self.covariates_of} must have {self.num_features} columns, as in "
                 f"the data that {type(self).__name__} was bound to, got {found}"
+                "; give those columns"
             )
         if self.covariate_names is None:
             self.covariate_names = getattr(data, f"{self.covariates_of[:-1]}_names")

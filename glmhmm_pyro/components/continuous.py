@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import GLMEmission, check_outputs
 from glmhmm_pyro.components.least_squares import (
@@ -22,6 +23,7 @@ from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior
 
 
+@suggests_names
 class StudentT(GLMEmission):
     r"""Linear regression with heavy-tailed noise for every hidden state.
 
@@ -91,6 +93,7 @@ class StudentT(GLMEmission):
         return StudentTObjective(data, self.design(data).numpy())
 
 
+@suggests_names
 class Gamma(GLMEmission):
     r"""Gamma regression of a positive number, such as a time, for every hidden state.
 

@@ -6,6 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import GLMEmission, refuse_labels
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
@@ -17,6 +18,7 @@ from glmhmm_pyro.components.regressions import (
 from glmhmm_pyro.priors.filling import Prior
 
 
+@suggests_names
 class Poisson(GLMEmission):
     r"""Poisson regression of a count for every hidden state.
 
@@ -58,6 +60,7 @@ class Poisson(GLMEmission):
         return PoissonObjective(data, self.design(data).numpy())
 
 
+@suggests_names
 class NegativeBinomial(GLMEmission):
     r"""Regression of a count that varies more than a Poisson one, for every state.
 

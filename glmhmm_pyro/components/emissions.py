@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad
 
-from glmhmm_pyro.arguments import whole_number
+from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import (
     Component,
     Site,
@@ -115,6 +115,7 @@ class Emission(Component):
         return emission_log_probs(table, data.emissions, data.mask)
 
 
+@suggests_names
 class GLMEmission(Emission):
     r"""Generalised linear model: the covariates act through linear predictors.
 
@@ -198,6 +199,7 @@ class GLMEmission(Emission):
                 yield name, value, len(site.axes) - by_state, by_state
 
 
+@suggests_names
 class Categorical(GLMEmission):
     r"""Multinomial-logit emission: a softmax regression for every hidden state.
 
@@ -237,6 +239,7 @@ class Categorical(GLMEmission):
         return insert_zeros(value), self.sites[name].axes
 
 
+@suggests_names
 class Bernoulli(GLMEmission):
     r"""Logistic regression of a binary emission for every hidden state.
 

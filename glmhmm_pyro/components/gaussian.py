@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.arguments import whole_number
+from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.correlations import (
     PartlyObservedNormal,
@@ -34,6 +34,7 @@ from glmhmm_pyro.priors.filling import Prior, fill
 from glmhmm_pyro.priors.recipe import PriorRecipe
 
 
+@suggests_names
 class Gaussian(GLMEmission):
     r"""Linear regression with normal noise for every hidden state.
 
@@ -290,7 +291,10 @@ def _check_options(
     num_outputs: int | None, covariance: str, correlation_prior: Prior
 ) -> None:
     if covariance not in ("diagonal", "full"):
-        raise ValueError(f"covariance must be 'diagonal' or 'full', got {covariance!r}")
+        raise ValueError(
+            f"covariance must be 'diagonal' or 'full', got {covariance!r}"
+            "; give one of the two"
+        )
     if covariance == "full" and num_outputs is None:
         raise ValueError(
             "covariance must be 'diagonal' for a single output, got 'full'; give "

@@ -10,6 +10,7 @@ from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.units import is_as_defined
@@ -19,6 +20,7 @@ from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.zeros import zeros_allowed
 
 
+@suggests_names
 class Outputs(Emission):
     r"""Several outputs of one animal, such as a choice and a reaction time.
 
@@ -154,7 +156,7 @@ class Outputs(Emission):
         if not isinstance(family, Emission) or isinstance(family, Outputs):
             raise TypeError(
                 f"families must be emission families, got {type(family).__name__} for "
-                f"{name!r}"
+                f"{name!r}; give Bernoulli(), Gaussian() or another"
             )
         if hasattr(self, name) or not name.isidentifier():
             raise ValueError(
@@ -165,7 +167,7 @@ class Outputs(Emission):
         if len(self.columns.get(name, (name,))) != width:
             raise ValueError(
                 f"columns must name the {width} emissions of {name!r}, got "
-                f"{', '.join(self.columns.get(name, (name,)))}"
+                f"{', '.join(self.columns.get(name, (name,)))}; name that many"
             )
 
 
@@ -276,7 +278,7 @@ def _checked(
         if name not in families:
             raise ValueError(
                 f"{argument} must be given for outputs, {', '.join(families)}, got "
-                f"{name!r}"
+                f"{name!r}; name one of these"
             )
         if isinstance(names, str):
             raise TypeError(

@@ -5,12 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.initial import InitialState
 from glmhmm_pyro.components.transitions import Stationary
 from glmhmm_pyro.components.units import is_as_defined
 
 
+@suggests_names
 class StationaryInitial(InitialState):
     r"""The stationary distribution of the transition matrix.
 
@@ -41,8 +43,8 @@ class StationaryInitial(InitialState):
         """Take the distribution from these transitions."""
         if not isinstance(transitions, Stationary):
             raise ValueError(
-                "initial must not be a StationaryInitial where the transitions are "
-                f"{type(transitions).__name__}: a chain driven by covariates has no "
+                "initial must not be a StationaryInitial where covariates drive the "
+                f"transitions, got {type(transitions).__name__}, which has no "
                 "stationary distribution; take Stationary transitions, or an Initial"
             )
         # Not as a part of its own: it stays the model's.

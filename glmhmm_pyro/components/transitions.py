@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import pad
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
 from glmhmm_pyro.components.initial import dirichlet_mode
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
@@ -80,6 +81,7 @@ class OnlyState(Transitions):
         return torch.zeros(1, 1, 1, dtype=torch.float64, device=data.device)
 
 
+@suggests_names
 class Stationary(Transitions):
     """One matrix of transition probabilities for all steps.
 
@@ -128,6 +130,7 @@ class Stationary(Transitions):
         return None if probs is None else {"probs": probs}
 
 
+@suggests_names
 class InputDriven(Transitions):
     r"""Softmax regression of the next state, with weights for every pair of states.
 
@@ -192,6 +195,7 @@ class InputDriven(Transitions):
         return by_feature.movedim(0, -1)
 
 
+@suggests_names
 class SharedInputDriven(Transitions):
     r"""A baseline for every pair of states, and weights shared by all origins.
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import Columns as Names
-from glmhmm_pyro.sequences.suggestions import suggests_names
 from glmhmm_pyro.sequences.validation import unique_names
 
 from .relearning import DesignSource
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 REMEMBERED: Any = object()
 
 
+@suggests_all_names
 class Design:
     """Terms put together: from raw columns to named covariates in groups.
 
@@ -100,12 +101,11 @@ class Design:
     def _known(self) -> tuple[Term, ...]:
         if self._fitted is None:
             raise ValueError(
-                "a Design must be fitted before it is used, it is not; call "
+                "design must be fitted before it is used, got one that is not; call "
                 "design.fit(training_data, session=...)"
             )
         return self._fitted
 
-    @suggests_names
     def fit(
         self,
         data: Any,
@@ -152,13 +152,13 @@ class Design:
             if session is not REMEMBERED and session is not None:
                 raise ValueError(
                     "session must be left out where data are lists with one array per "
-                    f"session, got {session!r}"
+                    f"session, got {session!r}; leave it out"
                 )
             return None
         if session is REMEMBERED and self._fitted is None:
             raise ValueError(
                 "session must name the column that tells the sessions of the data frame"
-                " apart, it was left out; session=None is a single session"
+                " apart, got nothing; session=None is a single session"
             )
         return self._session if session is REMEMBERED else session
 
@@ -167,7 +167,6 @@ class Design:
         columns = self._columns if columns is None else columns
         return read_table(data, session, columns, emissions, self._classes)
 
-    @suggests_names
     def transform(
         self,
         data: Any,
@@ -200,7 +199,6 @@ class Design:
         options.pop("session", None)
         return self.transform(data, **options)
 
-    @suggests_names
     def sequences(
         self,
         data: Any,
@@ -317,7 +315,6 @@ class Design:
         """
         return filter_frame(self._known(), weights, bin_width, covariance)
 
-    @suggests_names
     def history(
         self,
         data: Any,

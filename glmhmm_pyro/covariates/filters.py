@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
+
 from .sources import Source, as_source
 from .table import Table
 from .terms import Basis, Past, Recomputed, Term, check_count
@@ -105,6 +107,7 @@ class FilterTerm(Term):
         return function
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Lags(FilterTerm):
     """A column at each of several lags, one covariate a lag.
@@ -160,6 +163,7 @@ class Lags(FilterTerm):
         return values
 
 
+@suggests_names
 @dataclass(frozen=True)
 class RaisedCosine(FilterTerm):
     r"""A column through bumps on lags, equally far apart on a logarithmic axis.
@@ -220,6 +224,7 @@ class RaisedCosine(FilterTerm):
         return (np.cos(angle.clip(-np.pi, np.pi)) + 1) / 2
 
 
+@suggests_names
 @dataclass(frozen=True)
 class BSpline(FilterTerm):
     """A column through B-splines on lags, with knots at equal distances.
@@ -255,7 +260,7 @@ class BSpline(FilterTerm):
         if self.num_bases <= self.degree:
             raise ValueError(
                 f"num_bases must be above degree, which is {self.degree}, got "
-                f"{self.num_bases}"
+                f"{self.num_bases}; take more bases, or a lower degree"
             )
         _check_independent(self, "take more lags or fewer bases")
 
@@ -279,6 +284,7 @@ class BSpline(FilterTerm):
         return ScipyBSpline.design_matrix(lags, knots, self.degree).toarray()
 
 
+@suggests_names
 @dataclass(frozen=True)
 class ExponentialHistory(FilterTerm):
     r"""Running means of a column's past that forget exponentially.

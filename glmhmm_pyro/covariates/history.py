@@ -4,11 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
+
 from .sources import Signed
 from .table import Table
 from .terms import Past, Recomputed, Term
 
 
+@suggests_names
 @dataclass(frozen=True)
 class PreviousChoice(Term):
     """The last valid choice of the session: -1 or +1, or one column a class.
@@ -82,8 +85,8 @@ class PreviousChoice(Term):
     def _known(self) -> tuple[str, ...]:
         if self.classes is None:
             raise ValueError(
-                f"term {self.label!r} must know the classes before it is used, it "
-                "knows none; fit the design first"
+                f"term {self.label!r} must know the classes before it is used, got "
+                "none; fit the design first"
             )
         return self.classes
 
@@ -116,6 +119,7 @@ class PreviousChoice(Term):
         return (choices[:, None] == np.arange(number)).astype(float)
 
 
+@suggests_names
 @dataclass(frozen=True)
 class WinStayLoseSwitch(Term):
     """The last valid choice where it was rewarded, its opposite where it was not.
@@ -221,7 +225,7 @@ class WinStayLoseSwitch(Term):
             raise ValueError(
                 f"column {self.answer!r} must have an answer in every row to be "
                 f"simulated from, got {np.isnan(answers).sum()} missing, the first in "
-                f"row {np.isnan(answers).argmax()}"
+                f"row {np.isnan(answers).argmax()}; fill them in"
             )
 
         def function(past: Past, rows: np.ndarray) -> np.ndarray:

@@ -60,6 +60,7 @@ def replayed(
             "history must have a term of the past of an emission, which data name "
             f"{', '.join(data.emission_names)}, got terms of "
             f"{', '.join(followed) or 'no column'}"
+            "; give the mapping of a column to a function of the past"
         )
     return replay
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
+
 from .table import Table
 
 
@@ -41,6 +43,7 @@ class Source:
         return numbers
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Signed(Source):
     """A column of two classes as -1 (class 0) and +1 (class 1); 0 where missing.
@@ -77,6 +80,7 @@ class Signed(Source):
         return np.where(missing, 0.0, 2 * numbers - 1)
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Indicator(Source):
     """1 where a column has one class, 0 elsewhere and where it is missing.
@@ -115,7 +119,7 @@ class Indicator(Source):
         known = np.unique(numbers[~np.isnan(numbers)]) if classes is None else classes
         raise ValueError(
             f"value of Indicator must be one that column {self.column!r} has, "
-            f"{', '.join(map(str, known[:12]))}, got {self.value!r}"
+            f"{', '.join(map(str, known[:12]))}, got {self.value!r}; take one of these"
         )
 
     def coded(self, numbers: np.ndarray) -> np.ndarray:
@@ -130,6 +134,6 @@ def as_source(column: str | Source) -> Source:
     if not isinstance(column, str):
         raise TypeError(
             "column must be a column's name, Signed(name) or Indicator(name, value), "
-            f"got {column!r}"
+            f"got {column!r}; give one of these"
         )
     return Source(column)

@@ -116,7 +116,7 @@ class Table:
         if kind not in ("string", "categorical"):
             raise TypeError(
                 f"column {name!r} must hold numbers or labels, got values of kind "
-                f"{kind!r}"
+                f"{kind!r}; convert it by astype(float) or astype(str)"
             )
         return self._codes(name, values)
 
@@ -126,7 +126,7 @@ class Table:
         if known is not None:
             raise TypeError(
                 f"column {name!r} must hold the labels {', '.join(known)}, as in the "
-                "data of fit, got numbers"
+                "data of fit, got numbers; give the labels again"
             )
         return values.to_numpy(dtype=float, na_value=np.nan)
 
@@ -145,6 +145,7 @@ class Table:
         if name in self.classes and known is None:
             raise TypeError(
                 f"column {name!r} must hold numbers, as in the data of fit, got labels"
+                "; give numbers again"
             )
         if hasattr(labels, "cat"):
             names = tuple(map(str, labels.cat.categories))
@@ -221,6 +222,7 @@ def _outputs(
         raise ValueError(
             f"emissions must have as many steps as data in every session, "
             f"{list(lengths)[:8]}, got {list(found)[:8]}"
+            "; give both of the same sessions"
         )
     wide = joined[:, None] if joined.ndim == 1 else joined
     names = _output_names(wide.shape[1])

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
+
 from .sources import Source
 from .table import Table
 
@@ -102,6 +104,7 @@ class Term:
         )
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Intercept(Term):
     """A column of ones.
@@ -126,6 +129,7 @@ class Intercept(Term):
         return np.ones((table.num_steps, 1))
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Columns(Term):
     """Raw columns as they are; a design takes a bare name for a single one.
@@ -150,7 +154,10 @@ class Columns(Term):
         given = self.columns
         several = (given,) if isinstance(given, str) else tuple(given)
         if not several or not all(isinstance(column, str) for column in several):
-            raise ValueError(f"columns must be names of columns, got {given!r}")
+            raise ValueError(
+                f"columns must be names of columns, got {given!r}"
+                "; give a list of strings"
+            )
         object.__setattr__(self, "columns", several)
 
     @property
@@ -184,6 +191,7 @@ class Columns(Term):
         return np.stack(read, axis=1)
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Standardised(Term):
     r"""Another term, every column with mean 0 and standard deviation 1 in training.
@@ -298,7 +306,7 @@ def as_term(term: Term | str) -> Term:
         return Columns(term)
     if not isinstance(term, Term):
         raise TypeError(
-            "a design is composed of terms and names of columns, got "
+            "terms must be terms of a design or names of columns, got "
             f"{type(term).__name__}; terms are Lags(...), PreviousChoice(...) and "
             "others of gh.covariates"
         )

@@ -50,7 +50,7 @@ def filter_frame(
     if not frames:
         raise ValueError(
             "a Design must have a filter, such as Lags or RaisedCosine, to be shown on "
-            f"lags, got {', '.join(term.label for term in terms)}"
+            f"lags, got {', '.join(term.label for term in terms)}; add one of them"
         )
     return pd.concat(frames, ignore_index=True)
 
@@ -60,21 +60,27 @@ def _check(weights: Any, bin_width: float, covariance: Any) -> None:
         raise TypeError(
             "weights must be an xarray.DataArray with an axis 'covariate', such as "
             f"fit.parameters['emissions.weights'], got {type(weights).__name__}"
+            "; give that"
         )
     is_number = hasattr(bin_width, "__float__") and np.ndim(bin_width) == 0
     if not is_number or not 0 < bin_width < np.inf:
-        raise ValueError(f"bin_width must be a number above 0, got {bin_width!r}")
+        raise ValueError(
+            f"bin_width must be a number above 0, got {bin_width!r}"
+            "; give the width of a step"
+        )
     if covariance is None:
         return
     if weights.dims[-1] != "covariate" or set(SAMPLES) & set(weights.dims):
         raise ValueError(
             "covariance must come with weights whose last axis is 'covariate', and "
             f"which are no draws, got axes {weights.dims}"
+            "; give both, from fit.parameters and fit.covariance"
         )
     wanted = (*weights.shape, weights.shape[-1])
     if np.shape(covariance) != wanted:
         raise ValueError(
             f"covariance must have shape {wanted}, got {np.shape(covariance)}"
+            "; take fit.covariance of the same parameter"
         )
 
 
@@ -85,7 +91,7 @@ def _positions(weights: Any, term: Term) -> list[int]:
     if missing:
         raise ValueError(
             f"weights must name the covariates of the design, got no {missing[0]!r} "
-            f"among {', '.join(known[:12])}"
+            f"among {', '.join(known[:12])}; take those of a fit to the design's data"
         )
     return [known.index(name) for name in term.names()]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.sequences.suggestions import suggests_names
 
 from .sampling import Simulated, check_count, generator, sample_states, simulated
 

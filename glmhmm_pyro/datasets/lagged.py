@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.sequences.suggestions import suggests_names
 
 from .sampling import Simulated, check_count, generator, sample_categorical, simulated
 

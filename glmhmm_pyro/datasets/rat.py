@@ -4,12 +4,14 @@ import io
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@suggests_names
 def load_rat_dataframe() -> "pd.DataFrame":
     """Choices of rat W053 in a parametric working memory task, one row per trial.
 
@@ -38,6 +40,7 @@ def load_rat_dataframe() -> "pd.DataFrame":
     return pd.read_csv(io.BytesIO(packed), compression="gzip")
 
 
+@suggests_names
 def load_rat() -> Sequences:
     """Choices of rat W053 as 80 sessions, one per day, 20,000 trials in all.
 

@@ -105,7 +105,7 @@ def row_numbers(name: str, rows: Any, num_features: int) -> tuple[int, ...]:
     if not inside or len(np.unique(numbers)) < len(numbers):
         raise ValueError(
             f"{name} must hold numbers of rows of X, from 0 and below {num_features}, "
-            f"each once, got {rows!r}"
+            f"each once, got {rows!r}; name each row once"
         )
     return tuple(int(number) for number in numbers)
 
@@ -141,12 +141,13 @@ class Start:
             if given[name] is not None and 0 in self.rows[name]:
                 raise ValueError(
                     f"{name} must be None where there are no such emissions, got "
-                    f"weights of shape {np.shape(given[name])}"
+                    f"weights of shape {np.shape(given[name])}; leave them out"
                 )
         if options["add_filters"] and all(w is None for w in given.values()):
             raise ValueError(
                 "add_filters must be False where no starting weights of a smaller model"
                 " are given to fit (emit_w_init, trans_w_init), got True"
+                "; give these to fit, or leave it out"
             )
         self.given = {n: self._given(n, given[n], read[n]) for n in self.rows}
 
@@ -201,7 +202,7 @@ class Start:
             raise ValueError(
                 f"{name} must be 0 in the rows of X that are not read (see "
                 f"GLM_emissions, GLM_transitions, train_bins), got weights other than "
-                f"0 in some of rows {unread.tolist()}"
+                f"0 in some of rows {unread.tolist()}; set them to 0"
             )
         return whole
 
@@ -215,6 +216,7 @@ class Start:
                 f"{name} must have weights of num_filter_bins bins of at most "
                 f"num_feedbacks cues, and filter_offset offsets, for add_filters, got "
                 f"{small.shape[-1]} features where X has {self.layout.num_features}"
+                "; give the weights of the smaller model's fit"
             )
         cues = small.shape[-1] - offsets
         zeros = np.zeros(small.shape[:-1] + (new,))

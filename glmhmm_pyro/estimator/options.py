@@ -92,23 +92,27 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     for name in ("tol", "smooth_lambda", "emit_lambda", "trans_lambda"):
         _check_number(name, params[name])
         if params[name] < 0:
-            raise ValueError(f"{name} must be at least 0, got {params[name]!r}")
+            raise ValueError(
+                f"{name} must be at least 0, got {params[name]!r}" "; give 0 or more"
+            )
     _check_number("AR_lambda", params["AR_lambda"])
     if params["AR_lambda"] < 0 and params["AR_lambda"] != -1:
         raise ValueError(
             "AR_lambda must be at least 0, or -1 for the penalties of all other "
-            f"columns, got {params['AR_lambda']!r}"
+            f"columns, got {params['AR_lambda']!r}; give one of these"
         )
     _check_number("init_loglik", params["init_loglik"])
     if params["init_loglik"] == 0:
         raise ValueError(
             "init_loglik must not be 0, because the first change of loglik is taken "
-            f"relative to it, got {params['init_loglik']!r}"
+            f"relative to it, got {params['init_loglik']!r}; give a number such as -1e7"
         )
     for name in _SWITCHES:
         if not isinstance(params[name], (bool, np.bool_)):
             kind = type(params[name]).__name__
-            raise TypeError(f"{name} must be True or False, got a {kind}")
+            raise TypeError(
+                f"{name} must be True or False, got a {kind}" "; give one of the two"
+            )
     for name in _LISTS:
         _check_list(name, params[name])
     _check_together(params)
@@ -131,7 +135,7 @@ def check_emissions(params: Mapping[str, Any], y: Any, num_outputs: int) -> None
         if params[name] is wanted and not num_outputs:
             raise ValueError(
                 f"y_analog must be a list of analog outputs where {name} is {wanted}, "
-                "got none"
+                "got none; give one array per trial"
             )
 
 
@@ -154,7 +158,7 @@ def _check_together(params: Mapping[str, Any]) -> None:
         if is_given(params, name) and not any(is_given(params, p) for p in partners):
             raise ValueError(
                 f"{name} must be left out where it does nothing, got "
-                f"{params[name]!r}: it acts with {' or '.join(partners)}"
+                f"{params[name]!r}: it acts with {' or '.join(partners)}; leave it out"
             )
     own_rows = params["AR_vec"]
     if is_given(params, "AR_lambda") and own_rows is not None and not np.size(own_rows):
@@ -164,27 +168,37 @@ def _check_together(params: Mapping[str, Any]) -> None:
         )
     for one, other, why in _CONTRADICTIONS:
         if params[one] and params[other]:
-            raise ValueError(f"{one} must be False where {other} is True: {why}")
+            raise ValueError(
+                f"{one} must be False where {other} is True, got both; {why}"
+            )
     if not params["GLM_transitions"] and is_given(params, "train_bins"):
         raise ValueError(
             "train_bins must be left out where GLM_transitions is False and the last "
-            f"row alone is read, got {params['train_bins']!r}"
+            f"row alone is read, got {params['train_bins']!r}; leave it out"
         )
 
 
 def _check_count(name: str, value: Any, smallest: int) -> None:
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(
+            f"{name} must be an integer, got {value!r}" "; give a whole number"
+        )
     if value < smallest:
-        raise ValueError(f"{name} must be at least {smallest}, got {value!r}")
+        raise ValueError(
+            f"{name} must be at least {smallest}, got {value!r}" "; give a larger one"
+        )
 
 
 def _check_number(name: str, value: Any) -> None:
     is_number = hasattr(value, "__float__") and np.ndim(value) == 0
     if isinstance(value, (bool, np.bool_)) or not is_number:
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(
+            f"{name} must be a number, got {value!r}" "; give a finite number"
+        )
     if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value!r}")
+        raise ValueError(
+            f"{name} must be finite, got {value!r}" "; give a finite number"
+        )
 
 
 def _check_list(name: str, values: Any) -> None:
@@ -196,7 +210,10 @@ def _check_list(name: str, values: Any) -> None:
         # Lists of different lengths.
         array = np.empty((0, 0))
     if array.ndim > 1 or array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be a list of numbers, got {values!r}")
+        raise TypeError(
+            f"{name} must be a list of numbers, got {values!r}"
+            "; give a list such as [1, 2]"
+        )
 
 
 def generator_of(random_state: Any) -> np.random.Generator:
@@ -210,10 +227,13 @@ def generator_of(random_state: Any) -> np.random.Generator:
         return np.random.default_rng(random_state.randint(2**31 - 1))
     is_seed = hasattr(random_state, "__index__") and not isinstance(random_state, bool)
     if is_seed and random_state < 0:
-        raise ValueError(f"random_state must be at least 0, got {random_state!r}")
+        raise ValueError(
+            f"random_state must be at least 0, got {random_state!r}"
+            "; give a number such as 0"
+        )
     if random_state is None or is_seed or isinstance(random_state, np.random.Generator):
         return np.random.default_rng(random_state)
     raise TypeError(
         "random_state must be an integer, a numpy Generator or RandomState, or None, "
-        f"got {random_state!r}"
+        f"got {random_state!r}; give a number such as 0"
     )

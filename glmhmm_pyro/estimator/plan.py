@@ -143,6 +143,7 @@ def penalties_of(options: Mapping[str, Any], layout: Layout) -> Penalties:
             raise ValueError(
                 "stim_vec must not share rows with AR_vec, got "
                 f"{sorted(set(stimuli) & set(own))} in both"
+                "; name each row in one of the two"
             )
     bins = int(options["num_filter_bins"]) if smooth else 1
     filters = (bins, int(options["filter_offset"]))
@@ -189,6 +190,7 @@ def schedule_of(options: Mapping[str, Any], own: Penalties) -> Schedule:
             "auto_anneal_vec and auto_anneal_schedule must be given together, a "
             "strength from 0 and the iteration it begins with for every stretch, the "
             f"first 1 and then rising, got {strengths} and {starts}"
+            "; give two lists of one length"
         )
     return OwnAnnealing(own, combine, tuple(strengths), tuple(starts))
 

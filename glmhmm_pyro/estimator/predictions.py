@@ -117,7 +117,10 @@ class Predictions:
             y_analog: list of arrays (outputs, bins), NaN where there is no value.
         """
         if y is None and y_analog is None:
-            raise ValueError("y must be a list of labels to score against, got None")
+            raise ValueError(
+                "y must be a list of labels to score against, got None"
+                "; give the labels of X"
+            )
         data, hidden = self._on(X, y, y_analog)
         with torch.no_grad():
             total = float(hidden.log_prob(data.emissions).sum())
@@ -128,7 +131,9 @@ class Predictions:
         sizes = self._weights().sizes
         if not sizes[1 if name == "symb" else 2]:
             kind = "labels" if name == "symb" else "analog outputs"
-            raise ValueError(f"the fit must have {kind} to predict them, it has none")
+            raise ValueError(
+                f"fit must have {kind} to predict, got none; fit with them"
+            )
         data, hidden = self._on(X, y, y_analog)
         output = hidden.outputs(data.emissions)[output_of(name, sizes)]
         states = hidden.predicted_probs(data.emissions)

@@ -66,14 +66,17 @@ class Trials:
             if len(labels[-1]) != bins:
                 raise ValueError(
                     f"y[{i}] must have {bins} labels, one for each bin of X[{i}], "
-                    f"got {len(labels[-1])}"
+                    f"got {len(labels[-1])}; give one label for each bin"
                 )
             nothing = np.full((num_outputs, bins), np.nan)
             analog.append(
                 nothing if outputs is None else _analog(i, outputs, nothing.shape)
             )
         if given["y"] is not None and all(np.isnan(label).all() for label in labels):
-            raise ValueError("y must have a label somewhere, got NaN at every bin")
+            raise ValueError(
+                "y must have a label somewhere, got NaN at every bin"
+                "; leave NaN to bins without a label"
+            )
         return cls(tuple(designs), tuple(labels), tuple(analog), num_classes > 1)
 
     def __len__(self) -> int:
@@ -200,6 +203,7 @@ def _as_many(name: str, trials: Any, number: int) -> list:
     if len(found) != number:
         raise ValueError(
             f"{name} must have {number} trials, as many as X, got {len(found)}"
+            "; give one array for each trial of X"
         )
     return found
 
@@ -212,11 +216,12 @@ def _analog(i: int, outputs: Any, shape: tuple[int, int]) -> np.ndarray:
     if array.shape != shape:
         raise ValueError(
             f"y_analog[{i}] must have shape {shape}, (outputs, bins of X[{i}]), got "
-            f"{np.shape(outputs)}"
+            f"{np.shape(outputs)}; give a row for each output"
         )
     if np.isinf(array).any():
         raise ValueError(
             f"y_analog[{i}] must be finite, NaN where there is no value, got infinity"
+            "; mark missing values by NaN"
         )
     return array
 
@@ -225,9 +230,15 @@ def _list_of_trials(name: str, trials: Any) -> list:
     """The trials as a list; a single array is no list of trials."""
     if not hasattr(trials, "__len__") or isinstance(trials, (str, bytes, dict)):
         kind = type(trials).__name__
-        raise TypeError(f"{name} must be a list with one array per trial, got {kind}")
+        raise TypeError(
+            f"{name} must be a list with one array per trial, got {kind}"
+            "; put the arrays of all trials into a list"
+        )
     if len(trials) == 0:
-        raise ValueError(f"{name} must have at least one trial, got an empty list")
+        raise ValueError(
+            f"{name} must have at least one trial, got an empty list"
+            "; give one array per trial"
+        )
     first = np.ndim(trials[0])
     if first == 0 or (name == "X" and first == 1):
         raise ValueError(
@@ -248,7 +259,7 @@ def _design(
             f"{why}, got {array.shape}"
         )
         if _is_transposed(array, labels, num_features):
-            message += f", which is transposed, (bins, features): pass X[{i}].T"
+            message += f", which is transposed, (bins, features); pass X[{i}].T"
         raise ValueError(message)
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
@@ -287,6 +298,7 @@ def _labels(i: int, labels: Any, num_classes: int) -> np.ndarray:
     if array.ndim != 1:
         raise ValueError(
             f"y[{i}] must have shape (bins,) or (1, bins), got {array.shape}"
+            "; give one label for each bin"
         )
     legal = np.isnan(array) | np.isin(array, np.arange(num_classes))
     if not legal.all():

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components import InputDriven
 from glmhmm_pyro.importers.imported import Imported, array, imported, leaving
 
 
+@suggests_names
 def from_matlab(path: str | PathLike, iteration: int = -1) -> Imported:
     """What the original MATLAB program saved in its output file.
 
@@ -34,6 +36,7 @@ def from_matlab(path: str | PathLike, iteration: int = -1) -> Imported:
     return _from_weights("MATLAB", _entry(entries, iteration, f"outvars of {path}"))
 
 
+@suggests_names
 def from_pyglmhmm(
     output: Sequence[Mapping[str, Any]] | Mapping[str, Any], iteration: int = -1
 ) -> Imported:
@@ -69,6 +72,7 @@ def _entry(entries: Sequence[Any], iteration: int, name: str) -> Mapping[str, An
     if not -len(entries) <= iteration < len(entries):
         raise ValueError(
             f"iteration must be among the {len(entries)} of {name}, got {iteration}"
+            "; give one of these, such as -1 for the last"
         )
     entry: Mapping[str, Any] = entries[iteration]
     missing = [key for key in ("emit_w", "trans_w") if key not in entry]
@@ -76,6 +80,7 @@ def _entry(entries: Sequence[Any], iteration: int, name: str) -> Mapping[str, An
         raise ValueError(
             f"{name} must have emit_w and trans_w, got "
             f"{', '.join(sorted(map(str, entry))) or 'nothing'}"
+            "; load a file of a finished fit"
         )
     return entry
 
@@ -116,7 +121,10 @@ def _read(path: str | PathLike) -> list[dict[str, Any]]:
         return _read_hdf5(path)
     outvars = found.get("outvars", np.empty(0))
     if outvars.dtype.names is None:
-        raise ValueError(f"{path} must hold the struct outvars, it does not")
+        raise ValueError(
+            f"{path} must hold the struct outvars, got a file without it; "
+            "save outvars"
+        )
     names = [name for name in _READ if name in outvars.dtype.names]
     return [{name: entry[name] for name in names} for entry in outvars.flat]
 
@@ -132,7 +140,10 @@ def _read_hdf5(path: str | PathLike) -> list[dict[str, Any]]:
     with h5py.File(path, "r") as file:
         outvars = file.get("outvars")
         if not isinstance(outvars, h5py.Group):
-            raise ValueError(f"{path} must hold the struct outvars, it does not")
+            raise ValueError(
+                f"{path} must hold the struct outvars, got a file without it; "
+                "save outvars"
+            )
         columns = {name: outvars[name] for name in _READ if name in outvars}
         fields = {name: _values(file, column) for name, column in columns.items()}
     count = max(map(len, fields.values()), default=0)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components import Stationary
 from glmhmm_pyro.importers.imported import (
     Imported,
@@ -16,6 +17,7 @@ from glmhmm_pyro.importers.imported import (
 )
 
 
+@suggests_names
 def from_dynamax(params: Any) -> Imported:
     r"""A ``CategoricalRegressionHMM`` or ``LogisticRegressionHMM`` fitted by dynamax.
 

@@ -112,6 +112,7 @@ def array(name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(
             f"{name} must be finite, of shape ({wanted}), got shape {found.shape}"
+            "; take the parameters of a finished fit"
         )
     return found
 
@@ -122,7 +123,10 @@ def numbers(name: str, value: Any) -> np.ndarray:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         kind = type(value).__name__
-        raise TypeError(f"{name} must be an array of numbers, got {kind}") from None
+        raise TypeError(
+            f"{name} must be an array of numbers, got {kind}"
+            "; convert it by numpy.asarray"
+        ) from None
 
 
 def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -136,6 +140,7 @@ def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(
             f"{name} must be probabilities that sum to 1 over the last axis, got sums "
             f"from {total.min():g} to {total.max():g} and a smallest of {found.min():g}"
+            "; normalise them"
         )
     return found / total
 
@@ -148,6 +153,7 @@ def part(name: str, whole: Any, attribute: str) -> Any:
         raise ValueError(
             f"{name} must have {attribute!r}, as an attribute or an entry, got "
             f"{type(whole).__name__} without it"
+            "; give the object that the other package fitted"
         )
     return getattr(whole, attribute)
 
@@ -157,4 +163,7 @@ def refuse_parts(name: str, whole: Any, attributes: tuple[str, ...], why: str) -
     for attribute in attributes:
         known = isinstance(whole, dict) and attribute in whole
         if known or hasattr(whole, attribute):
-            raise ValueError(f"{name} must have no {attribute!r}, {why}")
+            raise ValueError(
+                f"{name} must have no {attribute!r}, got one, {why}; "
+                "import a model without"
+            )

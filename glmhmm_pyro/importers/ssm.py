@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components import InputDriven, SharedInputDriven, Stationary
 from glmhmm_pyro.importers.imported import (
     Imported,
@@ -17,6 +18,7 @@ from glmhmm_pyro.importers.imported import (
 )
 
 
+@suggests_names
 def from_ssm(hmm: Any, intercept: int | None = None) -> Imported:
     r"""A GLM-HMM fitted by ssm: ``HMM(K, 1, M, observations="input_driven_obs")``.
 
@@ -84,6 +86,7 @@ def from_ssm(hmm: Any, intercept: int | None = None) -> Imported:
     elif intercept is not None:
         raise ValueError(
             f"intercept must be None where transitions have no Ws, got {intercept!r}"
+            "; leave it out"
         )
     return imported(
         "ssm",
@@ -116,6 +119,7 @@ def _driven(
         raise ValueError(
             "transitions.log_Ps must be finite where transitions have Ws, got a "
             "probability of 0, which has no finite log-odds"
+            "; fit with transition_kwargs=dict(alpha=...) above 1, or replace it"
         )
     baseline = log_probs - np.diagonal(log_probs)[:, None]
     if intercept is None:
@@ -125,7 +129,7 @@ def _driven(
     if not 0 <= intercept < features:
         raise ValueError(
             f"intercept must be the number of a column of Ws, from 0 and below "
-            f"{features}, got {intercept!r}"
+            f"{features}, got {intercept!r}; give one of these"
         )
     pairs = weights[None, :] - weights[:, None]
     pairs[..., intercept] += baseline

@@ -286,6 +286,7 @@ def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]
         raise ValueError(
             f"model must be the one that was fitted, with the sites "
             f"{', '.join(params)}, got one that draws {', '.join(drawn)} anew"
+            "; give the model of the fit"
         )
     return {
         name: Observed(nodes[name]["fn"], nodes[name]["value"])
@@ -303,12 +304,12 @@ def _check(priors: dict[str, Any], is_observed: bool) -> None:
     """Refuse models that no method could read."""
     if not is_observed:
         raise ValueError(
-            "model must have an observed HiddenMarkov site, it has none; write "
+            "model must have an observed HiddenMarkov site, got none; write "
             'pyro.sample("y", HiddenMarkov(...), obs=data.emissions) in it'
         )
     if not priors:
         raise ValueError(
-            "model must have parameters, it has none; declare them by pyro.sample with "
+            "model must have parameters, got none; declare them by pyro.sample with "
             "a prior, pyro.param is not read"
         )
     for name, prior in priors.items():

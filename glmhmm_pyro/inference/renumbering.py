@@ -88,6 +88,7 @@ class Renumbering:
                     raise ValueError(
                         f"state_axes[{name!r}] must be axes of the {len(order)} "
                         f"states, got axis {axis} of size {value.shape[axis]}"
+                        "; name the axis of the states"
                     )
                 permuted[name] = permuted[name].index_select(axis, order)
         return permuted
@@ -123,12 +124,14 @@ def _checked_axes(
             raise ValueError(
                 f"state_axes must name sites of the model that are no parameters of a "
                 f"component, {', '.join(free) or 'which has none'}, got {name!r}"
+                "; name some of these"
             )
         dim = params[name].dim()
         if not all(-dim <= axis < dim for axis in axes):
             raise ValueError(
                 f"state_axes[{name!r}] must be axes of a value of shape "
                 f"{tuple(params[name].shape)}, got {tuple(axes)}"
+                "; count the axes from 0, or back from -1"
             )
         checked[name] = [axis - dim if axis >= 0 else axis for axis in axes]
     return checked

@@ -52,7 +52,7 @@ class Search:
         if not (given is None or isinstance(given, str | Mapping)):
             raise ValueError(
                 f"init must be one of {', '.join(INITS)}, a mapping from site names to "
-                f"values, or a fit, got {self.init!r}"
+                f"values, or a fit, got {self.init!r}; give one of these"
             )
         noise: Any = self.init_noise
         is_number = isinstance(noise, Real) and not isinstance(noise, bool)
@@ -82,7 +82,7 @@ class Search:
         if self.init not in (None, "random") and not isinstance(self.init, Mapping):
             raise ValueError(
                 "init must be 'random' or a mapping from site names to values for a "
-                f"model of your own, got {self.init!r}"
+                f"model of your own, got {self.init!r}; give one of the two"
             )
         given = self.init if isinstance(self.init, Mapping) else {}
         around = self._around(program, _given(program, given), generator)
@@ -139,7 +139,7 @@ def _given(program: Program, values: Mapping[str, Any]) -> Params:
         if name not in program.priors:
             raise ValueError(
                 f"init must name sites of the model, {', '.join(program.priors)}, got "
-                f"{name!r}"
+                f"{name!r}; name some of these"
             )
         prior = program.priors[name]
         params[name] = given_value(name, value, prior.shape(), prior.support)

@@ -60,7 +60,7 @@ def make_starts(
     if isinstance(init, str) and init not in INITS:
         raise ValueError(
             f"init must be one of {', '.join(INITS)}, or a mapping from site names to "
-            f"values, got {init!r}"
+            f"values, got {init!r}; give one of these"
         )
     maker = StartMaker(model, data, generator)
     if isinstance(init, Mapping):
@@ -159,7 +159,7 @@ class StartMaker:
         if unknown:
             raise ValueError(
                 f"init must name sites of the model, {', '.join(shapes)}, got "
-                f"{unknown[0]!r}"
+                f"{unknown[0]!r}; name some of these"
             )
         params = {} if set(values) == set(shapes) else self.glm()
         for name, value in values.items():
@@ -275,5 +275,8 @@ def given_value(
     inside &= value < getattr(single, "upper_bound", torch.inf)
     if not (inside.all() and support.check(value).all()):
         what = "probabilities that sum to 1" if single.event_dim else f"inside {single}"
-        raise ValueError(f"init[{name!r}] must be {what}, got {value.tolist()}")
+        raise ValueError(
+            f"init[{name!r}] must be {what}, got {value.tolist()}"
+            "; give values inside the support"
+        )
     return value

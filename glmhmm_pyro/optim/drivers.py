@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.optim.lbfgs import Problem, lbfgs
 from glmhmm_pyro.optim.options import LBFGSOptions, resolve_options
 from glmhmm_pyro.optim.result import MinimizeResult
@@ -16,6 +17,7 @@ Objective = Callable[[Tensor], tuple[Any, Tensor]]
 BatchedObjective = Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]
 
 
+@suggests_names
 def minimize(
     fun: Objective,
     x0: Tensor,
@@ -54,7 +56,9 @@ def minimize(
         ('CONVERGED_GRADIENT', tensor([1., 2.]))
     """
     if not isinstance(x0, Tensor):
-        raise TypeError(f"x0 must be a tensor, got {type(x0).__name__}")
+        raise TypeError(
+            f"x0 must be a tensor, got {type(x0).__name__}" "; give torch.as_tensor(x0)"
+        )
     options = resolve_options(options, named)
     start = x0.detach().to(torch.float64)
     dtype = x0.dtype if x0.dtype.is_floating_point else torch.float64
@@ -78,6 +82,7 @@ def minimize(
     )
 
 
+@suggests_names
 def minimize_batched(
     fun: BatchedObjective,
     x0: np.ndarray,
@@ -121,7 +126,10 @@ def minimize_batched(
     options = resolve_options(options, named)
     starts = np.array(x0, dtype=np.float64)
     if starts.ndim != 2:
-        raise ValueError(f"x0 must have shape (problems, n), got {starts.shape}")
+        raise ValueError(
+            f"x0 must have shape (problems, n), got {starts.shape}"
+            "; give a row for each problem"
+        )
     problems = [
         lbfgs(_checked_start(start), options, keep_trace=keep_trace) for start in starts
     ]
@@ -134,6 +142,7 @@ def minimize_batched(
     return [results[index] for index in range(len(problems))]
 
 
+@suggests_names
 def value_and_grad(fun: Callable[[Tensor], Tensor]) -> Objective:
     """The value and, by autograd, the gradient of a function that returns a scalar.
 
@@ -183,17 +192,24 @@ def _evaluate(
     if values.shape != shape[:1] or grads.shape != shape:
         wanted = f"values of shape {shape[:1]} and gradients of shape {shape}"
         got = f"{values.shape} and {grads.shape}"
-        raise ValueError(f"fun must return {wanted}, got {got}")
+        raise ValueError(
+            f"fun must return {wanted}, got {got}" "; return both, in this order"
+        )
     return values.tolist(), grads
 
 
 def _checked_start(start: np.ndarray) -> np.ndarray:
     """The start, which must have entries, all finite."""
     if start.size == 0:
-        raise ValueError("x0 must have at least one entry, got none")
+        raise ValueError(
+            "x0 must have at least one entry, got none"
+            "; give the parameters to be fitted"
+        )
     if not np.isfinite(start).all():
         bad = int(np.flatnonzero(~np.isfinite(start))[0])
-        raise ValueError(f"x0 must be finite, got {start[bad]} at entry {bad}")
+        raise ValueError(
+            f"x0 must be finite, got {start[bad]} at entry {bad}" "; begin elsewhere"
+        )
     return start
 
 
@@ -204,7 +220,9 @@ def _as_float(value: Any) -> float:
     if isinstance(value, Tensor):
         value = value.detach()
     if getattr(value, "ndim", 0) and math.prod(value.shape) != 1:
-        raise ValueError(f"fun must return a scalar value, got shape {value.shape}")
+        raise ValueError(
+            f"fun must return a scalar value, got shape {value.shape}" "; sum it"
+        )
     return float(value)
 
 
@@ -220,6 +238,7 @@ def _as_vector(grad: Any, shape: torch.Size) -> np.ndarray:
         got = tuple(grad.shape)
         raise ValueError(
             f"fun must return a gradient of x0's shape {tuple(shape)}, got {got}"
+            "; return one entry for each of x0"
         )
     flat = grad.detach().reshape(-1).to("cpu", torch.float64)
     return np.array(flat.numpy())

@@ -5,6 +5,7 @@ from collections.abc import Generator
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.optim.armijo import armijo_search
 from glmhmm_pyro.optim.history import DampedHistory, History, SkippingHistory
 from glmhmm_pyro.optim.interpolation import divide
@@ -16,6 +17,7 @@ from glmhmm_pyro.optim.wolfe import wolfe_search
 Problem = Generator[np.ndarray, Reply, MinimizeResult[np.ndarray]]
 
 
+@suggests_names
 def lbfgs(
     x0: np.ndarray, options: LBFGSOptions | None = None, *, keep_trace: bool = False
 ) -> Problem:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.optim.options import (
     INITIAL_STEPS,
     INTERPOLATIONS,
@@ -17,6 +18,7 @@ _OFF = ("DERIVATIVECHECK", "NUMDIFF", "USECOMPLEX")
 _RENAMED = {"TOLFUN": "optTol", "TOLX": "progTol"}
 
 
+@suggests_names
 def minfunc_options(options: Mapping[str, Any]) -> LBFGSOptions:
     """Turn the dictionary of a minFunc user into :class:`LBFGSOptions`.
 
@@ -40,10 +42,15 @@ def minfunc_options(options: Mapping[str, Any]) -> LBFGSOptions:
     seen: dict[str, str] = {}
     for key, value in options.items():
         if not isinstance(key, str):
-            raise TypeError(f"minFunc option names must be strings, got {key!r}")
+            raise TypeError(
+                f"minFunc option names must be strings, got {key!r}"
+                "; give a mapping from names to values"
+            )
         upper = key.upper()
         if upper in seen:
-            raise ValueError(f"options {seen[upper]!r} and {key!r} are the same one")
+            raise ValueError(
+                f"options must differ, got {seen[upper]!r} and {key!r}; leave one out"
+            )
         seen[upper] = key
         named.update(_translate(key, upper, value))
     return LBFGSOptions(**named)
@@ -53,7 +60,9 @@ def _translate(key: str, upper: str, value: Any) -> dict[str, Any]:
     """The keyword of :class:`LBFGSOptions` that one minFunc option stands for."""
     for exact in _EXACT:
         if upper == exact.upper() and key != exact:
-            raise ValueError(f"option {key!r} must be spelt {exact!r}, as in minFunc")
+            raise ValueError(
+                f"options must be spelt as in minFunc, got {key!r}; write {exact!r}"
+            )
     if upper in _TRANSLATIONS:
         name, convert = _TRANSLATIONS[upper]
         return {name: convert(key, value)}
@@ -63,13 +72,14 @@ def _translate(key: str, upper: str, value: Any) -> dict[str, Any]:
         if str(value).lower() != "lbfgs":
             raise ValueError(
                 f"Method must be 'lbfgs', the only one here, got {value!r}"
+                "; leave it out"
             )
         return {}
     if upper in _RENAMED:
         new = _RENAMED[upper]
-        raise ValueError(f"option {key!r} is not one of minFunc 2012; use {new!r}")
+        raise ValueError(f"options must be of minFunc 2012, got {key!r}; use {new!r}")
     known = sorted([name for name in _SPELLINGS.values()] + ["Method", "Display"])
-    raise ValueError(f"option {key!r} is unknown or unsupported; known are {known}")
+    raise ValueError(f"options must be among {known}, got {key!r}; leave it out")
 
 
 def _is_off(value: Any) -> bool:
@@ -80,21 +90,28 @@ def _is_off(value: Any) -> bool:
 def _integer(key: str, value: Any) -> int:
     """A MATLAB number as an int: 5 and 5.0 are the same there."""
     if isinstance(value, str) or int(value) != value:
-        raise ValueError(f"option {key!r} must be a whole number, got {value!r}")
+        raise ValueError(
+            f"option {key!r} must be a whole number, got {value!r}"
+            "; give one such as 100"
+        )
     return int(value)
 
 
 def _number(key: str, value: Any) -> float:
     """A MATLAB number as a float."""
     if isinstance(value, str):
-        raise ValueError(f"option {key!r} must be a number, got {value!r}")
+        raise ValueError(
+            f"option {key!r} must be a number, got {value!r}" "; give a finite one"
+        )
     return float(value)
 
 
 def _switch(key: str, value: Any) -> bool:
     """A MATLAB 0 or 1 as a bool."""
     if value not in (0, 1):
-        raise ValueError(f"option {key!r} must be 0 or 1, got {value!r}")
+        raise ValueError(
+            f"option {key!r} must be 0 or 1, got {value!r}" "; give one of the two"
+        )
     return bool(value)
 
 
@@ -106,6 +123,7 @@ def _choice(words: tuple[str, ...], missing: str) -> Callable[[str, Any], str]:
             allowed = f"0 to {len(words) - 1}"
             raise ValueError(
                 f"option {key!r} must be {allowed}{missing}, got {value!r}"
+                "; leave it out"
             )
         return words[int(value)]
 

@@ -4,11 +4,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from glmhmm_pyro.arguments import suggests_names
+
 LINE_SEARCHES = ("armijo", "wolfe")
 INTERPOLATIONS = ("bisection", "quadratic", "cubic", "mixed")
 INITIAL_STEPS = ("unit", "slope", "quadratic", "double")
 
 
+@suggests_names
 @dataclass(frozen=True, kw_only=True)
 class LBFGSOptions:
     """What :func:`minimize` is told; the defaults are those of minFunc (2012).
@@ -74,7 +77,9 @@ class LBFGSOptions:
         for name in ("three_points", "damped"):
             if not isinstance(getattr(self, name), bool):
                 value = getattr(self, name)
-                raise TypeError(f"{name} must be True or False, got {value!r}")
+                raise TypeError(
+                    f"{name} must be True or False, got {value!r}; give one of the two"
+                )
 
 
 def resolve_options(
@@ -84,32 +89,46 @@ def resolve_options(
     if options is not None and not isinstance(options, LBFGSOptions):
         hint = "; minfunc_options turns a minFunc dictionary into one"
         kind = type(options).__name__
-        raise TypeError(f"options must be an LBFGSOptions, got {kind}{hint}")
+        raise TypeError(
+            f"options must be an LBFGSOptions, got {kind}{hint}"
+            "; write LBFGSOptions(...)"
+        )
     known = LBFGSOptions.__dataclass_fields__
     unknown = sorted(set(named) - set(known))
     if unknown:
-        raise TypeError(f"unknown options {unknown}; the options are {sorted(known)}")
+        raise TypeError(
+            f"options must be among {sorted(known)}, got {unknown}; leave them out"
+        )
     return replace(options or LBFGSOptions(), **named)
 
 
 def _positive_int(name: str, value: Any) -> int:
     """The value as an int, which must be whole and at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(
+            f"{name} must be an integer, got {value!r}" "; give a whole number"
+        )
     if int(value) < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
+        raise ValueError(f"{name} must be at least 1, got {value!r}" "; give 1 or more")
     return int(value)
 
 
 def _check_range(name: str, value: Any, low: float, high: float) -> None:
     """Raise unless the value is a finite number in [low, high)."""
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(
+            f"{name} must be a number, got {value!r}" "; give a finite number"
+        )
     if not low <= float(value) < high:
-        raise ValueError(f"{name} must be in [{low:g}, {high:g}), got {value!r}")
+        raise ValueError(
+            f"{name} must be in [{low:g}, {high:g}), got {value!r}"
+            "; give a number in that range"
+        )
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise unless the value is one of the choices."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+        raise ValueError(
+            f"{name} must be one of {choices}, got {value!r}" "; give one of these"
+        )

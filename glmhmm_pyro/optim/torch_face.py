@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.optim.drivers import minimize
 from glmhmm_pyro.optim.options import LBFGSOptions, resolve_options
 from glmhmm_pyro.optim.result import MinimizeResult
 
 
+@suggests_names
 class LBFGS(torch.optim.Optimizer):
     """Minimise a closure over parameters, all taken as one vector, by minFunc's L-BFGS.
 
@@ -54,7 +56,7 @@ class LBFGS(torch.optim.Optimizer):
         if len(self.param_groups) != 1:
             raise ValueError(
                 f"params must be one group, as all parameters are one vector, "
-                f"got {len(self.param_groups)} groups"
+                f"got {len(self.param_groups)} groups; join their lists"
             )
         self.result: MinimizeResult[Tensor] | None = None
 
@@ -71,7 +73,9 @@ class LBFGS(torch.optim.Optimizer):
             is in ``result``, with its status.
         """
         if closure is None:
-            raise ValueError("step needs a closure, got None: L-BFGS evaluates often")
+            raise ValueError(
+                "closure must be given to step, got None; L-BFGS evaluates it often"
+            )
         closure = torch.enable_grad()(closure)
         group = self.param_groups[0]
         parameters: list[Tensor] = group["params"]

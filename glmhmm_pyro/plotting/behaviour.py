@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from glmhmm_pyro.arguments import one_of, whole_number
+from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.style import (
     FAINT,
@@ -27,6 +27,7 @@ STYLES = ("-", "--", ":", "-.")
 Parts: TypeAlias = list[np.ndarray]
 
 
+@suggests_names
 def predictions(
     fit: Fit,
     data: Sequences,
@@ -86,7 +87,7 @@ def _draw_regression(
     if means.ndim > 1:
         raise ValueError(
             "output must be a single number a step to be drawn, got "
-            f"{means.shape[1:]} numbers for {name!r}"
+            f"{means.shape[1:]} numbers for {name!r}; name another output"
         )
     ax.plot(means, values, ".", color=FAINT, markersize=2)
     ax.plot(*_binned(means, values, num_bins), "o", color=INK)
@@ -96,6 +97,7 @@ def _draw_regression(
     ax.set_title(f"{100 * explained:.1f} % explained", fontsize="medium")
 
 
+@suggests_names
 def generated(
     behaviour: Mapping[str, Sequences],
     output: str | None = None,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.style import (
     FAINT,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@suggests_names
 def weights(
     fit: Fit, ax: "Axes | None" = None, *, parameter: str = "emissions.weights"
 ) -> "Axes":
@@ -75,7 +77,7 @@ def _weights_of(fit: Fit, parameter: str) -> "xr.DataArray":
     if parameter not in fitting:
         raise ValueError(
             "parameter must name weights by state and covariate, of which this fit has "
-            f"{', '.join(fitting) or 'none'}, got {parameter!r}"
+            f"{', '.join(fitting) or 'none'}, got {parameter!r}; name one of these"
         )
     return found[parameter]
 

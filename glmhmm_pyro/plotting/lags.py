@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.covariates import Design
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.fits.labels import named_draws
@@ -29,6 +30,7 @@ MOST_MARKERS = 20
 LINES = {"state": "state", "origin": "from", "destination": "to"}
 
 
+@suggests_names
 def filters(
     fit: Fit,
     design: Design,
@@ -92,7 +94,7 @@ def _weights(
         fitting = [name for name, a in known.items() if a.dims[-1] == "covariate"]
         raise ValueError(
             "parameter must name weights by covariate, of which this fit has "
-            f"{', '.join(fitting) or 'none'}, got {parameter!r}"
+            f"{', '.join(fitting) or 'none'}, got {parameter!r}; name one of these"
         )
     if fit.posterior is not None:
         return named_draws(fit.model, fit.draws, fit.labels)[parameter], None
@@ -121,7 +123,7 @@ def _chosen(frame: "pd.DataFrame", column: str, value: Any) -> "pd.DataFrame":
         argument = "term" if column == "term" else "row"
         raise ValueError(
             f"{argument} must be one of {', '.join(map(repr, known))} (the filters' "
-            f"{column}), got {value!r}"
+            f"{column}), got {value!r}; name one of these"
         )
     return frame[frame[column] == value]
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.plotting.style import (
@@ -21,6 +22,7 @@ AGREES = STATE_COLOURS[0]
 BEST = "#000000"
 
 
+@suggests_names
 def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     """Log-joint against iteration from every start, the best one highlighted.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.style import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ROW, GAP = 0.11, 0.06
 
 
+@suggests_names
 def timeline(
     fit: Fit, data: Sequences, session: int | str = 0, ax: "Axes | None" = None
 ) -> "Axes":

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glmhmm_pyro.arguments import suggests_names
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -31,6 +33,7 @@ MOST_NAMES = 24
 LETTERS_PER_INCH = 9
 
 
+@suggests_names
 def state_colour(state: int) -> str:
     """Colour of a state; from state 8 on colours come a second time."""
     return STATE_COLOURS[state % len(STATE_COLOURS)]

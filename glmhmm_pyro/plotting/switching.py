@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.style import (
     MOST_NAMES,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MOST_NUMBERS = 12
 
 
+@suggests_names
 def transitions(
     fit: Fit, ax: "Axes | None" = None, *, data: Sequences | None = None
 ) -> "Axes":
@@ -57,8 +59,8 @@ def transitions(
         return _draw_weights(found["transitions.weights"], ax)
     raise ValueError(
         "data must be given to draw the transitions of "
-        f"{type(fit.model.transitions).__name__}, which have neither 'probs' nor "
-        "'weights'"
+        f"{type(fit.model.transitions).__name__}, got none; give data=..."
+        "; give data=..."
     )
 
 
@@ -69,7 +71,7 @@ def _mean_matrix(fit: Fit, data: Sequences) -> tuple[np.ndarray, int]:
     if not inside.any():
         raise ValueError(
             "data must have a session of more than one step to average transitions "
-            f"over, got {data.num_sessions} sessions of one step"
+            f"over, got {data.num_sessions} sessions of one step; give longer sessions"
         )
     probs = fit.distribution(data).transition_logits.exp()
     probs = probs[inside] if len(probs) > 1 else probs

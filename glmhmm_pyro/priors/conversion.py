@@ -2,11 +2,13 @@
 
 import math
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors.elementwise import Ridge
 from glmhmm_pyro.priors.lags import RandomWalk
 from glmhmm_pyro.priors.recipe import as_number
 
 
+@suggests_names
 def prior_from_lambda(
     lambda_: float, num_steps: int, *, smooth: bool = False, start_scale: float = 10.0
 ) -> Ridge | RandomWalk | None:
@@ -43,9 +45,15 @@ def prior_from_lambda(
     """
     strength, steps = as_number(lambda_), as_number(num_steps)
     if not 0 <= strength < math.inf:
-        raise ValueError(f"lambda_ must be a finite number from 0, got {lambda_!r}")
+        raise ValueError(
+            f"lambda_ must be a finite number from 0, got {lambda_!r}"
+            "; give 0 for no penalty"
+        )
     if not (1 <= steps < math.inf and steps == int(steps)):
-        raise ValueError(f"num_steps must be a whole number from 1, got {num_steps!r}")
+        raise ValueError(
+            f"num_steps must be a whole number from 1, got {num_steps!r}"
+            "; give data.num_steps"
+        )
     if strength == 0:
         return None
     scale = 1.0 / math.sqrt(strength * steps)

@@ -7,9 +7,11 @@ from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import Distribution
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily, full_shape, require_positive
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Ridge(ScaleFamily):
     r"""Independent normal weights: the penalty is a sum of squares.
@@ -39,6 +41,7 @@ class Ridge(ScaleFamily):
         )
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Lasso(ScaleFamily):
     r"""Independent Laplace weights: the penalty is a sum of absolute values.
@@ -71,6 +74,7 @@ class Lasso(ScaleFamily):
         )
 
 
+@suggests_names
 @dataclass(frozen=True)
 class StudentT(ScaleFamily):
     r"""Independent Student-t weights: small ones are shrunk, large ones are let be.

@@ -154,7 +154,7 @@ def _check_filled(filled: Any, shape: torch.Size, leading: bool = False) -> None
     if not isinstance(filled, Distribution):
         raise TypeError(
             "a prior function must return a distribution, got "
-            f"{type(filled).__name__}"
+            f"{type(filled).__name__}; return one, such as Normal(0, 2).expand(shape)"
         )
     found = filled.batch_shape + filled.event_shape
     own = found[len(found) - len(shape) :] if leading else found
@@ -202,6 +202,7 @@ def _expand(prior: Any, shape: torch.Size) -> TorchDistribution:
         raise ValueError(
             f"prior must have a shape that broadcasts to {tuple(shape)}, the shape of "
             f"the parameter, got {tuple(own)} ({type(prior).__name__})"
+            "; give it that shape, or none"
         )
     return prior.expand(shape[:split])
 

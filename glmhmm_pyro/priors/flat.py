@@ -7,11 +7,14 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 
+from glmhmm_pyro.arguments import suggests_names
+
 # Supports on which a constant density has a finite integral.
 _SIMPLEX = type(constraints.simplex)
 _BOUNDED = (_SIMPLEX, constraints.interval)
 
 
+@suggests_names
 class Flat(TorchDistribution):
     """Prior whose log density is 0 on all of its support, whatever its normaliser.
 

@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors.filling import (
     Prior,
     fill,
@@ -23,6 +24,7 @@ from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 Columns = tuple[int | str, ...] | slice
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Grouped(PriorRecipe):
     r"""Priors of groups of covariates, such as the lags of several cues.
@@ -61,6 +63,7 @@ class Grouped(PriorRecipe):
             raise ValueError(
                 "groups of Grouped must be a mapping from columns to priors, or pairs "
                 f"of both, at least one, got {given!r}"
+                "; write Grouped({'name': Ridge()})"
             )
         groups = tuple((_as_columns(columns), prior) for columns, prior in pairs)
         object.__setattr__(self, "groups", groups)
@@ -117,6 +120,7 @@ class Grouped(PriorRecipe):
                 raise ValueError(
                     f"groups of Grouped must not share a column, got {columns!r} with "
                     f"columns of {place.name} that are in another group or twice in it"
+                    "; name each column once"
                 )
             found.append(numbers)
         return [*found, [i for i in range(size) if i not in owner]]
@@ -192,7 +196,7 @@ def _as_columns(columns: Any) -> Columns:
     if not plain or None in plain:
         raise ValueError(
             "columns of a group must be numbers, a range, a slice, names or patterns "
-            f"of names, got {columns!r}"
+            f"of names, got {columns!r}; give one of these"
         )
     return plain  # type: ignore[return-value]
 
@@ -215,7 +219,7 @@ def _numbers(columns: Columns, size: int, place: Place) -> list[int]:
         else:
             raise ValueError(
                 f"columns of Grouped must be below {size}, the number of covariates of "
-                f"{place.name}, got {column}"
+                f"{place.name}, got {column}; count the columns from 0"
             )
     return numbers
 
@@ -235,7 +239,7 @@ def _named(name: str, place: Place) -> list[int]:
     if not found:
         raise ValueError(
             f"columns of Grouped must name covariates of {place.name}, which are "
-            f"{', '.join(place.columns[:20])}, got {name!r}"
+            f"{', '.join(place.columns[:20])}, got {name!r}; name some of these"
         )
     return found
 
@@ -247,5 +251,6 @@ def _checked_part(filled: Any, place: Place) -> Distribution:
         raise ValueError(
             "a group's prior must be one of real weights, row by row, got "
             f"{type(part).__name__} in {part.support} for {place.name}"
+            "; take Ridge(), Lasso() or another of real weights"
         )
     return part

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors.elementwise import Ridge
 from glmhmm_pyro.priors.filling import fill
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Hierarchical(ScaleFamily):
     r"""A prior whose scale is unknown and has a prior of its own, a hyperprior.
@@ -52,7 +54,7 @@ class Hierarchical(ScaleFamily):
         if not isinstance(self.scale_prior, Distribution):
             raise TypeError(
                 "scale_prior of Hierarchical must be a distribution, such as "
-                f"HalfNormal(1.0), got {self.scale_prior!r}"
+                f"HalfNormal(1.0), got {self.scale_prior!r}; give that"
             )
         support: Any = self.scale_prior.support
         lowest = torch.as_tensor(getattr(support, "lower_bound", -1.0))
@@ -60,12 +62,12 @@ class Hierarchical(ScaleFamily):
             raise ValueError(
                 "scale_prior of Hierarchical must be a distribution of a positive "
                 "number, such as HalfNormal(1.0), got "
-                f"{type(self.scale_prior).__name__} on {support}"
+                f"{type(self.scale_prior).__name__} on {support}; give that"
             )
         if not isinstance(self.base, ScaleFamily):
             raise TypeError(
                 "base of Hierarchical must be a recipe that can be scaled, such as "
-                f"Ridge(), got {self.base!r}"
+                f"Ridge(), got {self.base!r}; give that"
             )
         per = (self.per,) if isinstance(self.per, str) else tuple(self.per)
         object.__setattr__(self, "per", per)
@@ -104,5 +106,6 @@ class Hierarchical(ScaleFamily):
             raise ValueError(
                 "per of Hierarchical must name axes of the parameter, which are "
                 f"{', '.join(axes or ()) or 'unknown'}, got {unknown[0]!r}"
+                "; name some of these"
             )
         return tuple(axis for axis in axes or () if axis in self.per)

@@ -8,9 +8,11 @@ from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import Distribution
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily, full_shape, require_positive
 
 
+@suggests_names
 @dataclass(frozen=True)
 class RandomWalk(ScaleFamily):
     r"""Gaussian random walk over lags: the penalty is on differences of neighbours.
@@ -58,6 +60,7 @@ class RandomWalk(ScaleFamily):
         return _normal(root, shape, factor)
 
 
+@suggests_names
 @dataclass(frozen=True)
 class GaussianProcess(ScaleFamily):
     r"""Gaussian process over lags, of squared-exponential covariance: smooth weights.

@@ -95,7 +95,7 @@ def require_positive(recipe: PriorRecipe, *fields: str) -> None:
         if not 0 < number < math.inf:
             raise ValueError(
                 f"{field} of {type(recipe).__name__} must be a positive, finite "
-                f"number, got {given!r}"
+                f"number, got {given!r}; give a number such as 1.0"
             )
         object.__setattr__(recipe, field, number)
 

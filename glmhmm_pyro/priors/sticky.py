@@ -6,9 +6,11 @@ import torch
 from pyro import distributions as dist
 from torch.distributions import Distribution
 
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe, require_positive
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Sticky(PriorRecipe):
     r"""Dirichlet rows of a transition matrix, for any number of states.

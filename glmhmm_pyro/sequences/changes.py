@@ -131,7 +131,7 @@ def intercept_fields(data: Any, designs: Sequence[str]) -> dict[str, Any]:
         if name not in DESIGNS:
             raise ValueError(
                 f"designs must be among {', '.join(DESIGNS)}, got {name!r}"
-                f"{close_matches(str(name), DESIGNS)}"
+                f"{close_matches(str(name), DESIGNS)}; name some of these"
             )
         design, names = getattr(data, name), getattr(data, names_of(name))
         if design is not None:
@@ -197,5 +197,6 @@ def _places(what: str, names: Sequence[str], wanted: Sequence[str]) -> list[int]
         if name not in names:
             raise ValueError(
                 f"{what} must have a column {name!r}, got {', '.join(names)}"
+                "; add it to the data"
             )
     return [names.index(name) for name in wanted]

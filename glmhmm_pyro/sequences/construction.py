@@ -171,7 +171,7 @@ def _refuse_transposed(shape: tuple[int, ...], lengths: Any, covariates: Any) ->
     if shape[0] != num_steps and shape[1] == num_steps:
         raise ValueError(
             f"emissions must have shape (steps, outputs), got {shape}, which is "
-            "(outputs, steps): pass the transposed array, emissions.T"
+            "(outputs, steps); pass the transposed array, emissions.T"
         )
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import suggests_all_names
+
 from . import frames, joining
 from .changes import (
     intercept_fields,
@@ -26,13 +28,13 @@ from .construction import (
 )
 from .emissions import narrowed
 from .sessions import Session
-from .suggestions import suggests_names
 from .validation import one_session, selected_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@suggests_all_names
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class Sequences:
     """A data set of one or more sessions, which never changes once it is made.
@@ -101,7 +103,6 @@ class Sequences:
     generated_names: dict[str, frozenset[str]]
     design_source: Any = field(default=None, compare=False)
 
-    @suggests_names
     def __init__(
         self,
         emissions: Any,
@@ -171,7 +172,6 @@ class Sequences:
         return cls(**joining.joined_arguments(emissions, designs, masks, options))
 
     @classmethod
-    @suggests_names
     def from_dataframe(
         cls,
         df: "pd.DataFrame",

@@ -35,7 +35,10 @@ def read_emissions(values: Any, mask: Any, class_names: Any) -> Emissions:
         class_names: names of classes 0, 1, ...; labels must be among them.
     """
     if isinstance(class_names, str):
-        raise TypeError(f"class_names must be a list of strings, got {class_names!r}")
+        raise TypeError(
+            f"class_names must be a list of strings, got {class_names!r}"
+            "; give a list, in order"
+        )
     if class_names is not None:
         class_names = unique_names("class_names", tuple(map(str, class_names)))
     array, missing, class_names = as_numbers(values, class_names)
@@ -228,9 +231,9 @@ def _check_values(array: np.ndarray, class_names: Sequence[str] | None) -> None:
     elif array.min() < 0:
         row = np.argwhere(array < 0)[0, 0]
         raise ValueError(
-            f"emissions of a whole-number type are classes 0, 1, ..., got {array.min()}"
-            f" (first in row {row}); mark missing values by mask=False, and give "
-            "measurements that may be negative as floats"
+            "emissions must be classes 0, 1, ... where they are whole numbers, got "
+            f"{array.min()} (first in row {row}); mark missing values by mask=False, "
+            "and give measurements that may be negative as floats"
         )
     if class_names is None:
         return

@@ -1,10 +1,11 @@
 """Rows and columns of pandas objects, by the labels that they carry."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from glmhmm_pyro.callers import warn_caller
 
 from .naming import MatchingWarning, brief
 from .validation import column_names
@@ -77,7 +78,7 @@ def columns_in_order(argument: str, values: Any, names: Any) -> Any:
         raise ValueError(
             f"{argument} must have the columns {brief(wanted)}, each once, or be "
             f"renamed in every column, got {brief(found)}, of which {moved[0]!r} "
-            "stands elsewhere"
+            "stands elsewhere; give the same columns in every session"
         )
     return values
 
@@ -116,11 +117,10 @@ def alike(name: str, sessions: Sequence[Any]) -> list[Any]:
             )
     if len(named) < len(sessions):
         number = known.index(None)
-        warnings.warn(
+        warn_caller(
             f"the columns of {name}[{number}] have no names and are taken by their "
             f"place for those of {name}[{first}], {brief(wanted)}",
             MatchingWarning,
-            stacklevel=4,
         )
     return [
         s if names is None else columns_at(s, [names.index(n) for n in wanted])

@@ -142,7 +142,7 @@ def _session_features(
         f"steps of emissions[{session}], got {array.shape}"
     )
     if array.ndim == 2 and array.shape[1] == num_steps:
-        message += f", which is (features, steps): pass {name}[{session}].T"
+        message += f", which is (features, steps); pass {name}[{session}].T"
     raise ValueError(message)
 
 
@@ -193,7 +193,7 @@ def list_of_sessions(name: str, sessions: Any) -> list[Any]:
             fix = "; give a data frame of all sessions to Sequences.from_dataframe"
         raise TypeError(
             f"{name} must be a list with one array per session, got a "
-            f"{type(sessions).__name__}{fix}"
+            f"{type(sessions).__name__}{fix}; put the arrays into a list"
         )
     if not isinstance(sessions, Iterable):
         raise TypeError(
@@ -308,6 +308,7 @@ def _refuse_different(parts: Sequence[Any]) -> None:
         raise ValueError(
             "data sets to concatenate must have the same type of emissions, got "
             f"{', '.join(str(part.emissions.dtype) for part in parts)}"
+            "; convert them by Sequences(..., dtype=...) or .replace(emissions=...)"
         )
 
 

@@ -109,7 +109,7 @@ def _refuse(what: str, wanted: Names, found: Names, open_places: Sequence[int]) 
         raise ValueError(
             f"{what} must have {size} column{'s' * (size > 1)}, as in the data that "
             f"the model was bound to ({brief(wanted.names)}), got {number} "
-            f"({brief(found.names)})"
+            f"({brief(found.names)}); give those columns"
         )
     raise ValueError(
         f"{what} must have {brief(list(map(repr, lacking)))}, which the model reads by "

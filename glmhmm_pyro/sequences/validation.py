@@ -113,7 +113,7 @@ def read_features(name: str, values: Any, num_rows: int, rows: str) -> np.ndarra
     if array.ndim == 2 and len(array) != num_rows and array.shape[1] == num_rows:
         raise ValueError(
             f"{name} must have shape ({rows}, features), got {array.shape}, which is "
-            f"(features, {rows}): pass the transposed array, {name}.T"
+            f"(features, {rows}); pass the transposed array, {name}.T"
         )
     fix = f"give one row for each of the {rows}"
     if array.ndim == 2 and not array.shape[1]:

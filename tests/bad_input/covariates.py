@@ -41,7 +41,7 @@ ROWS = {
     ),
     "a number for a term": Row(
         lambda: Design(3),
-        *("a design", "composed of terms", "int", "Lags(...)", TypeError),
+        *("terms", "terms of a design", "int", "Lags(...)", TypeError),
     ),
     "a term twice": Row(
         lambda: Design("x", "x"),
@@ -52,11 +52,11 @@ ROWS = {
     ),
     "a session left out": Row(
         lambda: Design("x").fit(FRAME),
-        *("session", "name the column", "left out", "session=None"),
+        *("session", "name the column", "got nothing", "session=None"),
     ),
     "not fitted": Row(
         lambda: Design("x").transform(FRAME),
-        *("a Design", "fitted before it is used", "is not", "design.fit"),
+        *("design", "fitted before it is used", "is not", "design.fit"),
     ),
     "nothing to learn from": Row(
         fitted("x", df=None), "data", LISTS, "NoneType", "as [array]", TypeError

@@ -96,6 +96,10 @@ FITS = {
         lambda: gh.fit(data(), MODEL),
         *("model", "must be a GLMHMM", "got a Sequences", "write fit(model, data)"),
     ),
+    "fit: far more states than steps": Row(
+        lambda: gh.fit(gh.GLMHMM(5000, gh.Bernoulli()), gh.Sequences([0, 1, 1])),
+        *("num_states", "must be at most 100 for these data", "got 5000", "such as 3"),
+    ),
     "fit: a class": type_row(
         lambda: gh.fit(gh.GLMHMM, data()),
         *("model", "must be a GLMHMM", "got the class GLMHMM", "make one"),

@@ -49,7 +49,9 @@ def test_em_takes_the_first_states_into_account_and_ends_where_map_ends(tmp_path
 
 
 def test_a_chain_that_covariates_drive_has_no_stationary_start():
-    with pytest.raises(ValueError, match="transitions are InputDriven.*Stationary"):
+    with pytest.raises(
+        ValueError, match="drive the transitions, got InputDriven.*Stationary"
+    ):
         gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven(), gh.StationaryInitial())
     gh.GLMHMM(1, gh.Bernoulli(), gh.InputDriven(), gh.StationaryInitial())
 

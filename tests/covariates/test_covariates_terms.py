@@ -286,7 +286,7 @@ def test_labels_are_no_numbers_and_need_a_code():
         transformed("mode")
     with pytest.raises(TypeError, match="column must be a column's name.*got 3"):
         Lags(3, 2)
-    with pytest.raises(TypeError, match="composed of terms.*got int"):
+    with pytest.raises(TypeError, match="terms of a design.*got int"):
         Design(3)
 
 

@@ -121,7 +121,7 @@ def test_predictions_read_whatever_is_known():
     np.testing.assert_allclose(predicted[:, 0], mean)
     labels_only = make_estimator(max_iter=1)
     fit_quietly(labels_only, *make_trials())
-    with pytest.raises(ValueError, match="the fit must have analog outputs"):
+    with pytest.raises(ValueError, match="fit must have analog outputs"):
         labels_only.predict_analog(X)
 
 

@@ -382,7 +382,7 @@ def changed(make, change):
                 )
             ),
             ValueError,
-            "transitions must have no 'Rs', which recurrent transitions have",
+            "transitions must have no 'Rs', got one, which recurrent transitions have",
         ),
         (
             lambda: gh.importers.from_dynamax(
@@ -392,7 +392,7 @@ def changed(make, change):
                 )
             ),
             ValueError,
-            "emissions must have no 'covs', which a linear regression has",
+            "emissions must have no 'covs', got one, which a linear regression has",
         ),
         (
             lambda: gh.importers.from_dynamax(

@@ -364,7 +364,7 @@ def test_a_history_is_a_design_or_functions():
     with pytest.raises(TypeError, match="must be a Sequences to be simulated"):
         fit.simulate([1, 0])
     own = dataclasses.replace(fit, model=lambda data: None)
-    with pytest.raises(ValueError, match="can be stepped, a GLMHMM, got function"):
+    with pytest.raises(ValueError, match="can be stepped, got function"):
         own.simulate(data, history={"previous": last_two})
 
 

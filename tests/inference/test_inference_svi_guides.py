@@ -148,12 +148,12 @@ def other_model(data):
     [
         (
             AutoNormal(other_model),
-            "does not sample initial.probs, transitions.probs, emissions.weights; "
+            "does not sample initial.probs, transitions.probs, emissions.weights and "
             "the model has no centre, weights, stay",
         ),
         (
             AutoNormal(penalised(transitions="input-driven")),
-            "does not sample transitions.probs; the model has no transitions.weights",
+            "not sample transitions.probs and the model has no transitions.weights",
         ),
         (
             AutoNormal(penalised(transitions="stationary", states=3)),

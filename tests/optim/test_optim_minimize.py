@@ -399,7 +399,7 @@ def test_named_options_override_an_options_object():
     objective = value_and_grad(lambda x: (x**4).sum())
     result = minimize(objective, torch.ones(3), options, max_iters=1)
     assert result.num_iters == 1
-    with pytest.raises(TypeError, match="unknown options .*'maxiter'"):
+    with pytest.raises(TypeError, match="options must be among .*'maxiter'"):
         minimize(bowl, torch.ones(1), maxiter=3)
     with pytest.raises(TypeError, match="minfunc_options turns"):
         minimize(bowl, torch.ones(1), {"MaxIter": 3})
@@ -448,20 +448,20 @@ def test_matlab_dictionary_becomes_options():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"ls_type": 0}, "'ls_type' must be spelt 'LS_type'"),
-        ({"LS_INTERP": 0}, "'LS_INTERP' must be spelt 'LS_interp'"),
-        ({"Ls_multi": 0}, "must be spelt 'LS_multi'"),
+        ({"ls_type": 0}, "spelt as in minFunc, got 'ls_type'; write 'LS_type'"),
+        ({"LS_INTERP": 0}, "got 'LS_INTERP'; write 'LS_interp'"),
+        ({"Ls_multi": 0}, "write 'LS_multi'"),
         ({"Method": "newton"}, "Method must be 'lbfgs'"),
         ({"LS_init": 4}, "'LS_init' must be 0 to 3 .*autoHv"),
         ({"LS_type": 2}, "'LS_type' must be 0 to 1"),
         ({"LS_interp": 1.5}, "'LS_interp' must be 0 to 3"),
         ({"TolX": 1e-9}, "use 'progTol'"),
-        ({"cgSolve": 1}, "'cgSolve' is unknown or unsupported"),
-        ({"numDiff": 1}, "'numDiff' is unknown or unsupported"),
+        ({"cgSolve": 1}, "must be among .*, got 'cgSolve'"),
+        ({"numDiff": 1}, "must be among .*, got 'numDiff'"),
         ({"Corr": 2.5}, "'Corr' must be a whole number"),
         ({"optTol": "small"}, "'optTol' must be a number"),
         ({"Damped": 2}, "'Damped' must be 0 or 1"),
-        ({"MaxIter": 5, "maxiter": 6}, "'MaxIter' and 'maxiter' are the same"),
+        ({"MaxIter": 5, "maxiter": 6}, "differ, got 'MaxIter' and 'maxiter'"),
         ({"c2": 1.5}, "wolfe_constant must be"),
     ],
 )

@@ -129,11 +129,11 @@ def test_parameters_are_those_of_the_start_when_the_closure_raises():
 
 def test_wrong_use_is_refused():
     weights = torch.ones(2, requires_grad=True)
-    with pytest.raises(ValueError, match="needs a closure"):
+    with pytest.raises(ValueError, match="closure must be given"):
         LBFGS([weights]).step()
     with pytest.raises(ValueError, match="one group"):
         LBFGS([{"params": [weights]}, {"params": [torch.nn.Parameter(weights)]}])
-    with pytest.raises(TypeError, match="unknown options"):
+    with pytest.raises(TypeError, match="options must be among"):
         LBFGS([weights], lr=1.0)
 
 

@@ -104,7 +104,7 @@ VALUE_ERRORS = {
     ),
     "a negative class": (
         {"emissions": [0, 1, -1, 0, 1, 1]},
-        r"classes 0, 1, ..., got -1 \(first in row 2\); mark missing values by mask",
+        r"classes 0, 1, ... .*, got -1 \(first in row 2\); mark missing values by mask",
     ),
     "an infinite emission": ({"emissions": [0, 1, np.inf, 0, 1, 1]}, "finite.*row 2"),
     "an emission beyond float32": (
@@ -194,7 +194,7 @@ LIST_ERRORS = {
     ),
     "transposed sessions": (
         {"transition_covariates": [X[:2], X[2:].T]},
-        r"transition_covariates\[1\].*\(features, steps\): pass .*\[1\]\.T",
+        r"transition_covariates\[1\].*\(features, steps\); pass .*\[1\]\.T",
     ),
     "a flat list": ({"emissions": [0, 1, 1]}, r"single values.*\[emissions\]"),
     "no sessions": ({"emissions": []}, "an empty list"),

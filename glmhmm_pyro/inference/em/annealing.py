@@ -50,7 +50,7 @@ def positive(name: str, values: Any, largest: float = math.inf) -> tuple[float, 
         limit = "" if largest == math.inf else f" and at most {largest:g}"
         raise ValueError(
             f"{name} must be positive, finite numbers{limit}, one for each annealed EM "
-            f"iteration, got {bad[0]!r}"
+            f"iteration, got {bad[0]!r}; give a list such as [0.5, 1.0]"
         )
     return numbers
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import torch
 
-from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole
+from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import positive, reminded, schedule
@@ -45,6 +45,7 @@ _NEAR_A_FLOOR = 1e-6
 NOTHING_LEFT = 1e-3
 
 
+@suggests_names
 @dataclass(frozen=True)
 class EM:
     """Expectation-maximisation and its options.

@@ -39,7 +39,7 @@ def _of_sites(sites: dict[str, Observed]) -> Tensor:
     if len(states) > 1:
         raise ValueError(
             "HiddenMarkov sites must have the same number of states to be aligned, got "
-            f"{sorted(states)}"
+            f"{sorted(states)}; fit one number of states in all"
         )
     return torch.cat(probs, -2)
 

@@ -121,7 +121,7 @@ class Writer:
         if missing:
             raise ValueError(
                 "history must name covariates of data, which are "
-                f"{', '.join(list(known)[:20])}, got {missing[0]!r}"
+                f"{', '.join(list(known)[:20])}, got {missing[0]!r}; name some of these"
             )
         self._check_one_meaning(data)
 
@@ -158,7 +158,7 @@ class Writer:
             raise ValueError(
                 f"the function of history for {', '.join(self.names)} must give finite "
                 f"numbers of shape {wanted} (simulations, names), got {what} at step "
-                f"{past.shape[1]}"
+                f"{past.shape[1]}; return a tensor of that shape"
             )
         for design, places, kept in self.targets:
             for place, column in zip(places, kept):
@@ -230,11 +230,12 @@ def _functions(history: Any, data: Sequences) -> list[tuple[Any, Recompute]]:
         raise TypeError(
             "history must be a fitted design, a mapping from names of covariates to "
             f"functions of the past, or a list of these, got {history!r}"
+            "; give one of these"
         )
     for names, function in history.items():
         if not callable(function):
             raise TypeError(
                 f"history must map {names!r} to a function(past, rows), got "
-                f"{function!r}"
+                f"{function!r}; give such a function"
             )
     return list(history.items())

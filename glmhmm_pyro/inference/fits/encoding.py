@@ -49,7 +49,10 @@ def encoded(value: Any, name: str, arrays: Arrays, types: Types) -> Any:
             return {"stacked": inner("", _stacked(value)), "length": len(value)}
         items = [inner(number, item) for number, item in enumerate(value)]
         return {"tuple": items} if isinstance(value, tuple) else items
-    raise TypeError(f"{name} must be plain data to be written to a file, got a {kind}")
+    raise TypeError(
+        f"{name} must be plain data to be written to a file, got a {kind}"
+        "; give numbers, strings, lists or mappings of these"
+    )
 
 
 def _put(value: Tensor | np.ndarray, name: str, arrays: Arrays) -> str:

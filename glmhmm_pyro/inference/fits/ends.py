@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.inference.runs import Restart, Solution
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@suggests_all_names
 class Ends:
     """The part of a :class:`Fit` that speaks of its starts and of their ends."""
 

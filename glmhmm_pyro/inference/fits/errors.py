@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.fits import tables
 from glmhmm_pyro.inference.fits.named import Named
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@suggests_all_names
 class Errors(Named):
     """The part of a :class:`Fit` that speaks of standard errors and intervals."""
 
@@ -79,9 +81,9 @@ class Errors(Named):
     def _refuse_draws(self) -> None:
         if self.posterior is not None:
             raise ValueError(
-                f"standard errors need a fit at a maximum, got one by {self.method}, "
-                "which is the mean of its draws; take their standard deviation, from "
-                "fit.posterior"
+                "fit must be at a maximum to have standard errors, got one by "
+                f"{self.method}, which is the mean of its draws; take their standard "
+                "deviation, from fit.posterior"
             )
 
     @usual_modes()

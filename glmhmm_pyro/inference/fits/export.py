@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from glmhmm_pyro.arguments import one_of, whole_number
+from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
 from glmhmm_pyro.inference.arviz_versions import container
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
@@ -239,6 +239,7 @@ GROUPS = (
 )
 
 
+@suggests_names
 def prior_predictive(
     model: Any, data: Any, num_samples: int = 500, seed: int = 0
 ) -> Any:

@@ -54,6 +54,7 @@ def checked_path(path: Any, what: str, argument: str = "path") -> str:
     if not name or "\0" in name:
         raise ValueError(
             f"{argument} must be the path of {what}, such as 'fit.nc', got {name!r}"
+            "; add a name"
         )
     return os.path.expanduser(name)
 

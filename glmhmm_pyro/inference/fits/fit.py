@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.arguments import seed_number, whole_number
+from glmhmm_pyro.arguments import seed_number, suggests_all_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.fits import tables
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@suggests_all_names
 @dataclass(frozen=True, repr=False)
 class Fit(Ends, Errors):
     """A fitted model.
@@ -383,6 +384,6 @@ def _checked_site(sites: Mapping[str, Observed], site: str | None) -> str:
     if site is None or site not in sites:
         raise ValueError(
             f"site must name a HiddenMarkov site of the model, {', '.join(sites)}, "
-            f"got {site!r}"
+            f"got {site!r}; leave it out, or name that"
         )
     return site

@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.fits.labels import Labels, named_parameters
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
+@suggests_all_names
 class Named:
     """The part of a :class:`Fit` that goes by names."""
 

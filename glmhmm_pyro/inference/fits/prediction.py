@@ -143,7 +143,10 @@ def score(
     """What :meth:`Fit.score` returns, from the sites at the estimate."""
     observed = sum(site.hidden.num_observed for site in sites.values())
     if not observed:
-        raise ValueError("data must have an observed step to be scored, got none")
+        raise ValueError(
+            "data must have an observed step to be scored, got none"
+            "; give sessions of which something is seen"
+        )
     if marginal is None:
         marginal = fit.posterior is not None
     if not marginal:

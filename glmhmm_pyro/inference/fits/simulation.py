@@ -60,13 +60,13 @@ def _check(fit: Any, data: Any, history: Any, num_samples: Any, draws: bool) -> 
     flag("draws", draws)
     if draws and fit.posterior is None:
         raise ValueError(
-            f"draws needs a fit that has draws, got one by {fit.method}; fit by "
-            'method="laplace", "svi" or "nuts", or leave draws out'
+            f"draws must be False for a fit without draws, got one by {fit.method}; "
+            'fit by method="laplace", "svi" or "nuts", or leave draws out'
         )
     if history is not None and not isinstance(fit.model, GLMHMM):
         raise ValueError(
-            "history needs a model whose components can be stepped, a GLMHMM, got "
-            f"{type(fit.model).__name__}"
+            "history must come with a GLMHMM, whose components can be stepped, got "
+            f"{type(fit.model).__name__}; simulate without it"
         )
 
 

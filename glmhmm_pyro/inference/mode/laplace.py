@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from glmhmm_pyro.arguments import keep_whole
+from glmhmm_pyro.arguments import keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import at_bounds
 from glmhmm_pyro.inference.fits.estimate import estimated
@@ -42,6 +42,7 @@ _WITHOUT: dict[type[CurvatureError], Status] = {
 }
 
 
+@suggests_names
 @dataclass(frozen=True)
 class Laplace:
     r"""Laplace's approximation: draws from a normal distribution around the mode.

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro import optim
-from glmhmm_pyro.arguments import keep_real, keep_whole
+from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.em.em import EM
@@ -42,6 +42,7 @@ _ROUNDING = 1e-13
 _EM_ITERS = 50
 
 
+@suggests_names
 @dataclass(frozen=True)
 class MAP:
     """Maximum a posteriori: quasi-Newton steps on the marginal log-joint.

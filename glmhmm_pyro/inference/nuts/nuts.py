@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole
+from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import (
     AS_DRAWN,
@@ -72,6 +72,7 @@ _WORTH_PROCESSES = 20.0
 _KEEPING_DRAWS = (Exception, KeyboardInterrupt)
 
 
+@suggests_names
 @dataclass(frozen=True)
 class NUTS:
     """Hamiltonian Monte Carlo with the No-U-Turn rule, from the modes of MAP on.

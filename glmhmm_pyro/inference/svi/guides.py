@@ -34,6 +34,7 @@ def check_guide_option(guide: Any) -> None:
         raise ValueError(
             f"guide must be one of {', '.join(GUIDES)}, a class of Pyro's autoguides, "
             f"a function from the model to a guide, or a guide, got {guide!r}"
+            "; give one of these"
         )
 
 
@@ -69,7 +70,7 @@ def make_guide(guide: Any, program: Program, params: Params) -> Callable[[Any], 
     if not pyro.get_param_store():
         raise ValueError(
             "guide must have parameters to be fitted, by pyro.param or PyroParam, got "
-            "none"
+            "none; declare them, or take method='laplace'"
         )
     return made
 
@@ -111,16 +112,16 @@ def _check(trace: Any, program: Program) -> None:
         wrong += [f"the model has no {', '.join(extra)}"] if extra else []
         raise ValueError(
             "guide must sample the parameters of the model, "
-            f"{', '.join(program.priors)}: {'; '.join(wrong)}. It may be made for "
-            "another model; a function that makes a guide must call its argument "
-            "'model'"
+            f"{', '.join(program.priors)}, got one where {' and '.join(wrong)}; it may "
+            "be made for another model, and a function that makes a guide must call "
+            "its argument 'model'"
         )
     for name, prior in program.priors.items():
         value = sites[name]["value"]
         if value.shape != prior.shape():
             raise ValueError(
                 f"guide must sample {name!r} in the shape of the model's, "
-                f"{tuple(prior.shape())}, got {tuple(value.shape)}"
+                f"{tuple(prior.shape())}, got {tuple(value.shape)}; reshape it"
             )
         if not prior.support.check(value).all():
             raise ValueError(

@@ -105,32 +105,36 @@ def _check_sessions(program: Program, size: int) -> None:
         raise ValueError(
             "subsample_sessions must be None for data that are no Sequences, whose "
             f"sessions cannot be told apart, got {size} for {type(data).__name__}"
+            "; leave it out"
         )
     if size > data.num_sessions:
         raise ValueError(
             f"subsample_sessions must be at most {data.num_sessions}, the number of "
-            f"sessions, got {size}"
+            f"sessions, got {size}; give a smaller number"
         )
     whole = _sizes(program.model, data)
     try:
         part = _sizes(program.model, data.subset(range(size)))
     except (ValueError, IndexError, RuntimeError) as error:
         raise ValueError(
-            f"subsample_sessions must be None for this model, which cannot read {size} "
-            f"of the {data.num_sessions} sessions alone: {error}"
+            f"subsample_sessions must be None for this model, got {size}, but it "
+            f"cannot read so few of the {data.num_sessions} sessions "
+            f"({error}); leave it out"
         ) from error
     total = sum(whole.hidden.values())
     if size < data.num_sessions and sum(part.hidden.values()) == total:
         raise ValueError(
-            "subsample_sessions must be None for this model, which reads the same "
-            "sessions whatever data it is called with; read those of its argument"
+            "subsample_sessions must be None for this model, got "
+            f"{size}, but it reads the same sessions whatever data it is called with; "
+            "read those of its argument"
         )
     names = whole.others.keys() | part.others.keys()
     changed = [n for n in names if whole.others.get(n) != part.others.get(n)]
     if changed:
         raise ValueError(
-            "subsample_sessions must be None for this model: the size of the site "
-            f"{sorted(changed)[0]!r} depends on the number of sessions"
+            f"subsample_sessions must be None for this model, got {size}, but the size "
+            f"of the site {sorted(changed)[0]!r} depends on the number of sessions; "
+            "leave it out"
         )
 
 

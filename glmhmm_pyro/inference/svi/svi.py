@@ -13,7 +13,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
 from tqdm import tqdm
 
-from glmhmm_pyro.arguments import keep_real, keep_whole
+from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.estimate import estimated
 from glmhmm_pyro.inference.fits.fit import Fit
@@ -31,6 +31,7 @@ from glmhmm_pyro.inference.svi.minibatches import MiniBatches
 _SETTLING = MAP(num_iters=100, tol=1e-5)
 
 
+@suggests_names
 @dataclass(frozen=True)
 class SVI:
     r"""Stochastic variational inference: the guide closest to the posterior.
