@@ -15,13 +15,14 @@ PACKAGE = Path(gh.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # What every room may import of the package; itself is always allowed.
-GROUND: set[str] = {"version", "arguments", "concurrency", "zeros"}
+GROUND: set[str] = {"version", "arguments", "callers", "concurrency", "zeros"}
 PARTS = GROUND | {"chain", "sequences", "masking", "distributions", "priors"}
 MODEL = PARTS | {"components", "optim"}
 FITTED = MODEL | {"model", "inference"}
 ROOMS = {
     "version": set(),
     "arguments": set(),
+    "callers": set(),
     "concurrency": set(),
     "zeros": set(),
     "chain": GROUND,
