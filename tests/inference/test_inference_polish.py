@@ -177,11 +177,32 @@ def test_iterates_of_the_original_program_are_left_as_they_are():
     assert fit.history["log_joint"].tolist() == run.log_joints
 
 
-def test_an_interrupt_of_the_last_steps_keeps_the_run(ended, monkeypatch):
-    def interrupted(*args, **options):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt, gh.Status.INTERRUPTED),
+        (RuntimeError, gh.Status.CONVERGED),
+        (ValueError, gh.Status.CONVERGED),
+    ],
+)
+def test_the_run_is_kept_whatever_becomes_of_its_last_steps(
+    ended, monkeypatch, error, status
+):
+    def fails(*args, **options):
+        raise error
 
-    monkeypatch.setattr(polishing, "settled", interrupted)
+    monkeypatch.setattr(polishing, "settled", fails)
     run = run_at(*ended)
     polish(ended[0], [run])
-    assert run.status is gh.Status.INTERRUPTED and run.params is ended[1]
+    assert run.status is status and run.params is ended[1]
+
+
+def test_laplace_has_converged_where_its_search_stalled_beside_the_mode(monkeypatch):
+    search = gh.MAP.density_mode
+
+    def stalled(*args):
+        return search(*args)[0], gh.Status.STALLED
+
+    monkeypatch.setattr(gh.MAP, "density_mode", stalled)
+    fit = gh.fit(penalised(), clear_data(), gh.Laplace(4), **ONCE)
+    assert fit.status is gh.Status.CONVERGED

@@ -58,8 +58,9 @@ def polish(program: Program, runs: Sequence[Run]) -> None:
             _polish(program, best)
         except KeyboardInterrupt:
             best.status = Status.INTERRUPTED
-        except ValueError:
-            # No curvature, or a distribution that refuses its parameters.
+        except (ValueError, RuntimeError):
+            # No curvature, or a distribution that refuses its parameters, or torch
+            # cannot: what was found is not lost for the sake of its last digits.
             return
 
 
