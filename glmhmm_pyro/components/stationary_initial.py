@@ -22,7 +22,9 @@ class StationaryInitial(InitialState):
 
     It has no parameters, and needs :class:`Stationary` transitions. The transition
     matrix then has a say in the first states too, so that an M-step of EM takes all
-    parameters together, by differentiation; ``method="map"`` is often faster.
+    parameters together, by differentiation; ``method="map"`` is often faster. The
+    search for the best optimum runs with a free first state, and leads the best
+    solutions it finds on with this one.
 
     Example:
         >>> import glmhmm_pyro as gh
