@@ -21,7 +21,7 @@ alone:
     problem      half      hits  CPU s  plain  CPU s   best log-joint
     alternation  chosen   20/20    1.6   0/20   11.8   -139.5600
     mouse-3      chosen    6/ 6    5.7  16/20    3.6   -1995.8683
-    rat-2        chosen    3/ 3    6.2                 -6096.3166
+    rat-2        chosen    4/ 4    7.6  20/20    7.4   -6096.3166
     song-3       chosen    1/ 3   67.0   0/20   39.5   -3582.7542   missed by: 1.4 8.2
     fast-3       chosen    3/ 3   25.9                 -1549.4645
     speed        chosen   20/20    0.6  20/20    0.5   -84.3417
