@@ -8,8 +8,9 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
 
 import numpy as np
 from torch import Tensor
@@ -54,7 +55,9 @@ _ELSEWHERE = {
 }
 
 
-def whole_number(name: str, value: Any, least: int = 0, fix: str = "") -> int:
+def whole_number(
+    name: str, value: Any, least: int = 0, fix: str = "", most: int = 2**31 - 1
+) -> int:
     """A whole number of at least ``least``, as an int.
 
     Args:
@@ -62,23 +65,37 @@ def whole_number(name: str, value: Any, least: int = 0, fix: str = "") -> int:
         value: what came.
         least: the smallest number that is allowed.
         fix: what to do about another one; by default a number to give.
+        most: the largest number that is allowed.
 
     Raises:
         ValueError: it is none.
     """
     value_given = value
-    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
-        value = value.item()
+    value = _single(value)
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_whole or value < least:
         number = float(value) if isinstance(value, numbers.Real) else least
         near = round(number) if math.isfinite(number) else least
+        near = near if near <= most else least
         need = f"at least {least}" if is_whole else f"a whole number from {least}"
         raise ValueError(
             f"{name} must be {need}, got {value_given!r:.80}; "
             f"{fix or f'give a number such as {max(near, least, 1)}'}"
         )
+    if value > most:
+        raise ValueError(
+            f"{name} must be below 2**{most.bit_length()}, got {value_given!r:.80}; "
+            f"{fix or 'give a number such as 100'}"
+        )
     return int(value)
+
+
+def _single(value: Any) -> Any:
+    """The number that an array or a tensor without axes holds, else the value."""
+    is_array = isinstance(value, np.ndarray) or isinstance(value, Tensor)
+    if is_array and value.ndim == 0 and not getattr(value, "is_meta", False):
+        return value.item()
+    return value
 
 
 def real_number(
@@ -103,9 +120,7 @@ def real_number(
     Raises:
         ValueError: it is none.
     """
-    number = value
-    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
-        number = value.item()
+    number = _single(value)
     is_real = isinstance(number, numbers.Real) and not isinstance(number, bool)
     number = float(number) if is_real else math.nan
     inside = low <= number <= high if ends else low < number < high
@@ -128,12 +143,7 @@ def _range(low: float, high: float, ends: bool) -> str:
 
 def seed_number(value: Any) -> int:
     """A seed that both torch and numpy take."""
-    seed = whole_number("seed", value, fix="give a number such as 0")
-    if seed >= 2**63:
-        raise ValueError(
-            f"seed must be below 2**63, got {value!r:.80}; give a number such as 0"
-        )
-    return seed
+    return whole_number("seed", value, fix="give a number such as 0", most=2**63 - 1)
 
 
 def one_of(name: str, value: Any, known: Collection[str]) -> str:
@@ -209,13 +219,50 @@ def _naming(function: Any, shown: Any) -> Any:
     """The function, its arguments checked by name; ``shown`` is what was called."""
     parameters = dict(inspect.signature(function).parameters)
     title = shown.__qualname__
+    by_place = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    annotated = {name: _kinds(p.annotation) for name, p in parameters.items()}
+    kinds = {name: found for name, found in annotated.items() if found}
 
     @functools.wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
         _check_given(title, parameters, args, options)
+        for name, value in (*zip(by_place, args), *options.items()):
+            if name in kinds:
+                _check_kind(name, value, kinds[name])
         return function(*args, **options)
 
     return checked
+
+
+def _kinds(annotation: Any) -> tuple[type, ...]:
+    """The kinds that an argument may be of, where its annotation has simple ones."""
+    parts = get_args(annotation) if NoneType in get_args(annotation) else (annotation,)
+    found = tuple(get_origin(part) or part for part in parts)
+    return found if all(kind in _WANTED for kind in found) else ()
+
+
+def _check_kind(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    """Refuse a value of another kind than an argument is annotated to be of."""
+    if kinds[0] is bool:
+        if value is not None or NoneType not in kinds:
+            flag(name, value)
+        return
+    wanted, fix = _WANTED[kinds[0]]
+    if not isinstance(value, kinds):
+        is_named = kinds[0] in (Mapping, Tensor)
+        got = type(value).__name__ if is_named else f"{value!r:.80}"
+        raise TypeError(f"{name} must be {wanted}, got {got}; {fix}")
+
+
+# What an argument must be by its annotation, and what to do about another one.
+_WANTED: dict[Any, tuple[str, str]] = {
+    bool: ("True or False", "give one of the two"),
+    str: ("a string", "give a name in quotes"),
+    Tensor: ("a tensor", "convert it by torch.as_tensor"),
+    Mapping: ("a Mapping", "give a dictionary, such as {'name': ...}"),
+    Callable: ("a function", "give a function, without calling it"),
+    NoneType: ("None", "leave it out"),
+}
 
 
 def _check_given(

@@ -19,6 +19,7 @@ from glmhmm_pyro.analysis.refits import (
 )
 from glmhmm_pyro.arguments import (
     one_of,
+    real_number,
     seed_number,
     suggests_all_names,
     suggests_names,
@@ -103,10 +104,7 @@ class Bootstrap:
         Source: Hesterberg 2015, The American Statistician 69, 371; Efron & Tibshirani
         1993, chapter 13.
         """
-        if not 0 < level < 1:
-            raise ValueError(
-                f"level must be between 0 and 1, got {level!r}; give one such as 0.95"
-            )
+        level = real_number("level", level, 0.0, 1.0, fix="give one such as 0.95")
         below = _expanded((1 - level) / 2, self.num_sessions)
         return {
             name: values.quantile([below, 1 - below], "replicate", method="weibull")

@@ -27,7 +27,7 @@ from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
 from glmhmm_pyro.inference.fits.predictive import prior_draws
-from glmhmm_pyro.inference.methods import Method, engine_of
+from glmhmm_pyro.inference.methods import Method, check_order, engine_of
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering
 from glmhmm_pyro.inference.search import seeded
@@ -73,7 +73,8 @@ class Calibration:
         import pandas as pd
         from scipy.stats import chisquare
 
-        if num_bins < 2 or (self.num_draws + 1) % num_bins:
+        num_bins = whole_number("num_bins", num_bins, 2)
+        if (self.num_draws + 1) % num_bins:
             raise ValueError(
                 f"num_bins must divide the {self.num_draws + 1} possible ranks, got "
                 f"{num_bins}; take another number of bins"
@@ -164,6 +165,7 @@ def simulation_based_calibration(
         )
     num_simulations = whole_number("num_simulations", num_simulations, 1)
     num_draws, seed = whole_number("num_draws", num_draws, 1), seed_number(seed)
+    check_order(model, data)
     engine = engine_of(method, options)
     program = Program(model, data)
     simulations = _Simulations(

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from tqdm import tqdm
 
 from glmhmm_pyro.analysis.checkpoint import Checkpoint
+from glmhmm_pyro.arguments import flag
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
@@ -83,7 +84,8 @@ def run_jobs(
         progress: whether to show one.
         checkpoint: keeps every result, and has those of an earlier call.
     """
-    if not isinstance(num_jobs, Integral) or num_jobs == 0:
+    progress = flag("progress", progress)
+    if not isinstance(num_jobs, Integral) or not 0 < abs(num_jobs) < 10**4:
         raise ValueError(
             f"num_jobs must be a number of processes, or -1 for all cores, got "
             f"{num_jobs!r}; give 1 for this process alone"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import keep_real, suggests_names
 
 from .sources import Source, as_source
 from .table import Table
@@ -200,10 +200,7 @@ class RaisedCosine(FilterTerm):
 
     def __post_init__(self) -> None:
         _check_bases(self)
-        if not self.offset > 0:
-            raise ValueError(
-                f"offset must be above 0 steps, got {self.offset}; 1 is the default"
-            )
+        keep_real(self, offset=(0.0, 1e9, False))
         _check_independent(self, "raise offset, or take more lags or fewer bases")
 
     @property

@@ -1,6 +1,6 @@
 """Terms: what a design is composed of. Each gives one or more named columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -152,7 +152,8 @@ class Columns(Term):
 
     def __post_init__(self) -> None:
         given = self.columns
-        several = (given,) if isinstance(given, str) else tuple(given)
+        single = isinstance(given, str) or not isinstance(given, Iterable)
+        several = (given,) if single else tuple(given)
         if not several or not all(isinstance(column, str) for column in several):
             raise ValueError(
                 f"columns must be names of columns, got {given!r}"

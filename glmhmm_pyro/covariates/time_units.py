@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glmhmm_pyro.arguments import real_number
+
 from .terms import Term
 
 if TYPE_CHECKING:
@@ -62,12 +64,7 @@ def _check(weights: Any, bin_width: float, covariance: Any) -> None:
             f"fit.parameters['emissions.weights'], got {type(weights).__name__}"
             "; give that"
         )
-    is_number = hasattr(bin_width, "__float__") and np.ndim(bin_width) == 0
-    if not is_number or not 0 < bin_width < np.inf:
-        raise ValueError(
-            f"bin_width must be a number above 0, got {bin_width!r}"
-            "; give the width of a step"
-        )
+    real_number("bin_width", bin_width, 0.0, fix="give the width of a step")
     if covariance is None:
         return
     if weights.dims[-1] != "covariate" or set(SAMPLES) & set(weights.dims):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from glmhmm_pyro.arguments import suggests_names
@@ -104,7 +105,7 @@ def resolve_options(
 
 def _positive_int(name: str, value: Any) -> int:
     """The value as an int, which must be whole and at least 1."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(
             f"{name} must be an integer, got {value!r}" "; give a whole number"
         )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import suggests_names, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ LETTERS_PER_INCH = 9
 @suggests_names
 def state_colour(state: int) -> str:
     """Colour of a state; from state 8 on colours come a second time."""
-    return STATE_COLOURS[state % len(STATE_COLOURS)]
+    return STATE_COLOURS[whole_number("state", state) % len(STATE_COLOURS)]
 
 
 def state_marker(state: int) -> str:

@@ -1,6 +1,6 @@
 """What changes where an argument of a data set is exchanged or a column added."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -122,10 +122,10 @@ def moved_fields(data: Any, dtype: Any, device: Any) -> dict[str, Any]:
 def intercept_fields(data: Any, designs: Sequence[str]) -> dict[str, Any]:
     """Fields of the designs named, with an intercept."""
     fields: dict[str, Any] = {}
-    if isinstance(designs, str):
+    if isinstance(designs, str) or not isinstance(designs, Iterable):
         raise TypeError(
-            f"designs must be a list of names, got the string {designs!r}; give "
-            f"[{designs!r}]"
+            f"designs must be a list of names, got {designs!r:.80}; give such as "
+            "['covariates']"
         )
     for name in designs:
         if name not in DESIGNS:

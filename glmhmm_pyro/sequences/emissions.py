@@ -34,9 +34,10 @@ def read_emissions(values: Any, mask: Any, class_names: Any) -> Emissions:
             everything that is not NaN or None.
         class_names: names of classes 0, 1, ...; labels must be among them.
     """
-    if isinstance(class_names, str):
+    listed = class_names is None or np.ndim(class_names) == 1
+    if isinstance(class_names, str) or not listed:
         raise TypeError(
-            f"class_names must be a list of strings, got {class_names!r}"
+            f"class_names must be a list of strings, got {class_names!r:.80}"
             "; give a list, in order"
         )
     if class_names is not None:

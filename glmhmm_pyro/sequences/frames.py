@@ -3,7 +3,7 @@
 A row is a step; the rows of a session stand together, in the order of time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +98,8 @@ def _listed(columns: Columns | None) -> list[Any]:
     """Columns as a list; a single one may stand alone."""
     if columns is None:
         return []
-    return [columns] if isinstance(columns, (str, int)) else list(columns)
+    single = isinstance(columns, str) or not isinstance(columns, Iterable)
+    return [columns] if single or np.ndim(columns) == 0 else list(columns)
 
 
 def _column(df: "pd.DataFrame", argument: str, name: Any) -> "pd.Series":

@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import (
@@ -189,9 +190,9 @@ FITS = {
         lambda: by("nuts")(parallel="yes"),
         *("parallel", "must be True or False", "'yes'", "give one of the two"),
     ),
-    "NUTS: state_axes": Row(
+    "NUTS: state_axes": type_row(
         lambda: by("nuts")(state_axes=3),
-        *("state_axes", "must name the axes of sites", "got 3", "give a mapping"),
+        *("state_axes", "must be a Mapping", "got int", "give a dictionary"),
     ),
     **{
         f"init: words by {method}": Row(
@@ -336,7 +337,7 @@ PICTURES = {
     ),
     "generated: a data set alone": type_row(
         lambda: gh.plotting.generated(data()),
-        *("behaviour", "must be a Mapping", "got a Sequences", '{"real": data}'),
+        *("behaviour", "must be a Mapping", "got Sequences", "{'name': ...}"),
     ),
     "generated: with states": type_row(
         lambda: gh.plotting.generated({"model": fit().simulate(data())}),
@@ -433,6 +434,61 @@ ANALYSES = {
         *("model", "must be a GLMHMM", "got a Sequences", "(model, data)"),
     ),
 }
+KINDS = {
+    "Gaussian: covariance as an array": type_row(
+        lambda: gh.Gaussian(2, np.eye(2)),
+        *("covariance", "must be a string", "array(", "give a name in quotes"),
+    ),
+    "Gaussian: shared_scale as text": Row(
+        lambda: gh.Gaussian(shared_scale="no"),
+        *("shared_scale", "must be True or False", "'no'", "give one of the two"),
+    ),
+    "Initial: per_session as a number": Row(
+        lambda: gh.Initial(per_session=1),
+        *("per_session", "must be True or False", "got 1", "give one of the two"),
+    ),
+    "Outputs: columns as a list": type_row(
+        lambda: gh.Outputs(columns=["a"], a=gh.Bernoulli()),
+        *("columns", "must be a Mapping", "got list", "give a dictionary"),
+    ),
+    "score: marginal as text": Row(
+        lambda: fit().score(data(), marginal="yes"),
+        *("marginal", "must be True or False", "'yes'", "give one of the two"),
+    ),
+    "decode: site as a list": type_row(
+        lambda: fit().decode(data(), site=["y"]),
+        *("site", "must be a string", "['y']", "give a name in quotes"),
+    ),
+    "weights: parameter as a list": type_row(
+        lambda: gh.plotting.weights(fit(), parameter=["emissions.weights"]),
+        *("parameter", "must be a string", "['emissions.weights']", "in quotes"),
+    ),
+    "HiddenMarkov: lists": type_row(
+        lambda: gh.HiddenMarkov([[0.0]], [[[0.0]]], None, [3]),
+        *("initial_logits", "must be a tensor", "got list", "torch.as_tensor"),
+    ),
+    "minimize: no function": type_row(
+        lambda: gh.optim.minimize(3, torch.zeros(2)),
+        *("fun", "must be a function", "got 3", "give a function"),
+    ),
+    "minfunc_options: a list": type_row(
+        lambda: gh.optim.minfunc_options([1]),
+        *("options", "must be a Mapping", "got list", "give a dictionary"),
+    ),
+    "calibration: no model": type_row(
+        lambda: simulation_based_calibration(3, data()),
+        *("model", "must be a GLMHMM", "got a int", "write GLMHMM("),
+    ),
+    "fit: too many restarts": Row(
+        lambda: fitted(num_restarts=10**30),
+        *("num_restarts", "must be below 2**31", "got 1000", "such as 100"),
+    ),
+    "state_colour: none": Row(
+        lambda: gh.plotting.state_colour(None),
+        *("state", WHOLE, "got None", "give a number such as"),
+    ),
+}
+
 ROWS = {
     f"{room}, {name}": row
     for room, rows in (
@@ -440,6 +496,7 @@ ROWS = {
         ("methods", METHODS),
         ("pictures", PICTURES),
         ("analyses", ANALYSES),
+        ("kinds", KINDS),
     )
     for name, row in rows.items()
 }

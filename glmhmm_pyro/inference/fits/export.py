@@ -6,13 +6,13 @@ read, where it is not.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
+from glmhmm_pyro.arguments import one_of, seed_number, suggests_names, whole_number
 from glmhmm_pyro.inference.arviz_versions import container
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
@@ -214,10 +214,11 @@ def fit_to_arviz(
     }
     if groups is None:
         groups = [g for g in GROUPS if not (program.improper and g in PRIOR)]
-    if isinstance(groups, str):
+    seed = seed_number(seed)
+    if isinstance(groups, str) or not isinstance(groups, Iterable):
         raise ValueError(
-            f"groups must be a list of names, got the string {groups!r}; write "
-            f"[{groups!r}]"
+            f"groups must be a list of names, got {groups!r:.80}; write "
+            "['posterior'] for one"
         )
     for group in groups:
         one_of("groups", group, GROUPS)
