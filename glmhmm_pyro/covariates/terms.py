@@ -324,3 +324,7 @@ def check_count(name: str, value: int, least: int = 1) -> None:
         raise ValueError(
             f"{name} must be at least {least}, got {value}; give {least} or more"
         )
+    if value >= 2**31:
+        raise ValueError(
+            f"{name} must be below 2**31, got {value!r:.80}; give a smaller number"
+        )

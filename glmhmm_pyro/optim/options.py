@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from glmhmm_pyro.arguments import suggests_names
@@ -116,7 +116,7 @@ def _positive_int(name: str, value: Any) -> int:
 
 def _check_range(name: str, value: Any, low: float, high: float) -> None:
     """Raise unless the value is a finite number in [low, high)."""
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(
             f"{name} must be a number, got {value!r}" "; give a finite number"
         )

@@ -1,5 +1,6 @@
 """Priors whose strength is learnt: a scale with a prior of its own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +70,13 @@ class Hierarchical(ScaleFamily):
                 "base of Hierarchical must be a recipe that can be scaled, such as "
                 f"Ridge(), got {self.base!r}; give that"
             )
-        per = (self.per,) if isinstance(self.per, str) else tuple(self.per)
+        per = (self.per,) if isinstance(self.per, str) else self.per
+        if not isinstance(per, Iterable) or not all(isinstance(a, str) for a in per):
+            raise TypeError(
+                f"per of Hierarchical must be names of axes, got {self.per!r:.80}; "
+                "give such as ('covariate',)"
+            )
+        per = tuple(per)
         object.__setattr__(self, "per", per)
 
     @property

@@ -4,7 +4,7 @@ A missing value is a mask, never a sentinel: NaN and None become ``mask=False``,
 whatever stood there is overwritten, so that it can change no number anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,16 @@ class Emissions(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
+def listed_classes(class_names: Any) -> tuple[str, ...]:
+    """Names of classes as strings, refused where they are no list."""
+    if isinstance(class_names, str | bytes | Mapping) or np.ndim(class_names) != 1:
+        raise TypeError(
+            f"class_names must be a list of strings, got {class_names!r:.80}; give a "
+            "list, in order"
+        )
+    return tuple(map(str, class_names))
+
+
 def read_emissions(values: Any, mask: Any, class_names: Any) -> Emissions:
     """Check emissions against their mask and fill in what was not observed.
 
@@ -34,14 +44,8 @@ def read_emissions(values: Any, mask: Any, class_names: Any) -> Emissions:
             everything that is not NaN or None.
         class_names: names of classes 0, 1, ...; labels must be among them.
     """
-    listed = class_names is None or np.ndim(class_names) == 1
-    if isinstance(class_names, str) or not listed:
-        raise TypeError(
-            f"class_names must be a list of strings, got {class_names!r:.80}"
-            "; give a list, in order"
-        )
     if class_names is not None:
-        class_names = unique_names("class_names", tuple(map(str, class_names)))
+        class_names = unique_names("class_names", listed_classes(class_names))
     array, missing, class_names = as_numbers(values, class_names)
     array, missing = _one_output_is_a_vector(array), _one_output_is_a_vector(missing)
     if array.ndim not in (1, 2) or not array.size:

@@ -3,12 +3,12 @@
 A row is a step; the rows of a session stand together, in the order of time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .emissions import as_numbers, observed_entries, read_mask
+from .emissions import as_numbers, listed_classes, observed_entries, read_mask
 from .validation import close_matches
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def arrays_from_dataframe(
         designs: columns of covariates and transition covariates, by argument.
     """
     check_frame(df)
-    if not _listed(emissions):
+    if not _listed(emissions, "emissions"):
         raise ValueError(
             f"emissions must name a column of the data frame, got {emissions!r}; it "
             f"has {[str(column) for column in df.columns[:12]]}"
@@ -40,8 +40,9 @@ def arrays_from_dataframe(
     refuse_own_emissions(_listed(emissions), designs)
     lengths, session_names = read_sessions(df, session)
     values, observed, class_names = _read_outputs(df, emissions, class_names)
-    if mask is not None:
-        given = np.stack([_mask_column(df, name) for name in _listed(mask)], axis=1)
+    masks = _listed(mask, "mask")
+    if masks:
+        given = np.stack([_mask_column(df, name) for name in masks], axis=1)
         given = read_mask(given, observed.shape)
         if given.ndim < observed.ndim:
             given = given[:, None]
@@ -85,7 +86,7 @@ def refuse_own_emissions(
 ) -> None:
     """Refuse covariates that hold the emission which they are to explain."""
     for argument, columns in designs.items():
-        for name in _listed(columns):
+        for name in _listed(columns, argument):
             if name in emissions:
                 raise ValueError(
                     f"{argument} must not hold an emission of the same step, got "
@@ -94,12 +95,18 @@ def refuse_own_emissions(
                 )
 
 
-def _listed(columns: Columns | None) -> list[Any]:
-    """Columns as a list; a single one may stand alone."""
+def _listed(columns: Columns | None, argument: str = "columns") -> list[Any]:
+    """Columns as a list of names; a single one may stand alone."""
     if columns is None:
         return []
     single = isinstance(columns, str) or not isinstance(columns, Iterable)
-    return [columns] if single or np.ndim(columns) == 0 else list(columns)
+    names = [columns] if single or np.ndim(columns) == 0 else list(columns)
+    if not all(isinstance(name, Hashable) for name in names):
+        raise TypeError(
+            f"{argument} must name columns of the data frame, got {columns!r:.80}; "
+            "give a name, or a list of names"
+        )
+    return names
 
 
 def _column(df: "pd.DataFrame", argument: str, name: Any) -> "pd.Series":
@@ -146,7 +153,7 @@ def read_sessions(
         raise ValueError("df must have at least one row, got none; check its filter")
     if session is None:
         return [len(df)], None
-    keys = [_column(df, "session", name) for name in _listed(session)]
+    keys = [_column(df, "session", name) for name in _listed(session, "session")]
     if not keys:
         raise ValueError(
             "session must name a column, or several, got an empty list; session=None "
@@ -219,7 +226,7 @@ def _read_outputs(
     """Numbers, where they were observed, and the class names of a single output."""
     names = _listed(emissions)
     columns = [_column(df, "emissions", name) for name in names]
-    given = None if class_names is None else tuple(map(str, class_names))
+    given = None if class_names is None else listed_classes(class_names)
     read = [
         as_numbers(column, given if len(names) == 1 else None) for column in columns
     ]

@@ -483,6 +483,33 @@ KINDS = {
         lambda: fitted(num_restarts=10**30),
         *("num_restarts", "must be below 2**31", "got 1000", "such as 100"),
     ),
+    "from_dataframe: a mapping for columns": type_row(
+        lambda: gh.Sequences.from_dataframe(
+            data().to_dataframe(), session=None, emissions=[{"a": 1}]
+        ),
+        *("emissions", "must name columns", "got [{'a': 1}]", "give a name"),
+    ),
+    "from_dataframe: a number for class_names": type_row(
+        lambda: gh.Sequences.from_dataframe(
+            data().to_dataframe(),
+            session=None,
+            emissions=data().emission_names[0],
+            class_names=2,
+        ),
+        *("class_names", "must be a list of strings", "got 2", "give a list"),
+    ),
+    "Sequences: a number for class_names": type_row(
+        lambda: gh.Sequences([0, 1], class_names=2),
+        *("class_names", "must be a list of strings", "got 2", "give a list"),
+    ),
+    "Hierarchical: a number for axes": type_row(
+        lambda: gh.priors.Hierarchical(torch.distributions.HalfNormal(1.0), per=2),
+        *("per of Hierarchical", "names of axes", "got 2", "'covariate'"),
+    ),
+    "simulate_demo: too many lags": Row(
+        lambda: gh.datasets.simulate_demo(num_lags=10**30),
+        *("num_lags", "must be below 2**31", "got 1000", "a smaller number"),
+    ),
     "state_colour: none": Row(
         lambda: gh.plotting.state_colour(None),
         *("state", WHOLE, "got None", "give a number such as"),

@@ -42,7 +42,7 @@ def positive(name: str, values: Any, largest: float = math.inf) -> tuple[float, 
     """The numbers of a list, if all are positive, finite and at most ``largest``."""
     try:
         numbers = tuple(map(float, values))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         bad = [values]
     else:
         bad = [n for n in numbers if not (0 < n <= largest and n < math.inf)]
