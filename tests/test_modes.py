@@ -26,10 +26,49 @@ def numbers(y, x):
     return [fit.log_joint, fit.score(data), errors, smoothed, drawn, predicted]
 
 
-@pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
-@pytest.mark.parametrize(
+def ridge(strength):
+    return gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(strength)))
+
+
+def analyses(data):
+    """Numbers of everything that fits again and again."""
+    fit, quick = gh.fit(ridge(1.0), data, "map", **QUICK), {"progress": False}
+    once = {"num_restarts": 1, **quick}
+    replicates = gh.analysis.bootstrap(fit, data, 3, **quick).replicates
+    parametric = gh.analysis.bootstrap(fit, data, 3, kind="parametric", **quick)
+    scores = gh.analysis.cross_validate(ridge, data, [1.0, 2.0], folds=2, **once).table
+    ranks = gh.analysis.simulation_based_calibration(
+        ridge(1.0), data, "laplace", num_simulations=3, num_draws=7, **quick
+    ).ranks
+    best = gh.analysis.maximise_evidence(
+        lambda scale: ridge(scale), {"scale": 1.0}, data, max_evals=3, **once
+    )
+    compared = gh.compare_methods(ridge(1.0), data, ["em", "map"], **once).table
+    return [
+        *(replicates["emissions.weights"], parametric.replicates["emissions.weights"]),
+        *(scores.to_numpy(), ranks, best.log_evidence, compared["log_likelihood"]),
+        gh.analysis.log_evidence(fit, data),
+    ]
+
+
+MODES = pytest.mark.parametrize(
     "mode", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")]
 )
+
+
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+@MODES
+def test_modes_outside_change_no_analysis(mode):
+    data = clear_data(lengths=(30, 31))
+    expected = analyses(data)
+    with mode():
+        found = analyses(data)
+    for one, other in zip(found, expected):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+@MODES
 def test_modes_outside_change_no_number(mode):
     data = clear_data(lengths=(30, 31))
     arrays = data.emissions.numpy(), data.covariates.numpy()

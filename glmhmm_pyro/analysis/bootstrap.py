@@ -26,6 +26,7 @@ from glmhmm_pyro.arguments import (
     whole_number,
 )
 from glmhmm_pyro.callers import warn_caller
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.alignment import state_probs
@@ -176,6 +177,7 @@ class _Job(NamedTuple):
 
 
 @suggests_names
+@usual_modes()
 def bootstrap(
     fit: Fit,
     data: Sequences,

@@ -23,6 +23,7 @@ from glmhmm_pyro.arguments import (
     suggests_names,
     whole_number,
 )
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
@@ -99,6 +100,7 @@ class Calibration:
 
 
 @suggests_names
+@usual_modes()
 def simulation_based_calibration(
     model: GLMHMM,
     data: Sequences,

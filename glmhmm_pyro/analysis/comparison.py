@@ -13,7 +13,7 @@ import torch
 
 from glmhmm_pyro.analysis.refits import quiet_fit
 from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.concurrency import exclusively, usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.fits.labels import named_parameters
 from glmhmm_pyro.inference.methods import METHODS, Method, check_order, engine_of
@@ -53,6 +53,7 @@ class Comparison:
 
 
 @suggests_names
+@usual_modes()
 def compare_methods(
     model: Any,
     data: Any,

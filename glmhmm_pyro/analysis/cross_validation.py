@@ -19,6 +19,7 @@ from glmhmm_pyro.analysis.refits import (
     whole_fit,
 )
 from glmhmm_pyro.arguments import one_of, seed_number, suggests_names
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method, engine_of
@@ -100,6 +101,7 @@ class _Path:
 
 
 @suggests_names
+@usual_modes()
 def cross_validate(
     make_model: Callable[[float], GLMHMM],
     data: Sequences,

@@ -19,6 +19,7 @@ from glmhmm_pyro.analysis.evidence import (
 from glmhmm_pyro.analysis.refits import whole_fit
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.callers import warn_caller
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import engine_of
@@ -66,6 +67,7 @@ class EvidenceMaximum:
 
 
 @suggests_names
+@usual_modes()
 def maximise_evidence(
     make_model: Callable[..., GLMHMM],
     start: Mapping[str, float],

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.arguments import one_of, seed_number, suggests_names, whole_number
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.arviz_versions import container
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
@@ -241,6 +242,7 @@ GROUPS = (
 
 
 @suggests_names
+@usual_modes()
 def prior_predictive(
     model: Any, data: Any, num_samples: int = 500, seed: int = 0
 ) -> Any:
