@@ -5,7 +5,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution
 
-from glmhmm_pyro.zeros import zeros_allowed
+from glmhmm_pyro.zeros import exact_log_prob, zeros_allowed
 
 
 def steps_observed(mask: Tensor | None) -> Tensor | None:
@@ -16,8 +16,7 @@ def steps_observed(mask: Tensor | None) -> Tensor | None:
 def log_prob_of(emission_dist: Distribution, value: Tensor) -> Tensor:
     """Log density, by code that may take logarithms of structural zeros."""
     with zeros_allowed(emission_dist):
-        log_prob: Tensor = emission_dist.log_prob(value)
-    return log_prob
+        return exact_log_prob(emission_dist, value)
 
 
 def emission_log_probs(
@@ -95,7 +94,7 @@ class Observed(TorchDistribution):
         """Log density of what was observed."""
         if self.mask.dim() == value.dim():
             return observed_log_prob(self.emission_dist, value, self.mask)
-        log_probs = self.emission_dist.log_prob(value)
+        log_probs = exact_log_prob(self.emission_dist, value)
         return torch.where(self.mask, log_probs, log_probs.new_zeros(()))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Bernoulli, Categorical, Distribution
 from torch.overrides import TorchFunctionMode
 
 
@@ -61,3 +61,25 @@ def exact_logits(categorical: Distribution) -> Tensor:
         logits: Tensor = categorical.logits  # type: ignore[attr-defined]
         return logits
     return log_or_zero_slope(probs)
+
+
+def exact_log_prob(given: Distribution, value: Tensor) -> Tensor:
+    """Log density, -inf where a probability that was given is exactly 0.
+
+    torch's ``Bernoulli`` and ``Categorical`` of ``probs`` take 0 for 2e-16.
+
+    Args:
+        given: a distribution of torch or Pyro.
+        value: what it is the density of.
+    """
+    by_probs = "probs" in vars(given) and "logits" not in vars(given)
+    if by_probs and isinstance(given, Categorical):
+        labels, logits = torch.broadcast_tensors(
+            value.long().unsqueeze(-1), log_or_zero_slope(given.probs)
+        )
+        return logits.gather(-1, labels[..., :1]).squeeze(-1)
+    if by_probs and isinstance(given, Bernoulli):
+        one, none = log_or_zero_slope(given.probs), log_or_zero_slope(1 - given.probs)
+        return torch.where(value == 1, one, none)
+    log_prob: Tensor = given.log_prob(value)
+    return log_prob

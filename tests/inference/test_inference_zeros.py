@@ -329,3 +329,49 @@ def test_an_m_step_says_which_of_several_sets_it_failed_for():
     step(counts, params)
     assert step.failure(0) is None
     assert step.failure(1).status is gh.Status.M_STEP_FAILED
+
+
+@pytest.mark.parametrize("library", [dist, torch.distributions])
+@pytest.mark.parametrize("family", ["Bernoulli", "Categorical"])
+def test_a_label_of_probability_0_is_impossible_in_its_state(library, family):
+    """Against a sum of products over all paths, without logarithms."""
+    p = torch.tensor([0.0, 0.3], dtype=torch.float64)
+    rows = {"Bernoulli": p, "Categorical": torch.stack([1 - p, p], -1)}[family]
+    start = torch.tensor([0.6, 0.4], dtype=torch.float64)
+    moves = torch.tensor([[0.9, 0.1], [0.0, 1.0]], dtype=torch.float64)
+
+    def hidden(first, y):
+        probs = torch.cat([rows[:1], first[None]]) if first is not None else rows
+        steps = probs.expand(len(y), *probs.shape)
+        given = getattr(library, family)(probs=steps)
+        chances = start.log()[None], moves.log()[None]
+        return gh.HiddenMarkov(*chances, given, torch.tensor([len(y)]))
+
+    def by_paths(y, chance):
+        total = 0.0
+        for path in itertools.product((0, 1), repeat=len(y)):
+            product = float(start[path[0]])
+            for before, now in itertools.pairwise(path):
+                product *= float(moves[before, now])
+            for state, label in zip(path, y):
+                one = (0.0, chance)[state]
+                product *= one if label else 1 - one
+            total += product
+        return total
+
+    y = torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+    table = hidden(None, y).emission_log_probs(y)
+    assert torch.isneginf(table[y == 1, 0]).all() and (table[y == 0, 0] == 0).all()
+    found = float(hidden(None, y).log_prob(y))
+    assert found == pytest.approx(np.log(by_paths(y.tolist(), 0.3)), abs=1e-12)
+    free = rows[1].clone().requires_grad_()
+    slope = torch.autograd.grad(hidden(free, y).log_prob(y), free)[0]
+    assert torch.isfinite(slope).all()
+
+
+def test_data_that_no_state_allows_have_no_likelihood():
+    never = dist.Bernoulli(probs=torch.zeros(3, 2, dtype=torch.float64))
+    flat = torch.zeros(1, 2, 2, dtype=torch.float64).log_softmax(-1)
+    hidden = gh.HiddenMarkov(flat[:, 0], flat, never, torch.tensor([3]))
+    assert float(hidden.log_prob(torch.tensor([0.0, 1.0, 0.0]))) == -np.inf
+    assert float(hidden.log_prob(torch.zeros(3, dtype=torch.float64))) == 0.0
