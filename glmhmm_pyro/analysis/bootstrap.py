@@ -97,7 +97,13 @@ class Bootstrap:
 
         The outermost replicates are the widest interval there is: at 95 % it takes 39
         of them, with ten sessions 116, and of five sessions 1048. With fewer an
-        interval holds the truth less often than it says.
+        interval holds the truth less often than it says. Of 95 % intervals of 120
+        replicates by ``benchmarks/intervals.py`` (two states, 1500 choices in ten
+        sessions, 50 data sets) those of weights held the truth in 97.5 +- 1.3 % of
+        cases where sessions were drawn and in 97.5 +- 1.1 % where data were simulated,
+        of stay probabilities in 95.0 +- 2.1 % and 97.0 +- 1.7 %, of first probabilities
+        in 100 % and 92.0 +- 3.9 %. Those of sessions are wide: about twice as wide as
+        Wald's.
 
         Args:
             level: how often an interval should hold the true value.
