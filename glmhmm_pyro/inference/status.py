@@ -78,7 +78,8 @@ _ADVICE = {
     "such as Gamma(2, 0.1), probabilities a Dirichlet with concentrations from 1; take "
     "covariance='diagonal' where a correlation runs to 1 or -1; or use fewer states.",
     Status.STALLED: "Standardise the covariates, or give other starts by init; where "
-    "a density of your own has a kink, smooth it.",
+    "a component of your own is named, or a density of your own has a kink, write it "
+    "so that its gradient is right everywhere.",
     Status.NON_FINITE: "Standardise the covariates, give proper priors, or other "
     "starts by init; where a component of your own is named, write it so that its "
     "log density and gradient are finite.",

@@ -266,6 +266,14 @@ def test_a_poor_approximation_is_told_of():
     assert "above 0.7" in fit.notes[0]
 
 
+def test_a_prior_that_holds_the_weights_closer_makes_good_draws_as_is_advised():
+    """Covariates are all 0: the posterior is the prior, which is normal."""
+    _, data = heavy_tailed()
+    assert "priors that hold the parameters closer" in gh.Status.POOR_DRAWS.advice
+    model = gh.GLMHMM(1, gh.Bernoulli(prior=dist.Normal(0.0, 1.0)))
+    assert gh.fit(model, data, gh.Laplace(4000), **ONCE).status is gh.Status.CONVERGED
+
+
 def same_as_map(fit, model, data):
     mode = gh.fit(model, data, gh.MAP(tol=1e-8), **ONCE)
     assert fit.posterior is None and fit.log_joint == mode.log_joint

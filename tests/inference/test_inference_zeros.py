@@ -5,6 +5,7 @@ differentiated by finite differences.
 """
 
 import itertools
+import re
 
 import numpy as np
 import pyro
@@ -270,6 +271,13 @@ class WrongSlope(NoSlope):
         return dist.Categorical(probs=rows + 0 * covariates[..., :1])
 
 
+class RightSlope(NoSlope):
+    """What the advice of either asks for: the same values, with their gradient."""
+
+    def spoilt(self, leave):
+        return 0 * leave
+
+
 FAILING = [
     (NoSlope, "em", gh.Status.M_STEP_FAILED, "the M-step of transitions"),
     (NoSlope, "map", gh.Status.NON_FINITE, "the gradient by transitions.leave"),
@@ -288,6 +296,10 @@ def test_an_m_step_that_failed_is_a_status_that_names_the_component(
         fit = gh.fit(model, data, method=method, num_restarts=1, progress=False)
     assert fit.status is status and sentence in fit.unbounded[0]
     assert np.isfinite(fit.log_joint)
+    assert re.search("rite (it|the component) so that its .*gradient", status.advice)
+    model = gh.GLMHMM(2, gh.Gaussian(), RightSlope())
+    cured = gh.fit(model, data, method=method, num_restarts=1, progress=False)
+    assert cured.status is gh.Status.CONVERGED and cured.log_joint > fit.log_joint
 
 
 def test_an_m_step_that_failed_names_the_model_of_a_user():
