@@ -66,12 +66,15 @@ def large_weights(
     if weights.shape[:-1] != noise.shape[1:] or len(noise) not in (1, len(design)):
         return {}
     design, size = _standardised(design.to(noise))
+    if "baseline" in component.sites:
+        # It takes up whatever the covariates are centred about.
+        design = torch.cat([design, torch.ones_like(design[:, :1])], 1)
     relative = weights * size
     hardly = torch.zeros_like(relative, dtype=torch.bool)
     for row, column in (relative.abs() > _LARGE).any(-1).nonzero().tolist():
         large = relative[row, column].abs()
         ridge = _NOTHING / large.max() ** 2
-        errors = _standard_errors(design, noise[:, row, column], ridge)
+        errors = _standard_errors(design, noise[:, row, column], ridge)[: len(size)]
         hardly[row, column] = (large > _LARGE) & (large < _ERRORS * errors)
     columns = component.covariate_names or range(len(size))
     found = {}
