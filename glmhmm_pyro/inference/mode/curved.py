@@ -50,13 +50,22 @@ def searched(
         slope = num_steps(program, end) * objective(end)[1]
         if number and _promised(program, end, matrix, slope, jacobian) <= _ENOUGH:
             return end, Status.CONVERGED
-        own = matrix.diagonal().abs()
-        units = torch.where(own > 0, own, 1.0).rsqrt()
+        units = _units(program, matrix)
         moved, status = minimise(_scaled(objective, end, units), torch.zeros_like(end))
         end = end + units * moved
         if status not in (Status.CONVERGED, Status.STALLED):
             break
     return end, status
+
+
+def _units(program: Program, matrix: Tensor) -> Tensor:
+    """Steps that cost half a nat each; of log-odds and logarithms, 1 at the most."""
+    own = matrix.diagonal().abs()
+    units = torch.where(own > 0, own, 1.0).rsqrt()
+    for name, piece in program.coordinates.slices.items():
+        if not program.coordinates.is_real[name]:
+            units[piece] = units[piece].clamp(max=1.0)
+    return units
 
 
 def _promised(
