@@ -262,12 +262,6 @@ def _checked(
     start: Mapping[str, float], bounds: Mapping[str, tuple[float, float]] | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Names, starting values, and limits (hyperparameters, 2)."""
-    for argument, given in (("start", start), ("bounds", bounds or {})):
-        if not isinstance(given, Mapping):
-            raise ValueError(
-                f"{argument} must be by name, as in {{'scale': ...}}, got {given!r}"
-                "; give a mapping"
-            )
     names, bounds = tuple(start), dict(bounds or {})
     unknown = [name for name in bounds if name not in start]
     if not names or unknown:

@@ -240,8 +240,8 @@ class BSpline(FilterTerm):
     Example:
         >>> from glmhmm_pyro.covariates import BSpline
         >>> splines = BSpline("sound", num_bases=5, num_lags=20)
-        >>> splines.basis().values.sum(axis=1).round(12).min()
-        np.float64(1.0)
+        >>> float(splines.basis().values.sum(axis=1).round(12).min())
+        1.0
     """
 
     column: str | Source

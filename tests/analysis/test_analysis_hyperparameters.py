@@ -140,9 +140,9 @@ def test_wrong_arguments_are_named(smooth):
         call({"length": 1.0, "scale": 1.0}, bounds={"scale": (2, 3)})
     with pytest.raises(ValueError, match="which are length, got size"):
         call({"length": 1.0}, bounds={"size": (1, 2)})
-    with pytest.raises(ValueError, match="start must be by name.* got 1.0"):
+    with pytest.raises(TypeError, match="start must be a Mapping, got float; give a"):
         call(1.0)
-    with pytest.raises(ValueError, match="bounds must be by name"):
+    with pytest.raises(TypeError, match="bounds must be a Mapping, got list; give a"):
         call({"length": 1.0}, bounds=[(1, 2)])
     with pytest.raises(ValueError, match="max_evals must be at least 1, got 0"):
         call({"length": 1.0}, max_evals=0)

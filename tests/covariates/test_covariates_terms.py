@@ -238,7 +238,7 @@ def test_standardised_columns_have_mean_0_and_sd_1_in_the_training_sessions():
         (lambda: Lags("sound", 0), ["num_lags", "at least 1", "got 0"]),
         (lambda: Lags("sound", 2, -1), ["first_lag", "at least 0", "-1"]),
         (lambda: RaisedCosine("s", 0, 5), ["num_bases", "at least 1"]),
-        (lambda: RaisedCosine("s", 3, 9, offset=0.0), ["offset", "above 0", "0.0"]),
+        (lambda: RaisedCosine("s", 3, 9, offset=0.0), ["offset", "between 0", "0.0"]),
         (lambda: RaisedCosine("s", 6, 5), ["num_bases", "5", "got 6", "fewer"]),
         (lambda: BSpline("s", 3, 9), ["num_bases", "above degree", "got 3"]),
         (lambda: BSpline("s", 8, 6), ["num_bases", "6 lags", "got 8", "more lags"]),
