@@ -90,7 +90,7 @@ def compare_costs():
     ):
         for sessions in SESSIONS:
             data = data_of(sessions)
-            program = Program(model, data)
+            program = Program.of(model, data)
             size = program.coordinates.size
             ours = Potential(program, Whitening.none(size))
             start, theirs, *_ = initialize_model(model, (data,))

@@ -31,7 +31,7 @@ def made_fit(model, data, params, curves=((-2.0, -1.0),), best=0):
         restarts=restarts,
         best=best,
         labels=Labels.of(data),
-        num_parameters=Program(model, data).coordinates.size,
+        num_parameters=Program.of(model, data).coordinates.size,
     )
 
 
@@ -74,7 +74,7 @@ def categorical_fit(num_states, num_classes=2, transitions=None, seed=0, **optio
 
 def with_posterior(fit, data, num_chains=2, num_draws=30, scale=0.1, seed=0):
     """The fit with normal draws around it in unconstrained coordinates."""
-    program = Program(fit.model, data)
+    program = Program.of(fit.model, data)
     centre = program.coordinates.pack(fit.params)
     noise = normals(num_chains, num_draws, len(centre), seed=seed)
     vectors = centre + scale * noise

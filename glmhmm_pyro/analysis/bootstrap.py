@@ -250,7 +250,7 @@ def bootstrap(
         fit,
         data,
         _engine(fit, method),
-        warm_start(fit.params, Program(fit.model, data).priors),
+        warm_start(fit.params, Program.of(fit.model, data).priors),
         state_probs(fit.model, data, fit.params),
         kind,
         seed,

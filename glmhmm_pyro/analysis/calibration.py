@@ -169,7 +169,7 @@ def simulation_based_calibration(
     num_draws, seed = whole_number("num_draws", num_draws, 1), seed_number(seed)
     check_order(model, data)
     engine = engine_of(method, options)
-    program = Program(model, data)
+    program = Program.of(model, data)
     simulations = _Simulations(
         model,
         data,
@@ -210,7 +210,7 @@ class _Simulations(NamedTuple):
 
     def ranks(self, number: int) -> np.ndarray:
         """Ranks of all quantities in one simulation."""
-        program = Program(self.model, self.data)
+        program = Program.of(self.model, self.data)
         truth = {name: value[0, number] for name, value in self.truths.items()}
         quantities = _Quantities(program, truth, self.order_by)
         simulated = _simulated(program, truth, self.seed + number)

@@ -109,7 +109,7 @@ def compare_methods(
     engines = _labelled(methods)
     train, test = _split(data, held_out, seed)
     # What is wrong with model or data would fail every method.
-    Program(copy.deepcopy(model), train)
+    Program.of(copy.deepcopy(model), train)
     options = {
         "num_restarts": num_restarts,
         "init": init,

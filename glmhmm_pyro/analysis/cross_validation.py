@@ -80,7 +80,7 @@ class _Path:
         for strength in self.strengths:
             model, options = made(self.make_model, strength), dict(self.options)
             if before is not None:
-                priors = Program(copy.deepcopy(model), data).priors
+                priors = Program.of(copy.deepcopy(model), data).priors
                 options["init"] = warm_start(before, priors)
             found = whole_fit(model, data, self.engine, **options)
             yield found
@@ -314,7 +314,7 @@ def _by_evidence(path: _Path, data: Sequences) -> tuple["pd.DataFrame", list[Fit
     import pandas as pd
 
     for strength in path.strengths:
-        require_proper(Program(copy.deepcopy(made(path.make_model, strength)), data))
+        require_proper(Program.of(copy.deepcopy(made(path.make_model, strength)), data))
     fits: list[Fit] = []
     try:
         for found in path.fits(data):

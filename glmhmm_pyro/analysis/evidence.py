@@ -98,7 +98,9 @@ def log_evidence(
             f"found must be a Fit, got {type(found).__name__}; write log_evidence(fit, "
             "data)"
         )
-    program = Program(copy.deepcopy(found.model), found.as_fitted(data)).in_own_units()
+    program = Program.of(
+        copy.deepcopy(found.model), found.as_fitted(data)
+    ).in_own_units()
     require_proper(program)
     vector, status = search_near(program, found.params)
     expansion = expanded(program, vector, status, found)

@@ -7,7 +7,6 @@ import numpy as np
 
 from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.undetermined import refuse_two_constants
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -64,9 +63,7 @@ def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
     """
     for number, (train, test) in enumerate(jobs, start=1):
         try:
-            program = Program(copy.deepcopy(model), train)
-            program.check_varies()
-            refuse_two_constants(program)
+            Program.of(copy.deepcopy(model), train).check()
         except ValueError as error:
             raise ValueError(
                 "folds must each leave data that can be fitted, got fold "

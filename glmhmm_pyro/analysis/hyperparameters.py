@@ -185,7 +185,7 @@ class _Path:
     def begin(self, values: np.ndarray, num_restarts: int, seed: int) -> None:
         """The first fit, from several starts, and its evidence."""
         model = self._model(values)
-        require_proper(Program(model, self.data))
+        require_proper(Program.of(model, self.data))
         self.first = whole_fit(
             model,
             self.data,
@@ -202,7 +202,7 @@ class _Path:
             if np.array_equal(point, logs):
                 return -known
         values = np.exp(logs)
-        program = Program(self._model(values), self.data).in_own_units()
+        program = Program.of(self._model(values), self.data).in_own_units()
         if self.first is None:
             raise RuntimeError("an evaluation must follow the first fit")
         start = self.modes[self.centre] if self.modes else self.first.params

@@ -40,7 +40,9 @@ def exact_errors(
     values = {name: value[0] for name, value in iteration.params.items()}
     known = {name: values.pop(name) for name in fixed}
     model: Any = problem.model(iteration.penalties)
-    program = Program(poutine.condition(model, known) if known else model, problem.data)
+    program = Program.of(
+        poutine.condition(model, known) if known else model, problem.data
+    )
     vector = program.coordinates.pack(values)
     information = Information.of(program, vector, jacobian=False)
     errors = Uncertainty.of(program, vector, information).errors

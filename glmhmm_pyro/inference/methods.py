@@ -20,10 +20,6 @@ from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
-from glmhmm_pyro.inference.undetermined import (
-    refuse_two_constants,
-    undetermined_columns,
-)
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -49,9 +45,6 @@ METHODS: dict[str, type] = {
     "svi": SVI,
     "nuts": NUTS,
 }
-
-# As many states are always allowed, and a state for every step.
-_MANY_STATES = 100
 
 # Arguments of fit itself, which may be meant by the name of an option.
 _ARGUMENTS = ("num_restarts", "init", "init_noise", "seed", "progress", "method")
@@ -119,14 +112,12 @@ def fit(
         ('step', 'state')
     """
     check_order(model, data)
-    _check_number_of_states(model, data)
     engine = engine_of(method, options)
     search = Search(num_restarts, init, init_noise, seed, progress)
     with seeded(search.seed), watched(search.progress):
-        program = Program(copy.deepcopy(model), data)
-        program.check_varies()
-        refuse_two_constants(program)
-        undetermined = undetermined_columns(program)
+        program = Program.of(copy.deepcopy(model), data)
+        program.check()
+        undetermined = program.undetermined()
         if getattr(engine, "in_own_units", False):
             program = program.in_own_units()
         result = in_users_units(program, engine.fit(program, search))
@@ -162,18 +153,6 @@ def check_order(model: Any, data: Any) -> None:
         "model must be a GLMHMM or a Pyro model (a function of the data), got "
         f"{what}; {fix}"
     )
-
-
-def _check_number_of_states(model: Any, data: Any) -> None:
-    """Refuse far more states than there are steps to be in them."""
-    if isinstance(model, GLMHMM) and isinstance(data, Sequences):
-        most = max(_MANY_STATES, data.num_steps)
-        if model.num_states > most:
-            raise ValueError(
-                f"num_states must be at most {most} for these data of "
-                f"{data.num_steps} steps, got {model.num_states}; most of so many "
-                "states would never be visited: give a number such as 3"
-            )
 
 
 def engine_of(method: str | Method, options: dict[str, Any]) -> Method:

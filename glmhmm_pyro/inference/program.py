@@ -2,14 +2,16 @@
 
 A model is a ``GLMHMM``, or any function or ``PyroModule`` of the data with a
 :class:`HiddenMarkov` site (or several) that is observed. Its other sites are the
-parameters.
+parameters. What differs between kinds of models is known to the kinds of programs alone
+(:mod:`~glmhmm_pyro.inference.glmhmm_program`,
+:mod:`~glmhmm_pyro.inference.pyro_program`); a further kind is a class like these.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from pyro import poutine
 from pyro.distributions import ImproperUniform
@@ -17,13 +19,11 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.densities import Densities
-from glmhmm_pyro.inference.units import Units, own_units
-from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.inference.units import Units
 from glmhmm_pyro.priors.filling import is_proper
 from glmhmm_pyro.zeros import zeros_allowed
 
@@ -62,12 +62,14 @@ def _in_its_own_words() -> Iterator[None]:
         raise
 
 
-class Program:
+class Program(ABC):
     """A model conditioned on data, as a density over its parameters.
+
+    :meth:`of` makes one of the kind that reads the model.
 
     Args:
         model: called with ``data`` alone.
-        data: whatever the model takes; a ``Sequences`` for a ``GLMHMM``.
+        data: whatever the model takes.
 
     Attributes:
         priors: distributions of the parameters at one draw of the prior, by name.
@@ -80,21 +82,38 @@ class Program:
 
     Raises:
         ValueError: the model has no observed ``HiddenMarkov`` site, or parameters that
-            are not continuous, or a ``GLMHMM`` does not fit the data.
+            are not continuous, or the data do not fit it.
     """
 
+    _kinds: ClassVar[dict[type, type["Program"]]] = {}
+
+    def __init_subclass__(cls, reads: type, **options: Any):
+        super().__init_subclass__(**options)
+        Program._kinds[reads] = cls
+
+    @staticmethod
+    def kind_of(model: Any) -> type["Program"]:
+        """The kind of program that reads models of this class, or of one above it."""
+        return next(
+            Program._kinds[known]
+            for known in type(model).__mro__
+            if known in Program._kinds
+        )
+
+    @staticmethod
+    def of(model: Callable[[Any], Any], data: Any) -> "Program":
+        """The program of a model with its data."""
+        return Program.kind_of(model)(model, data)
+
     def __init__(self, model: Callable[[Any], Any], data: Any):
-        self.model, self.data = model, data
-        self.users_model, self.units = model, Units()
-        if isinstance(model, GLMHMM):
-            self.data = data = model.laid_out(data)
+        self.model = self.users_model = model
+        self.units = Units()
         # The user's generator must not notice.
         with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            if isinstance(model, GLMHMM):
-                model.limit(data)
+            self.data = self._taken(model, data)
             with _Drawable(), _in_its_own_words():
-                nodes = poutine.trace(model).get_trace(data).nodes
-        sites = {n: s for n, s in nodes.items() if _is_variable(s)}
+                nodes = poutine.trace(model).get_trace(self.data).nodes
+        sites = {n: s for n, s in nodes.items() if is_variable(s)}
         self.priors = {n: s["fn"] for n, s in sites.items() if not s["is_observed"]}
         hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
         _check(self.priors, any(site["is_observed"] for site in hidden))
@@ -104,21 +123,108 @@ class Program:
             (chain.event_shape[0], chain.num_states) for chain in chains
         )
 
+    # What a kind knows of a model without its data.
+
+    @staticmethod
+    def components_of(model: Any) -> dict[str, Component]:
+        """Components of a model by name, of which its sites are the parameters."""
+        return {}
+
+    @staticmethod
+    def takes_sets(model: Any) -> bool:
+        """Whether a model takes values with a leading axis of parameter sets."""
+        return False
+
+    @staticmethod
+    def visit_known_priors(model: Any) -> None:
+        """Pass the sites whose priors are known without any data; here none."""
+
+    @staticmethod
+    @abstractmethod
+    def laid_out(model: Any, data: Any, layout: Any) -> Any:
+        """Later data, laid out as the model knows those that it was fitted to.
+
+        Args:
+            layout: of the data fitted, if they were a ``Sequences``.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
+        """Every ``HiddenMarkov`` site of a model at these values, by name."""
+
+    # What a kind knows of a model with its data.
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """Those of the model; see :meth:`components_of`."""
+        return self.components_of(self.model)
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether :meth:`log_parts` takes values with a leading axis of sets."""
+        return False
+
+    @abstractmethod
+    def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
+        """Log-likelihood of all that is observed, and log density of the priors."""
+
+    @abstractmethod
+    def log_prior(self, params: Params) -> Tensor:
+        """Log density of the priors alone."""
+
+    def visit_priors(self) -> None:
+        """Pass every site; the whole model is run where only it knows its priors."""
+        self.model(self.data)
+
+    @abstractmethod
+    def starts(
+        self, number: int, init: Any, noise: float, generator: torch.Generator
+    ) -> Sequence[Params]:
+        """Values of all sites to begin a fit with; see :class:`Search`."""
+
+    @abstractmethod
+    def em_steps(self, options: Any) -> Any:
+        """E-steps and M-steps of EM.
+
+        Args:
+            options: of the M-step's L-BFGS, if the user gave any.
+        """
+
     def in_own_units(self) -> "Program":
         """An equivalent program whose numbers do not depend on the user's units.
 
         Its parameters, log-likelihoods and densities are own ones, which its ``units``
-        map to those of the user's model. A model of the user's own stays as it is.
+        map to those of the user's model. What cannot be known stays as it is.
         """
-        model, as_here = self.model, ("forward", "hidden_markov")
-        if not isinstance(model, GLMHMM) or not is_as_defined(model, GLMHMM, *as_here):
-            return self
-        own_model, own_data, units = own_units(model, self.data, self.priors)
-        if not units.maps:
-            return self
-        found = Program(own_model, own_data)
-        found.users_model, found.units = model, units
-        return found
+        return self
+
+    def check(self) -> None:
+        """Refuse data and priors that would ruin any fit."""
+
+    def collapsed(self, params: Params) -> tuple[str, ...]:
+        """Sentences about parameters at whose end a density is infinite."""
+        return ()
+
+    def undetermined(self) -> tuple[str, ...]:
+        """Sentences about parameters that neither data nor priors determine."""
+        return ()
+
+    def unbounded(self, params: Params) -> tuple[str, ...]:
+        """Sentences about parameters that have no finite maximum, or hardly."""
+        return ()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that log-likelihoods are computed in."""
+        return torch.float64
+
+    @property
+    def separates(self) -> bool:
+        """Whether M-steps come part by part, which makes them cheap."""
+        return False
+
+    # What is the same for all.
 
     def users_values(self, vector: Tensor) -> Params:
         """Values of the user's model (*batch, *shape) from vectors (*batch, size)."""
@@ -128,40 +234,6 @@ class Program:
         """The vector of values of the user's model."""
         return self.coordinates.pack(self.units.inward(params))
 
-    def own_start(self, init: Any) -> Any:
-        """Values that the user gave to begin with, mapped to own ones.
-
-        What is no value of a site is left to be refused as it was written.
-        """
-        if not isinstance(init, Mapping):
-            return init
-        given = {name: self._given(name, value) for name, value in init.items()}
-        users = {name: value for name, value in given.items() if value is not None}
-        return {**init, **self.units.inward(users)}
-
-    def _given(self, name: str, given: Any) -> Tensor | None:
-        """The user's value of a site that is not the same in both, if it is one."""
-        if name not in self.units.maps and name not in self.units.gains:
-            return None
-        try:
-            value = torch.as_tensor(np.asarray(given), dtype=torch.float64)
-        except (TypeError, ValueError, RuntimeError):
-            return None
-        prior = self.priors[name]
-        if value.shape != prior.shape() or not prior.support.check(value).all():
-            return None
-        return value
-
-    @property
-    def is_batched(self) -> bool:
-        """Whether :meth:`log_parts` takes values with a leading axis of sets."""
-        return takes_sets(self.model) and self._has_fixed_priors(self.model)
-
-    @property
-    def components(self) -> dict[str, Component]:
-        """Components of a ``GLMHMM`` by name; none of a model of the user's own."""
-        return self.model.components if isinstance(self.model, GLMHMM) else {}
-
     @property
     def improper(self) -> list[str]:
         """Names of the sites whose prior cannot be normalised."""
@@ -169,23 +241,11 @@ class Program:
 
     def trace(self, params: Params) -> Any:
         """Pyro's trace of the model at these values of the parameters."""
-        return _trace(self.model, self.data, params)
+        return trace_at(self.model, self.data, params)
 
     def observed(self, params: Params) -> dict[str, Observed]:
         """Every ``HiddenMarkov`` site at these values, by name."""
-        return observed_sites(self.model, self.data, params)
-
-    def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
-        """Log-likelihood of all that is observed, and log density of the priors.
-
-        A ``GLMHMM`` is evaluated without Pyro's handlers; any other model under one.
-        """
-        if not isinstance(self.model, GLMHMM):
-            densities = self.densities(params)
-            return densities.of_the_rest, densities.of_parameters
-        hidden = self.model.hidden_markov_at(params, self.data)
-        likelihood = hidden.log_prob(self.data.emissions)
-        return likelihood, self._log_prior(self.model, params)
+        return self.observed_sites(self.model, self.data, params)
 
     def densities(self, params: Params) -> Densities:
         """Log density of every site at these values, by one run of the model."""
@@ -206,35 +266,9 @@ class Program:
                 "distribution, or give another start by init"
             )
 
-    def check_varies(self) -> None:
-        """Refuse outputs of a ``GLMHMM`` that would ruin any fit; see there."""
-        if isinstance(self.model, GLMHMM):
-            self.model.check_varies(self.data)
-
     def log_joint(self, params: Params) -> Tensor:
         """Log-likelihood plus log prior density, as the user wrote the densities."""
         return sum(self.log_parts(params), torch.zeros((), dtype=torch.float64))
-
-    def log_prior(self, params: Params) -> Tensor:
-        """Log density of the priors alone; a model of the user's own is run for it."""
-        if isinstance(self.model, GLMHMM):
-            return self._log_prior(self.model, params)
-        return self.densities(params).of_parameters
-
-    def _log_prior(self, model: GLMHMM, params: Params) -> Tensor:
-        """Log density of the priors, which are fixed unless a site of them is drawn."""
-        if not self._has_fixed_priors(model):
-            with exclusively(), Densities(params, self.priors) as densities:
-                model.draw()
-            return densities.of_parameters + densities.of_the_rest
-        total = torch.zeros((), dtype=torch.float64)
-        for name, prior in self.priors.items():
-            total = total + prior.log_prob(params[name])
-        return total
-
-    def _has_fixed_priors(self, model: Any) -> bool:
-        """Whether no hyperparameter is drawn beside the declared sites."""
-        return self.priors.keys() == {name for name, *_ in model.site_names()}
 
     def log_density(self, vector: Tensor, jacobian: bool) -> Tensor:
         """Log-joint at a point of the unconstrained coordinates.
@@ -250,12 +284,10 @@ class Program:
         params, gain = self.coordinates.unpack_with_jacobian(vector)
         return self.log_joint(params) + gain
 
-
-def takes_sets(model: Any) -> bool:
-    """Whether a model takes values with a leading axis of parameter sets."""
-    return isinstance(model, GLMHMM) and all(
-        component.takes_sets() for component in model.components.values()
-    )
+    @staticmethod
+    def _taken(model: Any, data: Any) -> Any:
+        """The data as the model reads them."""
+        return data
 
 
 def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
@@ -268,34 +300,13 @@ def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
     return max(1, _TABLE_BYTES // size)
 
 
-def _is_variable(site: dict[str, Any]) -> bool:
+def is_variable(site: dict[str, Any]) -> bool:
     """Whether a site of a trace is a sample statement that has a density."""
     return site["type"] == "sample" and not poutine.util.site_is_subsample(site)
 
 
-def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
-    """Every ``HiddenMarkov`` site of a model at these values, by name."""
-    if isinstance(model, GLMHMM):
-        data = model.laid_out(data)
-        hidden = model.hidden_markov_at(params, data)
-        return {"y": Observed(hidden, data.emissions)}
-    nodes = _trace(model, data, params).nodes
-    variables = [name for name, site in nodes.items() if _is_variable(site)]
-    drawn = [name for name in variables if not nodes[name]["is_observed"]]
-    if drawn:
-        raise ValueError(
-            f"model must be the one that was fitted, with the sites "
-            f"{', '.join(params)}, got one that draws {', '.join(drawn)} anew"
-            "; give the model of the fit"
-        )
-    return {
-        name: Observed(nodes[name]["fn"], nodes[name]["value"])
-        for name in variables
-        if isinstance(nodes[name]["fn"], HiddenMarkov)
-    }
-
-
-def _trace(model: Any, data: Any, params: Params) -> Any:
+def trace_at(model: Any, data: Any, params: Params) -> Any:
+    """Pyro's trace of a model at these values of its parameters."""
     with exclusively(), zeros_allowed(model):
         return poutine.trace(poutine.condition(model, data=params)).get_trace(data)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import STATE_AXES, Component
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.inference.program import Program
 
 StateAxes = Mapping[str, Sequence[int]]
 
@@ -35,9 +35,10 @@ class Renumbering:
     def __init__(self, model: Any, params: Params, state_axes: StateAxes | None):
         self.components: dict[str, tuple[Component, str]] = {}
         known: dict[str, list[int]] = {}
-        if isinstance(model, GLMHMM):
-            self.components = {n: (c, a) for n, c, a in model.site_names()}
-            known = _axes_of_hyperparameters(model, params)
+        for prefix, component in Program.kind_of(model).components_of(model).items():
+            for attribute in component.sites:
+                self.components[f"{prefix}.{attribute}"] = (component, attribute)
+            known |= _axes_of_hyperparameters(prefix, component, params)
         self.states = getattr(model, "num_states", None)
         given = _checked_axes(params, state_axes or {}, self.components)
         self.axes = known | given
@@ -72,7 +73,7 @@ class Renumbering:
 
     def _may_hold_states(self, model: Any, value: Tensor) -> bool:
         """Whether a site that nothing is declared of could have an axis of states."""
-        if isinstance(model, GLMHMM):
+        if self.components:
             return model.num_states in value.shape
         return not self.axes
 
@@ -94,22 +95,23 @@ class Renumbering:
         return permuted
 
 
-def _axes_of_hyperparameters(model: GLMHMM, params: Params) -> dict[str, list[int]]:
+def _axes_of_hyperparameters(
+    prefix: str, component: Component, params: Params
+) -> dict[str, list[int]]:
     """Axes of all states, from the end, of the sites that recipes of priors sample.
 
     An axis without the reference state stays as it is: what belongs to its entries is
     not the state but the contrast, and symmetry finds out what that costs.
     """
     found = {}
-    for prefix, component in model.components.items():
-        for end, axes in component.hyperparameters.items():
-            value = params.get(f"{prefix}.{end}")
-            if value is not None and value.dim() == len(axes):
-                found[f"{prefix}.{end}"] = [
-                    position - len(axes)
-                    for position, axis in enumerate(axes)
-                    if axis in STATE_AXES and value.shape[position] == model.num_states
-                ]
+    for end, axes in component.hyperparameters.items():
+        value = params.get(f"{prefix}.{end}")
+        if value is not None and value.dim() == len(axes):
+            found[f"{prefix}.{end}"] = [
+                position - len(axes)
+                for position, axis in enumerate(axes)
+                if axis in STATE_AXES and value.shape[position] == component.num_states
+            ]
     return found
 
 

@@ -14,17 +14,14 @@ from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.solutions import ranked, solutions_of
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.unbounded import unbounded_weights
-from glmhmm_pyro.model import GLMHMM
 
 
 class Engine(Protocol):
     """What advances several starts together."""
 
-    def run(
+    def run_program(
         self,
-        model: Any,
-        data: Any,
+        program: Program,
         starts: Sequence[Params],
         callback: Callable[[int, Sequence[Run]], None] | None = None,
     ) -> list[Run]:
@@ -39,9 +36,8 @@ def run_all(
     runs: list[Run] = []
     with tqdm(total=len(starts), desc="EM", unit="start", disable=not progress) as bar:
         for first in range(0, len(starts), width):
-            runs += engine.run(
-                program.model,
-                program.data,
+            runs += engine.run_program(
+                program,
                 starts[first : first + width],
                 callback=_Show(bar, first, program.units.log_joint),
             )
@@ -82,16 +78,15 @@ def best_fit(
         solutions=solutions_of(program, runs),
         rounds_without_gain=rounds_without_gain,
     )
-    return checked(found, program.data)
+    return checked(found, program)
 
 
-def checked(found: Fit, data: Any) -> Fit:
+def checked(found: Fit, program: Program) -> Fit:
     """The fit, with a status that says so if weights have no finite maximum."""
     final = (Status.INTERRUPTED, Status.COLLAPSED, Status.M_STEP_FAILED)
-    if not isinstance(found.model, GLMHMM) or found.status in final:
+    if found.status in final:
         return found
-    hidden = found.distribution(data)
-    sentences = unbounded_weights(found.model, data, hidden, found.params)
+    sentences = program.unbounded(found.params)
     if not sentences:
         return found
     best = tuple(replace(s, status=Status.UNBOUNDED) for s in found.solutions[:1])

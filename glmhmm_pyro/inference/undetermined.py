@@ -8,7 +8,6 @@ from torch import Tensor
 
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.masking import steps_observed
-from glmhmm_pyro.model import GLMHMM
 
 # Columns repeat each other where a sum of them, each of size 1, is below this.
 _NOTHING = 1e-10
@@ -62,14 +61,12 @@ def undetermined_columns(program: Program) -> tuple[str, ...]:
 
 def _flat_designs(program: Program) -> Iterator[tuple[str, Any, Any, Tensor]]:
     """Name, component, data and design of all weights of covariates without a prior."""
-    model, flat = program.model, program.improper
-    if not isinstance(model, GLMHMM):
-        return
-    for name, component, attribute in model.site_names():
-        by_covariate = component.sites[attribute].axes[-1:] == ("covariate",)
-        if by_covariate and name in flat:
-            data = component.view(program.data)
-            yield name, component, data, component.design(data)
+    for prefix, component in program.components.items():
+        for attribute, site in component.sites.items():
+            name = f"{prefix}.{attribute}"
+            if site.axes[-1:] == ("covariate",) and name in program.improper:
+                data = component.view(program.data)
+                yield name, component, data, component.design(data)
 
 
 def _bearing(component: Any, data: Any) -> Tensor:

@@ -84,7 +84,7 @@ def test_the_fit_is_that_of_the_model_at_the_values(smooth):
 def test_a_round_search_ends_in_the_mode_of_a_plain_one():
     model, data = penalised(), clear_data()
     fit = gh.fit(model, data, num_restarts=2, progress=False)
-    program = Program(fit.model, data)
+    program = Program.of(fit.model, data)
     plain, _ = gh.MAP(tol=1e-9).density_mode(program, fit.params)
     for factor in (None, 3.0 * torch.eye(len(plain)).double()):
         mode, status = search_near(program, fit.params, factor)

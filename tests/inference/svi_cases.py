@@ -34,7 +34,7 @@ def small_fit(model=None, data=None, **options):
 def small_program(model=None, data=None):
     """A small model with its data, and values of its parameters inside the supports."""
     model = penalised(transitions="stationary") if model is None else model
-    program = Program(model, small_data() if data is None else data)
+    program = Program.of(model, small_data() if data is None else data)
     (start,) = Search(1, progress=False).starts(program)
     return program, start
 

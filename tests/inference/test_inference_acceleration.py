@@ -1,6 +1,7 @@
 """Jumps along the path of EM, and when a run has arrived."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -131,13 +132,11 @@ class HalvingSteps:
 
 
 @pytest.mark.parametrize("part", [0.5, 0.9, 0.97])
-def test_em_ends_as_soon_as_all_that_is_left_to_gain_is_within_the_tolerance(
-    part, monkeypatch
-):
-    steps, tol = HalvingSteps(part), 1e-6
-    monkeypatch.setattr(gh.EM, "steps", lambda self, model, data: steps)
+def test_em_ends_as_soon_as_all_that_is_left_to_gain_is_within_the_tolerance(part):
+    tol, start = 1e-6, {"w": torch.tensor(0.7, dtype=torch.float64)}
+    program = SimpleNamespace(em_steps=lambda options: HalvingSteps(part))
     em = gh.EM(tol=tol, accelerate=False)
-    (run,) = em.run(None, None, [{"w": torch.tensor(0.7, dtype=torch.float64)}])
+    (run,) = em.run_program(program, [start])
     assert run.status is gh.Status.CONVERGED
     # The last rise and all that would follow it are, by the definition of the steps,
     # what was missing one step before the end: the maximum is 0.

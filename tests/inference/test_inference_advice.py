@@ -13,7 +13,7 @@ from torch.distributions import Dirichlet, HalfNormal, InverseGamma
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Gamma, StudentT
-from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.glmhmm_program import GLMHMMProgram
 
 S = gh.Status
 QUICK = {"num_restarts": 2, "init": "glm", "progress": False}
@@ -161,10 +161,10 @@ def test_a_fit_that_was_interrupted_goes_on_from_its_params(monkeypatch):
     data, model = plain(), with_(gh.Bernoulli(WEAK))
     options = {"num_restarts": 1, "progress": False}
     whole = gh.fit(model, data, **options)
-    steps_of = EM.steps
+    steps_of = GLMHMMProgram.em_steps
 
-    def interrupted(self, model, data):
-        steps = steps_of(self, model, data)
+    def interrupted(self, options):
+        steps = steps_of(self, options)
         expect, calls = steps.expect, []
 
         def counted(*arguments):
@@ -177,7 +177,7 @@ def test_a_fit_that_was_interrupted_goes_on_from_its_params(monkeypatch):
         return steps
 
     with monkeypatch.context() as patched:
-        patched.setattr(EM, "steps", interrupted)
+        patched.setattr(GLMHMMProgram, "em_steps", interrupted)
         with pytest.warns(gh.ConvergenceWarning, match="again with init=fit.params"):
             fit = gh.fit(model, data, **options)
     assert fit.status is S.INTERRUPTED

@@ -118,7 +118,7 @@ def test_alignment_undoes_what_turned_the_draws():
         single = {name: value[place] for name, value in draws.items()}
         for name, value in renumbering(single, TURNED).items():
             mixed[name][place] = value
-    program = Program(model, data)
+    program = Program.of(model, data)
     numbering = number_draws(program, params, mixed, renumbering)
     assert numbering.num_relabelled == len(turned)
     assert numbering.by_label is None and not numbering.notes

@@ -88,7 +88,7 @@ def test_an_m_step_under_a_multiplied_prior_is_that_of_the_stronger_prior():
 
 def test_a_multiplied_prior_in_the_m_step_of_a_users_model():
     pairs = [clear_data(seed=seed) for seed in (0, 1)]
-    program = Program(two_animals, pairs)
+    program = Program.of(two_animals, pairs)
     steps = JointSteps(program, None)
     start = program.coordinates.unpack(torch.full((6,), 0.1).double())
     steps.expect([start])

@@ -63,7 +63,7 @@ def test_the_hessian_is_that_of_differences_of_the_gradient(
 ):
     data = random_data(family, mask=mask)
     model = gh.GLMHMM(2, EMISSIONS[family](), TRANSITIONS[transitions]())
-    program = Program(model, data)
+    program = Program.of(model, data)
     with_volume = check(program)
     without = check(program, jacobian=False)
     has_simplex = (with_volume - without).abs().max() > 1e-3
@@ -77,7 +77,7 @@ def test_so_it_is_for_priors_on_all_reals_and_on_positive_numbers(jacobian, mapp
         "state", prior=Gamma(2.0, 1.0), support=torch.distributions.constraints.positive
     )
     model = gh.GLMHMM(3, emissions, gh.InputDriven(prior=Normal(0.0, 1.0)))
-    check(Program(model, random_data("gaussian")), jacobian)
+    check(Program.of(model, random_data("gaussian")), jacobian)
 
 
 def pooled(animals):
@@ -96,8 +96,8 @@ def pooled(animals):
 
 def test_so_it_is_for_a_users_model_with_two_sites(mapped):
     animals = [random_data(seed=1), random_data(seed=2, mask=MASK)]
-    check(Program(pooled, animals))
-    check(Program(pooled, animals), jacobian=False)
+    check(Program.of(pooled, animals))
+    check(Program.of(pooled, animals), jacobian=False)
 
 
 class _Cube(torch.autograd.Function):
@@ -152,7 +152,7 @@ def test_a_model_that_cannot_be_mapped_over_takes_one_direction_at_a_time(monkey
         return one_by_one(along, directions)
 
     monkeypatch.setattr(curvature, "one_by_one", recorded)
-    check(Program(with_factor(lambda w: -_Cube.apply(w).sum()), random_data()))
+    check(Program.of(with_factor(lambda w: -_Cube.apply(w).sum()), random_data()))
     assert taken == [4]
 
 
@@ -181,7 +181,7 @@ def test_an_error_of_a_model_is_not_taken_for_one_of_mapping():
         def backward(ctx, grad):
             return _Broken.apply(ctx.saved_tensors[0]) * grad
 
-    program = Program(with_factor(lambda w: Slope.apply(w).sum()), random_data())
+    program = Program.of(with_factor(lambda w: Slope.apply(w).sum()), random_data())
     with pytest.raises(RuntimeError, match="no second derivative"):
         hessian(program, normals(4))
 
@@ -222,7 +222,7 @@ ONCE = {
 @pytest.mark.parametrize("jacobian", [False, True])
 @pytest.mark.parametrize("part", ONCE)
 def test_a_part_that_can_be_differentiated_once_is_refused(part, jacobian):
-    program = Program(with_factor(ONCE[part]), random_data())
+    program = Program.of(with_factor(ONCE[part]), random_data())
     names = "" if "squared" in part else ".*slopes of its gradient in weights;"
     with pytest.raises(OnceDifferentiableError, match="differentiate.*twice" + names):
         hessian(program, normals(4), jacobian)
@@ -260,7 +260,7 @@ def test_a_model_whose_prior_is_wide_or_flat_is_refused_too():
             pyro.sample("y", hidden, obs=data.emissions.double())
             pyro.factor("term", _Forgetful.apply((weights - 0.3).tanh()).sum())
 
-        program = Program(model, random_data())
+        program = Program.of(model, random_data())
         with pytest.raises(OnceDifferentiableError, match="slopes .* in weights;"):
             hessian(program, 0.3 + 0.1 * normals(2))
 
@@ -268,15 +268,15 @@ def test_a_model_whose_prior_is_wide_or_flat_is_refused_too():
 def test_a_kink_is_not_taken_for_such_a_part():
     """A Lasso's mode lies at its kink, where differences of gradients mean nothing."""
     for place in (0.0, 1e-9, 1e-5):
-        program = Program(with_factor(lambda w: -9 * w.abs().sum()), random_data())
+        program = Program.of(with_factor(lambda w: -9 * w.abs().sum()), random_data())
         vector = torch.tensor([place, -place, 0.4, 0.3], dtype=torch.float64)
-        smooth = Program(with_factor(lambda w: 0 * w.sum()), random_data())
+        smooth = Program.of(with_factor(lambda w: 0 * w.sum()), random_data())
         found = hessian(program, vector)
         torch.testing.assert_close(found, hessian(smooth, vector), atol=1e-12, rtol=0)
 
 
 def test_directions_go_together_as_memory_allows(monkeypatch):
-    program = Program(gh.GLMHMM(2, gh.Bernoulli()), random_data())
+    program = Program.of(gh.GLMHMM(2, gh.Bernoulli()), random_data())
     whole, sizes, along = check(program), [], curvature._along
 
     def recorded(gradient, point, directions):
@@ -288,17 +288,17 @@ def test_directions_go_together_as_memory_allows(monkeypatch):
     torch.testing.assert_close(check(program), whole)
     assert sizes == [3, 3, 1]
     long = random_data(lengths=(3000,) * 60)
-    assert Program(gh.GLMHMM(9, gh.Bernoulli()), long).num_together == 1
+    assert Program.of(gh.GLMHMM(9, gh.Bernoulli()), long).num_together == 1
 
 
 def test_a_density_without_curvature_has_a_hessian_of_zeros():
     data = random_data().replace(covariates=torch.zeros(8, 2))
-    program = Program(gh.GLMHMM(1, gh.Bernoulli()), data)
+    program = Program.of(gh.GLMHMM(1, gh.Bernoulli()), data)
     assert (hessian(program, normals(2)) == 0).all()
 
 
 def test_a_hessian_that_is_not_finite_names_the_site():
-    program = Program(with_factor(lambda w: w.abs().sqrt().sum()), random_data())
+    program = Program.of(with_factor(lambda w: w.abs().sqrt().sum()), random_data())
     vector = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
     with pytest.raises(NonFiniteCurvatureError, match="in those of weights; give"):
         hessian(program, vector)
@@ -306,7 +306,7 @@ def test_a_hessian_that_is_not_finite_names_the_site():
 
 @pytest.mark.parametrize("nothing", [0.0, 5e-324, 1e-100])
 def test_values_at_a_border_keep_a_finite_curvature_and_weights_their_size(nothing):
-    program = Program(gh.GLMHMM(2, gh.Bernoulli()), random_data())
+    program = Program.of(gh.GLMHMM(2, gh.Bernoulli()), random_data())
     weights = torch.tensor([[90.0, -2000.0], [0.0, 1.0]], dtype=torch.float64)
     params = {
         "initial.probs": torch.tensor([1.0, nothing], dtype=torch.float64),

@@ -47,7 +47,7 @@ class Module(PyroModule):
 
 @pytest.mark.parametrize("model", [everything, Module()], ids=["function", "module"])
 def test_the_sums_are_those_of_pyros_trace(model):
-    program = Program(model, random_data())
+    program = Program.of(model, random_data())
     vector = normals(program.coordinates.size)
     params = program.coordinates.unpack(vector)
     nodes = program.trace(params).nodes

@@ -39,7 +39,7 @@ def fit_of(family, values):
     names = ["first", "second"] if np.ndim(values) == 2 else None
     data = gh.Sequences(values, lengths=[5, 3], emission_names=names)
     model = gh.GLMHMM(1, family)
-    program = Program(model, data)
+    program = Program.of(model, data)
     start = torch.zeros(program.coordinates.size, dtype=torch.float64)
     fit = made_fit(model, data, program.coordinates.unpack(start))
     return with_posterior(fit, data, num_chains=1, num_draws=3), data
@@ -48,7 +48,7 @@ def fit_of(family, values):
 def every_draw(fit, data):
     """Emissions from every place that draws them."""
     history = {"intercept": lambda past, rows: torch.ones(len(rows))}
-    program = Program(fit.model, data)
+    program = Program.of(fit.model, data)
     yield fit.simulate(data, num_samples=30)[0].emissions
     yield fit.simulate(data, num_samples=30, history=history)[0].emissions
     yield fit.simulate(data, num_samples=30, draws=True)[0].emissions

@@ -50,7 +50,7 @@ def one_state_data():
 
 
 def test_a_mean_that_no_draw_tells_of_gives_way_to_the_best_draw():
-    program = Program(non_centred, one_state_data())
+    program = Program.of(non_centred, one_state_data())
     posterior, joints = drawn_of_both_signs(program)
     found = estimated(program, posterior)
     best = max(range(40), key=joints.__getitem__)
@@ -64,7 +64,7 @@ def test_the_mean_of_draws_around_a_mode_stands_for_them():
     data, model = clear_data(), penalised("bernoulli", "stationary")
     fit = gh.fit(model, data, "map", **ONCE)
     drawn = with_posterior(fit, data)
-    program = Program(fit.model, data)
+    program = Program.of(fit.model, data)
     found = estimated(program, drawn.posterior)
     assert found.what == MEAN and not found.notes
     for name, value in drawn.posterior.mean().items():
@@ -83,7 +83,7 @@ def test_a_mean_outside_its_support_is_no_parameter():
         hidden = gh.HiddenMarkov(single, single[None], emissions, data.lengths)
         pyro.sample("y", hidden, obs=data.emissions)
 
-    program = Program(model, gh.Sequences(normals(5)))
+    program = Program.of(model, gh.Sequences(normals(5)))
     angles = torch.tensor([[0.3, 1.2, 2.0]]).double()
     rows = torch.stack([angles.cos(), angles.sin()], -1)
     top = torch.tensor([1.0, 0.0]).double().expand(1, 3, 2)

@@ -184,13 +184,13 @@ def test_log_joints_and_weights_are_those_of_every_draw():
     """Draws that are evaluated together, and in parts as memory allows."""
     data = clear_data()
     fit = gh.fit(penalised(), data, "laplace", num_samples=24, **ONCE)
-    program, draws = Program(fit.model, data), fit.posterior.flattened()
+    program, draws = Program.of(fit.model, data), fit.posterior.flattened()
     singly = [
         program.log_joint({name: value[i] for name, value in draws.items()})
         for i in range(24)
     ]
     np.testing.assert_allclose(fit.posterior.stats["log_joint"][0], singly)
-    own, search = Program(fit.model, data).in_own_units(), Search(1, progress=False)
+    own, search = Program.of(fit.model, data).in_own_units(), Search(1, progress=False)
     own.num_together = 10
     again = in_users_units(own, gh.Laplace(24).fit(own, search))
     np.testing.assert_allclose(
@@ -222,7 +222,7 @@ def test_a_users_model_has_draws():
     assert draws["spread"].shape == (1, 24) and (draws["spread"] > 0).all()
     assert draws["offsets_1"].shape == (1, 24, 2, 2)
     at = {name: value[0, 7] for name, value in draws.items()}
-    expected = Program(pooled, animals).trace(at).log_prob_sum().item()
+    expected = Program.of(pooled, animals).trace(at).log_prob_sum().item()
     assert fit.posterior.stats["log_joint"][0, 7] == pytest.approx(expected)
 
 

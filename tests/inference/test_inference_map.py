@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.coordinates import Coordinates
+from glmhmm_pyro.inference.glmhmm_program import GLMHMMProgram
 from glmhmm_pyro.inference.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
@@ -75,7 +76,7 @@ def test_the_gradient_at_a_mode_vanishes_for_every_family(family, initial):
         parts[0].sites["weights"].prior = RIDGE
     parts[1].sites["weights"].prior = RIDGE
     found = climbed(gh.GLMHMM(2, *parts), data, tol=1e-7)
-    program = Program(found.model, data)
+    program = Program.of(found.model, data)
     vector = program.coordinates.pack(found.params).requires_grad_()
     value = program.log_density(vector, jacobian=False)
     (gradient,) = torch.autograd.grad(value, vector)
@@ -85,7 +86,7 @@ def test_the_gradient_at_a_mode_vanishes_for_every_family(family, initial):
 def test_scipy_finds_no_higher_point():
     data, model = clear_data(mask=True), penalised()
     found = climbed(model, data, tol=1e-9)
-    program = Program(found.model, data)
+    program = Program.of(found.model, data)
 
     def minus(vector):
         leaf = torch.tensor(vector).requires_grad_()
@@ -102,7 +103,7 @@ def test_scipy_finds_no_higher_point():
 
 def test_the_log_joint_of_a_program_is_that_of_the_traced_model():
     data, model = clear_data("categorical", mask=True), penalised("categorical")
-    program = Program(model, data)
+    program = Program.of(model, data)
     size = program.coordinates.size
     vector = torch.linspace(-1.0, 1.0, size, dtype=torch.float64)
     params = program.coordinates.unpack(vector)
@@ -161,7 +162,7 @@ def test_every_number_of_the_vector_has_a_name():
 
 def test_the_mode_of_the_vectors_density_is_inside_where_that_of_values_is_not():
     data = clear_data(lengths=(20, 10))
-    program = Program(gh.GLMHMM(2, gh.Bernoulli(prior=RIDGE)), data)
+    program = Program.of(gh.GLMHMM(2, gh.Bernoulli(prior=RIDGE)), data)
     size = program.coordinates.size
     start = program.coordinates.unpack(torch.zeros(size, dtype=torch.float64))
     border = start | {"initial.probs": torch.tensor([1.0, 0.0]).double()}
@@ -220,7 +221,7 @@ def test_where_a_distribution_refuses_its_parameters_the_search_turns_back():
 
 def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
     data, model = clear_data(), penalised()
-    calls, log_parts = [], Program.log_parts
+    calls, log_parts = [], GLMHMMProgram.log_parts
 
     def interrupted(self, params):
         calls.append(None)
@@ -228,7 +229,7 @@ def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
             raise KeyboardInterrupt
         return log_parts(self, params)
 
-    monkeypatch.setattr(Program, "log_parts", interrupted)
+    monkeypatch.setattr(GLMHMMProgram, "log_parts", interrupted)
     with pytest.warns(gh.ConvergenceWarning, match="interrupted"):
         found = climbed(model, data)
     assert found.status is gh.Status.INTERRUPTED

@@ -33,7 +33,7 @@ def test_nuts_laplace_and_svi_have_one_posterior_where_the_data_are_clear():
     }
     options = {**ONCE, "init": mode.params}
     fits = {name: gh.fit(model, data, m, **options) for name, m in methods.items()}
-    coordinates = Program(mode.model, data).coordinates
+    coordinates = Program.of(mode.model, data).coordinates
     draws = {n: coordinates.pack(f.posterior.flattened()) for n, f in fits.items()}
     assert fits["nuts"].diagnostics()["ess_bulk"].min() > 100
     mean, sd = draws["nuts"].mean(0), draws["nuts"].std(0)
@@ -70,7 +70,7 @@ def test_every_method_reads_a_model_of_the_users_own(method, name):
     model, data = (partial_pooling, pair) if name == "pooled" else (horseshoe, pair[0])
     init = {"mean" if name == "pooled" else "weights": [[-2.0, -2.0], [2.5, 2.0]]}
     found = gh.fit(model, data, FEW[method], init=init, **ONCE)
-    program = Program(model, data)
+    program = Program.of(model, data)
     assert found.method == method and found.num_parameters == program.coordinates.size
     joint = program.log_joint(found.params).item()
     assert found.log_joint == pytest.approx(joint, abs=1e-8)

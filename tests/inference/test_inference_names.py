@@ -54,7 +54,7 @@ def dataset(df, cues=CUES, moves=MOVES, traits=("age", "weight"), **options):
 def random_fit(model, data, seed=0):
     """A fit whose every parameter differs from every other."""
     model.bind(data)
-    program = gh.inference.program.Program(model, data)
+    program = gh.inference.program.Program.of(model, data)
     vector = normals(program.coordinates.size, seed=seed)
     return made_fit(model, data, program.coordinates.unpack(vector))
 

@@ -86,7 +86,7 @@ def case(request):
     """A fit, the fit of the same chains of which the last was turned, the data."""
     model, axes = MODELS[request.param]
     data = clear_data()
-    program = Program(model, data)
+    program = Program.of(model, data)
     method = gh.NUTS(**SHORT, state_axes=axes)
     known = axes or (AXES if model is own else None)
     # Where priors tell states apart their mirrored numbers are a mode of their own:
@@ -133,7 +133,7 @@ def test_only_renumberings_that_keep_the_prior_are_undone(case):
 
 def test_the_log_joint_is_that_of_the_draw_beside_it(case):
     _, _, turned, data, axes = case
-    program = Program(turned.model, data)
+    program = Program.of(turned.model, data)
     views = [turned, turned.aligned(turned, data, axes)]
     views += [] if turned.model is own or axes else [turned.permuted(TURNED)]
     for view in views:
@@ -175,7 +175,7 @@ def test_a_reference_state_is_left_where_it_is():
     """Three states of which the prior holds one as the reference of the first state."""
     ridge = Normal(0.0, 1.0)
     model = gh.GLMHMM(3, gh.Bernoulli(ridge), None, gh.InitialGLM(ridge))
-    program = Program(model, clear_data())
+    program = Program.of(model, clear_data())
     params = random_params(model, program.data)
     params["emissions.weights"] = double([[6.0, 0.0], [-6.0, 0.0], [0.0, 6.0]])
     renumbering = Renumbering(model, params, None)

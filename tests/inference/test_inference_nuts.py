@@ -20,6 +20,7 @@ from nuts_cases import (
 )
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.glmhmm_program import GLMHMMProgram
 from glmhmm_pyro.inference.nuts import beginning, chains, nuts
 from glmhmm_pyro.inference.nuts.chains import Board, Potential, Settings, run_chains
 from glmhmm_pyro.inference.nuts.whitening import Whitening
@@ -68,7 +69,7 @@ def test_the_fit_is_at_the_mean_of_its_draws(normal_fit):
     model, data = regression()
     mean = normal_fit.posterior.draws["emissions.weights"].mean((0, 1))
     assert torch.equal(normal_fit.params["emissions.weights"], mean)
-    likelihood, prior = Program(model, data).log_parts(normal_fit.params)
+    likelihood, prior = Program.of(model, data).log_parts(normal_fit.params)
     assert normal_fit.log_likelihood == pytest.approx(float(likelihood))
     assert normal_fit.log_joint == pytest.approx(float(likelihood + prior))
     assert normal_fit.status is gh.Status.SAMPLED and normal_fit.method == "nuts"
@@ -78,7 +79,7 @@ def test_the_fit_is_at_the_mean_of_its_draws(normal_fit):
 def test_what_is_known_of_each_draw_is_kept(normal_fit):
     model, data = regression()
     stats, draws = normal_fit.posterior.stats, normal_fit.posterior.draws
-    program = Program(model, data)
+    program = Program.of(model, data)
     for place in ((0, 0), (1, 199)):
         params = {name: value[place] for name, value in draws.items()}
         expected = float(program.log_joint(params))
@@ -107,13 +108,13 @@ def test_known_states_give_dirichlet_posteriors():
         assert ((ratio - 1).abs() < FAR * error).all()
     assert fit.posterior.num_relabelled == 0
     params = {name: value[7] for name, value in draws.items()}
-    expected = float(Program(model, data).log_joint(params))
+    expected = float(Program.of(model, data).log_joint(params))
     assert fit.posterior.stats["log_joint"][0, 7] == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_potential_is_minus_the_density_where_the_map_leads():
     for model, data in ((penalised(), clear_data()), (pooled, two_animals())):
-        program = Program(model, data)
+        program = Program.of(model, data)
         size = program.coordinates.size
         potential = Potential(program, Whitening(normals(size), normals(size, size)))
         point = 0.1 * normals(size, seed=3)
@@ -166,7 +167,7 @@ def pooled_fit():
 
 def test_a_hierarchy_of_ones_own_is_drawn_and_aligned(pooled_fit, monkeypatch):
     data = two_animals()
-    monkeypatch.setattr(nuts, "run_chains", turning_one_chain(Program(pooled, data)))
+    monkeypatch.setattr(nuts, "run_chains", turning_one_chain(Program.of(pooled, data)))
     aligned = gh.fit(pooled, data, gh.NUTS(**SHORT, state_axes=POOLED_AXES), **QUIET)
     assert aligned.posterior.num_relabelled == SHORT["num_samples"]
     for name, value in pooled_fit.posterior.draws.items():
@@ -294,7 +295,7 @@ def fails_at_the_mean(monkeypatch, error):
     finished = nuts.Posterior.mean
 
     def mean(self):
-        monkeypatch.setattr(Program, "log_parts", raising(error))
+        monkeypatch.setattr(GLMHMMProgram, "log_parts", raising(error))
         return finished(self)
 
     monkeypatch.setattr(nuts.Posterior, "mean", mean)

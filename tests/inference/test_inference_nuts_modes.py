@@ -67,7 +67,7 @@ def renumbering_of(fit):
 
 
 def test_mirrored_solutions_are_two_modes_of_one_mass(both):
-    program = Program(both.model, mirrored())
+    program = Program.of(both.model, mirrored())
     found = modes_of(program, both, renumbering_of(both), 4)
     assert len(found) == 2
     assert found[0].log_mass == pytest.approx(found[1].log_mass, abs=1e-4)
@@ -77,14 +77,14 @@ def test_mirrored_solutions_are_two_modes_of_one_mass(both):
 
 
 def test_copies_by_renumbering_are_one_mode(both):
-    program, renumbering = Program(both.model, mirrored()), renumbering_of(both)
+    program, renumbering = Program.of(both.model, mirrored()), renumbering_of(both)
     copies = [replace(s, params=renumbering(s.params, TURNED)) for s in both.solutions]
     many = replace(both, solutions=(*both.solutions, *copies))
     assert len(modes_of(program, many, renumbering, 6)) == 2
 
 
 def test_modes_of_little_mass_and_ends_without_a_mode_are_left(both):
-    program, renumbering = Program(both.model, mirrored()), renumbering_of(both)
+    program, renumbering = Program.of(both.model, mirrored()), renumbering_of(both)
     first, other = both.solutions
     lost = replace(other, status=gh.Status.UNBOUNDED)
     low = replace(other, log_joint=first.log_joint - 30)
@@ -94,7 +94,7 @@ def test_modes_of_little_mass_and_ends_without_a_mode_are_left(both):
 
 
 def test_draws_belong_to_the_mode_that_makes_them_probable(both):
-    program, renumbering = Program(both.model, mirrored()), renumbering_of(both)
+    program, renumbering = Program.of(both.model, mirrored()), renumbering_of(both)
     modes = modes_of(program, both, renumbering, 4)
     vectors = torch.stack(
         [m.whitening(0.5 * normals(5, program.coordinates.size)) for m in modes]
@@ -107,7 +107,7 @@ def test_draws_belong_to_the_mode_that_makes_them_probable(both):
 
 
 def test_chains_that_met_in_a_mode_are_not_apart(both):
-    program = Program(both.model, mirrored())
+    program = Program.of(both.model, mirrored())
     modes = modes_of(program, both, renumbering_of(both), 4)
     assert apart(modes, torch.tensor([[0, 1], [1, 1]]), [0, 1]) is None
     said = apart(modes, torch.tensor([[0, 0], [1, 1], [0, 0]]), [0, 2, 3])
@@ -150,7 +150,7 @@ def test_the_advice_to_draw_from_one_mode_leads_there(drawn):
 
 
 def test_fewer_chains_than_modes_say_what_they_leave_out(both):
-    program, renumbering = Program(both.model, mirrored()), renumbering_of(both)
+    program, renumbering = Program.of(both.model, mirrored()), renumbering_of(both)
     generator = torch.Generator().manual_seed(0)
     begun = begin(program, both, Search(), 1, renumbering, generator)
     assert len(begun.potentials) == 1 and len(begun.modes) == 2
@@ -207,7 +207,7 @@ def test_a_given_start_is_drawn_from_alone():
 
 def test_where_prior_and_data_agree_their_climbs_end_in_the_one_mode():
     model, data = far_from_the_prior(0.1)
-    program = Program(model, data)
+    program = Program.of(model, data)
     fit = gh.fit(model, data, "map", num_restarts=2, progress=False)
     ends = prior_ends(program, fit.params, 0)
     assert len(ends) == 2
@@ -215,7 +215,7 @@ def test_where_prior_and_data_agree_their_climbs_end_in_the_one_mode():
 
 
 def test_a_saddle_is_no_mode(both):
-    program, renumbering = Program(both.model, mirrored()), renumbering_of(both)
+    program, renumbering = Program.of(both.model, mirrored()), renumbering_of(both)
     alike = {
         n: (v + renumbering(both.params, TURNED)[n]) / 2 for n, v in both.params.items()
     }

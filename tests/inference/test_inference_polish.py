@@ -73,7 +73,7 @@ def test_a_fit_ends_where_the_gradient_is_rounding(problem, method):
     options = {"keep_weights": True} if method == "em" else {}
     fit = gh.fit(model, data, method, **options, **ONCE)
     assert fit.status is gh.Status.CONVERGED
-    program = Program(model, data)
+    program = Program.of(model, data)
     assert distance(program, fit.params) < 1e-9
     history = fit.history["log_joint"]
     assert history.iloc[-1] == fit.log_joint == fit.restarts[0].log_joints[-1]
@@ -88,7 +88,7 @@ def test_a_fit_ends_where_the_gradient_is_rounding(problem, method):
 
 
 def test_what_is_at_a_border_stays_exactly_there():
-    program = Program(*alone()).in_own_units()
+    program = Program.of(*alone()).in_own_units()
     fit = gh.fit(*alone(), tol=1e-7, m_step=LBFGSOptions(), **ONCE)
     run = run_at(program, program.units.inward(fit.params))
     probs = torch.tensor([0.0, 1.0]).double()
@@ -104,7 +104,7 @@ def test_what_is_at_a_border_stays_exactly_there():
 @pytest.fixture(scope="module")
 def ended():
     """A program of penalised weights, and where EM ends in it by default."""
-    program = Program(penalised(), clear_data())
+    program = Program.of(penalised(), clear_data())
     start = gh.fit(program.model, program.data, tol=1e-3, **ONCE).params
     (run,) = gh.EM().run(program.model, program.data, [start])
     return program.in_own_units(), program.in_own_units().units.inward(run.params)
@@ -141,7 +141,9 @@ def test_a_run_far_from_any_mode_stays_where_it_is(ended):
 def test_weights_without_a_finite_maximum_are_not_led_on():
     """Each Newton step would take them one further, and the slope would shrink."""
     y = torch.cat([torch.zeros(40), torch.ones(40)]).long()
-    program = Program(gh.GLMHMM(1, gh.Bernoulli()), gh.Sequences(y, y[:, None] - 0.5))
+    program = Program.of(
+        gh.GLMHMM(1, gh.Bernoulli()), gh.Sequences(y, y[:, None] - 0.5)
+    )
     run = run_at(
         program,
         {
@@ -157,7 +159,7 @@ def test_weights_without_a_finite_maximum_are_not_led_on():
 def test_a_kink_is_no_mode_to_lead_a_run_to():
     data = clear_data()
     prior = Lasso(0.02)
-    program = Program(gh.GLMHMM(1, gh.Bernoulli(prior=prior)), data).in_own_units()
+    program = Program.of(gh.GLMHMM(1, gh.Bernoulli(prior=prior)), data).in_own_units()
     start = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, **ONCE).params
     (run,) = gh.EM().run(program.model, data, [program.units.inward(start)])
     assert run.params["emissions.weights"].abs().min() < 1e-3
@@ -171,7 +173,7 @@ def test_iterates_of_the_original_program_are_left_as_they_are():
     method = gh.EM(tol=1e-6, m_step=LBFGSOptions(max_iters=20))
     start = gh.fit(model, data, tol=1e-3, **ONCE)
     fit = gh.fit(model, data, method, init=start.params, **ONCE)
-    bound = Program(model, data)
+    bound = Program.of(model, data)
     (run,) = method.run(bound.model, bound.data, [start.params])
     assert fit.status is gh.Status.CONVERGED
     assert fit.history["log_joint"].tolist() == run.log_joints

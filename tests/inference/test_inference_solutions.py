@@ -40,7 +40,7 @@ def made(slopes, staying=0.9):
 
 @pytest.fixture(scope="module")
 def program():
-    return Program(gh.GLMHMM(2, gh.Bernoulli()), clear_data())
+    return Program.of(gh.GLMHMM(2, gh.Bernoulli()), clear_data())
 
 
 RIGHT = [[-2.0, -1.0], [2.0, 1.5]]
@@ -61,7 +61,7 @@ def test_two_mirror_images_with_one_log_joint_are_two_solutions():
     data = gh.Sequences(
         np.concatenate([ones, np.arange(60) % 2, 1 - ones]), lengths=[60, 60, 60]
     )
-    program = Program(gh.GLMHMM(2, gh.Bernoulli()), data)
+    program = Program.of(gh.GLMHMM(2, gh.Bernoulli()), data)
     sets = [made([[2.2], [-0.8]], 0.99), made([[0.8], [-2.2]], 0.99)]
     runs = [run_at(program, params) for params in sets]
     assert runs[0].log_joints[0] == pytest.approx(runs[1].log_joints[0], abs=1e-9)

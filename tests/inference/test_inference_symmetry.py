@@ -64,7 +64,7 @@ PRIORS = {
 def program_of(name):
     states, emissions, transitions, initial, size = PRIORS[name]
     model, data = gh.GLMHMM(states, emissions, transitions, initial), random_data()
-    return Program(model, data), states, size
+    return Program.of(model, data), states, size
 
 
 def somewhere(program, seed=0):
@@ -124,7 +124,7 @@ def first_is_left(data):
     ],
 )
 def test_models_of_ones_own_are_asked_as_a_whole(model, make, axes, states, size):
-    program = Program(model, make())
+    program = Program.of(model, make())
     params = somewhere(program)
     renumbering = Renumbering(model, params, axes)
     found = symmetry_of(program, params, renumbering, states)
@@ -135,7 +135,7 @@ def test_models_of_ones_own_are_asked_as_a_whole(model, make, axes, states, size
 
 def test_many_unlike_states_are_said_not_to_be_tried_out():
     model = gh.GLMHMM(7, means(*range(7)))
-    program = Program(model, random_data())
+    program = Program.of(model, random_data())
     params = somewhere(program)
     renumbering = Renumbering(model, params, None)
     found = symmetry_of(program, params, renumbering, 7)
@@ -152,7 +152,7 @@ def test_a_component_that_cannot_be_renumbered_is_left_with_advice():
             return super().logits(data) + self.extra.sum()
 
     model, data = gh.GLMHMM(3, gh.Bernoulli(), Half()), random_data()
-    program = Program(model, data)
+    program = Program.of(model, data)
     params = somewhere(program)
     renumbering = Renumbering(model, params, None)
     assert renumbering.unknown == ["transitions.extra"]

@@ -241,8 +241,8 @@ def test_a_program_in_its_own_units_has_the_density_of_the_users(
         names = ["rt", "a", "b"]
         data = data.replace(emissions=three_outputs(8), emission_names=names)
         data = data.replace(transition_covariates=normals(8, 2, seed=11) * 1e3)
-    users = Program(make(), data)
-    own = Program(make(), data).in_own_units()
+    users = Program.of(make(), data)
+    own = Program.of(make(), data).in_own_units()
     vector = 0.3 * normals(own.coordinates.size, seed=3)
     params = own.coordinates.unpack(vector)
     outward = own.units.outward(params)
@@ -269,7 +269,7 @@ def test_the_estimate_of_draws_is_given_in_the_users_units(estimate):
     """Whichever point of the draws a method took for its estimate."""
     data = shifted(random_data("normal"))
     model = gh.GLMHMM(1, gh.Gaussian(prior=Normal(0.0, 50.0)))
-    own = Program(model, data).in_own_units()
+    own = Program.of(model, data).in_own_units()
     shapes = {name: prior.shape() for name, prior in own.priors.items()}
     draws = {name: normals(1, 4, *shape).exp() for name, shape in shapes.items()}
     posterior = Posterior(draws)
@@ -342,7 +342,7 @@ def test_given_options_of_the_m_step_are_for_the_weights_themselves():
     method = gh.EM(num_iters=2, m_step=LBFGSOptions(max_iters=2), keep_weights=True)
     with pytest.warns(gh.ConvergenceWarning):
         fit = gh.fit(model, data, method, **ONCE)
-    bound = Program(model, data)
+    bound = Program.of(model, data)
     (run,) = method.run(bound.model, data, [fit.weights[0]])
     for found, expected in zip(fit.weights, run.weights):
         for name, value in expected.items():

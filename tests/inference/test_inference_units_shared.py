@@ -76,7 +76,7 @@ def test_any_offset_gives_the_same_maximum_and_errors(plain, method):
 def test_errors_of_the_baseline_are_by_the_curvature_in_the_users_units():
     model, data = problem(*NEAR)
     fit = gh.fit(model, data, **ONCE)
-    users = Program(model, data)
+    users = Program.of(model, data)
     vector = users.coordinates.pack(fit.params)
     inside = hessian(users, vector).diagonal().abs() > 1e-2
     inverse = torch.linalg.inv(-hessian(users, vector)[inside][:, inside])
@@ -89,7 +89,7 @@ def test_errors_of_the_baseline_are_by_the_curvature_in_the_users_units():
 
 
 def test_a_program_in_its_own_units_has_the_density_of_the_users():
-    users = Program(*problem(*NEAR))
+    users = Program.of(*problem(*NEAR))
     own = users.in_own_units()
     assert own.data.transition_covariates[users.data.starts + 1].abs().max() < 5
     params = own.coordinates.unpack(0.3 * normals(own.coordinates.size, seed=3))
@@ -122,7 +122,7 @@ def test_a_penalty_on_the_baseline_leaves_covariates_where_they_are():
     """Where one is to be small, how large offsets are does matter."""
     model, data = problem(*NEAR)
     moves = gh.SharedInputDriven(baseline_prior=Normal(0.0, 1.0))
-    own = Program(gh.GLMHMM(3, gh.Gaussian(), moves), data).in_own_units()
+    own = Program.of(gh.GLMHMM(3, gh.Gaussian(), moves), data).in_own_units()
     rows = own.data.transition_covariates[1:50]
     ratio = rows / data.transition_covariates[1:50]
     torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))

@@ -40,7 +40,7 @@ def best_of_scipy(program, params):
 
 
 def test_map_of_partial_pooling_is_its_mode(pair, pooled):
-    program = Program(partial_pooling, pair)
+    program = Program.of(partial_pooling, pair)
     assert pooled.status is gh.Status.CONVERGED
     expected = best_of_scipy(program, pooled.params)
     assert pooled.log_joint == pytest.approx(expected, abs=1e-4)

@@ -15,7 +15,7 @@ from glmhmm_pyro.inference.program import Program
 
 def test_a_normal_posterior_becomes_standard():
     model, data = regression()
-    program = Program(model, data)
+    program = Program.of(model, data)
     whitening = whitened(program, random_params(model, data))
     mean, covariance = regression_posterior(data)
     torch.testing.assert_close(whitening.centre, mean, rtol=0, atol=1e-6)
@@ -29,14 +29,14 @@ def test_directions_that_are_alike_stay_apart():
     y = x.sum(1) + SPREAD * normals(30)
     prior = dist.Normal(0.0, RIDGE)
     model, data = gh.GLMHMM(1, KnownSpread(prior=prior)), gh.Sequences(y, x)
-    whitening = whitened(Program(model, data), random_params(model, data))
+    whitening = whitened(Program.of(model, data), random_params(model, data))
     expected = torch.eye(6).double() / (1 / SPREAD**2 + 1 / RIDGE**2) ** 0.5
     torch.testing.assert_close(whitening.scale, expected, rtol=0, atol=1e-12)
 
 
 def test_the_map_does_not_depend_on_where_the_search_stopped(monkeypatch):
     model, data = penalised(transitions="stationary"), clear_data()
-    program, found = Program(model, data), []
+    program, found = Program.of(model, data), []
     for tol in (1e-4, 1e-9):
         monkeypatch.setattr(whitening_module, "_SEARCH", gh.MAP(tol=tol))
         found.append(whitened(program, random_params(model, data)))
@@ -47,7 +47,7 @@ def test_the_map_does_not_depend_on_where_the_search_stopped(monkeypatch):
 def test_a_mode_at_the_border_is_found_inside():
     data, model = clear_data(), penalised(transitions="stationary")
     model = gh.GLMHMM(2, model.emissions, gh.Stationary(), gh.Initial())
-    program = Program(model, data)
+    program = Program.of(model, data)
     params = random_params(model, data)
     params["initial.probs"] = torch.tensor([1.0, 0.0], dtype=torch.float64)
     whitening = whitened(program, params)
@@ -67,6 +67,6 @@ def centred(data):
 
 
 def test_a_density_without_a_mode_is_not_whitened():
-    program = Program(centred, random_data())
+    program = Program.of(centred, random_data())
     start = torch.zeros(program.coordinates.size, dtype=torch.float64)
     assert whitened(program, program.coordinates.unpack(start)) is None

@@ -136,7 +136,7 @@ def test_value_gradient_and_hessian_with_structural_zeros_are_those_of_all_paths
     transitions,
 ):
     model, data = made(transitions)
-    program = Program(model, data)
+    program = Program.of(model, data)
 
     def ours(vector):
         return program.log_parts(params_of(vector))[0]

@@ -29,7 +29,6 @@ from glmhmm_pyro.inference.restarts import best_fit, run_all
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
-from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 
 Steps: TypeAlias = ComponentSteps | JointSteps
@@ -127,7 +126,16 @@ class EM:
             starts: values of all sites, for every start.
             callback: called after every E-step with its number and all runs.
         """
-        steps = self.steps(model, data)
+        return self.run_program(Program.of(model, data), starts, callback)
+
+    def run_program(
+        self,
+        program: Program,
+        starts: Sequence[Params],
+        callback: Callable[[int, Sequence[Run]], None] | None = None,
+    ) -> list[Run]:
+        """The same of a model that has its data already."""
+        steps = program.em_steps(self.m_step)
         runs = self.begun(steps, [Run(params) for params in starts])
         self.lead(steps, runs, callback=callback)
         return runs
@@ -155,7 +163,7 @@ class EM:
         """Lead runs that have not ended on, in lockstep, until they end or pause.
 
         Args:
-            steps: E-steps and M-steps, from :meth:`steps`.
+            steps: E-steps and M-steps, from :meth:`Program.em_steps`.
             runs: changed in place; what is led on later goes on as if never paused.
             most: number of iterations after which a run pauses.
             callback: see :meth:`run`.
@@ -171,12 +179,6 @@ class EM:
             for run in march.runs:
                 run.status = run.status or Status.INTERRUPTED
         march.judge()
-
-    def steps(self, model: Any, data: Any) -> Steps:
-        """E-steps and M-steps for a model with its data."""
-        if isinstance(model, GLMHMM) and model.separates:
-            return ComponentSteps(model, data, self.m_step)
-        return JointSteps(Program(model, data), self.m_step)
 
 
 class _March:

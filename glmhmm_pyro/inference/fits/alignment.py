@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import sites_at_draws
-from glmhmm_pyro.inference.program import Observed, Program, observed_sites
+from glmhmm_pyro.inference.program import Observed, Program
 from glmhmm_pyro.inference.renumbering import Renumbering
 from glmhmm_pyro.inference.symmetry import Symmetry, symmetry_of
 
@@ -29,7 +29,7 @@ TOLD_APART = "priors tell states apart"
 def state_probs(model: Any, data: Any, params: Params) -> Tensor:
     """Smoothed probabilities of all HiddenMarkov sites, shape (steps, states)."""
     with torch.no_grad():
-        return _of_sites(observed_sites(model, data, params))
+        return _of_sites(Program.kind_of(model).observed_sites(model, data, params))
 
 
 def _of_sites(sites: dict[str, Observed]) -> Tensor:

@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.program import (
-    Observed,
-    observed_sites,
-    sets_together,
-    takes_sets,
-)
+from glmhmm_pyro.inference.program import Observed, Program, sets_together
 
 
 def num_together(model: Any, data: Any, most: int) -> int:
@@ -23,7 +18,7 @@ def num_together(model: Any, data: Any, most: int) -> int:
         data: the data set.
         most: how many there are.
     """
-    if not takes_sets(model):
+    if not Program.kind_of(model).takes_sets(model):
         return 1
     return min(most, sets_together([(data.num_steps, model.num_states)]))
 
@@ -47,7 +42,7 @@ def sites_at_draws(
         chosen = slice(first, first + width) if width > 1 else first
         some = {name: value[chosen] for name, value in draws.items()}
         with torch.no_grad():
-            yield observed_sites(model, data, some)
+            yield Program.kind_of(model).observed_sites(model, data, some)
 
 
 def at_draws(

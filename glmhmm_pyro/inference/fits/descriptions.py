@@ -13,6 +13,7 @@ import pyro.distributions as dist
 import torch
 
 from glmhmm_pyro import components, priors
+from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.model import GLMHMM
 
 # Priors that a file can describe, with the arguments that define them.
@@ -45,7 +46,7 @@ _BOUND = ("num_states", "num_features", "num_sessions", "covariate_names")
 
 def describe(model: Any) -> dict[str, Any]:
     """Plain containers from which :func:`make_model` makes the model again."""
-    if not isinstance(model, GLMHMM):
+    if not Program.kind_of(model).components_of(model):
         return {"own": _name_of(model)}
     parts = {name: _describe(getattr(model, name)) for name in _PARTS}
     return {"num_states": model.num_states, "components": parts}

@@ -57,7 +57,7 @@ class Errors(Named):
 
     def _standard_errors(self, data: Any) -> StandardErrors:
         self._refuse_draws()
-        program = Program(self.model, self.as_fitted(data)).in_own_units()
+        program = Program.of(self.model, self.as_fitted(data)).in_own_units()
         return standard_errors(program, self.params, self.labels)
 
     @usual_modes()
@@ -73,7 +73,7 @@ class Errors(Named):
             parameter: name of weights by covariate.
         """
         self._refuse_draws()
-        program = Program(self.model, self.as_fitted(data)).in_own_units()
+        program = Program.of(self.model, self.as_fitted(data)).in_own_units()
         found, notes = covariance(program, self.params, self.labels, parameter)
         warn_of(notes + self.unbounded)
         return found

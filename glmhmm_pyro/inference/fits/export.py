@@ -203,7 +203,7 @@ def fit_to_arviz(
     seed: int,
 ) -> Any:
     """What :meth:`Fit.to_arviz` returns."""
-    program = Program(fit.model, data)
+    program = Program.of(fit.model, data)
     kept = _kept(next(iter(fit.draws.values())).shape[1], num_draws)
     draws = {name: value[:, kept] for name, value in fit.draws.items()}
     exporter = Exporter(program, fit.labels, draws, kept, seed)
@@ -277,7 +277,7 @@ def prior_predictive(
         >>> prior_predictive(model, data, num_samples=10).prior_predictive["y"].shape
         (1, 10, 3)
     """
-    program = Program(copy.deepcopy(model), data)
+    program = Program.of(copy.deepcopy(model), data)
     labels = Labels.of_program(program)
     makers = _prior(program, labels, num_samples, seed)
     return container({group: maker() for group, maker in makers.items()})

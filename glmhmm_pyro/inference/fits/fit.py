@@ -29,7 +29,7 @@ from glmhmm_pyro.inference.fits.renumbered import aligned_fit, permuted_fit
 from glmhmm_pyro.inference.fits.simulation import simulated
 from glmhmm_pyro.inference.fits.storage import read_fit, write_fit
 from glmhmm_pyro.inference.nuts.diagnostics import diagnose
-from glmhmm_pyro.inference.program import Observed, observed_sites
+from glmhmm_pyro.inference.program import Observed, Program
 from glmhmm_pyro.inference.runs import Restart, Solution
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.sequences import Sequences
@@ -170,7 +170,8 @@ class Fit(Ends, Errors):
 
     def _sites(self, data: Any) -> dict[str, Observed]:
         with torch.no_grad():
-            return observed_sites(self.model, self.as_fitted(data), self.params)
+            kind = Program.kind_of(self.model)
+            return kind.observed_sites(self.model, self.as_fitted(data), self.params)
 
     @usual_modes()
     def decode(

@@ -25,7 +25,7 @@ def fit_at(model: Any, data: Any, params: Params, method: str) -> Fit:
     Raises:
         ValueError: a site has no value, or one of another shape than the model's.
     """
-    program = Program(model, data)
+    program = Program.of(model, data)
     shapes = {name: prior.shape() for name, prior in program.priors.items()}
     found = {name: value.shape for name, value in params.items()}
     if shapes != found:

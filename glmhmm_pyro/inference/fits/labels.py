@@ -7,13 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.masking import steps_observed
-from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.sequences import MatchingWarning, Sequences
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.construction import DESIGNS, names_of
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.sequences.naming import Names
@@ -64,12 +62,13 @@ class Labels:
     @classmethod
     def of_program(cls, program: Program) -> "Labels":
         """Those of a model's data; a model of the user's own names no axes."""
-        if isinstance(program.model, GLMHMM):
-            named = replace(cls.of(program.data), layout=program.model.layout)
-            own = getattr(program.model.initial, "sessions", ())
+        if program.components:
+            model: Any = program.model
+            named = replace(cls.of(program.data), layout=model.layout)
+            own = getattr(model.initial, "sessions", ())
             if own:
                 named = replace(named, sessions=tuple(name for name, _ in own))
-            for name, component in program.model.components.items():
+            for name, component in program.components.items():
                 if component.selection is not None:
                     named.covariates[name] = component.covariate_names or ()
             return named
@@ -88,7 +87,7 @@ class Labels:
 
     def given_to(self, model: Any) -> Any:
         """A model of a file, told again how it knows its data."""
-        if isinstance(model, GLMHMM):
+        if Program.kind_of(model).components_of(model):
             model.layout = self.layout or self._guessed_layout()
             if getattr(model.initial, "per_session", False):
                 model.initial.sessions = model.layout.sessions
@@ -118,14 +117,7 @@ class Labels:
         """
         if not isinstance(data, Sequences):
             return data
-        if isinstance(model, GLMHMM):
-            return model.laid_out(data)
-        if self.layout is None:
-            return data
-        laid_out, notes = self.layout.lay_out(data)
-        for note in notes:
-            warn_caller(note, MatchingWarning)
-        return laid_out
+        return Program.kind_of(model).laid_out(model, data, self.layout)
 
     def coords(
         self, prefix: str, dims: tuple[str, ...], shape: tuple[int, ...]
@@ -163,7 +155,7 @@ def named_draws(
     import xarray as xr
 
     named = {}
-    components = model.components if isinstance(model, GLMHMM) else {}
+    components = Program.kind_of(model).components_of(model)
     for name, values in draws.items():
         prefix, component, attribute = _place(components, name)
         dims: tuple[str, ...] = tuple(f"axis_{i}" for i in range(values.dim() - 2))

@@ -17,7 +17,7 @@ from glmhmm_pyro.inference.fits.mixture import (
     expected_ahead,
     predicted_by_draws,
 )
-from glmhmm_pyro.inference.program import Observed, observed_sites
+from glmhmm_pyro.inference.program import Observed, Program
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -134,7 +134,7 @@ def sampled_states(
 
 def _site_at(fit: Any, data: Any, params: Params, site: str) -> Observed:
     with torch.no_grad():
-        return observed_sites(fit.model, data, params)[site]
+        return Program.kind_of(fit.model).observed_sites(fit.model, data, params)[site]
 
 
 def score(

@@ -1,7 +1,5 @@
 """Draws of parameters from their priors, and of emissions at draws of parameters."""
 
-from functools import partial
-
 import numpy as np
 import torch
 from pyro import poutine
@@ -12,7 +10,6 @@ from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import sites_at_draws
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import seeded
-from glmhmm_pyro.model import GLMHMM
 
 
 def prior_draws(program: Program, num_draws: int, seed: int) -> Params:
@@ -30,14 +27,10 @@ def prior_draws(program: Program, num_draws: int, seed: int) -> Params:
             f"{'them priors' if several else 'it a prior'}, such as Normal(0, 2) for "
             "weights or a Dirichlet for probabilities"
         )
-    body = partial(program.model, program.data)
-    if isinstance(program.model, GLMHMM):
-        # The priors alone, without the tables of all steps.
-        body = partial(program.model.draw)
     draws = []
     with seeded(seed), torch.no_grad():
         for _ in range(num_draws):
-            nodes = poutine.trace(body).get_trace().nodes
+            nodes = poutine.trace(program.visit_priors).get_trace().nodes
             draws.append({name: nodes[name]["value"] for name in program.priors})
     return {
         name: torch.stack([draw[name] for draw in draws])[None]

@@ -28,7 +28,6 @@ from glmhmm_pyro.inference.fits.estimate import STANDS, estimated
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering, StateAxes
-from glmhmm_pyro.model import GLMHMM
 
 # Draws after which a prior that no renumbering has changed is taken to stay unchanged,
 # and what counts as unchanged, in nats.
@@ -137,12 +136,10 @@ def _gains(model: Any, before: Params, after: Params) -> np.ndarray:
 
 def _gain(model: Any, before: Params, after: Params) -> float:
     """Change of the log prior; 0 for a model that needs data to tell its prior."""
-    if not isinstance(model, GLMHMM):
-        return 0.0
-    densities = []
+    kind, densities = Program.kind_of(model), []
     for params in (after, before):
         with torch.no_grad(), Densities(params) as found:
-            model.draw()
+            kind.visit_known_priors(model)
         densities.append(float(found.of_parameters))
     gain = densities[0] - densities[1]
     # At the border of a support both may be infinite.
@@ -155,7 +152,7 @@ def _by_label(found: Any, data: Any, state_axes: StateAxes | None) -> Any:
     if posterior is None or posterior.by_label is None:
         return found
     renumbering, orders = _known(found, state_axes), posterior.by_label
-    program = Program(found.model, data)
+    program = Program.of(found.model, data)
     draws = renumber_draws(posterior.draws, orders, renumbering)
     # What is drawn from has no density any more once each draw is renumbered by itself.
     stats = {n: v for n, v in posterior.stats.items() if n not in _OF_DRAWN_FROM}

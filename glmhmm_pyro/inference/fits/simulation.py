@@ -12,8 +12,8 @@ from glmhmm_pyro.arguments import flag, seed_number, whole_number
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.closed_loop import Drawn, closed_loop
+from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import seeded
-from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -63,7 +63,7 @@ def _check(fit: Any, data: Any, history: Any, num_samples: Any, draws: bool) -> 
             f"draws must be False for a fit without draws, got one by {fit.method}; "
             'fit by method="laplace", "svi" or "nuts", or leave draws out'
         )
-    if history is not None and not isinstance(fit.model, GLMHMM):
+    if history is not None and not Program.kind_of(fit.model).components_of(fit.model):
         raise ValueError(
             "history must come with a GLMHMM, whose components can be stepped, got "
             f"{type(fit.model).__name__}; simulate without it"

@@ -26,9 +26,9 @@ from glmhmm_pyro.inference.fits.files import (
 )
 from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Restart, Solution
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.sequences.naming import Names
 from glmhmm_pyro.sequences.sessions import Session
@@ -95,7 +95,7 @@ def _check(fields: dict[str, Any], model: Any) -> None:
         drawn = {name: tuple(v.shape[2:]) for name, v in posterior.draws.items()}
         if sites != drawn:
             raise ValueError(f"its draws are of {drawn}, its parameters {sites}")
-    components = model.components if isinstance(model, GLMHMM) else {}
+    components = Program.kind_of(model).components_of(model)
     for name, component in components.items():
         for site in component.sites:
             value = params.get(f"{name}.{site}")

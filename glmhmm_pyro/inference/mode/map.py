@@ -16,7 +16,6 @@ from tqdm import tqdm
 from glmhmm_pyro import optim
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.em.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.mode.curved import searched
@@ -27,7 +26,6 @@ from glmhmm_pyro.inference.restarts import best_fit, run_all
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions, value_and_grad
 from glmhmm_pyro.optim.drivers import Objective
 
@@ -103,8 +101,7 @@ class MAP:
         """Number of EM iterations before the search."""
         if self.em_iters is not None:
             return self.em_iters
-        model = program.model
-        return _EM_ITERS if isinstance(model, GLMHMM) and model.separates else 0
+        return _EM_ITERS if program.separates else 0
 
     def _begun(self, program: Program, search: Search) -> list[Run]:
         """The runs of all starts, after some iterations of EM."""
@@ -130,9 +127,8 @@ class MAP:
                 run.record(likelihood, joint, keep=False)
         if run.status is Status.NON_FINITE:
             run.reasons = ascent.not_finite(run.params)
-        elif isinstance(program.model, GLMHMM) and run.status is not Status.INTERRUPTED:
-            run.reasons = Collapse(program.model, program.data)(run.params)
-            run.reasons += at_bounds(program.components, run.params)
+        elif run.status is not Status.INTERRUPTED:
+            run.reasons = program.collapsed(run.params)
             run.status = Status.COLLAPSED if run.reasons else run.status
 
     def density_mode(self, program: Program, params: Params) -> tuple[Tensor, Status]:

@@ -20,8 +20,6 @@ from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.solutions import ranked
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.unbounded import unbounded_weights
-from glmhmm_pyro.model import GLMHMM
 
 # Most parameters of which second derivatives are taken: each costs about a gradient.
 _MOST_PARAMETERS = 200
@@ -66,10 +64,9 @@ def polish(program: Program, runs: Sequence[Run]) -> None:
 
 def _polish(program: Program, run: Run) -> None:
     """Lead one run on to the mode near it, if there is one."""
-    size, model = program.coordinates.size, program.model
-    if not 0 < size <= _MOST_PARAMETERS or _is_unbounded(program, run.params):
+    if not 0 < program.coordinates.size <= _MOST_PARAMETERS:
         return
-    if isinstance(model, GLMHMM) and program.data.dtype != torch.float64:
+    if program.dtype != torch.float64 or program.unbounded(run.params):
         return
     vector = program.coordinates.pack(run.params)
     matrix = _curvature(program, vector)
@@ -92,15 +89,6 @@ def _polish(program: Program, run: Run) -> None:
         return
     run.ahead = params
     run.record(likelihood, joint, keep=bool(run.weights))
-
-
-def _is_unbounded(program: Program, params: Params) -> bool:
-    """Whether weights of a ``GLMHMM`` have no finite maximum, or hardly one."""
-    if not isinstance(program.model, GLMHMM):
-        return False
-    with torch.no_grad():
-        hidden = program.observed(params)["y"].hidden
-    return bool(unbounded_weights(program.model, program.data, hidden, params))
 
 
 def _curvature(program: Program, vector: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def separated(program: Program) -> Program:
     model = copy.deepcopy(given)
     model.initial = Initial()
     model.initial.bind_states(model.num_states)
-    return Program(model, program.data)
+    return Program.of(model, program.data)
 
 
 def sampled(program: Program, seed: int) -> Program | None:
@@ -105,7 +105,7 @@ def sampled(program: Program, seed: int) -> Program | None:
         return None
     try:
         subset = data.subset(sorted(order[:number].tolist()))
-        part = Program(copy.deepcopy(program.model), subset)
+        part = Program.of(copy.deepcopy(program.model), subset)
     except ValueError:
         # The sample is no data set for this model.
         return None

@@ -84,7 +84,7 @@ class Hunt:
     def __init__(self, engine: Any, program: Program, unlike: Unlike, bar: Any):
         self.engine, self.program, self.unlike, self.bar = engine, program, unlike, bar
         self.loosely = replace(engine, tol=max(engine.tol, LOOSE))
-        self.steps = engine.steps(program.model, program.data)
+        self.steps = program.em_steps(engine.m_step)
         self.runs: list[Run] = []
         self.rounds_without_gain = 0
 

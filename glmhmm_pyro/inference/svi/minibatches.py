@@ -17,7 +17,7 @@ from pyro.poutine.messenger import Messenger
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.program import Program, observed_sites
+from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -94,7 +94,7 @@ def _log_likelihood(program: Program, session: int, params: Params) -> float:
     """That of one session, nats."""
     data = program.data.subset(session)
     with torch.no_grad():
-        sites = observed_sites(program.model, data, params).values()
+        sites = program.observed_sites(program.model, data, params).values()
         return sum(float(site.hidden.log_prob(site.value)) for site in sites)
 
 
