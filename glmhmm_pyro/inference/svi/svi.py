@@ -46,6 +46,9 @@ class SVI:
 
     A mean-field guide (``"normal"``) makes every interval too narrow where parameters
     are correlated; its states are those of one mode, as are those of all these guides.
+    By ``benchmarks/calibration.py`` (60 simulations of 60 choices, two states) the
+    ranks of weights spread 1.25 to 1.31 times as much as they should, with Monte Carlo
+    errors of 0.06; those of probabilities 0.95 to 1.03 times.
     The Pareto shape k of the importance weights tells how near the draws are to the
     posterior, as for :class:`Laplace`; the status says so where it is above 0.7. It is
     judged from 96 draws on.
