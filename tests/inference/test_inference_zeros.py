@@ -321,10 +321,10 @@ def test_an_m_step_that_failed_names_the_model_of_a_user():
 
 def test_an_m_step_says_which_of_several_sets_it_failed_for():
     class Picky(gh.Gaussian):
-        """Refuses levels below 0."""
+        """Has no slope at a level of 0."""
 
         def distribution(self, predictor, scale):
-            return dist.Normal(predictor.clamp(min=0).sqrt() ** 2, scale)
+            return dist.Normal(predictor.sqrt() ** 2, scale)
 
         def closed_form(self, counts, data, params):
             return None
