@@ -385,6 +385,6 @@ def _checked_site(sites: Mapping[str, Observed], site: str | None) -> str:
     if site is None or site not in sites:
         raise ValueError(
             f"site must name a HiddenMarkov site of the model, {', '.join(sites)}, "
-            f"got {site!r}; leave it out, or name that"
+            f"got {site!r}; name one of these"
         )
     return site
