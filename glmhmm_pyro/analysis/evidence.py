@@ -18,8 +18,7 @@ from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import StateAxes
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import value_and_grad
-from glmhmm_pyro.priors import Flat
-from glmhmm_pyro.priors.filling import innermost
+from glmhmm_pyro.priors.answers import log_mass
 
 # How a search ends that leaves no point to expand around.
 _NO_MODE = {Status.UNBOUNDED, Status.NON_FINITE}
@@ -187,7 +186,6 @@ def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expa
         density += program.units.log_likelihood
         params = program.users_values(mode)
     # A flat prior on probabilities is uniform but for the volume of their simplex.
-    flat = [p for p in map(innermost, program.priors.values()) if isinstance(p, Flat)]
-    density -= sum(prior.log_volume for prior in flat)
+    density -= sum(map(log_mass, program.priors.values()))
     volume = (len(mode) * math.log(2 * math.pi) - information.log_det) / 2
     return Expansion(density + volume, params, information.factor)

@@ -17,14 +17,8 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
-from glmhmm_pyro.priors.filling import (
-    Prior,
-    check_prior,
-    fill,
-    is_product,
-    takes_sets,
-)
-from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
+from glmhmm_pyro.priors.recipe import Place
 from glmhmm_pyro.sequences.changes import Selection
 
 # Names of axes along which hidden states stand.
@@ -52,7 +46,7 @@ class Site:
         prior: Prior = None,
         support: constraints.Constraint = constraints.real,
     ):
-        check_prior(prior)
+        recipe_of(prior)
         self.axes = tuple(a if isinstance(a, str) else a[0] for a in axes)
         self.sizes = {a[0]: a[1] for a in axes if not isinstance(a, str)}
         self.prior = prior
@@ -64,7 +58,7 @@ class Site:
 
         It is one given its hyperparameters, where it has any.
         """
-        return is_product(self.prior, len(self.axes))
+        return recipe_of(self.prior).event_dim < len(self.axes)
 
 
 class BlockObjective(Protocol):
@@ -160,8 +154,7 @@ class Component(PyroModule):
         return {
             f"{name}_{end}": axes
             for name, site in self.sites.items()
-            if isinstance(site.prior, PriorRecipe)
-            for end, axes in site.prior.hyperparameters(site.axes).items()
+            for end, axes in recipe_of(site.prior).hyperparameters(site.axes).items()
         }
 
     @property
@@ -207,7 +200,7 @@ class Component(PyroModule):
     def takes_sets(self) -> bool:
         """Whether parameters may carry a leading axis of parameter sets."""
         return self.batched and all(
-            takes_sets(site.prior) for site in self.sites.values()
+            recipe_of(site.prior).takes_sets for site in self.sites.values()
         )
 
     def all_states(self, device: torch.device) -> Tensor:

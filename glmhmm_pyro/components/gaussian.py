@@ -30,8 +30,7 @@ from glmhmm_pyro.components.least_squares import (
 )
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
-from glmhmm_pyro.priors.filling import Prior, fill
-from glmhmm_pyro.priors.recipe import PriorRecipe
+from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
 
 
 @suggests_names
@@ -167,8 +166,8 @@ class Gaussian(GLMEmission):
         prior = self.sites["weights"].prior
         if prior is None:
             return self._maximum(counts, data, params)
-        is_fixed = not callable(prior) or isinstance(prior, PriorRecipe)
-        if "correlation" in self.sites or self.hyperparameters or not is_fixed:
+        is_fixed = recipe_of(prior).takes_sets and not self.hyperparameters
+        if "correlation" in self.sites or not is_fixed:
             return None
         shape = self.shape("weights")
         normal = NormalPrior.of(fill(prior, shape, constraints.real), shape)

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from pyro.nn import pyro_method
 from torch import Tensor
-from torch.distributions import Dirichlet, constraints
+from torch.distributions import constraints
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
 from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.distributions import normalised
+from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior
-from glmhmm_pyro.priors.recipe import PriorRecipe
 from glmhmm_pyro.sequences import MatchingWarning
 from glmhmm_pyro.sequences.sessions import Known, rows_of_sessions, sessions_of
 from glmhmm_pyro.zeros import zeros_allowed
@@ -136,7 +136,7 @@ class Initial(InitialState):
             counts = counts.new_zeros(shape).index_add(-2, rows, counts)
         else:
             counts = counts.squeeze(-2)
-        probs = dirichlet_mode(counts, self.prior)
+        probs = mode_given(self.prior, counts, self.shape("probs"))
         return None if probs is None else {"probs": probs}
 
 
@@ -193,21 +193,3 @@ class InitialGLM(InitialState):
     def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
         """Weights relative to those of the state that becomes 0."""
         return permuted_rows(value, order)
-
-
-def dirichlet_mode(counts: Tensor, prior: Prior) -> Tensor | None:
-    """Most probable probabilities, or ``None`` if the prior is no Dirichlet.
-
-    A row without counts is uniform; a concentration below 1 counts as an absence.
-    """
-    if isinstance(prior, PriorRecipe):
-        prior = prior(counts.shape[-2:])
-    if prior is not None and not isinstance(prior, Dirichlet):
-        return None
-    if prior is not None:
-        counts = (counts + prior.concentration.to(counts) - 1).clamp(min=0)
-    total = counts.sum(-1, keepdim=True)
-    uniform = counts.new_full((), 1 / counts.shape[-1])
-    return (counts / total.clamp(min=torch.finfo(counts.dtype).tiny)).where(
-        total > 0, uniform
-    )

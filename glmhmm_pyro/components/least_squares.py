@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.units import Columns, OutputUnits
-from glmhmm_pyro.priors.affine import Affine, normal_precision
-from glmhmm_pyro.priors.filling import innermost
+from glmhmm_pyro.priors.affine import Affine
+from glmhmm_pyro.priors.answers import innermost, normal_precision
 
 # A scale is never taken to be below this part of that of the data: the end at 0, where
 # a density is infinite, cannot be computed with.
@@ -72,11 +72,12 @@ class NormalPrior(NamedTuple):
     @classmethod
     def of(cls, prior: Any, shape: torch.Size) -> "NormalPrior | None":
         """That of weights (problems..., features), or ``None`` if it is not normal."""
-        prior = innermost(prior)
         precision = normal_precision(prior)
         if precision is None:
             return None
-        return cls(prior.mean.expand(shape), precision.expand(shape + shape[-1:]))
+        return cls(
+            innermost(prior).mean.expand(shape), precision.expand(shape + shape[-1:])
+        )
 
 
 def spread(values: Tensor, mask: Tensor | None, constant: float = 1.0) -> Tensor:

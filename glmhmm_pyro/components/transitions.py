@@ -13,12 +13,11 @@ from torch.nn.functional import pad
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
-from glmhmm_pyro.components.initial import dirichlet_mode
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.components.units import Columns, Gain, is_as_defined
 from glmhmm_pyro.distributions import normalised
-from glmhmm_pyro.priors.filling import Prior, innermost
-from glmhmm_pyro.priors.flat import Flat
+from glmhmm_pyro.priors.answers import is_flat, mode_given
+from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.zeros import exact_logits, zeros_allowed
 
 
@@ -126,7 +125,7 @@ class Stationary(Transitions):
         self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """Mode of the Dirichlet that the prior and the expected counts make."""
-        probs = dirichlet_mode(counts.squeeze(-3), self.prior)
+        probs = mode_given(self.prior, counts.squeeze(-3), self.shape("probs"))
         return None if probs is None else {"probs": probs}
 
 
@@ -251,8 +250,7 @@ class SharedInputDriven(Transitions):
     @property
     def takes_centres(self) -> bool:
         """Whether the baseline is free to take up the means of the covariates."""
-        prior = self.sites["baseline"].prior
-        return prior is None or isinstance(innermost(prior), Flat)
+        return bool(is_flat(self.sites["baseline"].prior))
 
     def own_gains(self, columns: Columns) -> dict[str, Gain]:
         """The baseline's, by the predictors at the means, that of staying being 0."""

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pyro import poutine
-from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.densities import Densities
 from glmhmm_pyro.inference.units import Units
-from glmhmm_pyro.priors.filling import is_proper
+from glmhmm_pyro.priors.answers import has_draws, is_proper
 from glmhmm_pyro.zeros import zeros_allowed
 
 # Bytes of the tables that parameter sets evaluated together may take.
@@ -42,11 +41,12 @@ class _Drawable(Messenger):
     """Names a site that starts cannot be drawn from, before Pyro fails to."""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if isinstance(msg["fn"], ImproperUniform) and msg["value"] is None:
+        if msg["value"] is None and not has_draws(msg["fn"]):
+            kind = type(msg["fn"]).__name__
             raise ValueError(
                 f"site {msg['name']!r} must have a prior that starts can be drawn "
-                "from, got ImproperUniform; gh.priors.Flat(shape, support) is flat, "
-                "and has start values"
+                f"from, got {kind}; gh.priors.Flat(shape, support) is flat, and has "
+                "start values"
             )
 
 

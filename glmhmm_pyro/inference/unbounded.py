@@ -26,6 +26,7 @@ from glmhmm_pyro.inference.separated import (
 )
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.priors.answers import is_proper
 from glmhmm_pyro.sequences import Sequences
 
 # A finite maximum makes at least about one mistake, which costs more nats than this.
@@ -219,7 +220,7 @@ def _is_flat(component: Component, name: str = "weights") -> bool:
     site = component.sites.get(name)
     if site is None or name == "weights" and site.axes[-1] != "covariate":
         return False
-    return site.prior is None or not getattr(site.prior, "is_proper", True)
+    return not is_proper(site.prior)
 
 
 def _by_state(

@@ -245,9 +245,7 @@ def _with_priors(model: GLMHMM, maps: Mapping[str, Affine]) -> tuple[GLMHMM, lis
     for name, component, attribute in own.site_names():
         if name in maps:
             site = component.sites[attribute]
-            given, site.prior = site.prior, rescaled(
-                site.prior, site.support, maps[name]
-            )
+            given, site.prior = site.prior, rescaled(site.prior, maps[name])
             if site.prior is not given:
                 declared.append(name)
     return own, declared

@@ -3,7 +3,8 @@
 A prior is declared once, on a component, and serves every inference method. It may be
 ``None`` for flat, a distribution of torch or Pyro, a function from a shape to one, or a
 recipe of this room: a few numbers that become a distribution once the parameter has a
-shape.
+shape. What engines ask of it stands in :mod:`glmhmm_pyro.priors.answers`, by which a
+prior of another kind is one class with what it answers.
 """
 
 from glmhmm_pyro.priors.conversion import prior_from_lambda

@@ -5,7 +5,6 @@ Its weights are affine functions of the user's, and have the prior that makes th
 what was declared.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,15 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad
 
-from glmhmm_pyro.priors.filling import Prior, fill, innermost, is_proper, takes_sets
-from glmhmm_pyro.priors.flat import Flat
+from glmhmm_pyro.priors.answers import (
+    curvature,
+    innermost,
+    is_flat,
+    is_proper,
+    majoriser,
+    normal_precision,
+)
+from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
 
@@ -124,11 +130,6 @@ class Rescaled(TorchDistribution):
             return self.base.support
         return constraints.independent(constraints.real, self.event_dim)
 
-    @property
-    def is_proper(self) -> bool:
-        """Whether the base has a finite integral."""
-        return is_proper(self.base)
-
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Rescaled":
         """The same over more values."""
         shape = torch.Size(batch_shape) + self.event_shape
@@ -153,41 +154,41 @@ class Rescaled(TorchDistribution):
         return self.affine.inverse(self.base.sample(sample_shape))
 
 
-def normal_precision(prior: Any) -> Tensor | None:
-    """Inverse covariance along the last axis, or ``None`` if a prior is not normal.
-
-    Args:
-        prior: without wrappers of axes.
-    """
-    if isinstance(prior, Rescaled):
-        base = prior.base
-        if not isinstance(base, torch.distributions.MultivariateNormal):
-            found = normal_precision(base)
-            return None if found is None else prior.affine.pulled(found)
-        # By the root: where a prior is narrow in some direction, squares lose it.
-        slopes = prior.affine.slopes(base.event_shape[-1])
-        root = torch.linalg.solve_triangular(base.scale_tril, slopes.mT, upper=False)
-        return root.mT @ root
-    if isinstance(prior, torch.distributions.MultivariateNormal):
-        return prior.precision_matrix
-    if isinstance(prior, torch.distributions.Normal):
-        return (prior.scale**-2).diag_embed()
-    return None
+@normal_precision.register
+def _(prior: Rescaled, slopes: Tensor | None = None) -> Tensor | None:
+    own = prior.affine.slopes(prior.shape()[-1])
+    found: Tensor | None = normal_precision(
+        prior.base, own if slopes is None else slopes @ own
+    )
+    return found
 
 
-def rescaled(prior: Prior, support: Any, affine: Affine) -> Prior:
+@curvature.register
+def _(prior: Rescaled, value: Tensor) -> Tensor:
+    normal: Tensor | None = normal_precision(prior)
+    if normal is not None:
+        return normal
+    return prior.affine.pulled(curvature(prior.base, prior.affine(value)))
+
+
+@majoriser.register
+def _(prior: Rescaled, value: Tensor) -> Rescaled:
+    return Rescaled(majoriser(prior.base, prior.affine(value)), prior.affine)
+
+
+@is_proper.register
+def _(prior: Rescaled) -> bool:
+    return is_proper(prior.base)
+
+
+def rescaled(prior: Prior, affine: Affine) -> Prior:
     """The prior of a fit's own values that gives the user's their own.
 
     Args:
         prior: as the user declared it.
-        support: of the parameter.
         affine: from the fit's own values to the user's.
     """
-    if prior is None or isinstance(innermost(prior), Flat):
-        return prior
-    if isinstance(prior, PriorRecipe | Distribution):
-        return RescaledRecipe(prior, support, affine)
-    return _rescaled_function(prior, affine)
+    return prior if is_flat(prior) else RescaledRecipe(recipe_of(prior), affine)
 
 
 @dataclass(frozen=True)
@@ -195,45 +196,28 @@ class RescaledRecipe(PriorRecipe):
     """A user's prior for values that are an affine map away.
 
     Args:
-        prior: a distribution or a recipe.
-        support: of the parameter.
+        prior: that of the user's values.
         affine: from the fit's own values to the user's.
     """
 
-    prior: PriorRecipe | Distribution
-    support: Any
+    prior: PriorRecipe
     affine: Affine
 
     @property
     def event_dim(self) -> int:
         """That of the prior, at least that of the map."""
-        if isinstance(self.prior, PriorRecipe):
-            return max(self.prior.event_dim, self.affine.event_dim)
-        return max(len(self.prior.event_shape), self.affine.event_dim)
+        return max(self.prior.event_dim, self.affine.event_dim)
 
     @property
     def takes_sets(self) -> bool:
         """Whether the prior does."""
-        return takes_sets(self.prior)
+        return self.prior.takes_sets
 
     def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         """Those of the prior."""
-        if isinstance(self.prior, PriorRecipe):
-            return self.prior.hyperparameters(axes)
-        return {}
+        return self.prior.hyperparameters(axes)
 
     def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
         """The distribution of a parameter of this shape."""
-        filled = fill(self.prior, shape, self.support, place)
+        filled = fill(self.prior, shape, place.support, place)
         return Rescaled(innermost(filled), self.affine)
-
-
-def _rescaled_function(
-    prior: Callable[[torch.Size], Distribution], affine: Affine
-) -> Callable[[torch.Size], Distribution]:
-    """A function as the user wrote one, which may sample whatever it likes."""
-
-    def made(shape: torch.Size) -> Distribution:
-        return Rescaled(innermost(prior(shape)), affine)
-
-    return made

@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.priors.answers import storable
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily, full_shape, require_positive
 
 
+@storable
 @suggests_names
 @dataclass(frozen=True)
 class Ridge(ScaleFamily):
@@ -41,6 +43,7 @@ class Ridge(ScaleFamily):
         )
 
 
+@storable
 @suggests_names
 @dataclass(frozen=True)
 class Lasso(ScaleFamily):
@@ -74,6 +77,7 @@ class Lasso(ScaleFamily):
         )
 
 
+@storable
 @suggests_names
 @dataclass(frozen=True)
 class StudentT(ScaleFamily):

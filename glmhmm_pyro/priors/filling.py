@@ -1,7 +1,10 @@
 """How any prior fills the shape of its parameter, and what may be asked of it."""
 
 import copy
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import singledispatch
 from typing import Any, TypeAlias
 
 import torch
@@ -9,6 +12,7 @@ from pyro.distributions import Independent, TorchDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import Distribution, biject_to, constraints
 
+from glmhmm_pyro.priors.answers import innermost
 from glmhmm_pyro.priors.flat import Flat
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
@@ -33,72 +37,78 @@ def fill(
         place: where the parameter stands.
     """
     shape = torch.Size(shape)
-    filled: Any
-    if prior is None:
-        return Independent(Flat(shape, support), len(shape) - support.event_dim)
-    check_prior(prior)
-    if isinstance(prior, Distribution):
-        filled = _expand(_double(prior), shape)
-    elif isinstance(prior, PriorRecipe):
-        filled = prior(shape, place)
-        _check_filled(filled, shape, leading=True)
-    else:
-        with _Prefix(place.name.rpartition(".")[0]):
-            filled = prior(shape)
-        _check_filled(filled, shape)
-        filled = _double(filled)
+    filled: Any = recipe_of(prior)(shape, replace(place, support=support))
+    _check_filled(filled, shape, leading=True)
     _check_support(filled, support, place)
     # Pyro's wrapper, because a distribution of torch alone is no Pyro site.
     return Independent(filled, len(shape) - len(filled.event_shape))
 
 
-def check_prior(prior: Any) -> None:
-    """Refuse what cannot be a prior."""
+@singledispatch
+def recipe_of(prior: Any) -> PriorRecipe:
+    """Whatever may be declared as a prior, as a recipe.
+
+    Raises:
+        TypeError: it cannot be a prior.
+    """
     is_class = isinstance(prior, type)
-    if is_class or not (prior is None or isinstance(prior, Distribution | Callable)):
-        hint = "gh.priors.Ridge(2.0) is one"
-        if is_class:
-            hint = f"make one of the class: {prior.__name__}(...)"
-        elif isinstance(prior, int | float):
-            hint = f"Normal(0, {prior!r}) is a penalty of that width"
-        raise TypeError(
-            "prior must be a distribution, a recipe of gh.priors, a function from a "
-            f"shape to a distribution, or None for flat, got {prior!r}; {hint}"
-        )
+    if callable(prior) and not is_class:
+        return _Own(prior)
+    hint = "gh.priors.Ridge(2.0) is one"
+    if is_class:
+        hint = f"make one of the class: {prior.__name__}(...)"
+    elif isinstance(prior, int | float):
+        hint = f"Normal(0, {prior!r}) is a penalty of that width"
+    raise TypeError(
+        "prior must be a distribution, a recipe of gh.priors, a function from a "
+        f"shape to a distribution, or None for flat, got {prior!r}; {hint}"
+    )
 
 
-def is_product(prior: Prior, num_axes: int) -> bool:
-    """Whether the prior of a parameter is a product over its outermost axis.
-
-    It is one if declared so; given its hyperparameters where these are sampled.
-    """
-    if prior is None:
-        return True
-    if isinstance(prior, PriorRecipe):
-        return prior.event_dim < num_axes
-    return isinstance(prior, Distribution) and len(prior.event_shape) < num_axes
-
-
-def takes_sets(prior: Prior) -> bool:
-    """Whether values with leading axes of parameter sets are allowed.
-
-    A user's function may sample hyperparameters, and knows nothing of sets.
-    """
-    if isinstance(prior, PriorRecipe):
-        return prior.takes_sets
-    return prior is None or isinstance(prior, Distribution)
-
-
-def innermost(prior: Any) -> Any:
-    """What :func:`fill` made a site of: the distribution without wrappers of axes."""
-    while hasattr(prior, "base_dist") and hasattr(prior, "reinterpreted_batch_ndims"):
-        prior = prior.base_dist
+@recipe_of.register
+def _itself(prior: PriorRecipe) -> PriorRecipe:
     return prior
 
 
-def is_proper(prior: Any) -> bool:
-    """Whether a distribution that :func:`fill` returned has a finite integral."""
-    return getattr(innermost(prior), "is_proper", True)
+@dataclass(frozen=True)
+class _Given(PriorRecipe):
+    """A distribution that broadcasts to the shape of its parameter; flat if none."""
+
+    prior: Distribution | None
+
+    @property
+    def event_dim(self) -> int:
+        """That of the distribution."""
+        return 0 if self.prior is None else len(self.prior.event_shape)
+
+    def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
+        """The distribution in this shape."""
+        if self.prior is None:
+            return Flat(shape, place.support)
+        return _expand(_double(self.prior), shape)
+
+
+recipe_of.register(Distribution, _Given)
+recipe_of.register(type(None), _Given)
+
+
+@dataclass(frozen=True)
+class _Own(PriorRecipe):
+    """A function as the user wrote one, which may sample whatever it likes.
+
+    It knows nothing of sets, and says nothing of being a product.
+    """
+
+    function: Callable[[torch.Size], Distribution]
+    event_dim = sys.maxsize
+    takes_sets = False
+
+    def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
+        """What it returns, if it is over exactly this shape."""
+        with _Prefix(place.name.rpartition(".")[0]):
+            filled = self.function(shape)
+        _check_filled(filled, shape)
+        return _double(filled)
 
 
 def elementwise_support(prior: Any) -> Any:
@@ -167,7 +177,7 @@ def _check_filled(filled: Any, shape: torch.Size, leading: bool = False) -> None
 
 def _check_support(filled: Any, support: constraints.Constraint, place: Place) -> None:
     """Refuse a prior that may draw what the parameter cannot be."""
-    if isinstance(support, type(constraints.real)):
+    if filled.support is support or isinstance(support, type(constraints.real)):
         return
     to_value = biject_to(filled.support)
     free = to_value.inverse_shape(filled.batch_shape + filled.event_shape)

@@ -11,19 +11,20 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.priors.filling import (
-    Prior,
-    fill,
+from glmhmm_pyro.priors.answers import (
+    curvature,
     innermost,
     is_proper,
-    is_real,
-    takes_sets,
+    majoriser,
+    storable,
 )
+from glmhmm_pyro.priors.filling import Prior, fill, is_real, recipe_of
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
 Columns = tuple[int | str, ...] | slice
 
 
+@storable
 @suggests_names
 @dataclass(frozen=True)
 class Grouped(PriorRecipe):
@@ -76,15 +77,14 @@ class Grouped(PriorRecipe):
     @property
     def takes_sets(self) -> bool:
         """Unless a user's function in a group does not."""
-        return all(takes_sets(prior) for _, prior in self._labelled())
+        return all(recipe_of(prior).takes_sets for _, prior in self._labelled())
 
     def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         """Those of all groups."""
         return {
             f"{label}_{name}": found
             for label, prior in self._labelled()
-            if isinstance(prior, PriorRecipe)
-            for name, found in prior.hyperparameters(axes).items()
+            for name, found in recipe_of(prior).hyperparameters(axes).items()
         }
 
     def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
@@ -151,11 +151,6 @@ class ByColumns(TorchDistribution):
         ]
         super().__init__(outer, shape[-1:], validate_args=False)
 
-    @property
-    def is_proper(self) -> bool:
-        """Whether every group's prior is."""
-        return all(is_proper(part) for _, part in self.parts)
-
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "ByColumns":
         """The same prior over more rows."""
         parts = [(columns.tolist(), part) for columns, part in self.parts]
@@ -175,6 +170,29 @@ class ByColumns(TorchDistribution):
         for columns, part in self.parts:
             draws[..., columns] = part.sample(sample_shape).to(draws.dtype)
         return draws
+
+
+@is_proper.register
+def _(prior: ByColumns) -> bool:
+    return all(is_proper(part) for _, part in prior.parts)
+
+
+@curvature.register
+def _(prior: ByColumns, value: Tensor) -> Tensor:
+    whole = value.new_zeros(value.shape + value.shape[-1:])
+    for columns, part in prior.parts:
+        block = curvature(part, value[..., columns])
+        whole[..., columns[:, None], columns] = block
+    return whole
+
+
+@majoriser.register
+def _(prior: ByColumns, value: Tensor) -> ByColumns:
+    parts = [
+        (columns.tolist(), majoriser(part, value[..., columns]))
+        for columns, part in prior.parts
+    ]
+    return ByColumns(parts, value.shape)
 
 
 def _over(part: Any, outer: torch.Size, columns: int) -> Distribution:

@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.priors.answers import storable
 from glmhmm_pyro.priors.elementwise import Ridge
 from glmhmm_pyro.priors.filling import fill
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily
 
 
+@storable
 @suggests_names
 @dataclass(frozen=True)
 class Hierarchical(ScaleFamily):

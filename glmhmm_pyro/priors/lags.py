@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.priors.answers import storable
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily, full_shape, require_positive
 
 
+@storable
 @suggests_names
 @dataclass(frozen=True)
 class RandomWalk(ScaleFamily):
@@ -60,6 +62,7 @@ class RandomWalk(ScaleFamily):
         return _normal(root, shape, factor)
 
 
+@storable
 @suggests_names
 @dataclass(frozen=True)
 class GaussianProcess(ScaleFamily):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class Place:
             prior are named.
         axes: names of the parameter's axes, if known.
         columns: names of the covariates along its last axis, if known.
+        support: where the parameter lives.
     """
 
     name: str = "parameter"
     axes: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
+    support: Any = constraints.real
 
     def inside(self, part: object, columns: tuple[str, ...] | None) -> "Place":
         """The place of a prior that is part of another one."""

@@ -7,9 +7,11 @@ from pyro import distributions as dist
 from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.priors.answers import storable
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe, require_positive
 
 
+@storable
 @suggests_names
 @dataclass(frozen=True)
 class Sticky(PriorRecipe):

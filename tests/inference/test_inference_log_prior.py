@@ -9,8 +9,8 @@ from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.em.blocks import Blocks, prior_sites
-from glmhmm_pyro.inference.em.log_prior import LogPrior, precision, smooth
-from glmhmm_pyro.priors.filling import innermost
+from glmhmm_pyro.inference.em.log_prior import LogPrior, smooth
+from glmhmm_pyro.priors.answers import curvature, innermost
 
 p = gh.priors
 FEATURES, SETS, STATES, FREE = 3, 2, 2, 2
@@ -94,7 +94,7 @@ def test_gradient_of_a_prior_is_that_of_finite_differences(prior):
 
 def test_curvature_of_any_correlated_density_is_found_by_differentiating():
     value = normals(4, FEATURES)
-    found = precision(Correlated().expand((4,)), value)
+    found = curvature(Correlated().expand((4,)), value)
     known = CORRELATED.inverse().expand(4, FEATURES, FEATURES)
     torch.testing.assert_close(found, known)
 

@@ -8,7 +8,8 @@ from pyro import poutine
 from torch.distributions import Dirichlet, HalfNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.priors.filling import fill, is_proper
+from glmhmm_pyro.priors.answers import is_proper
+from glmhmm_pyro.priors.filling import fill
 from glmhmm_pyro.priors.recipe import Place
 
 REAL = torch.distributions.constraints.real

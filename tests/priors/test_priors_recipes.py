@@ -11,7 +11,8 @@ from prior_cases import LAGS, ROWS, priors, walk_precision
 from torch.distributions import Beta, HalfNormal, Normal, Uniform
 
 from glmhmm_pyro.priors import Flat
-from glmhmm_pyro.priors.filling import fill, is_product, is_proper, takes_sets
+from glmhmm_pyro.priors.answers import is_proper
+from glmhmm_pyro.priors.filling import fill, recipe_of
 
 REAL = torch.distributions.constraints.real
 SMALL = Path(__file__).parents[1] / "golden" / "glmhmm_small.npz"
@@ -27,8 +28,9 @@ def test_a_recipe_is_a_product_of_its_density_over_rows(recipe, log_density, out
     expected = np.array([log_density(row) for row in rows]).reshape(5, -1).sum(1)
     assert (filled.batch_shape, filled.event_shape) == ((), shape)
     np.testing.assert_allclose(filled.log_prob(weights), expected, rtol=1e-10)
-    assert is_product(recipe, len(shape)) == (len(outer) + (recipe.event_dim == 0) > 0)
-    assert is_proper(filled) and takes_sets(recipe)
+    is_product = recipe.event_dim < len(shape)
+    assert is_product == (len(outer) + (recipe.event_dim == 0) > 0)
+    assert is_proper(filled) and recipe.takes_sets
 
 
 @pytest.mark.parametrize("recipe", [r for r, _ in ROWS.values()], ids=ROWS)
@@ -188,6 +190,6 @@ def test_a_flat_prior_on_a_bounded_support_draws_uniformly():
 
 
 def test_what_is_not_known_to_be_a_product_or_to_take_sets_says_so():
-    assert not is_product(lambda shape: Normal(0.0, 1.0).expand(shape), 2)
-    assert not takes_sets(lambda shape: Normal(0.0, 1.0).expand(shape))
-    assert is_product(HalfNormal(1.0), 1) and takes_sets(None)
+    own = recipe_of(lambda shape: Normal(0.0, 1.0).expand(shape))
+    assert not own.takes_sets and not own.event_dim < 2
+    assert recipe_of(HalfNormal(1.0)).event_dim < 1 and recipe_of(None).takes_sets

@@ -16,8 +16,8 @@ from torch.distributions import biject_to
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.priors import Flat
-from glmhmm_pyro.priors.filling import elementwise_log_prob, innermost
+from glmhmm_pyro.priors.answers import is_flat
+from glmhmm_pyro.priors.filling import elementwise_log_prob
 
 
 def run(component: Component, data: Any, params: Params) -> tuple[Tensor, dict]:
@@ -75,7 +75,7 @@ class Blocks:
         self.num_blocks = (
             next(iter(self.shapes.values()))[0] if self.separates and sites else 1
         )
-        self.is_flat = all(isinstance(innermost(s["fn"]), Flat) for s in sites.values())
+        self.is_flat = all(is_flat(site["fn"]) for site in sites.values())
 
     def pack(self, params: Params) -> Tensor:
         """Rows (sets * blocks, numbers) from values (sets, *shape)."""

@@ -1,23 +1,12 @@
 """Log prior of an M-step's weights: value, gradient and curvature."""
 
-from typing import Any
-
 import numpy as np
 import torch
-from pyro import distributions as dist
-from torch import Tensor
 
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.blocks import Blocks
 from glmhmm_pyro.inference.em.preconditioning import Evaluation
-from glmhmm_pyro.priors import Flat
-from glmhmm_pyro.priors.affine import Rescaled, normal_precision
-from glmhmm_pyro.priors.filling import innermost
-from glmhmm_pyro.priors.grouped import ByColumns
-
-# Part of its scale that a weight under a Laplace prior counts for at least, so that one
-# of exactly 0 may still grow.
-_SMALLEST = 1e-9
+from glmhmm_pyro.priors.answers import curvature, majoriser, slope_of
 
 
 class LogPrior:
@@ -53,7 +42,7 @@ class LogPrior:
         """
         name, value = next(iter(self.blocks.unpack(torch.from_numpy(points)).items()))
         size = value.shape[-1]
-        block = precision(innermost(self.sites[name]["fn"]), value)
+        block = curvature(self.sites[name]["fn"], value)
         block = block.expand(value.shape + (size,)).reshape(shape[:2] + (size, size))
         found = np.zeros(shape)
         found[..., :size, :size] = block.numpy()
@@ -70,80 +59,19 @@ class LogPrior:
         (slope,) = torch.autograd.grad(total, leaf, create_graph=True)
         if not slope.requires_grad:
             return np.zeros(len(points))
-        return -_slope_of(slope[:, number], leaf)[:, number].clamp(max=0.0).numpy()
+        return -slope_of(slope[:, number], leaf)[:, number].clamp(max=0.0).numpy()
 
 
 def smooth(sites: dict, params: Params) -> dict:
     """Sample sites with smooth priors, each at most the given one and equal here.
 
-    An M-step that raises this bound raises the log-joint. A Laplace density, with its
-    kink at 0, is a mixture of normals over their variance; given the weight w, that
-    variance is as if it were b |w| (Figueiredo 2003; Hunter & Li 2005). All other
-    priors stay as they are.
+    An M-step that raises this bound raises the log-joint.
 
     Args:
         sites: a component's sample sites.
         params: values as the component takes them, where the bound touches.
     """
     return {
-        name: {**site, "fn": _smooth(innermost(site["fn"]), params[name])}
+        name: {**site, "fn": majoriser(site["fn"], params[name])}
         for name, site in sites.items()
     }
-
-
-def _smooth(prior: Any, value: Tensor) -> Any:
-    if isinstance(prior, Rescaled):
-        return Rescaled(_smooth(prior.base, prior.affine(value)), prior.affine)
-    if isinstance(prior, ByColumns):
-        parts = [
-            (columns.tolist(), _smooth(part, value[..., columns]))
-            for columns, part in prior.parts
-        ]
-        return ByColumns(parts, value.shape)
-    if isinstance(prior, torch.distributions.Laplace):
-        away = (value - prior.loc).abs().maximum(_SMALLEST * prior.scale)
-        return dist.Normal(prior.loc, (prior.scale * away).sqrt())
-    return prior
-
-
-def precision(prior: Any, value: Tensor) -> Tensor:
-    """Minus the second derivatives of a log density along the last axis of ``value``.
-
-    Shape broadcasts to (*value.shape, features). Directions in which the density is
-    log-convex count as flat, so that a preconditioner stays positive.
-    """
-    normal = normal_precision(prior)
-    if normal is not None:
-        return normal
-    if isinstance(prior, Rescaled):
-        return prior.affine.pulled(precision(prior.base, prior.affine(value)))
-    if isinstance(prior, ByColumns):
-        whole = value.new_zeros(value.shape + value.shape[-1:])
-        for columns, part in prior.parts:
-            block = precision(part, value[..., columns])
-            whole[..., columns[:, None], columns] = block
-        return whole
-    if isinstance(prior, Flat):
-        return value.new_zeros(value.shape[-1:] * 2)
-    return _differentiated(prior, value)
-
-
-def _differentiated(prior: Any, value: Tensor) -> Tensor:
-    """By differentiating twice, element by element where the density is a product."""
-    leaf = value.detach().clone().requires_grad_()
-    log_prob = prior.log_prob(leaf).sum()
-    (slope,) = torch.autograd.grad(log_prob, leaf, create_graph=True)
-    if not slope.requires_grad:
-        return value.new_zeros(value.shape[-1:] * 2)
-    if not prior.event_shape:
-        return -_slope_of(slope, leaf).clamp(max=0.0).diag_embed()
-    rows = [_slope_of(slope[..., i], leaf) for i in range(value.shape[-1])]
-    roots, directions = torch.linalg.eigh(torch.stack(rows, -2))
-    return (directions * -roots.clamp(max=0.0).unsqueeze(-2)) @ directions.mT
-
-
-def _slope_of(slopes: Tensor, leaf: Tensor) -> Tensor:
-    (found,) = torch.autograd.grad(
-        slopes.sum(), leaf, retain_graph=True, materialize_grads=True
-    )
-    return found

@@ -5,40 +5,15 @@ from the names below; nothing else that stands in a file is ever looked up.
 """
 
 import copy
-import dataclasses
 import inspect
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 
-from glmhmm_pyro import components, priors
+from glmhmm_pyro import components
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.model import GLMHMM
-
-# Priors that a file can describe, with the arguments that define them.
-_PRIORS = {
-    "Cauchy": ("loc", "scale"),
-    "Dirichlet": ("concentration",),
-    "Exponential": ("rate",),
-    "Gamma": ("concentration", "rate"),
-    "HalfCauchy": ("scale",),
-    "HalfNormal": ("scale",),
-    "InverseGamma": ("concentration", "rate"),
-    "Laplace": ("loc", "scale"),
-    "LogNormal": ("loc", "scale"),
-    "MultivariateNormal": ("loc", "covariance_matrix"),
-    "Normal": ("loc", "scale"),
-    "StudentT": ("df", "loc", "scale"),
-    "Uniform": ("low", "high"),
-}
-
-# Recipes that a file can describe: those of a few fields.
-_RECIPES = {
-    name: getattr(priors, name)
-    for name in priors.__all__
-    if dataclasses.is_dataclass(getattr(priors, name))
-}
+from glmhmm_pyro.priors.answers import Stored, restored, stored
 
 _PARTS = ("initial", "transitions", "emissions")
 _BOUND = ("num_states", "num_features", "num_sessions", "covariate_names")
@@ -211,18 +186,16 @@ def _describe_argument(value: Any) -> Any:
         return {kind: {name: describe_one(item) for name, item in value.items()}}
     if isinstance(value, slice):
         return {"slice": [value.start, value.stop, value.step]}
-    name = type(value).__name__
-    if _RECIPES.get(name) is type(value):
-        names = [field.name for field in dataclasses.fields(value)]
-        fields = {n: _describe_argument(getattr(value, n)) for n in names}
-        return {"recipe": name, "fields": fields}
-    # A user's class may bear the name of one of these.
-    homes = (torch.distributions, dist)
-    own = type(value) in [getattr(home, name, None) for home in homes]
-    if name not in _PRIORS or not own:
+    found = stored(value)
+    if found is None:
         return {"foreign": repr(value), "kind": _name_of(value).rpartition(".")[2]}
-    values = {a: getattr(value, a).double().tolist() for a in _PRIORS[name]}
-    return {"prior": name, "arguments": values}
+    home = {"home": type(value).__module__} if found.is_own else {}
+    if found.is_recipe:
+        fields = {n: _describe_argument(item) for n, item in found.fields.items()}
+        return {"recipe": found.name, "fields": fields} | home
+    numbers = {n: torch.as_tensor(v).double() for n, v in found.fields.items()}
+    arguments = {name: number.tolist() for name, number in numbers.items()}
+    return {"prior": found.name, "arguments": arguments} | home
 
 
 def _name_of(value: Any) -> str:
@@ -242,6 +215,9 @@ def _has_foreign(value: Any) -> bool:
     """Whether something of the user's own stands in a description, however deep."""
     if isinstance(value, dict):
         is_own = "foreign" in value or value.get("known") is False
+        if "home" in value:
+            form = "recipe" if "recipe" in value else "prior"
+            is_own = Stored(form == "recipe", value[form], {}).kind is None
         return is_own or any(map(_has_foreign, value.values()))
     return isinstance(value, list) and any(map(_has_foreign, value))
 
@@ -266,16 +242,13 @@ def _make_argument(value: Any) -> Any:
     if "slice" in value:
         return slice(*value["slice"])
     if "recipe" in value:
-        recipe = _RECIPES[_checked(value["recipe"], _RECIPES)]
-        known = recipe.__dataclass_fields__
-        fields = {_checked(name, known): v for name, v in value["fields"].items()}
-        return recipe(**{name: _make_argument(v) for name, v in fields.items()})
-    name = _checked(value["prior"], _PRIORS)
+        fields = {n: _make_argument(v) for n, v in value["fields"].items()}
+        return restored(Stored(True, value["recipe"], fields))
     arguments = {
-        key: torch.tensor(value["arguments"][key], dtype=torch.float64)
-        for key in _PRIORS[name]
+        name: torch.tensor(number, dtype=torch.float64)
+        for name, number in value["arguments"].items()
     }
-    return getattr(dist, name)(**arguments)
+    return restored(Stored(False, value["prior"], arguments))
 
 
 def _plain(bound: Any) -> Any:
