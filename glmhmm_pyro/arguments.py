@@ -8,15 +8,17 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeAlias, TypeVar, get_args, get_origin
 
 import numpy as np
 from torch import Tensor
+from torch.distributions import constraints
 
 Named = TypeVar("Named", bound=Callable[..., Any])
 Kind = TypeVar("Kind")
+Reader: TypeAlias = Callable[[str, Any], Any]
 
 # What others call the arguments of this package.
 _ELSEWHERE = {
@@ -174,6 +176,15 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def has_items(value: Any) -> bool:
+    """Whether it can be gone through, as no number and no array without axes can."""
+    try:
+        iter(value)
+    except TypeError:
+        return False
+    return True
+
+
 def keep_whole(record: Any, **least: int) -> None:
     """Check that fields of a record are whole numbers from ``least``; keep them so."""
     for name, smallest in least.items():
@@ -220,18 +231,50 @@ def _naming(function: Any, shown: Any) -> Any:
     parameters = dict(inspect.signature(function).parameters)
     title = shown.__qualname__
     by_place = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    annotated = {name: _kinds(p.annotation) for name, p in parameters.items()}
-    kinds = {name: found for name, found in annotated.items() if found}
+    readers = {name: _reader_of(p.annotation) for name, p in parameters.items()}
 
     @functools.wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
         _check_given(title, parameters, args, options)
-        for name, value in (*zip(by_place, args), *options.items()):
-            if name in kinds:
-                _check_kind(name, value, kinds[name])
-        return function(*args, **options)
+        placed = [readers[name](name, value) for name, value in zip(by_place, args)]
+        named = {
+            name: readers[name](name, value) if name in readers else value
+            for name, value in options.items()
+        }
+        return function(*placed, *args[len(placed) :], **named)
 
     return checked
+
+
+def read_annotated(annotation: Any, reader: Reader) -> None:
+    """Have arguments annotated so read, of functions that are decorated from now on.
+
+    Args:
+        annotation: of the arguments.
+        reader: from the name and value of one to what the function is to be given, or
+            to an error.
+    """
+    _READERS[annotation] = reader
+
+
+def _reader_of(annotation: Any) -> Reader:
+    """What reads an argument of this annotation; see :func:`read_annotated`."""
+    if isinstance(annotation, Hashable) and annotation in _READERS:
+        return _READERS[annotation]
+    kinds = _kinds(annotation)
+    return functools.partial(_of_kind, kinds) if kinds else _as_it_is
+
+
+def _as_it_is(name: str, value: Any) -> Any:
+    return value
+
+
+def plain_number(name: str, value: Any) -> Any:
+    """A number of numpy or torch as one of Python's, anything else as it is."""
+    number = _single(value)
+    if isinstance(number, bool | int | float) or not isinstance(number, numbers.Real):
+        return number
+    return int(number) if isinstance(number, numbers.Integral) else float(number)
 
 
 def _kinds(annotation: Any) -> tuple[type, ...]:
@@ -241,18 +284,26 @@ def _kinds(annotation: Any) -> tuple[type, ...]:
     return found if all(kind in _WANTED for kind in found) else ()
 
 
-def _check_kind(name: str, value: Any, kinds: tuple[type, ...]) -> None:
-    """Refuse a value of another kind than an argument is annotated to be of."""
+def _of_kind(kinds: tuple[type, ...], name: str, value: Any) -> Any:
+    """The value, if it is of a kind that an argument is annotated to be of."""
     if kinds[0] is bool:
-        if value is not None or NoneType not in kinds:
-            flag(name, value)
-        return
+        return value if value is None and NoneType in kinds else flag(name, value)
     wanted, fix = _WANTED[kinds[0]]
     if not isinstance(value, kinds):
         is_named = kinds[0] in (Mapping, Tensor)
         got = type(value).__name__ if is_named else f"{value!r:.80}"
         raise TypeError(f"{name} must be {wanted}, got {got}; {fix}")
+    if isinstance(value, Tensor) and value.is_meta:
+        raise TypeError(
+            f"{name} must be a tensor that holds values, got one on the device 'meta'; "
+            "make it on the CPU"
+        )
+    return value
 
+
+_READERS: dict[Any, Reader] = {
+    kind: plain_number for kind in (int, float, int | None, float | None)
+}
 
 # What an argument must be by its annotation, and what to do about another one.
 _WANTED: dict[Any, tuple[str, str]] = {
@@ -261,6 +312,7 @@ _WANTED: dict[Any, tuple[str, str]] = {
     Tensor: ("a tensor", "convert it by torch.as_tensor"),
     Mapping: ("a Mapping", "give a dictionary, such as {'name': ...}"),
     Callable: ("a function", "give a function, without calling it"),
+    constraints.Constraint: ("a constraint", "give such as constraints.positive"),
     NoneType: ("None", "leave it out"),
 }
 

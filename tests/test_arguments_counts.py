@@ -1,12 +1,14 @@
 """Counts that a user gives: integers of any kind, and nothing else."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
 import glmhmm_pyro as gh
 from glmhmm_pyro import analysis
-from glmhmm_pyro.arguments import whole_number
+from glmhmm_pyro.arguments import suggests_names, whole_number
 
 DATA = gh.Sequences([0, 1, 1, 0, 1, 0, 0, 1], lengths=[2, 2, 2, 2])
 MODEL = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
@@ -107,3 +109,31 @@ def test_numpys_integers_do_in_a_fit():
     fits.append(gh.fit(MODEL, DATA, num_iters=20, **plain))
     assert fits[0].log_joint == fits[1].log_joint
     assert fits[0].sample_states(DATA, np.int64(3)).shape == (3, 8)
+
+
+@suggests_names
+def given(count: int = 1, size: float | None = None, rest=None):
+    """What a function of the package is given."""
+    return count, size, rest
+
+
+def test_a_function_is_given_numbers_of_python():
+    for count in (np.int64(3), np.array(3), torch.tensor(3)):
+        found = given(count, rest=count)
+        assert found[0] == 3 and type(found[0]) is int
+        assert found[1] is None and found[2] is count
+    for size in (Fraction(1, 2), np.float32(0.5), torch.tensor(0.5)):
+        found = given(size=size)
+        assert found[1] == 0.5 and type(found[1]) is float
+    # What is no number is left for a sentence of the function's own.
+    assert given("3", size=True)[:2] == ("3", True)
+
+
+def test_a_tensor_without_axes_does_as_a_number_of_replicates():
+    fit = gh.fit(MODEL, DATA, "map", **QUICK)
+    many = [
+        analysis.bootstrap(fit, DATA, number, kind="parametric", progress=False)
+        for number in (3, torch.tensor(3))
+    ]
+    one, other = (found.replicates["emissions.weights"] for found in many)
+    assert one.equals(other) and many[1].complete

@@ -28,8 +28,8 @@ from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
 from glmhmm_pyro.inference.fits.predictive import prior_draws
-from glmhmm_pyro.inference.methods import Method, check_order, engine_of
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.methods import Method, engine_of
+from glmhmm_pyro.inference.program import Program, check_order
 from glmhmm_pyro.inference.renumbering import Renumbering
 from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.inference.symmetry import symmetry_of

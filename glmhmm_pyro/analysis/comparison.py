@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.analysis.refits import quiet_fit
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import has_items, plain_number, suggests_names
 from glmhmm_pyro.concurrency import exclusively, usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.fits.labels import named_parameters
-from glmhmm_pyro.inference.methods import METHODS, Method, check_order, engine_of
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
+from glmhmm_pyro.inference.program import Program, check_order
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.joining import distinct_names
 
@@ -150,18 +150,30 @@ def _labelled(
 ) -> dict[str, Method]:
     """The methods asked for, each under a label of its own."""
     if isinstance(methods, Mapping):
-        return {label: engine_of(method, {}) for label, method in methods.items()}
-    if isinstance(methods, str):
-        raise ValueError(
-            f"methods must be a list of methods, got {methods!r}; write [{methods!r}]"
+        return {label: engine_of(m, {}, "methods") for label, m in methods.items()}
+    given = METHODS if methods is None else methods
+    listed = [] if isinstance(given, str) or not has_items(given) else list(given)
+    if not listed:
+        fix = (
+            f"write [{given!r}]" if isinstance(given, str | Method) else "write ['em']"
         )
-    engines = [engine_of(method, {}) for method in methods or METHODS]
+        raise ValueError(
+            f"methods must be a list of methods, at least one, got {given!r:.80}; {fix}"
+        )
+    engines = [engine_of(method, {}, "methods") for method in listed]
     return dict(zip(distinct_names([engine.name for engine in engines]), engines))
 
 
 def _split(data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
     """The data to fit, and those to score if any, by whole sessions."""
+    held_out = plain_number("held_out", held_out)
     if held_out is None or not isinstance(held_out, int | float):
+        known = held_out is None or isinstance(held_out, Sequences)
+        if isinstance(data, Sequences) and not known:
+            raise TypeError(
+                "held_out must be a share of the sessions, or a Sequences as the data, "
+                f"got {held_out!r:.80}; give 0.25 for a quarter"
+            )
         return data, held_out
     if not isinstance(data, Sequences):
         raise TypeError(

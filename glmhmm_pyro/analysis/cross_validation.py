@@ -26,6 +26,7 @@ from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.arrays import as_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -263,17 +264,17 @@ def _check_initial(model: GLMHMM) -> None:
 
 def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
     """The strengths, weakest first."""
-    given = np.asarray(strengths)
+    given = as_array("strengths", strengths)
     if given.ndim != 1 or given.dtype.kind not in "iuf":
         raise ValueError(
             f"strengths must be a list of numbers, got {strengths!r:.80}; give such as "
             "[0.1, 1, 10]"
         )
-    numbers = sorted({float(strength) for strength in strengths})
+    numbers = sorted(set(given.astype(float).tolist()))
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         raise ValueError(
             "strengths must be at least two different, finite numbers, got "
-            f"{list(strengths)}; give such as [0.1, 1, 10]"
+            f"{given.tolist()}; give such as [0.1, 1, 10]"
         )
     return tuple(numbers)
 

@@ -10,6 +10,7 @@ from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.arrays import as_array
 
 
 def splits_of(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
@@ -77,12 +78,13 @@ def _numbered(groups: Any, num_sessions: int) -> np.ndarray:
     """A number for the group of every session."""
     import pandas as pd
 
-    if np.shape(groups) != (num_sessions,):
+    given = as_array("groups", groups, object)
+    if given.shape != (num_sessions,):
         raise ValueError(
             f"groups must have an entry for each of the {num_sessions} sessions, got "
-            f"{groups!r}; give one for each session"
+            f"{groups!r:.80}; give one for each session"
         )
-    numbers, _ = pd.factorize(np.asarray(groups, dtype=object))
+    numbers, _ = pd.factorize(given.astype(object))
     if (numbers < 0).any():
         raise ValueError(
             "groups must name the group of every session, got none for session "

@@ -46,7 +46,6 @@ class Site:
         prior: Prior = None,
         support: constraints.Constraint = constraints.real,
     ):
-        recipe_of(prior)
         self.axes = tuple(a if isinstance(a, str) else a[0] for a in axes)
         self.sizes = {a[0]: a[1] for a in axes if not isinstance(a, str)}
         self.prior = prior
@@ -368,11 +367,12 @@ class _Prior:
 
     def __call__(self, component: Component) -> Distribution:
         site = component.sites[self.name]
-        above = component._pyro_name
+        above, own = component._pyro_name, f"{self.name}_prior"
         place = Place(
             f"{above}.{self.name}" if above else self.name,
             site.axes,
             component.covariate_names if site.axes[-1:] == ("covariate",) else None,
+            argument=own if own in vars(component) else "prior",
         )
         filled = fill(site.prior, component.shape(self.name), site.support, place)
         bounds = component.bounds.get(self.name)

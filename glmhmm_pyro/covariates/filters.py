@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from glmhmm_pyro.arguments import keep_real, suggests_names
+from glmhmm_pyro.sequences.arrays import as_array
 
 from .sources import Source, as_source
 from .table import Table
@@ -312,7 +313,7 @@ class ExponentialHistory(FilterTerm):
 
     def __post_init__(self) -> None:
         given: Any = self.half_lives
-        array = np.atleast_1d(np.asarray(given))
+        array = np.atleast_1d(as_array("half_lives", given))
         legal = array.ndim == 1 and array.size > 0 and array.dtype.kind in "iuf"
         if not legal or not (np.isfinite(array) & (array > 0)).all():
             raise ValueError(

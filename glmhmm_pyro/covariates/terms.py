@@ -1,12 +1,12 @@
 """Terms: what a design is composed of. Each gives one or more named columns."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import has_items, suggests_names
 
 from .sources import Source
 from .table import Table
@@ -152,7 +152,7 @@ class Columns(Term):
 
     def __post_init__(self) -> None:
         given = self.columns
-        single = isinstance(given, str) or not isinstance(given, Iterable)
+        single = isinstance(given, str) or not has_items(given)
         several = (given,) if single else tuple(given)
         if not several or not all(isinstance(column, str) for column in several):
             raise ValueError(

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from glmhmm_pyro.arguments import suggestion, suggests_names
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.chain.announcing import watched
-from glmhmm_pyro.components import Component
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.fit import Fit
@@ -16,12 +15,10 @@ from glmhmm_pyro.inference.fits.restored import in_users_units
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program import Program, check_order
 from glmhmm_pyro.inference.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
-from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.sequences import Sequences
 
 
 @runtime_checkable
@@ -132,31 +129,10 @@ def fit(
     return result
 
 
-def check_order(model: Any, data: Any) -> None:
-    """Refuse what is no model, most of all a data set in its place."""
-    kind = type(model).__name__
-    if isinstance(model, Sequences) or isinstance(data, GLMHMM):
-        raise TypeError(
-            f"model must be a GLMHMM or a Pyro model, and data come after it, got a "
-            f"{kind}, then a {type(data).__name__}; write fit(model, data)"
-        )
-    what = f"a {kind}"
-    if isinstance(model, Component):
-        fix = f"put it into a model, as in GLMHMM(2, {kind}(...))"
-    elif isinstance(model, type):
-        what, fix = f"the class {model.__name__}", f"make one, {model.__name__}(...)"
-    elif not callable(model):
-        fix = "write GLMHMM(num_states, emissions)"
-    else:
-        return
-    raise TypeError(
-        "model must be a GLMHMM or a Pyro model (a function of the data), got "
-        f"{what}; {fix}"
-    )
-
-
-def engine_of(method: str | Method, options: dict[str, Any]) -> Method:
-    """The method asked for, with these options."""
+def engine_of(
+    method: str | Method, options: dict[str, Any], argument: str = "method"
+) -> Method:
+    """The method asked for, with these options; ``argument`` is its name in errors."""
     if isinstance(method, Method) and not isinstance(method, type):
         if options:
             raise ValueError(
@@ -167,8 +143,8 @@ def engine_of(method: str | Method, options: dict[str, Any]) -> Method:
     if not isinstance(method, str) or method not in METHODS:
         fix = suggestion(getattr(method, "__name__", str(method)), METHODS)
         raise ValueError(
-            f"method must be one of {', '.join(METHODS)}, or an object such as "
-            f"EM(...), got {method!r}{fix or '; give one of these'}"
+            f"{argument} must be one of {', '.join(METHODS)}, or an object such as "
+            f"EM(...), got {method!r:.80}{fix or '; give one of these'}"
         )
     kind: Any = METHODS[method]
     known = [option.name for option in fields(kind)]

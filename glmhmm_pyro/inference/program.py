@@ -23,7 +23,10 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.densities import Densities
 from glmhmm_pyro.inference.units import Units
+from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.answers import has_draws, is_proper
+from glmhmm_pyro.priors.filling import check_density
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import zeros_allowed
 
 # Bytes of the tables that parameter sets evaluated together may take.
@@ -300,6 +303,29 @@ def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
     return max(1, _TABLE_BYTES // size)
 
 
+def check_order(model: Any, data: Any) -> None:
+    """Refuse what is no model, most of all a data set in its place."""
+    kind = type(model).__name__
+    if isinstance(model, Sequences) or isinstance(data, GLMHMM):
+        raise TypeError(
+            f"model must be a GLMHMM or a Pyro model, and data come after it, got a "
+            f"{kind}, then a {type(data).__name__}; write fit(model, data)"
+        )
+    what = f"a {kind}"
+    if isinstance(model, Component):
+        fix = f"put it into a model, as in GLMHMM(2, {kind}(...))"
+    elif isinstance(model, type):
+        what, fix = f"the class {model.__name__}", f"make one, {model.__name__}(...)"
+    elif not callable(model):
+        fix = "write GLMHMM(num_states, emissions)"
+    else:
+        return
+    raise TypeError(
+        "model must be a GLMHMM or a Pyro model (a function of the data), got "
+        f"{what}; {fix}"
+    )
+
+
 def is_variable(site: dict[str, Any]) -> bool:
     """Whether a site of a trace is a sample statement that has a density."""
     return site["type"] == "sample" and not poutine.util.site_is_subsample(site)
@@ -330,3 +356,4 @@ def _check(priors: dict[str, Any], is_observed: bool) -> None:
                 f"{name!r}; hidden states belong in a HiddenMarkov site, which sums "
                 "them out"
             )
+        check_density(f"site {name!r}", prior)

@@ -53,6 +53,7 @@ class Search:
                 "init_noise must be a finite number of at least 0, the standard "
                 f"deviation of the noise of starts, got {noise!r}; 0.5 is the default"
             )
+        object.__setattr__(self, "init_noise", float(noise))
         object.__setattr__(self, "init", given)
 
     def is_free(self, program: Program) -> bool:

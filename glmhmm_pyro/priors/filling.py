@@ -8,13 +8,14 @@ from functools import singledispatch
 from typing import Any, TypeAlias
 
 import torch
-from pyro.distributions import Independent, TorchDistribution
+from pyro.distributions import Delta, Independent, TorchDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import Distribution, biject_to, constraints
 
+from glmhmm_pyro.arguments import read_annotated
 from glmhmm_pyro.priors.answers import innermost
 from glmhmm_pyro.priors.flat import Flat
-from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+from glmhmm_pyro.priors.recipe import Place, PriorRecipe, as_number
 
 Prior: TypeAlias = (
     Distribution | PriorRecipe | Callable[[torch.Size], Distribution] | None
@@ -38,7 +39,7 @@ def fill(
     """
     shape = torch.Size(shape)
     filled: Any = recipe_of(prior)(shape, replace(place, support=support))
-    _check_filled(filled, shape, leading=True)
+    _check_filled(filled, shape, place, leading=True)
     _check_support(filled, support, place)
     # Pyro's wrapper, because a distribution of torch alone is no Pyro site.
     return Independent(filled, len(shape) - len(filled.event_shape))
@@ -51,18 +52,54 @@ def recipe_of(prior: Any) -> PriorRecipe:
     Raises:
         TypeError: it cannot be a prior.
     """
+    check_prior("prior", prior)
+    return _Own(prior)
+
+
+def check_prior(name: str, prior: Any) -> Any:
+    """What was given for a prior, if it can be one.
+
+    Args:
+        name: of the argument that it was given for.
+        prior: what came.
+    """
     is_class = isinstance(prior, type)
-    if callable(prior) and not is_class:
-        return _Own(prior)
-    hint = "gh.priors.Ridge(2.0) is one"
-    if is_class:
-        hint = f"make one of the class: {prior.__name__}(...)"
-    elif isinstance(prior, int | float):
-        hint = f"Normal(0, {prior!r}) is a penalty of that width"
-    raise TypeError(
-        "prior must be a distribution, a recipe of gh.priors, a function from a "
-        f"shape to a distribution, or None for flat, got {prior!r}; {hint}"
-    )
+    is_known = recipe_of.dispatch(type(prior)) is not recipe_of.dispatch(object)
+    if is_class or not (is_known or callable(prior)):
+        hint = "gh.priors.Ridge(2.0) is one"
+        if is_class:
+            hint = f"make one of the class: {prior.__name__}(...)"
+        elif as_number(prior) > 0:
+            hint = f"Normal(0, {prior}) is a penalty of that width"
+        raise TypeError(
+            f"{name} must be a distribution, a recipe of gh.priors, a function from a "
+            f"shape to a distribution, or None for flat, got {prior!r:.80}; {hint}"
+        )
+    if isinstance(prior, Distribution):
+        check_density(name, prior)
+    return prior
+
+
+read_annotated(Prior, check_prior)
+
+
+def check_density(name: str, prior: Any) -> None:
+    """Refuse a distribution that has no density: a point of mass, whole numbers."""
+    inner = prior
+    while hasattr(inner, "base_dist"):
+        inner = inner.base_dist
+    if isinstance(inner, Delta):
+        raise ValueError(
+            f"{name} must have a density, got Delta, which fixes a value; give a "
+            "narrow one around the value, such as Normal(value, 0.001) for a weight, "
+            "LogNormal(log(value), 0.001) for a scale, Dirichlet(1e6 * value) for "
+            "probabilities"
+        )
+    if prior.support.is_discrete:
+        raise ValueError(
+            f"{name} must have a density over real numbers, got {type(inner).__name__},"
+            " whose draws are discrete; give such as Normal(0, 2) or HalfNormal(1)"
+        )
 
 
 @recipe_of.register
@@ -85,7 +122,7 @@ class _Given(PriorRecipe):
         """The distribution in this shape."""
         if self.prior is None:
             return Flat(shape, place.support)
-        return _expand(_double(self.prior), shape)
+        return _expand(_double(self.prior), shape, place)
 
 
 recipe_of.register(Distribution, _Given)
@@ -107,7 +144,7 @@ class _Own(PriorRecipe):
         """What it returns, if it is over exactly this shape."""
         with _Prefix(place.name.rpartition(".")[0]):
             filled = self.function(shape)
-        _check_filled(filled, shape)
+        _check_filled(filled, shape, place)
         return _double(filled)
 
 
@@ -159,18 +196,21 @@ class _Prefix(Messenger):
         msg["name"] = self.prefix + msg["name"]
 
 
-def _check_filled(filled: Any, shape: torch.Size, leading: bool = False) -> None:
+def _check_filled(
+    filled: Any, shape: torch.Size, place: Place, leading: bool = False
+) -> None:
     """Refuse what a function or recipe returned if it is not over the shape given."""
     if not isinstance(filled, Distribution):
         raise TypeError(
-            "a prior function must return a distribution, got "
+            f"{place.title} must return a distribution, got "
             f"{type(filled).__name__}; return one, such as Normal(0, 2).expand(shape)"
         )
+    check_density(place.title, filled)
     found = filled.batch_shape + filled.event_shape
     own = found[len(found) - len(shape) :] if leading else found
     if own != shape:
         raise ValueError(
-            f"a prior function must return a distribution of shape {tuple(shape)}, "
+            f"{place.title} must return a distribution of shape {tuple(shape)}, "
             f"got {tuple(found)}; expand it to the shape it is given"
         )
 
@@ -187,7 +227,7 @@ def _check_support(filled: Any, support: constraints.Constraint, place: Place) -
             hints = {"simplex": "a Dirichlet or gh.priors.Sticky"}
             fitting = hints.get(_name(support), "a LogNormal or HalfNormal")
             raise ValueError(
-                f"prior of {place.name} must be of values in {_name(support)}, got "
+                f"{place.title} must be of values in {_name(support)}, got "
                 f"{type(innermost(filled)).__name__}, of values in "
                 f"{_name(filled.support)}; give {fitting}, or None for flat"
             )
@@ -200,7 +240,7 @@ def _name(support: Any) -> str:
     return type(support).__name__.strip("_").lower().replace("greaterthan", "positive")
 
 
-def _expand(prior: Any, shape: torch.Size) -> TorchDistribution:
+def _expand(prior: Any, shape: torch.Size, place: Place) -> TorchDistribution:
     """``prior`` broadcast to ``shape``; its event axes must be the last ones of it."""
     own = prior.batch_shape + prior.event_shape
     split = len(shape) - len(prior.event_shape)
@@ -210,9 +250,9 @@ def _expand(prior: Any, shape: torch.Size) -> TorchDistribution:
         fits = False
     if not fits or shape[split:] != prior.event_shape:
         raise ValueError(
-            f"prior must have a shape that broadcasts to {tuple(shape)}, the shape of "
-            f"the parameter, got {tuple(own)} ({type(prior).__name__})"
-            "; give it that shape, or none"
+            f"{place.title} must have a shape that broadcasts to {tuple(shape)}, the "
+            f"shape of the parameter, got {tuple(own)} ({type(prior).__name__}); "
+            "give it that shape, or none"
         )
     return prior.expand(shape[:split])
 

@@ -40,7 +40,7 @@ class Flat(TorchDistribution):
     ):
         self._support: Any = support
         self._dtype = dtype
-        shape = torch.Size(shape)
+        shape = _checked(shape, support)
         split = len(shape) - support.event_dim
         super().__init__(shape[:split], shape[split:], validate_args=False)
 
@@ -90,3 +90,17 @@ class Flat(TorchDistribution):
         transform = torch.distributions.biject_to(self._support)
         free = torch.randn(transform.inverse_shape(shape), dtype=self._dtype)
         return transform(0.1 * free)
+
+
+def _checked(shape: Any, support: constraints.Constraint) -> torch.Size:
+    """The shape of one value, if it is one."""
+    try:
+        sizes = torch.Size(shape)
+    except TypeError:
+        sizes = torch.Size([-1])
+    if len(sizes) < support.event_dim or any(size < 0 for size in sizes):
+        raise ValueError(
+            f"shape must be a tuple of sizes, {support.event_dim} at least on this "
+            f"support, got {shape!r:.80}; give such as (2, 3)"
+        )
+    return sizes

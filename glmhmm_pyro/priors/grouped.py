@@ -1,7 +1,7 @@
 """A prior for every group of covariates."""
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import has_items, suggests_names
 from glmhmm_pyro.priors.answers import (
     curvature,
     innermost,
@@ -18,7 +18,7 @@ from glmhmm_pyro.priors.answers import (
     majoriser,
     storable,
 )
-from glmhmm_pyro.priors.filling import Prior, fill, is_real, recipe_of
+from glmhmm_pyro.priors.filling import Prior, check_prior, fill, is_real, recipe_of
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
 Columns = tuple[int | str, ...] | slice
@@ -59,14 +59,17 @@ class Grouped(PriorRecipe):
 
     def __post_init__(self) -> None:
         given = self.groups
-        pairs = list(given.items() if isinstance(given, Mapping) else given)
+        pairs = given.items() if isinstance(given, Mapping) else given
+        pairs = list(pairs) if has_items(pairs) else []
         if not pairs or any(not _is_pair(pair) for pair in pairs):
             raise ValueError(
                 "groups of Grouped must be a mapping from columns to priors, or pairs "
-                f"of both, at least one, got {given!r}"
+                f"of both, at least one, got {given!r:.80}"
                 "; write Grouped({'name': Ridge()})"
             )
         groups = tuple((_as_columns(columns), prior) for columns, prior in pairs)
+        for columns, prior in groups:
+            check_prior(f"groups[{columns!r:.40}]", prior)
         object.__setattr__(self, "groups", groups)
 
     @property
@@ -208,7 +211,7 @@ def _as_columns(columns: Any) -> Columns:
     """Columns in a form that can be compared and saved."""
     if isinstance(columns, slice):
         return columns
-    single = isinstance(columns, int | str) or not isinstance(columns, Iterable)
+    single = isinstance(columns, int | str) or not has_items(columns)
     several = (columns,) if single else tuple(columns)
     plain = tuple(c if isinstance(c, str) else _as_index(c) for c in several)
     if not plain or None in plain:

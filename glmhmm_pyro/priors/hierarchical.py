@@ -1,6 +1,5 @@
 """Priors whose strength is learnt: a scale with a prior of its own."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import has_items, suggests_names
 from glmhmm_pyro.priors.answers import storable
 from glmhmm_pyro.priors.elementwise import Ridge
-from glmhmm_pyro.priors.filling import fill
+from glmhmm_pyro.priors.filling import check_density, fill
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily
 
 
@@ -59,6 +58,7 @@ class Hierarchical(ScaleFamily):
                 "scale_prior of Hierarchical must be a distribution, such as "
                 f"HalfNormal(1.0), got {self.scale_prior!r}; give that"
             )
+        check_density("scale_prior of Hierarchical", self.scale_prior)
         support: Any = self.scale_prior.support
         lowest = torch.as_tensor(getattr(support, "lower_bound", -1.0))
         if self.scale_prior.event_shape or not bool((lowest >= 0).all()):
@@ -73,7 +73,7 @@ class Hierarchical(ScaleFamily):
                 f"Ridge(), got {self.base!r}; give that"
             )
         per = (self.per,) if isinstance(self.per, str) else self.per
-        if not isinstance(per, Iterable) or not all(isinstance(a, str) for a in per):
+        if not has_items(per) or not all(isinstance(a, str) for a in per):
             raise TypeError(
                 f"per of Hierarchical must be names of axes, got {self.per!r:.80}; "
                 "give such as ('covariate',)"
@@ -101,7 +101,8 @@ class Hierarchical(ScaleFamily):
         axes = place.axes or ("",) * len(shape)
         sizes = [n for n, axis in zip(shape, axes) if axis in own]
         # The support counts for a flat prior only.
-        prior = fill(self.scale_prior, torch.Size(sizes), constraints.positive)
+        its = Place(place.name, argument="scale_prior")
+        prior = fill(self.scale_prior, torch.Size(sizes), constraints.positive, its)
         scale = pyro.sample(f"{place.name}_scale", prior)
         sets = scale.shape[: scale.dim() - len(sizes)]
         ones = [n if axis in own else 1 for n, axis in zip(shape, axes)]

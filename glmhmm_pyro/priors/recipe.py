@@ -22,12 +22,19 @@ class Place:
         axes: names of the parameter's axes, if known.
         columns: names of the covariates along its last axis, if known.
         support: where the parameter lives.
+        argument: that the prior was given for, for messages.
     """
 
     name: str = "parameter"
     axes: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     support: Any = constraints.real
+    argument: str = "prior"
+
+    @property
+    def title(self) -> str:
+        """The prior as messages call it."""
+        return f"{self.argument} of {self.name}"
 
     def inside(self, part: object, columns: tuple[str, ...] | None) -> "Place":
         """The place of a prior that is part of another one."""

@@ -56,6 +56,20 @@ def plain_array(name: str, values: Any) -> np.ndarray:
     return _of_others(name, values)
 
 
+def as_array(name: str, values: Any, dtype: Any = None) -> np.ndarray:
+    """An array of what numpy or torch can read, for callers that refuse what is wrong.
+
+    What holds no values, such as rows of different lengths, is an array of objects
+    without axes.
+    """
+    if isinstance(values, Tensor):
+        return _of_tensor(name, values)
+    try:
+        return np.asarray(values, dtype)
+    except (RuntimeError, TypeError, ValueError):
+        return np.empty((), object)
+
+
 def _of_others(name: str, values: Any) -> np.ndarray:
     """Whatever numpy can read: arrays and lists, and what calls itself an array."""
     if isinstance(values, (list, tuple)):

@@ -1,10 +1,12 @@
 """What changes where an argument of a data set is exchanged or a column added."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from glmhmm_pyro.arguments import has_items
 
 from .construction import (
     DESIGNS,
@@ -122,7 +124,7 @@ def moved_fields(data: Any, dtype: Any, device: Any) -> dict[str, Any]:
 def intercept_fields(data: Any, designs: Sequence[str]) -> dict[str, Any]:
     """Fields of the designs named, with an intercept."""
     fields: dict[str, Any] = {}
-    if isinstance(designs, str) or not isinstance(designs, Iterable):
+    if isinstance(designs, str) or not has_items(designs):
         raise TypeError(
             f"designs must be a list of names, got {designs!r:.80}; give such as "
             "['covariates']"

@@ -3,10 +3,12 @@
 A row is a step; the rows of a session stand together, in the order of time.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from glmhmm_pyro.arguments import has_items
 
 from .emissions import as_numbers, listed_classes, observed_entries, read_mask
 from .validation import close_matches
@@ -99,7 +101,7 @@ def _listed(columns: Columns | None, argument: str = "columns") -> list[Any]:
     """Columns as a list of names; a single one may stand alone."""
     if columns is None:
         return []
-    single = isinstance(columns, str) or not isinstance(columns, Iterable)
+    single = isinstance(columns, str) or not has_items(columns)
     names = [columns] if single or np.ndim(columns) == 0 else list(columns)
     if not all(isinstance(name, Hashable) for name in names):
         raise TypeError(

@@ -1,11 +1,13 @@
 """Lists with one array per session, laid end to end."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from glmhmm_pyro.arguments import has_items
 
 from .arrays import plain_array, real_array
 from .indexed import alike, columns_in_order
@@ -195,7 +197,7 @@ def list_of_sessions(name: str, sessions: Any) -> list[Any]:
             f"{name} must be a list with one array per session, got a "
             f"{type(sessions).__name__}{fix}; put the arrays into a list"
         )
-    if not isinstance(sessions, Iterable):
+    if not has_items(sessions):
         raise TypeError(
             f"{name} must be a list with one array per session, got {sessions!r:.80}; "
             "give a list of arrays"
@@ -233,7 +235,7 @@ def _check_session(name: str, number: int, session: Any) -> None:
 
 def listed_parts(parts: Any, kind: type) -> list[Any]:
     """Data sets as a list, refused where something is none."""
-    parts = list(parts) if isinstance(parts, Iterable) else [parts]
+    parts = list(parts) if has_items(parts) else [parts]
     for number, part in enumerate(parts):
         if not isinstance(part, kind):
             raise TypeError(

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from glmhmm_pyro.arguments import has_items
+
 from .arrays import plain_array, real_array
 
 
@@ -36,7 +38,7 @@ def check_names(name: str, names: Any, default: Sequence[str]) -> tuple[str, ...
     """One name per item, no name twice; the defaults where ``names`` is None."""
     if names is None:
         names = default
-    if isinstance(names, (str, bytes, Mapping, Set)) or not isinstance(names, Iterable):
+    if isinstance(names, (str, bytes, Mapping, Set)) or not has_items(names):
         got = f"the string {names!r}" if isinstance(names, str) else f"{names!r:.80}"
         raise TypeError(
             f"{name} must be a list of strings, got {got}; give a list, in order"
@@ -166,7 +168,7 @@ def one_session(selection: Any, names: Sequence[str]) -> int:
 
 
 def _session_numbers(selection: Any, names: Sequence[str]) -> list[int]:
-    if isinstance(selection, (Mapping, Set)) or not isinstance(selection, Iterable):
+    if isinstance(selection, (Mapping, Set)) or not has_items(selection):
         raise TypeError(
             "sessions must be selected by number, name, slice, a list of these or a "
             f"boolean per session, got {selection!r:.80}; give a list, such as [0, 2]"

@@ -17,6 +17,7 @@ from glmhmm_pyro.analysis import (
 from .row import Row
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "fits"
+META = torch.ones(2, device="meta")
 MODEL = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
 TEXT = str(Path(__file__))
 FOLDER = str(Path(__file__).parent)
@@ -415,7 +416,7 @@ ANALYSES = {
     ),
     "prior_predictive": Row(
         lambda: gh.prior_predictive(MODEL, data(), 2.5),
-        *("num_draws", WHOLE, "got 2.5", "give a number"),
+        *("num_samples", WHOLE, "got 2.5", "give a number"),
     ),
     "log_evidence: swapped": type_row(
         lambda: gh.analysis.log_evidence(data(), fit("map")),
@@ -509,6 +510,74 @@ KINDS = {
     "simulate_demo: too many lags": Row(
         lambda: gh.datasets.simulate_demo(num_lags=10**30),
         *("num_lags", "must be below 2**31", "got 1000", "a smaller number"),
+    ),
+    **{
+        f"{name}: a tensor without values": type_row(
+            call, argument, "must be a tensor that holds values", "'meta'", "on the CPU"
+        )
+        for name, argument, call in (
+            ("permuted", "order", lambda: fit().permuted(META)),
+            ("aligned", "reference", lambda: fit().aligned(META, data())),
+            ("validate", "strengths", lambda: validated(META)),
+            ("validate, groups", "groups", lambda: validated(groups=META)),
+            (
+                "ExponentialHistory",
+                "half_lives",
+                lambda: gh.covariates.ExponentialHistory("x", META),
+            ),
+        )
+    },
+    "permuted: rows of different lengths": Row(
+        lambda: fit().permuted([[0], [0, 1]]),
+        *("order", "must be a list of the numbers", "[[0], [0, 1]]", "write [1, 0]"),
+    ),
+    "compare_methods: a number": Row(
+        lambda: gh.compare_methods(MODEL, data(), 3),
+        *("methods", "must be a list of methods", "got 3", "write ['em']"),
+    ),
+    "compare_methods: a method alone": Row(
+        lambda: gh.compare_methods(MODEL, data(), gh.MAP()),
+        *("methods", "must be a list of methods", "got MAP(", "write [MAP("),
+    ),
+    "compare_methods: no method": Row(
+        lambda: gh.compare_methods(MODEL, data(), []),
+        *("methods", "must be a list of methods, at least one", "[]", "write ['em']"),
+    ),
+    "compare_methods: a number among methods": Row(
+        lambda: gh.compare_methods(MODEL, data(), ["em", 3]),
+        *("methods", "must be one of em", "got 3", "give one of these"),
+    ),
+    "compare_methods: words for data held out": type_row(
+        lambda: gh.compare_methods(MODEL, data(), ["em"], held_out="all"),
+        *("held_out", "must be a share of the sessions", "'all'", "0.25 for a quarter"),
+    ),
+    "prior_predictive: no model": type_row(
+        lambda: gh.prior_predictive(3, data()),
+        *("model", "must be a GLMHMM", "got a int", "write GLMHMM("),
+    ),
+    "prior_predictive: seed": Row(
+        lambda: gh.prior_predictive(MODEL, data(), seed="a"),
+        *("seed", WHOLE, "got 'a'", "such as 0"),
+    ),
+    **number_rows(
+        "num_prior_draws",
+        lambda **o: fit("laplace").to_arviz(data(), ["prior"], **o),
+    ),
+    "Columns: an array without axes": Row(
+        lambda: gh.covariates.Columns(np.array(2)),
+        *("columns", "must be names of columns", "array(2)", "a list of strings"),
+    ),
+    "Sequences: an array without axes for names": type_row(
+        lambda: gh.Sequences([0, 1], session_names=np.array("a")),
+        *("session_names", "must be a list of strings", "array('a'", "give a list"),
+    ),
+    "Sequences: a tensor without axes for classes": type_row(
+        lambda: gh.Sequences([0, 1], class_names=torch.tensor(2)),
+        *("class_names", "must be a list of strings", "tensor(2)", "give a list"),
+    ),
+    "add_intercept: an array without axes": type_row(
+        lambda: data().add_intercept(np.array("covariates")),
+        *("designs", "must be a list of names", "array(", "give such as"),
     ),
     "state_colour: none": Row(
         lambda: gh.plotting.state_colour(None),

@@ -1,14 +1,19 @@
 """Priors: flat or given, filled to a parameter's shape, in float64."""
 
+import math
+
 import pyro
 import pytest
 import torch
 from families import MASK, log_joint, random_data, random_params
 from pyro import poutine
+from pyro.distributions import Delta
 from torch.distributions import (
+    Bernoulli,
     Beta,
     Dirichlet,
     HalfNormal,
+    LogNormal,
     MultivariateNormal,
     Normal,
     constraints,
@@ -132,6 +137,51 @@ def test_a_prior_of_fewer_values_than_the_parameter_may_take_is_fine():
     assert fill(Beta(2.0, 2.0), (3,), positive).event_shape == (3,)
     with pytest.raises(ValueError, match="in positive, got Normal.*LogNormal"):
         fill(Normal(0.0, 1.0), (3,), positive)
+
+
+NARROW = {
+    "a weight": ("weights", 1.0, {"prior": Normal(1.0, 0.001)}),
+    "a scale": ("scale", 2.0, {"scale_prior": LogNormal(math.log(2.0), 0.001)}),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_value_is_fixed_by_a_narrow_prior_as_is_advised(name):
+    site, value, priors = NARROW[name]
+    with pytest.raises(ValueError, match="give a narrow one around the value"):
+        gh.Gaussian(**{argument: Delta(torch.tensor(value)) for argument in priors})
+    data = gh.Sequences(torch.arange(30.0).sin())
+    fit = gh.fit(gh.GLMHMM(1, gh.Gaussian(**priors)), data, progress=False)
+    assert fit.status is gh.Status.CONVERGED
+    found = fit.params[f"emissions.{site}"]
+    assert found.flatten().tolist() == pytest.approx([value], rel=0.01)
+
+
+def test_probabilities_are_fixed_by_a_narrow_prior_as_is_advised():
+    value = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    model = gh.GLMHMM(
+        2,
+        gh.Bernoulli(gh.priors.Ridge(1.0)),
+        gh.Stationary(gh.priors.Sticky(5.0, 2.0)),
+        gh.Initial(Dirichlet(1e6 * value)),
+    )
+    fit = gh.fit(model, gh.Sequences([0, 1, 1, 0, 0, 1]), progress=False)
+    torch.testing.assert_close(fit.params["initial.probs"], value, atol=1e-4, rtol=0.0)
+
+
+def test_a_site_of_one_value_in_a_users_model_is_refused():
+    def model(data):
+        at = pyro.sample("at", Delta(torch.zeros((), dtype=torch.float64)))
+        hidden = gh.HiddenMarkov(
+            torch.zeros(1, 1).double(),
+            torch.zeros(1, 1, 1).double(),
+            Bernoulli(logits=at.expand(data.num_steps, 1)),
+            data.lengths,
+        )
+        pyro.sample("y", hidden, obs=data.emissions.double())
+
+    with pytest.raises(ValueError, match="site 'at' must have a density, got Delta"):
+        gh.fit(model, gh.Sequences([0, 1]), progress=False)
 
 
 def test_the_explanation_of_a_model_tells_its_priors():

@@ -6,20 +6,26 @@ read, where it is not.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from glmhmm_pyro.arguments import one_of, seed_number, suggests_names, whole_number
+from glmhmm_pyro.arguments import (
+    has_items,
+    one_of,
+    seed_number,
+    suggests_names,
+    whole_number,
+)
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.arviz_versions import container
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
 from glmhmm_pyro.inference.fits.labels import Labels, named_draws, session_names
 from glmhmm_pyro.inference.fits.predictive import prior_draws, replicated
-from glmhmm_pyro.inference.program import Observed, Program
+from glmhmm_pyro.inference.program import Observed, Program, check_order
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.version import __version__
 
@@ -216,7 +222,7 @@ def fit_to_arviz(
     if groups is None:
         groups = [g for g in GROUPS if not (program.improper and g in PRIOR)]
     seed = seed_number(seed)
-    if isinstance(groups, str) or not isinstance(groups, Iterable):
+    if isinstance(groups, str) or not has_items(groups):
         raise ValueError(
             f"groups must be a list of names, got {groups!r:.80}; write "
             "['posterior'] for one"
@@ -224,7 +230,8 @@ def fit_to_arviz(
     for group in groups:
         one_of("groups", group, GROUPS)
     if any(group in PRIOR for group in groups):
-        makers |= _prior(program, fit.labels, num_prior_draws, seed)
+        number = whole_number("num_prior_draws", num_prior_draws, 1)
+        makers |= _prior(program, fit.labels, number, seed)
     makers |= {"observed_data": exporter.observed, "constant_data": exporter.constant}
     return container({group: makers[group]() for group in GROUPS if group in groups})
 
@@ -277,9 +284,11 @@ def prior_predictive(
         >>> prior_predictive(model, data, num_samples=10).prior_predictive["y"].shape
         (1, 10, 3)
     """
+    check_order(model, data)
+    num_samples = whole_number("num_samples", num_samples, 1)
     program = Program.of(copy.deepcopy(model), data)
     labels = Labels.of_program(program)
-    makers = _prior(program, labels, num_samples, seed)
+    makers = _prior(program, labels, num_samples, seed_number(seed))
     return container({group: maker() for group, maker in makers.items()})
 
 

@@ -147,9 +147,15 @@ def _sync_folder(folder: str) -> None:
 
 def read_bytes(path: str, what: str, argument: str = "path") -> bytes:
     """The content of a file; an error in the words of ``what`` if it cannot be read."""
+    with readable(path, what, argument), open(path, "rb") as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def readable(path: str, what: str, argument: str = "path") -> Iterator[None]:
+    """An error in the words of ``what`` for one of the system inside."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        yield
     except OSError as error:
         why = {
             errno.ENOENT: "but there is no such file; look at the folder and the name",

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from pyro import poutine
 
-from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import sites_at_draws
@@ -18,7 +17,6 @@ def prior_draws(program: Program, num_draws: int, seed: int) -> Params:
     Raises:
         ValueError: there is no draw, for the prior of a site is improper.
     """
-    num_draws = whole_number("num_draws", num_draws, 1)
     if program.improper:
         names, several = ", ".join(program.improper), len(program.improper) > 1
         raise ValueError(

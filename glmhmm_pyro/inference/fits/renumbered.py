@@ -28,6 +28,7 @@ from glmhmm_pyro.inference.fits.estimate import STANDS, estimated
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering, StateAxes
+from glmhmm_pyro.sequences.arrays import as_array
 
 # Draws after which a prior that no renumbering has changed is taken to stay unchanged,
 # and what counts as unchanged, in nats.
@@ -47,7 +48,7 @@ def aligned_fit(
     own = _probs_of(found, data)
     if hasattr(reference, "params"):
         reference = _probs_of(reference, data)
-    given = np.asarray(reference)
+    given = as_array("reference", reference)
     if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
         raise ValueError(
             "reference must be a fit, or finite probabilities of the states, got "
@@ -202,7 +203,7 @@ def _joints(
 
 def _checked_order(order: Any, states: int | None) -> Tensor:
     """The user's order as a tensor, if it is a permutation."""
-    given = np.asarray(order)
+    given = as_array("order", order)
     if given.dtype.kind not in "iuf" or given.ndim != 1:
         raise ValueError(
             f"order must be a list of the numbers of all states, got {order!r:.80}; "
