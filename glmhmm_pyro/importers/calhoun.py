@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import has_items, suggests_names
 from glmhmm_pyro.components import InputDriven
-from glmhmm_pyro.importers.imported import Imported, array, imported, leaving
+from glmhmm_pyro.importers.imported import (
+    Imported,
+    array,
+    imported,
+    leaving,
+    numbers,
+)
+from glmhmm_pyro.inference.fits.files import checked_path, readable
 
 
 @suggests_names
@@ -32,7 +39,7 @@ def from_matlab(path: str | PathLike, iteration: int = -1) -> Imported:
     Raises:
         ValueError: the file has no ``outvars`` with weights, or no such iteration.
     """
-    entries = _read(path)
+    entries = _read(checked_path(path, _FILE))
     return _from_weights("MATLAB", _entry(entries, iteration, f"outvars of {path}"))
 
 
@@ -63,16 +70,23 @@ def from_pyglmhmm(
         >>> gh.importers.from_pyglmhmm(output).params["transitions.weights"].shape
         torch.Size([2, 1, 3])
     """
-    entries = [output] if isinstance(output, Mapping) else list(output)
+    is_single = isinstance(output, Mapping) or not has_items(output)
+    entries: list[Any] = [output] if is_single else list(output)
+    if not all(isinstance(entry, Mapping) for entry in entries):
+        raise ValueError(
+            "output must be dictionaries with emit_w and trans_w, a list of them or "
+            f"one, got {output!r:.80}; give what fit returned"
+        )
     return _from_weights("pyGLMHMM", _entry(entries, iteration, "output"))
 
 
 def _entry(entries: Sequence[Any], iteration: int, name: str) -> Mapping[str, Any]:
     """The dictionary of one iteration."""
-    if not -len(entries) <= iteration < len(entries):
+    is_whole = isinstance(iteration, int) and not isinstance(iteration, bool)
+    if not is_whole or not -len(entries) <= iteration < len(entries):
         raise ValueError(
-            f"iteration must be among the {len(entries)} of {name}, got {iteration}"
-            "; give one of these, such as -1 for the last"
+            f"iteration must be among the {len(entries)} of {name}, got "
+            f"{iteration!r:.80}; give one of these, such as -1 for the last"
         )
     entry: Mapping[str, Any] = entries[iteration]
     missing = [key for key in ("emit_w", "trans_w") if key not in entry]
@@ -86,10 +100,10 @@ def _entry(entries: Sequence[Any], iteration: int, name: str) -> Mapping[str, An
 
 
 def _from_weights(source: str, entry: Mapping[str, Any]) -> Imported:
-    emit_w = _with_features(entry["emit_w"])
+    emit_w = _with_features("emit_w", entry["emit_w"])
     emit_w = array("emit_w", emit_w, (None, None, None))
     states, _, features = emit_w.shape
-    trans_w = _with_features(entry["trans_w"])
+    trans_w = _with_features("trans_w", entry["trans_w"])
     trans_w = array("trans_w", trans_w, (states, states, features))
     if np.size(entry.get("analog_emit_w", ())):
         raise ValueError(
@@ -105,35 +119,44 @@ def _from_weights(source: str, entry: Mapping[str, Any]) -> Imported:
     )
 
 
-def _with_features(weights: Any) -> np.ndarray:
+def _with_features(name: str, weights: Any) -> np.ndarray:
     """With the last axes of size 1 that MATLAB has dropped."""
-    weights = np.asarray(weights)
+    weights = numbers(name, weights)
     return weights.reshape(weights.shape + (1,) * (3 - weights.ndim))
 
 
-def _read(path: str | PathLike) -> list[dict[str, Any]]:
+def _read(path: str) -> list[dict[str, Any]]:
     """One dictionary of arrays for every iteration in a file."""
     from scipy.io import loadmat
 
     try:
-        found = loadmat(path, variable_names=["outvars"])
+        with readable(path, _FILE):
+            found = loadmat(path, appendmat=False, variable_names=["outvars"])
+    except OSError:
+        raise
     except NotImplementedError:
         return _read_hdf5(path)
+    except Exception as error:
+        raise ValueError(
+            f"path must name {_FILE}, got {path}, of which scipy says: {error}; "
+            "give the file that holds outvars"
+        ) from error
     outvars = found.get("outvars", np.empty(0))
     if outvars.dtype.names is None:
         raise ValueError(
-            f"{path} must hold the struct outvars, got a file without it; "
-            "save outvars"
+            f"path must hold the struct outvars, got {path} without it; save outvars"
         )
     names = [name for name in _READ if name in outvars.dtype.names]
     return [{name: entry[name] for name in names} for entry in outvars.flat]
 
 
+_FILE = "the output file of the MATLAB program"
+
 # What is read of an iteration.
 _READ = ("emit_w", "trans_w", "analog_emit_w")
 
 
-def _read_hdf5(path: str | PathLike) -> list[dict[str, Any]]:
+def _read_hdf5(path: str) -> list[dict[str, Any]]:
     """The same of a file of version 7.3, in which arrays have their axes reversed."""
     import h5py
 
@@ -141,8 +164,7 @@ def _read_hdf5(path: str | PathLike) -> list[dict[str, Any]]:
         outvars = file.get("outvars")
         if not isinstance(outvars, h5py.Group):
             raise ValueError(
-                f"{path} must hold the struct outvars, got a file without it; "
-                "save outvars"
+                f"path must hold the struct outvars, got {path} without it; save it"
             )
         columns = {name: outvars[name] for name in _READ if name in outvars}
         fields = {name: _values(file, column) for name, column in columns.items()}

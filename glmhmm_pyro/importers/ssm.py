@@ -126,10 +126,11 @@ def _driven(
         values = {"baseline": leaving(baseline), "weights": weights[1:] - weights[:1]}
         return SharedInputDriven(), values
     features = weights.shape[1]
-    if not 0 <= intercept < features:
+    is_whole = isinstance(intercept, int) and not isinstance(intercept, bool)
+    if not is_whole or not 0 <= intercept < features:
         raise ValueError(
             f"intercept must be the number of a column of Ws, from 0 and below "
-            f"{features}, got {intercept!r}; give one of these"
+            f"{features}, got {intercept!r:.80}; give one of these"
         )
     pairs = weights[None, :] - weights[:, None]
     pairs[..., intercept] += baseline

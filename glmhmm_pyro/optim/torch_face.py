@@ -52,7 +52,15 @@ class LBFGS(torch.optim.Optimizer):
         options: LBFGSOptions | None = None,
         **named: Any,
     ) -> None:
-        super().__init__(params, dataclasses.asdict(resolve_options(options, named)))
+        fields = dataclasses.asdict(resolve_options(options, named))
+        try:
+            super().__init__(params, fields)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise TypeError(
+                "params must be tensors to be optimised, or one dictionary with them, "
+                f"got {params!r:.80}, of which torch says: {error}; give such as "
+                "model.parameters()"
+            ) from error
         if len(self.param_groups) != 1:
             raise ValueError(
                 f"params must be one group, as all parameters are one vector, "
