@@ -185,6 +185,18 @@ def has_items(value: Any) -> bool:
     return True
 
 
+def plain_item(item: Any) -> Any:
+    """An item of a list: a scalar of numpy or torch as Python has it, others as are."""
+    single = getattr(item, "ndim", None) == 0 and hasattr(item, "item")
+    return item.item() if single and not getattr(item, "is_meta", False) else item
+
+
+def is_missing(item: Any) -> bool:
+    """Whether an item says that there is none: None, NaN, pandas' NA and NaT."""
+    unknown = item is None or type(item).__name__ in ("NAType", "NaTType")
+    return unknown or (isinstance(item, numbers.Real) and math.isnan(item))
+
+
 def keep_whole(record: Any, **least: int) -> None:
     """Check that fields of a record are whole numbers from ``least``; keep them so."""
     for name, smallest in least.items():

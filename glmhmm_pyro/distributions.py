@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro import chain
-from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.masking import emission_log_probs, steps_observed
+from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.masking import check_mask, emission_log_probs, steps_observed
 
 
 class Output(NamedTuple):
@@ -78,9 +78,14 @@ class HiddenMarkov(TorchDistribution):
         lengths: Tensor,
         mask: Tensor | None = None,
     ):
+        if not isinstance(emission_dist, Distribution):
+            raise TypeError(
+                "emission_dist must be a distribution, got "
+                f"{type(emission_dist).__name__}; give such as Bernoulli(logits=...)"
+            )
         steps, states = emission_dist.batch_shape[-2:]
         _check_shapes(initial_logits, transition_logits, steps, states, lengths)
-        _check_mask(mask, torch.Size([steps]) + emission_dist.event_shape)
+        check_mask(mask, torch.Size([steps]) + emission_dist.event_shape)
         self.initial_logits = normalised(initial_logits)
         self.transition_logits = normalised(transition_logits)
         self.emission_dist = emission_dist
@@ -223,6 +228,7 @@ class HiddenMarkov(TorchDistribution):
         self, value: Tensor, num_samples: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """Paths drawn from p(z | y), shape (num_samples, *batch, steps)."""
+        num_samples = whole_number("num_samples", num_samples)
         potentials = self.potentials(value)
         return chain.sample_paths(*potentials, num_samples, generator=generator)
 
@@ -362,7 +368,12 @@ def _check_shapes(
     states: int,
     lengths: Tensor,
 ) -> None:
-    sessions = len(lengths)
+    sessions = lengths.numel()
+    if lengths.dim() != 1:
+        raise ValueError(
+            f"lengths must have shape (sessions,), got {tuple(lengths.shape)}; give "
+            "a tensor of as many numbers as there are sessions"
+        )
     if initial.dim() < 2 or tuple(initial.shape[-2:]) not in {
         (1, states),
         (sessions, states),
@@ -386,13 +397,3 @@ def _check_shapes(
             f"lengths must sum to the {steps} steps of emission_dist, got "
             f"{int(lengths.sum())}; give the steps of each session"
         )
-
-
-def _check_mask(mask: Tensor | None, shape: torch.Size) -> None:
-    allowed = dict.fromkeys([tuple(shape[:1]), tuple(shape)])
-    if mask is None or (mask.dtype == torch.bool and tuple(mask.shape) in allowed):
-        return
-    raise ValueError(
-        f"mask must be a boolean tensor of shape {' or '.join(map(str, allowed))}, got "
-        f"{mask.dtype} of shape {tuple(mask.shape)}; give one entry for each step"
-    )

@@ -8,6 +8,17 @@ from torch.distributions import Distribution
 from glmhmm_pyro.zeros import exact_log_prob, zeros_allowed
 
 
+def check_mask(mask: Tensor | None, shape: torch.Size) -> None:
+    """Refuse what masks no emissions of this shape (steps, *event)."""
+    allowed = dict.fromkeys([tuple(shape[:1]), tuple(shape)])
+    if mask is None or (mask.dtype == torch.bool and tuple(mask.shape) in allowed):
+        return
+    raise ValueError(
+        f"mask must be a boolean tensor of shape {' or '.join(map(str, allowed))}, got "
+        f"{mask.dtype} of shape {tuple(mask.shape)}; give one entry for each step"
+    )
+
+
 def steps_observed(mask: Tensor | None) -> Tensor | None:
     """Steps of which something was observed, (steps,); ``None`` if all of them."""
     return mask if mask is None or mask.dim() == 1 else mask.any(-1)
@@ -29,6 +40,11 @@ def emission_log_probs(
         value: shape (steps, *emission event).
         mask: shape (steps,), or that of ``value``; False where it is not observed.
     """
+    if not isinstance(value, Tensor) or value.is_meta:
+        raise TypeError(
+            "value must be a tensor that holds emissions, got "
+            f"{type(value).__name__}; convert it by torch.as_tensor"
+        )
     axis = -1 - len(emission_dist.event_shape)
     if not value.is_floating_point():
         value = value.double()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from glmhmm_pyro.arguments import suggests_all_names
+from glmhmm_pyro.arguments import has_items, suggests_all_names
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import Columns as Names
 from glmhmm_pyro.sequences.validation import unique_names
@@ -275,7 +275,8 @@ class Design:
         self, data: Any, session: Names | None, emissions: Any
     ) -> Classes:
         """Classes of a single output of labels, learnt where they are not known yet."""
-        names = [emissions] if isinstance(emissions, str) else list(emissions)
+        single = isinstance(emissions, str) or not has_items(emissions)
+        names = [emissions] if single else list(emissions)
         known = getattr(data, "columns", ())
         if len(names) != 1 or not isinstance(names[0], str) or names[0] not in known:
             return None

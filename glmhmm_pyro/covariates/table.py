@@ -169,11 +169,12 @@ _NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float")
 
 def check_data(data: Any) -> None:
     """Refuse what is neither a data frame of pandas nor a list of arrays."""
-    if hasattr(data, "iloc"):
+    if hasattr(data, "iloc") and hasattr(data, "columns"):
         return
     if not isinstance(data, (list, tuple)):
-        is_frame = hasattr(data, "to_pandas")
-        fix = "data.to_pandas()" if is_frame else "a single session as [array]"
+        ways = [f"data.{way}()" for way in ("to_pandas", "to_frame")]
+        known = [way for way in ways if hasattr(data, way[5:-2])]
+        fix = known[0] if known else "a single session as [array]"
         raise TypeError(
             "data must be a pandas DataFrame or a list with one array per session, got "
             f"{type(data).__name__}; give {fix}"

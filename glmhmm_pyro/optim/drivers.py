@@ -124,7 +124,13 @@ def minimize_batched(
         [3. 4.] CONVERGED_GRADIENT
     """
     options = resolve_options(options, named)
-    starts = np.array(x0, dtype=np.float64)
+    try:
+        starts = np.array(x0, dtype=np.float64)
+    except (RuntimeError, TypeError, ValueError):
+        raise TypeError(
+            f"x0 must be an array of numbers, got {x0!r:.80}; give a row for each "
+            "problem, by x0.detach().numpy() of a tensor"
+        ) from None
     if starts.ndim != 2:
         raise ValueError(
             f"x0 must have shape (problems, n), got {starts.shape}"

@@ -130,9 +130,9 @@ def intercept_fields(data: Any, designs: Sequence[str]) -> dict[str, Any]:
             "['covariates']"
         )
     for name in designs:
-        if name not in DESIGNS:
+        if not isinstance(name, str) or name not in DESIGNS:
             raise ValueError(
-                f"designs must be among {', '.join(DESIGNS)}, got {name!r}"
+                f"designs must be among {', '.join(DESIGNS)}, got {name!r:.80}"
                 f"{close_matches(str(name), DESIGNS)}; name some of these"
             )
         design, names = getattr(data, name), getattr(data, names_of(name))

@@ -61,7 +61,8 @@ def checked_fields(
         | {name: designs[name][0] for name in ("covariates", "transition_covariates")}
     )
     emissions = columns_in_order("emissions", emissions, emission_names)
-    mask = columns_in_order("mask", mask, emission_names or column_names(emissions))
+    known = column_names(emissions) if emission_names is None else emission_names
+    mask = columns_in_order("mask", mask, known)
     read = read_emissions(emissions, mask, class_names)
     _refuse_transposed(read.values.shape, lengths, designs["covariates"][0])
     num_steps = len(read.values)
@@ -131,7 +132,7 @@ def check_device(device: Any) -> None:
     """Refuse what is no device of this machine, or one that holds no values."""
     try:
         found = torch.empty(1, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0].partition(" at start")[0]
         raise ValueError(
             f"device must be one that torch can use here, got {device!r}: "

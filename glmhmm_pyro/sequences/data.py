@@ -28,7 +28,7 @@ from .construction import (
 )
 from .emissions import narrowed
 from .sessions import Session
-from .validation import one_session, selected_sessions
+from .validation import check_rows, one_session, selected_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -293,11 +293,7 @@ class Sequences:
 
     def split(self, values: Any) -> list[Any]:
         """One view per session of anything with a row per step (states, say)."""
-        if len(values) != self.num_steps:
-            raise ValueError(
-                f"values must have {self.num_steps} rows, one per step, got "
-                f"{len(values)}; give what was made of these data"
-            )
+        check_rows(values, self.num_steps)
         return [values[self.session_rows(i)] for i in range(self.num_sessions)]
 
     def subset(self, sessions: Any) -> "Sequences":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.arguments import has_items, is_missing
 
 from .emissions import as_numbers, listed_classes, observed_entries, read_mask
 from .validation import close_matches
@@ -63,8 +63,8 @@ def arrays_from_dataframe(
     # Numbers of rows are no names of sessions.
     rows["initial_covariates"] = first_rows.reset_index(drop=True)
     for name, columns in designs.items():
-        if _listed(columns):
-            arguments[name] = read_columns(rows[name], name, _listed(columns))
+        if listed := _listed(columns, name):
+            arguments[name] = read_columns(rows[name], name, listed)
     return arguments
 
 
@@ -103,7 +103,7 @@ def _listed(columns: Columns | None, argument: str = "columns") -> list[Any]:
         return []
     single = isinstance(columns, str) or not has_items(columns)
     names = [columns] if single or np.ndim(columns) == 0 else list(columns)
-    if not all(isinstance(name, Hashable) for name in names):
+    if not all(isinstance(n, Hashable) and not is_missing(n) for n in names):
         raise TypeError(
             f"{argument} must name columns of the data frame, got {columns!r:.80}; "
             "give a name, or a list of names"

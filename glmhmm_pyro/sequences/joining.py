@@ -197,7 +197,7 @@ def list_of_sessions(name: str, sessions: Any) -> list[Any]:
             f"{name} must be a list with one array per session, got a "
             f"{type(sessions).__name__}{fix}; put the arrays into a list"
         )
-    if not has_items(sessions):
+    if not has_items(sessions) or hasattr(sessions, "todense"):
         raise TypeError(
             f"{name} must be a list with one array per session, got {sessions!r:.80}; "
             "give a list of arrays"

@@ -2,13 +2,13 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from numbers import Number
 from typing import Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.arguments import has_items, is_missing, plain_item
 
 from .arrays import plain_array, real_array
 
@@ -43,8 +43,12 @@ def check_names(name: str, names: Any, default: Sequence[str]) -> tuple[str, ...
         raise TypeError(
             f"{name} must be a list of strings, got {got}; give a list, in order"
         )
-    listed = list(names)
-    unknown = [item for item in listed if item is None or item != item]
+    listed = [plain_item(item) for item in names]
+    if any(not isinstance(i, Hashable) or hasattr(i, "__array__") for i in listed):
+        raise TypeError(
+            f"{name} must be a list of strings, got {names!r:.80}; give one name each"
+        )
+    unknown = [item for item in listed if is_missing(item)]
     if unknown:
         raise ValueError(
             f"{name} must all be known, got {unknown[0]} among them; name all"
@@ -67,6 +71,17 @@ def unique_names(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
             f"{name} must differ from each other, got {twice[0]!r} twice; rename one"
         )
     return names
+
+
+def check_rows(values: Any, num_steps: int) -> None:
+    """Refuse what has no row for every step."""
+    has_rows = hasattr(values, "__getitem__") and has_items(values)
+    rows = len(values) if has_rows else 0
+    if rows != num_steps:
+        raise ValueError(
+            f"values must have {num_steps} rows, one per step, got {rows} "
+            f"({type(values).__name__}); give what was made of these data"
+        )
 
 
 def check_lengths(lengths: Any, num_steps: int) -> np.ndarray:
@@ -174,7 +189,7 @@ def _session_numbers(selection: Any, names: Sequence[str]) -> list[int]:
             f"boolean per session, got {selection!r:.80}; give a list, such as [0, 2]"
         )
     listed = list(selection)
-    items = [item.item() if hasattr(item, "item") else item for item in listed]
+    items = [plain_item(item) for item in listed]
     if items and all(isinstance(item, bool) for item in items):
         if len(items) != len(names):
             raise ValueError(

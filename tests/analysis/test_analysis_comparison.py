@@ -225,7 +225,7 @@ def test_a_model_of_the_users_own_is_compared_too():
 @pytest.mark.parametrize(
     "change, error, sentence",
     [
-        ({"methods": ["en"]}, ValueError, "method must be one of em, map.*'en'"),
+        ({"methods": ["en"]}, ValueError, "methods must be one of em, map.*'en'"),
         ({"methods": "em"}, ValueError, "methods must be a list.*'em'"),
         ({"held_out": 1.5}, ValueError, "share between 0 and 1.*1.5 of 5"),
         ({"held_out": 1}, ValueError, "share between 0 and 1.*1 of 5"),
