@@ -7,6 +7,7 @@ expected complete-data log-likelihood instead of the marginal one.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
@@ -16,9 +17,22 @@ from glmhmm_pyro.estimator.problem import Iteration, Problem
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.m_step import MStep
 from glmhmm_pyro.inference.em.steps import check_possible, e_step, m_step
-from glmhmm_pyro.inference.status import FallingLikelihoodError
+from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
 from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.optim import LBFGSOptions
+
+
+class Ending(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        status: what users read.
+        details: sentences on it.
+    """
+
+    status: Status
+    details: tuple[str, ...] = ()
+
 
 # A fall of the log-joint below this, relative to its size, is rounding.
 _ROUNDING = 1e-9
@@ -42,8 +56,11 @@ class OriginalEM:
     init_loglik: float
     fit_emissions: bool = True
 
-    def run(self, problem: Problem) -> tuple[list[Iteration], bool]:
-        """All iterations, and whether the last two stalled."""
+    def run(self, problem: Problem) -> tuple[list[Iteration], Ending]:
+        """All iterations, and how they ended: converged where the last two stalled.
+
+        A step of minFunc that finds nothing higher is no failure: the original goes on.
+        """
         iterations: list[Iteration] = []
         schedule, position = problem.schedule, 1
         params, penalties = problem.params, schedule.at(1)
@@ -68,12 +85,16 @@ class OriginalEM:
             stalled_before = stalled
             stalled = abs(iterations[-1].loglik - before) < self.tol * abs(before)
             before = iterations[-1].loglik
+            failures = [step.failure(0) for step in m_steps.values()]
+            for failure in filter(None, failures):
+                if failure.status is Status.M_STEP_FAILED:
+                    return iterations, Ending(failure.status, (failure.sentence,))
             if stalled and stalled_before and schedule.may_end(position):
-                return iterations, True
+                return iterations, Ending(Status.CONVERGED)
             position = schedule.after(position, stalled)
-        return iterations, False
+        return iterations, Ending(Status.MAX_ITERS)
 
-    def evaluate(self, problem: Problem) -> tuple[list[Iteration], bool]:
+    def evaluate(self, problem: Problem) -> tuple[list[Iteration], Ending]:
         """One E-step at the start and nothing fitted, in the form of a run."""
         penalties, params = problem.schedule.at(1), problem.params
         model = problem.model(penalties)
@@ -81,7 +102,7 @@ class OriginalEM:
         check_possible(likelihood)
         hidden = distribution(model, problem.data, _only(params))
         found = _iteration(problem, params, hidden, counts, likelihood, penalties)
-        return [found], False
+        return [found], Ending(Status.GIVEN)
 
     def _m_steps(self, problem: Problem, penalties: Penalties) -> dict[str, MStep]:
         """M-steps of the parts that are fitted, under these penalties."""

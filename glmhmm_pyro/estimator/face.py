@@ -17,6 +17,13 @@ from glmhmm_pyro.estimator.trials import Trials, num_outputs_of
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 from glmhmm_pyro.inference.unbounded import unbounded_weights
 
+_ADVICE = {
+    Status.UNBOUNDED: "give emit_lambda and trans_lambda above 0, which makes the "
+    "maximum finite",
+    Status.MAX_ITERS: "raise max_iter or tol, or give other starting weights",
+    Status.M_STEP_FAILED: "divide the rows of X by their standard deviations",
+}
+
 
 class GLMHMMEstimator(Predictions, BaseEstimator):
     """GLM-HMM of labelled behaviour, with the call and the EM of the predecessors.
@@ -322,7 +329,7 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
                 setattr(self, f"{name}_", last[name].copy())
         self.loglik_ = last["loglik"]
         self.marginal_log_likelihood_ = last["marginal_log_likelihood"]
-        self.converged_ = fitted.converged
+        self.converged_ = fitted.ending.status is Status.CONVERGED
         self.n_iter_ = 0 if self.evaluate else len(fitted.history)
         self.n_features_in_ = self.trans_w_.shape[2]
         self.is_fitted_ = True
@@ -330,20 +337,15 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
     def _judge(self, fitted: Fitted) -> None:
         """Record how the fit ended; warn if that is no proper maximum."""
         problem, last = fitted.problem, fitted.last
-        self.status_ = Status.GIVEN
-        if self.evaluate:
+        self.status_, found = fitted.ending
+        if self.status_ in (Status.CONVERGED, Status.MAX_ITERS):
+            found = unbounded_weights(
+                problem.model(last.penalties), problem.data, problem.distribution(last)
+            )
+            self.status_ = Status.UNBOUNDED if found else self.status_
+        if self.status_.is_success:
             return
-        found = unbounded_weights(
-            problem.model(last.penalties), problem.data, problem.distribution(last)
-        )
-        ended = Status.CONVERGED if fitted.converged else Status.MAX_ITERS
-        self.status_ = Status.UNBOUNDED if found else ended
-        if self.status_ is Status.CONVERGED:
-            return
-        advice = (
-            "give emit_lambda and trans_lambda above 0, which makes the maximum finite"
-            if found
-            else "raise max_iter or tol, or give other starting weights"
-        )
         details = "; ".join((self.status_.sentence,) + found)
-        warnings.warn(f"{details}. Please {advice}", ConvergenceWarning, 3)
+        warnings.warn(
+            f"{details}. Please {_ADVICE[self.status_]}", ConvergenceWarning, 3
+        )

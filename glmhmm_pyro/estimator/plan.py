@@ -14,7 +14,7 @@ from glmhmm_pyro.estimator.annealing import (
     OwnAnnealing,
     Schedule,
 )
-from glmhmm_pyro.estimator.em import OriginalEM
+from glmhmm_pyro.estimator.em import Ending, OriginalEM
 from glmhmm_pyro.estimator.error_bars import diagonal_figures, exact_errors
 from glmhmm_pyro.estimator.generation import Lagged, generated, lagged_rows
 from glmhmm_pyro.estimator.held_out import STRENGTHS, Split, choose
@@ -35,7 +35,7 @@ class Fitted:
         options: the estimator's parameters.
         problem: what was fitted.
         iterations: all of them.
-        converged: whether the stopping rule was met.
+        ending: how they ended.
         generator: source of further randomness.
         held_out: trials that were not fitted, if any.
         history: one dictionary for every iteration.
@@ -46,7 +46,7 @@ class Fitted:
     options: Mapping[str, Any]
     problem: Problem
     iterations: list[Iteration]
-    converged: bool
+    ending: Ending
     generator: np.random.Generator
     held_out: Trials | None
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -102,7 +102,7 @@ def fit_trials(
             attributes["regular_schedule_ind_"] = choice.index
             attributes["regular_scores_"] = choice.scores
         run = engine.evaluate if options["evaluate"] else engine.run
-        iterations, converged = run(problem)
+        iterations, ending = run(problem)
         history = [problem.entry(iteration) for iteration in iterations]
         if problem.start.sizes[2] and options["use_ASD"] and not options["evaluate"]:
             learnt = smoothness_of(problem, iterations[-1], options)
@@ -110,9 +110,9 @@ def fit_trials(
             attributes["analog_sizes_"] = learnt.sizes
             start = problem.weights(iterations[-1])
             problem = replace(problem, start=start, analog=learnt)
-            iterations, converged = run(problem)
+            iterations, ending = run(problem)
             history += [problem.entry(iteration) for iteration in iterations]
-        fitted = Fitted(options, problem, iterations, converged, generator, held_out)
+        fitted = Fitted(options, problem, iterations, ending, generator, held_out)
         fitted.history, fitted.lagged = history, lagged
         fitted.attributes = attributes
         for option, finish in _FINISHES.items():
