@@ -223,31 +223,41 @@ def suggests_names(function: Named) -> Named:
     For an unknown argument they suggest the one that was meant.
     """
     if isinstance(function, type):
-        function.__init__ = _naming(function.__init__, function)  # type: ignore[misc]
+        init: Any = function.__init__  # type: ignore[misc]
+        named = _naming(init, function.__qualname__, is_method=True)
+        function.__init__ = named  # type: ignore[misc]
         return function
-    return _naming(function, function)
+    return _naming(function, function.__qualname__)
 
 
 def suggests_all_names(kind: type[Kind]) -> type[Kind]:
-    """A class which does so, with all its public methods."""
+    """A class which does so, with all its public methods.
+
+    A method may be a function from elsewhere, whose first argument is the object.
+    """
     for name, member in list(vars(kind).items()):
-        if isinstance(member, classmethod | staticmethod) and name[0] != "_":
-            setattr(kind, name, type(member)(suggests_names(member.__func__)))
-        elif inspect.isfunction(member) and name[0] != "_":
-            setattr(kind, name, suggests_names(member))
+        if name[0] == "_":
+            continue
+        title = f"{kind.__qualname__}.{name}"
+        if isinstance(member, classmethod | staticmethod):
+            is_method = isinstance(member, classmethod)
+            named = _naming(member.__func__, title, is_method)
+            setattr(kind, name, type(member)(named))
+        elif inspect.isfunction(member):
+            setattr(kind, name, _naming(member, title, is_method=True))
     return suggests_names(kind)
 
 
-def _naming(function: Any, shown: Any) -> Any:
-    """The function, its arguments checked by name; ``shown`` is what was called."""
+def _naming(function: Any, title: str, is_method: bool = False) -> Any:
+    """The function, its arguments checked by name; ``title`` is what was called."""
     parameters = dict(inspect.signature(function).parameters)
-    title = shown.__qualname__
+    own = list(parameters)[:1] if is_method else []
     by_place = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     readers = {name: _reader_of(p.annotation) for name, p in parameters.items()}
 
     @functools.wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
-        _check_given(title, parameters, args, options)
+        _check_given(title, parameters, own, args, options)
         placed = [readers[name](name, value) for name, value in zip(by_place, args)]
         named = {
             name: readers[name](name, value) if name in readers else value
@@ -332,13 +342,14 @@ _WANTED: dict[Any, tuple[str, str]] = {
 def _check_given(
     title: str,
     parameters: dict[str, inspect.Parameter],
+    own: list[str],
     args: tuple[Any, ...],
     options: dict[str, Any],
 ) -> None:
     """Refuse arguments that are unknown, too many, given twice, or missing."""
     kinds = {parameter.kind for parameter in parameters.values()}
     by_place = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    public = [n for n, p in parameters.items() if n not in _OWN and p.kind not in _OPEN]
+    public = [n for n, p in parameters.items() if n not in own and p.kind not in _OPEN]
     unknown = [name for name in options if name not in public]
     if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
         fix = suggestion(unknown[0], public, 0.72) or f"; it takes {', '.join(public)}"
@@ -346,10 +357,10 @@ def _check_given(
             f"{title} must be given arguments of its own, got {unknown[0]!r}{fix}"
         )
     if len(args) > len(by_place) and inspect.Parameter.VAR_POSITIONAL not in kinds:
-        own = len(_OWN.intersection(by_place[:1]))
+        most = len(by_place) - len(own)
         raise TypeError(
-            f"{title} must be given at most {len(by_place) - own} arguments by place, "
-            f"got {len(args) - own}; give the others by name"
+            f"{title} must be given at most {most} arguments by place, "
+            f"got {len(args) - len(own)}; give the others by name"
         )
     first = set(by_place[: len(args)])
     twice = [name for name in options if name in first]
@@ -371,4 +382,3 @@ def _check_given(
 
 
 _OPEN = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-_OWN = {"self", "cls"}

@@ -40,33 +40,37 @@ FUNCTIONS = METHODS | {
 }
 
 
-def parameters_of(function):
-    return inspect.signature(function).parameters.values()
+def takes_an_object(name):
+    """Whether it's a method taken from its class, which is called with an object."""
+    return name in METHODS and inspect.isfunction(METHODS[name])
+
+
+def parameters_of(name):
+    """What a caller gives."""
+    found = list(inspect.signature(FUNCTIONS[name]).parameters.values())
+    return found[1:] if takes_an_object(name) else found
 
 
 CLOSED = {
     name: function
     for name, function in FUNCTIONS.items()
-    if all(p.kind is not p.VAR_KEYWORD for p in parameters_of(function))
+    if all(p.kind is not p.VAR_KEYWORD for p in parameters_of(name))
 }
 NEEDING = {
     name: function
     for name, function in FUNCTIONS.items()
     if any(
-        p.default is p.empty
-        and p.name != "self"
-        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        for p in parameters_of(function)
+        p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        for p in parameters_of(name)
     )
 }
 
 
 def called_as(function, name):
     """The function as a caller has it: a method needs an object."""
-    first = next(iter(inspect.signature(function).parameters), None)
-    return (
-        (lambda **options: function(None, **options)) if first == "self" else function
-    )
+    if not takes_an_object(name):
+        return function
+    return lambda **options: function(None, **options)
 
 
 @pytest.mark.parametrize("name", CLOSED)

@@ -10,8 +10,8 @@ from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.chain.announcing import watched
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.fit import Fit
-from glmhmm_pyro.inference.fits.restored import in_users_units
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
@@ -31,8 +31,8 @@ class Method(Protocol):
 
     name: ClassVar[str]
 
-    def fit(self, program: Program, search: Search) -> Fit:
-        """Fit a model to its data, from the starts of a search."""
+    def fit(self, program: Program, search: Search) -> Findings:
+        """What is found of a model with its data, from the starts of a search."""
 
 
 METHODS: dict[str, type] = {
@@ -117,7 +117,7 @@ def fit(
         undetermined = program.undetermined()
         if getattr(engine, "in_own_units", False):
             program = program.in_own_units()
-        result = in_users_units(program, engine.fit(program, search))
+        result = Fit.of(program, engine.fit(program, search))
     result = replace(result, notes=result.notes + undetermined)
     if result.status.is_success and undetermined:
         warn_caller(f"{'; '.join(undetermined)}.", ConvergenceWarning)

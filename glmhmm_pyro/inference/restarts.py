@@ -7,9 +7,8 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.batches import num_together
-from glmhmm_pyro.inference.fits.fit import Fit
-from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.solutions import ranked, solutions_of
@@ -47,10 +46,10 @@ def run_all(
     return [run for run in runs if run.log_joints]
 
 
-def best_fit(
+def best_of(
     program: Program, runs: list[Run], method: str, rounds_without_gain: int = 0
-) -> Fit:
-    """The fit of the best run, with the histories of all.
+) -> Findings:
+    """Where the best run ended, with the histories of all.
 
     Args:
         program: the model with its data.
@@ -62,27 +61,24 @@ def best_fit(
         raise KeyboardInterrupt("interrupted before the first evaluation")
     best = ranked(runs)[0]
     kept = runs[best]
-    found = Fit(
-        model=program.model,
+    found = Findings(
         params=kept.params,
         log_likelihood=kept.log_likelihoods[-1],
         log_joint=kept.log_joints[-1],
         status=kept.status or Status.INTERRUPTED,
         restarts=tuple(run.restart for run in runs),
         best=best,
-        labels=Labels.of_program(program),
         method=method,
         weights=tuple(kept.weights),
         unbounded=kept.reasons,
-        num_parameters=program.coordinates.size,
         solutions=solutions_of(program, runs),
         rounds_without_gain=rounds_without_gain,
     )
     return checked(found, program)
 
 
-def checked(found: Fit, program: Program) -> Fit:
-    """The fit, with a status that says so if weights have no finite maximum."""
+def checked(found: Findings, program: Program) -> Findings:
+    """The same, with a status that says so if weights have no finite maximum."""
     final = (Status.INTERRUPTED, Status.COLLAPSED, Status.M_STEP_FAILED)
     if found.status in final:
         return found

@@ -14,10 +14,12 @@ from scipy.optimize import linear_sum_assignment
 
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import sites_at_draws
-from glmhmm_pyro.inference.fits.tables import AGREEMENT
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Run, Solution
 from glmhmm_pyro.inference.status import Status
+
+# Ends whose log-joints are this close, in nats, are said to agree.
+AGREEMENT = 0.1
 
 # Correlation over time of every state's probability with its match, from which two
 # parameter sets decode the same states.

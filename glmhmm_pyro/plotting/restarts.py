@@ -6,7 +6,7 @@ import numpy as np
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.fits import tables
+from glmhmm_pyro.inference.fits.ends import agreeing
 from glmhmm_pyro.plotting.style import (
     FAINT,
     STATE_COLOURS,
@@ -40,8 +40,8 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     ax = axes_or_new(ax, 6.4, 3.8)
     curves = [restart.log_joints for restart in fit.restarts]
     ends = np.array([curve[-1] for curve in curves])
-    agreeing = {fit.best, *tables.agreeing(fit)}
-    agree = [number in agreeing for number in range(len(curves))]
+    agree_with_best = {fit.best, *agreeing(fit)}
+    agree = [number in agree_with_best for number in range(len(curves))]
     order = sorted(range(len(curves)), key=lambda i: (i == fit.best, ends[i]))
     for number in order:
         _draw(ax, curves[number], agree[number], number == fit.best)

@@ -1,5 +1,7 @@
 """Calibration: exact draws pass, and draws that are too narrow are found out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -41,7 +43,7 @@ class Exact:
         noise = torch.randn((31, 2), generator=generator, dtype=torch.float64)
         draws = mean + self.stretch * noise @ root.T
         posterior = Posterior({"emissions.weights": draws[None, :, None]})
-        return gh.Fit(**{**vars(found), "posterior": posterior})
+        return replace(found, posterior=posterior)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,7 @@ class FromPrior:
             draws["emissions.weights"] = weights.sort(-2)[0]
         first = {name: value[0, 0] for name, value in draws.items()}
         found = fit_at(program.model, program.data, first, self.name)
-        return gh.Fit(**{**vars(found), "posterior": Posterior(draws)})
+        return replace(found, posterior=Posterior(draws))
 
 
 @pytest.mark.parametrize("is_sorted", [False, True])

@@ -23,7 +23,8 @@ class Drawn(gh.MAP):
 
     def fit(self, program, search):
         """MAP, and normal draws."""
-        return with_posterior(super().fit(program, search), program.data)
+        found = gh.Fit.of(program, super().fit(program, search))
+        return with_posterior(found, program.data)
 
 
 class Flipped(Drawn):

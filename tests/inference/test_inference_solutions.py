@@ -9,11 +9,16 @@ from inference_cases import clear_data
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.restarts import best_fit
+from glmhmm_pyro.inference.restarts import best_of
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.solutions import similarity
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+
+
+def best_fit(program, runs):
+    """The fit of the best of these runs."""
+    return gh.Fit.of(program, best_of(program, runs, "em"))
 
 
 def run_at(program, params, status=gh.Status.CONVERGED, kind="start", joined=None):
@@ -48,7 +53,7 @@ RIGHT = [[-2.0, -1.0], [2.0, 1.5]]
 
 def test_states_with_other_numbers_are_the_same_solution(program):
     sets = [made(RIGHT), made(RIGHT[::-1])]
-    fit = best_fit(program, [run_at(program, params) for params in sets], "em")
+    fit = best_fit(program, [run_at(program, params) for params in sets])
     assert len(fit.solutions) == 1 and fit.solutions[0].starts == (0, 1)
     assert fit.num_agreeing == 2 and fit.unseen_share == 0.0
 
@@ -65,7 +70,7 @@ def test_two_mirror_images_with_one_log_joint_are_two_solutions():
     sets = [made([[2.2], [-0.8]], 0.99), made([[0.8], [-2.2]], 0.99)]
     runs = [run_at(program, params) for params in sets]
     assert runs[0].log_joints[0] == pytest.approx(runs[1].log_joints[0], abs=1e-9)
-    fit = best_fit(program, runs, "em")
+    fit = best_fit(program, runs)
     assert [solution.starts for solution in fit.solutions] == [(0,), (1,)]
     assert fit.num_agreeing == 1 and fit.restart_report()["agrees"].sum() == 1
     assert fit.unseen_share == 1.0
@@ -75,7 +80,7 @@ def test_ends_that_decode_alike_at_other_heights_are_two_solutions(program):
     higher, lower = made(RIGHT), made(RIGHT, staying=0.95)
     runs = [run_at(program, lower), run_at(program, higher)]
     assert runs[1].log_joints[0] > runs[0].log_joints[0] + 0.2
-    fit = best_fit(program, runs, "em")
+    fit = best_fit(program, runs)
     assert fit.best == 1 and [s.starts for s in fit.solutions] == [(1,), (0,)]
     assert fit.solutions[0].log_joint == fit.log_joint
     torch.testing.assert_close(fit.solutions[1].params, lower)
@@ -90,7 +95,7 @@ def test_kicks_do_not_count_and_pruned_starts_count_with_those_they_joined(progr
         *ended,
         run_at(program, right, kind="kick: merge and split"),
     ]
-    fit = best_fit(program, runs, "em")
+    fit = best_fit(program, runs)
     (solution,) = fit.solutions
     assert solution.starts == (0, 2, 3) and solution.kicks == (4,)
     assert (fit.num_starts, fit.num_agreeing, fit.unseen_share) == (4, 3, 0.25)
@@ -106,8 +111,8 @@ def test_an_end_without_a_maximum_never_wins(program, worse):
     high, low = made(RIGHT), made(RIGHT, staying=0.5)
     runs = [run_at(program, high, worse), run_at(program, low)]
     assert runs[0].log_joints[0] > runs[1].log_joints[0] + 1
-    assert best_fit(program, runs, "em").best == 1
-    assert best_fit(program, runs[:1], "em").best == 0
+    assert best_fit(program, runs).best == 1
+    assert best_fit(program, runs[:1]).best == 0
 
 
 def test_similarity_counts_a_rare_state_as_much_as_any():
@@ -130,7 +135,7 @@ def test_states_that_never_change_are_alike():
 def test_solutions_are_saved_and_renumbered(program, tmp_path):
     runs = [run_at(program, made(RIGHT)), run_at(program, made(RIGHT, 0.7))]
     runs[1].kind = "window"
-    fit = replace(best_fit(program, runs, "em"), rounds_without_gain=2)
+    fit = replace(best_fit(program, runs), rounds_without_gain=2)
     fit.save(tmp_path / "fit.nc")
     again = gh.load(tmp_path / "fit.nc")
     assert again.restarts[1].kind == "window" and again.rounds_without_gain == 2
@@ -145,7 +150,7 @@ def test_solutions_are_saved_and_renumbered(program, tmp_path):
 
 def test_a_fit_says_how_many_starts_found_the_best_and_never_more_than_that(program):
     runs = [run_at(program, made(RIGHT)), run_at(program, made(RIGHT, 0.7))]
-    fit = best_fit(program, runs, "em")
+    fit = best_fit(program, runs)
     assert "1 of 2 starts end in the best of 2 solutions" in repr(fit)
     kicked = replace(fit, rounds_without_gain=2)
     assert "2 rounds of kicks did not improve" in repr(kicked)
@@ -157,11 +162,11 @@ def test_a_best_that_was_reached_once_is_doubted_with_advice(program):
     others = [run_at(program, made(RIGHT, 0.7)) for _ in range(4)]
     kick = run_at(program, made(RIGHT), kind="kick: anew")
     for runs, match in ((once, "only one led"), ([kick], "none but kicks led")):
-        doubt = best_fit(program, runs + others, "em").doubt
+        doubt = best_fit(program, runs + others).doubt
         assert match in doubt and "of starts" not in doubt
         assert "Raise num_restarts" in doubt and "weak prior" in doubt
-    assert best_fit(program, once * 2 + others, "em").doubt == ""
-    assert best_fit(program, once, "em").doubt == ""
+    assert best_fit(program, once * 2 + others).doubt == ""
+    assert best_fit(program, once).doubt == ""
 
 
 def test_the_doubt_is_a_warning_of_the_fit(monkeypatch):

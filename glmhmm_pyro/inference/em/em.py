@@ -21,11 +21,11 @@ from glmhmm_pyro.inference.em.annealing import positive, reminded, schedule
 from glmhmm_pyro.inference.em.failures import Failure
 from glmhmm_pyro.inference.em.joint_steps import JointSteps
 from glmhmm_pyro.inference.em.steps import ComponentSteps, check_possible
-from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.mode.polish import polish
 from glmhmm_pyro.inference.optima.find import find, finish
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.restarts import best_fit, run_all
+from glmhmm_pyro.inference.restarts import best_of, run_all
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
@@ -98,18 +98,18 @@ class EM:
         """Whether a program may come in units of its own: not for a plain M-step."""
         return self.m_step is None
 
-    def fit(self, program: Program, search: Search) -> Fit:
+    def fit(self, program: Program, search: Search) -> Findings:
         """EM from all starts of a search; the best one's fit."""
         if not search.is_free(program):
             runs = run_all(self, program, search.starts(program), search.progress)
             if self.m_step is None:
                 polish(program, runs)
-            return best_fit(program, runs, self.name)
+            return best_of(program, runs, self.name)
         hunt = find(self, program, search)
         finish(self, hunt)
         if self.m_step is None:
             polish(program, hunt.runs)
-        return best_fit(program, hunt.runs, self.name, hunt.rounds_without_gain)
+        return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
 
     def run(
         self,

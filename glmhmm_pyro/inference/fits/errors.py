@@ -2,114 +2,147 @@
 
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro.arguments import suggests_all_names
+import numpy as np
+
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.fits import tables
-from glmhmm_pyro.inference.fits.named import Named
-from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.mode.uncertainty import (
-    StandardErrors,
-    covariance,
-    standard_errors,
-    warn_of,
-)
+from glmhmm_pyro.inference.diagnostics import diagnose
+from glmhmm_pyro.inference.fits.labels import named_draws
+from glmhmm_pyro.inference.mode import uncertainty
+from glmhmm_pyro.inference.mode.intervals import named_intervals
+from glmhmm_pyro.inference.mode.uncertainty import StandardErrors, warn_of
 from glmhmm_pyro.inference.program import Program
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from glmhmm_pyro.inference.fits.fit import Fit
 
-@suggests_all_names
-class Errors(Named):
-    """The part of a :class:`Fit` that speaks of standard errors and intervals."""
 
-    method: str
-    unbounded: tuple[str, ...]
-    posterior: Posterior | None
+@usual_modes()
+def standard_errors(fit: "Fit", data: Any) -> "dict[str, xr.DataArray]":
+    r"""Standard errors, with the names and axes of :attr:`parameters`.
 
-    @usual_modes()
-    def standard_errors(self, data: Any) -> "dict[str, xr.DataArray]":
-        r"""Standard errors, with the names and axes of :attr:`parameters`.
+    .. math:: \mathrm{se}(f) = \sqrt{\nabla f^\top (-H)^{-1} \nabla f}
 
-        .. math:: \mathrm{se}(f) = \sqrt{\nabla f^\top (-H)^{-1} \nabla f}
+    H holds the exact second derivatives of the log-joint, states summed out, by the
+    unconstrained coordinates: observed information, mapped to the values by the
+    delta method. Reference rows have 0. What has no standard error is NaN and
+    named in a warning: values at the border of their support, where the log-joint
+    is not quadratic, and those that data and priors do not determine.
 
-        H holds the exact second derivatives of the log-joint, states summed out, by the
-        unconstrained coordinates: observed information, mapped to the values by the
-        delta method. Reference rows have 0. What has no standard error is NaN and
-        named in a warning: values at the border of their support, where the log-joint
-        is not quadratic, and those that data and priors do not determine.
+    Args:
+        data: what the model was fitted to.
 
-        Args:
-            data: what the model was fitted to.
+    Raises:
+        ValueError: the fit has draws, and so is at their mean, not at a maximum; or
+            second derivatives are not finite.
 
-        Raises:
-            ValueError: the fit has draws, and so is at their mean, not at a maximum; or
-                second derivatives are not finite.
+    Warns:
+        ConvergenceWarning: there is no standard error of some parameters, or the
+            fit is not at a maximum of the log-joint of these data.
+    """
+    found = _standard_errors(fit, data)
+    warn_of(found.notes + fit.unbounded)
+    return found.errors
 
-        Warns:
-            ConvergenceWarning: there is no standard error of some parameters, or the
-                fit is not at a maximum of the log-joint of these data.
-        """
-        found = self._standard_errors(data)
-        warn_of(found.notes + self.unbounded)
-        return found.errors
 
-    def _standard_errors(self, data: Any) -> StandardErrors:
-        self._refuse_draws()
-        program = Program.of(self.model, self.as_fitted(data)).in_own_units()
-        return standard_errors(program, self.params, self.labels)
+@usual_modes()
+def covariance(
+    fit: "Fit", data: Any, parameter: str = "emissions.weights"
+) -> "xr.DataArray":
+    """Covariance of the weights within every row, as in :meth:`standard_errors`.
 
-    @usual_modes()
-    def covariance(
-        self, data: Any, parameter: str = "emissions.weights"
-    ) -> "xr.DataArray":
-        """Covariance of the weights within every row, as in :meth:`standard_errors`.
+    Its axes are those of ``parameters[parameter]``, and ``other_covariate``.
 
-        Its axes are those of ``parameters[parameter]``, and ``other_covariate``.
+    Args:
+        data: what the model was fitted to.
+        parameter: name of weights by covariate.
+    """
+    program = _at_maximum(fit, data)
+    arguments = (program, fit.params, fit.labels, parameter)
+    found, notes = uncertainty.covariance(*arguments)
+    warn_of(notes + fit.unbounded)
+    return found
 
-        Args:
-            data: what the model was fitted to.
-            parameter: name of weights by covariate.
-        """
-        self._refuse_draws()
-        program = Program.of(self.model, self.as_fitted(data)).in_own_units()
-        found, notes = covariance(program, self.params, self.labels, parameter)
-        warn_of(notes + self.unbounded)
-        return found
 
-    def _refuse_draws(self) -> None:
-        if self.posterior is not None:
-            raise ValueError(
-                "fit must be at a maximum to have standard errors, got one by "
-                f"{self.method}, which is the mean of its draws; take their standard "
-                "deviation, from fit.posterior"
-            )
+@usual_modes()
+def summary(fit: "Fit", data: Any = None) -> "pd.DataFrame":
+    """Every parameter on a row of its own: site, the names of its axes, value.
 
-    @usual_modes()
-    def summary(self, data: Any = None) -> "pd.DataFrame":
-        """Every parameter on a row of its own: site, the names of its axes, value.
+    Where there is a posterior, the value is its mean, and further columns are the
+    standard deviation ``sd`` of the draws and their 2.5 % and 97.5 % quantiles,
+    ``lower_95`` and ``upper_95``; ``attrs["notes"]`` are the fit's, which say of
+    several modes or of chains that have not mixed.
 
-        Where there is a posterior, the value is its mean, and further columns are the
-        standard deviation ``sd`` of the draws and their 2.5 % and 97.5 % quantiles,
-        ``lower_95`` and ``upper_95``; ``attrs["notes"]`` are the fit's, which say of
-        several modes or of chains that have not mixed.
+    Args:
+        data: what the model was fitted to, for a fit without a posterior; adds the
+            columns ``standard_error``, ``lower_95`` and ``upper_95``. Intervals are
+            1.96 standard errors wide to either side on a scale without borders:
+            log-odds for probabilities, logarithms for positive numbers, Fisher's z
+            for correlations. At a border of the support they are NaN. Of those in
+            ``benchmarks/intervals.py`` (two states, 1500 choices) weights' held the
+            truth in 95.2 +- 0.9 % of cases, stay probabilities' in 97.5 +- 0.9 %,
+            first probabilities' in 99.0 +- 0.7 %.
 
-        Args:
-            data: what the model was fitted to, for a fit without a posterior; adds the
-                columns ``standard_error``, ``lower_95`` and ``upper_95``. Intervals are
-                1.96 standard errors wide to either side on a scale without borders:
-                log-odds for probabilities, logarithms for positive numbers, Fisher's z
-                for correlations. At a border of the support they are NaN. Of those in
-                ``benchmarks/intervals.py`` (two states, 1500 choices) weights' held the
-                truth in 95.2 +- 0.9 % of cases, stay probabilities' in 97.5 +- 0.9 %,
-                first probabilities' in 99.0 +- 0.7 %.
+    Warns:
+        ConvergenceWarning: as :meth:`standard_errors` does, which names them.
+    """
+    found = None
+    if data is not None and fit.posterior is None:
+        found = _standard_errors(fit, data)
+        warn_of(found.notes + fit.unbounded)
+    import pandas as pd
 
-        Warns:
-            ConvergenceWarning: as :meth:`standard_errors` does, which names them.
-        """
-        if data is None or self.posterior is not None:
-            return tables.summary(self, None)
-        found = self._standard_errors(data)
-        warn_of(found.notes + self.unbounded)
-        return tables.summary(self, found)
+    frames = []
+    for name, array in fit.parameters.items():
+        shown = array.rename("value").expand_dims("single")
+        frame = shown.to_dataframe().reset_index().drop(columns="single")
+        # Numbers of states stay whole where other rows have no state.
+        frame = frame.astype({str(dim): object for dim in array.dims})
+        frame.insert(0, "parameter", name)
+        frames.append(frame)
+    table = pd.concat(frames, ignore_index=True)
+    table.insert(len(table.columns) - 1, "value", table.pop("value"))
+    table = table.astype({c: object for c in table.columns[1:-1]}).fillna("")
+    if fit.posterior is not None:
+        named = named_draws(fit.model, fit.draws, fit.labels).values()
+        flat = [a.values.reshape(a.shape[0] * a.shape[1], -1) for a in named]
+        draws = np.concatenate(flat, 1)
+        table["value"], table["sd"] = draws.mean(0), draws.std(0, ddof=1)
+        table["lower_95"], table["upper_95"] = np.quantile(draws, (0.025, 0.975), 0)
+        table.attrs["notes"] = fit.notes
+    elif found is not None:
+        errors = [array.values.ravel() for array in found.errors.values()]
+        ends = named_intervals(fit.parameters, found.errors, found.supports).values()
+        lower, upper = ([pair[i].ravel() for pair in ends] for i in range(2))
+        table["standard_error"] = np.concatenate(errors)
+        table["lower_95"] = np.concatenate(lower)
+        table["upper_95"] = np.concatenate(upper)
+    return table
+
+
+def diagnostics(fit: "Fit") -> "pd.DataFrame":
+    """Mean, sd, R-hat and effective sample sizes of every number of the draws."""
+    if fit.posterior is None:
+        raise ValueError(
+            f"fit must have draws to be diagnosed, got one by {fit.method}; fit "
+            'by method="nuts"'
+        )
+    return diagnose(fit.posterior.draws)
+
+
+def _standard_errors(fit: "Fit", data: Any) -> StandardErrors:
+    program = _at_maximum(fit, data)
+    return uncertainty.standard_errors(program, fit.params, fit.labels)
+
+
+def _at_maximum(fit: "Fit", data: Any) -> Program:
+    """The model with its data; refuses a fit with draws, which is at their mean."""
+    if fit.posterior is not None:
+        raise ValueError(
+            "fit must be at a maximum to have standard errors, got one by "
+            f"{fit.method}, which is the mean of its draws; take their standard "
+            "deviation, from fit.posterior"
+        )
+    return Program.of(fit.model, fit.as_fitted(data)).in_own_units()

@@ -32,6 +32,8 @@ from glmhmm_pyro.version import __version__
 if TYPE_CHECKING:
     import xarray as xr
 
+    from glmhmm_pyro.inference.fits.fit import Fit
+
 # Names that ArviZ knows our numbers by.
 _STATS = {"log_joint": "lp"}
 
@@ -200,16 +202,47 @@ class _Axes:
         return f"{variable}_{dim}"
 
 
-def fit_to_arviz(
-    fit: Any,
+@usual_modes()
+def to_arviz(
+    fit: "Fit",
     data: Any,
-    groups: Sequence[str] | None,
-    num_draws: int | None,
-    num_prior_draws: int,
-    seed: int,
+    groups: Sequence[str] | None = None,
+    *,
+    num_draws: int | None = None,
+    num_prior_draws: int = 500,
+    seed: int = 0,
 ) -> Any:
-    """What :meth:`Fit.to_arviz` returns."""
-    program = Program.of(fit.model, data)
+    """The fit in the form that ArviZ reads, names on every axis.
+
+    - ``posterior``: all parameters, reference rows in place. A fit without draws
+      gives one chain of one draw, its estimate.
+    - ``sample_stats``: what the method knows of a draw; ``lp`` is its log-joint.
+    - ``log_likelihood``: ``per_step``, log p(y_t | earlier y of the session), and
+      its sums ``per_session``, the independent units of
+      ``az.loo(..., var_name="per_session")``.
+    - ``posterior_predictive``, ``prior``, ``prior_predictive``: emissions drawn
+      anew at each draw along states drawn from each session's start; draws of the
+      priors, if all are proper, and emissions at these.
+    - ``observed_data`` (NaN: not observed), ``constant_data``: the covariates.
+
+    An axis whose coordinates differ from those of an axis of the same name gets the
+    component's name, as in ``transition_covariate``. Per draw and step,
+    ``log_likelihood`` and ``posterior_predictive`` take 8 bytes each.
+
+    Args:
+        data: as the model takes it.
+        groups: names of the groups wanted; all that there are by default.
+        num_draws: draws to keep of each chain, evenly spaced; all by default.
+        num_prior_draws: draws from the prior.
+        seed: makes the draws of emissions and from the prior reproducible.
+
+    Returns:
+        An ``InferenceData``; with arviz 1.0 or newer an ``xarray.DataTree``.
+
+    Raises:
+        ValueError: ``groups`` asks for the prior, but a site's prior is flat.
+    """
+    program = Program.of(fit.model, fit.as_fitted(data))
     kept = _kept(next(iter(fit.draws.values())).shape[1], num_draws)
     draws = {name: value[:, kept] for name, value in fit.draws.items()}
     exporter = Exporter(program, fit.labels, draws, kept, seed)
@@ -306,7 +339,7 @@ def _prior(
     }
 
 
-def _sample_stats(fit: Any, exporter: Exporter) -> "xr.Dataset":
+def _sample_stats(fit: "Fit", exporter: Exporter) -> "xr.Dataset":
     """What the method knows of every draw kept; the log-joint is called ``lp``."""
     stats: Mapping[str, Any] = {"log_joint": np.array([[fit.log_joint]])}
     if fit.posterior is not None:

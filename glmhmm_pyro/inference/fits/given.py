@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.fit import Fit
-from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.runs import Restart
 from glmhmm_pyro.inference.status import Status
@@ -27,28 +27,26 @@ def fit_at(model: Any, data: Any, params: Params, method: str) -> Fit:
     """
     program = Program.of(model, data)
     shapes = {name: prior.shape() for name, prior in program.priors.items()}
-    found = {name: value.shape for name, value in params.items()}
-    if shapes != found:
+    given = {name: value.shape for name, value in params.items()}
+    if shapes != given:
         raise ValueError(
             "params must have one value for every site of the model, of shapes "
-            f"{_listed(shapes)}, got {_listed(found)}; the data must have the "
+            f"{_listed(shapes)}, got {_listed(given)}; the data must have the "
             "covariates that the model was fitted to"
         )
     with torch.no_grad():
         likelihood, prior = (float(part) for part in program.log_parts(params))
     only = Restart(np.array([likelihood]), np.array([likelihood + prior]), Status.GIVEN)
-    return Fit(
-        model=model,
+    found = Findings(
+        method=method,
         params=params,
         log_likelihood=likelihood,
         log_joint=likelihood + prior,
         status=Status.GIVEN,
         restarts=(only,),
         best=0,
-        labels=Labels.of_program(program),
-        method=method,
-        num_parameters=program.coordinates.size,
     )
+    return Fit.of(program, found)
 
 
 def _listed(shapes: Any) -> str:

@@ -1,12 +1,13 @@
 """What a fit says of data: states decoded, emissions predicted, a score."""
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from glmhmm_pyro.arguments import seed_number, whole_number
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.fits.batches import at_draws
 from glmhmm_pyro.inference.fits.estimate import BEST_DRAW, MEAN
@@ -17,14 +18,47 @@ from glmhmm_pyro.inference.fits.mixture import (
     expected_ahead,
     predicted_by_draws,
 )
+from glmhmm_pyro.inference.fits.named import checked_site, sites_of
 from glmhmm_pyro.inference.program import Observed, Program
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from glmhmm_pyro.inference.fits.fit import Fit
 
-def decoded(fit: Any, data: Any, site: str, num_draws: int | None) -> "xr.Dataset":
-    """What :meth:`Fit.decode` returns."""
+
+@usual_modes()
+def decode(
+    fit: "Fit", data: Any, site: str | None = None, *, num_draws: int | None = None
+) -> "xr.Dataset":
+    r"""Probabilities of the states at every step, and their most probable path.
+
+    A fit with draws averages over them. ``smoothed_probs`` are the mean of p(z_t |
+    y, θ) over the draws, which is p(z_t | y) where ``data`` are those fitted. What
+    looks ahead, ``filtered_probs``, ``predicted_probs`` and ``log_prob_per_step``,
+    is a mixture in which a draw counts by how probable it makes the emissions that
+    the session has had before,
+
+    .. math:: p(y_t \mid y_{<t}) = \sum_d w_{td} \, p(y_t \mid y_{<t}, \theta_d),
+        \quad w_{td} \propto p(y_{<t} \mid \theta_d),
+
+    so that it sums to the marginal :meth:`score`. The path is that at ``params``.
+    States are numbered as at ``params``, in every draw by what they do. Attributes
+    called ``parameters`` say so of every variable.
+
+    Args:
+        data: as the model takes it.
+        site: name of the ``HiddenMarkov`` site, where a model has several.
+        num_draws: draws to average over, evenly spaced; all by default.
+
+    Returns:
+        Variables ``filtered_probs`` p(z_t | y_0..t), ``predicted_probs``
+        p(z_t | y_0..t-1), ``smoothed_probs`` p(z_t | y) (step, state),
+        ``viterbi_states`` and ``log_prob_per_step`` (step); coordinates ``session``
+        and ``state``.
+    """
+    data = fit.as_fitted(data)
+    site = checked_site(sites_of(fit, data), site)
     hidden, y = _site_at(fit, data, fit.params, site)
     by_state, by_step = ("step", "state"), ("step",)
     with torch.no_grad():
@@ -64,17 +98,47 @@ def _said_of(draws: Draws, point: str) -> dict[str, str]:
     }
 
 
-def point_of(fit: Any) -> str:
+def point_of(fit: "Fit") -> str:
     """What the parameters of a fit with draws are, in words."""
-    mean = fit.posterior.mean()
+    mean = {name: value.mean((0, 1)) for name, value in fit.draws.items()}
     same = all(torch.allclose(fit.params[n], value) for n, value in mean.items())
     return MEAN if same else BEST_DRAW
 
 
-def predicted(
-    fit: Any, data: Any, site: str, steps_ahead: int, num_draws: int | None
+@usual_modes()
+def predict(
+    fit: "Fit",
+    data: Any,
+    site: str | None = None,
+    *,
+    steps_ahead: int = 1,
+    num_draws: int | None = None,
 ) -> Any:
-    """What :meth:`Fit.predict` returns."""
+    r"""Prediction of every emission from those k or more steps earlier.
+
+    .. math:: p(y_t \mid y_{0..t-k}) = \sum_{ij} p(z_{t-k} = i \mid y_{0..t-k})
+        \, (A_{t-k+1} \cdots A_t)_{ij} \, p(y_t \mid z_t = j)
+
+    The first k steps of a session are predicted from its start alone. Covariates of
+    all steps up to t are read as they stand, those made from the emissions between
+    t - k and t too; :meth:`simulate` with ``history`` draws these anew.
+
+    A fit with draws gives the mixture of the predictions at all of them, a draw
+    weighted by p(y_0..t-k of the session | θ), as in :meth:`decode`.
+
+    Args:
+        data: as the model takes it.
+        site: name of the ``HiddenMarkov`` site, where a model has several.
+        steps_ahead: k; 1 is the one-step prediction.
+        num_draws: draws to average over, evenly spaced; all by default.
+
+    Returns:
+        p(y_t = c | y_0..t-k) (step, class) for labels; for other families the
+        expected emission (step, ...). Of several outputs a data set, with an array
+        for each by its name.
+    """
+    data = fit.as_fitted(data)
+    site = checked_site(sites_of(fit, data), site)
     hidden, y = _site_at(fit, data, fit.params, site)
     outputs, labels, said = hidden.outputs(y), fit.labels, "fit.params"
     with torch.no_grad():
@@ -103,10 +167,19 @@ def predicted(
     return dataset["predicted"] if list(means) == [""] else dataset
 
 
-def sampled_states(
-    fit: Any, data: Any, site: str, num_samples: int, seed: int
+@usual_modes()
+def sample_states(
+    fit: "Fit", data: Any, num_samples: int = 1, seed: int = 0, site: str | None = None
 ) -> np.ndarray:
-    """What :meth:`Fit.sample_states` returns."""
+    """Paths of states drawn from p(z | y), shape (num_samples, steps).
+
+    Of a fit with draws every path is at a draw of its own, taken at random; states
+    are numbered as in :meth:`decode`.
+    """
+    num_samples = whole_number("num_samples", num_samples, 1)
+    seed = seed_number(seed)
+    data = fit.as_fitted(data)
+    site = checked_site(sites_of(fit, data), site)
     if fit.posterior is None:
         hidden, y = _site_at(fit, data, fit.params, site)
         generator = torch.Generator(device=y.device).manual_seed(seed)
@@ -132,15 +205,28 @@ def sampled_states(
     return np.stack(paths)
 
 
-def _site_at(fit: Any, data: Any, params: Params, site: str) -> Observed:
+def _site_at(fit: "Fit", data: Any, params: Params, site: str) -> Observed:
     with torch.no_grad():
         return Program.kind_of(fit.model).observed_sites(fit.model, data, params)[site]
 
 
-def score(
-    fit: Any, data: Any, sites: Mapping[str, Observed], marginal: bool | None
-) -> float:
-    """What :meth:`Fit.score` returns, from the sites at the estimate."""
+@usual_modes()
+def score(fit: "Fit", data: Any, marginal: bool | None = None) -> float:
+    r"""Log-likelihood of ``data`` per observed step, nats.
+
+    Of a fit with draws it integrates over the posterior, session by session, and so
+    pays for what the fit is not sure of:
+
+    .. math:: \sum_s \log \frac{1}{D} \sum_{d=1}^D p(y_s \mid \theta_d)
+
+    Args:
+        data: as the model takes it, with an observed step.
+        marginal: whether to average the likelihood of every session over
+            :attr:`draws`; ``None`` for where there are any. ``False`` takes the
+            likelihood at ``params``, which is no prediction of such a fit.
+    """
+    data = fit.as_fitted(data)
+    sites = sites_of(fit, data)
     observed = sum(site.hidden.num_observed for site in sites.values())
     if not observed:
         raise ValueError(

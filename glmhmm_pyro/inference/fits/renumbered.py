@@ -6,14 +6,15 @@ posterior any more.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.densities import Densities
 from glmhmm_pyro.inference.fits.alignment import (
@@ -30,6 +31,9 @@ from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering, StateAxes
 from glmhmm_pyro.sequences.arrays import as_array
 
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.fits.fit import Fit
+
 # Draws after which a prior that no renumbering has changed is taken to stay unchanged,
 # and what counts as unchanged, in nats.
 _ENOUGH, _SAME = 2, 1e-9
@@ -40,15 +44,31 @@ _OF_DRAWN_FROM = ("log_weight", "log_guide")
 _VIEW = "draws are numbered by what their states do, whatever priors say of the numbers"
 
 
-def aligned_fit(
-    found: Any, reference: Any, data: Any, state_axes: StateAxes | None
-) -> Any:
-    """What :meth:`Fit.aligned` returns."""
-    found = _by_label(found, found.as_fitted(data), state_axes)
-    own = _probs_of(found, data)
-    if hasattr(reference, "params"):
-        reference = _probs_of(reference, data)
-    given = as_array("reference", reference)
+@usual_modes()
+def aligned(
+    fit: "Fit",
+    reference: "Fit | Tensor | np.ndarray",
+    data: Any,
+    state_axes: Mapping[str, Sequence[int]] | None = None,
+) -> "Fit":
+    """The fit with its states numbered as a reference numbers them.
+
+    States are matched by what they do: by the assignment under which their
+    probabilities at ``params`` agree best with the reference. Where a prior tells
+    states apart, draws are first numbered alike, each by what its states do in the
+    data fitted (see :class:`NUTS`). Such draws are a view by label, not draws from
+    the posterior; ``log_joint`` is that of their new numbers.
+
+    Args:
+        reference: another fit, or probabilities of the states (steps, states).
+        data: on which probabilities of the states are compared.
+        state_axes: see :class:`NUTS`; for sites of a model of the user's own.
+    """
+    fit = _by_label(fit, fit.as_fitted(data), state_axes)
+    own = _probs_of(fit, data)
+    other: Any = reference
+    probs_of_other = _probs_of(other, data) if hasattr(other, "params") else other
+    given = as_array("reference", probs_of_other)
     if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
         raise ValueError(
             "reference must be a fit, or finite probabilities of the states, got "
@@ -62,39 +82,54 @@ def aligned_fit(
         )
     order = best_order(probs, own)
     is_kept = order.equal(torch.arange(len(order)))
-    return found if is_kept else permuted_fit(found, order, state_axes)
+    return fit if is_kept else permuted(fit, order, state_axes)
 
 
-def _probs_of(found: Any, data: Any) -> Tensor:
-    return state_probs(found.model, found.as_fitted(data), found.params)
+def _probs_of(fit: "Fit", data: Any) -> Tensor:
+    return state_probs(fit.model, fit.as_fitted(data), fit.params)
 
 
-def permuted_fit(found: Any, order: Any, state_axes: StateAxes | None) -> Any:
-    """The fit with its states renumbered, in every array; see ``Fit.permuted``."""
-    renumbering = _known(found, state_axes)
+def permuted(
+    fit: "Fit",
+    order: Sequence[int] | Tensor,
+    state_axes: Mapping[str, Sequence[int]] | None = None,
+) -> "Fit":
+    """The fit with its states renumbered: parameters, their history, the draws.
+
+    The likelihood stays as it is. A prior that tells states apart gives the new
+    numbers another density: ``log_joint``, the fit's and that of every draw, is
+    that of the new numbers, and the draws are a view of the posterior, not draws
+    from it. A model of the user's own needs data to tell its prior: there
+    ``log_joint`` is left as it was.
+
+    Args:
+        order: state k is what was number ``order[k]``, shape (states,).
+        state_axes: see :class:`NUTS`; for sites of a model of the user's own.
+    """
+    renumbering = _known(fit, state_axes)
     order = _checked_order(order, renumbering.states)
-    posterior: Posterior | None = found.posterior
-    params = renumbering(found.params, order)
+    posterior: Posterior | None = fit.posterior
+    params = renumbering(fit.params, order)
     if posterior is not None:
-        posterior = _permuted(found.model, posterior, order, renumbering)
+        posterior = _permuted(fit.model, posterior, order, renumbering)
     before = "before its states were renumbered: "
     return replace(
-        found,
+        fit,
         params=params,
-        log_joint=found.log_joint + _gain(found.model, found.params, params),
-        weights=tuple(renumbering(weights, order) for weights in found.weights),
+        log_joint=fit.log_joint + _gain(fit.model, fit.params, params),
+        weights=tuple(renumbering(weights, order) for weights in fit.weights),
         posterior=posterior,
         solutions=tuple(
             replace(solution, params=renumbering(solution.params, order))
-            for solution in found.solutions
+            for solution in fit.solutions
         ),
-        unbounded=tuple(before + sentence for sentence in found.unbounded),
+        unbounded=tuple(before + sentence for sentence in fit.unbounded),
     )
 
 
-def _known(found: Any, state_axes: StateAxes | None) -> Renumbering:
+def _known(fit: "Fit", state_axes: StateAxes | None) -> Renumbering:
     """How the parameters of a fit follow; refuses what nothing is declared of."""
-    renumbering = Renumbering(found.model, found.params, state_axes)
+    renumbering = Renumbering(fit.model, fit.params, state_axes)
     undeclared = [n for n in renumbering.unknown if n not in renumbering.components]
     if undeclared:
         raise ValueError(
@@ -147,13 +182,13 @@ def _gain(model: Any, before: Params, after: Params) -> float:
     return 0.0 if math.isnan(gain) else gain
 
 
-def _by_label(found: Any, data: Any, state_axes: StateAxes | None) -> Any:
+def _by_label(fit: "Fit", data: Any, state_axes: StateAxes | None) -> "Fit":
     """The fit with every draw numbered by what its states do in the data fitted."""
-    posterior: Posterior | None = found.posterior
+    posterior: Posterior | None = fit.posterior
     if posterior is None or posterior.by_label is None:
-        return found
-    renumbering, orders = _known(found, state_axes), posterior.by_label
-    program = Program.of(found.model, data)
+        return fit
+    renumbering, orders = _known(fit, state_axes), posterior.by_label
+    program = Program.of(fit.model, data)
     draws = renumber_draws(posterior.draws, orders, renumbering)
     # What is drawn from has no density any more once each draw is renumbered by itself.
     stats = {n: v for n, v in posterior.stats.items() if n not in _OF_DRAWN_FROM}
@@ -167,10 +202,10 @@ def _by_label(found: Any, data: Any, state_axes: StateAxes | None) -> Any:
         num_relabelled=posterior.num_relabelled + changed,
         by_label=None,
     )
-    notes = tuple(n for n in found.notes if not n.startswith((AS_DRAWN, TOLD_APART)))
-    view = replace(found, posterior=posterior, notes=(*notes, _VIEW))
-    likelihood = float(program.log_parts(found.params)[0])
-    if not math.isclose(likelihood, found.log_likelihood, rel_tol=1e-9, abs_tol=1e-9):
+    notes = tuple(n for n in fit.notes if not n.startswith((AS_DRAWN, TOLD_APART)))
+    view = replace(fit, posterior=posterior, notes=(*notes, _VIEW))
+    likelihood = float(program.log_parts(fit.params)[0])
+    if not math.isclose(likelihood, fit.log_likelihood, rel_tol=1e-9, abs_tol=1e-9):
         return view
     point = estimated(program, posterior)
     return replace(

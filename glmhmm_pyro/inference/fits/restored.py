@@ -1,21 +1,22 @@
-"""A fit in the user's units, from one of a program in units of its own."""
+"""Findings in the user's units, from those of a program in units of its own."""
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.runs import Restart, Solution
 
 
-def in_users_units(program: Program, found: Any) -> Any:
-    """The fit with the user's model, its parameters, draws and densities.
+def in_users_units(program: Program, found: Findings) -> Findings:
+    """Findings with the user's parameters, draws and densities.
 
     Args:
         program: what was fitted.
-        found: a :class:`Fit` of the program's own model.
+        found: by a method, of the program's own model.
     """
     units = program.units
     if not units.maps:
@@ -23,7 +24,6 @@ def in_users_units(program: Program, found: Any) -> Any:
     posterior = found.posterior and _posterior(program, found.posterior)
     return replace(
         found,
-        model=program.users_model,
         params=_params(program, found, posterior),
         weights=tuple(units.outward(params) for params in found.weights),
         log_likelihood=found.log_likelihood + units.log_likelihood,
@@ -34,16 +34,16 @@ def in_users_units(program: Program, found: Any) -> Any:
     )
 
 
-def _params(program: Program, found: Any, posterior: Posterior | None) -> Params:
+def _params(program: Program, found: Findings, posterior: Posterior | None) -> Params:
     """The estimate; where it is the mean of the draws, that to the last bit."""
-    if posterior is not None:
+    if posterior is not None and found.posterior is not None:
         mean = found.posterior.mean()
         if all(torch.equal(mean[n], value) for n, value in found.params.items()):
             return posterior.mean()
     return program.units.outward(found.params)
 
 
-def _restart(program: Program, restart: Any) -> Any:
+def _restart(program: Program, restart: Restart) -> Restart:
     return replace(
         restart,
         log_likelihoods=restart.log_likelihoods + program.units.log_likelihood,
@@ -51,7 +51,7 @@ def _restart(program: Program, restart: Any) -> Any:
     )
 
 
-def _solution(program: Program, solution: Any) -> Any:
+def _solution(program: Program, solution: Solution) -> Solution:
     return replace(
         solution,
         params=program.units.outward(solution.params),

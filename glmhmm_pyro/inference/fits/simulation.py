@@ -1,34 +1,63 @@
 """New behaviour from a fit, open loop or with the animal's own past fed back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import flag, seed_number, whole_number
+from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.closed_loop import Drawn, closed_loop
+from glmhmm_pyro.inference.fits.closed_loop import Drawn, History, closed_loop
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.search import seeded
 from glmhmm_pyro.sequences import Sequences
 
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.fits.fit import Fit
 
-def simulated(
-    fit: Any,
-    data: Any,
-    seed: int,
-    history: Any,
-    num_samples: int | None,
-    draws: bool,
+
+@usual_modes()
+def simulate(
+    fit: "Fit",
+    data: Sequences,
+    seed: int = 0,
+    *,
+    history: History | Sequence[History] | None = None,
+    num_samples: int | None = None,
+    draws: bool = False,
 ) -> tuple[Sequences, np.ndarray]:
-    """What :meth:`Fit.simulate` returns."""
+    """Emissions and states drawn at the covariates of ``data``.
+
+    Open loop, without ``history``, columns that were made from the animal's past
+    emissions stay as they are. With it the loop is closed: they are made anew from
+    the emissions drawn before, for emissions and transitions alike.
+
+    Args:
+        data: the sessions; of the emissions only the names count.
+        seed: makes the simulation reproducible.
+        history: a fitted ``gh.covariates.Design``, or its ``history(df)`` where a
+            term needs the correct answers; or a mapping from a covariate's name, or
+            a tuple of names, to a function of ``past``, the emissions so far
+            (simulations, steps so far, *event), and ``rows``, the rows of ``data``
+            that are simulated, which gives (simulations,) or (simulations, names);
+            or a list of these.
+        num_samples: how often all sessions are drawn; once by default.
+        draws: whether samples are at draws of the posterior, evenly spaced, in
+            place of the one estimate: the posterior predictive.
+
+    Returns:
+        The sessions with emissions drawn anew, all observed, of the family's type,
+        sample after sample ('name', 'name (2)', ...); states (samples * steps,).
+    """
+    data = fit.as_fitted(data)
     _check(fit, data, history, num_samples, draws)
     seed = seed_number(seed)
-    histories = history if isinstance(history, (list, tuple)) else [history]
+    histories: Any = history if isinstance(history, (list, tuple)) else [history]
     parts = []
     with seeded(seed), torch.no_grad():
         for params, number in _parameters(fit, int(num_samples or 1), draws):
@@ -36,7 +65,7 @@ def simulated(
                 drawn = closed_loop(fit.model, params, data, histories, number)
             else:
                 hidden = replace(fit, params=params).distribution(data)
-                emissions, states = hidden.sample_with_states((number,))
+                emissions, states = hidden.sample_with_states(torch.Size((number,)))
                 emissions = typed_by_support(emissions, hidden.emission_dist)
                 drawn = Drawn(emissions, states, {})
             parts.append(drawn)
@@ -49,7 +78,7 @@ def simulated(
     return _as_sequences(data, emissions, designs), states.cpu().numpy()
 
 
-def _check(fit: Any, data: Any, history: Any, num_samples: Any, draws: bool) -> None:
+def _check(fit: "Fit", data: Any, history: Any, num_samples: Any, draws: bool) -> None:
     if not isinstance(data, Sequences):
         raise TypeError(
             f"data must be a Sequences to be simulated, got {type(data).__name__}; "
@@ -70,12 +99,12 @@ def _check(fit: Any, data: Any, history: Any, num_samples: Any, draws: bool) -> 
         )
 
 
-def _parameters(fit: Any, number: int, draws: bool) -> Iterator[tuple[Params, int]]:
+def _parameters(fit: "Fit", number: int, draws: bool) -> Iterator[tuple[Params, int]]:
     """Parameters, and how many samples are drawn at each; draws are evenly spaced."""
     if not draws:
         yield fit.params, number
         return
-    flat = fit.posterior.flattened()
+    flat = {name: value.flatten(0, 1) for name, value in fit.draws.items()}
     size = len(next(iter(flat.values())))
     chosen, counts = np.unique(np.arange(number) * size // number, return_counts=True)
     for draw, count in zip(chosen, counts):

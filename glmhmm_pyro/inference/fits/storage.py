@@ -6,7 +6,7 @@ Every field is written, whatever a method puts there, if it is made of the kinds
 
 import dataclasses
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -33,6 +33,9 @@ from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.sequences.naming import Names
 from glmhmm_pyro.sequences.sessions import Session
 
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.fits.fit import Fit
+
 # The records and enums that fields of a fit are made of.
 _KINDS = (Labels, Layout, Names, Posterior, Restart, Session, Solution, Status)
 TYPES = {kind.__name__: kind for kind in _KINDS}
@@ -41,8 +44,12 @@ TYPES = {kind.__name__: kind for kind in _KINDS}
 _NAMES = {"params": "param"}
 
 
-def write_fit(path: str | PathLike, fit: Any) -> None:
-    """Write a :class:`Fit`, which :func:`read_fit` reads."""
+def save(fit: "Fit", path: str | PathLike) -> None:
+    """Write an open file (netCDF 4), which :func:`glmhmm_pyro.load` reads.
+
+    It is written whole or not at all: where saving fails (``OSError``) or is
+    killed, a file that stood there before stays as it was.
+    """
     checked_path(path, "the file to write")
     arrays: Arrays = {}
     fields = {
@@ -56,7 +63,7 @@ def write_fit(path: str | PathLike, fit: Any) -> None:
 
 
 def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
-    """The fields of the :class:`Fit` that :func:`write_fit` wrote.
+    """The fields of the :class:`Fit` that :func:`save` wrote.
 
     Args:
         path: the file.

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from glmhmm_pyro.arguments import keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.collapse import at_bounds
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.estimate import estimated
-from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.curvature import (
     CurvatureError,
@@ -93,7 +94,7 @@ class Laplace:
         """The search that this one begins with; it checks the options they share."""
         return MAP(num_iters=self.num_iters, tol=self.tol)
 
-    def fit(self, program: Program, search: Search) -> Fit:
+    def fit(self, program: Program, search: Search) -> Findings:
         """Draws around the best mode; the MAP fit where there can be none."""
         found = replace(self._map().fit(program, search), method=self.name)
         if found.status in _NO_MODE:
@@ -103,7 +104,9 @@ class Laplace:
         except KeyboardInterrupt:
             return replace(found, status=Status.INTERRUPTED)
 
-    def _around_mode(self, program: Program, search: Search, found: Fit) -> Fit:
+    def _around_mode(
+        self, program: Program, search: Search, found: Findings
+    ) -> Findings:
         mode, status = self._map().density_mode(program, found.params)
         values = program.coordinates.unpack(mode)
         collapsed = at_bounds(program.components, values)
@@ -123,7 +126,7 @@ class Laplace:
             return replace(found, status=_WITHOUT[type(error)], notes=(str(error),))
         if not information.is_complete:
             uncertainty = Uncertainty.of(program, mode, information)
-            notes = uncertainty.sentences(found.model, found.labels)
+            notes = uncertainty.sentences(program.model, Labels.of_program(program))
             return replace(found, status=Status.SINGULAR, notes=tuple(notes))
         generator = torch.Generator().manual_seed(search.seed)
         shape = (self.num_samples, len(mode))
@@ -135,8 +138,8 @@ class Laplace:
 
 
 def _with_draws(
-    program: Program, found: Fit, draws: Tensor, log_normal: Tensor, progress: bool
-) -> Fit:
+    program: Program, found: Findings, draws: Tensor, log_normal: Tensor, progress: bool
+) -> Findings:
     """The fit with draws (draws, size) whose log density under the normal is given."""
     params = program.coordinates.unpack(draws)
     overflown = [n for n, value in params.items() if not value.isfinite().all()]
@@ -150,15 +153,7 @@ def _with_draws(
         draws={name: value[None] for name, value in params.items()},
         stats={name: value[None].numpy() for name, value in by_draw.items()},
     )
-    point = estimated(program, posterior)
-    found = replace(
-        found,
-        params=point.params,
-        log_likelihood=point.log_likelihood,
-        log_joint=point.log_joint,
-        posterior=posterior,
-        notes=(*found.notes, *point.notes),
-    )
+    found = found.at(estimated(program, posterior), posterior=posterior)
     poor = told_of(log_weights)
     if not poor:
         return found

@@ -17,12 +17,12 @@ from glmhmm_pyro import optim
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.em import EM
-from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.mode.curved import searched
 from glmhmm_pyro.inference.mode.polish import polish
 from glmhmm_pyro.inference.optima.find import find, near_best
 from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.restarts import best_fit, run_all
+from glmhmm_pyro.inference.restarts import best_of, run_all
 from glmhmm_pyro.inference.runs import Run
 from glmhmm_pyro.inference.search import Search
 from glmhmm_pyro.inference.status import Status
@@ -73,7 +73,7 @@ class MAP:
         if self.em_iters is not None:
             keep_whole(self, em_iters=0)
 
-    def fit(self, program: Program, search: Search) -> Fit:
+    def fit(self, program: Program, search: Search) -> Findings:
         """The best mode that the starts of a search lead to."""
         if self.em_iters is None and search.is_free(program):
             return self._found(program, search)
@@ -87,15 +87,15 @@ class MAP:
         if runs and not evaluated:
             program.check_finite(runs[0].ahead)
         polish(program, evaluated)
-        return best_fit(program, evaluated, self.name)
+        return best_of(program, evaluated, self.name)
 
-    def _found(self, program: Program, search: Search) -> Fit:
+    def _found(self, program: Program, search: Search) -> Findings:
         """The best mode that unlike starts lead to, by EM until they are near it."""
         hunt = find(EM(), program, search)
         for run in near_best(hunt):
             self.climb(program, run)
         polish(program, hunt.runs)
-        return best_fit(program, hunt.runs, self.name, hunt.rounds_without_gain)
+        return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
 
     def em_iters_of(self, program: Program) -> int:
         """Number of EM iterations before the search."""

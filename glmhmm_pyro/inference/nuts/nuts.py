@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.diagnostics import diagnose
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.alignment import (
     AS_DRAWN,
     best_order,
@@ -27,7 +29,6 @@ from glmhmm_pyro.inference.fits.alignment import (
     state_probs,
 )
 from glmhmm_pyro.inference.fits.estimate import MEAN, Estimate, estimated
-from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.beginning import (
@@ -48,7 +49,6 @@ from glmhmm_pyro.inference.nuts.chains import (
     run_chains,
     seconds_per_gradient,
 )
-from glmhmm_pyro.inference.nuts.diagnostics import diagnose
 from glmhmm_pyro.inference.program import Program
 from glmhmm_pyro.inference.renumbering import Renumbering
 from glmhmm_pyro.inference.search import Search
@@ -142,7 +142,7 @@ class NUTS:
                 f"{self.state_axes!r:.80}; give a mapping such as {{'weights': [0]}}"
             )
 
-    def fit(self, program: Program, search: Search) -> Fit:
+    def fit(self, program: Program, search: Search) -> Findings:
         """Draws from the posterior, around the best mode that a search leads to."""
         program.check_finite(search.starts(program)[0])
         mode = MAP().fit(program, search)
@@ -197,7 +197,7 @@ class NUTS:
                 bar,
             )
 
-    def _without_draws(self, mode: Fit, drawn: Chains) -> Fit:
+    def _without_draws(self, mode: Findings, drawn: Chains) -> Findings:
         """The MAP fit, which is all there is after an early end."""
         errors = [end for end in drawn.ends if end not in ("", INTERRUPTED)]
         if errors:
@@ -207,12 +207,12 @@ class NUTS:
     def _finished(
         self,
         program: Program,
-        mode: Fit,
+        mode: Findings,
         begun: Begun,
         drawn: Chains,
         renumbering: Renumbering,
         bar: bool,
-    ) -> Fit:
+    ) -> Findings:
         """The draws in values of the sites, numbered alike, with what is to be said."""
         whitenings = [begun.potentials[number].whitening for number in drawn.numbers]
         pairs = zip(whitenings, drawn.vectors)
@@ -228,15 +228,12 @@ class NUTS:
         status, problems = self._judged(program, drawn, posterior.draws, several)
         point = _point(program, posterior)
         posterior = _as_at(program, mode, point.params, posterior)
-        return replace(
-            mode,
-            params=point.params,
-            log_likelihood=point.log_likelihood,
-            log_joint=point.log_joint,
+        return mode.at(
+            point,
             status=status,
             method=self.name,
             posterior=posterior,
-            notes=(*problems, *said, *unaligned, *point.notes),
+            notes=(*problems, *said, *unaligned),
         )
 
     def _judged(
@@ -320,7 +317,7 @@ def _by_mode(
 
 
 def _as_at(
-    program: Program, mode: Fit, params: Params, posterior: Posterior
+    program: Program, mode: Findings, params: Params, posterior: Posterior
 ) -> Posterior:
     """Labels that number the states of every draw as at ``params``."""
     labels = posterior.by_label
@@ -358,7 +355,7 @@ def _unmixed(draws: Params) -> list[tuple[Status, str]]:
 
 def _numbered(
     program: Program,
-    mode: Fit,
+    mode: Findings,
     posterior: Posterior,
     renumbering: Renumbering,
     bar: bool,

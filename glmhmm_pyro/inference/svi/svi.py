@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.estimate import estimated
-from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.posterior import Posterior
 from glmhmm_pyro.inference.mode.importance import told_of
 from glmhmm_pyro.inference.mode.map import MAP
@@ -132,7 +132,7 @@ class SVI:
         made_here = isinstance(maker, type) and issubclass(maker, AutoGuide)
         return isinstance(maker, str) or made_here
 
-    def fit(self, program: Program, search: Search) -> Fit:
+    def fit(self, program: Program, search: Search) -> Findings:
         """Fit the guide, beginning at the best mode that the starts lead to."""
         mode = MAP().fit(program, search)
         if mode.status is Status.INTERRUPTED:
@@ -143,7 +143,7 @@ class SVI:
         except KeyboardInterrupt:
             return replace(mode, status=Status.INTERRUPTED)
 
-    def _from_mode(self, program: Program, mode: Fit, progress: bool) -> Fit:
+    def _from_mode(self, program: Program, mode: Findings, progress: bool) -> Findings:
         """The guide fitted and drawn from; the mode's history is kept."""
         inside, _ = _SETTLING.density_mode(program, mode.params)
         ascent = self._ascent(program, program.coordinates.unpack(inside))
@@ -163,16 +163,12 @@ class SVI:
         if poor and status is Status.CONVERGED:
             status = Status.POOR_DRAWS
         notes += poor
-        point = estimated(program, posterior)
-        return replace(
-            mode,
-            params=point.params,
-            log_likelihood=point.log_likelihood,
-            log_joint=point.log_joint,
+        return mode.at(
+            estimated(program, posterior),
             status=status,
             method=self.name,
             posterior=replace(posterior, elbo=np.array(ascent.history)),
-            notes=(*notes, *point.notes),
+            notes=notes,
         )
 
     def _schedule(self) -> Schedule:
