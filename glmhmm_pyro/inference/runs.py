@@ -29,6 +29,8 @@ class Run:
         first: values of the sites at the start.
         ahead: values that the next evaluation is for.
         way: what an engine remembers of the path, to choose where to go next.
+        failure: how the last M-step failed, if it did.
+        pause: number of evaluations at which it waits to be led on.
     """
 
     params: Params
@@ -40,6 +42,8 @@ class Run:
     kind: str = "start"
     joined: "Run | None" = None
     way: Any = None
+    failure: Any = None
+    pause: float = math.inf
     first: Params = field(init=False)
     ahead: Params = field(init=False)
 
@@ -53,6 +57,11 @@ class Run:
         self.log_joints.append(log_joint)
         if keep:
             self.weights.append(self.params)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has neither ended nor come to its pause."""
+        return self.status is None and len(self.log_joints) < self.pause
 
     @property
     def rise(self) -> float:

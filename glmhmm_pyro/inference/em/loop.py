@@ -1,0 +1,203 @@
+"""The loop of EM: E-step, record, M-step, converged? for several runs in lockstep.
+
+E- and M-steps are those of a program, which extrapolation
+(:mod:`~glmhmm_pyro.inference.em.acceleration`) makes longer. A run that closes in on a
+density without end, or whose M-step fails, ends with a status that says so.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.em.acceleration import Extrapolation
+from glmhmm_pyro.inference.em.annealing import reminded, schedule
+from glmhmm_pyro.inference.em.failures import Failure
+from glmhmm_pyro.inference.em.steps import check_possible
+from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
+
+Callback = Callable[[int, Sequence[Run]], None]
+
+# A fall of the log-joint below this, relative to its size, is rounding.
+_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-6}
+
+# Rise of the log-joint that ends a run at a floor of a scale, which found no maximum.
+_NEAR_A_FLOOR = 1e-6
+
+# Labels and counts cannot be more probable than 1: above this, in nats, nothing is to
+# be gained by weights that grow for ever.
+_NOTHING_LEFT = 1e-3
+
+
+class Steps(Protocol):
+    """E-steps and M-steps of several parameter sets, from :meth:`Program.em_steps`."""
+
+    dtype: torch.dtype
+    is_discrete: bool
+    transforms: dict[str, Any]
+
+    def expect(
+        self, sets: Sequence[Params], beta: float = 1.0
+    ) -> tuple[list[float], list[float]]:
+        """E-steps: log-likelihoods and log-joints of the sets, nats."""
+
+    def maximise(
+        self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
+    ) -> list[Params]:
+        """M-steps of these rows of the sets that the last E-steps were for."""
+
+    def failure(self, number: int) -> Failure | None:
+        """How an M-step failed in the last ``maximise``, of a row's number in it."""
+
+    def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
+        """Sentences about scales that have run away."""
+
+    def at_bounds(self, params: Params) -> tuple[str, ...]:
+        """Sentences about scales that only a floor keeps from running to 0."""
+
+    def infinite(self, params: Params) -> tuple[str, ...]:
+        """Sentences about priors whose density is infinite at these values."""
+
+
+def lead(
+    options: Any,
+    steps: Steps,
+    runs: Sequence[Run],
+    most: int | None = None,
+    callback: Callback | None = None,
+) -> None:
+    """Lead runs that have not ended on, in lockstep, until they end or pause.
+
+    Args:
+        options: an :class:`EM`, for its number of iterations, tolerance, acceleration.
+        steps: E-steps and M-steps.
+        runs: changed in place; what is led on later goes on as if never paused.
+        most: number of iterations after which a run pauses.
+        callback: called after every iteration with its number and all runs.
+    """
+    for run in runs:
+        run.way = run.way or Extrapolation(steps.transforms, options.accelerate)
+        run.pause = math.inf if most is None else len(run.log_joints) + most
+    try:
+        for number in itertools.count():
+            going = [run for run in runs if run.goes_on]
+            if not going:
+                break
+            _iterate(options, steps, going)
+            if callback is not None:
+                callback(number, runs)
+    except KeyboardInterrupt:
+        for run in runs:
+            run.status = run.status or Status.INTERRUPTED
+    for run in runs:
+        _judge(steps, run)
+
+
+def _iterate(options: Any, steps: Steps, runs: Sequence[Run]) -> None:
+    """One E-step and one M-step of all runs."""
+    sets = [run.ahead for run in runs]
+    evaluated = zip(runs, *steps.expect(sets))
+    going = [i for i, each in enumerate(evaluated) if _arrive(options, steps, *each)]
+    if not going:
+        return
+    for number, (i, updated) in enumerate(zip(going, steps.maximise(sets, going))):
+        run = runs[i]
+        run.failure = steps.failure(number)
+        if has_converged(run, updated, _tolerance(options, steps, run)):
+            run.status = Status.CONVERGED
+        run.ahead = run.way.after(run.params, updated)
+
+
+def has_converged(run: Run, updated: Params, tol: float) -> bool:
+    """Whether all further iterations together will hardly raise the log-joint.
+
+    EM steps that shrink by a factor r raise it by r^2 of the last rise, by r^4, and so
+    on: by r^2 / (1 - r^2) of it in all.
+
+    Args:
+        run: after an E-step.
+        updated: what its M-step gave.
+        tol: largest rise, relative to the size of the log-joint, that is left out.
+    """
+    if run.rise > tol:
+        return False
+    shrinks = run.way.rate(run.params, updated) ** 2
+    return run.rise <= 0 or (shrinks < 1 and run.rise <= tol * (1 - shrinks))
+
+
+def _tolerance(options: Any, steps: Steps, run: Run) -> float:
+    """That of a run, looser at a floor of a scale, where no maximum is to be found."""
+    tol: float = options.tol
+    is_near = run.rise <= _NEAR_A_FLOOR and steps.at_bounds(run.params)
+    return max(tol, _NEAR_A_FLOOR) if is_near else tol
+
+
+def _arrive(
+    options: Any, steps: Steps, run: Run, log_likelihood: float, log_joint: float
+) -> bool:
+    """Record the E-step of a run, or turn back; whether the run wants an M-step."""
+    if not run.log_joints:
+        check_possible(log_joint)
+    lowest = run.log_joints[-1] if run.log_joints else -math.inf
+    if not lowest <= log_joint < math.inf:
+        fallback = run.way.retreat()
+        if fallback is not None:
+            run.ahead = fallback
+            return False
+    if log_joint == math.inf:
+        run.status, run.reasons = Status.COLLAPSED, steps.infinite(run.ahead)
+    elif log_joint < lowest and steps.at_bounds(run.ahead):
+        # An M-step that a floor cuts short need not be one up.
+        run.status = Status.CONVERGED
+    else:
+        run.record(log_likelihood, log_joint, options.keep_weights)
+        run.reasons = steps.runaways(run.first, run.params)
+        if run.reasons:
+            # As large as the log-joint is there, its rounding may make it fall.
+            run.status = Status.COLLAPSED
+            return False
+        _check_rise(run, _ROUNDING[steps.dtype])
+        if steps.is_discrete and log_joint == log_likelihood > -_NOTHING_LEFT:
+            run.status = Status.CONVERGED
+        elif len(run.log_joints) > options.num_iters:
+            run.status = Status.MAX_ITERS
+    return run.status is None
+
+
+def _check_rise(run: Run, rounding: float) -> None:
+    """Refuse what cannot be: an EM step down."""
+    if run.rise < -rounding or math.isnan(run.rise):
+        before, now = run.log_joints[-2:]
+        raise FallingLikelihoodError(
+            f"the log-joint fell from {before!r} to {now!r} in an EM iteration, which "
+            "EM cannot do: please report it, with the model and the data"
+        )
+
+
+def _judge(steps: Steps, run: Run) -> None:
+    """Say of a run that has ended at a floor of a scale, or with a failed M-step."""
+    if run.status not in (Status.CONVERGED, Status.MAX_ITERS):
+        return
+    run.reasons = steps.at_bounds(run.params)
+    if run.reasons:
+        run.status = Status.COLLAPSED
+    elif run.failure is not None:
+        run.status, run.reasons = run.failure.status, (run.failure.sentence,)
+
+
+def annealed(options: Any, steps: Steps, starts: Sequence[Params]) -> list[Params]:
+    """Where the annealed iterations lead from these starts."""
+    rows, sets = list(range(len(starts))), list(starts)
+    pairs = schedule(options.inverse_temperatures, options.prior_multipliers)
+    for beta, multiplier in pairs:
+        for log_joint in steps.expect(sets, beta)[1]:
+            check_possible(log_joint)
+        sets = steps.maximise(sets, rows, multiplier)
+        if beta < 1:
+            ends = zip(sets, starts)
+            sets = [reminded(*each, steps.transforms) for each in ends]
+    return sets
