@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
-CODE    = glmhmm_pyro tests benchmarks setup.py
+CODE    = glmhmm_pyro tests benchmarks docs setup.py
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-oldest test-newest lint unit format bench clean
