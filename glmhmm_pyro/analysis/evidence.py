@@ -117,6 +117,12 @@ def require_proper(program: Program) -> None:
             "priors must be proper for an evidence, got flat ones of "
             f"{', '.join(program.improper)}; give weights a prior such as Normal(0, 2)"
         )
+    if program.unnormalised:
+        raise ValueError(
+            "priors must be normalised for an evidence, got one known up to a constant "
+            f"of {', '.join(program.unnormalised)}, as a Contrast is; compare models "
+            "by gh.analysis.cross_validate"
+        )
 
 
 def search_near(

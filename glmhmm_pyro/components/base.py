@@ -189,6 +189,17 @@ class Component(PyroModule):
             )
         return torch.Size([sizes[axis] for axis in site.axes])  # type: ignore[misc]
 
+    def filled(self, name: str) -> Any:
+        """The prior of the parameter ``name`` over its shape, without its bounds."""
+        site, above, own = self.sites[name], self._pyro_name, f"{name}_prior"
+        place = Place(
+            f"{above}.{name}" if above else name,
+            site.axes,
+            self.covariate_names if site.axes[-1:] == ("covariate",) else None,
+            argument=own if own in vars(self) else "prior",
+        )
+        return fill(site.prior, self.shape(name), site.support, place)
+
     def separates(self) -> bool:
         """Whether the M-step falls into independent blocks, as declared."""
         return self.blocks is not None and all(
@@ -366,15 +377,7 @@ class _Prior:
         self.name = name
 
     def __call__(self, component: Component) -> Distribution:
-        site = component.sites[self.name]
-        above, own = component._pyro_name, f"{self.name}_prior"
-        place = Place(
-            f"{above}.{self.name}" if above else self.name,
-            site.axes,
-            component.covariate_names if site.axes[-1:] == ("covariate",) else None,
-            argument=own if own in vars(component) else "prior",
-        )
-        filled = fill(site.prior, component.shape(self.name), site.support, place)
+        filled = component.filled(self.name)
         bounds = component.bounds.get(self.name)
         return filled if bounds is None else Within(filled, bounds)
 

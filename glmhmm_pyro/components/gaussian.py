@@ -30,7 +30,7 @@ from glmhmm_pyro.components.least_squares import (
 )
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
-from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
+from glmhmm_pyro.priors.filling import Prior, recipe_of
 
 
 @suggests_names
@@ -169,8 +169,7 @@ class Gaussian(GLMEmission):
         is_fixed = recipe_of(prior).takes_sets and not self.hyperparameters
         if "correlation" in self.sites or not is_fixed:
             return None
-        shape = self.shape("weights")
-        normal = NormalPrior.of(fill(prior, shape, constraints.real), shape)
+        normal = NormalPrior.of(self.filled("weights"), self.shape("weights"))
         return normal and self._maximum(counts, data, params, normal)
 
     def _maximum(

@@ -7,6 +7,7 @@ parameters. What differs between kinds of models is known to the kinds of progra
 :mod:`~glmhmm_pyro.inference.pyro_program`); a further kind is a class like these.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from glmhmm_pyro.inference.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.densities import Densities
 from glmhmm_pyro.inference.units import Units
 from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.priors.answers import has_draws, is_proper
+from glmhmm_pyro.priors.answers import has_draws, is_proper, log_mass
 from glmhmm_pyro.priors.filling import check_density
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import zeros_allowed
@@ -241,6 +242,11 @@ class Program(ABC):
     def improper(self) -> list[str]:
         """Names of the sites whose prior cannot be normalised."""
         return [n for n, prior in self.priors.items() if not is_proper(prior)]
+
+    @property
+    def unnormalised(self) -> list[str]:
+        """Names of the sites the integral of whose prior is not known."""
+        return [n for n, prior in self.priors.items() if math.isnan(log_mass(prior))]
 
     def trace(self, params: Params) -> Any:
         """Pyro's trace of the model at these values of the parameters."""

@@ -7,6 +7,7 @@ shape. What engines ask of it stands in :mod:`glmhmm_pyro.priors.answers`, by wh
 prior of another kind is one class with what it answers.
 """
 
+from glmhmm_pyro.priors.contrast import Contrast
 from glmhmm_pyro.priors.conversion import prior_from_lambda
 from glmhmm_pyro.priors.elementwise import Lasso, Ridge, StudentT
 from glmhmm_pyro.priors.flat import Flat
@@ -17,6 +18,7 @@ from glmhmm_pyro.priors.recipe import PriorRecipe, ScaleFamily
 from glmhmm_pyro.priors.sticky import Sticky
 
 __all__ = [
+    "Contrast",
     "Flat",
     "GaussianProcess",
     "Grouped",

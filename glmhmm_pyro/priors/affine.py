@@ -19,6 +19,7 @@ from glmhmm_pyro.priors.answers import (
     innermost,
     is_flat,
     is_proper,
+    log_mass,
     majoriser,
     normal_precision,
 )
@@ -179,6 +180,11 @@ def _(prior: Rescaled, value: Tensor) -> Rescaled:
 @is_proper.register
 def _(prior: Rescaled) -> bool:
     return is_proper(prior.base)
+
+
+@log_mass.register
+def _(prior: Rescaled) -> float:
+    return float(log_mass(prior.base))
 
 
 def rescaled(prior: Prior, affine: Affine) -> Prior:

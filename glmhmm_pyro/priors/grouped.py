@@ -15,6 +15,7 @@ from glmhmm_pyro.priors.answers import (
     curvature,
     innermost,
     is_proper,
+    log_mass,
     majoriser,
     storable,
 )
@@ -178,6 +179,11 @@ class ByColumns(TorchDistribution):
 @is_proper.register
 def _(prior: ByColumns) -> bool:
     return all(is_proper(part) for _, part in prior.parts)
+
+
+@log_mass.register
+def _(prior: ByColumns) -> float:
+    return sum(log_mass(part) for _, part in prior.parts)
 
 
 @curvature.register

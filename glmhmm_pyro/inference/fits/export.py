@@ -253,7 +253,8 @@ def to_arviz(
         "posterior_predictive": exporter.predictions,
     }
     if groups is None:
-        groups = [g for g in GROUPS if not (program.improper and g in PRIOR)]
+        no_draws = program.improper or program.unnormalised
+        groups = [g for g in GROUPS if not (no_draws and g in PRIOR)]
     seed = seed_number(seed)
     if isinstance(groups, str) or not has_items(groups):
         raise ValueError(

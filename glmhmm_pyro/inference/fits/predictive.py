@@ -25,6 +25,12 @@ def prior_draws(program: Program, num_draws: int, seed: int) -> Params:
             f"{'them priors' if several else 'it a prior'}, such as Normal(0, 2) for "
             "weights or a Dirichlet for probabilities"
         )
+    if program.unnormalised:
+        raise ValueError(
+            "model must have priors that can be drawn from, got one known up to a "
+            f"constant of {', '.join(program.unnormalised)}, as a Contrast is; look at "
+            "draws of its base alone"
+        )
     draws = []
     with seeded(seed), torch.no_grad():
         for _ in range(num_draws):
