@@ -57,6 +57,23 @@ def test_probabilities_at_the_border_stay_where_em_put_them():
     assert jump["w"] < 2.0
 
 
+def test_a_probability_on_its_way_to_0_hides_no_other_steps():
+    # Every step divides it by 100, and halves the weight: so its log-odds move by as
+    # much each time, but what there is to come is that of the weight.
+    transforms = {"p": biject_to(constraints.independent(constraints.simplex, 1))}
+    path = [
+        {"p": torch.tensor([[p, 1 - p]]).double()} | point(8.0 * 0.5**n)
+        for n, p in enumerate((1e-6, 1e-8, 1e-10))
+    ]
+    way = Extrapolation(transforms | REAL)
+    way.reach = 100.0
+    assert way.after(path[0], path[1]) == path[1]
+    assert way.rate(path[1], path[2]) == pytest.approx(0.5, abs=1e-3)
+    jump = way.after(path[1], path[2])
+    torch.testing.assert_close(jump["w"], point(0.0)["w"], atol=1e-3, rtol=0)
+    assert 0 < jump["p"][0, 0] < 1e-8
+
+
 def test_a_jump_does_not_round_a_scale_to_0():
     way = Extrapolation({"s": biject_to(constraints.positive)})
     way.reach = 1e6
@@ -112,15 +129,24 @@ class HalvingSteps:
     dtype = torch.float64
     is_discrete = False
 
-    def __init__(self, part):
-        self.part = part
+    def __init__(self, part, vanishing=None):
+        self.part, self.vanishing = part, vanishing
+        if vanishing:
+            self.transforms = REAL | {"p": biject_to(constraints.simplex)}
 
     def expect(self, sets, beta=1.0):
         values = [-float(params["w"].square()) for params in sets]
         return values, values
 
     def maximise(self, sets, rows, multiplier=1.0):
-        return [{"w": self.part * sets[row]["w"]} for row in rows]
+        return [self.step(sets[row]) for row in rows]
+
+    def step(self, params):
+        moved = {"w": self.part * params["w"]}
+        if self.vanishing:
+            small = self.vanishing * params["p"][0]
+            moved["p"] = torch.stack([small, 1 - small])
+        return moved
 
     def nothing(self, *values):
         return ()
@@ -131,10 +157,17 @@ class HalvingSteps:
         return None
 
 
-@pytest.mark.parametrize("part", [0.5, 0.9, 0.97])
-def test_em_ends_as_soon_as_all_that_is_left_to_gain_is_within_the_tolerance(part):
+@pytest.mark.parametrize(
+    "part, vanishing", [(0.5, None), (0.9, None), (0.97, None), (0.9, 0.1), (0.97, 0.1)]
+)
+def test_em_ends_as_soon_as_all_that_is_left_to_gain_is_within_the_tolerance(
+    part, vanishing
+):
     tol, start = 1e-6, {"w": torch.tensor(0.7, dtype=torch.float64)}
-    program = SimpleNamespace(em_steps=lambda options: HalvingSteps(part))
+    if vanishing:
+        # A probability that goes to the border matters to nothing.
+        start["p"] = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    program = SimpleNamespace(em_steps=lambda options: HalvingSteps(part, vanishing))
     em = gh.EM(tol=tol, accelerate=False)
     (run,) = em.run_program(program, [start])
     assert run.status is gh.Status.CONVERGED

@@ -6,11 +6,12 @@ methods for accelerating the convergence of any EM algorithm", scheme S3). A jum
 counts only if the log-joint has not fallen; else EM goes on from its own last step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from glmhmm_pyro.inference.coordinates import Params
 
@@ -60,7 +61,7 @@ class Extrapolation:
         """
         if not self.path:
             return float("inf")
-        points = [self._free(point) for point in (self.path[-1], params, updated)]
+        points = [self._measured(point) for point in (self.path[-1], params, updated)]
         before, after = (
             _length({n: b[n] - a[n] for n in params})
             for a, b in zip(points[:-1], points[1:])
@@ -68,13 +69,14 @@ class Extrapolation:
         return after / before if before > 0 else 0.0
 
     def _jump(self, first: Params, second: Params, third: Params) -> Params | None:
-        points = [self._free(point) for point in (first, second, third)]
-        steps = {n: points[1][n] - points[0][n] for n in first}
-        bends = {n: points[2][n] - points[1][n] - steps[n] for n in first}
+        path = (first, second, third)
+        steps, bends = _differences([self._measured(point) for point in path])
         bend = _length(bends)
         length = min(_length(steps) / bend, self.reach) if bend > 0 else 1.0
         if not length > 1:
             return None
+        points = [self._free(point) for point in path]
+        steps, bends = _differences(points)
         jump = {}
         for name, transform in self.transforms.items():
             ahead = points[0][name] + 2 * length * steps[name] + length**2 * bends[name]
@@ -88,6 +90,31 @@ class Extrapolation:
 
     def _free(self, params: Params) -> Params:
         return {n: t.inv(params[n]) for n, t in self.transforms.items()}
+
+    def _measured(self, params: Params) -> Params:
+        """What steps are measured by: unconstrained numbers, roots of probabilities.
+
+        A probability on its way to 0 moves by as much at every step in its log-odds,
+        and matters less and less; in its root (Fisher's metric) it comes to rest.
+        """
+        free = self._free(params)
+        probs = [name for name, t in self.transforms.items() if _gives_probs(t)]
+        return free | {name: 2 * params[name].sqrt() for name in probs}
+
+
+def _gives_probs(transform: Any) -> bool:
+    """Whether a transform leads to probabilities that sum to 1."""
+    support = transform.codomain
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is constraints.simplex
+
+
+def _differences(points: Sequence[Params]) -> tuple[Params, Params]:
+    """First and second differences of three points of a path."""
+    first, second, third = points
+    steps = {n: second[n] - first[n] for n in first}
+    return steps, {n: third[n] - second[n] - steps[n] for n in first}
 
 
 def _length(moves: Mapping[str, Tensor]) -> float:
