@@ -140,6 +140,22 @@ def test_kicks_lead_out_of_an_optimum_where_one_state_stands_for_two():
     assert hunt.rounds_without_gain == 1
 
 
+@pytest.mark.parametrize("agreeing, rounds", [(1, 2), (2, 2), (3, 1), (4, 1), (5, 0)])
+def test_the_more_starts_agree_the_fewer_rounds_of_kicks_without_gain_are_made(
+    agreeing, rounds
+):
+    program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
+    hunt = hunt_of(program)
+    hunt.runs = [Run(dict(hunt.unlike.zeros)) for _ in range(10)]
+    for number, run in enumerate(hunt.runs):
+        run.record(-800.0, -800.0 - 20.0 * (number >= agreeing), keep=False)
+        run.status = gh.Status.CONVERGED if number == 0 else gh.Status.PRUNED
+        run.joined = hunt.runs[0] if 0 < number < agreeing else None
+    while not hunt.is_over():
+        hunt.rounds_without_gain += 1
+    assert hunt.rounds_without_gain == rounds
+
+
 def test_a_smooth_kick_takes_states_from_the_steps_around(monkeypatch):
     program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
     unlike = hunt_of(program).unlike

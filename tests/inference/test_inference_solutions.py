@@ -154,6 +154,8 @@ def test_a_fit_says_how_many_starts_found_the_best_and_never_more_than_that(prog
     assert "1 of 2 starts end in the best of 2 solutions" in repr(fit)
     kicked = replace(fit, rounds_without_gain=2)
     assert "2 rounds of kicks did not improve" in repr(kicked)
+    once = replace(fit, rounds_without_gain=1)
+    assert "1 round of kicks did not improve" in repr(once)
     assert "global" not in repr(kicked)
 
 

@@ -32,8 +32,10 @@ def evidence(fit: "Fit") -> str:
     known = max(len(fit.solutions), 1)
     best = "the only solution found" if known == 1 else f"the best of {known} solutions"
     said = f"{fit.num_agreeing} of {fit.num_starts} starts end in {best}"
-    if fit.rounds_without_gain:
-        said += f", which {fit.rounds_without_gain} rounds of kicks did not improve"
+    rounds = fit.rounds_without_gain
+    if rounds:
+        named = "1 round" if rounds == 1 else f"{rounds} rounds"
+        said += f", which {named} of kicks did not improve"
     return said
 
 

@@ -48,7 +48,7 @@ STARTS = (
     Stage(100, 0.95, 4, slow=10.0),
     Stage(None, 0.95, 4),
 )
-KICKS = (Stage(15, 0.8, 4), Stage(40, 0.9, 2, slow=5.0), Stage(None, 0.95, 2))
+KICKS = (Stage(15, 0.8, 4, slow=5.0), Stage(40, 0.9, 2, slow=5.0), Stage(None, 0.95, 2))
 
 # Tolerance until the end.
 LOOSE = 1e-6
@@ -58,8 +58,8 @@ LOOSE = 1e-6
 NEAR = 1.0
 GAIN = 0.05
 
-# Rounds of kicks without gain that end the search; of the starts, the share that must
-# have found the best for it to end without any.
+# Rounds of kicks without gain that end the search if no start agrees, fewer the more
+# agree; of the starts, the share that must have found the best for it to end with none.
 ROUNDS = 2
 AGREED = 0.5
 
@@ -139,7 +139,7 @@ class Hunt:
             return True
         if self.best.status is not Status.CONVERGED:
             return True
-        return self.rounds_without_gain >= ROUNDS or self.agreed() >= AGREED
+        return self.rounds_without_gain >= ROUNDS * (1 - self.agreed() / AGREED)
 
     def agreed(self) -> float:
         """Share of the independent starts that came near the best, in its solution.
