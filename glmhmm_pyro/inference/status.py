@@ -91,7 +91,7 @@ _ADVICE = {
     Status.POOR_DRAWS: "Take method='nuts', or priors that hold the parameters closer.",
     Status.CUT_SHORT: "Sample again with init=fit.params to have all of them.",
     Status.FAILED: "Give priors that keep the parameters where the model is defined.",
-    Status.STUCK: "Standardise the covariates, give proper priors or more num_warmup.",
+    Status.STUCK: "Raise num_warmup, in which the size of the steps is found.",
     Status.DIVERGED: "Raise target_accept, or write scales of a hierarchy non-centred.",
     Status.NOT_MIXED: "Raise num_warmup and num_samples where chains are in one mode; "
     "look at fit.diagnostics().",
