@@ -64,16 +64,20 @@ class Calibration:
             f"simulations: smallest p value {self.p_values().min():.2g}"
         )
 
-    def p_values(self, num_bins: int = 8) -> "pd.Series":
+    def p_values(self, num_bins: int | None = None) -> "pd.Series":
         """How often uniform ranks would be as uneven, by a chi-square test.
 
         Args:
             num_bins: number of bins of equal width; it must divide ``num_draws + 1``,
-                and five simulations a bin or more make the test trustworthy.
+                and five simulations a bin or more make the test trustworthy. By default
+                8, or the next larger number that does.
         """
         import pandas as pd
         from scipy.stats import chisquare
 
+        if num_bins is None:
+            ranks = self.num_draws + 1
+            num_bins = next((n for n in range(8, ranks) if ranks % n == 0), ranks)
         num_bins = whole_number("num_bins", num_bins, 2)
         if (self.num_draws + 1) % num_bins:
             raise ValueError(

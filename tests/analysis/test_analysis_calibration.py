@@ -166,3 +166,11 @@ def test_the_p_value_of_uniform_ranks_is_1_and_of_equal_ones_0():
 def test_methods_without_draws_are_refused(regression):
     with pytest.raises(ValueError, match="at least num_draws = 31 draws, got 0"):
         calibrated(regression, "map", num_simulations=2)
+
+
+def test_ranks_that_no_eight_bins_hold_alike_have_bins_of_their_own():
+    few = Calibration(np.repeat(np.arange(3), 5)[:, None], ("a",), 2)
+    assert few.p_values()["a"] == pytest.approx(1.0)
+    assert "smallest p value 1" in repr(few)
+    even = Calibration(np.arange(40)[:, None] % 20, ("a",), 19)
+    assert even.p_values().equals(even.p_values(num_bins=10))
