@@ -45,7 +45,14 @@ def emission_log_probs(
             "value must be a tensor that holds emissions, got "
             f"{type(value).__name__}; convert it by torch.as_tensor"
         )
-    axis = -1 - len(emission_dist.event_shape)
+    event = emission_dist.event_shape
+    shape = emission_dist.batch_shape[-2:-1] + event
+    if value.shape[-len(shape) :] != shape:
+        raise ValueError(
+            f"value must have shape {tuple(shape)}, (steps, ...), got "
+            f"{tuple(value.shape)}; give the emissions of all steps"
+        )
+    axis = -1 - len(event)
     if not value.is_floating_point():
         value = value.double()
     if mask is None:

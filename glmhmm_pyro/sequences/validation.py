@@ -76,6 +76,7 @@ def unique_names(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
 def check_rows(values: Any, num_steps: int) -> None:
     """Refuse what has no row for every step."""
     has_rows = hasattr(values, "__getitem__") and has_items(values)
+    has_rows = has_rows and not hasattr(values, "todense")
     rows = len(values) if has_rows else 0
     if rows != num_steps:
         raise ValueError(

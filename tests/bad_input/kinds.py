@@ -166,6 +166,10 @@ ROWS = {
         lambda: hidden().log_prob([0, 1, 1]),
         *("value", "must be a tensor that holds", "got list", "torch.as_tensor"),
     ),
+    "HiddenMarkov: too few emissions": Row(
+        lambda: hidden().log_prob(torch.zeros(2)),
+        *("value", "must have shape (3,)", "got (2,)", "of all steps"),
+    ),
     "HiddenMarkov: words for a number of paths": Row(
         lambda: hidden().sample_states(torch.zeros(3), "many"),
         *("num_samples", WHOLE, "got 'many'", "give a number"),
