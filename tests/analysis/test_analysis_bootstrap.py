@@ -79,14 +79,19 @@ def test_parametric_errors_of_a_regression_are_the_known_ones(regression):
     found = bootstrap(fit, data, 60, kind="parametric", progress=False)
     x = data.covariates
     expected = torch.linalg.inv(x.T @ x).diagonal().sqrt()
-    # The spread of 60 draws is 9 % off: three times that, for two numbers.
+    # The spread of 60 draws is 9 % off: three times that, for two numbers. Seeds fix
+    # the draws on every machine, whose spread is 6 % off.
     errors = found.standard_errors["emissions.weights"].values[0]
     np.testing.assert_allclose(errors, expected, rtol=0.27)
 
 
 @pytest.mark.parametrize("kind, error", [("session", 0.13), ("parametric", 0.11)])
 def test_errors_are_those_of_the_exact_hessian_on_clear_data(two_states, kind, error):
-    """Up to the spread of 40 draws, 11 %, and for sessions that of 100 of them, 7 %."""
+    """Up to the spread of 40 draws, 11 %, and for sessions that of 100 of them, 7 %.
+
+    Of chance is only which draws they are, and seeds fix these on every machine; the
+    largest of the eight errors is half of what is allowed.
+    """
     fit, data = two_states
     found = bootstrap(fit, data, 40, kind=kind, progress=False)
     assert found.num_converged == 40 and found.num_failed == 0
