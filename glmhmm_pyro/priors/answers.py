@@ -151,14 +151,8 @@ def mode_given(prior: Any, counts: Tensor, shape: torch.Size) -> Tensor | None:
 
 
 @is_flat.register
-@has_draws.register
 def _always(prior: Flat | None) -> bool:
     return True
-
-
-@is_proper.register
-def _never(prior: None) -> bool:
-    return False
 
 
 @log_mass.register
@@ -173,7 +167,7 @@ def _no_curvature(prior: Flat, value: Tensor) -> Tensor:
 
 @is_proper.register
 @has_draws.register
-def _improper(prior: dist.ImproperUniform) -> bool:
+def _never(prior: dist.ImproperUniform | None) -> bool:
     return False
 
 
