@@ -5,8 +5,8 @@ import torch
 from record import Done, Recorder, arguments, leaving
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.runs import Run
 
 
 def start(w):

@@ -22,8 +22,8 @@ from torch.distributions import Dirichlet
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import bootstrap
-from glmhmm_pyro.inference.fits.labels import Labels
-from glmhmm_pyro.inference.runs import Restart
+from glmhmm_pyro.inference.program.labels import Labels
+from glmhmm_pyro.inference.search.runs import Restart
 
 SESSIONS, STEPS = 10, 150
 TRUTH = {

@@ -20,10 +20,10 @@ from pyro.infer.mcmc.util import initialize_model
 from pyro.ops.integrator import potential_grad
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.arviz_versions import effective_size
+from glmhmm_pyro.inference.draws.arviz_versions import effective_size
 from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 
 SESSIONS = (1, 8, 80)
 TURNS, PER_TURN = 15, 10

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from glmhmm_pyro.inference.arviz_versions import load_arviz
+from glmhmm_pyro.inference.draws.arviz_versions import load_arviz
 
 az = load_arviz()
 IS_TREE = int(az.__version__.partition(".")[0]) >= 1

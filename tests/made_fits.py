@@ -9,8 +9,8 @@ from families import normals
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference import Posterior, Restart
-from glmhmm_pyro.inference.fits.labels import Labels
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.labels import Labels
+from glmhmm_pyro.inference.program.program import Program
 
 
 def made_fit(model, data, params, curves=((-2.0, -1.0),), best=0):

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,36 +15,24 @@ import glmhmm_pyro as gh
 PACKAGE = Path(gh.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-# What every room may import of the package; itself is always allowed.
-GROUND: set[str] = {"version", "arguments", "callers", "concurrency", "zeros"}
-PARTS = GROUND | {"chain", "sequences", "masking", "distributions", "priors"}
-MODEL = PARTS | {"components", "optim"}
-FITTED = MODEL | {"model", "inference"}
-ROOMS = {
-    "version": set(),
-    "arguments": set(),
-    "callers": set(),
-    "concurrency": set(),
-    "zeros": set(),
-    "chain": GROUND,
-    "optim": GROUND,
-    "sequences": GROUND,
-    "covariates": GROUND | {"sequences"},
-    "datasets": GROUND | {"sequences"},
-    "masking": GROUND,
-    "distributions": GROUND | {"chain", "masking"},
-    "priors": GROUND,
-    "components": PARTS,
-    "model": MODEL - {"optim"},
-    "inference": MODEL | {"model"},
-    "testing": FITTED,
-    "analysis": FITTED | {"covariates"},
-    "plotting": FITTED | {"analysis", "covariates"},
-    "importers": FITTED,
-    "estimator": FITTED | {"analysis", "covariates"},
-    "demo": FITTED | {"analysis", "covariates", "datasets", "plotting"},
-    "__main__": FITTED | {"analysis", "datasets", "plotting", "demo"},
-}
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
+GROUND = {"version", "arguments", "callers", "concurrency", "zeros"}
+
+
+def table(heading):
+    """Rooms with all that they may import, as the page on architecture has them."""
+    text = PAGE.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2]
+    rows = text.partition("\n## ")[0].splitlines()
+    cells = [row.split("|")[1:3] for row in rows if row.startswith("| `")]
+    return {
+        room.strip(" `"): set(re.findall(r"`(\w+)`", below))
+        | (GROUND if "ground" in below else set())
+        for room, below in cells
+    }
+
+
+ROOMS = table("Rooms")
+INNER = table("Rooms of `inference`")
 
 
 def room_of(path):
@@ -81,6 +70,11 @@ def identifier(path):
     return str(path.relative_to(PACKAGE))
 
 
+def inner_room(module):
+    """The room of ``inference`` that a module stands in."""
+    return module.removeprefix("glmhmm_pyro.inference").strip(".").partition(".")[0]
+
+
 every_source = pytest.mark.parametrize("path", SOURCES, ids=identifier)
 
 
@@ -97,6 +91,39 @@ def test_a_room_imports_only_rooms_below_it(path):
             target = parts[1] if len(parts) > 1 else None
             allowed = ROOMS[room] | {room, None, "__version__"}
             assert target in allowed, f"{identifier(path)} imports {name}"
+
+
+INFERENCE = [path for path in SOURCES if room_of(path) == "inference"]
+
+
+@pytest.mark.parametrize("path", INFERENCE, ids=identifier)
+def test_a_room_of_inference_imports_only_rooms_below_it(path):
+    room = inner_room(module_of(path))
+    if not room:
+        return
+    assert room in INNER, f"{room} is missing from the map"
+    for node in when_run(ast.parse(path.read_text(encoding="utf-8"))):
+        for name in first_party(node, path):
+            if name.startswith("glmhmm_pyro.inference."):
+                target = inner_room(name)
+                assert target in INNER[room] | {room}, f"{room} imports {name}"
+
+
+def test_the_tables_stand_in_the_order_of_imports_and_name_all_rooms():
+    for rooms in (ROOMS, INNER):
+        for number, below in enumerate(rooms.values()):
+            assert below <= set(list(rooms)[:number])
+    assert {room_of(path) for path in SOURCES} - {"__init__"} == ROOMS.keys()
+    assert {inner_room(module_of(path)) for path in INFERENCE} - {""} == INNER.keys()
+
+
+def test_the_drawing_is_that_of_the_imports():
+    code = (
+        "import drawing; text = drawing.PAGE.read_text('utf-8'); "
+        "assert drawing.BETWEEN.search(text)[0] == drawing.drawing()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=PAGE.parent)
+    assert run.returncode == 0, "draw it anew by python docs/drawing.py"
 
 
 def when_run(tree):
@@ -151,7 +178,7 @@ def test_no_function_imports_the_package_itself(path):
 def test_arviz_is_imported_in_one_place_that_keeps_it_quiet(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [name.partition(".")[0] for name in imported(node, path)]
-        assert "arviz" not in names, "take it from inference/arviz_versions.py"
+        assert "arviz" not in names, "take it from inference/draws/arviz_versions.py"
 
 
 @every_source

@@ -21,7 +21,7 @@ from made_fits import (
 
 import glmhmm_pyro as gh
 from glmhmm_pyro import plotting
-from glmhmm_pyro.inference.fits.labels import named_draws
+from glmhmm_pyro.inference.program.labels import named_draws
 
 matplotlib.use("Agg")
 

@@ -28,12 +28,12 @@ from glmhmm_pyro.arguments import (
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.alignment import state_probs
-from glmhmm_pyro.inference.fits.labels import named_draws
+from glmhmm_pyro.inference.draws.alignment import state_probs
 from glmhmm_pyro.inference.methods import Method, engine_of
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import StateAxes
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.labels import named_draws
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import StateAxes
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:

@@ -25,14 +25,14 @@ from glmhmm_pyro.arguments import (
 )
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.batches import at_draws
 from glmhmm_pyro.inference.fits.predictive import prior_draws
 from glmhmm_pyro.inference.methods import Method, engine_of
-from glmhmm_pyro.inference.program import Program, check_order
-from glmhmm_pyro.inference.renumbering import Renumbering
-from glmhmm_pyro.inference.search import seeded
-from glmhmm_pyro.inference.symmetry import symmetry_of
+from glmhmm_pyro.inference.program.batches import at_draws
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program, check_order
+from glmhmm_pyro.inference.program.renumbering import Renumbering
+from glmhmm_pyro.inference.program.symmetry import symmetry_of
+from glmhmm_pyro.inference.search.search import seeded
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 

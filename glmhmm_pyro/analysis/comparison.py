@@ -15,9 +15,9 @@ from glmhmm_pyro.analysis.refits import quiet_fit
 from glmhmm_pyro.arguments import has_items, plain_number, suggests_names
 from glmhmm_pyro.concurrency import exclusively, usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
-from glmhmm_pyro.inference.fits.labels import named_parameters
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
-from glmhmm_pyro.inference.program import Program, check_order
+from glmhmm_pyro.inference.program.labels import named_parameters
+from glmhmm_pyro.inference.program.program import Program, check_order
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.joining import distinct_names
 

@@ -21,9 +21,9 @@ from glmhmm_pyro.analysis.refits import (
 from glmhmm_pyro.arguments import one_of, seed_number, suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit, fit
-from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method, engine_of
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import as_array

@@ -11,11 +11,11 @@ from glmhmm_pyro.analysis.images import log_num_images
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import MAP, Fit
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.mode.curvature import CurvatureError
-from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import StateAxes
+from glmhmm_pyro.inference.curvature.curvature import CurvatureError
+from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import StateAxes
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import value_and_grad
 from glmhmm_pyro.priors.answers import log_mass

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from glmhmm_pyro.arguments import whole_number
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences

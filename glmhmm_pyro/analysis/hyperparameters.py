@@ -21,9 +21,9 @@ from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
-from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import engine_of
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 

@@ -6,10 +6,10 @@ import math
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import Renumbering, StateAxes
-from glmhmm_pyro.inference.symmetry import Symmetry, symmetry_of
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering, StateAxes
+from glmhmm_pyro.inference.program.symmetry import Symmetry, symmetry_of
 
 # Standard deviations of the posterior between two images below which they are one, and
 # below which their volumes overlap: two to either side.

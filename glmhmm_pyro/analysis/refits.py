@@ -16,8 +16,8 @@ from glmhmm_pyro.arguments import flag
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
-from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.methods import Method
+from glmhmm_pyro.inference.program.coordinates import Params
 
 # Share of even probabilities in those that a fit begins from: EM never leaves a 0.
 _EVEN = 0.01

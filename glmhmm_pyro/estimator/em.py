@@ -14,10 +14,10 @@ from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
 from glmhmm_pyro.estimator.original import distribution
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.em.m_step import MStep
-from glmhmm_pyro.inference.em.steps import check_possible, e_step, m_step
+from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
+from glmhmm_pyro.inference.steps.m_step import MStep
+from glmhmm_pyro.inference.steps.steps import check_possible, e_step, m_step
 from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.optim import LBFGSOptions
 

@@ -13,8 +13,8 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.original import TRANSITIONS, output_of, weights_of
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
-from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
 
 

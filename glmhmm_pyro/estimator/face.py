@@ -14,8 +14,8 @@ from glmhmm_pyro.estimator.options import (
 from glmhmm_pyro.estimator.plan import Fitted, fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
 from glmhmm_pyro.estimator.trials import Trials, num_outputs_of
+from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
-from glmhmm_pyro.inference.unbounded import unbounded_weights
 
 _ADVICE = {
     Status.UNBOUNDED: "give emit_lambda and trans_lambda above 0, which makes the "

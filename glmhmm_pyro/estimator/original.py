@@ -16,7 +16,7 @@ from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.trials import analog_names
 from glmhmm_pyro.estimator.weights import Weights
-from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences

@@ -23,7 +23,7 @@ from glmhmm_pyro.estimator.original import (
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.estimator.weights import Weights
-from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 

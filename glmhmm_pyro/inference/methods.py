@@ -10,13 +10,13 @@ from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.chain.announcing import watched
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.em.em import EM
-from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
-from glmhmm_pyro.inference.program import Program, check_order
-from glmhmm_pyro.inference.search import Search, seeded
+from glmhmm_pyro.inference.program.program import Program, check_order
+from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.covariates import Design
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.fits.labels import named_draws
+from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.plotting.coefficients import meaning
 from glmhmm_pyro.plotting.style import (
     FAINT,

@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import log_evidence
-from glmhmm_pyro.inference.mode import uncertainty
+from glmhmm_pyro.inference.curvature import uncertainty
 from glmhmm_pyro.priors import Flat
 
 QUICK = {"num_restarts": 1, "progress": False}

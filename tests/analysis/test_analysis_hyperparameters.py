@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import log_evidence, maximise_evidence
 from glmhmm_pyro.analysis.evidence import search_near
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 
 LAGS, STEPS = 12, 150
 

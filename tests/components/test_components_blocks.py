@@ -17,7 +17,7 @@ from families import (
 from torch.distributions import Dirichlet, MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.em.blocks import Blocks, run
+from glmhmm_pyro.inference.steps.blocks import Blocks, run
 
 BLOCK_PRIORS = {
     "normal": Normal(0.0, 2.0),

@@ -19,7 +19,7 @@ from glmhmm_pyro.components.log_gamma import (
     stirling_rest_and_slope,
 )
 from glmhmm_pyro.components.regressions import PoissonObjective
-from glmhmm_pyro.inference.em.m_step import MStep
+from glmhmm_pyro.inference.steps.m_step import MStep
 
 
 def as_double(*values):

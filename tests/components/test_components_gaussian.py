@@ -19,7 +19,7 @@ from families import (
 from torch.distributions import Gamma, InverseGamma, MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.em.blocks import run
+from glmhmm_pyro.inference.steps.blocks import run
 
 QUICK = {"num_restarts": 3, "progress": False, "tol": 1e-10}
 FLAT = {

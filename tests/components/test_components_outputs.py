@@ -18,8 +18,8 @@ from made_fits import made_fit
 from torch.distributions import Dirichlet, Gamma, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.em.m_step import MStep
-from glmhmm_pyro.inference.em.steps import e_step, m_step
+from glmhmm_pyro.inference.steps.m_step import MStep
+from glmhmm_pyro.inference.steps.steps import e_step, m_step
 from glmhmm_pyro.optim import LBFGSOptions
 
 EVEN = Dirichlet(torch.full((2,), 2.0))

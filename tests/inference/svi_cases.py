@@ -10,8 +10,8 @@ from inference_cases import clear_data, penalised
 from pyro.infer.autoguide import AutoNormal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.search import Search
 
 SHORT = {"learning_rate": 0.05, "window": 10, "num_samples": 20}
 SHORT |= {"patience": 1, "num_decays": 0}

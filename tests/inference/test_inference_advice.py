@@ -13,7 +13,7 @@ from torch.distributions import Dirichlet, HalfNormal, InverseGamma
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Gamma, StudentT
-from glmhmm_pyro.inference.glmhmm_program import GLMHMMProgram
+from glmhmm_pyro.inference.kinds.glmhmm_program import GLMHMMProgram
 
 S = gh.Status
 QUICK = {"num_restarts": 2, "init": "glm", "progress": False}

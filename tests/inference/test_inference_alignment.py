@@ -19,13 +19,13 @@ from inference_cases import clear_data, penalised
 from made_fits import made_fit
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.fits.alignment import (
+from glmhmm_pyro.inference.draws.alignment import (
     best_order,
     number_draws,
     renumber_draws,
 )
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import Renumbering
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
 
 TURNED = torch.tensor([2, 0, 1])
 EXACT = {"rtol": 0, "atol": 1e-10}

@@ -14,10 +14,10 @@ from torch.distributions import Dirichlet, biject_to, constraints
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.em.annealing import reminded, schedule
-from glmhmm_pyro.inference.em.joint_steps import JointSteps
-from glmhmm_pyro.inference.em.steps import ComponentSteps
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.starts import make_starts
+from glmhmm_pyro.inference.kinds.starts import make_starts
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.steps.joint_steps import JointSteps
+from glmhmm_pyro.inference.steps.steps import ComponentSteps
 
 QUICK = {"num_restarts": 1, "progress": False}
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from glmhmm_pyro.inference import arviz_versions
-from glmhmm_pyro.inference.arviz_versions import (
+from glmhmm_pyro.inference.draws import arviz_versions
+from glmhmm_pyro.inference.draws.arviz_versions import (
     container,
     effective_size,
     load_arviz,

@@ -10,13 +10,13 @@ from torch.distributions import Gamma, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.mode import curvature
-from glmhmm_pyro.inference.mode.curvature import (
+from glmhmm_pyro.inference.curvature import curvature
+from glmhmm_pyro.inference.curvature.curvature import (
     NonFiniteCurvatureError,
     OnceDifferentiableError,
     hessian,
 )
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 
 
 def differences(program, vector, jacobian, step=1e-5):

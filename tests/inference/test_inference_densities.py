@@ -9,8 +9,8 @@ from pyro import poutine
 from pyro.nn import PyroModule, PyroSample
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.densities import Densities
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.densities import Densities
+from glmhmm_pyro.inference.program.program import Program
 
 
 def everything(data):

@@ -93,7 +93,9 @@ def test_the_marginal_score_of_an_estimate_is_its_score(data):
 def test_draws_are_evaluated_alike_together_and_one_by_one(data, drawn, monkeypatch):
     together = drawn.score(data, marginal=True)
     for table_bytes in (1, 1 << 18):
-        monkeypatch.setattr("glmhmm_pyro.inference.program._TABLE_BYTES", table_bytes)
+        monkeypatch.setattr(
+            "glmhmm_pyro.inference.program.program._TABLE_BYTES", table_bytes
+        )
         assert drawn.score(data, marginal=True) == pytest.approx(together, rel=1e-13)
 
 

@@ -19,10 +19,10 @@ from pyro import poutine
 from torch.distributions import biject_to
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.em.m_step import MStep
-from glmhmm_pyro.inference.em.steps import e_step, m_step
-from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError
+from glmhmm_pyro.inference.steps.m_step import MStep
+from glmhmm_pyro.inference.steps.steps import e_step, m_step
 from glmhmm_pyro.optim import LBFGSOptions, minimize
 
 TO_THE_END = LBFGSOptions(max_iters=500, gradient_tol=1e-11, progress_tol=1e-16)

@@ -10,7 +10,7 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.analysis.bootstrap import _Job
 from glmhmm_pyro.analysis.calibration import _simulated
 from glmhmm_pyro.inference.fits.predictive import replicated
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.testing import check_emission
 
 # Legal for all families but Bernoulli.

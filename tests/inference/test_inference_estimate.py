@@ -10,8 +10,8 @@ from made_fits import with_posterior
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference import Posterior
-from glmhmm_pyro.inference.fits.estimate import BEST_DRAW, MEAN, estimated
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN, estimated
+from glmhmm_pyro.inference.program.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
 

@@ -23,7 +23,8 @@ from made_fits import made_fit, with_posterior
 from torch.distributions import Dirichlet
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference import Posterior, arviz_versions
+from glmhmm_pyro.inference import Posterior
+from glmhmm_pyro.inference.draws import arviz_versions
 from glmhmm_pyro.inference.fits.export import GROUPS
 
 az = arviz_versions.load_arviz()

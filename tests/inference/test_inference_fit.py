@@ -96,7 +96,7 @@ def test_a_class_never_seen_in_a_state_ends_with_a_status_that_says_so():
 
 
 def test_an_interrupt_returns_the_best_so_far(data, monkeypatch):
-    from glmhmm_pyro.inference.em import steps
+    from glmhmm_pyro.inference.steps import steps
 
     calls, e_step = [], steps.e_step
 
@@ -116,7 +116,7 @@ def test_an_interrupt_returns_the_best_so_far(data, monkeypatch):
 
 
 def test_an_interrupt_before_the_first_e_step_is_not_swallowed(data, monkeypatch):
-    from glmhmm_pyro.inference.em import steps
+    from glmhmm_pyro.inference.steps import steps
 
     def interrupted(*arguments):
         raise KeyboardInterrupt

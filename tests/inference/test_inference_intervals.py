@@ -13,7 +13,7 @@ from torch.distributions import constraints
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import compare_methods
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.mode.intervals import Bounds, interval
+from glmhmm_pyro.inference.curvature.intervals import Bounds, interval
 
 ONCE = {"num_restarts": 1, "progress": False}
 Z = 1.959963984540054

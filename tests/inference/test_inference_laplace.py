@@ -15,11 +15,11 @@ from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.draws.importance import pareto_k
 from glmhmm_pyro.inference.fits.restored import in_users_units
-from glmhmm_pyro.inference.mode.importance import pareto_k
 from glmhmm_pyro.inference.mode.map import MAP
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.search import Search
 
 ONCE = {"num_restarts": 1, "progress": False}
 

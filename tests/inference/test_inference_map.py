@@ -10,9 +10,9 @@ from inference_cases import RIDGE, clear_data, penalised
 from scipy.optimize import minimize
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.coordinates import Coordinates
-from glmhmm_pyro.inference.glmhmm_program import GLMHMMProgram
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.kinds.glmhmm_program import GLMHMMProgram
+from glmhmm_pyro.inference.program.coordinates import Coordinates
+from glmhmm_pyro.inference.program.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
 QUIET = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")

@@ -8,7 +8,7 @@ from inference_cases import clear_data, penalised
 from user_models import animals, double, horseshoe, partial_pooling
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
 FEW = {

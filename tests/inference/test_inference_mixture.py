@@ -101,7 +101,7 @@ def test_the_prediction_of_a_class_is_its_probability(case):
 def test_draws_one_by_one_or_together_give_the_same(case, monkeypatch):
     fit, _, data = case
     together = fit.decode(data), fit.predict(data, steps_ahead=2)
-    monkeypatch.setattr("glmhmm_pyro.inference.program._TABLE_BYTES", 1)
+    monkeypatch.setattr("glmhmm_pyro.inference.program.program._TABLE_BYTES", 1)
     alone = fit.decode(data), fit.predict(data, steps_ahead=2)
     for one, other in zip(together, alone):
         np.testing.assert_allclose(

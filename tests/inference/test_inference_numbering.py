@@ -10,11 +10,11 @@ from inference_cases import clear_data
 from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.fits.alignment import number_draws
+from glmhmm_pyro.inference.draws.alignment import number_draws
 from glmhmm_pyro.inference.nuts import nuts
 from glmhmm_pyro.inference.nuts.chains import run_chains
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import Renumbering
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 

@@ -20,11 +20,11 @@ from nuts_cases import (
 )
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.glmhmm_program import GLMHMMProgram
+from glmhmm_pyro.inference.kinds.glmhmm_program import GLMHMMProgram
 from glmhmm_pyro.inference.nuts import beginning, chains, nuts
 from glmhmm_pyro.inference.nuts.chains import Board, Potential, Settings, run_chains
 from glmhmm_pyro.inference.nuts.whitening import Whitening
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 
 # Runs this short do not have the draws that NUTS asks for, which other tests are about.
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")

@@ -16,9 +16,9 @@ from glmhmm_pyro.inference.nuts import nuts
 from glmhmm_pyro.inference.nuts.beginning import apart, begin, modes_of, visited
 from glmhmm_pyro.inference.nuts.chains import Chains
 from glmhmm_pyro.inference.nuts.prior_ends import is_maximum, prior_ends
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import Renumbering
-from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
+from glmhmm_pyro.inference.search.search import Search
 
 TURNED = torch.tensor([1, 0])
 SHORT = {"num_samples": 12, "num_warmup": 10, "parallel": False}

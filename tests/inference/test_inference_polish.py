@@ -5,11 +5,11 @@ import torch
 from inference_cases import clear_data, penalised, two_animals
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.mode import polish as polishing
-from glmhmm_pyro.inference.mode.curvature import hessian
-from glmhmm_pyro.inference.mode.polish import polish
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.curvature import polish as polishing
+from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.curvature.polish import polish
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.optim import LBFGSOptions, value_and_grad
 from glmhmm_pyro.priors import Hierarchical, Lasso
 

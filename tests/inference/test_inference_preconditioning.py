@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.components.softmax import SoftmaxRegression
-from glmhmm_pyro.inference.em.preconditioning import Preconditioned
 from glmhmm_pyro.optim import minimize_batched
+from glmhmm_pyro.optim.preconditioning import Preconditioned
 
 STEPS, FEATURES, CLASSES, PROBLEMS = 80, 3, 3, 2
 

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from torch.distributions import Dirichlet, biject_to
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.em.m_step import MStep
+from glmhmm_pyro.inference.steps.m_step import MStep
 
 p = gh.priors
 ROW = Dirichlet(torch.full((2,), 2.0))

@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.em.em import EM
-from glmhmm_pyro.inference.optima import find, stages
-from glmhmm_pyro.inference.optima.kicks import Kicks
-from glmhmm_pyro.inference.optima.unlike import KINDS
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.runs import Run
-from glmhmm_pyro.inference.search import Search
-from glmhmm_pyro.inference.starts import make_starts
+from glmhmm_pyro.inference.kinds.starts import make_starts
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search import find, stages
+from glmhmm_pyro.inference.search.kicks import Kicks
+from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.search.search import Search
+from glmhmm_pyro.inference.search.unlike import KINDS
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 

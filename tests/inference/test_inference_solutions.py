@@ -8,10 +8,10 @@ import torch
 from inference_cases import clear_data
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.restarts import best_of
-from glmhmm_pyro.inference.runs import Run
-from glmhmm_pyro.inference.solutions import similarity
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.restarts import best_of
+from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.search.solutions import similarity
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 

@@ -11,9 +11,9 @@ from nuts_cases import POOLED_AXES, pooled, two_animals
 from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import Renumbering
-from glmhmm_pyro.inference.symmetry import Symmetry, symmetry_of
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
+from glmhmm_pyro.inference.program.symmetry import Symmetry, symmetry_of
 
 RING = [[8.0, 2.0, 1.0], [1.0, 8.0, 2.0], [2.0, 1.0, 8.0]]
 PAIRS = [[8.0, 4, 1, 1], [4.0, 8, 1, 1], [1.0, 1, 8, 4], [1.0, 1, 4, 8]]

@@ -8,7 +8,7 @@ from families import normals, seeded_generator
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
-from glmhmm_pyro.inference.unbounded import unbounded_weights
+from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 
 QUICK = {"num_restarts": 1, "progress": False}
 NAMES = ["stimulus", "flag", "bias"]

@@ -19,9 +19,9 @@ from units_cases import Change, data_of, model_of
 import glmhmm_pyro as gh
 from glmhmm_pyro import priors as p
 from glmhmm_pyro.analysis import log_evidence
-from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.restored import in_users_units
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.optim import LBFGSOptions
 
 ONCE = {"num_restarts": 1, "progress": False}

@@ -13,8 +13,8 @@ from families import normals, seeded_generator
 from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.mode.curvature import hessian
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.program.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from user_models import animals, double, horseshoe, partial_pooling
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
 START = {"mean": [[-2.0, -2.0], [2.5, 2.0]]}

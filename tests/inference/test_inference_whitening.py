@@ -10,7 +10,7 @@ from nuts_cases import RIDGE, SPREAD, KnownSpread, regression, regression_poster
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.nuts import whitening as whitening_module
 from glmhmm_pyro.inference.nuts.whitening import whitened
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 
 
 def test_a_normal_posterior_becomes_standard():

@@ -17,9 +17,9 @@ from torch.distributions import constraints
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import InitialState
-from glmhmm_pyro.inference.em.m_step import MStep
-from glmhmm_pyro.inference.mode.curvature import hessian
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.optim import value_and_grad
 from glmhmm_pyro.zeros import StructuralZeros, log_or_zero_slope
 

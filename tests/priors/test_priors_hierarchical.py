@@ -20,7 +20,7 @@ from pyro.infer.autoguide import AutoNormal
 from torch.distributions import Beta, Dirichlet
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.em.blocks import Blocks, prior_sites
+from glmhmm_pyro.inference.steps.blocks import Blocks, prior_sites
 
 SITES = {
     "one scale": {"weights_scale": ()},

@@ -1,1 +1,1 @@
-"""Expectation-maximisation: its steps, and what makes them fast and safe."""
+"""Expectation-maximisation: its options, its loop, and what makes it fast."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.program.coordinates import Params
 
 # Longest jump at first, in EM steps squared; it grows with every success.
 _FIRST_REACH = 4.0

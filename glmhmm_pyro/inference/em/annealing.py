@@ -2,8 +2,7 @@
 
 A posterior of the states at inverse temperature beta, proportional to p(y, z)^beta, is
 vaguer than the true one, and so are the optima that EM can be caught in (Ueda & Nakano
-1998, "Deterministic annealing EM algorithm"). A prior multiplied by a number c is as
-good as expected counts divided by it, for both have their maximum in the same place.
+1998, "Deterministic annealing EM algorithm").
 """
 
 import math
@@ -11,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from glmhmm_pyro.chain import ExpectedCounts
-from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.program.coordinates import Params
 
 # Share of the start that an annealed iteration keeps.
 _START = 0.01
@@ -76,12 +74,3 @@ def reminded(
         if between.isfinite().all():
             mixed[name] = transform(between)
     return mixed
-
-
-def scaled(counts: ExpectedCounts, multiplier: float) -> ExpectedCounts:
-    """Counts that make an M-step see the log prior multiplied by this number."""
-    if multiplier == 1.0:
-        return counts
-    return ExpectedCounts(
-        counts.log_marginal, *(count / multiplier for count in counts[1:])
-    )

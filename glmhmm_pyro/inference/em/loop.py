@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import torch
 
-from glmhmm_pyro.inference.coordinates import Params
 from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import reminded, schedule
-from glmhmm_pyro.inference.em.failures import Failure
-from glmhmm_pyro.inference.em.steps import check_possible
-from glmhmm_pyro.inference.runs import Run
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
+from glmhmm_pyro.inference.steps.failures import Failure
+from glmhmm_pyro.inference.steps.steps import check_possible
 
 Callback = Callable[[int, Sequence[Run]], None]
 

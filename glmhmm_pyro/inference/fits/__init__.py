@@ -1,1 +1,1 @@
-"""What every method returns: a fit, its tables and files, what it says of data."""
+"""Fits: what a method found, its tables and files, and what it says of data."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from glmhmm_pyro.distributions import typed_by_support
-from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 

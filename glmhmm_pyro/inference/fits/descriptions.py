@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from glmhmm_pyro import components
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.answers import Stored, restored, stored
 

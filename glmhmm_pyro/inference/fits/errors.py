@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.diagnostics import diagnose
-from glmhmm_pyro.inference.fits.labels import named_draws
-from glmhmm_pyro.inference.mode import uncertainty
-from glmhmm_pyro.inference.mode.intervals import named_intervals
-from glmhmm_pyro.inference.mode.uncertainty import StandardErrors, warn_of
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.curvature import uncertainty
+from glmhmm_pyro.inference.curvature.intervals import named_intervals
+from glmhmm_pyro.inference.curvature.uncertainty import StandardErrors, warn_of
+from glmhmm_pyro.inference.draws.diagnostics import diagnose
+from glmhmm_pyro.inference.program.labels import named_draws
+from glmhmm_pyro.inference.program.program import Program
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,12 +20,12 @@ from glmhmm_pyro.arguments import (
     whole_number,
 )
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.arviz_versions import container
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.batches import at_draws
-from glmhmm_pyro.inference.fits.labels import Labels, named_draws, session_names
+from glmhmm_pyro.inference.draws.arviz_versions import container
 from glmhmm_pyro.inference.fits.predictive import prior_draws, replicated
-from glmhmm_pyro.inference.program import Observed, Program, check_order
+from glmhmm_pyro.inference.program.batches import at_draws
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.labels import Labels, named_draws, session_names
+from glmhmm_pyro.inference.program.program import Observed, Program, check_order
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.version import __version__
 

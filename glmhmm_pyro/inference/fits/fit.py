@@ -5,7 +5,6 @@ from os import PathLike
 from typing import Any
 
 from glmhmm_pyro.arguments import suggests_all_names
-from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits import (
     ends,
     errors,
@@ -16,9 +15,10 @@ from glmhmm_pyro.inference.fits import (
     simulation,
     storage,
 )
-from glmhmm_pyro.inference.fits.labels import Labels
 from glmhmm_pyro.inference.fits.restored import in_users_units
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.labels import Labels
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.findings import Findings
 
 
 @suggests_all_names

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.fits.fit import Fit
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.runs import Restart
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.runs import Restart
 from glmhmm_pyro.inference.status import Status
 
 

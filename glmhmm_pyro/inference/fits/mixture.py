@@ -17,9 +17,9 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.batches import sites_at_draws
-from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.program.batches import sites_at_draws
+from glmhmm_pyro.inference.program.coordinates import Params
 
 
 class Draws(NamedTuple):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.fits.labels import named_parameters
-from glmhmm_pyro.inference.program import Observed, Program
+from glmhmm_pyro.inference.program.labels import named_parameters
+from glmhmm_pyro.inference.program.program import Observed, Program
 
 if TYPE_CHECKING:
     import xarray as xr

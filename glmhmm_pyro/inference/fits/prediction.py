@@ -8,10 +8,7 @@ import torch
 
 from glmhmm_pyro.arguments import seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.batches import at_draws
-from glmhmm_pyro.inference.fits.estimate import BEST_DRAW, MEAN
-from glmhmm_pyro.inference.fits.labels import by_step_dataset
+from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN
 from glmhmm_pyro.inference.fits.mixture import (
     Draws,
     decoded_by_draws,
@@ -19,7 +16,10 @@ from glmhmm_pyro.inference.fits.mixture import (
     predicted_by_draws,
 )
 from glmhmm_pyro.inference.fits.named import checked_site, sites_of
-from glmhmm_pyro.inference.program import Observed, Program
+from glmhmm_pyro.inference.program.batches import at_draws
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.labels import by_step_dataset
+from glmhmm_pyro.inference.program.program import Observed, Program
 
 if TYPE_CHECKING:
     import xarray as xr

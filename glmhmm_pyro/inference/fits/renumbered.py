@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.densities import Densities
-from glmhmm_pyro.inference.fits.alignment import (
+from glmhmm_pyro.inference.draws.alignment import (
     AS_DRAWN,
     TOLD_APART,
     best_order,
@@ -25,10 +23,12 @@ from glmhmm_pyro.inference.fits.alignment import (
     renumber_draws,
     state_probs,
 )
-from glmhmm_pyro.inference.fits.estimate import STANDS, estimated
-from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import Renumbering, StateAxes
+from glmhmm_pyro.inference.draws.estimate import STANDS, estimated
+from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.densities import Densities
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering, StateAxes
 from glmhmm_pyro.sequences.arrays import as_array
 
 if TYPE_CHECKING:

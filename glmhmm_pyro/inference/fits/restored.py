@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import torch
 
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.findings import Findings
-from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.runs import Restart, Solution
+from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.runs import Restart, Solution
 
 
 def in_users_units(program: Program, found: Findings) -> Findings:

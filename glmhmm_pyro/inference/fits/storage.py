@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.descriptions import (
     bound_copy,
     describe,
@@ -24,10 +25,9 @@ from glmhmm_pyro.inference.fits.files import (
     read_record,
     write_record,
 )
-from glmhmm_pyro.inference.fits.labels import Labels
-from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.runs import Restart, Solution
+from glmhmm_pyro.inference.program.labels import Labels
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.runs import Restart, Solution
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.sequences.naming import Names

@@ -1,1 +1,1 @@
-"""The mode of the log-joint, its curvature, and the normal around it."""
+"""The mode of the log-joint, and the normal distribution around it."""

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.mode.curvature import CurvatureError, hessian
-from glmhmm_pyro.inference.mode.uncertainty import RISING, Information
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.curvature.curvature import CurvatureError, hessian
+from glmhmm_pyro.inference.curvature.uncertainty import RISING, Information
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim.drivers import Objective
 

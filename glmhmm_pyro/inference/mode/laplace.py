@@ -14,24 +14,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_whole, suggests_names
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.em.collapse import at_bounds
-from glmhmm_pyro.inference.findings import Findings
-from glmhmm_pyro.inference.fits.estimate import estimated
-from glmhmm_pyro.inference.fits.labels import Labels
-from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.mode.curvature import (
+from glmhmm_pyro.inference.curvature.curvature import (
     CurvatureError,
     NonFiniteCurvatureError,
     OnceDifferentiableError,
 )
-from glmhmm_pyro.inference.mode.importance import told_of
+from glmhmm_pyro.inference.curvature.newton import ARRIVED, settled
+from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.draws.estimate import estimated
+from glmhmm_pyro.inference.draws.importance import told_of
+from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
-from glmhmm_pyro.inference.mode.newton import ARRIVED, settled
-from glmhmm_pyro.inference.mode.uncertainty import Information, Uncertainty
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.labels import Labels
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.steps.collapse import at_bounds
 
 # How a search ends that leaves no point to expand around.
 _NO_MODE = {Status.INTERRUPTED, Status.UNBOUNDED, Status.NON_FINITE}

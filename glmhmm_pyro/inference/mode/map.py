@@ -15,16 +15,16 @@ from tqdm import tqdm
 
 from glmhmm_pyro import optim
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
-from glmhmm_pyro.inference.coordinates import Params
+from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em.em import EM
-from glmhmm_pyro.inference.findings import Findings
 from glmhmm_pyro.inference.mode.curved import searched
-from glmhmm_pyro.inference.mode.polish import polish
-from glmhmm_pyro.inference.optima.find import find, near_best
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.restarts import best_of, run_all
-from glmhmm_pyro.inference.runs import Run
-from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.find import find, near_best
+from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.restarts import best_of, run_all
+from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions, value_and_grad
 from glmhmm_pyro.optim.drivers import Objective

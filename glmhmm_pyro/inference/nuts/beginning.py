@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.fits.alignment import (
+from glmhmm_pyro.inference.draws.alignment import (
     best_orders,
     renumber_draws,
     state_probs,
@@ -24,11 +23,12 @@ from glmhmm_pyro.inference.fits.alignment import (
 from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.prior_ends import is_maximum, prior_ends
 from glmhmm_pyro.inference.nuts.whitening import Whitening, whitened
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import Renumbering
-from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
+from glmhmm_pyro.inference.program.symmetry import Symmetry, symmetry_of
+from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.symmetry import Symmetry, symmetry_of
 
 _log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.nuts.whitening import Whitening
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.search import seeded
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.search import seeded
 
 # Numbers that are noted of every draw.
 STATS = ("potential", "accept_prob", "step_size", "num_leapfrogs", "diverging")

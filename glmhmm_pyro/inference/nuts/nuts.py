@@ -17,10 +17,7 @@ import torch
 from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_names
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.diagnostics import diagnose
-from glmhmm_pyro.inference.findings import Findings
-from glmhmm_pyro.inference.fits.alignment import (
+from glmhmm_pyro.inference.draws.alignment import (
     AS_DRAWN,
     best_order,
     changes,
@@ -28,8 +25,9 @@ from glmhmm_pyro.inference.fits.alignment import (
     renumber_draws,
     state_probs,
 )
-from glmhmm_pyro.inference.fits.estimate import MEAN, Estimate, estimated
-from glmhmm_pyro.inference.fits.posterior import Posterior
+from glmhmm_pyro.inference.draws.diagnostics import diagnose
+from glmhmm_pyro.inference.draws.estimate import MEAN, Estimate, estimated
+from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.beginning import (
     UNIT_SCALE,
@@ -49,9 +47,11 @@ from glmhmm_pyro.inference.nuts.chains import (
     run_chains,
     seconds_per_gradient,
 )
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.renumbering import Renumbering
-from glmhmm_pyro.inference.search import Search
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
+from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 
 _log = logging.getLogger(__name__)

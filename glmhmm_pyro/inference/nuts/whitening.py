@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.mode.curvature import CurvatureError, hessian
+from glmhmm_pyro.inference.curvature.curvature import CurvatureError, hessian
+from glmhmm_pyro.inference.curvature.newton import settled
 from glmhmm_pyro.inference.mode.map import MAP
-from glmhmm_pyro.inference.mode.newton import settled
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.optim import value_and_grad
 
 # Smallest eigenvalue, of curvature scaled to a diagonal of 1, that is taken as it is.

@@ -17,8 +17,8 @@ from pyro.infer.autoguide import (
 )
 from torch import nn
 
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
 
 GUIDES: dict[str, type[AutoGuide]] = {
     "normal": AutoNormal,

@@ -16,8 +16,8 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.program import Program
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.sequences import Sequences
 
 

@@ -14,14 +14,14 @@ from pyro.infer.autoguide import AutoGuide
 from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
-from glmhmm_pyro.inference.coordinates import Params
-from glmhmm_pyro.inference.findings import Findings
-from glmhmm_pyro.inference.fits.estimate import estimated
-from glmhmm_pyro.inference.fits.posterior import Posterior
-from glmhmm_pyro.inference.mode.importance import told_of
+from glmhmm_pyro.inference.draws.estimate import estimated
+from glmhmm_pyro.inference.draws.importance import told_of
+from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
-from glmhmm_pyro.inference.program import Program
-from glmhmm_pyro.inference.search import Search, seeded
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.svi.elbo import Ascent, Schedule, TracedELBO
 from glmhmm_pyro.inference.svi.guides import check_guide_option, make_guide

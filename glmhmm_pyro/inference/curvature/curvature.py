@@ -1,0 +1,184 @@
+"""Exact second derivatives of a program's log density."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.optim import value_and_grad
+
+# Steps of a difference of gradients, in widths of the curvature, the largest first, and
+# how near it comes to a Hessian that is right, in parts of that one's rows.
+_STEPS, _NEAR = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12), 1e-3
+
+# Part of the largest row that the others' differences are held against at the least,
+# and of the largest curvature that is none.
+_LEAST_ROW, _NONE = 1e-6, 1e-12
+
+# Change of a gradient, in widths, that may be rounding where its terms are near 0 or 1.
+_ROUNDING = 1e-7
+
+# Log-odds and logarithms from which on derivatives are rounded.
+_NEAR_BORDER = 25.0
+
+# What torch says where it has no second derivative.
+_NO_SECOND = ("once_differentiable", "derivative for", "double backward")
+
+
+class CurvatureError(ValueError):
+    """There are no second derivatives of a log density to go by."""
+
+
+class NonFiniteCurvatureError(CurvatureError):
+    """Second derivatives of a log density are infinite or not a number."""
+
+
+class OnceDifferentiableError(CurvatureError):
+    """Torch can differentiate a part of a log density only once."""
+
+
+def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
+    """Exact second derivatives of the log density, shape (size, size), symmetric.
+
+    The gradient is differentiated along as many directions at once as memory holds, or
+    one by one where a model cannot be mapped over (:func:`torch.func.vmap`). Parts of a
+    user's model that are ``once_differentiable``, or a function of its own that keeps
+    values without their history, may have a constant slope to torch: the matrix is held
+    against a difference of gradients along one direction.
+
+    Args:
+        program: the model with its data.
+        vector: point of the unconstrained coordinates, shape (size,).
+        jacobian: whether the log volume of the transform is included, which makes it
+            a density of ``vector``; see :meth:`Program.log_density`.
+
+    Raises:
+        NonFiniteCurvatureError: a derivative is not finite; it names the sites.
+        OnceDifferentiableError: second derivatives are not those of the gradient, or
+            torch has none; it names the sites.
+    """
+    point = vector.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = program.log_density(point, jacobian)
+        gradient = _grad(value, point, create_graph=True)
+    rows = point.detach().new_zeros(len(point), len(point))
+    if gradient.requires_grad:
+        directions = torch.eye(len(point), dtype=point.dtype, device=point.device)
+        chunks = directions.split(program.num_together)
+        rows = torch.cat([_along(gradient, point, chunk) for chunk in chunks])
+    matrix = (rows + rows.T) / 2
+    _check_finite(matrix, program)
+    _check_slope(program, point.detach(), jacobian, matrix)
+    return matrix
+
+
+def _grad(value: Tensor, point: Tensor, along: Any = None, **options: Any) -> Tensor:
+    """Derivative of a value, 0 where it does not depend on the point."""
+    options = {"allow_unused": True, "materialize_grads": True, **options}
+    gradients: Any = torch.autograd.grad(value, point, along, **options)
+    return gradients[0]
+
+
+def _along(gradient: Tensor, point: Tensor, directions: Tensor) -> Tensor:
+    """Derivatives of the gradient along directions, one a row."""
+    along = partial(_grad, gradient, point, retain_graph=True)
+    try:
+        # Not is_grads_batched: its older mapping refuses our chain.
+        rows: Tensor = torch.func.vmap(along)(directions)
+    except RuntimeError:
+        # This cannot be mapped over; an error of another kind comes up again.
+        with _told_of_once():
+            rows = one_by_one(along, directions)
+    return rows
+
+
+def one_by_one(along: Callable[[Tensor], Tensor], directions: Tensor) -> Tensor:
+    """The same without mapping: slower, but it asks nothing of a model."""
+    return torch.stack([along(direction) for direction in directions])
+
+
+def _check_finite(matrix: Tensor, program: Program) -> None:
+    finite = matrix.isfinite()
+    if finite.all():
+        return
+    # A site that is at fault spoils the rows of all others, but not their diagonal.
+    bad = ~finite.diagonal() if not finite.diagonal().all() else ~finite.all(1)
+    slices = program.coordinates.slices.items()
+    sites = [name for name, piece in slices if bad[piece].any()]
+    raise NonFiniteCurvatureError(
+        f"the log density must have finite second derivatives, got "
+        f"{matrix[~finite][0].item()} in those of {', '.join(sites)}; give these sites "
+        "priors that keep them inside their support, or standardise the covariates"
+    )
+
+
+@contextmanager
+def _told_of_once() -> Iterator[None]:
+    """An error of torch's about second derivatives, in words that say what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(words in str(error) for words in _NO_SECOND):
+            said = str(error).splitlines()[0]
+            raise OnceDifferentiableError(_once(f"got {said!r}")) from error
+        raise
+
+
+def _once(got: str) -> str:
+    return (
+        f"torch must be able to differentiate the log density twice, {got}; write the "
+        "part of the model that it can differentiate only once with operations of "
+        "torch, or take a method that needs slopes alone: em, map, svi or nuts"
+    )
+
+
+def _check_slope(
+    program: Program, point: Tensor, jacobian: bool, matrix: Tensor
+) -> None:
+    """Refuse a Hessian that is not the slope of the gradient along one direction.
+
+    Only a difference that a smaller step repeats counts: at a kink, such as that of a
+    Lasso at 0, there is none.
+    """
+    widths = _widths(program, point, matrix)
+    # Neither equal nor regular, so that what is missing cannot cancel.
+    number = torch.arange(1.0, len(point) + 1, dtype=point.dtype)
+    direction = widths * ((1 + 0.5 * (3 * number).cos()) * (5 * number).cos().sign())
+    rows = (matrix.abs() * widths[:, None] * widths).sum(1)
+    allowed = _NEAR * torch.maximum(rows, _LEAST_ROW * rows.max())
+    found, gradient = None, value_and_grad(lambda v: program.log_density(v, jacobian))
+    for step in _STEPS:
+        try:
+            ends = [gradient(point + sign * step * direction)[1] for sign in (1, -1)]
+        except ValueError:
+            # A distribution may refuse its parameters there.
+            continue
+        change = widths * (ends[0] - ends[1])
+        before, found = found, change / (2 * step)
+        wrong = (found - widths * (matrix @ direction)).abs() > allowed
+        if not wrong.any() or not _ROUNDING < change.abs().max() < torch.inf:
+            return
+        near = _NEAR * found.abs().max()
+        if before is not None and (found - before).abs().max() <= near:
+            slices = program.coordinates.slices.items()
+            sites = [name for name, piece in slices if wrong[piece].any()]
+            got = "got second derivatives that are not the slopes of its gradient in"
+            raise OnceDifferentiableError(_once(f"{got} {', '.join(sites)}"))
+
+
+def _widths(program: Program, point: Tensor, matrix: Tensor) -> Tensor:
+    """Unit of every coordinate: where its density alone would fall by half a nat."""
+    own = matrix.diagonal().abs()
+    # What has no curvature beyond rounding has no width either.
+    widths = torch.where(own > _NONE * own.max(), own, torch.ones_like(own)).rsqrt()
+    for name, piece in program.coordinates.slices.items():
+        if not program.coordinates.is_real[name]:
+            # Log-odds and logarithms are of a size of their own; near a border their
+            # derivatives are rounded, and nothing is asked of them.
+            inside = point[piece].abs() < _NEAR_BORDER
+            widths[piece] = widths[piece].clamp(max=1.0) * inside
+    return widths

@@ -1,0 +1,53 @@
+"""The last digits of a mode: where a search ends depends on its tolerance, this not."""
+
+from torch import Tensor
+
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.optim import value_and_grad
+
+# Standard deviations that a step must still go to be taken, those from which on the
+# curvature here says little of that at the mode, and the part that a step may leave.
+_LEAST, _FAR, _LEFT = 1e-13, 0.5, 0.25
+
+_MOST_STEPS = 12
+
+# Standard deviations that the mode may be away from where a search has arrived.
+ARRIVED = 1e-6
+
+
+def settled(
+    program: Program, vector: Tensor, factor: Tensor, jacobian: bool = True
+) -> tuple[Tensor, float]:
+    r"""The mode of a program's density near where a search for it has ended.
+
+    Newton steps with one curvature, as long as each leaves little of the slope. A
+    search ends where values no longer rise, or where the gradient falls below a
+    tolerance, which rounding decides: what is made of that point agrees between
+    processors, or units of the data, to as many digits as the tolerance has.
+
+    Values are not compared, for near a mode they are all rounding. Slopes tell: the
+    step :math:`F F^\top g` is one up, and where its end keeps less than all of
+    :math:`F^\top g` the density has risen (Hager & Zhang 2005 accept such steps).
+
+    Args:
+        program: the model with its data.
+        vector: point of the unconstrained coordinates, shape (size,).
+        factor: F, shape (size, size); F @ F.T is the covariance there.
+        jacobian: whether the density is that of the vector; see
+            :meth:`Program.log_density`.
+
+    Returns:
+        The mode, or the vector as it came where there is none near it; and how many
+        standard deviations away the gradient there still takes the mode to be.
+    """
+    value = value_and_grad(lambda v: program.log_density(v, jacobian))
+    slope = factor.T @ value(vector)[1]
+    for _ in range(_MOST_STEPS):
+        if not _LEAST < slope.norm() < _FAR:
+            break
+        moved = vector + factor @ slope
+        left = factor.T @ value(moved)[1]
+        if not left.norm() <= _LEFT * slope.norm():
+            break
+        vector, slope = moved, left
+    return vector, float(slope.norm())

@@ -1,0 +1,128 @@
+"""The last steps of a fit: from where the best run has converged to the mode itself.
+
+EM and L-BFGS end where the log-joint no longer rises, and there it is flat: parameters
+are known to the root of its rounding. A few Newton steps lead on to where the gradient
+is 0 to rounding, so that estimates and all that is made of them are the same in all
+units, on all processors, from all starts.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.curvature.newton import ARRIVED, settled
+from glmhmm_pyro.inference.curvature.uncertainty import RISING, Information
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.search.solutions import ranked
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.steps.collapse import at_bounds
+
+# Most parameters of which second derivatives are taken: each costs about a gradient.
+_MOST_PARAMETERS = 200
+
+# Step of a difference of gradients, where coordinates have units of their own.
+_STEP = 1e-6
+
+# Change of a value that is none: those at a border of their support stay there.
+_NO_CHANGE = 1e-15
+
+# Part of a log-joint by which rounding may make it fall where its slopes say it rose.
+_ROUNDING = 1e-9
+
+
+def polish(program: Program, runs: Sequence[Run]) -> None:
+    """Lead the best of the runs that have ended on to the mode itself.
+
+    What is found is one more evaluation of that run, the last of its histories. A run
+    that did not converge, or to no smooth mode inside the supports, stays as it is; one
+    whose search had stalled beside a mode has converged then.
+
+    Args:
+        program: the model with its data.
+        runs: all runs of a fit; the best is changed in place.
+    """
+    done: list[Run] = []
+    while runs:
+        # Rounding may put a run first that was as high as the best.
+        best = runs[ranked(runs)[0]]
+        if best in done or best.status not in (Status.CONVERGED, Status.STALLED):
+            return
+        done.append(best)
+        try:
+            _polish(program, best)
+        except KeyboardInterrupt:
+            best.status = Status.INTERRUPTED
+        except (ValueError, RuntimeError):
+            # No curvature, or a distribution that refuses its parameters, or torch
+            # cannot: what was found is not lost for the sake of its last digits.
+            return
+
+
+def _polish(program: Program, run: Run) -> None:
+    """Lead one run on to the mode near it, if there is one."""
+    if not 0 < program.coordinates.size <= _MOST_PARAMETERS:
+        return
+    if program.dtype != torch.float64 or program.unbounded(run.params):
+        return
+    vector = program.coordinates.pack(run.params)
+    matrix = _curvature(program, vector)
+    if not matrix.isfinite().all():
+        return
+    information = Information.of_matrix(program, vector, matrix, jacobian=False)
+    if information.missing[RISING].numel():
+        return
+    mode, left = settled(program, vector, information.factor, jacobian=False)
+    if left <= ARRIVED and information.is_complete:
+        run.status = Status.CONVERGED
+    if torch.equal(mode, vector):
+        return
+    params = _values(program, run.params, vector, mode)
+    with torch.no_grad():
+        likelihood, prior = (float(part) for part in program.log_parts(params))
+    joint, before = likelihood + prior, run.log_joints[-1]
+    fell = not joint >= before - _ROUNDING * max(abs(before), 1.0)
+    if fell or at_bounds(program.components, params):
+        return
+    run.ahead = params
+    run.record(likelihood, joint, keep=bool(run.weights))
+
+
+def _curvature(program: Program, vector: Tensor) -> Tensor:
+    """Minus second derivatives of the log-joint, shape (size, size), symmetric.
+
+    Exact ones where units are not known; else differences of gradients, which cost a
+    third, and are near enough for steps that are corrected by the next.
+    """
+    if not program.units.maps:
+        return -hessian(program, vector)
+    steps = _STEP * torch.eye(len(vector), dtype=vector.dtype)
+    points = torch.cat([vector[None], vector + steps])
+    width = program.num_together if program.is_batched else 1
+    slopes = torch.cat([_slopes(program, some) for some in points.split(width)])
+    rows = (slopes[:1] - slopes[1:]) / _STEP
+    return (rows + rows.T) / 2
+
+
+def _slopes(program: Program, points: Tensor) -> Tensor:
+    """Gradients of the log-joint at points (points, size), of one or in one go."""
+    leaf = (points if program.is_batched else points[0]).clone().requires_grad_()
+    with torch.enable_grad():
+        value = program.log_density(leaf, jacobian=False).sum()
+        (slopes,) = torch.autograd.grad(value, leaf, materialize_grads=True)
+    found: Tensor = slopes.reshape(points.shape)
+    return found
+
+
+def _values(program: Program, params: Params, before: Tensor, after: Tensor) -> Params:
+    """Values of all sites after steps; what is at a border stays exactly there."""
+    old, new = (program.coordinates.unpack(vector) for vector in (before, after))
+    found = {}
+    for name, value in new.items():
+        kept = (value - old[name]).abs() <= _NO_CHANGE
+        is_real = program.coordinates.is_real[name]
+        found[name] = value if is_real else torch.where(kept, params[name], value)
+    return found

@@ -1,0 +1,1 @@
+"""Draws of the parameters: what stands for them, numbers them and judges them."""

@@ -1,0 +1,187 @@
+"""States numbered alike: in every draw, in two fits, or as a user wants them.
+
+A hidden Markov model does not change when its states change numbers, so chains that
+agree may disagree about them. The numbers are matched to a reference by the assignment
+that agrees best with its probabilities of the states (Stephens 2000, JRSS B 62, 795;
+Kuhn 1955). Draws keep their distribution if they are renumbered only as leaves the
+prior unchanged; numbers given by what states do, whatever the prior says of them, are
+kept beside the draws.
+"""
+
+from math import factorial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from glmhmm_pyro.inference.program.batches import sites_at_draws
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
+from glmhmm_pyro.inference.program.symmetry import Symmetry, symmetry_of
+
+# How sentences begin about draws that are not numbered by what their states do.
+AS_DRAWN = "states are numbered as the chains numbered them: "
+TOLD_APART = "priors tell states apart"
+
+
+def state_probs(model: Any, data: Any, params: Params) -> Tensor:
+    """Smoothed probabilities of all HiddenMarkov sites, shape (steps, states)."""
+    with torch.no_grad():
+        return _of_sites(Program.kind_of(model).observed_sites(model, data, params))
+
+
+def _of_sites(sites: dict[str, Observed]) -> Tensor:
+    """The same of given sites, with the draws they are at: (*draws, steps, states)."""
+    probs = [site.hidden.smoothed_probs(site.value) for site in sites.values()]
+    states = {p.shape[-1] for p in probs}
+    if len(states) > 1:
+        raise ValueError(
+            "HiddenMarkov sites must have the same number of states to be aligned, got "
+            f"{sorted(states)}; fit one number of states in all"
+        )
+    return torch.cat(probs, -2)
+
+
+def best_order(reference: Tensor, probs: Tensor) -> Tensor:
+    r"""The numbers that states should have had, to agree with a reference.
+
+    .. math:: \arg\max_\pi \sum_t \sum_k r_{tk} \, p_{t \pi(k)}
+
+    Args:
+        reference: probabilities of the states, shape (steps, states).
+        probs: the same of what is to be renumbered.
+
+    Returns:
+        Shape (states,): state k is what was number ``order[k]``.
+
+    Example:
+        >>> best_order(torch.eye(3), torch.eye(3)[:, [2, 0, 1]])
+        tensor([1, 2, 0])
+    """
+    agreement = reference.T @ probs.to(reference.dtype)
+    return Symmetry.full(len(agreement)).best_order(agreement)
+
+
+class Numbering(NamedTuple):
+    """What is done about the numbers of states in draws.
+
+    Attributes:
+        within: renumbering of every draw that keeps the prior (chains, draws, states).
+        by_label: what is left to be renumbered for states to be numbered by what they
+            do; ``None`` where nothing is.
+        notes: sentences about draws that are not renumbered, or not by what they do.
+    """
+
+    within: Tensor
+    by_label: Tensor | None
+    notes: tuple[str, ...]
+
+    @property
+    def num_relabelled(self) -> int:
+        """Number of draws that change."""
+        return int(changes(self.within).sum())
+
+
+def number_draws(
+    program: Program,
+    params: Params,
+    draws: Params,
+    renumbering: Renumbering,
+    progress: bool = False,
+) -> Numbering:
+    """How draws are to be renumbered to agree with the states at ``params``.
+
+    Args:
+        program: the model with its data.
+        params: values of the sites, whose numbers of states are the reference.
+        draws: values (chains, draws, *shape) by site.
+        renumbering: how the parameters follow.
+        progress: whether to show a bar.
+    """
+    reference = state_probs(program.model, program.data, params)
+    symmetry = symmetry_of(program, params, renumbering, reference.shape[-1])
+    arguments = (program.model, program.data, draws, reference, symmetry, progress)
+    within, best = best_orders(*arguments)
+    by_label = within.argsort(-1).gather(-1, best)
+    other = int(changes(by_label).sum())
+    notes: tuple[str, ...] = ()
+    if renumbering.unknown:
+        notes = (f"{AS_DRAWN}{renumbering.advice}, to have draws aligned",)
+    elif other:
+        notes = (_told_apart(symmetry, other, within[..., 0].numel()),)
+    return Numbering(within, by_label if other else None, notes)
+
+
+def _told_apart(symmetry: Symmetry, other: int, total: int) -> str:
+    """A sentence about draws that are not numbered by what their states do."""
+    ways = f"{symmetry.size} of the {factorial(symmetry.num_states)} renumberings"
+    left = "keep the numbers that the chains gave"
+    if symmetry.size > 1:
+        left = f"are renumbered only by the {ways} that leave the priors unchanged"
+    return (
+        f"{TOLD_APART}, so that draws {left}; by what their states do {other} of "
+        f"{total} draws would be numbered otherwise, as fit.aligned(fit, data) shows"
+    )
+
+
+def best_orders(
+    model: Any,
+    data: Any,
+    draws: Params,
+    reference: Tensor,
+    symmetry: Symmetry,
+    progress: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The renumberings that agree best, of a group and of all (chains, draws, states).
+
+    Args:
+        model: as a fit holds it.
+        data: as the model takes it.
+        draws: values (chains, draws, *shape) by site.
+        reference: probabilities of the states, shape (steps, states).
+        symmetry: the group.
+        progress: whether to show a bar.
+    """
+    shape = next(iter(draws.values())).shape[:2]
+    flat = {name: value.flatten(0, 1) for name, value in draws.items()}
+    every = Symmetry.full(symmetry.num_states)
+    within, best = [], []
+    with tqdm(
+        total=shape.numel(), desc="aligning", unit="draw", disable=not progress
+    ) as bar:
+        for sites in sites_at_draws(model, data, flat):
+            probs = _of_sites(sites).to(reference.dtype)
+            agreements = reference.T @ probs
+            for agreement in agreements.reshape(-1, *agreements.shape[-2:]):
+                within.append(symmetry.best_order(agreement))
+                best.append(every.best_order(agreement))
+                bar.update()
+    states = (symmetry.num_states,)
+    return (
+        torch.stack(within).reshape(shape + states),
+        torch.stack(best).reshape(shape + states),
+    )
+
+
+def renumber_draws(draws: Params, orders: Tensor, renumbering: Renumbering) -> Params:
+    """Every draw renumbered by an order of its own.
+
+    Args:
+        draws: values (chains, draws, *shape) by site.
+        orders: shape (chains, draws, states).
+        renumbering: how the parameters follow.
+    """
+    turned = {name: value.clone() for name, value in draws.items()}
+    for order in orders[changes(orders)].unique(dim=0):
+        rows = (orders == order).all(-1)
+        some = renumbering({n: v[rows] for n, v in draws.items()}, order)
+        for name, value in some.items():
+            turned[name][rows] = value
+    return turned
+
+
+def changes(orders: Tensor) -> Tensor:
+    """Which orders (*batch, states) change any number, shape (*batch,)."""
+    return (orders != torch.arange(orders.shape[-1])).any(-1)

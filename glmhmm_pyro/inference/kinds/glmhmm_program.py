@@ -1,0 +1,196 @@
+"""A GLMHMM with its data: a density that components make up."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.units import is_as_defined
+from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.inference.kinds.starts import make_starts
+from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
+from glmhmm_pyro.inference.kinds.undetermined import (
+    refuse_two_constants,
+    undetermined_columns,
+)
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.densities import Densities
+from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.program.units import own_units
+from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds
+from glmhmm_pyro.inference.steps.joint_steps import JointSteps
+from glmhmm_pyro.inference.steps.steps import ComponentSteps
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.optim import LBFGSOptions
+from glmhmm_pyro.sequences import Sequences
+
+# As many states are always allowed, and a state for every step.
+_MANY_STATES = 100
+
+
+class GLMHMMProgram(Program, reads=GLMHMM):
+    """A ``GLMHMM`` conditioned on a ``Sequences``.
+
+    It is evaluated without Pyro's handlers, at many parameter sets at once, and has
+    EM's M-steps by component. Its arguments are those of :class:`Program`.
+    """
+
+    model: GLMHMM
+    data: Sequences
+
+    @staticmethod
+    def _taken(model: Any, data: Any) -> Any:
+        if isinstance(data, Sequences):
+            _check_number_of_states(model, data)
+        data = model.laid_out(data)
+        model.limit(data)
+        return data
+
+    @staticmethod
+    def components_of(model: Any) -> dict[str, Component]:
+        """All components, by the names that their sites begin with."""
+        found: dict[str, Component] = model.components
+        return found
+
+    @staticmethod
+    def takes_sets(model: Any) -> bool:
+        """Whether all components take values with a leading axis of sets."""
+        return all(component.takes_sets() for component in model.components.values())
+
+    @staticmethod
+    def visit_known_priors(model: Any) -> None:
+        """All of them."""
+        model.draw()
+
+    @staticmethod
+    def laid_out(model: Any, data: Any, layout: Any) -> Any:
+        """The data as the components read them; the model knows its layout itself."""
+        return model.laid_out(data)
+
+    @staticmethod
+    def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
+        """The one site ``y`` at these values."""
+        data = model.laid_out(data)
+        return {"y": Observed(model.hidden_markov_at(params, data), data.emissions)}
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether components take sets, and no hyperparameter is drawn beside them."""
+        return self.takes_sets(self.model) and self._has_fixed_priors
+
+    def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
+        """Log-likelihood and log prior, without Pyro's handlers."""
+        hidden = self.model.hidden_markov_at(params, self.data)
+        return hidden.log_prob(self.data.emissions), self.log_prior(params)
+
+    def log_prior(self, params: Params) -> Tensor:
+        """Log density of the priors, which are fixed unless a site of them is drawn."""
+        if not self._has_fixed_priors:
+            with exclusively(), Densities(params, self.priors) as densities:
+                self.model.draw()
+            return densities.of_parameters + densities.of_the_rest
+        total = torch.zeros((), dtype=torch.float64)
+        for name, prior in self.priors.items():
+            total = total + prior.log_prob(params[name])
+        return total
+
+    @property
+    def _has_fixed_priors(self) -> bool:
+        """Whether no hyperparameter is drawn beside the declared sites."""
+        return self.priors.keys() == {name for name, *_ in self.model.site_names()}
+
+    def visit_priors(self) -> None:
+        """The priors alone, without the tables of all steps."""
+        self.visit_known_priors(self.model)
+
+    def starts(
+        self, number: int, init: Any, noise: float, generator: torch.Generator
+    ) -> Sequence[Params]:
+        """See :func:`make_starts`."""
+        init = self._own_start("glm" if init is None else init)
+        return make_starts(self.model, self.data, number, init, noise, generator)
+
+    def em_steps(self, options: LBFGSOptions | None) -> ComponentSteps | JointSteps:
+        """M-steps component by component, where these do not read one another."""
+        if self.separates:
+            return ComponentSteps(self.model, self.data, options)
+        return JointSteps(self, options)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the covariates."""
+        return self.data.dtype
+
+    @property
+    def separates(self) -> bool:
+        """Whether no component reads the parameters of another."""
+        return self.model.separates
+
+    def in_own_units(self) -> Program:
+        """Covariates and outputs scaled, and centred where that can be undone."""
+        if not is_as_defined(self.model, GLMHMM, "forward", "hidden_markov"):
+            return self
+        model, data, units = own_units(self.model, self.data, self.priors)
+        if not units.maps:
+            return self
+        found = GLMHMMProgram(model, data)
+        found.users_model, found.units = self.model, units
+        return found
+
+    def check(self) -> None:
+        """Refuse outputs that do not vary, and weights that nothing determines."""
+        self.model.check_varies(self.data)
+        refuse_two_constants(self)
+
+    def collapsed(self, params: Params) -> tuple[str, ...]:
+        """States that predict their emissions without error; scales at their floors."""
+        found = Collapse(self.model, self.data)(params)
+        return found + at_bounds(self.components, params)
+
+    def undetermined(self) -> tuple[str, ...]:
+        """Weights of columns of which one follows from the others."""
+        return undetermined_columns(self)
+
+    def unbounded(self, params: Params) -> tuple[str, ...]:
+        """Weights that grow for ever, of emissions and transitions."""
+        with torch.no_grad():
+            hidden = self.model.hidden_markov_at(params, self.data)
+        return unbounded_weights(self.model, self.data, hidden, params)
+
+    def _own_start(self, init: Any) -> Any:
+        """Values that the user gave to begin with, mapped to own ones.
+
+        What is no value of a site is left to be refused as it was written.
+        """
+        if not isinstance(init, Mapping):
+            return init
+        given = {name: self._given(name, value) for name, value in init.items()}
+        users = {name: value for name, value in given.items() if value is not None}
+        return {**init, **self.units.inward(users)}
+
+    def _given(self, name: str, given: Any) -> Tensor | None:
+        """The user's value of a site that is not the same in both, if it is one."""
+        if name not in self.units.maps and name not in self.units.gains:
+            return None
+        try:
+            value = torch.as_tensor(np.asarray(given), dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            return None
+        prior = self.priors[name]
+        if value.shape != prior.shape() or not prior.support.check(value).all():
+            return None
+        return value
+
+
+def _check_number_of_states(model: GLMHMM, data: Sequences) -> None:
+    """Refuse far more states than there are steps to be in them."""
+    most = max(_MANY_STATES, data.num_steps)
+    if model.num_states > most:
+        raise ValueError(
+            f"num_states must be at most {most} for these data of {data.num_steps} "
+            f"steps, got {model.num_states}; most of so many states would never be "
+            "visited: give a number such as 3"
+        )

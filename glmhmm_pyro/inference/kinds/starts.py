@@ -1,0 +1,282 @@
+"""Starting parameters of EM: a GLM plus noise, k-means, random, or given weights.
+
+Every start is made the same way: expected counts that say what the states might be, an
+M-step from them, and noise on the result so that states and restarts differ.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from glmhmm_pyro.components.limits import bounds_of
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.steps.blocks import as_taken, run
+from glmhmm_pyro.inference.steps.m_step import MStep
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.optim import LBFGSOptions
+from glmhmm_pyro.sequences import Sequences
+
+INITS = ("glm", "kmeans", "random")
+
+# Probability of staying in a state before anything has been learnt.
+STAYING = 0.95
+
+# Of a step's count, the part that k-means gives to its cluster; the rest is shared.
+CLUSTER_SHARE = 0.8
+
+# Where a value at the end of its support stands, in unconstrained numbers.
+_FARTHEST = 20.0
+
+# A start need not be a maximum, and must not run away where the data are separable.
+_ROUGHLY = LBFGSOptions(max_iters=20, gradient_tol=1e-4)
+
+
+def make_starts(
+    model: GLMHMM,
+    data: Sequences,
+    num_starts: int,
+    init: str | Mapping[str, Any] = "glm",
+    noise: float = 0.5,
+    generator: torch.Generator | None = None,
+) -> list[Params]:
+    """Starting values of all sites, for every start.
+
+    Args:
+        model: bound to the data.
+        num_starts: how many.
+        init: ``"glm"``, the weights of one GLM for all steps plus noise; ``"kmeans"``,
+            GLMs fitted to clusters of pairs of covariates and behaviour; ``"random"``,
+            noise around 0; or a mapping from site names to values. Given values are the
+            first start as they stand, and further ones add noise.
+        noise: standard deviation of the noise on a weight, in units of 1 over the root
+            mean square of its covariate.
+        generator: source of all randomness.
+    """
+    if isinstance(init, str) and init not in INITS:
+        raise ValueError(
+            f"init must be one of {', '.join(INITS)}, or a mapping from site names to "
+            f"values, got {init!r}; give one of these"
+        )
+    maker = StartMaker(model, data, generator)
+    if isinstance(init, Mapping):
+        first = maker.given(init)
+        return [first] + [maker.perturbed(first, noise) for _ in range(num_starts - 1)]
+    if init == "kmeans":
+        return [maker.clustered(0.1 * noise) for _ in range(num_starts)]
+    centre = maker.glm() if init == "glm" else maker.zeros()
+    return [maker.perturbed(centre, noise) for _ in range(num_starts)]
+
+
+class StartMaker:
+    """Makes starts for one model and data set.
+
+    Args:
+        model: bound to the data.
+        data: the data set.
+        generator: source of all randomness.
+    """
+
+    def __init__(
+        self, model: GLMHMM, data: Sequences, generator: torch.Generator | None
+    ):
+        self.model, self.data, self.generator = model, data, generator
+        self.m_steps = {
+            name: MStep(component, component.view(data), _ROUGHLY)
+            for name, component in model.components.items()
+        }
+
+    @property
+    def emissions(self) -> list[str]:
+        """Names of the components that are emissions."""
+        return [
+            n for n, s in self.m_steps.items() if s.component.counts_of == "emission"
+        ]
+
+    def _fitted(self, counts: Tensor | float) -> Params:
+        """Emissions fitted to expected counts; states that tend to stay."""
+        params = self.zeros()
+        for name in self.emissions:
+            params |= self._maximised(name, counts)
+        return params
+
+    def zeros(self) -> Params:
+        """Alike emissions, from the middle of their parameters; states that stay."""
+        counts: dict[str, Any] = {"initial": 1.0, "transition": self._sticky()}
+        params: Params = {}
+        for name, step in self.m_steps.items():
+            if step.component.counts_of in counts:
+                params |= self._maximised(name, counts[step.component.counts_of])
+        for name in self.emissions:
+            params |= _only_set(self.m_steps[name].start())
+        return params
+
+    def glm(self) -> Params:
+        """The same emission GLM in every state."""
+        return self._fitted(1 / self.model.num_states)
+
+    def clustered(self, noise: float) -> Params:
+        """Emission GLMs of the clusters of k-means, plus a little noise."""
+        labels = torch.from_numpy(self._clusters()).long()
+        states = self.model.num_states
+        counts = torch.nn.functional.one_hot(labels, states).double() * CLUSTER_SHARE
+        counts = counts + (1 - CLUSTER_SHARE) / states
+        return self.perturbed(self._fitted(counts), noise)
+
+    def fitted_emissions(self, counts: Tensor) -> Params:
+        """Emissions fitted to expected counts (steps, states)."""
+        params: Params = {}
+        for name in self.emissions:
+            params |= self._maximised(name, counts)
+        return params
+
+    def fitted_moves(self, counts: Tensor) -> Params:
+        """Transitions fitted to expected counts of moves (steps or 1, states, states).
+
+        A single row stands for all steps.
+        """
+        params: Params = {}
+        for name, step in self.m_steps.items():
+            if step.component.counts_of == "transition":
+                params |= self._maximised(name, counts)
+        return params
+
+    def given(self, values: Mapping[str, Any]) -> Params:
+        """The user's values, checked; what is not given is that of :meth:`glm`."""
+        supports: dict[str, Any] = {}
+        shapes: dict[str, torch.Size] = {}
+        transforms: dict[str, Any] = {}
+        for step in self.m_steps.values():
+            supports |= step.supports
+            transforms |= step.transforms
+            for name, transform in step.transforms.items():
+                shapes[name] = transform.forward_shape(step.shapes[name])
+        unknown = sorted(set(values) - set(shapes))
+        if unknown:
+            raise ValueError(
+                f"init must name sites of the model, {', '.join(shapes)}, got "
+                f"{unknown[0]!r}; name some of these"
+            )
+        params = {} if set(values) == set(shapes) else self.glm()
+        for name, value in values.items():
+            value = given_value(name, value, shapes[name], supports[name])
+            bounds = bounds_of(transforms[name])
+            value = value if bounds is None else bounds.clamp(value)
+            params[name] = value.to(self.data.device)
+        return params
+
+    def between(self, params: Params, others: Params) -> Params:
+        """Halfway between two sets of values, in unconstrained numbers."""
+        middle = {}
+        for name, value in params.items():
+            transform = self._transform(name)
+            free = _inside(transform.inv(value)) + _inside(transform.inv(others[name]))
+            middle[name] = transform(free / 2)
+        return middle
+
+    def _transform(self, name: str) -> Any:
+        """From the unconstrained numbers of a site to its value."""
+        prefix, _ = self.model.component_of(name)
+        return self.m_steps[prefix].transforms[name]
+
+    def perturbed(self, params: Params, noise: float, most: float = math.inf) -> Params:
+        """``params`` plus noise on their unconstrained numbers.
+
+        Args:
+            params: values of all sites.
+            noise: standard deviation, on a weight in units of 1 over the root mean
+                square of its covariate.
+            most: standard deviation on numbers that are no weights, if less.
+        """
+        noisy = {}
+        for name, value in params.items():
+            prefix, component = self.model.component_of(name)
+            attribute = name.removeprefix(f"{prefix}.")
+            transform = self._transform(name)
+            free = _inside(transform.inv(value))
+            draws = torch.randn(
+                free.shape, generator=self.generator, dtype=torch.float64
+            ).to(free.device)
+            reach = component.start_noise(attribute, self.m_steps[prefix].data)
+            size = noise if isinstance(reach, Tensor) else min(noise, most)
+            noisy[name] = transform(free + size * draws * reach)
+        return noisy
+
+    def _sticky(self) -> Tensor:
+        """Expected counts of one step: states tend to stay."""
+        states = self.model.num_states
+        leaving = (1 - STAYING) / max(states - 1, 1)
+        return torch.full((states, states), leaving).fill_diagonal_(STAYING).double()
+
+    def _maximised(self, name: str, counts: Tensor | float) -> Params:
+        """An M-step of one component, from expected counts that broadcast to all."""
+        component, step = self.model.components[name], self.m_steps[name]
+        if not step.blocks.transforms:
+            return {}
+        start = step.start()
+        with torch.no_grad():
+            log_probs, _ = run(component, step.data, as_taken(component, start))
+        axes = 3 if component.counts_of == "transition" else 2
+        whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
+        if axes == 3 and whole.dim() == 3 and len(whole) > log_probs.shape[-3]:
+            whole = whole.sum(0)
+        return _only_set(step(whole.expand((1,) + log_probs.shape[-axes:]), start))
+
+    def _clusters(self) -> np.ndarray:
+        """k-means labels of every step's covariates and behaviour, standardised."""
+        from sklearn.cluster import KMeans
+
+        y = self.data.emissions.reshape(self.data.num_steps, -1).cpu()
+        if not y.is_floating_point() and y.max() < 100:
+            y = torch.nn.functional.one_hot(y.clamp(min=0)).flatten(1)
+        pairs = torch.cat([self.data.covariates.cpu(), y.double()], -1)
+        spread = pairs.std(0, correction=0)
+        pairs = (pairs - pairs.mean(0)) / torch.where(spread > 0, spread, 1.0)
+        seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
+        means = KMeans(self.model.num_states, n_init=1, random_state=seed)
+        return means.fit_predict(pairs.numpy())
+
+
+def _only_set(params: Params) -> Params:
+    """Values without their axis of sets, which has a single one."""
+    return {name: value.squeeze(0) for name, value in params.items()}
+
+
+def _inside(free: Tensor) -> Tensor:
+    """Unconstrained numbers, those of values at the end of their support finite."""
+    return free.clamp(-_FARTHEST, _FARTHEST) if not free.isfinite().all() else free
+
+
+def given_value(
+    name: str, given: Any, shape: torch.Size, support: constraints.Constraint
+) -> Tensor:
+    """A user's value as float64, if it is one that the parameter can have."""
+    try:
+        value = torch.as_tensor(np.asarray(given), dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"init[{name!r}] must be numbers of shape {tuple(shape)}, got "
+            f"{given!r:.80}; give a nested list, an array or a tensor of them"
+        ) from error
+    if value.shape != shape or not torch.isfinite(value).all():
+        raise ValueError(
+            f"init[{name!r}] must be finite, of shape {tuple(shape)}, got shape "
+            f"{tuple(value.shape)}; reference rows are left out"
+        )
+    single: Any = support
+    while isinstance(single, constraints.independent):
+        single = single.base_constraint
+    # The ends of an interval are infinitely far away for an optimiser.
+    inside = value > getattr(single, "lower_bound", -torch.inf)
+    inside &= value < getattr(single, "upper_bound", torch.inf)
+    if not (inside.all() and support.check(value).all()):
+        what = "probabilities that sum to 1" if single.event_dim else f"inside {single}"
+        raise ValueError(
+            f"init[{name!r}] must be {what}, got {value.tolist()}"
+            "; give values inside the support"
+        )
+    return value

@@ -1,0 +1,278 @@
+"""Weights without a finite maximum, or with hardly one: data that are separable.
+
+Where covariates predict an emission or a transition without error, or where one never
+happens in a state, the likelihood rises as weights grow for ever (Albert & Anderson
+1984). EM then ends at large, arbitrary weights, which a user has to know. So it does
+where a weight is large and all that speaks against a larger one is next to nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.counts import NegativeBinomial, Poisson
+from glmhmm_pyro.distributions import HiddenMarkov, Output
+from glmhmm_pyro.inference.kinds.separated import (
+    label_probs,
+    large_weights,
+    noise_of_counts,
+    noise_of_labels,
+)
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.masking import emission_log_probs, steps_observed
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.priors.answers import is_proper
+from glmhmm_pyro.sequences import Sequences
+
+# A finite maximum makes at least about one mistake, which costs more nats than this.
+_ERROR_FREE = 0.1
+
+# Expected number of events below which an outcome counts as never seen.
+_NEVER = 0.01
+
+# How often all states together are visited: it is never asked.
+_ALWAYS = torch.tensor([torch.inf])
+
+
+def unbounded_weights(
+    model: GLMHMM,
+    data: Sequences,
+    hidden: HiddenMarkov,
+    params: Params | None = None,
+) -> tuple[str, ...]:
+    """One sentence for every group of weights that has no finite maximum, or hardly.
+
+    Args:
+        model: bound to the data.
+        data: what it was fitted to.
+        hidden: its distribution at the fitted parameters.
+        params: these, by which weights are found that the data hardly bound.
+    """
+    with torch.no_grad():
+        counts = hidden.expected_counts(data.emissions)
+        present = hidden.smoothed_probs(data.emissions).sum(0)
+        known = _Known(model, data, hidden, params, counts, present)
+        groups = [*_emissions(known), *_transitions(known), *_first_states(known)]
+        return tuple(sentence for group in groups for sentence in _sentences(group))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a fit: its model and data, and expected counts at its end.
+
+    Attributes:
+        present: expected number of steps in every state, shape (states,).
+    """
+
+    model: GLMHMM
+    data: Sequences
+    hidden: HiddenMarkov
+    params: Params | None
+    counts: ExpectedCounts
+    present: Tensor
+
+    def shown(self, name: str) -> Tensor | None:
+        """A component's weights as users see them, if parameters are known."""
+        if self.params is None:
+            return None
+        component = self.model.components[name]
+        value = self.params[f"{name}.weights"]
+        return component.display("weights", value)[0]
+
+    def large(
+        self, name: str, weights: Tensor | None, noise: Tensor, outcome: str
+    ) -> dict[int, str]:
+        """See :func:`large_weights`; none without parameters."""
+        if weights is None or weights.dim() != 3:
+            return {}
+        component = self.model.components[name]
+        view = component.view(self.data)
+        return large_weights(component, view, weights, noise, outcome)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What is known of the outcomes of the rows of a component.
+
+    Attributes:
+        names: of the rows (states, or all of them together), that begin sentences.
+        losses: nats that their outcomes cost, shape (rows,).
+        never: whether an outcome never happens, shape (rows, outcomes), if countable.
+        large: sentences about weights that the data hardly bound, by row.
+        present: expected number of steps in every row, shape (rows,).
+        visits: expected number of outcomes, shape (rows,).
+        unseen: why a row that is visited has no outcome, in words.
+    """
+
+    names: list[str]
+    losses: Tensor
+    never: Tensor | None = None
+    large: dict[int, str] = field(default_factory=dict)
+    present: Tensor = _ALWAYS
+    visits: Tensor = _ALWAYS
+    unseen: str = ""
+
+
+def _emissions(known: _Known) -> Iterator[_Group]:
+    """The states of every output whose weights are kept finite by nothing."""
+    for name, output in known.hidden.outputs(known.data.emissions).items():
+        what = f"emissions.{name}" if name else "emissions"
+        if not _is_flat(known.model.components[what]):
+            continue
+        visited = known.counts.emission
+        observed = steps_observed(output.mask)
+        if observed is not None:
+            visited = visited * observed[:, None]
+        visits, losses = _by_state(visited, emission_log_probs(*output), (0,))
+        if not output.is_discrete:
+            # A density is no number of mistakes.
+            losses = torch.full_like(losses, torch.inf)
+        yield _Group(
+            _of_states(f"{what} in", len(visits)),
+            losses,
+            _labels_never_seen(output, visited),
+            _large_in_emissions(known, what, output, visited),
+            known.present,
+            visits,
+            "it is visited only where the output was not observed",
+        )
+
+
+def _large_in_emissions(
+    known: _Known, what: str, output: Output, visited: Tensor
+) -> dict[int, str]:
+    """Sentences about an output's large weights, where it is labels or counts."""
+    weights = known.shown(what)
+    if weights is not None and weights.dim() == 2:
+        weights = weights.unsqueeze(1)
+    if output.emission_dist.has_enumerate_support:
+        probs = label_probs(output)
+        if weights is not None and weights.shape[1] == 1 and probs.shape[-1] == 2:
+            weights = pad(weights, (0, 0, 1, 0))
+        noise = noise_of_labels(probs, visited)
+        return known.large(what, weights, noise, " of class")
+    if isinstance(known.model.components[what], Poisson | NegativeBinomial):
+        return known.large(what, weights, noise_of_counts(output, visited), "")
+    return {}
+
+
+def _transitions(known: _Known) -> Iterator[_Group]:
+    """Transitions from every state, and the weights that all of them share."""
+    component, moves = known.model.transitions, known.counts.transition
+    site = component.sites.get("weights")
+    if site is None:
+        return
+    probs, leaves = known.hidden.transition_logits.exp(), moves.sum(2)
+    noise = noise_of_labels(probs, leaves)
+    weights, is_shared = known.shown("transitions"), len(site.axes) == 2
+    if is_shared:
+        weights = None if weights is None else weights.unsqueeze(0)
+        noise = noise.sum(1, keepdim=True)
+    own = "baseline" if "baseline" in component.sites else "weights"
+    visits, losses = _by_state(moves, known.hidden.transition_logits, (0, 2))
+    large = {}
+    if _is_flat(component):
+        large = known.large("transitions", weights, noise, " to state")
+    if _is_flat(component, own):
+        yield _Group(
+            _of_states("transitions from", len(visits)),
+            losses,
+            _never(moves.sum(0), probs, leaves),
+            {} if is_shared else large,
+            known.present,
+            visits,
+            "it is visited only at the last step of a session",
+        )
+    if is_shared and _is_flat(component):
+        yield _Group(["transitions"], losses.sum(0, keepdim=True), large=large)
+
+
+def _first_states(known: _Known) -> Iterator[_Group]:
+    """First states that covariates of the sessions predict."""
+    if not _is_flat(known.model.initial):
+        return
+    log_probs, counts = known.hidden.initial_logits, known.counts.initial
+    losses = _by_state(counts, log_probs, (0, 1))[1]
+    probs, sessions = log_probs.exp().unsqueeze(1), counts.sum(1, keepdim=True)
+    noise = noise_of_labels(probs, sessions)
+    weights = known.shown("initial")
+    weights = None if weights is None else weights.unsqueeze(0)
+    yield _Group(
+        ["first states"],
+        losses.reshape(1),
+        _never(counts.sum(0, keepdim=True), probs, sessions),
+        known.large("initial", weights, noise, " of state"),
+    )
+
+
+def _of_states(what: str, states: int) -> list[str]:
+    """Names of the rows that are states."""
+    return [f"{what} state {state}" for state in range(states)]
+
+
+def _is_flat(component: Component, name: str = "weights") -> bool:
+    """Whether the component has parameters of a GLM that no penalty keeps finite."""
+    site = component.sites.get(name)
+    if site is None or name == "weights" and site.axes[-1] != "covariate":
+        return False
+    return not is_proper(site.prior)
+
+
+def _by_state(
+    counts: Tensor, log_probs: Tensor, axes: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Expected visits of every state, and the nats its outcomes cost."""
+    costs = torch.where(counts > 0, -counts * log_probs, 0.0)
+    return counts.sum(axes), costs.sum(axes)
+
+
+def _labels_never_seen(output: Output, counts: Tensor) -> Tensor | None:
+    """Which labels never happen in which state, if the emissions are labels."""
+    if not output.emission_dist.has_enumerate_support:
+        return None
+    labels = output.emission_dist.enumerate_support(expand=False).flatten()
+    seen = counts.T @ (output.value[:, None] == labels).to(counts.dtype)
+    return _never(seen, label_probs(output), counts)
+
+
+def _sentences(group: _Group) -> list[str]:
+    """At most one sentence a row, the first that is true."""
+    sentences = []
+    for row, name in enumerate(group.names):
+        never = [] if group.never is None else _numbers(group.never[row])
+        if group.present[row] < _NEVER:
+            sentences.append(f"{name}: it is never visited")
+        elif group.visits[row] < _NEVER:
+            sentences.append(f"{name}: {group.unseen}")
+        elif group.losses[row] < _ERROR_FREE:
+            sentences.append(f"{name} are predicted without error")
+        elif never:
+            sentences.append(f"{name} never are {never}")
+        elif row in group.large:
+            sentences.append(f"{name}: {group.large[row]}")
+    return sentences
+
+
+def _never(seen: Tensor, probs: Tensor, counts: Tensor) -> Tensor:
+    """Which outcomes never happen, and are said not to, shape (rows, outcomes).
+
+    Without a constant column one that never happens may have a probability all the
+    same, at a finite maximum.
+
+    Args:
+        seen: expected number of every outcome, shape (rows, outcomes).
+        probs: of the outcomes, shape (steps or 1, rows, outcomes).
+        counts: expected numbers of outcomes, shape (steps, rows).
+    """
+    expected = (counts.unsqueeze(-1) * probs).sum(0)
+    return (seen < _NEVER) & (expected < _ERROR_FREE)
+
+
+def _numbers(which: Tensor) -> list[int]:
+    """Of the outcomes of which it is true."""
+    return which.nonzero().flatten().tolist()

@@ -1,0 +1,96 @@
+"""Weights that neither data nor priors determine: refused, or named beside a fit."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.masking import steps_observed
+
+# Columns repeat each other where a sum of them, each of size 1, is below this.
+_NOTHING = 1e-10
+
+
+def refuse_two_constants(program: Program) -> None:
+    """Refuse two constant columns that share one flat prior.
+
+    Only the sum of their effects is determined, so that any weights are as good.
+
+    Raises:
+        ValueError: names the columns.
+    """
+    for name, component, _, design in _flat_designs(program):
+        constant = (design == design[0]).all(0) & (design[0] != 0)
+        names = component.covariate_names or tuple(map(str, range(len(constant))))
+        found = [column for column, is_one in zip(names, constant.tolist()) if is_one]
+        if len(design) > 1 and len(found) > 1:
+            raise ValueError(
+                f"{component.covariates_of} must have one constant column at most, for "
+                f"{name} have a flat prior, got {', '.join(found)}, of whose weights "
+                "only the sum is determined; leave all but one out, or give a prior, "
+                "such as gh.priors.Ridge(1.0)"
+            )
+
+
+def undetermined_columns(program: Program) -> tuple[str, ...]:
+    """A sentence on every set of columns of which one follows from the others.
+
+    Such as the dummies of all levels of a factor beside an intercept. What is fitted is
+    well-defined, its weights under a flat prior are not.
+    """
+    notes = []
+    for name, component, data, design in _flat_designs(program):
+        design = design[_bearing(component, data)]
+        names = component.covariate_names or tuple(map(str, range(design.shape[1])))
+        if f"{name.rpartition('.')[0]}.baseline" in program.improper:
+            design = torch.cat([design, torch.ones_like(design[:, :1])], 1)
+            names = (*names, "the baseline")
+        repeating = _repeating(design).tolist()
+        found = [name for name, repeats in zip(names, repeating) if repeats]
+        if found:
+            notes.append(
+                f"{name} of {', '.join(found)} are not determined under a flat prior, "
+                f"for a sum of these columns of {component.covariates_of} is always 0 "
+                "(what they predict is determined): leave one of them out, or give a "
+                "prior, such as gh.priors.Ridge(1.0)"
+            )
+    return tuple(notes)
+
+
+def _flat_designs(program: Program) -> Iterator[tuple[str, Any, Any, Tensor]]:
+    """Name, component, data and design of all weights of covariates without a prior."""
+    for prefix, component in program.components.items():
+        for attribute, site in component.sites.items():
+            name = f"{prefix}.{attribute}"
+            if site.axes[-1:] == ("covariate",) and name in program.improper:
+                data = component.view(program.data)
+                yield name, component, data, component.design(data)
+
+
+def _bearing(component: Any, data: Any) -> Tensor:
+    """Which rows of a design bear on anything that was observed."""
+    design = component.design(data)
+    rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
+    if component.covariates_of == "transition_covariates":
+        rows[data.starts] = False
+    seen = steps_observed(data.mask)
+    if component.covariates_of == "covariates" and seen is not None:
+        rows &= seen
+    return rows
+
+
+def _repeating(design: Tensor) -> Tensor:
+    """Whether each column is part of a sum of columns that is 0 in every row."""
+    size = design.abs().amax(0) if len(design) else design.new_zeros(design.shape[1])
+    nothing = torch.zeros_like(size, dtype=torch.bool)
+    if len(design) <= design.shape[1]:
+        # As many weights as rows: what is fitted to so little is another matter.
+        return nothing
+    scaled = (design / torch.where(size > 0, size, 1.0)).double()
+    _, sizes, directions = torch.linalg.svd(scaled.T @ scaled)
+    null = directions[sizes <= _NOTHING * sizes[0].clamp(min=1.0)]
+    # The Gram matrix has lost half of the digits; the columns themselves have not.
+    null = null[(scaled @ null.T).abs().amax(0) <= _NOTHING]
+    return nothing if not len(null) else (null.abs() > 1e-6).any(0)

@@ -1,0 +1,67 @@
+"""A model at many values of its parameters, as many together as memory allows."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Observed, Program, sets_together
+
+
+def num_together(model: Any, data: Any, most: int) -> int:
+    """How many parameter sets are evaluated together; one where a model knows no more.
+
+    Args:
+        model: any model; parameter sets are a capability that components declare.
+        data: the data set.
+        most: how many there are.
+    """
+    if not Program.kind_of(model).takes_sets(model):
+        return 1
+    return min(most, sets_together([(data.num_steps, model.num_states)]))
+
+
+def sites_at_draws(
+    model: Any, data: Any, draws: Params
+) -> Iterator[dict[str, Observed]]:
+    """Every ``HiddenMarkov`` site, at some draws after the others.
+
+    Args:
+        model: as a fit holds it.
+        data: as the model takes it.
+        draws: values (draws, *shape) by site.
+
+    Yields:
+        Sites with a batch shape of (draws,), or () where one draw comes alone.
+    """
+    number = len(next(iter(draws.values())))
+    width = num_together(model, data, number)
+    for first in range(0, number, width):
+        chosen = slice(first, first + width) if width > 1 else first
+        some = {name: value[chosen] for name, value in draws.items()}
+        with torch.no_grad():
+            yield Program.kind_of(model).observed_sites(model, data, some)
+
+
+def at_draws(
+    model: Any,
+    data: Any,
+    draws: Params,
+    function: Callable[[Observed], Tensor],
+) -> Tensor:
+    """What a function gives of every site at every draw, (draws, all sites' values).
+
+    Args:
+        model: as a fit holds it.
+        data: as the model takes it.
+        draws: values (draws, *shape) by site.
+        function: from a site to a tensor (*batch, values).
+    """
+    found = []
+    for sites in sites_at_draws(model, data, draws):
+        with torch.no_grad():
+            values = torch.cat([function(site) for site in sites.values()], -1)
+        found.append(values.reshape(-1, values.shape[-1]))
+    return torch.cat(found)

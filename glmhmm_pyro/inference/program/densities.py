@@ -1,0 +1,80 @@
+"""Log densities of a model's sites, summed as it runs: no trace is built.
+
+Pyro's trace copies every site into a graph of nodes. A sampler that asks for one number
+thousands of times needs only their sum, which a handler can make on the way.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from glmhmm_pyro.inference.program.coordinates import Params
+
+
+class Densities(Messenger):
+    """Runs a model at given values of its parameters and adds up its log densities.
+
+    Args:
+        params: values of the parameters, by the name of their sites.
+        names: of the sites that count as parameters; ``None`` for those of ``params``.
+
+    Attributes:
+        by_site: log density of every site that was passed, with its scale and mask.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model():
+        ...     z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...     pyro.sample("y", dist.Normal(z, 1.0), obs=torch.tensor(1.0))
+        >>> with Densities({"z": torch.tensor(1.0)}) as densities:
+        ...     model()
+        >>> print(densities.of_parameters, densities.of_the_rest)
+        tensor(-1.4189...) tensor(-0.9189...)
+    """
+
+    def __init__(self, params: Params, names: Collection[str] | None = None):
+        super().__init__()
+        self.params = params
+        self.names = params.keys() if names is None else names
+        self.by_site: dict[str, Tensor] = {}
+
+    def __enter__(self) -> "Densities":
+        self.by_site = {}
+        super().__enter__()
+        return self
+
+    def _pyro_sample(self, msg: Any) -> None:
+        """Give the site its value, as ``poutine.condition`` does."""
+        if msg["name"] in self.params:
+            msg["value"] = self.params[msg["name"]]
+            msg["is_observed"] = True
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        """Note the log density of the site at the value it has got."""
+        if site_is_subsample(msg):
+            return
+        try:
+            log_prob = msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+        except ValueError as error:
+            raise ValueError(f"site {msg['name']!r} has no density: {error}") from error
+        log_prob = scale_and_mask(log_prob, msg["scale"], msg["mask"])
+        self.by_site[msg["name"]] = log_prob.sum()
+
+    @property
+    def of_parameters(self) -> Tensor:
+        """Sum over the sites that are parameters."""
+        return _total(v for name, v in self.by_site.items() if name in self.names)
+
+    @property
+    def of_the_rest(self) -> Tensor:
+        """Sum over all other sites."""
+        return _total(v for name, v in self.by_site.items() if name not in self.names)
+
+
+def _total(values: Any) -> Tensor:
+    return sum(values, torch.zeros((), dtype=torch.float64))

@@ -1,0 +1,219 @@
+"""Names of states, classes and covariates, on the axes of numbers users see."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.masking import steps_observed
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.construction import DESIGNS, names_of
+from glmhmm_pyro.sequences.layout import Layout
+from glmhmm_pyro.sequences.naming import Names
+from glmhmm_pyro.sequences.sessions import Session
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names that a fit remembers of the data it was fitted to.
+
+    Attributes:
+        covariates: names of the columns that each component reads, by component.
+        classes: names of the emission classes, if they have any.
+        sessions: names of the sessions.
+        num_steps: number of steps of all sessions.
+        num_observed: number of observed steps.
+        layout: by which later data are laid out alike, where the data are a
+            ``Sequences``.
+    """
+
+    covariates: dict[str, tuple[str, ...]]
+    classes: tuple[str, ...] | None
+    sessions: tuple[str, ...]
+    num_steps: int
+    num_observed: int
+    layout: Layout | None = None
+
+    @classmethod
+    def of(cls, data: Sequences) -> "Labels":
+        """Those of a data set."""
+        seen = steps_observed(data.mask)
+        return cls(
+            covariates={
+                "initial": tuple(data.initial_covariate_names or ()),
+                "transitions": tuple(data.transition_covariate_names),
+                "emissions": tuple(data.covariate_names),
+            },
+            classes=None if data.class_names is None else tuple(data.class_names),
+            sessions=tuple(data.session_names),
+            num_steps=data.num_steps,
+            num_observed=data.num_steps if seen is None else int(seen.sum()),
+            layout=Layout.of(data),
+        )
+
+    @classmethod
+    def of_program(cls, program: Program) -> "Labels":
+        """Those of a model's data; a model of the user's own names no axes."""
+        if program.components:
+            model: Any = program.model
+            named = replace(cls.of(program.data), layout=model.layout)
+            own = getattr(model.initial, "sessions", ())
+            if own:
+                named = replace(named, sessions=tuple(name for name, _ in own))
+            for name, component in program.components.items():
+                if component.selection is not None:
+                    named.covariates[name] = component.covariate_names or ()
+            return named
+        # Sizes alone are asked for, so that any values of the parameters will do.
+        start = torch.zeros(program.coordinates.size, dtype=torch.float64)
+        sites = program.observed(program.coordinates.unpack(start)).values()
+        is_known = isinstance(program.data, Sequences)
+        return cls(
+            layout=Layout.of(program.data) if is_known else None,
+            covariates={},
+            classes=None,
+            sessions=(),
+            num_steps=sum(site.hidden.event_shape[0] for site in sites),
+            num_observed=sum(site.hidden.num_observed for site in sites),
+        )
+
+    def given_to(self, model: Any) -> Any:
+        """A model of a file, told again how it knows its data."""
+        if Program.kind_of(model).components_of(model):
+            model.layout = self.layout or self._guessed_layout()
+            if getattr(model.initial, "per_session", False):
+                model.initial.sessions = model.layout.sessions
+        return model
+
+    def _guessed_layout(self) -> Layout:
+        """That of an older file, which does not say which names were made up."""
+        guessed = {}
+        for design, prefix in zip(DESIGNS, ("emissions", "transitions", "initial")):
+            names = self.covariates.get(prefix, ())
+            numbered = [f"{DESIGNS[design]}{i}" for i in range(len(names))]
+            if names:
+                made_up = tuple(n for n, g in zip(names, numbered) if n == g)
+                guessed[names_of(design)] = Names(names, made_up)
+        numbered = [str(i) for i in range(len(self.sessions))]
+        source = "older file" if list(self.sessions) == numbered else ""
+        known = tuple((name, Session(name, source)) for name in self.sessions)
+        return Layout(guessed, self.classes, known)
+
+    def as_fitted(self, model: Any, data: Any) -> Any:
+        """What :meth:`Fit.as_fitted` returns.
+
+        Args:
+            model: that of the fit; a ``GLMHMM`` knows itself what it reads, one of the
+                user's own is taken to read everything.
+            data: as the model takes it.
+        """
+        if not isinstance(data, Sequences):
+            return data
+        return Program.kind_of(model).laid_out(model, data, self.layout)
+
+    def coords(
+        self, prefix: str, dims: tuple[str, ...], shape: tuple[int, ...]
+    ) -> dict:
+        """Names along every axis of a parameter of component ``prefix``."""
+        coords = {}
+        for dim, size in zip(dims, shape):
+            names: Any = np.arange(size)
+            if dim == "covariate" and len(self.covariates.get(prefix, ())) == size:
+                names = list(self.covariates[prefix])
+            elif dim == "class" and self.classes and len(self.classes) == size:
+                names = list(self.classes)
+            elif dim == "session" and len(self.sessions) == size:
+                names = list(self.sessions)
+            coords[dim] = names
+        return coords
+
+
+def named_parameters(
+    model: Any, params: dict[str, Tensor], labels: Labels
+) -> "dict[str, xr.DataArray]":
+    """Parameters with reference rows in place and names on every axis."""
+    return {
+        name: array[0, 0].drop_vars(["chain", "draw"])
+        for name, array in named_draws(
+            model, {name: value[None, None] for name, value in params.items()}, labels
+        ).items()
+    }
+
+
+def named_draws(
+    model: Any, draws: dict[str, Tensor], labels: Labels
+) -> "dict[str, xr.DataArray]":
+    """The same of values (chains, draws, *shape), with axes ``chain`` and ``draw``."""
+    import xarray as xr
+
+    named = {}
+    components = Program.kind_of(model).components_of(model)
+    for name, values in draws.items():
+        prefix, component, attribute = _place(components, name)
+        dims: tuple[str, ...] = tuple(f"axis_{i}" for i in range(values.dim() - 2))
+        if component is not None and attribute in component.sites:
+            # One by one: a component need not know leading axes.
+            shown = [component.display(attribute, v) for v in values.flatten(0, 1)]
+            dims = shown[0][1]
+            values = torch.stack([v for v, _ in shown]).unflatten(0, values.shape[:2])
+        elif component is not None and attribute in component.hyperparameters:
+            dims = _named_axes(component, attribute, tuple(values.shape[2:]))
+        coords = labels.coords(prefix, dims, tuple(values.shape[2:]))
+        coords |= {"chain": np.arange(len(values)), "draw": np.arange(values.shape[1])}
+        array = values.detach().cpu().numpy()
+        dims = ("chain", "draw", *dims)
+        named[name] = xr.DataArray(array, coords=coords, dims=dims, name=name)
+    return named
+
+
+def _place(
+    components: dict[str, Component], name: str
+) -> tuple[str, Component | None, str]:
+    """The component that a site belongs to, with its name, and the site's own."""
+    for prefix, component in components.items():
+        if name.startswith(f"{prefix}."):
+            return prefix, component, name.removeprefix(f"{prefix}.")
+    return "", None, name
+
+
+def session_names(hidden: HiddenMarkov, data: Any) -> list[str]:
+    """Those of the data, or numbers where the data are not of these sessions."""
+    number = len(hidden.lengths)
+    if isinstance(data, Sequences) and data.num_sessions == number:
+        return list(data.session_names)
+    return [str(session) for session in range(number)]
+
+
+def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Dataset":
+    """Variables with a step axis, each step labelled with its session."""
+    import xarray as xr
+
+    names = np.array(session_names(hidden, data), dtype=object)
+    sessions = np.repeat(names, hidden.lengths.cpu().numpy())
+    arrays = {k: (dims, v.cpu().numpy()) for k, (dims, v) in variables.items()}
+    coords: dict[str, Any] = {"session": ("step", sessions)}
+    for dims, values in arrays.values():
+        if "state" in dims:
+            coords["state"] = np.arange(values.shape[dims.index("state")])
+    return xr.Dataset(arrays, coords=coords).assign_coords(
+        step=np.arange(len(sessions))
+    )
+
+
+def _named_axes(
+    component: Component, name: str, shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Axes of a hyperparameter; reference rows have none and are not counted."""
+    whole = {"state": component.num_states, "origin": component.num_states}
+    return tuple(
+        axis if axis == "covariate" or whole.get(axis) == size else f"free_{axis}"
+        for axis, size in zip(component.hyperparameters[name], shape)
+    )

@@ -1,0 +1,365 @@
+"""A Pyro model with its data: the one definition that every inference method reads.
+
+A model is a ``GLMHMM``, or any function or ``PyroModule`` of the data with a
+:class:`HiddenMarkov` site (or several) that is observed. Its other sites are the
+parameters. What differs between kinds of models is known to the kinds of programs alone
+(:mod:`~glmhmm_pyro.inference.kinds.glmhmm_program`,
+:mod:`~glmhmm_pyro.inference.kinds.pyro_program`); a further kind is a class like these.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
+from glmhmm_pyro.inference.program.densities import Densities
+from glmhmm_pyro.inference.program.units import Units
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.priors.answers import has_draws, is_proper, log_mass
+from glmhmm_pyro.priors.filling import check_density
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.zeros import zeros_allowed
+
+# Bytes of the tables that parameter sets evaluated together may take.
+_TABLE_BYTES = 1 << 29
+
+
+class Observed(NamedTuple):
+    """A site whose states are summed out: its distribution and the emissions."""
+
+    hidden: HiddenMarkov
+    value: Tensor
+
+
+class _Drawable(Messenger):
+    """Names a site that starts cannot be drawn from, before Pyro fails to."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["value"] is None and not has_draws(msg["fn"]):
+            kind = type(msg["fn"]).__name__
+            raise ValueError(
+                f"site {msg['name']!r} must have a prior that starts can be drawn "
+                f"from, got {kind}; gh.priors.Flat(shape, support) is flat, and has "
+                "start values"
+            )
+
+
+@contextmanager
+def _in_its_own_words() -> Iterator[None]:
+    """A ValueError as it was raised, without the shapes of all sites Pyro adds."""
+    try:
+        yield
+    except ValueError as error:
+        raised = error.__cause__
+        if isinstance(raised, ValueError) and str(raised) in str(error):
+            raise raised from None
+        raise
+
+
+class Program(ABC):
+    """A model conditioned on data, as a density over its parameters.
+
+    :meth:`of` makes one of the kind that reads the model.
+
+    Args:
+        model: called with ``data`` alone.
+        data: whatever the model takes.
+
+    Attributes:
+        priors: distributions of the parameters at one draw of the prior, by name.
+        coordinates: the parameters as one unconstrained vector.
+        units: how values become those of the user's model, for a program of
+            :meth:`in_own_units`; else they are.
+        users_model: that model.
+        num_together: number of parameter sets, or of directions of a derivative, whose
+            tables memory holds side by side.
+
+    Raises:
+        ValueError: the model has no observed ``HiddenMarkov`` site, or parameters that
+            are not continuous, or the data do not fit it.
+    """
+
+    _kinds: ClassVar[dict[type, type["Program"]]] = {}
+
+    def __init_subclass__(cls, reads: type, **options: Any):
+        super().__init_subclass__(**options)
+        Program._kinds[reads] = cls
+
+    @staticmethod
+    def kind_of(model: Any) -> type["Program"]:
+        """The kind of program that reads models of this class, or of one above it."""
+        return next(
+            Program._kinds[known]
+            for known in type(model).__mro__
+            if known in Program._kinds
+        )
+
+    @staticmethod
+    def of(model: Callable[[Any], Any], data: Any) -> "Program":
+        """The program of a model with its data."""
+        return Program.kind_of(model)(model, data)
+
+    def __init__(self, model: Callable[[Any], Any], data: Any):
+        self.model = self.users_model = model
+        self.units = Units()
+        # The user's generator must not notice.
+        with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            self.data = self._taken(model, data)
+            with _Drawable(), _in_its_own_words():
+                nodes = poutine.trace(model).get_trace(self.data).nodes
+        sites = {n: s for n, s in nodes.items() if is_variable(s)}
+        self.priors = {n: s["fn"] for n, s in sites.items() if not s["is_observed"]}
+        hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
+        _check(self.priors, any(site["is_observed"] for site in hidden))
+        self.coordinates = Coordinates(self.priors)
+        chains = [site["fn"] for site in hidden]
+        self.num_together = sets_together(
+            (chain.event_shape[0], chain.num_states) for chain in chains
+        )
+
+    # What a kind knows of a model without its data.
+
+    @staticmethod
+    def components_of(model: Any) -> dict[str, Component]:
+        """Components of a model by name, of which its sites are the parameters."""
+        return {}
+
+    @staticmethod
+    def takes_sets(model: Any) -> bool:
+        """Whether a model takes values with a leading axis of parameter sets."""
+        return False
+
+    @staticmethod
+    def visit_known_priors(model: Any) -> None:
+        """Pass the sites whose priors are known without any data; here none."""
+
+    @staticmethod
+    @abstractmethod
+    def laid_out(model: Any, data: Any, layout: Any) -> Any:
+        """Later data, laid out as the model knows those that it was fitted to.
+
+        Args:
+            layout: of the data fitted, if they were a ``Sequences``.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
+        """Every ``HiddenMarkov`` site of a model at these values, by name."""
+
+    # What a kind knows of a model with its data.
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """Those of the model; see :meth:`components_of`."""
+        return self.components_of(self.model)
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether :meth:`log_parts` takes values with a leading axis of sets."""
+        return False
+
+    @abstractmethod
+    def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
+        """Log-likelihood of all that is observed, and log density of the priors."""
+
+    @abstractmethod
+    def log_prior(self, params: Params) -> Tensor:
+        """Log density of the priors alone."""
+
+    def visit_priors(self) -> None:
+        """Pass every site; the whole model is run where only it knows its priors."""
+        self.model(self.data)
+
+    @abstractmethod
+    def starts(
+        self, number: int, init: Any, noise: float, generator: torch.Generator
+    ) -> Sequence[Params]:
+        """Values of all sites to begin a fit with; see :class:`Search`."""
+
+    @abstractmethod
+    def em_steps(self, options: Any) -> Any:
+        """E-steps and M-steps of EM.
+
+        Args:
+            options: of the M-step's L-BFGS, if the user gave any.
+        """
+
+    def in_own_units(self) -> "Program":
+        """An equivalent program whose numbers do not depend on the user's units.
+
+        Its parameters, log-likelihoods and densities are own ones, which its ``units``
+        map to those of the user's model. What cannot be known stays as it is.
+        """
+        return self
+
+    def check(self) -> None:
+        """Refuse data and priors that would ruin any fit."""
+
+    def collapsed(self, params: Params) -> tuple[str, ...]:
+        """Sentences about parameters at whose end a density is infinite."""
+        return ()
+
+    def undetermined(self) -> tuple[str, ...]:
+        """Sentences about parameters that neither data nor priors determine."""
+        return ()
+
+    def unbounded(self, params: Params) -> tuple[str, ...]:
+        """Sentences about parameters that have no finite maximum, or hardly."""
+        return ()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that log-likelihoods are computed in."""
+        return torch.float64
+
+    @property
+    def separates(self) -> bool:
+        """Whether M-steps come part by part, which makes them cheap."""
+        return False
+
+    # What is the same for all.
+
+    def users_values(self, vector: Tensor) -> Params:
+        """Values of the user's model (*batch, *shape) from vectors (*batch, size)."""
+        return self.units.outward(self.coordinates.unpack(vector))
+
+    def packed(self, params: Params) -> Tensor:
+        """The vector of values of the user's model."""
+        return self.coordinates.pack(self.units.inward(params))
+
+    @property
+    def improper(self) -> list[str]:
+        """Names of the sites whose prior cannot be normalised."""
+        return [n for n, prior in self.priors.items() if not is_proper(prior)]
+
+    @property
+    def unnormalised(self) -> list[str]:
+        """Names of the sites the integral of whose prior is not known."""
+        return [n for n, prior in self.priors.items() if math.isnan(log_mass(prior))]
+
+    def trace(self, params: Params) -> Any:
+        """Pyro's trace of the model at these values of the parameters."""
+        return trace_at(self.model, self.data, params)
+
+    def observed(self, params: Params) -> dict[str, Observed]:
+        """Every ``HiddenMarkov`` site at these values, by name."""
+        return self.observed_sites(self.model, self.data, params)
+
+    def densities(self, params: Params) -> Densities:
+        """Log density of every site at these values, by one run of the model."""
+        with exclusively(), Densities(params, self.priors) as densities:
+            with zeros_allowed(self.model):
+                self.model(self.data)
+        return densities
+
+    def check_finite(self, params: Params) -> None:
+        """Refuse a model whose density is no number even where a fit starts."""
+        with torch.no_grad():
+            by_site = self.densities(params).by_site
+        broken = [name for name, value in by_site.items() if not torch.isfinite(value)]
+        if broken:
+            raise ValueError(
+                "log densities must be finite where the fit starts, got "
+                f"{by_site[broken[0]].item()} at site {broken[0]!r}; check its "
+                "distribution, or give another start by init"
+            )
+
+    def log_joint(self, params: Params) -> Tensor:
+        """Log-likelihood plus log prior density, as the user wrote the densities."""
+        return sum(self.log_parts(params), torch.zeros((), dtype=torch.float64))
+
+    def log_density(self, vector: Tensor, jacobian: bool) -> Tensor:
+        """Log-joint at a point of the unconstrained coordinates.
+
+        Args:
+            vector: shape (size,).
+            jacobian: whether to add the log volume of the transform, which makes it a
+                density of ``vector``. Without, its maximum is the mode of the density
+                as the user wrote it.
+        """
+        if not jacobian:
+            return self.log_joint(self.coordinates.unpack(vector))
+        params, gain = self.coordinates.unpack_with_jacobian(vector)
+        return self.log_joint(params) + gain
+
+    @staticmethod
+    def _taken(model: Any, data: Any) -> Any:
+        """The data as the model reads them."""
+        return data
+
+
+def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
+    """How many parameter sets' tables memory holds side by side.
+
+    Args:
+        sizes: numbers of steps and of states of every chain.
+    """
+    size = sum(steps * (states + 1) ** 2 * 8 * 4 for steps, states in sizes)
+    return max(1, _TABLE_BYTES // size)
+
+
+def check_order(model: Any, data: Any) -> None:
+    """Refuse what is no model, most of all a data set in its place."""
+    kind = type(model).__name__
+    if isinstance(model, Sequences) or isinstance(data, GLMHMM):
+        raise TypeError(
+            f"model must be a GLMHMM or a Pyro model, and data come after it, got a "
+            f"{kind}, then a {type(data).__name__}; write fit(model, data)"
+        )
+    what = f"a {kind}"
+    if isinstance(model, Component):
+        fix = f"put it into a model, as in GLMHMM(2, {kind}(...))"
+    elif isinstance(model, type):
+        what, fix = f"the class {model.__name__}", f"make one, {model.__name__}(...)"
+    elif not callable(model):
+        fix = "write GLMHMM(num_states, emissions)"
+    else:
+        return
+    raise TypeError(
+        "model must be a GLMHMM or a Pyro model (a function of the data), got "
+        f"{what}; {fix}"
+    )
+
+
+def is_variable(site: dict[str, Any]) -> bool:
+    """Whether a site of a trace is a sample statement that has a density."""
+    return site["type"] == "sample" and not poutine.util.site_is_subsample(site)
+
+
+def trace_at(model: Any, data: Any, params: Params) -> Any:
+    """Pyro's trace of a model at these values of its parameters."""
+    with exclusively(), zeros_allowed(model):
+        return poutine.trace(poutine.condition(model, data=params)).get_trace(data)
+
+
+def _check(priors: dict[str, Any], is_observed: bool) -> None:
+    """Refuse models that no method could read."""
+    if not is_observed:
+        raise ValueError(
+            "model must have an observed HiddenMarkov site, got none; write "
+            'pyro.sample("y", HiddenMarkov(...), obs=data.emissions) in it'
+        )
+    if not priors:
+        raise ValueError(
+            "model must have parameters, got none; declare them by pyro.sample with "
+            "a prior, pyro.param is not read"
+        )
+    for name, prior in priors.items():
+        if prior.support.is_discrete:
+            raise ValueError(
+                f"model must have continuous parameters, got the discrete site "
+                f"{name!r}; hidden states belong in a HiddenMarkov site, which sums "
+                "them out"
+            )
+        check_density(f"site {name!r}", prior)

@@ -1,0 +1,248 @@
+"""Which renumberings of the states leave a model's density as it is.
+
+A likelihood does not change when states change numbers, a prior may: one that names
+each state's own mean, or that is written for contrasts with a reference state, tells
+states apart. The renumberings that change neither are a group. All copies of a mode
+under this group are one mode, and draws may be renumbered within it, for that leaves
+their distribution what it was; any other renumbering changes the posterior.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import factorial, prod
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
+
+Order = tuple[int, ...]
+
+# Points at which densities are compared: the symmetry of one may be chance.
+_POINTS = 2
+
+# Distance of these points from the given one, in unconstrained coordinates.
+_AWAY = 1.0
+
+# Halvings of that distance until the density is finite.
+_HALVINGS = 20
+
+# Renumberings of unlike states that are tried out; beyond, those of like states count.
+_MOST = 720
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A group of renumberings; ``order`` makes state k of what was ``order[k]``.
+
+    Attributes:
+        classes: states that may change places freely, every state in one class.
+        moves: renumberings that carry whole classes onto others, the one that changes
+            nothing first; with exchanges within classes they are the whole group.
+        is_complete: whether all renumberings of the states were tried. If not there may
+            be more than are known.
+
+    Example:
+        >>> twins = Symmetry(((0, 2), (1,)), ((0, 1, 2),))
+        >>> twins.size, twins.is_full, [order.tolist() for order in twins.orders()]
+        (2, False, [[0, 1, 2], [2, 1, 0]])
+    """
+
+    classes: tuple[Order, ...]
+    moves: tuple[Order, ...]
+    is_complete: bool = True
+
+    @classmethod
+    def none(cls, num_states: int, is_complete: bool = True) -> "Symmetry":
+        """Every state is told apart, or none is known to be like another."""
+        states = tuple(range(num_states))
+        return cls(tuple((k,) for k in states), (states,), is_complete)
+
+    @classmethod
+    def full(cls, num_states: int) -> "Symmetry":
+        """All states are alike."""
+        states = tuple(range(num_states))
+        return cls((states,), (states,))
+
+    @property
+    def num_states(self) -> int:
+        """Number of states."""
+        return len(self.moves[0])
+
+    @property
+    def size(self) -> int:
+        """Number of renumberings, the one that changes nothing included."""
+        return len(self.moves) * prod(factorial(len(group)) for group in self.classes)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no state is told apart from another."""
+        return self.size == factorial(self.num_states)
+
+    @cached_property
+    def _class_of(self) -> np.ndarray:
+        """Number of every state's class."""
+        found = np.zeros(self.num_states, dtype=int)
+        for number, group in enumerate(self.classes):
+            found[list(group)] = number
+        return found
+
+    def orders(self) -> Iterator[Tensor]:
+        """Every renumbering of the group, the one that changes nothing first."""
+        for move in self.moves:
+            for places in itertools.product(*map(itertools.permutations, self.classes)):
+                within = dict(zip(sum(self.classes, ()), sum(places, ())))
+                yield torch.tensor([within[state] for state in move])
+
+    def best_order(self, agreement: Tensor) -> Tensor:
+        """The renumbering of the group that agrees best.
+
+        Args:
+            agreement: how well new number k would suit old number j, shape (states,
+                states).
+
+        Returns:
+            The order with the largest sum of ``agreement[k, order[k]]``, (states,).
+        """
+        values, rows = agreement.cpu().numpy(), np.arange(self.num_states)
+        found = []
+        for move in self.moves:
+            allowed = self._class_of[list(move)][:, None] == self._class_of
+            masked = np.where(allowed, values, -np.inf)
+            _, order = linear_sum_assignment(masked, maximize=True)
+            found.append((values[rows, order].sum(), order))
+        return torch.from_numpy(max(found, key=lambda pair: pair[0])[1])
+
+    def sorted_order(self, keys: Tensor) -> Tensor:
+        """The renumbering of the group whose numbers come first when they are sorted.
+
+        Args:
+            keys: a number a state, shape (states,); it is a full sort where no state is
+                told apart.
+        """
+        found = []
+        for move in self.moves:
+            order = torch.tensor(move)
+            for group in range(len(self.classes)):
+                (places,) = (self._class_of[list(move)] == group).nonzero()
+                members = order[torch.from_numpy(places)]
+                order[torch.from_numpy(places)] = members[keys[members].argsort()]
+            found.append(order)
+        return min(found, key=lambda order: keys[order].tolist())
+
+
+def symmetry_of(
+    program: Program, params: Params, renumbering: Renumbering, num_states: int
+) -> Symmetry:
+    """Renumberings that leave log prior and log-likelihood unchanged, wherever one is.
+
+    They are found by trying: values of both are compared at points away from
+    ``params``, before and after. The states of any two that may be exchanged, and of
+    those with a third, form classes; what is left to try is how classes can be carried
+    onto each other, for the exchanges of a group are carried onto exchanges.
+
+    Args:
+        program: the model with its data.
+        params: values of its sites with a finite density.
+        renumbering: how parameters follow. Where it is not known for a site, nothing
+            can be renumbered.
+        num_states: number of states.
+    """
+    if renumbering.unknown or num_states == 1:
+        return Symmetry.none(num_states, is_complete=num_states == 1)
+    trial = _Trial(program, params, renumbering)
+    states = tuple(range(num_states))
+    classes: list[list[int]] = []
+    for state in states:
+        for group in classes:
+            if trial(_exchanged(states, group[0], state)):
+                group.append(state)
+                break
+        else:
+            classes.append([state])
+    moves = [states]
+    by_size = [_of_size(classes, size) for size in sorted({len(c) for c in classes})]
+    if prod(factorial(len(groups)) for groups in by_size) > _MOST:
+        return Symmetry(tuple(map(tuple, classes)), (states,), is_complete=False)
+    shuffles = itertools.product(*map(itertools.permutations, by_size))
+    for images in itertools.islice(shuffles, 1, None):
+        carried = dict(
+            zip(sum(sum(by_size, []), []), sum(sum(map(list, images), []), []))
+        )
+        move = tuple(carried[state] for state in states)
+        if trial(move):
+            moves.append(move)
+    return Symmetry(tuple(map(tuple, classes)), tuple(moves))
+
+
+def _of_size(classes: list[list[int]], size: int) -> list[list[int]]:
+    return [group for group in classes if len(group) == size]
+
+
+def _exchanged(states: Order, one: int, other: int) -> Order:
+    """The renumbering that exchanges two states."""
+    order = list(states)
+    order[one], order[other] = order[other], order[one]
+    return tuple(order)
+
+
+class _Trial:
+    """Whether a renumbering changes densities, tried at a few points.
+
+    Args:
+        program: the model with its data.
+        params: values around which the points lie.
+        renumbering: how parameters follow.
+    """
+
+    def __init__(self, program: Program, params: Params, renumbering: Renumbering):
+        self.program, self.renumbering = program, renumbering
+        generator = torch.Generator().manual_seed(0)
+        centre = program.coordinates.pack(params)
+        self.points, self.before = [], []
+        for _ in range(_POINTS):
+            noise = torch.randn(centre.shape, generator=generator, dtype=centre.dtype)
+            self.points.append(self._near(centre, _AWAY * noise))
+            self.before.append(self._parts(self.points[-1]))
+
+    def __call__(self, order: Order) -> bool:
+        """Whether both parts stay as they were; the prior is asked first."""
+        numbers = torch.tensor(order)
+        turned = [self.renumbering(point, numbers) for point in self.points]
+        with torch.no_grad():
+            for point, (_, prior) in zip(turned, self.before):
+                if not _alike(self.program.log_prior(point), prior):
+                    return False
+            return all(
+                _alike(after, value)
+                for point, before in zip(turned, self.before)
+                for after, value in zip(self._parts(point), before)
+            )
+
+    def _parts(self, params: Params) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return self.program.log_parts(params)
+
+    def _near(self, centre: Tensor, away: Tensor) -> Params:
+        """A point with a finite density, in that direction."""
+        for _ in range(_HALVINGS):
+            params = self.program.coordinates.unpack(centre + away)
+            try:
+                if all(torch.isfinite(part) for part in self._parts(params)):
+                    return params
+            except ValueError:
+                pass  # Far out a distribution may refuse its own parameters.
+            away = away / 2
+        return self.program.coordinates.unpack(centre)
+
+
+def _alike(value: Tensor, other: Tensor) -> bool:
+    """Whether two log densities are equal but for the rounding of their sums."""
+    slack = torch.finfo(torch.result_type(value, other)).eps ** 0.6
+    return bool((value - other).abs() <= slack * (1 + other.abs()))

@@ -1,0 +1,251 @@
+"""The units that a fit works in, and the way back to the user's.
+
+A fit is of an equivalent model on equivalent data: covariates and outputs by their own
+scales and, where a constant column or a free baseline takes it up, about their own
+means; parameters and priors to match (see ``components.units``). Nothing in an engine
+knows of it, and users never see it. The densities differ by constants, which are kept
+here.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.least_squares import columns_of
+from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.priors.affine import Affine, rescaled
+from glmhmm_pyro.priors.filling import is_positive, is_real
+from glmhmm_pyro.sequences import Sequences
+
+DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
+
+
+@dataclass(frozen=True)
+class Units:
+    """How values of a fit's own model become those of the user's.
+
+    Args:
+        maps: from own values to the user's, by site; others are the same in both.
+        log_likelihood: what is to be added to a log-likelihood of the own data.
+        log_joint: the same of a log-joint.
+        log_volume: log volume that all maps together gain.
+        gains: what values of a site are more after its map, by the user's values of
+            another site, which has none; these keep volumes.
+    """
+
+    maps: Mapping[str, Affine] = field(default_factory=dict)
+    log_likelihood: float = 0.0
+    log_joint: float = 0.0
+    log_volume: float = 0.0
+    gains: Mapping[str, Gain] = field(default_factory=dict)
+
+    @property
+    def bound(self) -> float:
+        """What is to be added to a bound, or to the log of an importance weight."""
+        return self.log_joint + self.log_volume
+
+    def outward(self, own: Params) -> Params:
+        """The user's values (*batch, *shape) from own ones."""
+        mapped = {n: self.maps[n](v) if n in self.maps else v for n, v in own.items()}
+        return self._gained(mapped, mapped, 1)
+
+    def sources(self, name: str) -> list[str]:
+        """Sites on whose own values the user's values of a site depend."""
+        return [name] + ([self.gains[name].source] if name in self.gains else [])
+
+    def moves(self, name: str, own: Tensor) -> Tensor:
+        """Differences of the user's values of a site, from those of own ones."""
+        return self.maps[name].linear(own) if name in self.maps else own
+
+    def inward(self, params: Params) -> Params:
+        """Own values from the user's."""
+        return {
+            n: self.maps[n].inverse(value) if n in self.maps else value
+            for n, value in self._gained(params, params, -1).items()
+        }
+
+    def _gained(self, values: Params, users: Params, sign: int) -> Params:
+        """Values with what they gain, or without it, as far as it is known."""
+        known = {n: g for n, g in self.gains.items() if {n, g.source} <= users.keys()}
+        more = {
+            n: values[n] + sign * g.linear(users[g.source]) for n, g in known.items()
+        }
+        return values | more
+
+
+def own_units(
+    model: GLMHMM, data: Sequences, priors: Mapping[str, Any]
+) -> tuple[GLMHMM, Sequences, Units]:
+    """An equivalent model and data in units of their own, and the way back.
+
+    Args:
+        model: bound to the data; it is not changed.
+        data: the data set; it is not changed.
+        priors: distributions of the sites, for their supports and shapes.
+    """
+    columns = {name: _columns(model, data, priors, name) for name in DESIGNS}
+    designs = {
+        name: found(getattr(data, name))
+        for name, found in columns.items()
+        if not found.are_as_given
+    }
+    if "transition_covariates" in designs:
+        _silence(designs["transition_covariates"], data.starts)
+    maps: dict[str, Affine] = {}
+    outputs: dict[str, OutputUnits] = {}
+    gains: dict[str, Gain] = {}
+    for name, component in model.components.items():
+        own = _read(component, data, columns)
+        maps |= _named(name, component.own_maps(own))
+        found = _named(name, component.own_gains(own))
+        gains |= {n: Gain(f"{name}.{g.source}", g.linear) for n, g in found.items()}
+        units = component.own_outputs(own, component.view(data))
+        if units is not None and _fits(_named(name, units.maps), priors):
+            maps |= _named(name, units.maps)
+            outputs[name] = units
+    if not maps:
+        return model, data, Units()
+    # Transitions may share a tensor with emissions, but not their units.
+    changes = {"transition_covariates": data.transition_covariates, **designs}
+    changes |= _emissions(model, data, outputs)
+    own_model, declared = _with_priors(model, maps)
+    gain = _log_scale(model, data, outputs)
+    volumes = {
+        n: float(m.log_volume(priors[n].shape(), len(priors[n].shape())))
+        for n, m in maps.items()
+    }
+    joint = gain - sum(volumes[name] for name in declared)
+    return (
+        own_model,
+        data._derive(**changes),
+        Units(maps, gain, joint, sum(volumes.values()), gains),
+    )
+
+
+def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """By names of sites from those by attribute."""
+    return {f"{prefix}.{name}": value for name, value in values.items()}
+
+
+def _columns(
+    model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
+) -> Columns:
+    """Units of one of the designs."""
+    design = getattr(data, name)
+    if design is None:
+        return Columns.none(0)
+    readers, takers = _readers(model, data, priors, name)
+    if None in readers or not readers + takers:
+        return Columns.none(design.shape[1])
+    # Rows at the starts of sessions drive no transition.
+    rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
+    if name == "transition_covariates":
+        rows[data.starts] = False
+    return Columns.of(design[rows], readers)
+
+
+def _silence(design: Tensor, starts: Tensor) -> None:
+    """Zeros where no step is driven, so that starts and curvatures do not see it.
+
+    A column that is 0 everywhere else is left: it would be none.
+    """
+    drives = torch.ones(len(design), dtype=torch.bool, device=design.device)
+    drives[starts] = False
+    used = (design[drives] != 0).any(0)
+    design[starts] = torch.where(used, 0.0, design[starts])
+
+
+def _readers(
+    model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
+) -> tuple[list[list[int] | None], list[list[int] | None]]:
+    """Columns of a design that components read; ``None`` for one that reads freely.
+
+    Those that take up means without a constant column come second.
+    """
+    wholes = (model.initial, model.transitions, model.emissions)
+    found: list[list[int] | None] = [None for w in wholes if not w.is_linear]
+    takers: list[list[int] | None] = []
+    for prefix, component in model.components.items():
+        if component.covariates_of == name and component.num_features is not None:
+            prior = priors.get(f"{prefix}.weights")
+            is_free = prior is None or is_real(prior)
+            readers = takers if is_free and component.takes_centres else found
+            readers.append(_places(component, data) if is_free else None)
+    return found, takers
+
+
+def _places(component: Component, data: Sequences) -> list[int]:
+    """Numbers of the columns that a component reads of its design."""
+    selection = component.selection
+    if selection is None or selection.covariates is None:
+        return list(range(component.num_features or 0))
+    return [data.covariate_names.index(name) for name in selection.covariates]
+
+
+def _read(
+    component: Component, data: Sequences, columns: Mapping[str, Columns]
+) -> Columns:
+    """Units of the columns that a component reads."""
+    return columns[component.covariates_of].chosen(_places(component, data))
+
+
+def _fits(maps: Mapping[str, Affine], priors: Mapping[str, Any]) -> bool:
+    """Whether the supports of all sites stay the same under these maps."""
+    return all(
+        is_real(priors[name]) or (is_positive(priors[name]) and affine.keeps_signs)
+        for name, affine in maps.items()
+    )
+
+
+def _emissions(
+    model: GLMHMM, data: Sequences, outputs: Mapping[str, OutputUnits]
+) -> dict[str, Tensor]:
+    """The emissions in units of their own, as a field of the data."""
+    if not outputs:
+        return {}
+    whole = data.emissions.to(data.dtype, copy=True)
+    for name, units in outputs.items():
+        component = model.components[name]
+        values = units(component.view(data).emissions).to(whole)
+        if component.selection is None or whole.dim() == 1:
+            whole = values
+        else:
+            places = _output_places(component, data)
+            whole[:, places] = values.reshape(len(values), -1)
+    return {"emissions": whole}
+
+
+def _output_places(component: Component, data: Sequences) -> list[int]:
+    outputs = component.selection.outputs if component.selection else ()
+    return [data.emission_names.index(name) for name in outputs]
+
+
+def _log_scale(
+    model: GLMHMM, data: Sequences, outputs: Mapping[str, OutputUnits]
+) -> float:
+    """Log density of the emissions in the user's units over that of their own."""
+    total = 0.0
+    for name, units in outputs.items():
+        values, mask = columns_of(model.components[name].view(data))
+        seen = torch.ones_like(values) if mask is None else mask.to(values)
+        total -= float((seen * units.scale.log()).sum())
+    return total
+
+
+def _with_priors(model: GLMHMM, maps: Mapping[str, Affine]) -> tuple[GLMHMM, list[str]]:
+    """The model with priors of own values, and the sites whose priors have changed."""
+    own, declared = copy.deepcopy(model), []
+    for name, component, attribute in own.site_names():
+        if name in maps:
+            site = component.sites[attribute]
+            given, site.prior = site.prior, rescaled(site.prior, maps[name])
+            if site.prior is not given:
+                declared.append(name)
+    return own, declared

@@ -1,0 +1,1 @@
+"""Where fits begin and what they find: starts, runs, kicks, distinct solutions."""

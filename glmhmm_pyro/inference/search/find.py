@@ -1,0 +1,146 @@
+"""The search for the best optimum, on an easier problem first where there is one.
+
+That is a sample of the sessions where the data are large, and a free first state where
+the model has none of its own, for its parameters do not separate and EM is slow.
+"""
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from glmhmm_pyro.components.initial import Initial
+from glmhmm_pyro.inference.kinds.starts import StartMaker
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.search.search import Search
+from glmhmm_pyro.inference.search.solutions import ranked
+from glmhmm_pyro.inference.search.stages import NEAR, STARTS, Hunt
+from glmhmm_pyro.inference.search.unlike import Unlike
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.model import GLMHMM
+
+# Steps from which the search reads a sample of the sessions, of about that many steps,
+# if that spares at least this factor.
+MOST_STEPS = 20_000
+_WORTH = 1.25
+
+# Solutions of the easier problem that are led on in the one that was asked for.
+_TAKEN = 3
+
+
+def find(engine: Any, program: Program, search: Search) -> Hunt:
+    """Runs at a loose tolerance, the best of them first to be led to their ends.
+
+    Args:
+        engine: :class:`EM`, which leads runs on.
+        program: the model with its data.
+        search: how many starts, and from which seed.
+    """
+    part = separated(program)
+    part = sampled(part, search.seed) or part
+    with tqdm(desc="EM", unit="iteration", disable=not search.progress) as bar:
+        hunt = Hunt(engine, part, unlike_starts(part, search), bar)
+        try:
+            hunt.go(search.num_restarts)
+        except KeyboardInterrupt:
+            for run in hunt.runs:
+                run.status = run.status or Status.INTERRUPTED
+        hunt.runs = [run for run in hunt.runs if run.log_joints]
+        if part is program:
+            return hunt
+        return _taken_over(Hunt(engine, program, hunt.unlike, bar), hunt)
+
+
+def unlike_starts(program: Program, search: Search) -> Unlike:
+    """The maker of starts, from the seed of a search."""
+    generator = torch.Generator().manual_seed(search.seed)
+    choices = torch.Generator().manual_seed(search.seed)
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=choices)))
+    model: Any = program.model
+    maker = StartMaker(model, program.data, generator)
+    return Unlike(maker, search.init_noise, rng)
+
+
+def finish(engine: Any, hunt: Hunt) -> None:
+    """Lead the best runs to their ends, the tolerance being the engine's own."""
+    near = near_best(hunt)
+    for run in near:
+        if run.status is Status.CONVERGED and engine.tol < hunt.loosely.tol:
+            run.status = None
+    hunt.lead(engine, near)
+
+
+def near_best(hunt: Hunt) -> list[Run]:
+    """The runs that may turn out to be the best when they are led to their ends."""
+    if hunt.was_interrupted or not hunt.runs:
+        return []
+    best = hunt.best.log_joints[-1]
+    return [run for run in hunt.heads() if run.log_joints[-1] >= best - NEAR]
+
+
+def separated(program: Program) -> Program:
+    """The same with a free first state, if its own is read from other parameters."""
+    given: GLMHMM = program.model  # type: ignore[assignment]
+    if given.separates:
+        return program
+    model = copy.deepcopy(given)
+    model.initial = Initial()
+    model.initial.bind_states(model.num_states)
+    return Program.of(model, program.data)
+
+
+def sampled(program: Program, seed: int) -> Program | None:
+    """The same model with a sample of the sessions, where that is possible and pays."""
+    data = program.data
+    if data.num_steps <= _WORTH * MOST_STEPS or _knows_sessions(program.model):
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(data.num_sessions, generator=generator)
+    steps = data.lengths.cpu()[order].cumsum(0)
+    number = int((steps < MOST_STEPS).sum()) + 1
+    if number > data.num_sessions or int(steps[number - 1]) * _WORTH > data.num_steps:
+        return None
+    try:
+        subset = data.subset(sorted(order[:number].tolist()))
+        part = Program.of(copy.deepcopy(program.model), subset)
+    except ValueError:
+        # The sample is no data set for this model.
+        return None
+    shapes = [{n: p.shape() for n, p in s.priors.items()} for s in (program, part)]
+    return part if shapes[0] == shapes[1] else None
+
+
+def _knows_sessions(model: Any) -> bool:
+    """Whether a model has parameters that belong to single sessions."""
+    sites = [site for c in model.components.values() for site in c.sites.values()]
+    return any("session" in site.axes for site in sites)
+
+
+def _taken_over(whole: Hunt, part: Hunt) -> Hunt:
+    """The search on an easier problem taken over to the whole one.
+
+    The best runs are led on there, from their values of the sites that it has.
+    """
+    order = [part.runs[i] for i in ranked(part.runs)]
+    taken = [run for run in order if run in part.heads()][:_TAKEN]
+    runs = {}
+    for run in part.runs:
+        own = {name: run.params[name] for name in whole.program.priors}
+        runs[id(run)] = Run(own, kind=run.kind)
+    for run in part.runs:
+        moved = runs[id(run)]
+        moved.joined = None if run.joined is None else runs[id(run.joined)]
+    whole.runs = list(runs.values())
+    whole.rounds_without_gain = part.rounds_without_gain
+    going = [runs[id(run)] for run in taken]
+    interrupted = part.was_interrupted
+    going = [] if interrupted else going
+    whole.stop(
+        [run for run in whole.runs if run not in going],
+        Status.INTERRUPTED if interrupted else Status.PRUNED,
+    )
+    whole.narrow(going, STARTS[-1:])
+    return whole

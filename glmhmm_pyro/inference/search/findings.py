@@ -1,0 +1,65 @@
+"""Findings: what an inference method returns, of which ``gh.fit`` makes a fit."""
+
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from glmhmm_pyro.arguments import suggests_all_names
+from glmhmm_pyro.inference.draws.estimate import Estimate
+from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.search.runs import Restart, Solution
+from glmhmm_pyro.inference.status import Status
+
+Found = TypeVar("Found", bound="Findings")
+
+
+@suggests_all_names
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Parameters that a method found, how it came there, draws if it has any.
+
+    Attributes:
+        method: name of the inference method.
+        params: values of the sites by name, reference rows left out. Where there is a
+            posterior they are the mean of the draws; or the draw of the highest
+            log-joint, as a note says, where the data are less probable at the mean than
+            on average over the draws, as products of sites or several modes make it.
+        log_likelihood: marginal log-likelihood of the emissions at ``params``, nats.
+        log_joint: log-likelihood plus log prior density.
+        status: how the method ended.
+        restarts: all starts, in their order; ``best`` is the number of the one kept.
+        weights: parameters at every iteration of the best start, if they were kept.
+        unbounded: sentences about weights without a finite maximum.
+        posterior: draws of the parameters, from methods that have any.
+        notes: further sentences on how the method ended.
+        solutions: the distinct solutions that the starts led to, best first; told apart
+            by the states that they decode.
+        rounds_without_gain: rounds of kicks since the best solution was found.
+    """
+
+    method: str = "em"
+    params: dict[str, Tensor]
+    log_likelihood: float
+    log_joint: float
+    status: Status
+    restarts: tuple[Restart, ...]
+    best: int
+    weights: tuple[dict[str, Tensor], ...] = ()
+    unbounded: tuple[str, ...] = ()
+    posterior: Posterior | None = None
+    notes: tuple[str, ...] = ()
+    solutions: tuple[Solution, ...] = ()
+    rounds_without_gain: int = 0
+
+    def at(self: Found, point: Estimate, **changes: Any) -> Found:
+        """The same at the point that stands for the draws, which may bring notes."""
+        notes = (*changes.pop("notes", self.notes), *point.notes)
+        return replace(
+            self,
+            params=point.params,
+            log_likelihood=point.log_likelihood,
+            log_joint=point.log_joint,
+            notes=notes,
+            **changes,
+        )

@@ -1,0 +1,142 @@
+"""Parameters of a component as rows of unconstrained numbers, one row a problem.
+
+A component whose M-step separates gives one problem for every state of every parameter
+set; any other gives one for every set.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from pyro import poutine
+from pyro.nn import pyro_method
+from torch import Tensor
+from torch.distributions import biject_to
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.limits import bounds_of
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.priors.answers import is_flat
+from glmhmm_pyro.priors.filling import elementwise_log_prob
+
+
+def run(component: Component, data: Any, params: Params) -> tuple[Tensor, dict]:
+    """The component's log-probabilities at ``params``, and its sample sites by name."""
+    body = poutine.condition(component.log_probs, data=params)
+    trace = poutine.trace(body).get_trace(data)
+    return trace.nodes["_RETURN"]["value"], _sample_sites(trace)
+
+
+def prior_sites(component: Component, params: Params) -> dict:
+    """The component's sample sites at ``params``, nothing computed from the data."""
+    body = poutine.condition(pyro_method(_read_parameters), data=params)
+    return _sample_sites(poutine.trace(body).get_trace(component))
+
+
+def as_taken(component: Component, params: Params) -> Params:
+    """Parameters as the component takes them: with an axis of sets, or not."""
+    if component.takes_sets():
+        return params
+    return {name: value.squeeze(0) for name, value in params.items()}
+
+
+def _read_parameters(component: Component) -> None:
+    for name in component.sites:
+        getattr(component, name)
+
+
+def _sample_sites(trace: Any) -> dict:
+    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample"}
+
+
+class Blocks:
+    """Packs the parameters of a component into rows, and back.
+
+    Args:
+        component: bound to the data.
+        sites: those of its sample sites in a trace that are packed.
+        separates: whether they fall into independent blocks; by default if the
+            component says so.
+    """
+
+    def __init__(
+        self, component: Component, sites: dict, separates: bool | None = None
+    ):
+        self.component = component
+        self.separates = component.separates() if separates is None else separates
+        self.event_dims = {n: len(s["fn"].shape()) for n, s in sites.items()}
+        self.supports = {n: s["fn"].support for n, s in sites.items()}
+        self.transforms = {n: biject_to(s["fn"].support) for n, s in sites.items()}
+        self.shapes = {
+            name: self.transforms[name].inverse_shape(site["fn"].shape())
+            for name, site in sites.items()
+        }
+        # The outermost axis of a separable prior is that of its blocks.
+        self.num_blocks = (
+            next(iter(self.shapes.values()))[0] if self.separates and sites else 1
+        )
+        self.is_flat = all(is_flat(site["fn"]) for site in sites.values())
+
+    def pack(self, params: Params) -> Tensor:
+        """Rows (sets * blocks, numbers) from values (sets, *shape)."""
+        rows = []
+        for name, transform in self.transforms.items():
+            free = transform.inv(params[name])
+            rows.append(free.reshape(len(free) * self.num_blocks, -1))
+        return torch.cat(rows, -1)
+
+    def unpack(self, rows: Tensor) -> Params:
+        """Values (sets, *shape) from rows (sets * blocks, numbers)."""
+        params, start = {}, 0
+        for name, transform in self.transforms.items():
+            size = self.shapes[name].numel() // self.num_blocks
+            free = rows[:, start : start + size]
+            params[name] = transform(free.reshape((-1,) + self.shapes[name]))
+            start += size
+        return params
+
+    def free_bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Bounds (blocks, numbers) of one set's rows, if any number has one."""
+        pieces: list[tuple[Tensor, Tensor]] = []
+        for name, transform in self.transforms.items():
+            ends = torch.full((2,) + tuple(self.shapes[name]), torch.inf).double()
+            ends[0] = -torch.inf
+            bounds = bounds_of(transform)
+            if bounds is not None:
+                ends[0] = transform.inv(bounds.low.expand(self.shapes[name]))
+                ends[1] = transform.inv(bounds.high.expand(self.shapes[name]))
+            pieces.append(tuple(ends.reshape(2, self.num_blocks, -1)))
+        low, high = (torch.cat(piece, -1).numpy() for piece in zip(*pieces))
+        is_bounded = np.isfinite(low).any() or np.isfinite(high).any()
+        return (low, high) if is_bounded else None
+
+    def zeros(self) -> Params:
+        """One set of values in the middle of their supports: unconstrained zeros."""
+        size = sum(shape.numel() for shape in self.shapes.values())
+        rows = torch.zeros(
+            self.num_blocks, size // self.num_blocks, dtype=torch.float64
+        )
+        return self.unpack(rows)
+
+    def log_prior(self, sites: dict) -> Tensor:
+        """Log prior density of every problem, shape (sets * blocks,).
+
+        Args:
+            sites: sample sites of a trace at values (sets, *shape); others than those
+                packed do not count.
+        """
+        total: Tensor | float = 0.0
+        for name in self.transforms:
+            site = sites[name]
+            event_dim = self.event_dims[name] - (1 if self.separates else 0)
+            total = total + elementwise_log_prob(site["fn"], site["value"], event_dim)
+        return torch.as_tensor(total).reshape(-1)
+
+    def sum_counts(self, counts: Tensor, log_probs: Tensor) -> Tensor:
+        """Expected log-probability of every problem, shape (sets * blocks,)."""
+        terms = torch.where(counts > 0, counts * log_probs, 0.0)
+        if not self.separates:
+            return terms.reshape(len(terms), -1).sum(-1)
+        if self.component.blocks == "origin":
+            terms = terms.sum(-1)
+        return terms.sum(-2).reshape(-1)

@@ -1,0 +1,84 @@
+"""Densities that grow without end: a state that closes in on a few of the emissions.
+
+Where a state comes to predict its emissions without error, their density rises for ever
+as its scale runs to 0 (Day 1969): there is no maximum, and nothing to be found there.
+Scales whose unit is known are kept above floors, at which a fit goes on; others end it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.emissions import entry_of
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.steps.m_step import MStep
+from glmhmm_pyro.model import GLMHMM
+
+
+class Collapse:
+    """Tells which states of a model have collapsed.
+
+    What is a small scale is judged by the values from which optimisers set out: a start
+    of the user's may be small already.
+
+    Args:
+        model: bound to the data.
+        data: the data set.
+        m_steps: those of its components, by name; made here by default.
+
+    Attributes:
+        continuous: names of the components whose emissions have densities.
+    """
+
+    def __init__(
+        self, model: GLMHMM, data: Any, m_steps: Mapping[str, MStep] | None = None
+    ):
+        self.components = model.components
+        m_steps = m_steps or {
+            name: MStep(component, component.view(data))
+            for name, component in self.components.items()
+        }
+        self.start: Params = {}
+        for step in m_steps.values():
+            self.start |= {n: v.squeeze(0) for n, v in step.start().items()}
+        with torch.no_grad():
+            hidden = model.hidden_markov_at(self.start, data)
+        self.continuous = [
+            f"emissions.{name}" if name else "emissions"
+            for name, output in hidden.outputs(data.emissions).items()
+            if not output.is_discrete
+        ]
+
+    def __call__(self, params: Params) -> tuple[str, ...]:
+        """One sentence for every parameter at whose end a density is infinite."""
+        sentences: list[str] = []
+        for prefix in self.continuous:
+            component = self.components[prefix]
+            now, start = (
+                {name: values[f"{prefix}.{name}"] for name in component.sites}
+                for values in (params, self.start)
+            )
+            found = component.collapsed(now, start)
+            sentences += [f"{prefix}.{sentence}" for sentence in found]
+        return tuple(sentences)
+
+
+def at_bounds(components: Mapping[str, Component], params: Params) -> tuple[str, ...]:
+    """One sentence for every parameter of a model that a bound keeps from running off.
+
+    Args:
+        components: of the model, by name.
+        params: values of all sites.
+    """
+    sentences = []
+    for prefix, component in components.items():
+        for name, bounds in component.bounds.items():
+            reached = bounds.reached(params[f"{prefix}.{name}"])
+            if reached.any():
+                where = entry_of(component.sites[name], (~reached).double())
+                sentences.append(
+                    f"{prefix}.{name} {bounds.end}{where}: kept at {bounds.meaning}"
+                )
+    return tuple(sentences)

@@ -1,0 +1,233 @@
+"""The M-step of a component: L-BFGS on its expected log-probability plus log prior.
+
+All problems that are independent (states, restarts) are solved in lockstep: a round of
+the optimiser evaluates those still running in one go.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.components.base import BlockObjective, Component
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.steps.blocks import Blocks, as_taken, prior_sites, run
+from glmhmm_pyro.inference.steps.failures import Ends, Failure
+from glmhmm_pyro.inference.steps.hyperparameters import HyperStep, hyperparameters
+from glmhmm_pyro.inference.steps.log_prior import LogPrior, smooth
+from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
+from glmhmm_pyro.optim.preconditioning import (
+    Evaluation,
+    Objective,
+    Preconditioned,
+)
+from glmhmm_pyro.priors.filling import is_positive, is_real
+
+# Of the first gradient, the part that may remain when an M-step ends.
+_REMAINING_GRADIENT = 0.03
+
+# The M-step where there is no curvature to precondition with.
+_PLAIN = LBFGSOptions(max_iters=200, gradient_tol=1e-9, progress_tol=1e-15)
+
+
+class MStep:
+    """Maximises the expected log-joint of one component, given expected counts.
+
+    The objective of the optimiser is minus the expected log-joint divided by the number
+    of steps.
+
+    Args:
+        component: bound to the data.
+        data: the data set.
+        options: of the optimiser, for a plain run of it on the weights themselves;
+            ``None`` for coordinates of its own choice (see ``preconditioning``), ended
+            when nearly all is gained that this M-step can gain.
+    """
+
+    def __init__(
+        self, component: Component, data: Any, options: LBFGSOptions | None = None
+    ):
+        self.component, self.data, self.options = component, data, options
+        self.scale = 1.0 / data.num_steps
+        # Reading the sites draws them; the user's generator must not notice.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            _, sites = run(component, data, {})
+        self.prefix = component._pyro_name + "." if component._pyro_name else ""
+        names = hyperparameters(component, data, sites, self.prefix)
+        hyper = {name: sites.pop(name) for name in names}
+        declared = {self.prefix + name for name in component.sites}
+        separates = component.separates() and set(sites) == declared
+        self.blocks = Blocks(component, sites, separates)
+        self.hyper_step = HyperStep(component, hyper, self.blocks) if hyper else None
+        self.ends = Ends()
+        simple = self._is_simple(sites)
+        self.fast = component.block_objective(data) if simple else None
+
+    def __call__(self, counts: Tensor, params: Params) -> Params:
+        """Parameters (sets, *shape) that maximise, starting from ``params``.
+
+        Hyperparameters are maximised after the weights, and given them.
+        """
+        counts = self.component.counted(counts, self.data)
+        self.ends = Ends()
+        updated = self._weights(counts, params)
+        if self.hyper_step is not None:
+            updated |= self.hyper_step(params | updated)
+            self.ends |= self.hyper_step.ends
+        return updated
+
+    def failure(self, number: int) -> Failure | None:
+        """How the last call failed for a parameter set, if it did."""
+        return self.ends.of_set(number)
+
+    @property
+    def transforms(self) -> dict[str, Any]:
+        """From unconstrained numbers to values, for all parameters by name."""
+        hyper = self.hyper_step.blocks.transforms if self.hyper_step else {}
+        return self.blocks.transforms | hyper
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shapes of the unconstrained numbers, by name."""
+        hyper = self.hyper_step.blocks.shapes if self.hyper_step else {}
+        return self.blocks.shapes | hyper
+
+    @property
+    def supports(self) -> dict[str, Any]:
+        """Where values lie, by name."""
+        hyper = self.hyper_step.blocks.supports if self.hyper_step else {}
+        return self.blocks.supports | hyper
+
+    def start(self) -> Params:
+        """One set of values to set out from: the component's, else unconstrained zeros.
+
+        A value outside the support of its prior is none.
+        """
+        hyper = self.hyper_step.blocks.zeros() if self.hyper_step else {}
+        values = self.blocks.zeros() | hyper
+        with torch.no_grad():
+            given = self.component.start(self.data)
+        for name, value in given.items():
+            name = self.prefix + name
+            if self.supports[name].check(value).all():
+                values[name] = value.unsqueeze(0)
+        return values
+
+    def _is_simple(self, sites: dict) -> bool:
+        """Whether blocks of real weights and positive numbers are all, on the CPU."""
+        priors = [site["fn"] for site in sites.values()]
+        simple = all(map(is_real, priors[:1])) and all(map(is_positive, priors[1:]))
+        separates = bool(priors) and self.blocks.separates
+        return simple and separates and self.data.device.type == "cpu"
+
+    def _weights(self, counts: Tensor, params: Params) -> Params:
+        if not self.blocks.transforms:
+            return {}
+        present = {n.removeprefix(self.prefix): v for n, v in params.items()}
+        exact = self.component.closed_form(counts, self.data, present)
+        if exact is not None:
+            return {self.prefix + name: value for name, value in exact.items()}
+        start = self.blocks.pack(params).numpy()
+        if self.fast is None:
+            objective = self._differentiated(counts, params)
+            rows = self._minimum(objective, start, self.options, plain=True)
+        else:
+            rows = self._solve_fast(self.fast, counts, params)
+        return self.blocks.unpack(torch.from_numpy(rows).to(counts.device))
+
+    def _solve_fast(
+        self, fast: BlockObjective, counts: Tensor, params: Params
+    ) -> np.ndarray:
+        """Minimum of an objective that knows its own derivatives."""
+        start = self.blocks.pack(params).numpy()
+        prepared = fast.prepare(counts)
+        prior: LogPrior | None = None
+        if not self.blocks.is_flat:
+            taken = as_taken(self.component, params)
+            sites = smooth(prior_sites(self.component, taken), taken)
+            prior = LogPrior(self.blocks, sites, len(counts))
+
+        def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
+            values, gradient = fast(points, which, prepared)
+            if prior is not None:
+                prior_values, prior_gradient = prior(points, which)
+                values, gradient = values + prior_values, gradient + prior_gradient
+            return -self.scale * values, -self.scale * gradient
+
+        bounds = self.blocks.free_bounds()
+        target: Objective = objective
+        if bounds is not None:
+            target = _bounded(objective, *bounds, sets=len(counts))
+        if self.options is not None:
+            return self._minimum(target, start, self.options)
+        curvature = fast.curvature(start, prepared)
+        if prior is not None:
+            curvature += prior.curvature(start, curvature.shape)
+        problem = Preconditioned(target, start, self.scale * curvature)
+        tolerance = _REMAINING_GRADIENT / max(1.0, np.sqrt(start.shape[1]))
+        options = LBFGSOptions(max_iters=20, gradient_tol=tolerance)
+        found = self._minimum(problem, np.zeros_like(start), options)
+        return problem.original(found, np.arange(len(start)))
+
+    def _minimum(
+        self,
+        objective: Objective,
+        start: np.ndarray,
+        options: LBFGSOptions | None,
+        plain: bool = False,
+    ) -> np.ndarray:
+        """End points of all problems, solved in lockstep.
+
+        Args:
+            plain: whether the gradient is that of the objective per step, by which it
+                can be told whether a search that found nothing lower has arrived.
+        """
+        results = minimize_batched(objective, start, options or _PLAIN)
+        name = self.prefix.removesuffix(".")
+        self.ends = Ends.of(name, results, self.blocks.num_blocks, plain)
+        return np.stack([result.x for result in results])
+
+    def _differentiated(self, counts: Tensor, params: Params) -> Objective:
+        """The same by automatic differentiation of the component's definition."""
+        rows = self.blocks.pack(params).numpy()
+        first = rows.copy()
+        start = as_taken(self.component, params)
+        scale = self.scale
+        if self.options is None:
+            # Per event: of first states there are few, however many the steps.
+            scale = 1 / max(float(counts.sum()) / len(counts), 1.0)
+
+        def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
+            rows[which] = points
+            leaf = torch.from_numpy(rows.copy()).to(counts.device).requires_grad_()
+            values = self.blocks.unpack(leaf)
+            values = as_taken(self.component, params | values)
+            try:
+                log_probs, sites = run(self.component, self.data, values)
+            except ValueError:
+                # Far out a distribution may refuse its own parameters.
+                if np.array_equal(leaf.detach().cpu().numpy(), first):
+                    raise
+                return np.full(len(points), np.nan), np.zeros_like(points)
+            objectives = self.blocks.sum_counts(counts, log_probs.expand(counts.shape))
+            objectives = objectives + self.blocks.log_prior(smooth(sites, start))
+            (gradient,) = torch.autograd.grad(objectives.sum(), leaf)
+            found = objectives.detach().cpu().numpy()[which]
+            return -scale * found, -scale * gradient.cpu().numpy()[which]
+
+        return objective
+
+
+def _bounded(
+    objective: Objective, low: np.ndarray, high: np.ndarray, sets: int
+) -> Objective:
+    """An objective that is flat beyond bounds (blocks, numbers) of every set."""
+    low, high = np.tile(low, (sets, 1)), np.tile(high, (sets, 1))
+
+    def within(points: np.ndarray, which: np.ndarray) -> Evaluation:
+        inside = np.clip(points, low[which], high[which])
+        values, gradient = objective(inside, which)
+        return values, np.where(inside == points, gradient, 0.0)
+
+    return within

@@ -1,0 +1,203 @@
+"""The two steps of EM for a GLMHMM: all starts at once, component by component."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.steps.blocks import as_taken, prior_sites
+from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds
+from glmhmm_pyro.inference.steps.failures import Failure
+from glmhmm_pyro.inference.steps.hyperparameters import runaways
+from glmhmm_pyro.inference.steps.m_step import MStep
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.optim import LBFGSOptions
+from glmhmm_pyro.sequences import Sequences
+
+
+class ComponentSteps:
+    """E-steps and M-steps of several parameter sets of a GLMHMM.
+
+    Args:
+        model: bound to the data.
+        data: the data set.
+        options: of the M-step's L-BFGS; see :class:`MStep`.
+    """
+
+    def __init__(self, model: GLMHMM, data: Sequences, options: LBFGSOptions | None):
+        self.model, self.data = model, data
+        self.dtype = data.dtype
+        model.limit(data)
+        self.m_steps = {
+            name: MStep(component, component.view(data), options)
+            for name, component in model.components.items()
+        }
+        self.transforms: dict[str, Any] = {}
+        for step in self.m_steps.values():
+            self.transforms |= step.transforms
+        self.counts: ExpectedCounts | None = None
+        self.collapse = Collapse(model, data, self.m_steps)
+        self.is_discrete = not self.collapse.continuous
+
+    def expect(
+        self, sets: Sequence[Params], beta: float = 1.0
+    ) -> tuple[list[float], list[float]]:
+        """E-steps: log-likelihoods and log-joints of the sets, nats; see ``e_step``."""
+        params, out = stack(sets), self._used_counts(len(sets))
+        self.counts, *logs = e_step(self.model, self.data, params, out, beta)
+        return logs[0], logs[1]
+
+    def maximise(
+        self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
+    ) -> list[Params]:
+        """M-steps of these rows of the sets that the last E-steps were for.
+
+        Args:
+            multiplier: of the log prior.
+        """
+        if self.counts is None:
+            raise RuntimeError("an M-step must follow an E-step")
+        params = stack([sets[row] for row in rows])
+        counts = ExpectedCounts(*(value[rows] for value in self.counts))
+        counts = scaled(counts, multiplier)
+        updated = m_step(self.m_steps, counts, params)
+        return [{n: v[i] for n, v in updated.items()} for i in range(len(rows))]
+
+    def failure(self, number: int) -> Failure | None:
+        """How an M-step failed in the last ``maximise``, of a row's number in it."""
+        found = [step.failure(number) for step in self.m_steps.values()]
+        return next(filter(None, found), None)
+
+    def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
+        """Sentences about scales that have run away with weights or with emissions."""
+        steps = [step.hyper_step for step in self.m_steps.values()]
+        found = [runaways(step.scales, first, now) for step in steps if step]
+        return tuple(itertools.chain(*found, self.collapse(now)))
+
+    def at_bounds(self, params: Params) -> tuple[str, ...]:
+        """Sentences about scales that only a floor keeps from running to 0."""
+        return at_bounds(self.model.components, params)
+
+    def infinite(self, params: Params) -> tuple[str, ...]:
+        """Sentences about priors whose density is infinite at these values."""
+        return tuple(
+            f"the prior density of {name} is infinite at the end of its support"
+            for step in self.m_steps.values()
+            for name, site in prior_sites(
+                step.component, as_taken(step.component, params)
+            ).items()
+            if (site["fn"].log_prob(site["value"]) == math.inf).any()
+        )
+
+    def _used_counts(self, sets: int) -> ExpectedCounts | None:
+        """The last E-step's counts, which nothing needs any more, if they fit."""
+        if self.counts is None or self.dtype != torch.float64:
+            return None
+        return self.counts if len(self.counts.emission) == sets else None
+
+
+def e_step(
+    model: GLMHMM,
+    data: Sequences,
+    params: Params,
+    out: ExpectedCounts | None = None,
+    beta: float = 1.0,
+) -> tuple[ExpectedCounts, list[float], list[float]]:
+    """Expected counts, log-likelihoods and log-joints of parameter sets.
+
+    Args:
+        params: values with a leading axis of sets.
+        out: counts of an earlier E-step on as many sets, whose memory is used again.
+        beta: inverse temperature; below 1 the likelihoods are those of
+            ``HiddenMarkov.expected_counts``.
+    """
+    body = poutine.condition(model.hidden_markov, data=_as_taken(model, params))
+    with torch.no_grad():
+        trace = poutine.trace(body).get_trace(data)
+        hidden = trace.nodes["_RETURN"]["value"]
+        counts = hidden.expected_counts(data.emissions, out, beta)
+        log_prior: Tensor | float = 0.0
+        for site in trace.nodes.values():
+            if site["type"] == "sample":
+                log_prior = log_prior + _log_prior(model, site)
+    sets = len(next(iter(params.values()))) if params else 1
+    likelihoods = counts.log_marginal.sum(-1).expand(sets)
+    joints = (likelihoods + log_prior).expand(sets)
+    return _with_sets(counts, sets), likelihoods.tolist(), joints.tolist()
+
+
+def m_step(m_steps: dict[str, MStep], counts: ExpectedCounts, params: Params) -> Params:
+    """Parameters that maximise the expected log-joint, component by component."""
+    updated: Params = {}
+    for name, step in m_steps.items():
+        own = {n: v for n, v in params.items() if n.startswith(name + ".")}
+        updated.update(step(getattr(counts, step.component.counts_of), own))
+    return updated
+
+
+def scaled(counts: ExpectedCounts, multiplier: float) -> ExpectedCounts:
+    """Counts that make an M-step see the log prior multiplied by this number.
+
+    A prior multiplied by c is as good as counts divided by c: both have their maximum
+    in the same place.
+    """
+    if multiplier == 1.0:
+        return counts
+    return ExpectedCounts(
+        counts.log_marginal, *(count / multiplier for count in counts[1:])
+    )
+
+
+def check_possible(log_joint: float) -> None:
+    """Refuse a start of EM under which the emissions are impossible."""
+    if not math.isfinite(log_joint):
+        raise ValueError(
+            "the emissions must be possible under the start of EM, their log-joint is "
+            f"{log_joint}; give finite covariates of moderate size (standardise them) "
+            "or other starting weights"
+        )
+
+
+def stack(sets: Sequence[Params]) -> Params:
+    """Values with a leading axis of sets."""
+    return {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
+
+
+def _with_sets(counts: ExpectedCounts, sets: int) -> ExpectedCounts:
+    """Counts whose leading axis is that of the sets, even where all sets share them."""
+    axes = {"log_marginal": 1, "initial": 2, "transition": 3, "emission": 2}
+    return ExpectedCounts(
+        **{
+            name: getattr(counts, name).expand(
+                (sets,) + getattr(counts, name).shape[-count:]
+            )
+            for name, count in axes.items()
+        }
+    )
+
+
+def _as_taken(model: GLMHMM, params: Params) -> Params:
+    """The sets as the components take them; an unbatched one takes a single set."""
+    taken: Params = {}
+    for name, value in params.items():
+        taken |= as_taken(_component(model, name), {name: value})
+    return taken
+
+
+def _log_prior(model: GLMHMM, site: Any) -> Tensor:
+    """Log prior density of one site, for every set."""
+    log_prob = site["fn"].log_prob(site["value"])
+    takes_sets = _component(model, site["name"]).takes_sets()
+    return log_prob if takes_sets else log_prob.sum()
+
+
+def _component(model: GLMHMM, name: str) -> Component:
+    """The component that a site belongs to."""
+    return model.component_of(name)[1]
