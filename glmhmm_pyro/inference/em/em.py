@@ -141,6 +141,7 @@ class EM:
         runs: Sequence[Run],
         most: int | None = None,
         callback: loop.Callback | None = None,
+        rule: loop.Rule | None = None,
     ) -> None:
         """Lead runs that have not ended on, in lockstep, until they end or pause.
 
@@ -149,5 +150,6 @@ class EM:
             runs: changed in place; what is led on later goes on as if never paused.
             most: number of iterations after which a run pauses.
             callback: see :meth:`run`.
+            rule: when a run has converged, in the place of ``tol``.
         """
-        loop.lead(self, steps, runs, most, callback)
+        loop.lead(self, steps, runs, most, callback, rule)

@@ -8,7 +8,7 @@ density without end, or whose M-step fails, ends with a status that says so.
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -37,8 +37,11 @@ class Steps(Protocol):
     """E-steps and M-steps of several parameter sets, from :meth:`Program.em_steps`."""
 
     dtype: torch.dtype
-    is_discrete: bool
     transforms: dict[str, Any]
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether all emissions have probabilities, not densities."""
 
     def expect(
         self, sets: Sequence[Params], beta: float = 1.0
@@ -63,12 +66,23 @@ class Steps(Protocol):
         """Sentences about priors whose density is infinite at these values."""
 
 
+class Rule(Protocol):
+    """When a run of EM has converged."""
+
+    def has_arrived(self, steps: Steps, run: Run) -> bool:
+        """Whether it has where an E-step has just been recorded."""
+
+    def has_converged(self, steps: Steps, run: Run, updated: Params) -> bool:
+        """Whether it has by what the M-step from there gave."""
+
+
 def lead(
     options: Any,
     steps: Steps,
     runs: Sequence[Run],
     most: int | None = None,
     callback: Callback | None = None,
+    rule: Rule | None = None,
 ) -> None:
     """Lead runs that have not ended on, in lockstep, until they end or pause.
 
@@ -78,7 +92,9 @@ def lead(
         runs: changed in place; what is led on later goes on as if never paused.
         most: number of iterations after which a run pauses.
         callback: called after every iteration with its number and all runs.
+        rule: when a run has converged; by default :class:`SmallRises`.
     """
+    rule = SmallRises(options.tol) if rule is None else rule
     for run in runs:
         run.way = run.way or Extrapolation(steps.transforms, options.accelerate)
         run.pause = math.inf if most is None else len(run.log_joints) + most
@@ -87,7 +103,7 @@ def lead(
             going = [run for run in runs if run.goes_on]
             if not going:
                 break
-            _iterate(options, steps, going)
+            _iterate(options, steps, going, rule)
             if callback is not None:
                 callback(number, runs)
     except KeyboardInterrupt:
@@ -97,47 +113,59 @@ def lead(
         _judge(steps, run)
 
 
-def _iterate(options: Any, steps: Steps, runs: Sequence[Run]) -> None:
+def _iterate(options: Any, steps: Steps, runs: Sequence[Run], rule: Rule) -> None:
     """One E-step and one M-step of all runs."""
     sets = [run.ahead for run in runs]
-    evaluated = zip(runs, *steps.expect(sets))
-    going = [i for i, each in enumerate(evaluated) if _arrive(options, steps, *each)]
+    found = enumerate(zip(runs, *steps.expect(sets)))
+    going = [i for i, each in found if _arrive(options, steps, rule, *each)]
     if not going:
         return
     for number, (i, updated) in enumerate(zip(going, steps.maximise(sets, going))):
         run = runs[i]
         run.failure = steps.failure(number)
-        if has_converged(run, updated, _tolerance(options, steps, run)):
+        if rule.has_converged(steps, run, updated):
             run.status = Status.CONVERGED
         run.ahead = run.way.after(run.params, updated)
 
 
-def has_converged(run: Run, updated: Params, tol: float) -> bool:
-    """Whether all further iterations together will hardly raise the log-joint.
+class SmallRises(NamedTuple):
+    """EM's own rule: all further iterations together would hardly raise the log-joint.
 
     EM steps that shrink by a factor r raise it by r^2 of the last rise, by r^4, and so
     on: by r^2 / (1 - r^2) of it in all.
 
-    Args:
-        run: after an E-step.
-        updated: what its M-step gave.
+    Attributes:
         tol: largest rise, relative to the size of the log-joint, that is left out.
     """
-    if run.rise > tol:
-        return False
-    shrinks = run.way.rate(run.params, updated) ** 2
-    return run.rise <= 0 or (shrinks < 1 and run.rise <= tol * (1 - shrinks))
 
+    tol: float
 
-def _tolerance(options: Any, steps: Steps, run: Run) -> float:
-    """That of a run, looser at a floor of a scale, where no maximum is to be found."""
-    tol: float = options.tol
-    is_near = run.rise <= _NEAR_A_FLOOR and steps.at_bounds(run.params)
-    return max(tol, _NEAR_A_FLOOR) if is_near else tol
+    def has_arrived(self, steps: Steps, run: Run) -> bool:
+        """Whether labels are all but certain, and nothing is left to gain."""
+        likelihood, joint = run.log_likelihoods[-1], run.log_joints[-1]
+        return steps.is_discrete and joint == likelihood > -_NOTHING_LEFT
+
+    def has_converged(self, steps: Steps, run: Run, updated: Params) -> bool:
+        """Whether EM steps are small, and shrink fast enough."""
+        tol = self._tolerance(steps, run)
+        if run.rise > tol:
+            return False
+        shrinks = run.way.rate(run.params, updated) ** 2
+        return run.rise <= 0 or (shrinks < 1 and run.rise <= tol * (1 - shrinks))
+
+    def _tolerance(self, steps: Steps, run: Run) -> float:
+        """Looser at a floor of a scale, where no maximum is to be found."""
+        is_near = run.rise <= _NEAR_A_FLOOR and steps.at_bounds(run.params)
+        return max(self.tol, _NEAR_A_FLOOR) if is_near else self.tol
 
 
 def _arrive(
-    options: Any, steps: Steps, run: Run, log_likelihood: float, log_joint: float
+    options: Any,
+    steps: Steps,
+    rule: Rule,
+    run: Run,
+    log_likelihood: float,
+    log_joint: float,
 ) -> bool:
     """Record the E-step of a run, or turn back; whether the run wants an M-step."""
     if not run.log_joints:
@@ -161,7 +189,7 @@ def _arrive(
             run.status = Status.COLLAPSED
             return False
         _check_rise(run, _ROUNDING[steps.dtype])
-        if steps.is_discrete and log_joint == log_likelihood > -_NOTHING_LEFT:
+        if rule.has_arrived(steps, run):
             run.status = Status.CONVERGED
         elif len(run.log_joints) > options.num_iters:
             run.status = Status.MAX_ITERS

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class ComponentSteps:
     """E-steps and M-steps of several parameter sets of a GLMHMM.
 
     Args:
-        model: bound to the data.
+        model: bound to the data, its scales limited by them.
         data: the data set.
         options: of the M-step's L-BFGS; see :class:`MStep`.
     """
@@ -34,7 +35,6 @@ class ComponentSteps:
     def __init__(self, model: GLMHMM, data: Sequences, options: LBFGSOptions | None):
         self.model, self.data = model, data
         self.dtype = data.dtype
-        model.limit(data)
         self.m_steps = {
             name: MStep(component, component.view(data), options)
             for name, component in model.components.items()
@@ -43,8 +43,16 @@ class ComponentSteps:
         for step in self.m_steps.values():
             self.transforms |= step.transforms
         self.counts: ExpectedCounts | None = None
-        self.collapse = Collapse(model, data, self.m_steps)
-        self.is_discrete = not self.collapse.continuous
+
+    @cached_property
+    def collapse(self) -> Collapse:
+        """Tells which states have collapsed."""
+        return Collapse(self.model, self.data, self.m_steps)
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether all emissions have probabilities, not densities."""
+        return not self.collapse.continuous
 
     def expect(
         self, sets: Sequence[Params], beta: float = 1.0
