@@ -1,106 +1,90 @@
-"""Penalties that change from one EM iteration to the next.
-
-A run is at a position, 1 at its first iteration; a schedule says which penalties are in
-force there, where the run goes next, and whether it may end.
-"""
+"""Penalties that change from one EM iteration to the next."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from glmhmm_pyro.estimator.options import is_given
 from glmhmm_pyro.estimator.penalties import Penalties
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The same penalties at every iteration.
+    """The penalties of a run, by its position: 1 at its first iteration.
 
     Attributes:
         own: the penalties that the user asked for.
+        ridge: the ridge in force, from the user's and the position; by default the
+            user's.
+        stretches: positions at which parts of the schedule begin, rising from 1. From
+            an iteration that changes little a run goes to the next part at once.
+        to_its_end: whether a run may end in the last part only.
     """
 
     own: Penalties
+    ridge: Callable[[float, int], float] | None = None
+    stretches: tuple[int, ...] = (1,)
+    to_its_end: bool = False
 
     def at(self, position: int) -> Penalties:
         """The penalties in force at a position."""
-        return self.own
+        ridge = self.ridge
+        if ridge is None:
+            return self.own
+        return self.own.with_ridge(lambda own: ridge(own, position))
 
     def after(self, position: int, stalled: bool) -> int:
         """The next position; ``stalled`` says that this iteration changed little."""
-        return position + 1
+        later = [start for start in self.stretches if start > position]
+        return later[0] if stalled and later else position + 1
 
     def may_end(self, position: int) -> bool:
         """Whether the run may end here if it has stalled."""
-        return True
-
-
-@dataclass(frozen=True)
-class OriginalAnnealing(Schedule):
-    """The original's ridge: the user's at first, then 1 three times, then falling.
-
-    From position 5 on it is exp(-(position - 4) / 1.5) + 0.005; a run that stalls
-    before position 4 goes there at once, and it may end anywhere.
-
-    Attributes:
-        combine: the ridge in force, from the user's and the schedule's.
-    """
-
-    combine: Callable[[float, float], float]
-
-    def at(self, position: int) -> Penalties:
-        """The penalties in force at a position."""
-        if position == 1:
-            return self.own
-        falling = math.exp(-(position - 4) / 1.5) + 0.005
-        strength = 1.0 if position < 5 else falling
-        return self.own.with_ridge(lambda own: self.combine(own, strength))
-
-    def after(self, position: int, stalled: bool) -> int:
-        """The next position, or the first one at which the ridge falls."""
-        return 5 if stalled and position < 4 else position + 1
-
-
-@dataclass(frozen=True)
-class OwnAnnealing(Schedule):
-    """A ridge given for stretches of iterations; the run ends in the last one only.
-
-    Attributes:
-        combine: the ridge in force, from the user's and the schedule's.
-        strengths: one for every stretch.
-        starts: position at which each begins, rising from 1.
-    """
-
-    combine: Callable[[float, float], float]
-    strengths: tuple[float, ...]
-    starts: tuple[int, ...]
-
-    def at(self, position: int) -> Penalties:
-        """The penalties in force at a position."""
-        strength = self.strengths[self._stretch(position)]
-        return self.own.with_ridge(lambda own: self.combine(own, strength))
-
-    def after(self, position: int, stalled: bool) -> int:
-        """The next position, or the beginning of the next stretch."""
-        following = self._stretch(position) + 1
-        if stalled and following < len(self.starts):
-            return self.starts[following]
-        return position + 1
-
-    def may_end(self, position: int) -> bool:
-        """Whether this is the last stretch."""
-        return self._stretch(position) == len(self.starts) - 1
-
-    def _stretch(self, position: int) -> int:
-        return sum(start <= position for start in self.starts) - 1
-
-
-def replaced(own: float, strength: float) -> float:
-    """The schedule's ridge in the place of the user's, as the original does."""
-    return strength
+        return not self.to_its_end or position >= self.stretches[-1]
 
 
 # What an option of annealing makes of the user's ridge and that of the schedule.
-COMBINATIONS: dict[str, Callable[[float, float], float]] = {
-    "auto_anneal": replaced,
+_COMBINATIONS: dict[str, Callable[[float, float], float]] = {
+    "auto_anneal": lambda own, strength: strength,
     "anneal_lambda": max,
 }
+
+
+def schedule_of(options: Mapping[str, Any], own: Penalties) -> Schedule:
+    """The schedule that the estimator's parameters ask for.
+
+    The original's is the user's ridge at first, then 1 three times, then falling; a run
+    that stalls before goes to where it falls at once.
+    """
+    asked = [name for name in _COMBINATIONS if options[name]]
+    if not asked:
+        return Schedule(own)
+    combine = _COMBINATIONS[asked[0]]
+
+    def original(ridge: float, position: int) -> float:
+        falling = math.exp(-(position - 4) / 1.5) + 0.005
+        strength = 1.0 if position < 5 else falling
+        return ridge if position == 1 else combine(ridge, strength)
+
+    names = ("auto_anneal_vec", "auto_anneal_schedule")
+    if not any(is_given(options, name) for name in names):
+        return Schedule(own, original, (1, 5))
+    given = [[] if options[n] is None else options[n] for n in names]
+    strengths, starts = (np.atleast_1d(values).tolist() for values in given)
+    rising = all(one < other for one, other in zip(starts, starts[1:]))
+    legal = len(strengths) == len(starts) and starts[:1] == [1] and rising
+    if not legal or not all(0 <= strength < np.inf for strength in strengths):
+        raise ValueError(
+            "auto_anneal_vec and auto_anneal_schedule must be given together, a "
+            "strength from 0 and the iteration it begins with for every stretch, the "
+            f"first 1 and then rising, got {strengths} and {starts}"
+            "; give two lists of one length"
+        )
+
+    def users(ridge: float, position: int) -> float:
+        return combine(ridge, strengths[sum(one <= position for one in starts) - 1])
+
+    return Schedule(own, users, tuple(starts), to_its_end=True)

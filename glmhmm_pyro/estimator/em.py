@@ -2,22 +2,27 @@
 
 They are: an initial distribution for every trial, uniform at first and then the
 posterior of the E-step; one run of minFunc's L-BFGS for every state, its objective
-divided by the number of bins while the penalty is not; and a stopping rule on the
-expected complete-data log-likelihood instead of the marginal one.
+divided by the number of bins while the penalty is not; penalties that may change from
+one iteration to the next; and a stopping rule on the expected complete-data
+log-likelihood instead of the marginal one. The loop is that of every EM.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from glmhmm_pyro.chain import ExpectedCounts
-from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
-from glmhmm_pyro.estimator.original import distribution
+import torch
+
+from glmhmm_pyro.distributions import weighted_sum
+from glmhmm_pyro.estimator.annealing import Schedule
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
-from glmhmm_pyro.inference.steps.m_step import MStep
-from glmhmm_pyro.inference.steps.steps import check_possible, e_step, m_step
+from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.inference.steps.failures import Failure
+from glmhmm_pyro.inference.steps.steps import ComponentSteps, check_possible
 from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -34,19 +39,13 @@ class Ending(NamedTuple):
     details: tuple[str, ...] = ()
 
 
-# A fall of the log-joint below this, relative to its size, is rounding.
-_ROUNDING = 1e-9
-
-
 @dataclass(frozen=True)
 class OriginalEM:
     """The original's EM and its options.
 
     Args:
         max_iter: largest number of iterations.
-        tol: an iteration stalls if ``loglik`` changes by less than this, relative to
-            its size; two such iterations in a row end the run, where the schedule of
-            its penalties lets it.
+        tol: see :class:`TwoStalls`.
         init_loglik: what the first ``loglik`` is compared with.
         fit_emissions: whether the emissions are fitted, or stay as they start.
     """
@@ -57,94 +56,126 @@ class OriginalEM:
     fit_emissions: bool = True
 
     def run(self, problem: Problem) -> tuple[list[Iteration], Ending]:
-        """All iterations, and how they ended: converged where the last two stalled.
+        """All iterations, and how they ended.
 
-        A step of minFunc that finds nothing higher is no failure: the original goes on.
+        A run of EM has one prior: where the penalties change, another goes on.
         """
-        iterations: list[Iteration] = []
-        schedule, position = problem.schedule, 1
-        params, penalties = problem.params, schedule.at(1)
-        m_steps = self._m_steps(problem, penalties)
-        model, data = problem.model(penalties), problem.data
-        counts, (likelihood,), _ = e_step(model, data, params)
-        check_possible(likelihood)
-        before, stalled = self.init_loglik, False
-        while len(iterations) < self.max_iter:
-            if schedule.at(position) != penalties:
-                penalties = schedule.at(position)
-                m_steps = self._m_steps(problem, penalties)
-            joint = likelihood - problem.penalty(penalties, params)
-            params = params | m_step(m_steps, counts, params)
-            hidden, expected = distribution(model, data, _only(params)), counts
-            counts, (likelihood,), _ = e_step(model, data, params)
-            new_joint = likelihood - problem.penalty(penalties, params)
-            _check_rise(joint, new_joint, len(iterations) + 1)
-            iterations.append(
-                _iteration(problem, params, hidden, expected, likelihood, penalties)
-            )
-            stalled_before = stalled
-            stalled = abs(iterations[-1].loglik - before) < self.tol * abs(before)
-            before = iterations[-1].loglik
-            failures = [step.failure(0) for step in m_steps.values()]
-            for failure in filter(None, failures):
-                if failure.status is Status.M_STEP_FAILED:
-                    return iterations, Ending(failure.status, (failure.sentence,))
-            if stalled and stalled_before and schedule.may_end(position):
-                return iterations, Ending(Status.CONVERGED)
-            position = schedule.after(position, stalled)
-        return iterations, Ending(Status.MAX_ITERS)
+        schedule, run = problem.schedule, Run(problem.params)
+        rule = TwoStalls(schedule, self.tol, self.init_loglik)
+        left = self.max_iter
+        while left and run.status in (None, Status.MAX_ITERS):
+            most = 1 if schedule.ridge else left
+            em = EM(num_iters=most, accelerate=False, m_step=LBFGSOptions())
+            run = Run(run.params)
+            em.lead(self._steps(problem, schedule.at(rule.position)), [run], rule=rule)
+            left = self.max_iter - len(rule.iterations)
+        if run.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        return rule.iterations, Ending(run.status or Status.MAX_ITERS, run.reasons)
 
     def evaluate(self, problem: Problem) -> tuple[list[Iteration], Ending]:
         """One E-step at the start and nothing fitted, in the form of a run."""
-        penalties, params = problem.schedule.at(1), problem.params
-        model = problem.model(penalties)
-        counts, (likelihood,), _ = e_step(model, problem.data, params)
-        check_possible(likelihood)
-        hidden = distribution(model, problem.data, _only(params))
-        found = _iteration(problem, params, hidden, counts, likelihood, penalties)
-        return [found], Ending(Status.GIVEN)
+        steps, params = self._steps(problem, problem.schedule.at(1)), problem.params
+        run = Run(params, *steps.expect([params]))
+        check_possible(run.log_joints[-1])
+        steps.nats = steps.expected(params)
+        return [steps.iteration(run)], Ending(Status.GIVEN)
 
-    def _m_steps(self, problem: Problem, penalties: Penalties) -> dict[str, MStep]:
-        """M-steps of the parts that are fitted, under these penalties."""
-        return {
-            name: MStep(component, component.view(problem.data), LBFGSOptions())
-            for name, component in problem.model(penalties).components.items()
-            if self.fit_emissions or not name.startswith("emissions")
-        }
+    def _steps(self, problem: Problem, penalties: Penalties) -> "OriginalSteps":
+        return OriginalSteps(problem, penalties, self.fit_emissions)
 
 
-def _only(params: Params) -> Params:
-    """The values of the one set that there is."""
-    return {name: value[0] for name, value in params.items()}
+class TwoStalls:
+    """The original's rule: ``loglik`` hardly changes in two iterations in a row.
+
+    Nor does a run go on from an M-step that has failed. It notes all iterations.
+
+    Args:
+        schedule: of the penalties, which says how a run goes on, and where it may end.
+        tol: an iteration stalls if ``loglik`` changes by less than this, relative to
+            its size.
+        before: what the first ``loglik`` is compared with.
+    """
+
+    def __init__(self, schedule: Schedule, tol: float, before: float):
+        self.schedule, self.tol, self.before = schedule, tol, before
+        self.iterations: list[Iteration] = []
+        self.position, self.stalled = 1, False
+
+    def has_arrived(self, steps: Any, run: Run) -> bool:
+        """Whether an iteration ends the run; where it set out is none."""
+        if len(run.log_joints) == 1:
+            return False
+        self.iterations.append(steps.iteration(run))
+        now, before, stalled = self.iterations[-1].loglik, self.before, self.stalled
+        self.before, self.stalled = now, abs(now - before) < self.tol * abs(before)
+        may_end = stalled and self.stalled and self.schedule.may_end(self.position)
+        self.position = self.schedule.after(self.position, self.stalled)
+        return may_end or run.failure is not None
+
+    def has_converged(self, steps: Any, run: Run, updated: Params) -> bool:
+        """Never: an iteration is judged by the E-step at its end."""
+        return False
 
 
-def _iteration(
-    problem: Problem,
-    params: Params,
-    hidden: HiddenMarkov,
-    counts: ExpectedCounts,
-    likelihood: float,
-    penalties: Penalties,
-) -> Iteration:
-    nats = {"analog": 0.0, "symb": 0.0}
-    for name, output in hidden.outputs(problem.data.emissions).items():
-        log_probs = emission_log_probs(*output)
-        kind = name or ("symb" if problem.start.sizes[1] else "analog")
-        nats[kind] = -float(weighted_sum(counts.emission, log_probs, 2))
-    return Iteration(
-        params,
-        -float(weighted_sum(counts.initial, hidden.initial_logits, 2)),
-        -float(weighted_sum(counts.transition, hidden.transition_logits, 3)),
-        nats["symb"],
-        nats["analog"],
-        likelihood,
-        penalties,
-    )
+class OriginalSteps(ComponentSteps):
+    """The two steps of EM, and the original's figures of an iteration.
 
+    A search of minFunc that finds nothing higher is no failure, and a scale that runs
+    to 0 is no end: the original goes on.
 
-def _check_rise(before: float, now: float, iteration: int) -> None:
-    if not now - before >= -_ROUNDING * max(abs(before), 1.0):
-        raise FallingLikelihoodError(
-            f"the log-joint fell from {before!r} to {now!r} in EM iteration "
-            f"{iteration}; an EM step cannot do that: please report it, with the data"
-        )
+    Args:
+        problem: what is fitted.
+        penalties: those in force.
+        fit_emissions: see :class:`OriginalEM`.
+    """
+
+    def __init__(self, problem: Problem, penalties: Penalties, fit_emissions: bool):
+        super().__init__(problem.model(penalties), problem.data, LBFGSOptions())
+        self.penalties, self.sizes = penalties, problem.start.sizes
+        self.nats: dict[str, float] = {}
+        if not fit_emissions:
+            names = [n for n in self.m_steps if n.startswith("emissions")]
+            self.m_steps = {n: s for n, s in self.m_steps.items() if n not in names}
+
+    def maximise(
+        self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
+    ) -> list[Params]:
+        """M-steps; what is not fitted stays."""
+        (updated,) = super().maximise(sets, rows, multiplier)
+        updated = sets[0] | updated
+        self.nats = self.expected(updated)
+        return [updated]
+
+    def failure(self, number: int) -> Failure | None:
+        """How the last M-step failed, unless it found nothing higher."""
+        found = [step.failure(number) for step in self.m_steps.values()]
+        failed = [f for f in found if f and f.status is Status.M_STEP_FAILED]
+        return failed[0] if failed else None
+
+    def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def iteration(self, run: Run) -> Iteration:
+        """The iteration that an E-step has ended."""
+        figures = run.log_likelihoods[-1], run.log_joints[-1]
+        return Iteration(run.params, self.nats, *figures, self.penalties)
+
+    def expected(self, params: Params) -> dict[str, float]:
+        """Minus the expected log-probability of every part, by the last E-step."""
+        counts = self.counts
+        if counts is None:
+            raise RuntimeError("an expectation must follow an E-step")
+        with torch.no_grad():
+            hidden = self.model.hidden_markov_at(params, self.data)
+            nats: dict[str, Any] = {
+                "initial": weighted_sum(counts.initial, hidden.initial_logits, 2),
+                "trans": weighted_sum(counts.transition, hidden.transition_logits, 3),
+                "symb": 0.0,
+            }
+            for name, output in hidden.outputs(self.data.emissions).items():
+                log_probs = emission_log_probs(*output)
+                kind = name or ("symb" if self.sizes[1] else "analog")
+                nats[kind] = weighted_sum(counts.emission, log_probs, 2)
+        return {name: -float(value) for name, value in nats.items()}

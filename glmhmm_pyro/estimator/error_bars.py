@@ -37,7 +37,7 @@ def exact_errors(
         ``emit_std`` and ``trans_std`` of all rows of X: 0 for what is fixed by
         definition or was not fitted, NaN for what data and penalties do not determine.
     """
-    values = {name: value[0] for name, value in iteration.params.items()}
+    values = dict(iteration.params)
     known = {name: values.pop(name) for name in fixed}
     model: Any = problem.model(iteration.penalties)
     program = Program.of(
@@ -46,8 +46,8 @@ def exact_errors(
     vector = program.coordinates.pack(values)
     information = Information.of(program, vector, jacobian=False)
     errors = Uncertainty.of(program, vector, information).errors
-    nothing = {name: torch.zeros_like(v[0]) for name, v in iteration.params.items()}
-    whole = {name: errors.get(name, zeros)[None] for name, zeros in nothing.items()}
+    nothing = {name: torch.zeros_like(v) for name, v in iteration.params.items()}
+    whole = nothing | errors
     zeros = problem.layout.read(problem.start)
     zeros = replace(zeros, transitions=np.zeros(zeros.transitions.shape))
     found = problem.layout.spread(weights_of(whole, zeros))

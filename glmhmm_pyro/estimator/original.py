@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro import poutine
 from pyro.distributions import Categorical
 from torch import Tensor
 
@@ -12,7 +11,6 @@ from glmhmm_pyro.components import Categorical as CategoricalEmission
 from glmhmm_pyro.components import Emission, Gaussian, Initial, Outputs, Transitions
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.transitions import TransitionObjective
-from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.trials import analog_names
 from glmhmm_pyro.estimator.weights import Weights
@@ -116,9 +114,9 @@ def original_model(
 
 
 def original_params(weights: Weights, num_trials: int) -> Params:
-    """Values of the sites, with a leading axis of size 1; uniform first states."""
+    """Values of the sites; uniform first states."""
     states, free, outputs = weights.sizes
-    params = {}
+    params: Params = {}
     if free:
         params[site_of("symb.weights", weights.sizes)] = torch.tensor(weights.emissions)
     if outputs:
@@ -131,13 +129,13 @@ def original_params(weights: Weights, num_trials: int) -> Params:
         shape = (num_trials, states)
         params[TRANSITIONS] = torch.tensor(weights.transitions)
         params[INITIAL] = torch.full(shape, 1 / states, dtype=torch.float64)
-    return {name: value.unsqueeze(0) for name, value in params.items()}
+    return params
 
 
 def weights_of(params: Params, start: Weights) -> Weights:
     """The weights among values of the sites; those without a site as they started."""
     states, free, outputs = start.sizes
-    found: dict[str, np.ndarray] = {n: v[0].numpy() for n, v in params.items()}
+    found: dict[str, np.ndarray] = {n: v.numpy() for n, v in params.items()}
     analog, scale = start.analog, start.scale
     if outputs:
         analog = found[site_of("analog.weights", start.sizes)].reshape(analog.shape)
@@ -168,11 +166,7 @@ def output_of(kind: str, sizes: tuple[int, int, int]) -> str:
 def at_weights(weights: Weights, data: Sequences) -> HiddenMarkov:
     """Distribution of the emissions of any trials; uniform first states."""
     params = original_params(weights, data.num_sessions)
-    params = {name: value[0] for name, value in params.items()}
-    return distribution(original_model(weights.sizes), data, params)
-
-
-def distribution(model: GLMHMM, data: Sequences, params: Params) -> HiddenMarkov:
-    """Distribution of the emissions at these parameters."""
-    with exclusively(), torch.no_grad():
-        return poutine.condition(model.hidden_markov, data=params)(data)
+    model = original_model(weights.sizes)
+    model.bind(data)
+    with torch.no_grad():
+        return model.hidden_markov_at(params, data)

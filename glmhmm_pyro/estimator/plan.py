@@ -8,12 +8,7 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.concurrency import exclusively
-from glmhmm_pyro.estimator.annealing import (
-    COMBINATIONS,
-    OriginalAnnealing,
-    OwnAnnealing,
-    Schedule,
-)
+from glmhmm_pyro.estimator.annealing import schedule_of
 from glmhmm_pyro.estimator.em import Ending, OriginalEM
 from glmhmm_pyro.estimator.error_bars import diagonal_figures, exact_errors
 from glmhmm_pyro.estimator.generation import Lagged, generated, lagged_rows
@@ -109,7 +104,7 @@ def fit_trials(
             attributes["analog_lengths_"] = learnt.lengths
             attributes["analog_sizes_"] = learnt.sizes
             start = problem.weights(iterations[-1])
-            problem = replace(problem, start=start, analog=learnt)
+            problem = replace(problem, start=start, analog=learnt.prior)
             iterations, ending = run(problem)
             history += [problem.entry(iteration) for iteration in iterations]
         fitted = Fitted(options, problem, iterations, ending, generator, held_out)
@@ -170,29 +165,6 @@ def fed_back(
         return []
     rows = own_rows(options, layout.num_features)
     return lagged_rows(trials, rows, int(options["num_emissions"]))
-
-
-def schedule_of(options: Mapping[str, Any], own: Penalties) -> Schedule:
-    """The penalties of every iteration."""
-    asked = [name for name in COMBINATIONS if options[name]]
-    if not asked:
-        return Schedule(own)
-    combine = COMBINATIONS[asked[0]]
-    names = ("auto_anneal_vec", "auto_anneal_schedule")
-    if not any(is_given(options, name) for name in names):
-        return OriginalAnnealing(own, combine)
-    given = [[] if options[n] is None else options[n] for n in names]
-    strengths, starts = (np.atleast_1d(values).tolist() for values in given)
-    rising = all(one < other for one, other in zip(starts, starts[1:]))
-    legal = len(strengths) == len(starts) and starts[:1] == [1] and rising
-    if not legal or not all(0 <= strength < np.inf for strength in strengths):
-        raise ValueError(
-            "auto_anneal_vec and auto_anneal_schedule must be given together, a "
-            "strength from 0 and the iteration it begins with for every stretch, the "
-            f"first 1 and then rising, got {strengths} and {starts}"
-            "; give two lists of one length"
-        )
-    return OwnAnnealing(own, combine, tuple(strengths), tuple(starts))
 
 
 def _score_held_out(fitted: Fitted) -> None:

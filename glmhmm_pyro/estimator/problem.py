@@ -1,7 +1,8 @@
 """What is fitted: trials as each part reads them, a start, and penalties in time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,9 @@ from glmhmm_pyro.estimator.annealing import Schedule
 from glmhmm_pyro.estimator.layout import Layout
 from glmhmm_pyro.estimator.original import (
     INITIAL,
-    TRANSITIONS,
     at_weights,
-    distribution,
     original_model,
     original_params,
-    site_of,
     weights_of,
 )
 from glmhmm_pyro.estimator.penalties import Penalties
@@ -28,43 +26,29 @@ from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
 
-class AnalogPrior(Protocol):
-    """A prior of the analog outputs' weights, in the rows that are read."""
-
-    def prior(self) -> Distribution:
-        """As the model takes it."""
-
-    def penalty(self, weights: np.ndarray) -> float:
-        """What it takes from the log-likelihood, nats."""
-
-
 @dataclass(frozen=True)
 class Iteration:
     """What one EM iteration arrived at.
 
     Attributes:
         params: values of the sites.
-        initial_nats: minus the expected log-probability of the first states.
-        transition_nats: the same of the transitions.
-        emission_nats: the same of the labels.
-        analog_nats: the same of the analog outputs.
+        nats: minus the expected log-probability of every part: "initial", "trans",
+            "symb", and "analog" where there are analog outputs.
         log_likelihood: marginal log-likelihood at ``params``, nats.
+        log_joint: the same plus the log density of all priors.
         penalties: those in force.
     """
 
     params: Params
-    initial_nats: float
-    transition_nats: float
-    emission_nats: float
-    analog_nats: float
+    nats: Mapping[str, float]
     log_likelihood: float
+    log_joint: float
     penalties: Penalties
 
     @property
     def loglik(self) -> float:
         """The figure that the original reports: minus the sum of the expectations."""
-        parts = self.initial_nats + self.transition_nats + self.emission_nats
-        return parts + self.analog_nats
+        return sum(self.nats.values())
 
 
 @dataclass(frozen=True)
@@ -85,7 +69,7 @@ class Problem:
     layout: Layout
     start: Weights
     schedule: Schedule
-    analog: AnalogPrior | None = None
+    analog: Distribution | None = None
 
     @classmethod
     def of(
@@ -100,7 +84,7 @@ class Problem:
 
     @property
     def params(self) -> Params:
-        """Values of the sites at the start, with a leading axis of size 1."""
+        """Values of the sites at the start."""
         return original_params(self.layout.read(self.start), self.data.num_sessions)
 
     def model(self, penalties: Penalties) -> GLMHMM:
@@ -110,34 +94,15 @@ class Problem:
             self.start.sizes,
             penalties.prior(penalties.emit_lambda, layout.emissions, bins),
             penalties.prior(penalties.trans_lambda, layout.transitions, bins),
-            None if self.analog is None else self.analog.prior(),
+            self.analog,
         )
         model.bind(self.data)
         return model
 
     def distribution(self, iteration: Iteration) -> HiddenMarkov:
         """Distribution of the labels of these trials after an iteration."""
-        params = {name: value[0] for name, value in iteration.params.items()}
-        return distribution(self.model(iteration.penalties), self.data, params)
-
-    def penalty(self, penalties: Penalties, params: Params) -> float:
-        """What the penalties take from the log-likelihood, nats."""
-        emit_lambda, trans_lambda = penalties.emit_lambda, penalties.trans_lambda
-        layout = self.layout
-        parts = {TRANSITIONS: (trans_lambda, layout.transitions)}
-        if self.start.sizes[1]:
-            site = site_of("symb.weights", self.start.sizes)
-            parts[site] = (emit_lambda, layout.emissions)
-        total = 0.0
-        for name, (ridge, columns) in parts.items():
-            if name in params:
-                rows = params[name].numpy()
-                total += float((rows @ penalties.matrix(ridge, columns) * rows).sum())
-        total *= self.data.num_steps / 2
-        if self.analog is not None:
-            weights = weights_of(params, self.layout.read(self.start))
-            total += self.analog.penalty(weights.analog)
-        return total
+        model = self.model(iteration.penalties)
+        return model.hidden_markov_at(iteration.params, self.data)
 
     def weights(self, iteration: Iteration) -> Weights:
         """Weights of all rows of X after an iteration, as copies."""
@@ -155,24 +120,25 @@ class Problem:
         """What users get of an iteration; every array a copy."""
         weights, first = self.weights(iteration), iteration.params.get(INITIAL)
         alone = np.ones((self.data.num_sessions, 1))
-        likelihood, penalties = iteration.log_likelihood, iteration.penalties
-        penalty = self.penalty(penalties, iteration.params)
-        analog = {
-            "analog_emit_w": weights.analog,
-            "analog_emit_scale": weights.scale,
-            "analog_likelihood": iteration.analog_nats,
-        }
+        penalties = iteration.penalties
+        analog = {"analog_emit_w": weights.analog, "analog_emit_scale": weights.scale}
+        parts = {f"{name}_likelihood": nats for name, nats in iteration.nats.items()}
+        # Penalties are 0 where the weights are; a normal density has its normaliser.
+        level = 0.0 if self.analog is None else _at_mean(self.analog)
         return (analog if weights.sizes[2] else {}) | {
             "emit_w": weights.emissions,
             "trans_w": weights.transitions,
-            "prior": alone if first is None else first[0].numpy().copy(),
+            "prior": alone if first is None else first.numpy().copy(),
             "loglik": iteration.loglik,
-            "initial_likelihood": iteration.initial_nats,
-            "symb_likelihood": iteration.emission_nats,
-            "trans_likelihood": iteration.transition_nats,
-            "marginal_log_likelihood": likelihood,
-            "penalised_log_likelihood": likelihood - penalty,
+            **parts,
+            "marginal_log_likelihood": iteration.log_likelihood,
+            "penalised_log_likelihood": iteration.log_joint - level,
             "emit_lambda": penalties.emit_lambda,
             "trans_lambda": penalties.trans_lambda,
             "smooth_lambda": penalties.smooth_lambda,
         }
+
+
+def _at_mean(prior: Distribution) -> float:
+    """Log density of a normal prior where it is highest."""
+    return float(prior.log_prob(prior.mean).sum())

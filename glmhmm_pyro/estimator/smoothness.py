@@ -30,27 +30,14 @@ class Smoothness:
     """Normal prior of the analog outputs' weights, in the rows that are read.
 
     Attributes:
-        covariance: shape (state, output, feature, feature).
+        prior: as the model takes it: a single output has no axis of its own.
         lengths: length scales of the filters in bins, shape (state, output, filter).
         sizes: standard deviations of their weights, likewise.
     """
 
-    covariance: np.ndarray
+    prior: MultivariateNormal
     lengths: np.ndarray
     sizes: np.ndarray
-
-    def prior(self) -> MultivariateNormal:
-        """As the model takes it: a single output has no axis of its own."""
-        which = slice(None) if self.covariance.shape[1] > 1 else 0
-        covariance = torch.from_numpy(self.covariance[:, which])
-        return MultivariateNormal(
-            torch.zeros(covariance.shape[:-1]).double(), covariance
-        )
-
-    def penalty(self, weights: np.ndarray) -> float:
-        """Half the quadratic form of weights (state, output, feature), nats."""
-        whitened = np.linalg.solve(self.covariance, weights[..., None])
-        return float((weights * whitened[..., 0]).sum() / 2)
 
 
 def filters_of(
@@ -97,7 +84,9 @@ def learn(
             logs = [torch.from_numpy(one) for one in found]
             whole = covariance_of(logs[0], logs[1], filters, moments, free)
             covariance[state, output] = whole.numpy()
-    return Smoothness(covariance, lengths, sizes)
+    blocks = torch.from_numpy(covariance[:, slice(None) if outputs > 1 else 0])
+    prior = MultivariateNormal(torch.zeros(blocks.shape[:-1]).double(), blocks)
+    return Smoothness(prior, lengths, sizes)
 
 
 @dataclass(frozen=True)
