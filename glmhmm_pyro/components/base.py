@@ -2,12 +2,54 @@
 
 A component is a recipe. ``GLMHMM`` binds the number of states on a copy of it, the
 first data set binds the number of covariates; only then do its parameters have shapes.
+Parameters are declared as a :class:`Site` each. Beside them a component
+
+============  =================================  =======================================
+must write                                       and gets for it
+============  =================================  =======================================
+GLMEmission   distribution(predictor)            every method; all steps by one product
+Emission      forward(state, covariates)         every method, decoding, simulation
+Transitions   forward(state, covariates)         every method, decoding, simulation
+InitialState  logits(data)                       every method, decoding, simulation
+============  =================================  =======================================
+
+============  =================================  =======================================
+may write                                        and gets for it
+============  =================================  =======================================
+Component     blocks                             an M-step of small independent problems
+Component     batched                            restarts and folds in one batch
+Component     bind(data)                         to refuse data that it can't speak of
+Component     sizes()                            parameters with axes of its own
+Component     design(data)                       covariates other than those given
+Component     view(data)                         a part of the data alone
+Component     parts                              components that it consists of
+Component     bind_states(num_states)            to tell its parts of the states
+Component     closed_form(counts, data, params)  the exact M-step
+Component     block_objective(data)              an M-step without automatic derivatives
+Component     start(data)                        optimisers that set out nearer the end
+Component     start_noise(name, data)            starts apart in its parameters' units
+Component     limits(data)                       scales that do not run to 0
+Component     limit(data)                        limits of its parts
+Component     display(name, value)               reference rows shown to users
+Component     permuted(name, value, order)       states renumbered where one is lacking
+Component     is_linear                          a fit in units of its own: covariates,
+Component     own_maps(columns)                  the weights at them,
+Component     takes_centres                      means taken out of covariates
+Component     own_gains(columns)                 by what takes them up,
+Component     own_outputs(columns, data)         outputs
+Component     counted(counts, data)              steps left out that were not observed
+Component     log_probs(data)                    the chain's potentials otherwise made
+Emission      table(design)                      all steps and states at once
+Emission      check_varies(data)                 constant outputs refused
+Emission      collapsed(values, start)           a status where the density is infinite
+Transitions   logits(data)                       all steps and origins at once
+InitialState  follow(transitions)                a first state that follows from them
+============  =================================  =======================================
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
@@ -15,6 +57,7 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.limits import Bounds, Within
+from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
@@ -58,45 +101,6 @@ class Site:
         It is one given its hyperparameters, where it has any.
         """
         return recipe_of(self.prior).event_dim < len(self.axes)
-
-
-class BlockObjective(Protocol):
-    """Expected log-probability of independent blocks, with its gradient.
-
-    Problems are numbered sets times blocks. A block's numbers are its weights, then the
-    logarithms of its positive parameters in the order of their declaration.
-    """
-
-    def prepare(self, counts: Tensor) -> Any:
-        """Expected counts (sets, ...) of an E-step, in the form wanted below."""
-
-    def __call__(
-        self, points: np.ndarray, which: np.ndarray, counts: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Values (running,) and gradients at ``points`` (running, block's numbers).
-
-        ``which`` holds the problem of each row, ``counts`` what ``prepare`` gave.
-        """
-
-    def curvature(self, points: np.ndarray, counts: Any) -> np.ndarray:
-        """Roughly minus the second derivatives, (problems, rows, features, features).
-
-        A block's numbers are rows of weights; curvature between rows is left out. With
-        further parameters a block is one row of all its numbers.
-        """
-
-
-def counts_by_problem(counts: Tensor) -> np.ndarray:
-    """Expected counts of emissions, problems first and time last.
-
-    Args:
-        counts: shape (sets, steps, states).
-
-    Returns:
-        Shape (sets * states, steps), a problem's steps side by side in memory.
-    """
-    steps = counts.shape[-2]
-    return np.ascontiguousarray(counts.transpose(-1, -2).reshape(-1, steps).numpy())
 
 
 class Component(PyroModule):

@@ -18,10 +18,10 @@ from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import (
     Component,
     Site,
-    counts_by_problem,
     insert_zeros,
 )
 from glmhmm_pyro.components.limits import Bounds
+from glmhmm_pyro.components.objectives import counts_by_problem
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.components.units import is_as_defined

@@ -12,8 +12,8 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from glmhmm_pyro.components.base import counts_by_problem
 from glmhmm_pyro.components.log_gamma import stirling_rest_and_slope
+from glmhmm_pyro.components.objectives import counts_by_problem
 
 # Share of the unweighted second moments that keeps a rough curvature invertible.
 _FLOOR = 1e-3

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.components.base import BlockObjective, Component
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.steps.blocks import Blocks, as_taken, prior_sites, run
 from glmhmm_pyro.inference.steps.failures import Ends, Failure

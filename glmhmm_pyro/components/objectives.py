@@ -1,0 +1,45 @@
+"""What an M-step without automatic differentiation asks of a component."""
+
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+
+class BlockObjective(Protocol):
+    """Expected log-probability of independent blocks, with its gradient.
+
+    Problems are numbered sets times blocks. A block's numbers are its weights, then the
+    logarithms of its positive parameters in the order of their declaration.
+    """
+
+    def prepare(self, counts: Tensor) -> Any:
+        """Expected counts (sets, ...) of an E-step, in the form wanted below."""
+
+    def __call__(
+        self, points: np.ndarray, which: np.ndarray, counts: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values (running,) and gradients at ``points`` (running, block's numbers).
+
+        ``which`` holds the problem of each row, ``counts`` what ``prepare`` gave.
+        """
+
+    def curvature(self, points: np.ndarray, counts: Any) -> np.ndarray:
+        """Roughly minus the second derivatives, (problems, rows, features, features).
+
+        A block's numbers are rows of weights; curvature between rows is left out. With
+        further parameters a block is one row of all its numbers.
+        """
+
+
+def counts_by_problem(counts: Tensor) -> np.ndarray:
+    """Expected counts of emissions, problems first and time last.
+
+    Args:
+        counts: shape (sets, steps, states).
+
+    Returns:
+        Shape (sets * states, steps), a problem's steps side by side in memory.
+    """
+    steps = counts.shape[-2]
+    return np.ascontiguousarray(counts.transpose(-1, -2).reshape(-1, steps).numpy())
