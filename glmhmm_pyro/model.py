@@ -128,7 +128,9 @@ class GLMHMM(PyroModule):
             table = self.emissions.table(self.emissions.design(data))
         return HiddenMarkov(initial, transition, table, data.lengths, data.mask)
 
-    def hidden_markov_at(self, params: Mapping[str, Tensor], data: Any) -> HiddenMarkov:
+    def hidden_markov_at(
+        self, params: Mapping[str, Tensor], data: Sequences
+    ) -> HiddenMarkov:
         """:meth:`hidden_markov` at given values of the sites.
 
         No site is sampled, so that Pyro's handlers cost nothing and none sees them.

@@ -62,6 +62,7 @@ from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
 from glmhmm_pyro.priors.recipe import Place
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection
 
 # Names of axes along which hidden states stand.
@@ -169,7 +170,7 @@ class Component(PyroModule):
         """Record the number of hidden states."""
         self.num_states = num_states
 
-    def view(self, data: Any) -> Any:
+    def view(self, data: Sequences) -> Sequences:
         """What this component reads of a data set; its other methods take that."""
         return data if self.selection is None else self.selection.of(data)
 
@@ -226,11 +227,11 @@ class Component(PyroModule):
             )
         return torch.arange(self.num_states, device=device)
 
-    def design(self, data: Any) -> Tensor:
+    def design(self, data: Sequences) -> Tensor:
         """The covariates this component reads, shape (steps or sessions, features)."""
         return getattr(data, self.covariates_of)
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record the number of covariates, or check it against the one recorded."""
         found = self.design(data).shape[-1]
         if self.num_features is None:
@@ -244,11 +245,11 @@ class Component(PyroModule):
         if self.covariate_names is None:
             self.covariate_names = getattr(data, f"{self.covariates_of[:-1]}_names")
 
-    def limits(self, data: Any) -> dict[str, Bounds]:
+    def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Bounds that keep a density finite while it is fitted, by attribute."""
         return {}
 
-    def limit(self, data: Any) -> None:
+    def limit(self, data: Sequences) -> None:
         """Keep the values of a fit to ``data`` within their bounds."""
         self.bounds = self.limits(data)
 
@@ -290,7 +291,7 @@ class Component(PyroModule):
         """
         return {}
 
-    def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
+    def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
         """Units in which a fit may have the emissions, if it may.
 
         Args:
@@ -299,16 +300,16 @@ class Component(PyroModule):
         """
         return None
 
-    def log_probs(self, data: Any) -> Tensor:
+    def log_probs(self, data: Sequences) -> Tensor:
         """Normalised log-probabilities that the chain sums over."""
         raise NotImplementedError
 
-    def counted(self, counts: Tensor, data: Any) -> Tensor:
+    def counted(self, counts: Tensor, data: Sequences) -> Tensor:
         """Expected counts without those of what was not observed."""
         return counts
 
     def closed_form(
-        self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
+        self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """The exact M-step from expected counts, where the maths gives one.
 
@@ -322,14 +323,14 @@ class Component(PyroModule):
         """
         return None
 
-    def start(self, data: Any) -> dict[str, Tensor]:
+    def start(self, data: Sequences) -> dict[str, Tensor]:
         """Values from which an optimiser may set out, where the middle is too far.
 
         Parameters left out start in the middle of their support.
         """
         return {}
 
-    def start_noise(self, name: str, data: Any) -> Tensor | float:
+    def start_noise(self, name: str, data: Sequences) -> Tensor | float:
         """How far apart starts may stand in unconstrained numbers of a parameter.
 
         One over the root mean square of the covariate of a weight, which broadcasts to
@@ -340,7 +341,7 @@ class Component(PyroModule):
         size = self.design(data).square().mean(0).sqrt()
         return 1 / torch.where(size > 0, size, 1.0)
 
-    def block_objective(self, data: Any) -> BlockObjective | None:
+    def block_objective(self, data: Sequences) -> BlockObjective | None:
         """A faster M-step objective than automatic differentiation, if there is one."""
         return None
 

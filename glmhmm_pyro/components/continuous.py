@@ -21,6 +21,7 @@ from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
 from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.sequences import Sequences
 
 
 @suggests_names
@@ -52,7 +53,7 @@ class StudentT(GLMEmission):
         self.scale = Site("state", prior=scale_prior, support=positive)
         self.df = Site("state", prior=df_prior, support=positive)
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that there is one output."""
         super().bind(data)
         check_outputs(data, None, "StudentT")
@@ -63,12 +64,12 @@ class StudentT(GLMEmission):
         """Student's t around the predictor."""
         return PreciseStudentT(df, predictor, scale)
 
-    def limits(self, data: Any) -> dict[str, Bounds]:
+    def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the scales."""
         size = spread(*columns_of(data), constant=0.0)
         return {"scale": Bounds.of_scale(size.squeeze(0))}
 
-    def start(self, data: Any) -> dict[str, Tensor]:
+    def start(self, data: Sequences) -> dict[str, Tensor]:
         """One regression for all states, five degrees of freedom."""
         weights, scale = one_regression(self.design(data), *columns_of(data))
         return {
@@ -77,18 +78,18 @@ class StudentT(GLMEmission):
             "df": torch.full_like(scale, 5.0).expand(self.shape("df")),
         }
 
-    def start_noise(self, name: str, data: Any) -> Tensor | float:
+    def start_noise(self, name: str, data: Sequences) -> Tensor | float:
         """That of every component, for weights in units of the emissions."""
         noise = super().start_noise(name, data)
         return noise * spread(*columns_of(data)) if name == "weights" else noise
 
-    def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
+    def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
         """Mean 0 where a constant takes it up, spread 1."""
         if not is_as_defined(self, StudentT, "distribution"):
             return None
         return location_units(columns, data, is_single=True)
 
-    def block_objective(self, data: Any) -> StudentTObjective:
+    def block_objective(self, data: Sequences) -> StudentTObjective:
         """All states' Student's t regressions evaluated together."""
         return StudentTObjective(data, self.design(data).numpy())
 
@@ -120,7 +121,7 @@ class Gamma(GLMEmission):
             "state", prior=concentration_prior, support=constraints.positive
         )
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that all emissions are positive."""
         super().bind(data)
         check_outputs(data, None, "Gamma")
@@ -136,12 +137,12 @@ class Gamma(GLMEmission):
         """Gamma with the predictor as its log mean."""
         return GammaByMean(predictor, concentration)
 
-    def limits(self, data: Any) -> dict[str, Bounds]:
+    def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Largest concentrations, which leave hardly any variance."""
         size = spread(*_logarithms(data), constant=0.0)
         return {"concentration": Bounds.of_concentration(size.squeeze(0))}
 
-    def start(self, data: Any) -> dict[str, Tensor]:
+    def start(self, data: Sequences) -> dict[str, Tensor]:
         """A regression of the logarithms, alike in all states."""
         weights, left = one_regression(self.design(data), *_logarithms(data))
         return {
@@ -149,7 +150,7 @@ class Gamma(GLMEmission):
             "concentration": (left**-2).expand(self.shape("concentration")),
         }
 
-    def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
+    def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
         """Geometric mean 1, where a constant takes up what that is to log means."""
         if columns.constant is None or not is_as_defined(self, Gamma, "distribution"):
             return None
@@ -157,12 +158,12 @@ class Gamma(GLMEmission):
         maps = {"weights": columns.affine(shift=logs)}
         return OutputUnits(logs.exp(), torch.zeros_like(logs), maps)
 
-    def block_objective(self, data: Any) -> GammaObjective:
+    def block_objective(self, data: Sequences) -> GammaObjective:
         """All states' gamma regressions evaluated together."""
         return GammaObjective(data, self.design(data).numpy())
 
 
-def _logarithms(data: Any) -> tuple[Tensor, Tensor | None]:
+def _logarithms(data: Sequences) -> tuple[Tensor, Tensor | None]:
     """Those of the emissions, 0 where masked, with their mask; see ``columns_of``."""
     values, mask = columns_of(data)
     return (values if mask is None else torch.where(mask, values, 1.0)).log(), mask

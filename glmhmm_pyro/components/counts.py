@@ -16,6 +16,7 @@ from glmhmm_pyro.components.regressions import (
     PoissonObjective,
 )
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.sequences import Sequences
 
 
 @suggests_names
@@ -41,7 +42,7 @@ class Poisson(GLMEmission):
     def __init__(self, prior: Prior = None):
         super().__init__(prior=prior)
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that all emissions are counts."""
         super().bind(data)
         check_counts(data, "Poisson()")
@@ -50,12 +51,12 @@ class Poisson(GLMEmission):
         """Poisson with the predictor as its log rate."""
         return dist.Poisson(predictor.exp(), validate_args=False)
 
-    def start(self, data: Any) -> dict[str, Tensor]:
+    def start(self, data: Sequences) -> dict[str, Tensor]:
         """A regression of the logarithms, alike in all states."""
         weights, _ = log_regression(self, data)
         return {"weights": weights.expand(self.shape("weights"))}
 
-    def block_objective(self, data: Any) -> PoissonObjective:
+    def block_objective(self, data: Sequences) -> PoissonObjective:
         """All states' Poisson regressions evaluated together."""
         return PoissonObjective(data, self.design(data).numpy())
 
@@ -83,7 +84,7 @@ class NegativeBinomial(GLMEmission):
             "state", prior=dispersion_prior, support=constraints.positive
         )
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that all emissions are counts."""
         super().bind(data)
         check_counts(data, "NegativeBinomial()")
@@ -94,17 +95,17 @@ class NegativeBinomial(GLMEmission):
         """Negative binomial with the predictor as its log mean."""
         return NegativeBinomialByMean(predictor, dispersion)
 
-    def start(self, data: Any) -> dict[str, Tensor]:
+    def start(self, data: Sequences) -> dict[str, Tensor]:
         """A regression of the logarithms, alike in all states, and dispersion 1."""
         weights, _ = log_regression(self, data)
         return {"weights": weights.expand(self.shape("weights"))}
 
-    def block_objective(self, data: Any) -> NegativeBinomialObjective:
+    def block_objective(self, data: Sequences) -> NegativeBinomialObjective:
         """All states' negative binomial regressions evaluated together."""
         return NegativeBinomialObjective(data, self.design(data).numpy())
 
 
-def log_regression(family: GLMEmission, data: Any) -> tuple[Tensor, Tensor]:
+def log_regression(family: GLMEmission, data: Sequences) -> tuple[Tensor, Tensor]:
     """Weights (1, features) for logarithms of counts, and the spread of what is left.
 
     Half a count is added, so that none has a logarithm.
@@ -113,7 +114,7 @@ def log_regression(family: GLMEmission, data: Any) -> tuple[Tensor, Tensor]:
     return one_regression(family.design(data), (values + 0.5).log(), mask)
 
 
-def check_counts(data: Any, family: str) -> None:
+def check_counts(data: Sequences, family: str) -> None:
     """A sentence for emissions that are no counts."""
     refuse_labels(data, family)
     values = data.emissions if data.mask is None else data.emissions[data.mask]

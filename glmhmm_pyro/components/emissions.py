@@ -27,6 +27,7 @@ from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import zeros_allowed
 
 # A scale below this part of what an optimiser sets out from has run to 0.
@@ -64,19 +65,19 @@ class Emission(Component):
         """
         return self(self.all_states(design.device), design.unsqueeze(-2))
 
-    def counted(self, counts: Tensor, data: Any) -> Tensor:
+    def counted(self, counts: Tensor, data: Sequences) -> Tensor:
         """Expected counts (sets, steps, states), 0 at steps without an emission."""
         seen = steps_observed(data.mask)
         return counts if seen is None else counts * seen[:, None]
 
-    def limits(self, data: Any) -> dict[str, Bounds]:
+    def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Bounds that keep a density finite while it is fitted, by attribute.
 
         By default floors of the positive parameters that turn out to be scales.
         """
         return scale_bounds(self, data)
 
-    def check_varies(self, data: Any) -> None:
+    def check_varies(self, data: Sequences) -> None:
         """Refuse an output whose scale runs to 0 wherever a fit begins.
 
         It is one that takes a single value in all data; or that was observed once, and
@@ -108,7 +109,7 @@ class Emission(Component):
         )
 
     @pyro_method
-    def log_probs(self, data: Any) -> Tensor:
+    def log_probs(self, data: Sequences) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""
         with zeros_allowed(self):
             table = self.table(self.design(data))
@@ -221,7 +222,7 @@ class Categorical(GLMEmission):
         super().__init__(("class", num_classes - 1), prior=prior)
         self.num_classes = num_classes
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that all labels are classes."""
         super().bind(data)
         check_labels(data, self.num_classes, f"Categorical({self.num_classes})")
@@ -230,7 +231,7 @@ class Categorical(GLMEmission):
         """Softmax of the predictors and the 0 of the reference."""
         return dist.Categorical(logits=pad(predictor, (1, 0)), validate_args=False)
 
-    def block_objective(self, data: Any) -> "LabelObjective":
+    def block_objective(self, data: Sequences) -> "LabelObjective":
         """All states' softmax regressions evaluated together."""
         return LabelObjective(data, self.design(data).numpy(), self.num_classes)
 
@@ -253,7 +254,7 @@ class Bernoulli(GLMEmission):
     def __init__(self, prior: Prior = None):
         super().__init__(prior=prior)
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that all labels are 0 or 1."""
         super().bind(data)
         check_labels(data, 2, "Bernoulli()")
@@ -262,7 +263,7 @@ class Bernoulli(GLMEmission):
         """Bernoulli with the predictor as its log-odds."""
         return dist.Bernoulli(logits=predictor, validate_args=False)
 
-    def block_objective(self, data: Any) -> "LabelObjective":
+    def block_objective(self, data: Sequences) -> "LabelObjective":
         """All states' logistic regressions evaluated together."""
         return LabelObjective(data, self.design(data).numpy(), 2)
 
@@ -289,7 +290,7 @@ class LabelObjective:
         num_classes: number of classes, the reference included.
     """
 
-    def __init__(self, data: Any, design: np.ndarray, num_classes: int):
+    def __init__(self, data: Sequences, design: np.ndarray, num_classes: int):
         self.regression = SoftmaxRegression(design, num_classes)
         free_classes = np.arange(1, num_classes)[:, None]
         labels = data.emissions.numpy()
@@ -319,7 +320,7 @@ class LabelObjective:
         return targets
 
 
-def check_labels(data: Any, num_classes: int, family: str) -> None:
+def check_labels(data: Sequences, num_classes: int, family: str) -> None:
     """A sentence for labels that are no classes of the family."""
     labels = data.emissions if data.mask is None else data.emissions[data.mask]
     if labels.dim() != 1:
@@ -339,7 +340,7 @@ def check_labels(data: Any, num_classes: int, family: str) -> None:
         )
 
 
-def refuse_labels(data: Any, family: str) -> None:
+def refuse_labels(data: Sequences, family: str) -> None:
     """Error message for labels, where a family speaks of numbers."""
     names = data.class_names
     if names is not None:
@@ -351,7 +352,7 @@ def refuse_labels(data: Any, family: str) -> None:
         )
 
 
-def check_outputs(data: Any, num_outputs: int | None, family: str) -> None:
+def check_outputs(data: Sequences, num_outputs: int | None, family: str) -> None:
     """A sentence for labels, and for emissions of another number of outputs."""
     refuse_labels(data, f"{family}()")
     found = tuple(data.emissions.shape[1:])

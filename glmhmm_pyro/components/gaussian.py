@@ -31,6 +31,7 @@ from glmhmm_pyro.components.least_squares import (
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior, recipe_of
+from glmhmm_pyro.sequences import Sequences
 
 
 @suggests_names
@@ -99,7 +100,7 @@ class Gaussian(GLMEmission):
                 *axes, pairs, prior=correlation_prior, support=inside
             )
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check the number of outputs."""
         super().bind(data)
         check_outputs(data, self.num_outputs, "Gaussian")
@@ -116,7 +117,7 @@ class Gaussian(GLMEmission):
         normal = dist.Normal(predictor, scale, validate_args=False)
         return normal if self.num_outputs is None else normal.to_event(1)
 
-    def limits(self, data: Any) -> dict[str, Bounds]:
+    def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the scales, and of what correlations leave of them."""
         size = spread(*columns_of(data), constant=0.0)
         size = size.squeeze(0) if self.num_outputs is None else size
@@ -125,7 +126,7 @@ class Gaussian(GLMEmission):
             found["correlation"] = Bounds.of_correlation()
         return found
 
-    def start(self, data: Any) -> dict[str, Tensor]:
+    def start(self, data: Sequences) -> dict[str, Tensor]:
         """One regression for all states."""
         counts = torch.ones(1, data.num_steps, 1, dtype=torch.float64)
         one = self._maximum(counts.to(data.device), data, {})
@@ -137,7 +138,7 @@ class Gaussian(GLMEmission):
         shapes = {name: self.shape(name) for name in self.sites}
         return {name: one[name][0].expand(shape) for name, shape in shapes.items()}
 
-    def start_noise(self, name: str, data: Any) -> Tensor | float:
+    def start_noise(self, name: str, data: Sequences) -> Tensor | float:
         """That of every component, for weights in units of the emissions."""
         noise = super().start_noise(name, data)
         if name != "weights":
@@ -145,14 +146,14 @@ class Gaussian(GLMEmission):
         size = spread(*columns_of(data))
         return noise * (size if self.num_outputs is None else size.unsqueeze(-1))
 
-    def own_outputs(self, columns: Columns, data: Any) -> OutputUnits | None:
+    def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
         """Mean 0 where a constant takes it up, spread 1."""
         if not is_as_defined(self, Gaussian, "distribution"):
             return None
         return location_units(columns, data, self.num_outputs is None)
 
     def closed_form(
-        self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
+        self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """Weighted least squares and weighted variances.
 
@@ -175,7 +176,7 @@ class Gaussian(GLMEmission):
     def _maximum(
         self,
         counts: Tensor,
-        data: Any,
+        data: Sequences,
         params: Mapping[str, Tensor],
         prior: NormalPrior | None = None,
     ) -> dict[str, Tensor]:

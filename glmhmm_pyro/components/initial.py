@@ -15,7 +15,7 @@ from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior
-from glmhmm_pyro.sequences import MatchingWarning
+from glmhmm_pyro.sequences import MatchingWarning, Sequences
 from glmhmm_pyro.sequences.sessions import Known, rows_of_sessions, sessions_of
 from glmhmm_pyro.zeros import zeros_allowed
 
@@ -29,17 +29,17 @@ class InitialState(Component):
     covariates_of = "initial_covariates"
     counts_of = "initial"
 
-    def forward(self, data: Any) -> Tensor:
+    def forward(self, data: Sequences) -> Tensor:
         """Same as :meth:`logits`."""
         return self.logits(data)
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Nothing to record where no covariates are read."""
 
     def follow(self, transitions: Component) -> None:
         """Told the model's transitions, by which most do not go."""
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Log-odds of the first state: (*batch, sessions or 1, states)."""
         raise NotImplementedError(
             f"{type(self).__name__} must define logits(data), the log-odds of the "
@@ -47,7 +47,7 @@ class InitialState(Component):
         )
 
     @pyro_method
-    def log_probs(self, data: Any) -> Tensor:
+    def log_probs(self, data: Sequences) -> Tensor:
         """Log-probabilities: (*batch, sessions or 1, states)."""
         with zeros_allowed(self):
             logits = self.logits(data)
@@ -66,7 +66,7 @@ class OnlyInitial(InitialState):
             self, OnlyInitial, "forward", "logits", "log_probs", "design"
         )
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Zeros, shape (1, 1)."""
         return torch.zeros(1, 1, dtype=torch.float64, device=data.device)
 
@@ -99,7 +99,7 @@ class Initial(InitialState):
         """As for every component, and the number of sessions."""
         return {**super().sizes(), "session": self.num_sessions}
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record which sessions have probabilities of their own, or check that."""
         if not self.per_session:
             return
@@ -108,7 +108,7 @@ class Initial(InitialState):
         for note in rows_of_sessions(self.sessions, sessions_of(data)).notes:
             warn_caller(note, MatchingWarning)
 
-    def _rows(self, data: Any) -> list[int]:
+    def _rows(self, data: Sequences) -> list[int]:
         """The row of probabilities of each session of the data."""
         return rows_of_sessions(self.sessions, sessions_of(data)).places
 
@@ -117,7 +117,7 @@ class Initial(InitialState):
         """Whether no covariates are read."""
         return is_as_defined(self, Initial, "forward", "logits", "log_probs", "design")
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the probabilities."""
         logits = self.probs.log()
         if not self.per_session:
@@ -127,7 +127,7 @@ class Initial(InitialState):
         return logits if everything else logits[..., rows, :]
 
     def closed_form(
-        self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
+        self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """Mode of the Dirichlet that the prior and the expected counts make."""
         if self.per_session:
@@ -164,7 +164,7 @@ class InitialGLM(InitialState):
         free = None if self.num_states is None else self.num_states - 1
         return {**super().sizes(), "state": free}
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the number of initial covariates."""
         if self.design(data) is None:
             raise ValueError(
@@ -180,7 +180,7 @@ class InitialGLM(InitialState):
             self, InitialGLM, "forward", "logits", "log_probs", "design"
         )
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Linear predictors, 0 for state 0."""
         design = self.design(data)
         weights = self.weights.to(design.dtype)

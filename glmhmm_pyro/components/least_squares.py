@@ -8,6 +8,7 @@ from torch import Tensor
 from glmhmm_pyro.components.units import Columns, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.answers import innermost, normal_precision
+from glmhmm_pyro.sequences import Sequences
 
 # A scale is never taken to be below this part of that of the data: the end at 0, where
 # a density is infinite, cannot be computed with.
@@ -107,7 +108,7 @@ def mean_and_spread(
     return mean, torch.where(high - low > rounding, found, constant)
 
 
-def location_units(columns: Columns, data: Any, is_single: bool) -> OutputUnits:
+def location_units(columns: Columns, data: Sequences, is_single: bool) -> OutputUnits:
     """Units of outputs whose families have a location and a scale.
 
     Args:
@@ -126,7 +127,7 @@ def location_units(columns: Columns, data: Any, is_single: bool) -> OutputUnits:
     return OutputUnits(scale, mean, {"weights": weights, "scale": sizes})
 
 
-def columns_of(data: Any) -> tuple[Tensor, Tensor | None]:
+def columns_of(data: Sequences) -> tuple[Tensor, Tensor | None]:
     """Emissions (steps, outputs) as numbers, and their mask of that shape if any."""
     values = data.emissions.reshape(data.num_steps, -1).to(torch.float64)
     if data.mask is None:

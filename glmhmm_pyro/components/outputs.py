@@ -16,6 +16,7 @@ from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.masking import log_prob_of, observed_log_prob
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.zeros import zeros_allowed
 
@@ -102,7 +103,7 @@ class Outputs(Emission):
         for family in self.families.values():
             family.bind_states(num_states)
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the covariates, and where each output stands."""
         super().bind(data)
         wanted = [

@@ -5,7 +5,7 @@ a step's derivatives, by its predictor and by the logarithms of its other number
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.log_gamma import stirling_rest_and_slope
 from glmhmm_pyro.components.objectives import counts_by_problem
+from glmhmm_pyro.sequences import Sequences
 
 # Share of the unweighted second moments that keeps a rough curvature invertible.
 _FLOOR = 1e-3
@@ -52,7 +53,7 @@ class RegressionObjective:
         design: covariates, shape (steps, features).
     """
 
-    def __init__(self, data: Any, design: np.ndarray):
+    def __init__(self, data: Sequences, design: np.ndarray):
         self.design = np.ascontiguousarray(design, dtype=np.float64)
         values = data.emissions.to(torch.float64).numpy()
         # Any legal value serves where none was observed, and no count stands there.
@@ -120,7 +121,7 @@ class PoissonObjective(RegressionObjective):
     .. math:: \sum_t n_t (y_t w^\top x_t - \exp(w^\top x_t) - \log y_t!)
     """
 
-    def __init__(self, data: Any, design: np.ndarray):
+    def __init__(self, data: Sequences, design: np.ndarray):
         super().__init__(data, design)
         self.constants = _log_factorials(self.values)
 
@@ -134,7 +135,7 @@ class PoissonObjective(RegressionObjective):
 class NegativeBinomialObjective(RegressionObjective):
     """Negative binomial regressions; the other number is the dispersion."""
 
-    def __init__(self, data: Any, design: np.ndarray):
+    def __init__(self, data: Sequences, design: np.ndarray):
         super().__init__(data, design)
         self.constants = _log_factorials(self.values)
         self.distinct, self.place = np.unique(self.values, return_inverse=True)

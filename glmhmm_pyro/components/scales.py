@@ -19,12 +19,13 @@ from torch.distributions import biject_to, constraints
 from glmhmm_pyro.components.least_squares import columns_of, spread
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.masking import emission_log_probs
+from glmhmm_pyro.sequences import Sequences
 
 # Numbers at which the density is asked.
 _ASKED = (0.7, -1.3, 2.1, 0.4)
 
 
-def scale_bounds(family: Any, data: Any) -> dict[str, Bounds]:
+def scale_bounds(family: Any, data: Sequences) -> dict[str, Bounds]:
     """Floors of those positive parameters of a family that are scales, by attribute.
 
     Args:
@@ -49,7 +50,7 @@ def scale_bounds(family: Any, data: Any) -> dict[str, Bounds]:
     return found
 
 
-def check_varies(family: Any, data: Any) -> None:
+def check_varies(family: Any, data: Sequences) -> None:
     """A sentence for outputs that do not vary, and so give a scale nothing to go by."""
     values, mask = columns_of(data)
     names = [n for n in family.bounds if n != "correlation"]
@@ -86,7 +87,7 @@ def _floor(family: Any, name: str, values: Tensor, mask: Tensor | None) -> Bound
     return Bounds.of_scale(spreads)
 
 
-def _is_scale(family: Any, name: str, data: Any, is_log: bool) -> bool:
+def _is_scale(family: Any, name: str, data: Sequences, is_log: bool) -> bool:
     """Whether a unit twice as small doubles emissions (or logarithms) and scale."""
     event = data.emissions.shape[1:]
     asked = torch.tensor(_ASKED, dtype=torch.float64)

@@ -1,7 +1,5 @@
 """A first state drawn from the distribution in which the chain would stay."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -10,6 +8,7 @@ from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.initial import InitialState
 from glmhmm_pyro.components.transitions import Stationary
 from glmhmm_pyro.components.units import is_as_defined
+from glmhmm_pyro.sequences import Sequences
 
 
 @suggests_names
@@ -59,7 +58,7 @@ class StationaryInitial(InitialState):
             self, StationaryInitial, "forward", "logits", "log_probs", "design"
         )
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the stationary probabilities, shape (*batch, 1, states)."""
         return stationary_probs(self.transitions.probs).log().unsqueeze(-2)
 

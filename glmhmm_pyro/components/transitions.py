@@ -18,6 +18,7 @@ from glmhmm_pyro.components.units import Columns, Gain, is_as_defined
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import is_flat, mode_given
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import exact_logits, zeros_allowed
 
 
@@ -43,13 +44,13 @@ class Transitions(Component):
             "distribution of the next state"
         )
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Log-odds: (*batch, steps or 1, origins, destinations)."""
         origins = self.all_states(data.device)
         return exact_logits(self(origins, self.design(data).unsqueeze(-2)))
 
     @pyro_method
-    def log_probs(self, data: Any) -> Tensor:
+    def log_probs(self, data: Sequences) -> Tensor:
         """Log-probabilities, shape (*batch, steps or 1, origins, destinations)."""
         with zeros_allowed(self):
             logits = self.logits(data)
@@ -61,7 +62,7 @@ class OnlyState(Transitions):
 
     batched = True
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """No covariates are read."""
 
     @property
@@ -75,7 +76,7 @@ class OnlyState(Transitions):
         """Certainty of staying."""
         return Categorical(logits=torch.zeros(state.shape + (1,), dtype=torch.float64))
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Zeros, shape (1, 1, 1)."""
         return torch.zeros(1, 1, 1, dtype=torch.float64, device=data.device)
 
@@ -103,7 +104,7 @@ class Stationary(Transitions):
         """As for every component, and the destinations."""
         return {**super().sizes(), "destination": self.num_states}
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """No covariates are read, so there is nothing to record."""
 
     @property
@@ -117,12 +118,12 @@ class Stationary(Transitions):
         """The row of the matrix that belongs to the state."""
         return Categorical(probs=self.probs[..., state, :], validate_args=False)
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the matrix, shape (*batch, 1, origins, destinations)."""
         return self.probs.log().unsqueeze(-3)
 
     def closed_form(
-        self, counts: Tensor, data: Any, params: Mapping[str, Tensor]
+        self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """Mode of the Dirichlet that the prior and the expected counts make."""
         probs = mode_given(self.prior, counts.squeeze(-3), self.shape("probs"))
@@ -171,7 +172,7 @@ class InputDriven(Transitions):
         scores = (weights * covariates.unsqueeze(-2)).sum(-1)
         return Categorical(logits=scores, validate_args=False)
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """The linear predictors, by one product, 0 for staying."""
         design = self.design(data)
         weights = self.weights.to(design.dtype)
@@ -179,7 +180,7 @@ class InputDriven(Transitions):
         shape = scores.shape[:-1] + weights.shape[-3:-1]
         return insert_staying(scores.reshape(shape))
 
-    def block_objective(self, data: Any) -> "TransitionObjective":
+    def block_objective(self, data: Sequences) -> "TransitionObjective":
         """All rows' softmax regressions evaluated together."""
         states = len(self.all_states(data.device))
         return TransitionObjective(self.design(data).numpy(), states)
@@ -227,7 +228,7 @@ class SharedInputDriven(Transitions):
         free = None if self.num_states is None else self.num_states - 1
         return {**super().sizes(), "destination": free}
 
-    def bind(self, data: Any) -> None:
+    def bind(self, data: Sequences) -> None:
         """Record or check the number of covariates; refuse a constant one."""
         super().bind(data)
         design = self.design(data)
@@ -271,7 +272,7 @@ class SharedInputDriven(Transitions):
         scores = covariates @ insert_zeros(weights).transpose(-1, -2)
         return Categorical(logits=baseline + scores, validate_args=False)
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """Baseline (origins, destinations) plus predictors (steps, 1, destinations)."""
         design = self.design(data)
         weights = self.weights.to(design.dtype)

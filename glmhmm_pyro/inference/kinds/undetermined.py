@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
+from glmhmm_pyro.sequences import Sequences
 
 # Columns repeat each other where a sum of them, each of size 1, is below this.
 _NOTHING = 1e-10
@@ -69,7 +70,7 @@ def _flat_designs(program: Program) -> Iterator[tuple[str, Any, Any, Tensor]]:
                 yield name, component, data, component.design(data)
 
 
-def _bearing(component: Any, data: Any) -> Tensor:
+def _bearing(component: Any, data: Sequences) -> Tensor:
     """Which rows of a design bear on anything that was observed."""
     design = component.design(data)
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)

@@ -18,9 +18,10 @@ from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.priors.answers import is_flat
 from glmhmm_pyro.priors.filling import elementwise_log_prob
+from glmhmm_pyro.sequences import Sequences
 
 
-def run(component: Component, data: Any, params: Params) -> tuple[Tensor, dict]:
+def run(component: Component, data: Sequences, params: Params) -> tuple[Tensor, dict]:
     """The component's log-probabilities at ``params``, and its sample sites by name."""
     body = poutine.condition(component.log_probs, data=params)
     trace = poutine.trace(body).get_trace(data)

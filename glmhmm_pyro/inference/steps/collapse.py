@@ -6,7 +6,6 @@ Scales whose unit is known are kept above floors, at which a fit goes on; others
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from glmhmm_pyro.components.emissions import entry_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
 
 
 class Collapse:
@@ -33,7 +33,7 @@ class Collapse:
     """
 
     def __init__(
-        self, model: GLMHMM, data: Any, m_steps: Mapping[str, MStep] | None = None
+        self, model: GLMHMM, data: Sequences, m_steps: Mapping[str, MStep] | None = None
     ):
         self.components = model.components
         m_steps = m_steps or {

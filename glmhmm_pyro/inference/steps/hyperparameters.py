@@ -21,6 +21,7 @@ from glmhmm_pyro.inference.steps.failures import Ends
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.optim.preconditioning import Evaluation
 from glmhmm_pyro.priors.filling import elementwise_support
+from glmhmm_pyro.sequences import Sequences
 
 _OPTIONS = LBFGSOptions(max_iters=20, gradient_tol=1e-7, progress_tol=1e-12)
 
@@ -97,7 +98,7 @@ def runaways(names: Iterable[str], first: Params, now: Params) -> tuple[str, ...
 
 
 def hyperparameters(
-    component: Component, data: Any, sites: dict, prefix: str
+    component: Component, data: Sequences, sites: dict, prefix: str
 ) -> list[str]:
     """Names of the sites that a component reads in its priors only.
 

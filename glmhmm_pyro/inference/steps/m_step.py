@@ -24,6 +24,7 @@ from glmhmm_pyro.optim.preconditioning import (
     Preconditioned,
 )
 from glmhmm_pyro.priors.filling import is_positive, is_real
+from glmhmm_pyro.sequences import Sequences
 
 # Of the first gradient, the part that may remain when an M-step ends.
 _REMAINING_GRADIENT = 0.03
@@ -47,7 +48,7 @@ class MStep:
     """
 
     def __init__(
-        self, component: Component, data: Any, options: LBFGSOptions | None = None
+        self, component: Component, data: Sequences, options: LBFGSOptions | None = None
     ):
         self.component, self.data, self.options = component, data, options
         self.scale = 1.0 / data.num_steps
