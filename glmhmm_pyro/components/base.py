@@ -385,17 +385,3 @@ class _Prior:
         filled = component.filled(self.name)
         bounds = component.bounds.get(self.name)
         return filled if bounds is None else Within(filled, bounds)
-
-
-def insert_zeros(weights: Tensor) -> Tensor:
-    """Weights (..., classes - 1, features) with the zeros of reference class 0."""
-    return torch.nn.functional.pad(weights, (0, 0, 1, 0))
-
-
-def permuted_rows(weights: Tensor, order: Tensor) -> Tensor:
-    """Rows (..., states - 1, features) of a softmax, its states renumbered.
-
-    Only differences of rows count, so the state that becomes 0 is taken off all others.
-    """
-    rows = insert_zeros(weights).index_select(-2, order)
-    return (rows - rows[..., :1, :])[..., 1:, :]

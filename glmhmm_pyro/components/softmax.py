@@ -1,4 +1,4 @@
-"""Weighted softmax regressions that share a design: value and gradient, many at once.
+"""Softmax regressions: rows without the reference; value and gradient, many at once.
 
 The M-step of a categorical emission and of input-driven transitions is a softmax
 regression on soft labels for every state. Here all of them are evaluated together, a
@@ -8,6 +8,8 @@ cache-sized stretch of time after another, so that the design is read once.
 from collections.abc import Callable
 
 import numpy as np
+import torch
+from torch import Tensor
 
 # Steps that a rough curvature is estimated from, at least this many and this many times
 # the number of features.
@@ -123,3 +125,17 @@ def _probabilities(scores: np.ndarray) -> np.ndarray:
     largest = np.maximum(scores.max(axis=1, keepdims=True), 0.0)
     probs = np.exp(scores - largest)
     return probs / (probs.sum(axis=1, keepdims=True) + np.exp(-largest))
+
+
+def insert_zeros(weights: Tensor) -> Tensor:
+    """Weights (..., classes - 1, features) with the zeros of reference class 0."""
+    return torch.nn.functional.pad(weights, (0, 0, 1, 0))
+
+
+def permuted_rows(weights: Tensor, order: Tensor) -> Tensor:
+    """Rows (..., states - 1, features) of a softmax, its states renumbered.
+
+    Only differences of rows count, so the state that becomes 0 is taken off all others.
+    """
+    rows = insert_zeros(weights).index_select(-2, order)
+    return (rows - rows[..., :1, :])[..., 1:, :]

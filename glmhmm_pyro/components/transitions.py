@@ -12,8 +12,13 @@ from torch.distributions import constraints
 from torch.nn.functional import pad
 
 from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.components.base import Component, Site, insert_zeros, permuted_rows
-from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
+from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.softmax import (
+    SoftmaxRegression,
+    Targets,
+    insert_zeros,
+    permuted_rows,
+)
 from glmhmm_pyro.components.units import Columns, Gain, is_as_defined
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import is_flat, mode_given

@@ -17,7 +17,7 @@ from families import (
 )
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components.base import insert_zeros
+from glmhmm_pyro.components.softmax import insert_zeros
 from glmhmm_pyro.components.transitions import insert_staying
 
 SHAPES = {
