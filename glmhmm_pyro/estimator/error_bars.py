@@ -1,6 +1,5 @@
 """Standard errors of the weights: exact ones, and the original's figures."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,9 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from glmhmm_pyro.chain import ExpectedCounts
-from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.estimator.original import TRANSITIONS, output_of, weights_of
-from glmhmm_pyro.estimator.penalties import Penalties
+from glmhmm_pyro.estimator.original import TRANSITIONS, output_of
 from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
@@ -34,30 +31,25 @@ def exact_errors(
         fixed: sites that were not fitted, which have no error.
 
     Returns:
-        ``emit_std`` and ``trans_std`` of all rows of X: 0 for what is fixed by
-        definition or was not fitted, NaN for what data and penalties do not determine.
+        ``emit_std``, ``trans_std`` and ``analog_emit_std`` of all rows of X: 0 for what
+        is fixed by definition or was not fitted, NaN for what data and penalties do not
+        determine.
     """
     values = dict(iteration.params)
     known = {name: values.pop(name) for name in fixed}
     model: Any = problem.model(iteration.penalties)
-    program = Program.of(
-        poutine.condition(model, known) if known else model, problem.data
-    )
+    model = poutine.condition(model, known) if known else model
+    program = Program.of(model, problem.data)
     vector = program.coordinates.pack(values)
     information = Information.of(program, vector, jacobian=False)
     errors = Uncertainty.of(program, vector, information).errors
     nothing = {name: torch.zeros_like(v) for name, v in iteration.params.items()}
-    whole = nothing | errors
-    zeros = problem.layout.read(problem.start)
-    zeros = replace(zeros, transitions=np.zeros(zeros.transitions.shape))
-    found = problem.layout.spread(weights_of(whole, zeros))
-    errors_of = {
-        "emit_std": found.emissions,
-        "trans_std": without_staying(found.transitions),
-    }
-    if problem.start.sizes[2]:
-        errors_of["analog_emit_std"] = found.analog
-    return errors_of
+    found = problem.layout.weights(nothing | errors, _nothing(problem))
+    states = np.arange(len(found.trans_w))
+    found.trans_w[states, states] = 0.0
+    names = {name: f"{name.removesuffix('_w')}_std" for name in found.shown}
+    names.pop("analog_emit_scale", None)
+    return {name: found.shown[of] for of, name in names.items()}
 
 
 def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.ndarray]:
@@ -75,84 +67,49 @@ def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.nda
     Returns:
         ``hess_diag_emit`` and ``hess_diag_trans`` of all rows of X, 0 for staying.
     """
-    start = problem.layout.read(problem.start)
-    hidden = problem.distribution(iteration)
+    data, layout, penalties = problem.data, problem.layout, iteration.penalties
+    hidden, figures = problem.distribution(iteration), _nothing(problem)
     with torch.no_grad():
-        counts = hidden.expected_counts(problem.data.emissions)
-    figures = replace(
-        start,
-        emissions=np.zeros(start.emissions.shape),
-        transitions=np.zeros(start.transitions.shape),
-    )
-    if start.sizes[1]:
-        found = _of_labels(problem, iteration, hidden, counts)
-        figures = replace(figures, emissions=found.numpy())
+        counts = hidden.expected_counts(data.emissions)
+    if problem.start.sizes[1]:
+        output = hidden.outputs(data.emissions)[output_of("symb", problem.start.sizes)]
+        seen = steps_observed(output.mask)
+        visits = counts.emission if seen is None else counts.emission * seen[:, None]
+        labels = output.emission_dist.enumerate_support()
+        probs = output.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
+        form = penalties.matrix(penalties.emit_lambda, layout.emissions)
+        found = _variances(visits, probs, data.covariates, form * data.num_steps)
+        figures.emit_w[..., layout.columns("emit_w")] = found
     if TRANSITIONS in iteration.params:
-        found = _of_moves(problem, iteration, hidden, counts)
-        figures = replace(figures, transitions=found.numpy())
-    spread = problem.layout.spread(figures)
-    return {"hess_diag_emit": spread.emissions, "hess_diag_trans": spread.transitions}
+        leaving = ~np.eye(hidden.num_states, dtype=bool)
+        probs = hidden.transition_logits.exp()[:, leaving]
+        probs = probs.unflatten(-1, (hidden.num_states, -1))
+        visits, design = counts.transition.sum(-1), data.transition_covariates
+        form = penalties.matrix(penalties.trans_lambda, layout.transitions)
+        found = _variances(visits, probs, design, form * data.num_steps)
+        rows = np.zeros((*found.shape[:2], layout.num_features))
+        rows[..., layout.columns("trans_w")] = found
+        figures.trans_w[leaving] = rows.reshape(-1, layout.num_features)
+    return {"hess_diag_emit": figures.emit_w, "hess_diag_trans": figures.trans_w}
 
 
-def _of_labels(
-    problem: Problem, iteration: Iteration, hidden: HiddenMarkov, counts: ExpectedCounts
-) -> Tensor:
-    """Variances of the labels' weights, rows of X that are read."""
-    data, penalties = problem.data, iteration.penalties
-    outputs = hidden.outputs(data.emissions)
-    output = outputs[output_of("symb", problem.start.sizes)]
-    seen = steps_observed(output.mask)
-    visits = counts.emission if seen is None else counts.emission * seen[:, None]
-    labels = output.emission_dist.enumerate_support()
-    probs = output.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
-    ridge, columns = penalties.emit_lambda, problem.layout.emissions
-    penalty = _ridge(penalties, ridge, columns, data.num_steps)
-    return _variances(visits, probs, data.covariates, penalty)
+def _nothing(problem: Problem) -> Weights:
+    """Zeros in the place of all weights."""
+    return Weights(*map(np.zeros_like, vars(problem.start).values()))
 
 
-def _of_moves(
-    problem: Problem, iteration: Iteration, hidden: HiddenMarkov, counts: ExpectedCounts
-) -> Tensor:
-    """Variances of the transitions' weights, rows of X that are read."""
-    data, penalties = problem.data, iteration.penalties
-    ridge, columns = penalties.trans_lambda, problem.layout.transitions
-    penalty = _ridge(penalties, ridge, columns, data.num_steps)
-    moves, origins = hidden.transition_logits.exp(), counts.transition.sum(-1)
-    states = origins.shape[-1]
-    figures = torch.zeros(states, states, len(columns), dtype=torch.float64)
-    for origin in range(states):
-        others = [i for i in range(states) if i != origin]
-        probs, visits = moves[:, [origin]][..., others], origins[:, [origin]]
-        found = _variances(visits, probs, data.transition_covariates, penalty)
-        figures[origin, others] = found[0]
-    return figures
-
-
-def without_staying(transitions: np.ndarray) -> np.ndarray:
-    """Transition figures (origin, destination, feature) with 0 for staying."""
-    states = np.arange(len(transitions))
-    figures = transitions.copy()
-    figures[states, states] = 0.0
-    return figures
-
-
-def _ridge(
-    penalties: Penalties, ridge: float, columns: tuple[int, ...], num_steps: int
-) -> Tensor:
-    """Diagonal of the penalty on the log-likelihood's scale, shape (features,)."""
-    return torch.from_numpy(np.diag(penalties.matrix(ridge, columns)) * num_steps)
-
-
-def _variances(counts: Tensor, probs: Tensor, design: Tensor, ridge: Tensor) -> Tensor:
+def _variances(
+    counts: Tensor, probs: Tensor, design: Tensor, form: np.ndarray
+) -> np.ndarray:
     """Diagonals of the inverses, shape (states, outcomes - 1, features).
 
     Args:
         counts: expected visits (steps, states).
         probs: of all outcomes but the reference, (steps, states, outcomes - 1).
         design: covariates (steps, features).
-        ridge: precision of the prior (features,).
+        form: precision of the prior (features, features), of which the diagonal counts.
     """
-    squares = design.square()
+    squares, ridge = design.square(), torch.from_numpy(form).diagonal()
     own = torch.einsum("tk,tkc,td->kdc", counts, probs, squares).diag_embed()
     information = own - torch.einsum(
         "tk,tkc,tke,td->kdce", counts, probs, probs, squares
@@ -161,4 +118,4 @@ def _variances(counts: Tensor, probs: Tensor, design: Tensor, ridge: Tensor) -> 
     information = information + ridge[:, None, None] * outcomes
     # Pseudo-inverse: a covariate that is always 0 has no information.
     inverse = torch.linalg.pinv(information, hermitian=True)
-    return inverse.diagonal(dim1=-2, dim2=-1).transpose(-1, -2)
+    return inverse.diagonal(dim1=-2, dim2=-1).transpose(-1, -2).numpy()

@@ -5,7 +5,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from glmhmm_pyro.estimator.layout import Layout, Start
+from glmhmm_pyro.estimator.layout import Layout
 from glmhmm_pyro.estimator.options import (
     check_emissions,
     check_parameters,
@@ -13,7 +13,9 @@ from glmhmm_pyro.estimator.options import (
 )
 from glmhmm_pyro.estimator.plan import Fitted, fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
+from glmhmm_pyro.estimator.starts import Start
 from glmhmm_pyro.estimator.trials import Trials, num_outputs_of
+from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 
@@ -313,9 +315,8 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
             delattr(self, name)
         for name, value in fitted.attributes.items():
             setattr(self, name, value)
-        self.emit_w_init_, self.trans_w_init_ = weights.emissions, weights.transitions
-        if outputs:
-            self.analog_emit_w_init_ = weights.analog
+        for name in list(given)[: 3 if outputs else 2]:
+            setattr(self, f"{name}_", getattr(weights, name.removesuffix("_init")))
         self._keep(fitted)
         self._judge(fitted)
         return fitted.history
@@ -323,15 +324,13 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
     def _keep(self, fitted: Fitted) -> None:
         """The attributes of every fit, none shared with the history."""
         last = fitted.history[-1]
-        self.emit_w_, self.trans_w_ = last["emit_w"].copy(), last["trans_w"].copy()
-        for name in ("analog_emit_w", "analog_emit_scale"):
-            if name in last:
-                setattr(self, f"{name}_", last[name].copy())
+        for name, value in Weights.among(last).shown.items():
+            setattr(self, f"{name}_", value)
         self.loglik_ = last["loglik"]
         self.marginal_log_likelihood_ = last["marginal_log_likelihood"]
         self.converged_ = fitted.ending.status is Status.CONVERGED
         self.n_iter_ = 0 if self.evaluate else len(fitted.history)
-        self.n_features_in_ = self.trans_w_.shape[2]
+        self.n_features_in_ = last["trans_w"].shape[2]
         self.is_fitted_ = True
 
     def _judge(self, fitted: Fitted) -> None:

@@ -91,11 +91,11 @@ def generated(
     for design, first in zip(trials.designs, prior):
         own = design.copy()
         labels, states = _trial(weights, first, own, lagged, generator)
-        mean = np.einsum("tod,dt->ot", weights.analog[states], own)
+        mean = np.einsum("tod,dt->ot", weights.analog_emit_w[states], own)
         noise = generator.normal(size=mean.shape) if mean.size else mean
         found.labels.append(labels)
         found.states.append(states)
-        found.analog.append(mean + weights.scale[states].T * noise)
+        found.analog.append(mean + weights.analog_emit_scale[states].T * noise)
     return found
 
 
@@ -113,11 +113,11 @@ def _trial(
         probs = first
         if t > 0:
             before = states[t - 1]
-            scores = weights.transitions[before] @ design[:, t]
+            scores = weights.trans_w[before] @ design[:, t]
             scores[before] = 0.0
             probs = softmax(scores)
         states[t] = _draw(probs, generator)
-        scores = weights.emissions[states[t]] @ design[:, t]
+        scores = weights.emit_w[states[t]] @ design[:, t]
         labels[t] = _draw(softmax(np.append(0.0, scores)), generator)
         for row in lagged:
             if t + row.lag < bins:

@@ -92,7 +92,8 @@ def choose(
         iterations, _ = engine.run(part)
         start = part.weights(iterations[-1])
         ends.append((penalties, start))
-        scores.append(part.held_out(start, test) / max(test.num_observed, 1))
+        score = problem.layout.log_likelihood(start, test)
+        scores.append(score / max(test.num_observed, 1))
     # The stronger penalty where two are equal.
     best = int(np.argmax(scores))
     penalties, start = ends[best]

@@ -1,14 +1,17 @@
 """What the rows of X are: filters and offsets, and which of them each part reads."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from glmhmm_pyro.estimator.starts import ExponentialStart, given_weights
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.estimator.original import INITIAL, original_model, sites_of
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weights import Weights, spread_over
+from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -29,6 +32,12 @@ class Layout:
     emissions: tuple[int, ...]
     transitions: tuple[int, ...]
     needs_constant: str
+
+    @classmethod
+    def whole(cls, num_features: int, why: str) -> "Layout":
+        """All rows for all parts."""
+        every = tuple(range(num_features))
+        return cls(num_features, why, every, every, "")
 
     @classmethod
     def of(cls, options: Mapping[str, Any], given: Mapping[str, Any]) -> "Layout":
@@ -68,25 +77,49 @@ class Layout:
         """The trials with the rows that each part reads."""
         return trials.sequences(self.emissions, self.transitions)
 
-    def read(self, weights: Weights) -> Weights:
-        """Those weights whose rows are read."""
-        own, other = list(self.emissions), list(self.transitions)
-        return replace(
-            weights,
-            emissions=weights.emissions[..., own],
-            transitions=weights.transitions[..., other],
-            analog=weights.analog[..., own],
-        )
+    def columns(self, name: str) -> Any:
+        """Rows that weights are read of; those of scales are none of X."""
+        if name == "analog_emit_scale":
+            return slice(None)
+        return list(self.transitions if name == "trans_w" else self.emissions)
 
-    def spread(self, weights: Weights) -> Weights:
-        """Weights of all rows from those that are read, as copies."""
-        number = self.num_features
-        return Weights(
-            spread_over(self.emissions, number, weights.emissions),
-            spread_over(self.transitions, number, weights.transitions),
-            spread_over(self.emissions, number, weights.analog),
-            weights.scale.copy(),
-        )
+    def params(self, weights: Weights, num_trials: int) -> Params:
+        """Values of the sites of the rows that are read; uniform first states."""
+        states, _, outputs = weights.sizes
+        params: Params = {}
+        for name, site in sites_of(weights.sizes).items():
+            value = getattr(weights, name)[..., self.columns(name)]
+            # A single analog output has no axis of its own.
+            single = name.startswith("analog") and outputs == 1
+            params[site] = torch.tensor(value[:, 0] if single else value)
+        if states > 1:
+            shape = (num_trials, states)
+            params[INITIAL] = torch.full(shape, 1 / states, dtype=torch.float64)
+        return params
+
+    def weights(self, params: Params, start: Weights) -> Weights:
+        """Weights of all rows from values of the sites; others as they started."""
+        found = Weights.among(vars(start))
+        for name, site in sites_of(start.sizes).items():
+            whole, columns = getattr(found, name), self.columns(name)
+            whole[..., columns] = params[site].reshape(whole[..., columns].shape)
+        return found
+
+    def distribution(
+        self, weights: Weights, trials: Trials
+    ) -> tuple[Sequences, HiddenMarkov]:
+        """Any trials, and the distribution of their emissions; uniform first states."""
+        data, model = self.sequences(trials), original_model(weights.sizes)
+        model.bind(data)
+        params = self.params(weights, data.num_sessions)
+        with torch.no_grad():
+            hidden = model.hidden_markov_at(params, data)
+        return data, hidden.with_mask(torch.from_numpy(trials.mask))
+
+    def log_likelihood(self, weights: Weights, trials: Trials) -> float:
+        """Marginal log-likelihood of any trials, nats; uniform first states."""
+        data, hidden = self.distribution(weights, trials)
+        return float(hidden.log_prob(data.emissions))
 
 
 def row_numbers(name: str, rows: Any, num_features: int) -> tuple[int, ...]:
@@ -108,116 +141,3 @@ def row_numbers(name: str, rows: Any, num_features: int) -> tuple[int, ...]:
             f"each once, got {rows!r}; name each row once"
         )
     return tuple(int(number) for number in numbers)
-
-
-class Start:
-    """The starting weights: given, drawn, or those of a smaller model grown.
-
-    Args:
-        options: the estimator's parameters.
-        layout: of X.
-        num_outputs: number of analog outputs.
-        given: weights that the user gave by the names of ``fit``, or ``None``.
-    """
-
-    def __init__(
-        self,
-        options: Mapping[str, Any],
-        layout: Layout,
-        num_outputs: int,
-        given: Mapping[str, Any],
-    ):
-        self.options, self.layout = options, layout
-        states = int(options["num_states"])
-        free = int(options["num_emissions"]) - 1 if options["symb_exists"] else 0
-        self.rows = {
-            "emit_w_init": (states, free),
-            "trans_w_init": (states, states),
-            "analog_emit_w_init": (states, num_outputs),
-        }
-        read = {name: layout.emissions for name in self.rows}
-        read["trans_w_init"] = layout.transitions
-        for name in self.rows:
-            if given[name] is not None and 0 in self.rows[name]:
-                raise ValueError(
-                    f"{name} must be None where there are no such emissions, got "
-                    f"weights of shape {np.shape(given[name])}; leave them out"
-                )
-        if options["add_filters"] and all(w is None for w in given.values()):
-            raise ValueError(
-                "add_filters must be False where no starting weights of a smaller model"
-                " are given to fit (emit_w_init, trans_w_init), got True"
-                "; give these to fit, or leave it out"
-            )
-        self.given = {n: self._given(n, given[n], read[n]) for n in self.rows}
-
-    def __call__(self, trials: Trials, generator: np.random.Generator) -> Weights:
-        """Starting weights of all rows, those not given drawn for these trials."""
-        found = dict(self.given)
-        if any(weights is None for weights in found.values()):
-            drawn = self._drawn(trials, generator)
-            found = {n: drawn[n] if w is None else w for n, w in found.items()}
-        emit_w, trans_w, analog_w = found.values()
-        scale = trials.residual_scale(analog_w)
-        return Weights(emit_w, trans_w, analog_w, scale)
-
-    def _drawn(
-        self, trials: Trials, generator: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Weights of all parts, in the rows that are read."""
-        draw = ExponentialStart(
-            np.hstack(trials.designs),
-            int(self.options["num_feedbacks"]),
-            int(self.options["num_filter_bins"]),
-            generator,
-        )
-        states, free = self.rows["emit_w_init"]
-        outputs = self.rows["analog_emit_w_init"][1]
-        emit_w, trans_w = draw(states, free), draw.transitions(states)
-        analog_w = draw(states, outputs) * trials.spread[:, None] if outputs else None
-        if analog_w is None:
-            analog_w = np.zeros((states, 0, emit_w.shape[-1]))
-        scale = np.zeros((states, outputs))
-        drawn = Weights(emit_w, trans_w, analog_w, scale)
-        drawn = self.layout.spread(self.layout.read(drawn))
-        return {
-            "emit_w_init": drawn.emissions,
-            "trans_w_init": drawn.transitions,
-            "analog_emit_w_init": drawn.analog,
-        }
-
-    def _given(self, name: str, weights: Any, read: Sequence[int]) -> Any:
-        """A checked copy, which has weights in the rows that are read alone."""
-        if 0 in self.rows[name]:
-            return np.zeros((*self.rows[name], self.layout.num_features))
-        if weights is None:
-            return None
-        if self.options["add_filters"]:
-            whole = self._grown(name, weights)
-        else:
-            features = self.layout.num_features
-            whole = given_weights(name, weights, (*self.rows[name], features))
-        unread = np.delete(np.arange(whole.shape[-1]), list(read))
-        if whole[..., unread].any():
-            raise ValueError(
-                f"{name} must be 0 in the rows of X that are not read (see "
-                f"GLM_emissions, GLM_transitions, train_bins), got weights other than "
-                f"0 in some of rows {unread.tolist()}; set them to 0"
-            )
-        return whole
-
-    def _grown(self, name: str, weights: Any) -> np.ndarray:
-        """Weights of fewer cues, with zeros for those that come after them."""
-        small = given_weights(name, weights, (*self.rows[name], None))
-        offsets = int(self.options["filter_offset"])
-        new = self.layout.num_features - small.shape[-1]
-        if new < 0 or new % int(self.options["num_filter_bins"]):
-            raise ValueError(
-                f"{name} must have weights of num_filter_bins bins of at most "
-                f"num_feedbacks cues, and filter_offset offsets, for add_filters, got "
-                f"{small.shape[-1]} features where X has {self.layout.num_features}"
-                "; give the weights of the smaller model's fit"
-            )
-        cues = small.shape[-1] - offsets
-        zeros = np.zeros(small.shape[:-1] + (new,))
-        return np.concatenate([small[..., :cues], zeros, small[..., cues:]], axis=-1)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from pyro.distributions import Categorical
 from torch import Tensor
 
@@ -11,13 +10,9 @@ from glmhmm_pyro.components import Categorical as CategoricalEmission
 from glmhmm_pyro.components import Emission, Gaussian, Initial, Outputs, Transitions
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.transitions import TransitionObjective
-from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.trials import analog_names
-from glmhmm_pyro.estimator.weights import Weights
-from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import Prior
-from glmhmm_pyro.sequences import Sequences
 
 TRANSITIONS, INITIAL = "transitions.weights", "initial.probs"
 
@@ -113,60 +108,24 @@ def original_model(
     return GLMHMM(states, emissions, transitions, initial)
 
 
-def original_params(weights: Weights, num_trials: int) -> Params:
-    """Values of the sites; uniform first states."""
-    states, free, outputs = weights.sizes
-    params: Params = {}
+def sites_of(sizes: tuple[int, int, int]) -> dict[str, str]:
+    """Sites of the model by the names of the weights that they hold."""
+    states, free, outputs = sizes
+    found = {"trans_w": TRANSITIONS} if states > 1 else {}
     if free:
-        params[site_of("symb.weights", weights.sizes)] = torch.tensor(weights.emissions)
+        found["emit_w"] = f"{_part('symb', sizes)}.weights"
     if outputs:
-        # A single output has no axis of its own.
-        which: Any = slice(None) if outputs > 1 else 0
-        for name, value in (("weights", weights.analog), ("scale", weights.scale)):
-            site = site_of(f"analog.{name}", weights.sizes)
-            params[site] = torch.tensor(value[:, which])
-    if states > 1:
-        shape = (num_trials, states)
-        params[TRANSITIONS] = torch.tensor(weights.transitions)
-        params[INITIAL] = torch.full(shape, 1 / states, dtype=torch.float64)
-    return params
+        found["analog_emit_w"] = f"{_part('analog', sizes)}.weights"
+        found["analog_emit_scale"] = f"{_part('analog', sizes)}.scale"
+    return found
 
 
-def weights_of(params: Params, start: Weights) -> Weights:
-    """The weights among values of the sites; those without a site as they started."""
-    states, free, outputs = start.sizes
-    found: dict[str, np.ndarray] = {n: v.numpy() for n, v in params.items()}
-    analog, scale = start.analog, start.scale
-    if outputs:
-        analog = found[site_of("analog.weights", start.sizes)].reshape(analog.shape)
-        scale = found[site_of("analog.scale", start.sizes)].reshape(scale.shape)
-    return Weights(
-        found[site_of("symb.weights", start.sizes)] if free else start.emissions,
-        found.get(TRANSITIONS, start.transitions),
-        analog,
-        scale,
-    )
-
-
-def site_of(parameter: str, sizes: tuple[int, int, int]) -> str:
-    """Name of the site of a parameter of emissions, ``"symb."`` or ``"analog."``.
-
-    Labels without analog outputs, and these without labels, have no name.
-    """
-    kind, _, attribute = parameter.partition(".")
+def _part(kind: str, sizes: tuple[int, int, int]) -> str:
+    """What the names of an output's sites begin with."""
     name = output_of(kind, sizes)
-    return f"emissions.{name}.{attribute}" if name else f"emissions.{attribute}"
+    return f"emissions.{name}" if name else "emissions"
 
 
 def output_of(kind: str, sizes: tuple[int, int, int]) -> str:
     """Name of an output of the model: that of its kind, where there are both."""
     return kind if sizes[1] and sizes[2] else ""
-
-
-def at_weights(weights: Weights, data: Sequences) -> HiddenMarkov:
-    """Distribution of the emissions of any trials; uniform first states."""
-    params = original_params(weights, data.num_sessions)
-    model = original_model(weights.sizes)
-    model.bind(data)
-    with torch.no_grad():
-        return model.hidden_markov_at(params, data)

@@ -171,19 +171,10 @@ def _score_held_out(fitted: Fitted) -> None:
     """The log-likelihood of the trials held out, at every iteration."""
     if fitted.held_out is None:
         return
+    layout = fitted.problem.layout
     for entry in fitted.history:
-        weights = weights_in(entry)
-        score = fitted.problem.held_out(weights, fitted.held_out)
+        score = layout.log_likelihood(Weights.among(entry), fitted.held_out)
         entry["held_out_log_likelihood"] = score
-
-
-def weights_in(entry: Mapping[str, Any]) -> Weights:
-    """The weights of an entry of the history, as copies."""
-    emit_w, trans_w = entry["emit_w"].copy(), entry["trans_w"].copy()
-    nothing = np.zeros((len(trans_w), 0, trans_w.shape[-1]))
-    analog = entry.get("analog_emit_w", nothing).copy()
-    scale = entry.get("analog_emit_scale", nothing[..., 0]).copy()
-    return Weights(emit_w, trans_w, analog, scale)
 
 
 def _add_error_bars(fitted: Fitted) -> None:

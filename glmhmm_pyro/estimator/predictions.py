@@ -7,7 +7,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
-from glmhmm_pyro.estimator.original import at_weights, output_of
+from glmhmm_pyro.estimator.layout import Layout
+from glmhmm_pyro.estimator.original import output_of
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.sequences import Sequences
@@ -19,11 +20,6 @@ class Predictions:
     Everywhere ``y`` and ``y_analog`` are what is known of these trials, each ``None``
     for nothing.
     """
-
-    emit_w_: np.ndarray
-    trans_w_: np.ndarray
-    analog_emit_w_: np.ndarray
-    analog_emit_scale_: np.ndarray
 
     def predict(self, X: Any, y: Any = None, y_analog: Any = None) -> list[np.ndarray]:
         """The most probable label at every bin, as :meth:`predict_proba` gives it.
@@ -121,14 +117,13 @@ class Predictions:
                 "y must be a list of labels to score against, got None"
                 "; give the labels of X"
             )
-        data, hidden = self._on(X, y, y_analog)
-        with torch.no_grad():
-            total = float(hidden.log_prob(data.emissions).sum())
-        return total / max(hidden.num_observed, 1)
+        weights, layout, trials = self._known(X, y, y_analog)
+        return layout.log_likelihood(weights, trials) / max(trials.num_observed, 1)
 
     def _one_step(self, X: Any, y: Any, y_analog: Any, name: str) -> list[np.ndarray]:
         """Expectations of one kind of emissions under the predicted states."""
-        sizes = self._weights().sizes
+        check_is_fitted(self)
+        sizes = Weights.among(vars(self), "_").sizes
         if not sizes[1 if name == "symb" else 2]:
             kind = "labels" if name == "symb" else "analog outputs"
             raise ValueError(
@@ -140,26 +135,19 @@ class Predictions:
         values = expected_emission(output.emission_dist, states)
         return self._split(data, values)
 
-    def _weights(self) -> Weights:
-        """The fitted weights of all parts."""
+    def _known(self, X: Any, y: Any, y_analog: Any) -> tuple[Weights, Layout, Trials]:
+        """The fitted weights, the rows that they read, and new trials."""
         check_is_fitted(self)
-        nothing = np.zeros((len(self.trans_w_), 0, self.trans_w_.shape[-1]))
-        return Weights(
-            self.emit_w_,
-            self.trans_w_,
-            getattr(self, "analog_emit_w_", nothing),
-            getattr(self, "analog_emit_scale_", nothing[..., 0]),
-        )
+        weights = Weights.among(vars(self), "_")
+        _, free, outputs = weights.sizes
+        layout = Layout.whole(weights.trans_w.shape[-1], "as in fit")
+        sizes = (layout.num_features, free + 1, outputs)
+        return weights, layout, Trials.checked(X, y, y_analog, sizes, layout.why)
 
     def _on(self, X: Any, y: Any, y_analog: Any) -> tuple[Sequences, HiddenMarkov]:
         """New trials, and their distribution at the fitted weights."""
-        weights = self._weights()
-        _, free, outputs = weights.sizes
-        sizes = (weights.transitions.shape[-1], free + 1, outputs)
-        trials = Trials.checked(X, y, y_analog, sizes, "as in fit")
-        data = trials.sequences(None, None)
-        hidden = at_weights(weights, data)
-        return data, hidden.with_mask(torch.from_numpy(trials.mask))
+        weights, layout, trials = self._known(X, y, y_analog)
+        return layout.distribution(weights, trials)
 
     @staticmethod
     def _split(data: Sequences, values: torch.Tensor) -> list[np.ndarray]:

@@ -5,19 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch.distributions import Distribution
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.annealing import Schedule
 from glmhmm_pyro.estimator.layout import Layout
-from glmhmm_pyro.estimator.original import (
-    INITIAL,
-    at_weights,
-    original_model,
-    original_params,
-    weights_of,
-)
+from glmhmm_pyro.estimator.original import INITIAL, original_model
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.estimator.weights import Weights
@@ -85,7 +78,7 @@ class Problem:
     @property
     def params(self) -> Params:
         """Values of the sites at the start."""
-        return original_params(self.layout.read(self.start), self.data.num_sessions)
+        return self.layout.params(self.start, self.data.num_sessions)
 
     def model(self, penalties: Penalties) -> GLMHMM:
         """The model with these penalties as its priors, bound to the data."""
@@ -106,28 +99,18 @@ class Problem:
 
     def weights(self, iteration: Iteration) -> Weights:
         """Weights of all rows of X after an iteration, as copies."""
-        start = self.layout.read(self.start)
-        return self.layout.spread(weights_of(iteration.params, start))
-
-    def held_out(self, weights: Weights, trials: Trials) -> float:
-        """Log-likelihood of other trials, nats; uniform first states."""
-        data = self.layout.sequences(trials)
-        hidden = at_weights(self.layout.read(weights), data)
-        with torch.no_grad():
-            return float(hidden.log_prob(data.emissions))
+        return self.layout.weights(iteration.params, self.start)
 
     def entry(self, iteration: Iteration) -> dict[str, Any]:
         """What users get of an iteration; every array a copy."""
-        weights, first = self.weights(iteration), iteration.params.get(INITIAL)
+        first = iteration.params.get(INITIAL)
         alone = np.ones((self.data.num_sessions, 1))
         penalties = iteration.penalties
-        analog = {"analog_emit_w": weights.analog, "analog_emit_scale": weights.scale}
         parts = {f"{name}_likelihood": nats for name, nats in iteration.nats.items()}
         # Penalties are 0 where the weights are; a normal density has its normaliser.
         level = 0.0 if self.analog is None else _at_mean(self.analog)
-        return (analog if weights.sizes[2] else {}) | {
-            "emit_w": weights.emissions,
-            "trans_w": weights.transitions,
+        return {
+            **self.weights(iteration).shown,
             "prior": alone if first is None else first.numpy().copy(),
             "loglik": iteration.loglik,
             **parts,

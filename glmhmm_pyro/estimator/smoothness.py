@@ -13,7 +13,6 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from glmhmm_pyro.estimator.original import weights_of
 from glmhmm_pyro.estimator.problem import Iteration, Problem
 from glmhmm_pyro.priors.lags import process_correlation
 
@@ -61,12 +60,11 @@ def learn(
         iteration: whose posterior and noise the search begins with.
         filters: places of their columns among those read.
     """
-    data, start = problem.data, problem.layout.read(problem.start)
-    states, _, outputs = start.sizes
+    data, (states, _, outputs) = problem.data, problem.start.sizes
     hidden = problem.distribution(iteration)
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions).emission
-    scale = weights_of(iteration.params, start).scale
+    scale = problem.weights(iteration).analog_emit_scale
     values = np.hstack(problem.trials.analog)
     design = data.covariates
     lengths = np.zeros((states, outputs, len(filters)))

@@ -1,10 +1,128 @@
 """Starting weights of the estimator: drawn, or given by the caller and checked."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from glmhmm_pyro.estimator.layout import Layout
+from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.sequences.arrays import real_array
+
+
+class Start:
+    """The starting weights: given, drawn, or those of a smaller model grown.
+
+    Args:
+        options: the estimator's parameters.
+        layout: of X.
+        num_outputs: number of analog outputs.
+        given: weights that the user gave by the names of ``fit``, or ``None``.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        layout: Layout,
+        num_outputs: int,
+        given: Mapping[str, Any],
+    ):
+        self.options, self.layout = options, layout
+        states = int(options["num_states"])
+        free = int(options["num_emissions"]) - 1 if options["symb_exists"] else 0
+        self.rows = {
+            "emit_w_init": (states, free),
+            "trans_w_init": (states, states),
+            "analog_emit_w_init": (states, num_outputs),
+        }
+        for name in self.rows:
+            if given[name] is not None and 0 in self.rows[name]:
+                raise ValueError(
+                    f"{name} must be None where there are no such emissions, got "
+                    f"weights of shape {np.shape(given[name])}; leave them out"
+                )
+        if options["add_filters"] and all(w is None for w in given.values()):
+            raise ValueError(
+                "add_filters must be False where no starting weights of a smaller model"
+                " are given to fit (emit_w_init, trans_w_init), got True"
+                "; give these to fit, or leave it out"
+            )
+        self.given = {n: self._given(n, given[n]) for n in self.rows}
+
+    def __call__(self, trials: Trials, generator: np.random.Generator) -> Weights:
+        """Starting weights of all rows, those not given drawn for these trials."""
+        found = dict(self.given)
+        if any(weights is None for weights in found.values()):
+            drawn = self._drawn(trials, generator)
+            found = {n: drawn[n] if w is None else w for n, w in found.items()}
+        scale = trials.residual_scale(found["analog_emit_w_init"])
+        emit_w, trans_w, analog_w = found.values()
+        return Weights(emit_w, trans_w, analog_w, scale)
+
+    def _drawn(
+        self, trials: Trials, generator: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Weights of all parts, in the rows that are read."""
+        draw = ExponentialStart(
+            np.hstack(trials.designs),
+            int(self.options["num_feedbacks"]),
+            int(self.options["num_filter_bins"]),
+            generator,
+        )
+        states, free = self.rows["emit_w_init"]
+        outputs = self.rows["analog_emit_w_init"][1]
+        drawn = {
+            "emit_w_init": draw(states, free),
+            "trans_w_init": draw.transitions(states),
+        }
+        if outputs:
+            sizes = trials.spread[:, None]
+            drawn["analog_emit_w_init"] = draw(states, outputs) * sizes
+        for name, whole in drawn.items():
+            whole[..., self._unread(name)] = 0.0
+        return drawn
+
+    def _unread(self, name: str) -> np.ndarray:
+        """Numbers of the rows of X that a part does not read."""
+        read = self.layout.columns(name.removesuffix("_init"))
+        return np.delete(np.arange(self.layout.num_features), read)
+
+    def _given(self, name: str, weights: Any) -> Any:
+        """A checked copy, which has weights in the rows that are read alone."""
+        if 0 in self.rows[name]:
+            return np.zeros((*self.rows[name], self.layout.num_features))
+        if weights is None:
+            return None
+        if self.options["add_filters"]:
+            whole = self._grown(name, weights)
+        else:
+            features = self.layout.num_features
+            whole = given_weights(name, weights, (*self.rows[name], features))
+        unread = self._unread(name)
+        if whole[..., unread].any():
+            raise ValueError(
+                f"{name} must be 0 in the rows of X that are not read (see "
+                f"GLM_emissions, GLM_transitions, train_bins), got weights other than "
+                f"0 in some of rows {unread.tolist()}; set them to 0"
+            )
+        return whole
+
+    def _grown(self, name: str, weights: Any) -> np.ndarray:
+        """Weights of fewer cues, with zeros for those that come after them."""
+        small = given_weights(name, weights, (*self.rows[name], None))
+        offsets = int(self.options["filter_offset"])
+        new = self.layout.num_features - small.shape[-1]
+        if new < 0 or new % int(self.options["num_filter_bins"]):
+            raise ValueError(
+                f"{name} must have weights of num_filter_bins bins of at most "
+                f"num_feedbacks cues, and filter_offset offsets, for add_filters, got "
+                f"{small.shape[-1]} features where X has {self.layout.num_features}"
+                "; give the weights of the smaller model's fit"
+            )
+        cues = small.shape[-1] - offsets
+        zeros = np.zeros(small.shape[:-1] + (new,))
+        return np.concatenate([small[..., :cues], zeros, small[..., cues:]], axis=-1)
 
 
 def given_weights(name: str, weights: Any, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -134,7 +134,7 @@ class Trials:
         )
 
     def sequences(
-        self, emissions: Sequence[int] | None, transitions: Sequence[int] | None
+        self, emissions: Sequence[int], transitions: Sequence[int]
     ) -> Sequences:
         """One data set, a session for every trial; what is missing is masked.
 
@@ -143,13 +143,12 @@ class Trials:
         nothing is known holds what means nothing; :attr:`mask` tells.
 
         Args:
-            emissions: rows of the covariates that the emissions read; all for ``None``.
+            emissions: rows of the covariates that the emissions read.
             transitions: the same of the transitions.
         """
         labels = np.concatenate(self.labels)
         design = np.concatenate([design.T for design in self.designs])
-        every = list(range(design.shape[1]))
-        own, other = list(emissions or every), list(transitions or every)
+        own, other = list(emissions), list(transitions)
         outputs = np.hstack(self.analog).T
         arguments: dict[str, Any] = {
             "transition_covariates": None if own == other else design[:, other],
