@@ -21,7 +21,7 @@ alone:
     problem      half      hits  CPU s  plain  CPU s   best log-joint
     alternation  chosen   20/20    1.0   0/20    6.6   -139.5600
     mouse-3      chosen   20/20    3.0  16/20    2.7   -1995.8683
-    rat-2        chosen    4/ 4    7.6  20/20    7.4   -6096.3166
+    rat-2        chosen   20/20    3.2  20/20    2.8   -6096.3166
     song-3       chosen    1/ 3   67.0   0/20   39.5   -3582.7542   missed by: 1.4 8.2
     fast-3       chosen   20/20    3.8  20/20    6.7   -1549.4645
     speed        chosen   20/20    0.3  20/20    0.4   -84.3417
