@@ -1,7 +1,6 @@
 """Jumps along the path of EM, and when a run has arrived."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from torch.distributions import biject_to, constraints
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.em.acceleration import Extrapolation
+from glmhmm_pyro.inference.search.runs import Run
 
 REAL = {"w": biject_to(constraints.real)}
 
@@ -167,9 +167,8 @@ def test_em_ends_as_soon_as_all_that_is_left_to_gain_is_within_the_tolerance(
     if vanishing:
         # A probability that goes to the border matters to nothing.
         start["p"] = torch.tensor([0.5, 0.5], dtype=torch.float64)
-    program = SimpleNamespace(em_steps=lambda options: HalvingSteps(part, vanishing))
-    em = gh.EM(tol=tol, accelerate=False)
-    (run,) = em.run_program(program, [start])
+    run = Run(start)
+    gh.EM(tol=tol, accelerate=False).lead(HalvingSteps(part, vanishing), [run])
     assert run.status is gh.Status.CONVERGED
     # The last rise and all that would follow it are, by the definition of the steps,
     # what was missing one step before the end: the maximum is 0.

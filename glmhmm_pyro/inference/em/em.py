@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tqdm import tqdm
+
 from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.annealing import positive
+from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.find import find, finish
-from glmhmm_pyro.inference.search.findings import Findings
-from glmhmm_pyro.inference.search.restarts import best_of, run_all
+from glmhmm_pyro.inference.search.findings import Findings, best_of
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
@@ -83,7 +85,7 @@ class EM:
     def fit(self, program: Program, search: Search) -> Findings:
         """EM from all starts of a search; the best one's fit."""
         if not search.is_free(program):
-            runs = run_all(self, program, search.starts(program), search.progress)
+            runs = self.run_all(program, search.starts(program), search.progress)
             if self.m_step is None:
                 polish(program, runs)
             return best_of(program, runs, self.name)
@@ -108,15 +110,33 @@ class EM:
             starts: values of all sites, for every start.
             callback: called after every E-step with its number and all runs.
         """
-        return self.run_program(Program.of(model, data), starts, callback)
+        return self._run_together(Program.of(model, data), starts, callback)
 
-    def run_program(
-        self,
-        program: Program,
-        starts: Sequence[Params],
-        callback: loop.Callback | None = None,
+    def run_all(
+        self, program: Program, starts: Sequence[Params], progress: bool
     ) -> list[Run]:
-        """The same of a model that has its data already."""
+        """Runs of all starts, as many together as memory allows; fewer if interrupted.
+
+        Args:
+            program: the model with its data.
+            starts: values of all sites, for every start.
+            progress: whether to show a progress bar.
+        """
+        width, runs = num_together(program.model, program.data, len(starts)), []
+        with tqdm(
+            total=len(starts), desc="EM", unit="start", disable=not progress
+        ) as bar:
+            for first in range(0, len(starts), width):
+                some, show = starts[first : first + width], _Show(bar, program)
+                runs += self._run_together(program, some, show)
+                bar.n = len(runs)
+                if runs[-1].status is Status.INTERRUPTED:
+                    break
+        return [run for run in runs if run.log_joints]
+
+    def _run_together(
+        self, program: Program, starts: Sequence[Params], callback: loop.Callback | None
+    ) -> list[Run]:
         steps = program.em_steps(self.m_step)
         runs = self.begun(steps, [Run(params) for params in starts])
         self.lead(steps, runs, callback=callback)
@@ -153,3 +173,24 @@ class EM:
             rule: when a run has converged, in the place of ``tol``.
         """
         loop.lead(self, steps, runs, most, callback, rule)
+
+
+class _Show:
+    """Callback that shows iteration and best log-joint on a bar.
+
+    Args:
+        bar: of all starts; those before have ended.
+        program: by which log-joints in a fit's own units become the user's.
+    """
+
+    def __init__(self, bar: Any, program: Program):
+        self.bar, self.before, self.gain = bar, bar.n, program.units.log_joint
+
+    def __call__(self, iteration: int, runs: Sequence[Run]) -> None:
+        """Called after every E-step."""
+        best = max(run.log_joints[-1] for run in runs) + self.gain
+        self.bar.n = self.before + sum(run.status is not None for run in runs)
+        self.bar.set_postfix(
+            iteration=iteration, log_joint=f"{best:.3f}", refresh=False
+        )
+        self.bar.update(0)

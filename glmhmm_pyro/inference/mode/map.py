@@ -21,8 +21,7 @@ from glmhmm_pyro.inference.mode.curved import searched
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.find import find, near_best
-from glmhmm_pyro.inference.search.findings import Findings
-from glmhmm_pyro.inference.search.restarts import best_of, run_all
+from glmhmm_pyro.inference.search.findings import Findings, best_of
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
@@ -108,7 +107,7 @@ class MAP:
         starts, em_iters = search.starts(program), self.em_iters_of(program)
         if not em_iters:
             return [Run(params) for params in starts]
-        return run_all(EM(num_iters=em_iters), program, starts, search.progress)
+        return EM(num_iters=em_iters).run_all(program, starts, search.progress)
 
     def climb(self, program: Program, run: Run) -> None:
         """Lead one run to the mode near it; what it comes through is recorded."""

@@ -8,7 +8,9 @@ from torch import Tensor
 from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.draws.estimate import Estimate
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.search.runs import Restart, Solution
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.runs import Restart, Run, Solution
+from glmhmm_pyro.inference.search.solutions import ranked, solutions_of
 from glmhmm_pyro.inference.status import Status
 
 Found = TypeVar("Found", bound="Findings")
@@ -63,3 +65,51 @@ class Findings:
             notes=notes,
             **changes,
         )
+
+
+def best_of(
+    program: Program, runs: list[Run], method: str, rounds_without_gain: int = 0
+) -> Findings:
+    """Where the best run ended, with the histories of all.
+
+    Args:
+        program: the model with its data.
+        runs: all starts, in their order.
+        method: name of the inference method.
+        rounds_without_gain: rounds of kicks since the best was found.
+    """
+    if not runs:
+        raise KeyboardInterrupt("interrupted before the first evaluation")
+    best = ranked(runs)[0]
+    kept = runs[best]
+    found = Findings(
+        params=kept.params,
+        log_likelihood=kept.log_likelihoods[-1],
+        log_joint=kept.log_joints[-1],
+        status=kept.status or Status.INTERRUPTED,
+        restarts=tuple(run.restart for run in runs),
+        best=best,
+        method=method,
+        weights=tuple(kept.weights),
+        unbounded=kept.reasons,
+        solutions=solutions_of(program, runs),
+        rounds_without_gain=rounds_without_gain,
+    )
+    return _checked(found, program)
+
+
+def _checked(found: Findings, program: Program) -> Findings:
+    """The same, with a status that says so if weights have no finite maximum."""
+    final = (Status.INTERRUPTED, Status.COLLAPSED, Status.M_STEP_FAILED)
+    if found.status in final:
+        return found
+    sentences = program.unbounded(found.params)
+    if not sentences:
+        return found
+    best = tuple(replace(s, status=Status.UNBOUNDED) for s in found.solutions[:1])
+    return replace(
+        found,
+        status=Status.UNBOUNDED,
+        unbounded=sentences,
+        solutions=best + found.solutions[1:],
+    )
