@@ -1,5 +1,6 @@
 """Standard errors of the weights: exact ones, and the original's figures."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,24 @@ from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
 
 
+def error_bars(
+    problem: Problem, iteration: Iteration, fit_emissions: bool
+) -> dict[str, np.ndarray]:
+    """Both, by the names that users read; of all rows of X.
+
+    Args:
+        problem: what was fitted.
+        iteration: where it ended.
+        fit_emissions: whether the emissions were fitted.
+    """
+    names = [] if fit_emissions else list(iteration.params)
+    fixed = [name for name in names if name.startswith("emissions")]
+    errors = exact_errors(problem, iteration, fixed)
+    return errors | diagonal_figures(problem, iteration)
+
+
 def exact_errors(
-    problem: Problem, iteration: Iteration, fixed: tuple[str, ...] = ()
+    problem: Problem, iteration: Iteration, fixed: Sequence[str]
 ) -> dict[str, np.ndarray]:
     r"""Standard errors from the exact curvature of the penalised log-likelihood.
 
@@ -26,14 +43,11 @@ def exact_errors(
     distributions of the first states, hidden states summed out.
 
     Args:
-        problem: what was fitted.
-        iteration: where it ended.
         fixed: sites that were not fitted, which have no error.
 
     Returns:
-        ``emit_std``, ``trans_std`` and ``analog_emit_std`` of all rows of X: 0 for what
-        is fixed by definition or was not fitted, NaN for what data and penalties do not
-        determine.
+        ``emit_std``, ``trans_std`` and ``analog_emit_std``: 0 for what is fixed by
+        definition or was not fitted, NaN for what data and penalties do not determine.
     """
     values = dict(iteration.params)
     known = {name: values.pop(name) for name in fixed}
@@ -65,7 +79,7 @@ def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.nda
     and its penalty is in other units (see the README); both are put right here.
 
     Returns:
-        ``hess_diag_emit`` and ``hess_diag_trans`` of all rows of X, 0 for staying.
+        ``hess_diag_emit`` and ``hess_diag_trans``, 0 for staying.
     """
     data, layout, penalties = problem.data, problem.layout, iteration.penalties
     hidden, figures = problem.distribution(iteration), _nothing(problem)

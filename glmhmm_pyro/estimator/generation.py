@@ -26,6 +26,15 @@ class Generated:
     states: list[np.ndarray]
     analog: list[np.ndarray]
 
+    def shown(self, trials: Trials) -> dict[str, list[np.ndarray]]:
+        """Attributes of the estimator: what there are emissions of, and the states."""
+        found = {"output_states_": self.states}
+        if trials.has_labels:
+            found["output_"] = self.labels
+        if len(trials.analog[0]):
+            found["output_analog_"] = self.analog
+        return found
+
 
 @dataclass(frozen=True)
 class Lagged:

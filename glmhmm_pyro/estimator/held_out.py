@@ -1,6 +1,7 @@
 """Trials held out: to choose a penalty by, and to score a fit on."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,6 @@ from glmhmm_pyro.estimator.annealing import Schedule
 from glmhmm_pyro.estimator.em import OriginalEM
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Problem
-from glmhmm_pyro.estimator.weights import Weights
 
 # Strengths that are tried, those of the original.
 STRENGTHS = np.logspace(-4, 1, 10)
@@ -44,34 +44,10 @@ class Split:
         return cls(tuple(train), tuple(test))
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A strength chosen by trials held out.
-
-    Attributes:
-        penalties: with the chosen strength.
-        start: weights of the fit with it.
-        scores: log-likelihood per labelled bin held out, by strength, nats.
-        index: number of the chosen strength.
-    """
-
-    penalties: Penalties
-    start: Weights
-    scores: np.ndarray
-    index: int
-
-
-def with_strength(penalties: Penalties, strength: float, smooth: bool) -> Penalties:
-    """The smoothness of this strength, or else both ridges."""
-    if smooth:
-        return replace(penalties, smooth_lambda=strength)
-    return penalties.with_ridge(lambda _: strength)
-
-
-def choose(
+def regularised(
     problem: Problem, engine: OriginalEM, smooth: bool, generator: np.random.Generator
-) -> Choice:
-    """The strength with the best score on trials held out.
+) -> tuple[Problem, dict[str, Any]]:
+    """The fit with the strength that is best on trials held out, and what users get.
 
     From strong to weak, each fit starts where the one before has ended, so that all
     are in the neighbourhood of one maximum.
@@ -84,18 +60,27 @@ def choose(
     """
     split = Split.draw(len(problem.trials), "CV_regularize", generator)
     train, test = (problem.trials.subset(part) for part in (split.train, split.test))
-    own, start = problem.schedule.own, problem.start
-    ends, scores = [], []
-    for strength in STRENGTHS[::-1]:
-        penalties = with_strength(own, float(strength), smooth)
-        part = Problem.of(train, problem.layout, start, Schedule(penalties))
+    part = Problem.of(train, problem.layout, problem.start, problem.schedule)
+    path, scores = [], []
+    for strength in STRENGTHS[::-1].tolist():
+        schedule = Schedule(_with_strength(problem.schedule.own, strength, smooth))
+        part = replace(part, schedule=schedule)
         iterations, _ = engine.run(part)
-        start = part.weights(iterations[-1])
-        ends.append((penalties, start))
-        score = problem.layout.log_likelihood(start, test)
+        part = replace(part, start=part.weights(iterations[-1]))
+        score = part.layout.log_likelihood(part.start, test)
+        path.append(part)
         scores.append(score / max(test.num_observed, 1))
     # The stronger penalty where two are equal.
-    best = int(np.argmax(scores))
-    penalties, start = ends[best]
-    index = len(STRENGTHS) - 1 - best
-    return Choice(penalties, start, np.array(scores[::-1]), index)
+    best = path[int(np.argmax(scores))]
+    return replace(problem, schedule=best.schedule, start=best.start), {
+        "regular_schedule_": STRENGTHS.copy(),
+        "regular_schedule_ind_": len(STRENGTHS) - 1 - int(np.argmax(scores)),
+        "regular_scores_": np.array(scores[::-1]),
+    }
+
+
+def _with_strength(penalties: Penalties, strength: float, smooth: bool) -> Penalties:
+    """The smoothness of this strength, or else both ridges."""
+    if smooth:
+        return replace(penalties, smooth_lambda=strength)
+    return penalties.with_ridge(lambda _: strength)

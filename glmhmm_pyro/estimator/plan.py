@@ -1,7 +1,7 @@
 """A fit from the estimator's parameters: what is fitted, and what is made of it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,48 +10,35 @@ import torch
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.estimator.annealing import schedule_of
 from glmhmm_pyro.estimator.em import Ending, OriginalEM
-from glmhmm_pyro.estimator.error_bars import diagonal_figures, exact_errors
+from glmhmm_pyro.estimator.error_bars import error_bars
 from glmhmm_pyro.estimator.generation import Lagged, generated, lagged_rows
-from glmhmm_pyro.estimator.held_out import STRENGTHS, Split, choose
+from glmhmm_pyro.estimator.held_out import Split, regularised
 from glmhmm_pyro.estimator.layout import Layout, row_numbers
 from glmhmm_pyro.estimator.options import AR_ROWS, is_given
 from glmhmm_pyro.estimator.penalties import Columns, Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
-from glmhmm_pyro.estimator.smoothness import Smoothness, filters_of, learn
+from glmhmm_pyro.estimator.smoothness import learn
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.estimator.weights import Weights
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fitted:
     """A fit that was made, and all that users get of it.
 
     Attributes:
-        options: the estimator's parameters.
         problem: what was fitted.
-        iterations: all of them.
-        ending: how they ended.
-        generator: source of further randomness.
-        held_out: trials that were not fitted, if any.
+        last: its last iteration.
+        ending: how it ended.
         history: one dictionary for every iteration.
-        lagged: rows of X made anew where behaviour is generated.
-        attributes: of the estimator, by name.
+        attributes: of the estimator, by name, besides those of every fit.
     """
 
-    options: Mapping[str, Any]
     problem: Problem
-    iterations: list[Iteration]
+    last: Iteration
     ending: Ending
-    generator: np.random.Generator
-    held_out: Trials | None
-    history: list[dict[str, Any]] = field(default_factory=list)
-    lagged: list[Lagged] = field(default_factory=list)
-    attributes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def last(self) -> Iteration:
-        """The last iteration."""
-        return self.iterations[-1]
+    history: list[dict[str, Any]]
+    attributes: dict[str, Any]
 
 
 def fit_trials(
@@ -79,8 +66,7 @@ def fit_trials(
         attributes["test_data_"] = np.array(split.test)
     # Before the fit, which would be lost with an error after it.
     lagged = fed_back(options, layout, trials)
-    penalties = penalties_of(options, layout)
-    schedule = schedule_of(options, penalties)
+    schedule = schedule_of(options, penalties_of(options, layout))
     problem = Problem.of(trials, layout, start, schedule)
     engine = OriginalEM(
         options["max_iter"],
@@ -91,39 +77,42 @@ def fit_trials(
     # The model is traced with draws from its priors, which decide nothing here.
     with exclusively(), torch.random.fork_rng(devices=[]):
         if options["CV_regularize"]:
-            choice = choose(problem, engine, options["L2_smooth"], generator)
-            problem = problem.under(choice.penalties, choice.start)
-            attributes["regular_schedule_"] = STRENGTHS.copy()
-            attributes["regular_schedule_ind_"] = choice.index
-            attributes["regular_scores_"] = choice.scores
+            smooth = options["L2_smooth"]
+            problem, found = regularised(problem, engine, smooth, generator)
+            attributes |= found
         run = engine.evaluate if options["evaluate"] else engine.run
         iterations, ending = run(problem)
         history = [problem.entry(iteration) for iteration in iterations]
         if problem.start.sizes[2] and options["use_ASD"] and not options["evaluate"]:
-            learnt = smoothness_of(problem, iterations[-1], options)
-            attributes["analog_lengths_"] = learnt.lengths
-            attributes["analog_sizes_"] = learnt.sizes
-            start = problem.weights(iterations[-1])
-            problem = replace(problem, start=start, analog=learnt.prior)
+            problem, found = smoothed(problem, iterations[-1], options)
+            attributes |= found
             iterations, ending = run(problem)
             history += [problem.entry(iteration) for iteration in iterations]
-        fitted = Fitted(options, problem, iterations, ending, generator, held_out)
-        fitted.history, fitted.lagged = history, lagged
-        fitted.attributes = attributes
-        for option, finish in _FINISHES.items():
-            if options[option]:
-                finish(fitted)
-    return fitted
+        last = iterations[-1]
+        if held_out is not None:
+            for entry in history:
+                score = layout.log_likelihood(Weights.among(entry), held_out)
+                entry["held_out_log_likelihood"] = score
+        if options["get_error_bars"]:
+            errors = error_bars(problem, last, options["fit_emissions"])
+            history[-1] |= errors
+            attributes |= {f"{name}_": value.copy() for name, value in errors.items()}
+        if options["generate"]:
+            weights, prior = problem.weights(last), history[-1]["prior"]
+            drawn = generated(weights, prior, trials, lagged, generator)
+            attributes |= drawn.shown(trials)
+    return Fitted(problem, last, ending, history, attributes)
 
 
-def smoothness_of(
+def smoothed(
     problem: Problem, last: Iteration, options: Mapping[str, Any]
-) -> Smoothness:
-    """That of the filters of analog outputs, learnt after an iteration."""
-    layout = problem.layout
+) -> tuple[Problem, dict[str, Any]]:
+    """The fit that goes on under the smoothness learnt, and what users get of that."""
     bins, offsets = int(options["num_filter_bins"]), int(options["filter_offset"])
-    filters = filters_of(layout.emissions, layout.num_features, bins, offsets)
-    return learn(problem, last, filters)
+    learnt = learn(problem, last, bins, offsets)
+    problem = replace(problem, start=problem.weights(last), analog=learnt.prior)
+    sizes = {"analog_lengths_": learnt.lengths, "analog_sizes_": learnt.sizes}
+    return problem, sizes
 
 
 def penalties_of(options: Mapping[str, Any], layout: Layout) -> Penalties:
@@ -165,43 +154,3 @@ def fed_back(
         return []
     rows = own_rows(options, layout.num_features)
     return lagged_rows(trials, rows, int(options["num_emissions"]))
-
-
-def _score_held_out(fitted: Fitted) -> None:
-    """The log-likelihood of the trials held out, at every iteration."""
-    if fitted.held_out is None:
-        return
-    layout = fitted.problem.layout
-    for entry in fitted.history:
-        score = layout.log_likelihood(Weights.among(entry), fitted.held_out)
-        entry["held_out_log_likelihood"] = score
-
-
-def _add_error_bars(fitted: Fitted) -> None:
-    """Standard errors at the last iteration, and the original's figures."""
-    sites = [name for name in fitted.last.params if name.startswith("emissions")]
-    fixed = () if fitted.options["fit_emissions"] else tuple(sites)
-    found = exact_errors(fitted.problem, fitted.last, fixed)
-    found |= diagonal_figures(fitted.problem, fitted.last)
-    fitted.history[-1] |= found
-    fitted.attributes |= {f"{name}_": value.copy() for name, value in found.items()}
-
-
-def _generate(fitted: Fitted) -> None:
-    """Labels at the covariates of the fitted trials."""
-    trials = fitted.problem.trials
-    weights, last = fitted.problem.weights(fitted.last), fitted.history[-1]
-    drawn = generated(weights, last["prior"], trials, fitted.lagged, fitted.generator)
-    fitted.attributes["output_states_"] = drawn.states
-    if trials.has_labels:
-        fitted.attributes["output_"] = drawn.labels
-    if weights.sizes[2]:
-        fitted.attributes["output_analog_"] = drawn.analog
-
-
-# What an option adds to a fit that was made.
-_FINISHES: dict[str, Callable[[Fitted], None]] = {
-    "cross_validate": _score_held_out,
-    "get_error_bars": _add_error_bars,
-    "generate": _generate,
-}

@@ -1,7 +1,7 @@
 """What is fitted: trials as each part reads them, a start, and penalties in time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,10 +70,6 @@ class Problem:
     ) -> "Problem":
         """From trials."""
         return cls(trials, layout.sequences(trials), layout, start, schedule)
-
-    def under(self, penalties: Penalties, start: Weights) -> "Problem":
-        """The same with other penalties, the same at every iteration."""
-        return replace(self, schedule=Schedule(penalties), start=start)
 
     @property
     def params(self) -> Params:

@@ -51,15 +51,18 @@ def filters_of(
 
 
 def learn(
-    problem: Problem, iteration: Iteration, filters: Sequence[Sequence[int]]
+    problem: Problem, iteration: Iteration, bins: int, offsets: int
 ) -> Smoothness:
     """The prior with the largest evidence, given the states' posterior.
 
     Args:
         problem: what was fitted.
         iteration: whose posterior and noise the search begins with.
-        filters: places of their columns among those read.
+        bins: number of bins of a filter.
+        offsets: number of rows of X that belong to none.
     """
+    layout = problem.layout
+    filters = filters_of(layout.emissions, layout.num_features, bins, offsets)
     data, (states, _, outputs) = problem.data, problem.start.sizes
     hidden = problem.distribution(iteration)
     with torch.no_grad():

@@ -110,17 +110,18 @@ class Trials:
     @property
     def num_observed(self) -> int:
         """Number of bins of which something was observed."""
-        return int(self.mask.reshape(len(self.mask), -1).any(1).sum())
+        return int((~np.isnan(self.emissions)).any(1).sum())
+
+    @property
+    def emissions(self) -> np.ndarray:
+        """Labels, if there are any, and analog outputs, (bins, columns), or NaN."""
+        labels = [np.concatenate(self.labels)[:, None]] if self.has_labels else []
+        return np.concatenate([*labels, np.hstack(self.analog).T], axis=1)
 
     @property
     def mask(self) -> np.ndarray:
         """What was observed, in the shape of the emissions of :meth:`sequences`."""
-        labels = ~np.isnan(np.concatenate(self.labels))
-        outputs = ~np.isnan(np.hstack(self.analog).T)
-        if not outputs.shape[1]:
-            return labels
-        columns = [labels[:, None], outputs] if self.has_labels else [outputs]
-        seen = np.concatenate(columns, axis=1)
+        seen = ~np.isnan(self.emissions)
         return seen if seen.shape[1] > 1 else seen[:, 0]
 
     def subset(self, numbers: Iterable[int]) -> "Trials":
@@ -146,39 +147,20 @@ class Trials:
             emissions: rows of the covariates that the emissions read.
             transitions: the same of the transitions.
         """
-        labels = np.concatenate(self.labels)
         design = np.concatenate([design.T for design in self.designs])
         own, other = list(emissions), list(transitions)
-        outputs = np.hstack(self.analog).T
-        arguments: dict[str, Any] = {
-            "transition_covariates": None if own == other else design[:, other],
-            "lengths": [len(label) for label in self.labels],
-        }
-        if not outputs.shape[1]:
-            labels, observed = _filled(labels)
-            labels = labels.astype(np.int64)
-            return Sequences(labels, design[:, own], mask=observed, **arguments)
-        names = analog_names(outputs.shape[1])
-        if self.has_labels:
-            outputs = np.concatenate([labels[:, None], outputs], axis=1)
-            names = ["symb", *names]
-        outputs, observed = _filled(outputs)
+        values, names = self.emissions, analog_names(len(self.analog[0]))
+        seen = ~np.isnan(values)
+        values, seen = np.where(seen, values, 0.0), seen | ~seen.any(0)
+        are_labels = self.has_labels and not names
         return Sequences(
-            outputs,
+            values[:, 0].astype(np.int64) if are_labels else values,
             design[:, own],
-            mask=observed,
-            emission_names=names,
-            **arguments,
+            transition_covariates=None if own == other else design[:, other],
+            mask=seen[:, 0] if are_labels else seen,
+            lengths=[len(label) for label in self.labels],
+            emission_names=None if are_labels else ["symb"] * self.has_labels + names,
         )
-
-
-def _filled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values with 0 for what is missing, and a mask that leaves every column some.
-
-    Of a column of which nothing is known the mask says that all is.
-    """
-    observed = ~np.isnan(values)
-    return np.where(observed, values, 0.0), observed | ~observed.any(0)
 
 
 def analog_names(number: int) -> list[str]:
