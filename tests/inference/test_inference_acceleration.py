@@ -174,3 +174,22 @@ def test_em_ends_as_soon_as_all_that_is_left_to_gain_is_within_the_tolerance(
     # what was missing one step before the end: the maximum is 0.
     missing = [-value for value in run.log_joints]
     assert missing[-2] <= tol * (1 + 1e-9) < missing[-3]
+
+
+class AfterThree:
+    """Ends a run at its third E-step, whatever there is still to gain."""
+
+    def has_arrived(self, steps, run):
+        return len(run.log_joints) == 3
+
+    def has_converged(self, steps, run, updated):
+        return False
+
+
+def test_another_rule_than_its_own_ends_em():
+    runs = [Run({"w": torch.tensor(0.7, dtype=torch.float64)}) for _ in range(2)]
+    for run, rule in zip(runs, (AfterThree(), None)):
+        gh.EM(tol=1e-6, accelerate=False).lead(HalvingSteps(0.5), [run], rule=rule)
+        assert run.status is gh.Status.CONVERGED
+    assert len(runs[0].log_joints) == 3 < len(runs[1].log_joints)
+    assert runs[0].log_joints == runs[1].log_joints[:3]
