@@ -26,6 +26,9 @@ from glmhmm_pyro.inference.steps.steps import ComponentSteps, check_possible
 from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.optim import LBFGSOptions
 
+# Iterations of one run at most; it is no limit, for another goes on.
+_MANY = 10_000
+
 
 class Ending(NamedTuple):
     """How a run ended.
@@ -62,13 +65,13 @@ class OriginalEM:
         """
         schedule, run = problem.schedule, Run(problem.params)
         rule = TwoStalls(schedule, self.tol, self.init_loglik)
-        left = self.max_iter
+        left = int(self.max_iter)
         while left and run.status in (None, Status.MAX_ITERS):
-            most = 1 if schedule.ridge else left
+            most = 1 if schedule.ridge else min(left, _MANY)
             em = EM(num_iters=most, accelerate=False, m_step=LBFGSOptions())
             run = Run(run.params)
             em.lead(self._steps(problem, schedule.at(rule.position)), [run], rule=rule)
-            left = self.max_iter - len(rule.iterations)
+            left = int(self.max_iter) - len(rule.iterations)
         if run.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         return rule.iterations, Ending(run.status or Status.MAX_ITERS, run.reasons)

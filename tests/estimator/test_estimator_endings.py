@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from estimator_cases import make_estimator, make_trials
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.estimator import em
 
 
 def trials(size):
@@ -34,3 +36,18 @@ def test_rows_that_are_divided_as_advised_are_fitted():
     estimator, _ = fitted(1.0)
     assert estimator.status_ is gh.Status.CONVERGED and estimator.converged_
     assert estimator.emit_w_.all()
+
+
+def test_as_many_iterations_may_be_allowed_as_any_number_says():
+    estimator, history = fitted(1.0, max_iter=10**15)
+    assert estimator.converged_ and len(history) == estimator.n_iter_
+
+
+def test_a_run_that_is_led_on_in_pieces_is_that_of_one_piece(monkeypatch):
+    whole = make_estimator(tol=1e-4).fit(*make_trials())
+    monkeypatch.setattr(em, "_MANY", 3)
+    pieces = make_estimator(tol=1e-4).fit(*make_trials())
+    assert len(whole) == len(pieces) > 6
+    for one, other in zip(whole, pieces):
+        np.testing.assert_array_equal(one["emit_w"], other["emit_w"])
+        assert one["loglik"] == other["loglik"]
