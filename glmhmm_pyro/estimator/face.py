@@ -195,41 +195,10 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         CV_regularize: bool = False,
         cross_validate: bool = False,
     ):
-        self.random_state = random_state
-        self.tol = tol
-        self.max_iter = max_iter
-        self.num_samples = num_samples
-        self.num_states = num_states
-        self.num_emissions = num_emissions
-        self.num_feedbacks = num_feedbacks
-        self.num_filter_bins = num_filter_bins
-        self.num_steps = num_steps
-        self.filter_offset = filter_offset
-        self.init_loglik = init_loglik
-        self.smooth_lambda = smooth_lambda
-        self.emit_lambda = emit_lambda
-        self.trans_lambda = trans_lambda
-        self.AR_lambda = AR_lambda
-        self.AR_vec = AR_vec
-        self.stim_vec = stim_vec
-        self.auto_anneal_vec = auto_anneal_vec
-        self.auto_anneal_schedule = auto_anneal_schedule
-        self.train_bins = train_bins
-        self.symb_exists = symb_exists
-        self.use_ASD = use_ASD
-        self.add_filters = add_filters
-        self.fit_emissions = fit_emissions
-        self.GLM_emissions = GLM_emissions
-        self.GLM_transitions = GLM_transitions
-        self.evaluate = evaluate
-        self.generate = generate
-        self.L2_smooth = L2_smooth
-        self.analog_flag = analog_flag
-        self.auto_anneal = auto_anneal
-        self.anneal_lambda = anneal_lambda
-        self.get_error_bars = get_error_bars
-        self.CV_regularize = CV_regularize
-        self.cross_validate = cross_validate
+        # scikit-learn reads every parameter under its own name.
+        given = locals()
+        for name in GLMHMMEstimator._get_param_names():
+            setattr(self, name, given[name])
 
     def fit(
         self,
@@ -302,13 +271,13 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         }
         layout = Layout.of(options, given)
         start = Start(options, layout, outputs, given)
-        classes = int(self.num_emissions) if self.symb_exists else 1
+        classes = int(options["num_emissions"]) if options["symb_exists"] else 1
         sizes = (layout.num_features, classes, outputs)
         known = y_analog if outputs else None
         trials = Trials.checked(X, y, known, sizes, layout.why)
         layout.check(trials)
         trials.check_analog()
-        generator = generator_of(self.random_state)
+        generator = generator_of(options["random_state"])
         weights = start(trials, generator)
         fitted = fit_trials(options, layout, trials, weights, generator)
         for name in [n for n in vars(self) if n.endswith("_")]:

@@ -73,7 +73,6 @@ _SWITCHES = (
     "cross_validate",
 )
 
-
 _LISTS = ("AR_vec", "stim_vec", "auto_anneal_vec", "auto_anneal_schedule", "train_bins")
 
 
@@ -93,7 +92,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
         _check_number(name, params[name])
         if params[name] < 0:
             raise ValueError(
-                f"{name} must be at least 0, got {params[name]!r}" "; give 0 or more"
+                f"{name} must be at least 0, got {params[name]!r}; give 0 or more"
             )
     _check_number("AR_lambda", params["AR_lambda"])
     if params["AR_lambda"] < 0 and params["AR_lambda"] != -1:
@@ -111,7 +110,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
         if not isinstance(params[name], (bool, np.bool_)):
             kind = type(params[name]).__name__
             raise TypeError(
-                f"{name} must be True or False, got a {kind}" "; give one of the two"
+                f"{name} must be True or False, got a {kind}; give one of the two"
             )
     for name in _LISTS:
         _check_list(name, params[name])
@@ -181,24 +180,20 @@ def _check_together(params: Mapping[str, Any]) -> None:
 def _check_count(name: str, value: Any, smallest: int) -> None:
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(
-            f"{name} must be an integer, got {value!r}" "; give a whole number"
+            f"{name} must be an integer, got {value!r}; give a whole number"
         )
     if value < smallest:
         raise ValueError(
-            f"{name} must be at least {smallest}, got {value!r}" "; give a larger one"
+            f"{name} must be at least {smallest}, got {value!r}; give a larger one"
         )
 
 
 def _check_number(name: str, value: Any) -> None:
     is_number = hasattr(value, "__float__") and np.ndim(value) == 0
     if isinstance(value, (bool, np.bool_)) or not is_number:
-        raise TypeError(
-            f"{name} must be a number, got {value!r}" "; give a finite number"
-        )
+        raise TypeError(f"{name} must be a number, got {value!r}; give a finite number")
     if not math.isfinite(value):
-        raise ValueError(
-            f"{name} must be finite, got {value!r}" "; give a finite number"
-        )
+        raise ValueError(f"{name} must be finite, got {value!r}; give a finite number")
 
 
 def _check_list(name: str, values: Any) -> None:

@@ -135,27 +135,25 @@ class Penalties:
             ridge: ``emit_lambda`` or ``trans_lambda``.
             columns: those that the row has weights of.
         """
-        place = {column: i for i, column in enumerate(columns)}
-        form = np.zeros((len(place), len(place)))
-        own = ridge if self.own_lambda is None else self.own_lambda
-        strengths = {i: ridge for i in self.columns.stimuli}
-        strengths |= {i: own for i in self.columns.own}
-        for column, strength in strengths.items():
-            if column in place:
-                form[place[column], place[column]] += strength
-        for pair in self.columns.neighbours:
-            if set(pair) <= set(place):
-                i, j = place[pair[0]], place[pair[1]]
-                form[[i, j], [i, j]] += self._smoothness(pair)
-                form[[i, j], [j, i]] -= self._smoothness(pair)
-        return form
+        size = 1 + max((*columns, *self.columns.stimuli, *self.columns.own), default=0)
+        form = np.zeros((size, size))
+        for column in self.columns.stimuli:
+            form[column, column] += ridge
+        for column in self.columns.own:
+            form[column, column] += self._of_own(ridge)
+        for i, j in self.columns.neighbours:
+            if {i, j} <= set(columns):
+                smooth = self.smooth_lambda
+                strength = self._of_own(smooth) if i in self.columns.own else smooth
+                form[[i, j], [i, j]] += strength
+                form[[i, j], [j, i]] -= strength
+        return form[np.ix_(columns, columns)]
 
     def prior(self, ridge: float, columns: Sequence[int], num_steps: int) -> Any:
         """The penalty as a prior of rows of weights; ``None`` where it is 0."""
         form = self.matrix(ridge, columns)
         return Quadratic(torch.from_numpy(form * num_steps)) if form.any() else None
 
-    def _smoothness(self, pair: tuple[int, int]) -> float:
-        if self.own_lambda is None or pair[0] not in self.columns.own:
-            return self.smooth_lambda
-        return self.own_lambda
+    def _of_own(self, others: float) -> float:
+        """Strength for columns of own behaviour, from that of all others."""
+        return others if self.own_lambda is None else self.own_lambda
