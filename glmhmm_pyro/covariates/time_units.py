@@ -64,7 +64,7 @@ def _check(weights: Any, bin_width: float, covariance: Any) -> None:
             f"fit.parameters['emissions.weights'], got {type(weights).__name__}"
             "; give that"
         )
-    real_number("bin_width", bin_width, 0.0, 1e12, fix="give the width of a step")
+    real_number("bin_width", bin_width, 0.0, fix="give the width of a step")
     if covariance is None:
         return
     if weights.dims[-1] != "covariate" or set(SAMPLES) & set(weights.dims):

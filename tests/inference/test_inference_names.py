@@ -13,6 +13,7 @@ from families import normals
 from made_fits import made_fit, with_posterior
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.sequences import MatchingWarning
 
 LENGTHS = [7, 5]
@@ -54,7 +55,7 @@ def dataset(df, cues=CUES, moves=MOVES, traits=("age", "weight"), **options):
 def random_fit(model, data, seed=0):
     """A fit whose every parameter differs from every other."""
     model.bind(data)
-    program = gh.inference.program.Program.of(model, data)
+    program = Program.of(model, data)
     vector = normals(program.coordinates.size, seed=seed)
     return made_fit(model, data, program.coordinates.unpack(vector))
 

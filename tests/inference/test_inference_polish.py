@@ -110,7 +110,7 @@ def ended():
     return program.in_own_units(), program.in_own_units().units.inward(run.params)
 
 
-MAXIMA = (gh.Status.CONVERGED, gh.Status.STALLED)
+MAXIMA = (gh.Status.CONVERGED, gh.Status.STALLED, gh.Status.MAX_ITERS)
 
 
 @pytest.mark.parametrize("status", [s for s in gh.Status if s not in MAXIMA])
@@ -128,6 +128,18 @@ def test_only_the_best_run_is_led_on_and_a_stalled_one_has_converged(ended):
     assert [len(run.log_joints) for run in runs] == [1, 2]
     assert runs[1].status is gh.Status.CONVERGED
     assert runs[1].log_joints[1] > runs[1].log_joints[0]
+
+
+@pytest.mark.parametrize("move, arrives", [(0.0, True), (0.01, False)])
+def test_a_run_that_was_cut_short_has_converged_where_nothing_was_left_to_gain(
+    ended, move, arrives
+):
+    program, params = ended
+    short = {n: v + move if "weights" in n else v for n, v in params.items()}
+    run = run_at(program, short, gh.Status.MAX_ITERS)
+    polish(program, [run])
+    assert (run.status is gh.Status.CONVERGED) is arrives
+    assert len(run.log_joints) == 1 + arrives
 
 
 def test_a_run_far_from_any_mode_stays_where_it_is(ended):

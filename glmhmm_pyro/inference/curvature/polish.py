@@ -30,6 +30,11 @@ _STEP = 1e-6
 # Change of a value that is none: those at a border of their support stay there.
 _NO_CHANGE = 1e-15
 
+# How a run may have ended near a mode, and nats that one which was cut short may have
+# been below it: this is what a search in flat coordinates creeps for.
+_NEAR_A_MODE = (Status.CONVERGED, Status.STALLED, Status.MAX_ITERS)
+_CREPT = 1e-6
+
 # Part of a log-joint by which rounding may make it fall where its slopes say it rose.
 _ROUNDING = 1e-9
 
@@ -49,7 +54,7 @@ def polish(program: Program, runs: Sequence[Run]) -> None:
     while runs:
         # Rounding may put a run first that was as high as the best.
         best = runs[ranked(runs)[0]]
-        if best in done or best.status not in (Status.CONVERGED, Status.STALLED):
+        if best in done or best.status not in _NEAR_A_MODE:
             return
         done.append(best)
         try:
@@ -76,16 +81,16 @@ def _polish(program: Program, run: Run) -> None:
     if information.missing[RISING].numel():
         return
     mode, left = settled(program, vector, information.factor, jacobian=False)
-    if left <= ARRIVED and information.is_complete:
-        run.status = Status.CONVERGED
-    if torch.equal(mode, vector):
-        return
     params = _values(program, run.params, vector, mode)
     with torch.no_grad():
         likelihood, prior = (float(part) for part in program.log_parts(params))
     joint, before = likelihood + prior, run.log_joints[-1]
+    if run.status is Status.MAX_ITERS and not joint <= before + _CREPT:
+        return
+    if left <= ARRIVED and information.is_complete:
+        run.status = Status.CONVERGED
     fell = not joint >= before - _ROUNDING * max(abs(before), 1.0)
-    if fell or at_bounds(program.components, params):
+    if torch.equal(mode, vector) or fell or at_bounds(program.components, params):
         return
     run.ahead = params
     run.record(likelihood, joint, keep=bool(run.weights))
