@@ -205,6 +205,7 @@ class Design:
         *,
         emissions: Any,
         session: Names | None = REMEMBERED,
+        group: Names | None = None,
         transition_design: "Design | None" = None,
         columns: Sequence[str] | None = None,
         mask: Any = None,
@@ -225,6 +226,8 @@ class Design:
             emissions: column of the emissions, or several; beside lists of arrays, a
                 list of arrays.
             session: by default the column that :meth:`fit` was told.
+            group: as for ``Sequences.from_dataframe``; beside lists, the name of the
+                group of every session.
             transition_design: what drives the transitions; this design by default.
             columns: by default the names that :meth:`fit` was told.
             mask: as for ``Sequences.from_dataframe``; beside lists, a list of arrays.
@@ -262,7 +265,7 @@ class Design:
                 design._session, design._columns = session, columns
             tables[argument] = design._table(data, *told).hiding(hidden)
             made[argument] = design._frame(tables[argument])
-        given = (emissions, mask, initial_covariates)
+        given = (emissions, mask, initial_covariates, group)
         classes = self._emission_classes(data, session, emissions)
         arguments = sequences_arguments(data, session, *given, made, classes)
         made_data = Sequences(**arguments, dtype=dtype, device=device)

@@ -200,7 +200,7 @@ def read_table(
         classes: names of the classes of label columns, as learnt.
     """
     if hasattr(data, "iloc"):
-        counts = np.array(read_sessions(data, session)[0])
+        counts = np.array(read_sessions(data, session).lengths)
         unique_names("columns", tuple(map(str, data.columns)))
         return Table(data, counts, dict(classes), data.index)
     check_data(data)
@@ -263,6 +263,7 @@ def sequences_arguments(
     emissions: Any,
     mask: Any,
     initial_covariates: Any,
+    group: Any,
     designs: Mapping[str, Any],
     classes: Classes,
 ) -> dict[str, Any]:
@@ -274,10 +275,10 @@ def sequences_arguments(
     """
     if hasattr(data, "iloc"):
         arguments = arrays_from_dataframe(
-            data, session, emissions, mask, classes, initial_covariates
+            data, session, emissions, mask, classes, initial_covariates, group
         )
         return arguments | dict(designs)
-    options = {"initial_covariates": initial_covariates}
+    options = {"initial_covariates": initial_covariates, "groups": group}
     arguments = joined_arguments(emissions, {}, mask, options)
     # Terms call the emissions of lists 'y', or 'y0', 'y1', whatever names they carry.
     return arguments | {"emission_names": None} | dict(designs)

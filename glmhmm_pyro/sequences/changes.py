@@ -17,7 +17,7 @@ from .construction import (
     names_of,
     simplified_mask,
 )
-from .sessions import distinct_names
+from .sessions import distinct_names, regrouped
 from .validation import close_matches
 
 ARGUMENTS = (
@@ -25,6 +25,7 @@ ARGUMENTS = (
     "lengths",
     "mask",
     "session_names",
+    "groups",
     "class_names",
     "emission_names",
     *DESIGNS,
@@ -56,7 +57,7 @@ def replaced_arguments(data: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
         if name in changes:
             arguments[names_of(name)] = None
     if "lengths" in changes:
-        arguments["session_names"] = None
+        arguments["session_names"] = arguments["groups"] = None
     return arguments | dict(changes)
 
 
@@ -74,6 +75,9 @@ def kept_identity(
     fields: dict[str, Any] = {"generated_names": generated}
     if "lengths" not in changes and "session_names" not in changes:
         fields["session_origins"] = before.session_origins
+        if "groups" in changes:
+            origins = regrouped(before.session_origins, after.groups)
+            fields["session_origins"] = origins
     return fields
 
 

@@ -1,5 +1,6 @@
 """The fields of a data set, made and checked from what a caller passed."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ def checked_fields(
     class_names: Any,
     emission_names: Any,
     session_names: Any,
+    groups: Any,
     designs: Mapping[str, tuple[Any, Any]],
     dtype: torch.dtype,
     device: torch.device | str | None,
@@ -75,7 +77,7 @@ def checked_fields(
         "starts": torch.as_tensor(np.cumsum(counts) - counts, device=device),
         "class_names": read.class_names,
     }
-    fields |= session_fields(session_names, counts, read.values)
+    fields |= session_fields(session_names, groups, counts, read.values)
     initial, initial_names = designs["initial_covariates"]
     initial = rows_in_order(initial, fields["session_names"])
     designs = {**designs, "initial_covariates": (initial, initial_names)}
@@ -242,6 +244,7 @@ def summary(data: Any) -> str:
     lines = [
         f"Sequences: {data.num_sessions} session{'s' * (data.num_sessions > 1)} of "
         f"{span} steps, {data.num_steps} steps in all",
+        *_group_summary(data.groups),
         f"emissions: {', '.join(data.emission_names)} ({_value_summary(data)})",
     ]
     if data.mask is not None:
@@ -254,6 +257,14 @@ def summary(data: Any) -> str:
     if data.initial_covariates is not None:
         lines.append(f"initial covariates: {_brief(data.initial_covariate_names)}")
     return "\n  ".join(lines)
+
+
+def _group_summary(groups: Sequence[str] | None) -> list[str]:
+    """How many sessions every group has, where there are groups."""
+    if groups is None:
+        return []
+    counted = [f"{group} ({number})" for group, number in Counter(groups).items()]
+    return [f"sessions of groups: {_brief(counted)}"]
 
 
 def _value_summary(data: Any) -> str:

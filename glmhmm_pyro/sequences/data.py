@@ -27,8 +27,14 @@ from .construction import (
     summary,
 )
 from .emissions import narrowed
+from .facts import Facts
 from .sessions import Session
-from .validation import check_rows, one_session, selected_sessions
+from .validation import (
+    check_rows,
+    one_session,
+    selected_sessions,
+    sessions_of_groups,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
 
 @suggests_all_names
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class Sequences:
+class Sequences(Facts):
     """A data set of one or more sessions, which never changes once it is made.
 
     All that is passed is copied: arrays, tensors, lists and pandas objects alike. A
@@ -55,6 +61,8 @@ class Sequences:
         mask: boolean, True = observed, of shape (steps,) or that of the emissions;
             None observes all that is not missing.
         session_names: names without repetition; the default is '0', '1', ...
+        groups: the group of every session, such as the animal; sessions of two groups
+            may have one name. None is no groups.
         covariate_names: the default is a DataFrame's columns, or 'x0', 'x1', ...
         transition_covariate_names: the default is 'u0', 'u1', ..., or those of the
             covariates where the two are the same.
@@ -73,6 +81,7 @@ class Sequences:
         mask: (steps,) or (steps, outputs), or None where everything was observed.
         lengths: (sessions,) int64, all at least 1.
         starts: (sessions,) int64, the first row of every session.
+        session_names: names that differ; 'group/name' where two groups have one name.
         session_origins: which session each is, whatever a copy of it is called.
         generated_names: the names that nobody gave, by argument; none is an identity.
 
@@ -113,6 +122,7 @@ class Sequences:
         initial_covariates: Any = None,
         mask: Any = None,
         session_names: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
         covariate_names: Sequence[str] | None = None,
         transition_covariate_names: Sequence[str] | None = None,
         initial_covariate_names: Sequence[str] | None = None,
@@ -129,6 +139,7 @@ class Sequences:
                 class_names=class_names,
                 emission_names=emission_names,
                 session_names=session_names,
+                groups=groups,
                 designs={
                     "covariates": (covariates, covariate_names),
                     "transition_covariates": (
@@ -177,6 +188,7 @@ class Sequences:
         df: "pd.DataFrame",
         *,
         session: frames.Columns | None,
+        group: frames.Columns | None = None,
         emissions: frames.Columns,
         covariates: frames.Columns | None = None,
         transition_covariates: frames.Columns | None = None,
@@ -199,6 +211,8 @@ class Sequences:
             df: the data frame; it is not changed.
             session: column that tells sessions apart, or several (animal and day);
                 None for a single session.
+            group: column that tells which group a session belongs to (the animal), or
+                several; the same in all rows of a session.
             emissions: column of the emissions, or several.
             covariates: numeric columns; None is one constant column.
             transition_covariates: numeric columns; None takes ``covariates``.
@@ -216,7 +230,7 @@ class Sequences:
             >>> Sequences.from_dataframe(df, session="day", emissions="side").emissions
             tensor([1, 0])
         """
-        frames.check_times(df, session, time)
+        frames.check_times(df, session, time, group)
         arguments = frames.arrays_from_dataframe(
             df,
             session,
@@ -224,54 +238,13 @@ class Sequences:
             mask,
             class_names,
             initial_covariates,
+            group,
             covariates=covariates,
             transition_covariates=transition_covariates,
         )
         data = cls(**arguments, dtype=dtype, device=device)
         designs = [name for name in DESIGNS if name in arguments]
         return data.add_intercept(designs) if intercept else data
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of all sessions together."""
-        return len(self.emissions)
-
-    @property
-    def num_sessions(self) -> int:
-        """Number of sessions."""
-        return len(self.lengths)
-
-    @property
-    def num_outputs(self) -> int:
-        """Emissions per step; 1 where they are a vector."""
-        return 1 if self.emissions.ndim == 1 else self.emissions.shape[1]
-
-    @property
-    def num_features(self) -> int:
-        """Columns of the covariates."""
-        return self.covariates.shape[1]
-
-    @property
-    def num_transition_features(self) -> int:
-        """Columns of the transition covariates."""
-        return self.transition_covariates.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the covariates, and of emissions that are not classes."""
-        return self.covariates.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the tensors are."""
-        return self.covariates.device
-
-    @property
-    def is_integer(self) -> bool:
-        """Whether every emission is a whole number, of whatever type."""
-        if not self.emissions.is_floating_point():
-            return True
-        return bool((self.emissions == self.emissions.floor()).all())
 
     def __len__(self) -> int:
         return self.num_sessions
@@ -296,15 +269,24 @@ class Sequences:
         check_rows(values, self.num_steps)
         return [values[self.session_rows(i)] for i in range(self.num_sessions)]
 
-    def subset(self, sessions: Any) -> "Sequences":
+    def subset(self, sessions: Any = None, *, groups: Any = None) -> "Sequences":
         """The sessions selected, in the order in which they are named.
 
         Args:
             sessions: a number, name or slice, a list of numbers or names, or one
                 boolean per session. A session may come twice (a bootstrap); its copies
                 are then named 'name', 'name (2)', ...
+            groups: instead, the name of a group or a list of names: all their sessions.
+
+        Example:
+            >>> data = Sequences([1, 0, 1], lengths=[1, 1, 1], groups=["a", "b", "a"])
+            >>> data.subset(groups="a").session_names
+            ('0', '2')
         """
-        chosen = selected_sessions(sessions, self.session_names)
+        if groups is None:
+            chosen = selected_sessions(sessions, self.session_names)
+        else:
+            chosen = sessions_of_groups(groups, self.groups, sessions)
         return self._derive(**subset_fields(self, chosen))
 
     def refit_design(self, sessions: Any) -> "Sequences":
@@ -381,7 +363,7 @@ class Sequences:
         return self._derive(**intercept_fields(self, designs))
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """One row per step: session, step within it, emissions and covariates.
+        """One row per step: session (and group), step, emissions and covariates.
 
         Masked emissions are missing; named classes are a categorical. A column whose
         name is taken by another one comes as 'transition_covariates.name', say.

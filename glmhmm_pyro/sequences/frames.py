@@ -4,7 +4,7 @@ A row is a step; the rows of a session stand together, in the order of time.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ def arrays_from_dataframe(
     mask: Columns | None,
     class_names: Sequence[str] | None,
     initial_covariates: Columns | None,
+    group: Columns | None = None,
     **designs: Columns | None,
 ) -> dict[str, Any]:
     """Arguments of :class:`Sequences` from the columns named.
@@ -40,7 +41,7 @@ def arrays_from_dataframe(
             f"has {[str(column) for column in df.columns[:12]]}"
         )
     refuse_own_emissions(_listed(emissions), designs)
-    lengths, session_names = read_sessions(df, session)
+    lengths, session_names, groups = read_sessions(df, session, group)
     values, observed, class_names = _read_outputs(df, emissions, class_names)
     masks = _listed(mask, "mask")
     if masks:
@@ -56,6 +57,7 @@ def arrays_from_dataframe(
         "emission_names": _listed(emissions),
         "lengths": lengths,
         "session_names": session_names,
+        "groups": groups,
     }
     rows = dict.fromkeys(designs, df)
     designs["initial_covariates"] = initial_covariates
@@ -144,67 +146,135 @@ def read_columns(
     return df[columns]
 
 
-def read_sessions(
-    df: "pd.DataFrame", session: Columns | None
-) -> tuple[list[int], list[str] | None]:
-    """Length and name of every session, in the order of appearance.
+class Sessions(NamedTuple):
+    """The sessions of a data frame, in the order of appearance.
 
-    A single session of no column has no name.
+    Attributes:
+        lengths: steps of every session.
+        names: ``None`` for a single session of no column.
+        groups: the group of every session, or ``None`` where no column tells it.
+    """
+
+    lengths: list[int]
+    names: list[str] | None
+    groups: list[str] | None = None
+
+
+def read_sessions(
+    df: "pd.DataFrame", session: Columns | None, group: Columns | None = None
+) -> Sessions:
+    """Length, name and group of every session.
+
+    Sessions of two groups may have one name, if others stand between them.
     """
     if not len(df):
         raise ValueError("df must have at least one row, got none; check its filter")
+    keys, starts = [], np.zeros(1, dtype=int)
+    if session is not None:
+        keys = _keys(df, "session", session)
+        starts = _changes(keys)
+    found = [tuple(key.iloc[row] for key in keys) for row in starts]
+    names = ["/".join(map(str, values)) for values in found]
+    groups = None
+    if group is not None:
+        groups = _groups(df, group, starts, names if keys else [], session)
+    lengths = np.diff([*starts, len(df)]).tolist()
     if session is None:
-        return [len(df)], None
-    keys = [_column(df, "session", name) for name in _listed(session, "session")]
+        return Sessions(lengths, None, groups)
+    _refuse_interleaved(found, names, groups, starts, _listed(session))
+    return Sessions(lengths, names, groups)
+
+
+def _keys(df: "pd.DataFrame", argument: str, columns: Columns) -> list["pd.Series"]:
+    """Columns that tell rows apart, known in every row."""
+    keys = [_column(df, argument, name) for name in _listed(columns, argument)]
     if not keys:
+        fix = "None is a single session" if argument == "session" else "None is none"
         raise ValueError(
-            "session must name a column, or several, got an empty list; session=None "
-            "is a single session"
+            f"{argument} must name a column, or several, got an empty list; "
+            f"{argument}={fix}"
         )
     for key in keys:
         if key.isna().any():
             raise ValueError(
-                f"session must be known for every row, got {key.isna().sum()} missing "
-                f"in column {key.name!r}, the first in row {key.isna().argmax()}; "
-                "fill them in, or drop those rows"
+                f"{argument} must be known for every row, got {key.isna().sum()} "
+                f"missing in column {key.name!r}, the first in row "
+                f"{key.isna().argmax()}; fill them in, or drop those rows"
             )
-    changed = np.zeros(len(df), dtype=bool)
+    return keys
+
+
+def _changes(keys: Sequence["pd.Series"]) -> np.ndarray:
+    """The rows at which one of these columns has another value than before."""
+    changed = np.zeros(len(keys[0]), dtype=bool)
     changed[0] = True
     for key in keys:
         changed[1:] |= (key.to_numpy()[1:] != key.to_numpy()[:-1]).astype(bool)
-    starts = np.flatnonzero(changed)
-    found = [tuple(key.iloc[row] for key in keys) for row in starts]
-    names = ["/".join(map(str, values)) for values in found]
-    _refuse_interleaved(found, names, starts, _listed(session))
-    return np.diff([*starts, len(df)]).tolist(), names
+    return np.flatnonzero(changed)
+
+
+def _groups(
+    df: "pd.DataFrame",
+    group: Columns,
+    starts: np.ndarray,
+    names: Sequence[str],
+    session: Columns | None,
+) -> list[str]:
+    """The group of every session, refused where it changes within one."""
+    keys = _keys(df, "group", group)
+
+    def group_at(row: int) -> str:
+        return "/".join(str(key.iloc[row]) for key in keys)
+
+    within = np.setdiff1d(_changes(keys), starts)
+    if len(within):
+        row = int(within[0])
+        number = int(np.searchsorted(starts, row)) - 1
+        of = f"session {names[number]!r}" if names else "the single session"
+        columns = [*_listed(group), *_listed(session)]
+        raise ValueError(
+            "group must be the same in all rows of a session, got "
+            f"{group_at(row - 1)!r} and {group_at(row)!r} in {of}; where these are "
+            f"sessions of two groups, give session={columns}"
+        )
+    return [group_at(row) for row in starts]
 
 
 def _refuse_interleaved(
-    found: Sequence[tuple], names: list[str], starts: np.ndarray, columns: list[str]
+    found: Sequence[tuple],
+    names: Sequence[str],
+    groups: Sequence[str] | None,
+    starts: np.ndarray,
+    columns: list[str],
 ) -> None:
-    """Refuse a session in two places, and two sessions of one name."""
-    seen: dict[str, tuple] = {}
-    for values, name, row in zip(found, names, starts):
-        if name in seen and seen[name] == values:
+    """Refuse a session in two places, and two sessions of one name in a group."""
+    seen: dict[tuple[str | None, str], tuple] = {}
+    of_groups: Sequence[str | None] = groups or [None] * len(names)
+    for values, name, group, row in zip(found, names, of_groups, starts):
+        before = seen.setdefault((group, name), values)
+        if before is values:
+            continue
+        if before == values:
             raise ValueError(
                 f"the rows of a session must stand together, got session {name!r} "
                 f"again in row {row}; sort the data frame by session and time, for "
-                f"example df.sort_values({[*columns, 'trial']})"
+                f"example df.sort_values({[*columns, 'trial']}), and where animals "
+                "have sessions of one name give group= or both columns as session"
             )
-        if name in seen:
-            raise ValueError(
-                f"session must give every session a name of its own, got {name!r} for "
-                f"{seen[name]} and for {values}; rename one of them"
-            )
-        seen[name] = values
+        raise ValueError(
+            f"session must give every session a name of its own, got {name!r} for "
+            f"{before} and for {values}; rename one of them"
+        )
 
 
-def check_times(df: Any, session: Columns | None, time: Any) -> None:
+def check_times(
+    df: Any, session: Columns | None, time: Any, group: Columns | None = None
+) -> None:
     """Refuse rows that go back in time within a session."""
     if time is None:
         return
     check_frame(df)
-    lengths, names = read_sessions(df, session)
+    lengths, names, _ = read_sessions(df, session, group)
     column = _column(df, "time", time)
     values = column.to_numpy()
     back = np.zeros(len(df), dtype=bool)
@@ -286,6 +356,9 @@ def dataframe_from(data: Any) -> "pd.DataFrame":
         "session": np.repeat(np.array(data.session_names), lengths),
         "step": np.arange(data.num_steps) - starts,
     }
+    if data.groups is not None:
+        groups = np.repeat(np.array(data.groups), lengths)
+        table = {"group": groups, **table}
     mask = None if data.mask is None else data.mask.cpu().numpy()
     emissions = emission_columns(data.emissions.cpu().numpy(), mask, data.class_names)
     table |= dict(zip(data.emission_names, emissions))

@@ -49,7 +49,7 @@ def rows_in_order(values: Any, names: Sequence[str]) -> Any:
     if not hasattr(values, "iloc") or _is_numbered(values.index):
         return values
     labels = [str(label) for label in values.index]
-    if sorted(labels) != sorted(names):
+    if sorted(labels) != sorted(names) or len(set(labels)) < len(labels):
         return values
     return values.iloc[[labels.index(name) for name in names]]
 

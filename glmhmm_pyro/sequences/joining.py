@@ -12,7 +12,7 @@ from glmhmm_pyro.arguments import has_items
 from .arrays import plain_array, real_array
 from .indexed import alike, columns_in_order
 from .layout import Layout
-from .sessions import distinct_names
+from .sessions import distinct_names, names_with_groups
 from .validation import column_names
 
 
@@ -253,16 +253,16 @@ def joined_fields(parts: Sequence[Any]) -> dict[str, Any]:
     _refuse_different(parts)
     first = parts[0]
     lengths = torch.cat([part.lengths for part in parts])
+    names = [name for part in parts for name in part.session_names]
+    origins = tuple(s for part in parts for s in part.session_origins)
     fields: dict[str, Any] = {
         "emissions": torch.cat([part.emissions for part in parts]),
         "covariates": torch.cat([part.covariates for part in parts]),
         "mask": _joined_mask(parts),
         "lengths": lengths,
         "starts": lengths.cumsum(0) - lengths,
-        "session_names": distinct_names(
-            [name for part in parts for name in part.session_names]
-        ),
-        "session_origins": tuple(s for part in parts for s in part.session_origins),
+        "session_names": distinct_names(names_with_groups(names, origins)),
+        "session_origins": origins,
     }
     if any(part.transition_covariates is not part.covariates for part in parts):
         fields["transition_covariates"] = torch.cat(
@@ -306,6 +306,12 @@ def _refuse_different(parts: Sequence[Any]) -> None:
                     f"{values[0]} and, in data set {number}, {value}; make them alike "
                     "by replace(...)"
                 )
+    if len({part.groups is None for part in parts}) > 1:
+        number = [part.groups is None for part in parts].index(True)
+        raise ValueError(
+            "data sets to concatenate must all have groups or none, got none in data "
+            f"set {number}; name those of its sessions by replace(groups=[...])"
+        )
     if len({part.emissions.dtype for part in parts}) > 1:
         raise ValueError(
             "data sets to concatenate must have the same type of emissions, got "

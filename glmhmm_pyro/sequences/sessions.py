@@ -3,13 +3,14 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from .indexed import rows_in_order
 from .naming import Match, brief, by_place
-from .validation import check_names
+from .validation import listed_names, unique_names
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,21 @@ class Session:
     Attributes:
         name: as it was given; or its number in the data set that numbered it.
         source: key of that data set, empty for a name that was given.
+        group: that it belongs to, such as an animal, where sessions have groups.
     """
 
     name: str
     source: str = ""
+    group: str | None = None
+
+    def key(self, grouped: bool = True) -> tuple[str | None, str, str]:
+        """What tells it from all other sessions; its group too, where they have any.
+
+        In group 'a' the names 'day 1' and 'a/day 1' mean the same session.
+        """
+        if self.group is None or not grouped:
+            return None, self.name, self.source
+        return self.group, self.name.removeprefix(f"{self.group}/"), self.source
 
 
 Known = tuple[str, Session]
@@ -36,6 +48,9 @@ def sessions_of(data: Any) -> tuple[Known, ...]:
 def rows_of_sessions(wanted: Sequence[Known], found: Sequence[Known]) -> Match:
     """For each session found, the row of the session wanted that it is, or a copy of.
 
+    Where both sides have groups, sessions of two groups are never the same, whatever
+    their names. Where one side has none, names tell, if one group alone has them.
+
     Args:
         wanted: present names and identities of the sessions that have rows.
         found: the same of the sessions that look for theirs.
@@ -45,18 +60,27 @@ def rows_of_sessions(wanted: Sequence[Known], found: Sequence[Known]) -> Match:
     """
     if tuple(wanted) == tuple(found):
         return Match(list(range(len(found))))
+    sides = [[origin for _, origin in side] for side in (wanted, found)]
+    grouped = all(o.group is not None for side in sides for o in side)
+    ambiguous = set() if grouped else _of_several_groups([*sides[0], *sides[1]])
     rows: dict[object, int] = {}
     for row, (name, origin) in enumerate(wanted):
-        rows.setdefault(origin, row)
-        rows[name, origin] = row
-    places = [rows.get(pair, rows.get(pair[1])) for pair in found]
+        if (key := origin.key(grouped)) not in ambiguous:
+            rows.setdefault(key, row)
+            rows[name, key] = row
+    keys = [origin.key(grouped) for origin in sides[1]]
+    places = [
+        rows.get((name, key), rows.get(key)) for (name, _), key in zip(found, keys)
+    ]
     unknown = [name for (name, _), row in zip(found, places) if row is None]
     if not unknown:
         return Match([row for row in places if row is not None])
-    unnamed = [all(o.source for _, o in side) for side in (wanted, found)]
-    if any(unnamed) and len(wanted) == len(found) == len(unknown):
-        pairs = [(old, new) for (old, _), (new, _) in zip(wanted, found)]
-        return Match(list(range(len(found))), (by_place("sessions", pairs),))
+    unnamed = any(all(origin.source for origin in side) for side in sides)
+    if unnamed and len(wanted) == len(found) == len(unknown):
+        of_groups = [[origin.group for origin in side] for side in sides]
+        if not grouped or of_groups[0] == of_groups[1]:
+            pairs = [(old, new) for (old, _), (new, _) in zip(wanted, found)]
+            return Match(list(range(len(found))), (by_place("sessions", pairs),))
     raise ValueError(
         "data must hold sessions whose initial probabilities were fitted "
         f"({brief([name for name, _ in wanted])}), got {brief(unknown)}; use "
@@ -65,7 +89,18 @@ def rows_of_sessions(wanted: Sequence[Known], found: Sequence[Known]) -> Match:
     )
 
 
-def session_fields(names: Any, lengths: np.ndarray, emissions: np.ndarray) -> dict:
+def _of_several_groups(origins: Sequence[Session]) -> set[tuple]:
+    """Keys without the group that sessions of more than one group have."""
+    seen: dict[tuple, set[str]] = {}
+    for origin in origins:
+        groups = seen.setdefault(origin.key(grouped=False), set())
+        groups |= set() if origin.group is None else {origin.group}
+    return {key for key, groups in seen.items() if len(groups) > 1}
+
+
+def session_fields(
+    names: Any, groups: Any, lengths: np.ndarray, emissions: np.ndarray
+) -> dict:
     """Names and identities of the sessions of a new data set.
 
     Sessions without names are known by the data set that numbers them, so that those of
@@ -73,14 +108,44 @@ def session_fields(names: Any, lengths: np.ndarray, emissions: np.ndarray) -> di
 
     Args:
         names: as given, or ``None``.
+        groups: the group of every session as given, or ``None``.
         lengths: steps of every session.
         emissions: of all sessions.
     """
-    numbered = [str(session) for session in range(len(lengths))]
-    checked = check_names("session_names", names, numbered)
-    source = "" if names is not None else _key(lengths, emissions)
-    origins = tuple(Session(name, source) for name in checked)
-    return {"session_names": checked, "session_origins": origins}
+    source, number = "", len(lengths)
+    if names is None:
+        source, names = _key(lengths, emissions), [str(i) for i in range(number)]
+    listed = listed_names("session_names", names, number, "session")
+    known: Sequence[str | None] = [None] * number
+    if groups is not None:
+        # A group for every name, if that is how they are labelled.
+        groups = rows_in_order(groups, listed)
+        known = listed_names("groups", groups, number, "session")
+    origins = tuple(Session(name, source, of) for name, of in zip(listed, known))
+    names = names_with_groups(listed, origins)
+    return {
+        "session_names": unique_names("session_names", names),
+        "session_origins": origins,
+    }
+
+
+def regrouped(origins: Sequence[Session], groups: Sequence[str] | None) -> tuple:
+    """The same sessions in other groups, or in none.
+
+    Raises:
+        ValueError: nothing would tell two of the sessions apart.
+    """
+    given: Sequence[str | None] = groups or [None] * len(origins)
+    moved = tuple(replace(origin, group=g) for origin, g in zip(origins, given))
+    before: dict[tuple, Session] = {}
+    for origin, new in zip(origins, moved):
+        if before.setdefault(new.key(), origin).key() != origin.key():
+            raise ValueError(
+                "groups must tell apart the sessions of one name, got "
+                f"{new.name!r} twice in {new.group or 'no group'}; give session_names "
+                "too"
+            )
+    return moved
 
 
 def _key(*arrays: np.ndarray) -> str:
@@ -89,6 +154,19 @@ def _key(*arrays: np.ndarray) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def names_with_groups(
+    names: Sequence[str], origins: Sequence[Session]
+) -> tuple[str, ...]:
+    """The same names, 'group/name' for one that sessions of several groups have."""
+    bearers: dict[str, set[str | None]] = {}
+    for name, origin in zip(names, origins):
+        bearers.setdefault(name, set()).add(origin.group)
+    return tuple(
+        name if len(bearers[name]) == 1 else f"{origin.group}/{name}"
+        for name, origin in zip(names, origins)
+    )
 
 
 def distinct_names(names: Sequence[str]) -> tuple[str, ...]:

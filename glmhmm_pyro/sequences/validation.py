@@ -36,8 +36,20 @@ def close_matches(wrong: str, known: Iterable[str]) -> str:
 
 def check_names(name: str, names: Any, default: Sequence[str]) -> tuple[str, ...]:
     """One name per item, no name twice; the defaults where ``names`` is None."""
-    if names is None:
-        names = default
+    item = name.removesuffix("_names").replace("_", " ")
+    names = default if names is None else names
+    return unique_names(name, listed_names(name, names, len(default), item))
+
+
+def listed_names(name: str, names: Any, number: int, item: str) -> tuple[str, ...]:
+    """As many names as there are items, each known, as strings.
+
+    Args:
+        name: of the argument.
+        names: what came.
+        number: of the items.
+        item: what one of them is called, for messages.
+    """
     if isinstance(names, (str, bytes, Mapping, Set)) or not has_items(names):
         got = f"the string {names!r}" if isinstance(names, str) else f"{names!r:.80}"
         raise TypeError(
@@ -54,13 +66,12 @@ def check_names(name: str, names: Any, default: Sequence[str]) -> tuple[str, ...
             f"{name} must all be known, got {unknown[0]} among them; name all"
         )
     checked = tuple(map(str, listed))
-    if len(checked) != len(default):
+    if len(checked) != number:
         raise ValueError(
-            f"{name} must have {len(default)} entries, one for each of the "
-            f"{name.removesuffix('_names').replace('_', ' ')}s, got {len(checked)}: "
-            f"{', '.join(checked[:12]):.200}; give as many names"
+            f"{name} must have {number} entries, one for each of the {item}s, got "
+            f"{len(checked)}: {', '.join(checked[:12]):.200}; give as many names"
         )
-    return unique_names(name, checked)
+    return checked
 
 
 def unique_names(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -170,6 +181,41 @@ def selected_sessions(selection: Any, names: Sequence[str]) -> list[int]:
             f"{', '.join(names[:8])}"
         )
     return chosen
+
+
+def sessions_of_groups(
+    selection: Any, groups: Sequence[str] | None, sessions: Any = None
+) -> list[int]:
+    """Numbers of the sessions of one group, or of several in the order named.
+
+    Args:
+        selection: name of a group, or a list of names.
+        groups: the group of every session, or ``None``.
+        sessions: what was selected beside, which must be nothing.
+    """
+    if groups is None:
+        raise ValueError(
+            "groups must be selected from data that have groups, got "
+            f"{selection!r:.60} for data without; give groups to Sequences, or group= "
+            "to Sequences.from_dataframe"
+        )
+    if sessions is not None:
+        raise ValueError(
+            f"groups must be selected alone, got sessions {sessions!r:.60} beside; "
+            "take data.subset(groups=...).subset(sessions)"
+        )
+    single = isinstance(selection, str) or not has_items(selection)
+    names = [selection] if single else list(selection)
+    wanted = listed_names("groups", names, len(names), "group")
+    unknown = [name for name in wanted if name not in groups]
+    if unknown or not wanted:
+        known = ", ".join(dict.fromkeys(groups))
+        got = repr(unknown[0]) if unknown else "none"
+        raise KeyError(
+            f"groups must be among those of the data, {known:.200}, got {got}"
+            f"{close_matches(unknown[0], groups) if unknown else ''}; name some of them"
+        )
+    return [i for name in wanted for i, group in enumerate(groups) if group == name]
 
 
 def one_session(selection: Any, names: Sequence[str]) -> int:

@@ -620,6 +620,25 @@ FRAMES = {
         ),
         *("session", "a name of its own", "'x/y/z'", "rename"),
     ),
+    "a group that changes within a session": Row(
+        frame(group="t"),
+        *(
+            "group",
+            "the same in all rows of a session",
+            "'0' and '1' in session '1'",
+            "session=['t', 's']",
+        ),
+    ),
+    "an unknown group": Row(
+        frame(group="G"), "group", "name columns of the data frame", "'G'", "it has"
+    ),
+    "a group that is missing": Row(
+        frame(FRAME.assign(g=["a", None, "b", "b"]), group="g"),
+        *("group", "known for every row", "1 missing", "drop those rows"),
+    ),
+    "groups of no column": Row(
+        frame(group=[]), "group", "name a column", "an empty list", "group=None"
+    ),
     "back in time": Row(
         frame(FRAME.assign(t=[0, 1, 1, 0]), time="t"),
         *(
@@ -701,6 +720,55 @@ FRAMES = {
     "an intercept twice": Row(
         frame(FRAME.assign(x=1.0), intercept=True),
         *("covariates", "not be given a second intercept", "'x'", "leave it out"),
+    ),
+}
+GROUPED = DATA.replace(groups=["rat", "rat", "owl"])
+GROUPS = {
+    "groups as a string": Row(
+        lambda: DATA.replace(groups="abc"),
+        *("groups", "a list of strings", "the string 'abc'", "give a list", TypeError),
+    ),
+    "groups by session": Row(
+        lambda: DATA.replace(groups={"a": "rat", "b": "rat", "c": "owl"}),
+        *("groups", "a list of strings", "{'a': 'rat'", "give a list", TypeError),
+    ),
+    "a group a step": Row(
+        lambda: DATA.replace(groups=["rat"] * 6),
+        *("groups", "3 entries, one for each of the sessions", "6", "as many"),
+    ),
+    "a group that nobody knows": Row(
+        lambda: S.from_lists([[0], [1]], groups=["rat", None]),
+        *("groups", "all be known", "None among them", "name all"),
+    ),
+    "two sessions of one name in a group": Row(
+        lambda: S(Y, lengths=[3, 3], session_names=["1", "1"], groups=["r", "r"]),
+        *("session_names", "differ from each other", "'1' twice", "rename"),
+    ),
+    "names that only groups tell apart": Row(
+        lambda: S(
+            Y, lengths=[3, 3], session_names=["1", "1"], groups=["r", "o"]
+        ).replace(groups=["r", "r"]),
+        *("groups", "tell apart the sessions of one name", "'1' twice in r", "too"),
+    ),
+    "an unknown group selected": Row(
+        lambda: GROUPED.subset(groups="rta"),
+        *("groups", "among those of the data, rat, owl", "'rta'", "'rat'", KeyError),
+    ),
+    "no group selected": Row(
+        lambda: GROUPED.subset(groups=[]),
+        *("groups", "among those of the data", "none", "name some", KeyError),
+    ),
+    "groups selected where there are none": Row(
+        lambda: DATA.subset(groups="rat"),
+        *("groups", "data that have groups", "'rat' for data without", "group= to"),
+    ),
+    "groups and sessions selected": Row(
+        lambda: GROUPED.subset("a", groups="rat"),
+        *("groups", "selected alone", "sessions 'a'", "data.subset(groups=...)"),
+    ),
+    "data with groups beside data without": Row(
+        lambda: S.concatenate([GROUPED, DATA]),
+        *("data sets", "all have groups or none", "none in data set 1", "replace("),
     ),
 }
 CHANGES = {
@@ -797,5 +865,14 @@ CHANGES = {
     ),
 }
 ROWS = (
-    EMISSIONS | MASKS | COVARIATES | LENGTHS | NAMES | TYPES | LISTS | FRAMES | CHANGES
+    EMISSIONS
+    | MASKS
+    | COVARIATES
+    | LENGTHS
+    | NAMES
+    | TYPES
+    | LISTS
+    | FRAMES
+    | GROUPS
+    | CHANGES
 )

@@ -24,7 +24,11 @@ from glmhmm_pyro.inference.draws.arviz_versions import container
 from glmhmm_pyro.inference.fits.predictive import prior_draws, replicated
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.labels import Labels, named_draws, session_names
+from glmhmm_pyro.inference.program.labels import (
+    Labels,
+    named_draws,
+    session_coords,
+)
 from glmhmm_pyro.inference.program.program import Observed, Program, check_order
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.version import __version__
@@ -89,15 +93,15 @@ class Exporter:
         flat = {name: value.flatten(0, 1) for name, value in self.draws.items()}
         model, data = self.program.model, self.program.data
         per_step = at_draws(model, data, flat, _log_prob_per_step).cpu().numpy()
-        lengths, names = self._sessions()
+        lengths, sessions = self._sessions()
         starts = np.cumsum(lengths) - lengths
         per_session = np.add.reduceat(per_step, starts, axis=1)
         shape = tuple(len(coord) for coord in self.by_draw.values())
         coords = {
             **self.by_draw,
             "step": np.arange(per_step.shape[1]),
-            "session": names,
-            "session_of_step": ("step", np.repeat(names, lengths)),
+            **{name: ("session", values) for name, values in sessions.items()},
+            **_of_steps("step", sessions, lengths),
         }
         return _dataset(
             {
@@ -126,9 +130,9 @@ class Exporter:
 
     def constant(self) -> "xr.Dataset":
         """Covariates, and the number of steps of each session."""
-        lengths, names = self._sessions()
+        lengths, sessions = self._sessions()
         arrays: dict[str, Any] = {"num_steps": ("session", lengths)}
-        coords: dict[str, Any] = {"session": names}
+        coords: dict[str, Any] = {k: ("session", v) for k, v in sessions.items()}
         data, axes = self.program.data, _Axes()
         designs = (
             ("covariates", "step", "emissions"),
@@ -161,12 +165,9 @@ class Exporter:
             hidden = self.sites[name].hidden
             own = "" if len(self.sites) == 1 else f"{name}_"
             lengths = hidden.lengths.cpu().numpy()
-            sessions = np.array(session_names(hidden, data), dtype=object)
             coords[f"{own}step"] = np.arange(int(lengths.sum()))
-            coords[f"{own}session_of_step"] = (
-                f"{own}step",
-                np.repeat(sessions, lengths),
-            )
+            of_steps = _of_steps(f"{own}step", session_coords(hidden, data), lengths)
+            coords |= {f"{own}{key}": value for key, value in of_steps.items()}
             extra = [f"{name}_dim_{i}" for i in range(len(hidden.event_shape) - 1)]
             outputs = getattr(data, "emission_names", ())
             if extra and len(outputs) == value.shape[-1]:
@@ -174,15 +175,27 @@ class Exporter:
             arrays[name] = ((*leading, f"{own}step", *extra), value, attributes)
         return _dataset(arrays, coords)
 
-    def _sessions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lengths and names of the sessions of all sites."""
-        lengths, names = [], []
+    def _sessions(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Lengths of the sessions of all sites; their names, and groups if any."""
+        lengths, found = [], []
         for name, site in self.sites.items():
-            own = "" if len(self.sites) == 1 else f"{name} "
             lengths.append(site.hidden.lengths.cpu().numpy())
-            known = session_names(site.hidden, self.program.data)
-            names += [f"{own}{session}" for session in known]
-        return np.concatenate(lengths), np.array(names, dtype=object)
+            found.append(session_coords(site.hidden, self.program.data))
+            if len(self.sites) > 1:
+                found[-1]["session"] = f"{name} " + found[-1]["session"]
+        known = [key for key in found[0] if all(key in coords for coords in found)]
+        coords = {key: np.concatenate([c[key] for c in found]) for key in known}
+        return np.concatenate(lengths), coords
+
+
+def _of_steps(
+    dim: str, sessions: Mapping[str, np.ndarray], lengths: np.ndarray
+) -> dict[str, tuple[str, np.ndarray]]:
+    """What is known of every session, at each of its steps."""
+    return {
+        f"{key}_of_step": (dim, np.repeat(values, lengths))
+        for key, values in sessions.items()
+    }
 
 
 class _Axes:
@@ -224,6 +237,9 @@ def to_arviz(
       anew at each draw along states drawn from each session's start; draws of the
       priors, if all are proper, and emissions at these.
     - ``observed_data`` (NaN: not observed), ``constant_data``: the covariates.
+
+    Where sessions have groups, these are coordinates too: ``group`` of every session,
+    ``group_of_step`` of every step.
 
     An axis whose coordinates differ from those of an axis of the same name gets the
     component's name, as in ``transition_covariate``. Per draw and step,

@@ -54,8 +54,8 @@ def decode(
     Returns:
         Variables ``filtered_probs`` p(z_t | y_0..t), ``predicted_probs``
         p(z_t | y_0..t-1), ``smoothed_probs`` p(z_t | y) (step, state),
-        ``viterbi_states`` and ``log_prob_per_step`` (step); coordinates ``session``
-        and ``state``.
+        ``viterbi_states`` and ``log_prob_per_step`` (step); coordinates ``session``,
+        ``state``, and ``group`` where sessions have groups.
     """
     data = fit.as_fitted(data)
     site = checked_site(sites_of(fit, data), site)

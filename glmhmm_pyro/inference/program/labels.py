@@ -133,7 +133,17 @@ class Labels:
             elif dim == "session" and len(self.sessions) == size:
                 names = list(self.sessions)
             coords[dim] = names
+        groups = self._groups_of(list(coords.get("session", ())))
+        if groups and "group" not in dims:
+            coords["group"] = ("session", groups)
         return coords
+
+    def _groups_of(self, sessions: list[str]) -> list[str]:
+        """The groups of sessions by their names, if they are known and have groups."""
+        known = self.layout.sessions if self.layout else ()
+        groups = {name: o.group for name, o in known if o.group is not None}
+        found = [groups[name] for name in sessions if name in groups]
+        return found if len(found) == len(sessions) else []
 
 
 def named_parameters(
@@ -184,27 +194,35 @@ def _place(
     return "", None, name
 
 
-def session_names(hidden: HiddenMarkov, data: Any) -> list[str]:
-    """Those of the data, or numbers where the data are not of these sessions."""
+def session_coords(hidden: HiddenMarkov, data: Any) -> dict[str, np.ndarray]:
+    """``session``, names of the sessions, and ``group`` where the data have groups.
+
+    Numbers are names where the data are not of these sessions.
+    """
     number = len(hidden.lengths)
-    if isinstance(data, Sequences) and data.num_sessions == number:
-        return list(data.session_names)
-    return [str(session) for session in range(number)]
+    known = isinstance(data, Sequences) and data.num_sessions == number
+    names = data.session_names if known else [str(i) for i in range(number)]
+    coords = {"session": np.array(names, dtype=object)}
+    if known and data.groups is not None:
+        coords["group"] = np.array(data.groups, dtype=object)
+    return coords
 
 
 def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Dataset":
     """Variables with a step axis, each step labelled with its session."""
     import xarray as xr
 
-    names = np.array(session_names(hidden, data), dtype=object)
-    sessions = np.repeat(names, hidden.lengths.cpu().numpy())
+    lengths = hidden.lengths.cpu().numpy()
     arrays = {k: (dims, v.cpu().numpy()) for k, (dims, v) in variables.items()}
-    coords: dict[str, Any] = {"session": ("step", sessions)}
+    coords: dict[str, Any] = {
+        name: ("step", np.repeat(values, lengths))
+        for name, values in session_coords(hidden, data).items()
+    }
     for dims, values in arrays.values():
         if "state" in dims:
             coords["state"] = np.arange(values.shape[dims.index("state")])
     return xr.Dataset(arrays, coords=coords).assign_coords(
-        step=np.arange(len(sessions))
+        step=np.arange(int(lengths.sum()))
     )
 
 
