@@ -112,18 +112,13 @@ def sites_of(sizes: tuple[int, int, int]) -> dict[str, str]:
     """Sites of the model by the names of the weights that they hold."""
     states, free, outputs = sizes
     found = {"trans_w": TRANSITIONS} if states > 1 else {}
+    part = "emissions.{}." if free and outputs else "emissions."
     if free:
-        found["emit_w"] = f"{_part('symb', sizes)}.weights"
+        found["emit_w"] = part.format("symb") + "weights"
     if outputs:
-        found["analog_emit_w"] = f"{_part('analog', sizes)}.weights"
-        found["analog_emit_scale"] = f"{_part('analog', sizes)}.scale"
+        found["analog_emit_w"] = part.format("analog") + "weights"
+        found["analog_emit_scale"] = part.format("analog") + "scale"
     return found
-
-
-def _part(kind: str, sizes: tuple[int, int, int]) -> str:
-    """What the names of an output's sites begin with."""
-    name = output_of(kind, sizes)
-    return f"emissions.{name}" if name else "emissions"
 
 
 def output_of(kind: str, sizes: tuple[int, int, int]) -> str:

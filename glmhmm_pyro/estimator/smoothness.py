@@ -68,26 +68,21 @@ def learn(
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions).emission
     scale = problem.weights(iteration).analog_emit_scale
-    values = np.hstack(problem.trials.analog)
-    design = data.covariates
-    lengths = np.zeros((states, outputs, len(filters)))
-    sizes, covariance = lengths.copy(), np.zeros(
-        (states, outputs) + design.shape[1:] * 2
+    rows = np.hstack(problem.trials.analog)
+    found: list[tuple[Tensor, ...]] = []
+    for state, output in np.ndindex(states, outputs):
+        seen = torch.from_numpy(~np.isnan(rows[output]))
+        values = torch.from_numpy(rows[output])[seen]
+        moments = Moments.of(data.covariates[seen], values, counts[seen, state])
+        free = _FREE * float(values.std())
+        best = _best(moments, filters, float(scale[state, output]), free)
+        found.append((*best, covariance_of(*best, filters, moments, free)))
+    lengths, sizes, blocks = (
+        torch.stack(part).unflatten(0, (states, outputs)) for part in zip(*found)
     )
-    for state in range(states):
-        for output in range(outputs):
-            seen = torch.from_numpy(~np.isnan(values[output]))
-            known = torch.from_numpy(values[output])[seen]
-            moments = Moments.of(design[seen], known, counts[seen, state])
-            free = _FREE * float(known.std())
-            found = _best(moments, filters, float(scale[state, output]), free)
-            lengths[state, output], sizes[state, output] = found
-            logs = [torch.from_numpy(one) for one in found]
-            whole = covariance_of(logs[0], logs[1], filters, moments, free)
-            covariance[state, output] = whole.numpy()
-    blocks = torch.from_numpy(covariance[:, slice(None) if outputs > 1 else 0])
+    blocks = blocks if outputs > 1 else blocks[:, 0]
     prior = MultivariateNormal(torch.zeros(blocks.shape[:-1]).double(), blocks)
-    return Smoothness(prior, lengths, sizes)
+    return Smoothness(prior, lengths.numpy(), sizes.numpy())
 
 
 @dataclass(frozen=True)
@@ -157,7 +152,7 @@ def log_evidence(moments: Moments, covariance: Tensor, scale: Tensor) -> Tensor:
 
 def _best(
     moments: Moments, filters: Sequence[Sequence[int]], scale: float, free: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Tensor, Tensor]:
     """Length scales and sizes of all filters with the largest evidence.
 
     The noise is learnt with them, so that it does not hold them to weights that were
@@ -165,7 +160,7 @@ def _best(
     """
     number = len(filters)
     if not number:
-        return np.zeros(0), np.zeros(0)
+        return torch.zeros(0).double(), torch.zeros(0).double()
     mean = moments.square.diagonal()[[i for one in filters for i in one]].mean()
     unit = scale / float((mean / moments.number).sqrt())
 
@@ -182,4 +177,5 @@ def _best(
     bounds = [(np.log(0.3), far) for far in longest] + [(-7.0, 7.0)] * (number + 1)
     start = np.zeros(2 * number + 1)
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return np.exp(found[:number]), unit * np.exp(found[number:-1])
+    sizes = unit * np.exp(found[number:-1])
+    return torch.from_numpy(np.exp(found[:number])), torch.from_numpy(sizes)
