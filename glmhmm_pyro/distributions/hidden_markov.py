@@ -1,6 +1,6 @@
 """HiddenMarkov: the distribution of a sequence whose hidden states are summed out."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -9,27 +9,9 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro import chain
 from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.distributions.log_probs import normalised, weighted_sum
+from glmhmm_pyro.distributions.output import Output, expected_emission
 from glmhmm_pyro.masking import check_mask, emission_log_probs, steps_observed
-
-
-class Output(NamedTuple):
-    """One output of the emissions.
-
-    Attributes:
-        emission_dist: its distribution, batch shape (*batch, steps, states).
-        value: shape (steps, *emission event).
-        mask: as :class:`HiddenMarkov` takes it.
-    """
-
-    emission_dist: Distribution
-    value: Tensor
-    mask: Tensor | None
-
-    @property
-    def is_discrete(self) -> bool:
-        """Whether its values have probabilities, not densities."""
-        support: Any = self.emission_dist.support
-        return bool(support.is_discrete)
 
 
 @suggests_names
@@ -315,50 +297,6 @@ class HiddenMarkov(TorchDistribution):
         index = states.reshape(states.shape + (1,) * (1 + len(event)))
         index = index.expand(states.shape + (1,) + event)
         return of_all_states.gather(states.dim(), index).squeeze(states.dim()), states
-
-
-def expected_emission(emission_dist: Distribution, state_probs: Tensor) -> Tensor:
-    """What :meth:`HiddenMarkov.expected_emission` returns, of any distribution."""
-    if emission_dist.has_enumerate_support:
-        values = emission_dist.enumerate_support()
-        by_state = emission_dist.log_prob(values).exp().movedim(0, -1)
-    else:
-        by_state = emission_dist.mean
-    extra = by_state.dim() - len(emission_dist.batch_shape)
-    weights = state_probs.reshape(state_probs.shape + (1,) * extra)
-    return (weights * by_state).sum(state_probs.dim() - 1)
-
-
-def typed_by_support(values: Tensor, emission_dist: Distribution) -> Tensor:
-    """Drawn emissions, as int64 where their family gives classes or counts.
-
-    The family alone decides, not the type that some data have: a real number that is
-    made a whole one is another number.
-
-    Args:
-        values: drawn from the distribution, or from several of its kind.
-        emission_dist: the distribution.
-    """
-    support: Any = emission_dist.support
-    if not support.is_discrete:
-        return values
-    classes = (values >= 0) & (values == values.floor())
-    return values.to(torch.int64) if bool(classes.all()) else values
-
-
-def normalised(logits: Tensor) -> Tensor:
-    """Log-probabilities over the last axis.
-
-    The few states stand last, where torch's softmax is slow; first it is four times as
-    fast.
-    """
-    return logits.movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
-
-
-def weighted_sum(counts: Tensor, log_probs: Tensor, axes: int) -> Tensor:
-    """Sum over the last ``axes`` axes, where 0 counts times log 0 is 0."""
-    terms = torch.where(counts > 0, counts * log_probs, 0.0)
-    return terms.sum(tuple(range(-axes, 0)))
 
 
 def _check_shapes(

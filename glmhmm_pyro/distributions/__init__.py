@@ -1,0 +1,18 @@
+"""Distributions of sequences whose hidden states are summed out."""
+
+from glmhmm_pyro.distributions.hidden_markov import HiddenMarkov
+from glmhmm_pyro.distributions.log_probs import normalised, weighted_sum
+from glmhmm_pyro.distributions.output import (
+    Output,
+    expected_emission,
+    typed_by_support,
+)
+
+__all__ = [
+    "HiddenMarkov",
+    "Output",
+    "expected_emission",
+    "normalised",
+    "typed_by_support",
+    "weighted_sum",
+]

