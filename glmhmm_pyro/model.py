@@ -95,7 +95,8 @@ class GLMHMM(PyroModule):
         data = self.laid_out(data)
         self.draw()
         last, values = data.lengths - 1, data.emissions.to(data.covariates.dtype)
-        initial = self.initial.logits(data)
+        expansion = self.transitions.expansion
+        initial = expansion.enter(self.initial.logits(data))
         x, u = self.emissions.design(data), self.transitions.design(data)
         observed = torch.ones(len(values), dtype=torch.bool, device=data.device)
         observed = observed if data.mask is None else data.mask
@@ -111,7 +112,8 @@ class GLMHMM(PyroModule):
                         step or Categorical(logits=initial),
                         infer={"enumerate": "parallel"},
                     )
-                    emission = Observed(self.emissions(state, x[rows]), observed[rows])
+                    family = self.emissions(expansion.states(state), x[rows])
+                    emission = Observed(family, observed[rows])
                     pyro.sample(f"y_{t}", emission, obs=values[rows])
 
     @pyro_method
@@ -126,7 +128,8 @@ class GLMHMM(PyroModule):
             transition = self.transitions.logits(data)
         with zeros_allowed(self.emissions):
             table = self.emissions.table(self.emissions.design(data))
-        return HiddenMarkov(initial, transition, table, data.lengths, data.mask)
+        emits = self.transitions.emits
+        return HiddenMarkov(initial, transition, table, data.lengths, data.mask, emits)
 
     def hidden_markov_at(
         self, params: Mapping[str, Tensor], data: Sequences

@@ -43,6 +43,7 @@ Emission      table(design)                      all steps and states at once
 Emission      check_varies(data)                 constant outputs refused
 Emission      collapsed(values, start)           a status where the density is infinite
 Transitions   logits(data)                       all steps and origins at once
+Transitions   emits                              a chain of more states than the model's
 InitialState  follow(transitions)                a first state that follows from them
 ============  =================================  =======================================
 """

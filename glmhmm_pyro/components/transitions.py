@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from torch.nn.functional import pad
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.chain import Expansion
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.softmax import (
     SoftmaxRegression,
@@ -37,11 +38,38 @@ class Transitions(Component):
     covariates_of = "transition_covariates"
     counts_of = "transition"
 
+    @property
+    def emits(self) -> Tensor | None:
+        """The state that each state of the chain emits as, shape (chain states,).
+
+        By default the model's. Others (phases of a state, say) are seen by ``forward``,
+        ``logits`` and transition counts alone; sessions begin in a state's first one.
+        """
+        return None
+
+    @property
+    def expansion(self) -> Expansion:
+        """From the states of the chain to those of the model, and back."""
+        return Expansion(self.emits, len(super().all_states(torch.device("cpu"))))
+
+    def all_states(self, device: torch.device) -> Tensor:
+        """The numbers of all chain states."""
+        return torch.arange(self.expansion.num_chain_states, device=device)
+
+    def separates(self) -> bool:
+        """Not where a row of the parameters moves several chain states."""
+        return super().separates() and self.emits is None
+
+    def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """As for every component; the chain states follow."""
+        Expansion(self.emits, len(order)).check_even()
+        return super().permuted(name, value, order)
+
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
-        """Distribution of the next state.
+        """Distribution of the next chain state.
 
         Args:
-            state: where the step starts, shape (*shape).
+            state: chain state where the step starts, shape (*shape).
             covariates: shape (*shape, features), of the step it leads INTO.
         """
         raise NotImplementedError(
@@ -52,7 +80,8 @@ class Transitions(Component):
     def logits(self, data: Sequences) -> Tensor:
         """Log-odds: (*batch, steps or 1, origins, destinations)."""
         origins = self.all_states(data.device)
-        return exact_logits(self(origins, self.design(data).unsqueeze(-2)))
+        logits = exact_logits(self(origins, self.design(data).unsqueeze(-2)))
+        return logits.unsqueeze(0) if logits.dim() == 2 else logits
 
     @pyro_method
     def log_probs(self, data: Sequences) -> Tensor:
@@ -355,8 +384,7 @@ def insert_staying(free: Tensor) -> Tensor:
 
 def _permuted_pairs(free: Tensor, order: Tensor) -> Tensor:
     """(..., origins, destinations - 1) with the states renumbered on both axes."""
-    pairs = insert_staying(free).index_select(-2, order).index_select(-1, order)
-    return _free_pairs(pairs)
+    return _free_pairs(insert_staying(free)[..., order[:, None], order])
 
 
 def _free_pairs(pairs: Tensor) -> Tensor:

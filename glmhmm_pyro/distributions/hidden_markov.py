@@ -29,14 +29,24 @@ class HiddenMarkov(TorchDistribution):
     The gradient of ``log_prob`` comes from forward-backward (Fisher's identity), not
     from tracing the recursion; second derivatives are exact too.
 
+    The chain may have more states than emit in ways of their own: phases of how long a
+    state lasts, pairs of a slow and a fast state. ``emits`` says which state each chain
+    state emits as. All that is said of states is then said of these, summed over their
+    chain states; the transitions alone are those of the chain.
+
     Args:
-        initial_logits: shape (*batch, sessions | 1, states), normalised here.
+        initial_logits: shape (*batch, sessions | 1, states), normalised here. A state
+            is entered by the first of its chain states; logits of all chain states
+            say otherwise.
         transition_logits: shape (*batch, steps | 1, origins, destinations), normalised
-            here over the destinations; an axis of size 1 is a stationary chain.
+            here over the destinations; an axis of size 1 is a stationary chain. Origins
+            and destinations are chain states.
         emission_dist: batch shape (*batch, steps, states).
         lengths: number of steps of each session, shape (sessions,).
         mask: shape (steps,), False where the emission is not observed; or that of the
             emissions (steps, outputs), False where an output is not.
+        emits: the state that each chain state emits as, shape (chain states,); by
+            default the chain states are the states.
 
     Example:
         >>> import torch, pyro.distributions as dist
@@ -59,6 +69,7 @@ class HiddenMarkov(TorchDistribution):
         emission_dist: Distribution,
         lengths: Tensor,
         mask: Tensor | None = None,
+        emits: Tensor | None = None,
     ):
         if not isinstance(emission_dist, Distribution):
             raise TypeError(
@@ -66,7 +77,8 @@ class HiddenMarkov(TorchDistribution):
                 f"{type(emission_dist).__name__}; give such as Bernoulli(logits=...)"
             )
         steps, states = emission_dist.batch_shape[-2:]
-        _check_shapes(initial_logits, transition_logits, steps, states, lengths)
+        self.expansion = chain.Expansion(emits, states)
+        _check_shapes(initial_logits, transition_logits, steps, self.expansion, lengths)
         check_mask(mask, torch.Size([steps]) + emission_dist.event_shape)
         self.initial_logits = normalised(initial_logits)
         self.transition_logits = normalised(transition_logits)
@@ -92,7 +104,12 @@ class HiddenMarkov(TorchDistribution):
     @property
     def num_states(self) -> int:
         """Number of hidden states."""
-        return self.emission_dist.batch_shape[-1]
+        return self.expansion.num_states
+
+    @property
+    def num_chain_states(self) -> int:
+        """Number of states of the chain, which several may have in common."""
+        return self.expansion.num_chain_states
 
     @property
     def num_observed(self) -> int:
@@ -136,6 +153,7 @@ class HiddenMarkov(TorchDistribution):
             self.emission_dist,
             self.lengths,
             mask,
+            self.expansion.emits,
         )
 
     def outputs(self, value: Tensor) -> dict[str, Output]:
@@ -156,15 +174,16 @@ class HiddenMarkov(TorchDistribution):
     def potentials(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the chain reads: initial, transition and emission logs, and lengths.
 
-        They are given one precision, the finest that any of them has.
+        They are of chain states, and are given one precision, the finest that any of
+        them has.
         """
         emission = self.emission_log_probs(value)
         dtype = torch.promote_types(self.initial_logits.dtype, emission.dtype)
         dtype = torch.promote_types(dtype, self.transition_logits.dtype)
         return (
-            self.initial_logits.to(dtype),
+            self.expansion.enter(self.initial_logits.to(dtype)),
             self.transition_logits.to(dtype),
-            emission.to(dtype),
+            self.expansion.expand(emission.to(dtype)),
             self.lengths,
         )
 
@@ -185,26 +204,56 @@ class HiddenMarkov(TorchDistribution):
 
     def filtered_probs(self, value: Tensor) -> Tensor:
         """p(z_t | y_0..t), shape (*batch, steps, states)."""
-        return chain.filter(*self.potentials(value)).filtered_probs
+        return self.expansion.fold(chain.filter(*self.potentials(value)).filtered_probs)
 
-    def predicted_probs(self, value: Tensor) -> Tensor:
-        """p(z_t | y_0..t-1), shape (*batch, steps, states)."""
-        return chain.filter(*self.potentials(value)).predicted_probs
+    def predicted_probs(self, value: Tensor, steps_ahead: int = 1) -> Tensor:
+        r"""p(z_t | y_0..t-k), shape (*batch, steps, states), k being ``steps_ahead``.
+
+        From one step ahead to the next a transition more is made,
+
+        .. math:: p(z_t \mid y_{0..t-k}) =
+            \sum_i p(z_{t-1} = i \mid y_{0..t-k}) A_t(i, \cdot)
+        """
+        steps_ahead = whole_number("steps_ahead", steps_ahead, 1)
+        probs = chain.filter(*self.potentials(value)).predicted_probs
+        starts = self.lengths.cumsum(0) - self.lengths
+        first, moves = probs[..., starts, :], self.transition_logits.exp()
+        moves = moves.to(probs.dtype)
+        for _ in range(min(steps_ahead, int(self.lengths.max())) - 1):
+            probs = (probs.roll(1, -2).unsqueeze(-2) @ moves).squeeze(-2)
+            probs[..., starts, :] = first
+        return self.expansion.fold(probs)
 
     def smoothed_probs(self, value: Tensor) -> Tensor:
         """p(z_t | all y of the session), shape (*batch, steps, states)."""
-        return chain.smooth(*self.potentials(value))
+        return self.expansion.fold(chain.smooth(*self.potentials(value)))
 
     def pairwise_probs(self, value: Tensor) -> Tensor:
         """p(z_t-1, z_t | all y of the session), shape (*batch, steps, states, states).
 
         Row t is about the step INTO t; rows at session starts are 0.
         """
-        return chain.pairwise(*self.potentials(value)).pairwise_probs
+        pairs = chain.pairwise(*self.potentials(value)).pairwise_probs
+        return self.expansion.fold_pairs(pairs)
+
+    def transition_probs(self) -> Tensor:
+        """p(z_t | z_t-1) before any emission, (*batch, steps | 1, states, states).
+
+        Where several chain states are one state, it depends on which of them is how
+        probable at the step before. Rows of a state that is impossible there are NaN,
+        those at session starts too.
+        """
+        if self.expansion.emits is None:
+            return self.transition_logits.exp()
+        steps, initial = self.event_shape[:1], self.expansion.enter(self.initial_logits)
+        nothing = initial.new_zeros(steps + (self.num_chain_states,))
+        potentials = (initial, self.transition_logits, nothing, self.lengths)
+        pairs = self.expansion.fold_pairs(chain.pairwise(*potentials).pairwise_probs)
+        return pairs / pairs.sum(-1, keepdim=True)
 
     def viterbi_states(self, value: Tensor) -> Tensor:
-        """The most probable path of states of each session, shape (*batch, steps)."""
-        return chain.viterbi(*self.potentials(value)).states
+        """States of the most probable path of the chain, shape (*batch, steps)."""
+        return self.expansion.states(chain.viterbi(*self.potentials(value)).states)
 
     def sample_states(
         self, value: Tensor, num_samples: int, generator: torch.Generator | None = None
@@ -212,7 +261,8 @@ class HiddenMarkov(TorchDistribution):
         """Paths drawn from p(z | y), shape (num_samples, *batch, steps)."""
         num_samples = whole_number("num_samples", num_samples)
         potentials = self.potentials(value)
-        return chain.sample_paths(*potentials, num_samples, generator=generator)
+        paths = chain.sample_paths(*potentials, num_samples, generator=generator)
+        return self.expansion.states(paths)
 
     def expected_counts(
         self,
@@ -220,7 +270,10 @@ class HiddenMarkov(TorchDistribution):
         out: chain.ExpectedCounts | None = None,
         beta: float = 1.0,
     ) -> chain.ExpectedCounts:
-        """The E-step: posterior expectations, in the shapes of the potentials.
+        """The E-step: posterior expectations, in the shapes of what was given.
+
+        Those of emissions are counts of states, those of transitions of chain states,
+        and those of first states whichever the initial distribution speaks of.
 
         Masked steps have no emission, so their counts of emissions are 0. The memory of
         ``out``, an earlier result of the same shapes, is used again. At an inverse
@@ -231,11 +284,24 @@ class HiddenMarkov(TorchDistribution):
         if beta != 1.0:
             initial, transition = beta * initial, beta * transition
             emission = beta * emission
+        if self.expansion.emits is not None:
+            out = None  # Its counts of emissions are folded: they are of another shape.
         counts = chain.expected_counts(initial, transition, emission, lengths, out=out)
+        counts = self._folded(counts)
         seen = steps_observed(self.mask)
         if seen is None:
             return counts
         return counts._replace(emission=counts.emission * seen[:, None])
+
+    def _folded(self, counts: chain.ExpectedCounts) -> chain.ExpectedCounts:
+        """Counts of a chain, in the shapes of what was given."""
+        if self.expansion.emits is None:
+            return counts
+        initial = counts.initial
+        if self.initial_logits.shape[-1] == self.num_states:
+            initial = self.expansion.fold(initial)
+        emission = self.expansion.fold(counts.emission)
+        return counts._replace(initial=initial, emission=emission)
 
     def expected_log_prob(self, value: Tensor, counts: chain.ExpectedCounts) -> Tensor:
         r"""Expected complete-data log-likelihood, which an M-step maximises.
@@ -245,11 +311,10 @@ class HiddenMarkov(TorchDistribution):
 
         Shape (*batch,).
         """
-        initial, transition, emission, _ = self.potentials(value)
         return (
-            weighted_sum(counts.initial, initial, 2)
-            + weighted_sum(counts.transition, transition, 3)
-            + weighted_sum(counts.emission, emission, 2)
+            weighted_sum(counts.initial, self.initial_logits, 2)
+            + weighted_sum(counts.transition, self.transition_logits, 3)
+            + weighted_sum(counts.emission, self.emission_log_probs(value), 2)
         )
 
     def expected_emission(self, state_probs: Tensor) -> Tensor:
@@ -280,15 +345,12 @@ class HiddenMarkov(TorchDistribution):
         """
         num_samples = torch.Size(sample_shape).numel()
         shape = self.batch_shape + self.emission_dist.batch_shape[-2:]
-        nothing = self.initial_logits.new_zeros(shape)
+        initial = self.expansion.enter(self.initial_logits)
+        nothing = initial.new_zeros(shape[:-1] + (self.num_chain_states,))
         paths = chain.sample_paths(
-            self.initial_logits,
-            self.transition_logits,
-            nothing,
-            self.lengths,
-            num_samples,
+            initial, self.transition_logits, nothing, self.lengths, num_samples
         )
-        states = paths.reshape(
+        states = self.expansion.states(paths).reshape(
             torch.Size(sample_shape) + self.batch_shape + shape[-2:-1]
         )
         event = self.emission_dist.event_shape
@@ -303,18 +365,18 @@ def _check_shapes(
     initial: Tensor,
     transition: Tensor,
     steps: int,
-    states: int,
+    expansion: chain.Expansion,
     lengths: Tensor,
 ) -> None:
-    sessions = lengths.numel()
+    sessions, states = lengths.numel(), expansion.num_states
+    chain_states = expansion.num_chain_states
     if lengths.dim() != 1:
         raise ValueError(
             f"lengths must have shape (sessions,), got {tuple(lengths.shape)}; give "
             "a tensor of as many numbers as there are sessions"
         )
     if initial.dim() < 2 or tuple(initial.shape[-2:]) not in {
-        (1, states),
-        (sessions, states),
+        (rows, columns) for rows in (1, sessions) for columns in (states, chain_states)
     }:
         raise ValueError(
             f"initial_logits must have shape (*batch, 1 or {sessions} sessions, "
@@ -322,12 +384,13 @@ def _check_shapes(
             "; give a column for each state"
         )
     if transition.dim() < 3 or tuple(transition.shape[-3:]) not in {
-        (1, states, states),
-        (steps, states, states),
+        (1, chain_states, chain_states),
+        (steps, chain_states, chain_states),
     }:
         raise ValueError(
-            f"transition_logits must have shape (*batch, 1 or {steps} steps, {states} "
-            f"origins, {states} destinations), got {tuple(transition.shape)}"
+            f"transition_logits must have shape (*batch, 1 or {steps} steps, "
+            f"{chain_states} origins, {chain_states} destinations), got "
+            f"{tuple(transition.shape)}"
             "; give a matrix of states by states for each step, or one"
         )
     if int(lengths.sum()) != steps:

@@ -48,7 +48,7 @@ def transitions(
         check_kind("data", data, Sequences, "give the data set by data=")
         probs, steps = _mean_matrix(fit, data)
         return _draw_matrix(probs, ax, f"mean over {steps:,} steps")
-    found = fit.parameters
+    found = fit.parameters if fit.model.transitions.emits is None else {}
     if fit.model.num_states == 1:
         return _draw_matrix(np.ones((1, 1)), ax, "a single state")
     if "transitions.probs" in found:
@@ -60,7 +60,6 @@ def transitions(
     raise ValueError(
         "data must be given to draw the transitions of "
         f"{type(fit.model.transitions).__name__}, got none; give data=..."
-        "; give data=..."
     )
 
 
@@ -73,9 +72,9 @@ def _mean_matrix(fit: Fit, data: Sequences) -> tuple[np.ndarray, int]:
             "data must have a session of more than one step to average transitions "
             f"over, got {data.num_sessions} sessions of one step; give longer sessions"
         )
-    probs = fit.distribution(data).transition_logits.exp()
+    probs = fit.distribution(data).transition_probs()
     probs = probs[inside] if len(probs) > 1 else probs
-    return probs.mean(0).cpu().numpy(), int(inside.sum())
+    return probs.nanmean(0).cpu().numpy(), int(inside.sum())
 
 
 def _draw_matrix(probs: np.ndarray, ax: "Axes | None", caption: str) -> "Axes":

@@ -10,7 +10,6 @@ from inference_cases import clear_data, penalised, two_animals
 from made_fits import made_fit, with_posterior
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.fits.mixture import states_ahead
 
 EXACT = {"rtol": 0, "atol": 1e-9}
 LENGTHS = (12, 1, 7)
@@ -80,7 +79,7 @@ def test_emissions_are_predicted_by_the_draws_that_told_the_past(case, steps_ahe
     weights = past_weights(sites, data, back=steps_ahead)
     each = []
     for site in sites:
-        ahead = states_ahead(site, data.emissions, steps_ahead)
+        ahead = site.predicted_probs(data.emissions, steps_ahead)
         each.append(site.expected_emission(ahead).numpy())
     expected = (weights[..., None] * np.stack(each)).sum(0)
     found = fit.predict(data, steps_ahead=steps_ahead)

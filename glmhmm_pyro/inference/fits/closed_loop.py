@@ -199,7 +199,9 @@ def _stepped(
     states = torch.zeros(shape, dtype=torch.long, device=data.device)
     x, u = designs["covariates"], designs.get("transition_covariates")
     u = x if u is None else u
-    initial = model.initial.log_probs(data).expand(data.num_sessions, -1)
+    expansion = model.transitions.expansion
+    initial = expansion.enter(model.initial.log_probs(data))
+    initial = initial.expand(data.num_sessions, -1)
     state = Categorical(logits=initial[simulations.sessions]).sample()
     for t in range(shape[1]):
         copies, rows = simulations.rows(t)
@@ -208,9 +210,9 @@ def _stepped(
             write(past[:active, :t], copies, rows)
         if t > 0:
             state = model.transitions(state[:active], u[copies, rows]).sample()
-        family = model.emissions(state, x[copies, rows])
+        states[:active, t] = expansion.states(state)
+        family = model.emissions(states[:active, t], x[copies, rows])
         past[:active, t] = family.sample().to(past.dtype)
-        states[:active, t] = state
     return typed_by_support(past, family), states
 
 

@@ -199,28 +199,11 @@ def expected_ahead(
     hidden: HiddenMarkov, value: Tensor, steps_ahead: int
 ) -> dict[str, Tensor]:
     """Every output as expected k steps before (*batch, steps, ...), by its name."""
-    states = states_ahead(hidden, value, steps_ahead)
+    states = hidden.predicted_probs(value, steps_ahead)
     return {
         name: expected_emission(output.emission_dist, states)
         for name, output in hidden.outputs(value).items()
     }
-
-
-def states_ahead(hidden: HiddenMarkov, value: Tensor, steps_ahead: int) -> Tensor:
-    r"""p(z_t | y_0..t-k), shape (*batch, steps, states), a transition more a round.
-
-    .. math:: p(z_t \mid y_{0..t-k}) =
-        \sum_i p(z_{t-1} = i \mid y_{0..t-k}) A_t(i, \cdot)
-    """
-    steps_ahead = whole_number("steps_ahead", steps_ahead, 1)
-    probs = hidden.predicted_probs(value)
-    starts = hidden.lengths.cumsum(0) - hidden.lengths
-    first, moves = probs[..., starts, :], hidden.transition_logits.exp().to(probs.dtype)
-    longest = int(hidden.lengths.max())
-    for _ in range(min(int(steps_ahead), longest) - 1):
-        probs = (probs.roll(1, -2).unsqueeze(-2) @ moves).squeeze(-2)
-        probs[..., starts, :] = first
-    return probs
 
 
 def _at(fit: Any, data: Any, draws: Draws, site: str) -> Any:

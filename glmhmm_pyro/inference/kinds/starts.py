@@ -224,6 +224,8 @@ class StartMaker:
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
         if axes == 3 and whole.dim() == 3 and len(whole) > log_probs.shape[-3]:
             whole = whole.sum(0)
+        if axes == 3:
+            whole = self.model.transitions.expansion.spread(whole, log_probs.exp())
         return _only_set(step(whole.expand((1,) + log_probs.shape[-axes:]), start))
 
     def _clusters(self) -> np.ndarray:

@@ -162,10 +162,13 @@ def _large_in_emissions(
 
 
 def _transitions(known: _Known) -> Iterator[_Group]:
-    """Transitions from every state, and the weights that all of them share."""
+    """Transitions from every state, and the weights that all of them share.
+
+    What the weights of an expanded chain do is not known.
+    """
     component, moves = known.model.transitions, known.counts.transition
     site = component.sites.get("weights")
-    if site is None:
+    if site is None or component.emits is not None:
         return
     probs, leaves = known.hidden.transition_logits.exp(), moves.sum(2)
     noise = noise_of_labels(probs, leaves)

@@ -20,7 +20,8 @@ def num_together(model: Any, data: Any, most: int) -> int:
     """
     if not Program.kind_of(model).takes_sets(model):
         return 1
-    return min(most, sets_together([(data.num_steps, model.num_states)]))
+    states = model.transitions.expansion.num_chain_states
+    return min(most, sets_together([(data.num_steps, states)]))
 
 
 def sites_at_draws(

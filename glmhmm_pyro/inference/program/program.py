@@ -124,7 +124,7 @@ class Program(ABC):
         self.coordinates = Coordinates(self.priors)
         chains = [site["fn"] for site in hidden]
         self.num_together = sets_together(
-            (chain.event_shape[0], chain.num_states) for chain in chains
+            (chain.event_shape[0], chain.num_chain_states) for chain in chains
         )
 
     # What a kind knows of a model without its data.
