@@ -51,3 +51,21 @@ def test_a_run_that_is_led_on_in_pieces_is_that_of_one_piece(monkeypatch):
     for one, other in zip(whole, pieces):
         np.testing.assert_array_equal(one["emit_w"], other["emit_w"])
         assert one["loglik"] == other["loglik"]
+
+
+def test_an_interrupt_ends_the_fit_and_leaves_the_estimator_as_it_was(monkeypatch):
+    estimator = make_estimator()
+    estimator.fit(*make_trials())
+    before, maximise = estimator.emit_w_, em.OriginalSteps.maximise
+    calls = []
+
+    def interrupted(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return maximise(self, *arguments)
+
+    monkeypatch.setattr(em.OriginalSteps, "maximise", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(*make_trials(seed=1))
+    assert len(calls) == 3 and estimator.emit_w_ is before
