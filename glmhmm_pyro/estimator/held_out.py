@@ -1,6 +1,6 @@
 """Trials held out: to choose a penalty by, and to score a fit on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,31 +17,22 @@ STRENGTHS = np.logspace(-4, 1, 10)
 _SHARE = 0.25
 
 
-@dataclass(frozen=True)
-class Split:
-    """Numbers of trials to fit and of trials held out, both rising."""
+def split(
+    num_trials: int, option: str, generator: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Numbers of the trials to fit, and of a random quarter that is held out.
 
-    train: tuple[int, ...]
-    test: tuple[int, ...]
-
-    @classmethod
-    def draw(
-        cls, num_trials: int, option: str, generator: np.random.Generator
-    ) -> "Split":
-        """A quarter of the trials held out at random.
-
-        Raises:
-            ValueError: there are not two trials.
-        """
-        if num_trials < 2:
-            raise ValueError(
-                f"{option} must have at least 2 trials, to hold a quarter of them out, "
-                f"got {num_trials}; cut long trials in pieces"
-            )
-        order = generator.permutation(num_trials)
-        size = int(np.ceil(_SHARE * num_trials))
-        test, train = sorted(order[:size].tolist()), sorted(order[size:].tolist())
-        return cls(tuple(train), tuple(test))
+    Raises:
+        ValueError: there are not two trials.
+    """
+    if num_trials < 2:
+        raise ValueError(
+            f"{option} must have at least 2 trials, to hold a quarter of them out, "
+            f"got {num_trials}; cut long trials in pieces"
+        )
+    order = generator.permutation(num_trials)
+    size = int(np.ceil(_SHARE * num_trials))
+    return sorted(order[size:].tolist()), sorted(order[:size].tolist())
 
 
 def regularised(
@@ -58,9 +49,9 @@ def regularised(
         smooth: whether smoothness is chosen, or else both ridges.
         generator: that draws the trials held out.
     """
-    split = Split.draw(len(problem.trials), "CV_regularize", generator)
-    train, test = (problem.trials.subset(part) for part in (split.train, split.test))
-    part = Problem.of(train, problem.layout, problem.start, problem.schedule)
+    numbers = split(len(problem.trials), "CV_regularize", generator)
+    train, test = (problem.trials.subset(part) for part in numbers)
+    part = replace(problem, trials=train)
     path, scores = [], []
     for strength in STRENGTHS[::-1].tolist():
         schedule = Schedule(_with_strength(problem.schedule.own, strength, smooth))

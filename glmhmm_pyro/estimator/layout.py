@@ -73,10 +73,6 @@ class Layout:
                 f"from {last.min():g} to {last.max():g}; append a row of ones"
             )
 
-    def sequences(self, trials: Trials) -> Sequences:
-        """The trials with the rows that each part reads."""
-        return trials.sequences(self.emissions, self.transitions)
-
     def columns(self, name: str) -> Any:
         """Rows that weights are read of; those of scales are none of X."""
         if name == "analog_emit_scale":
@@ -109,7 +105,8 @@ class Layout:
         self, weights: Weights, trials: Trials
     ) -> tuple[Sequences, HiddenMarkov]:
         """Any trials, and the distribution of their emissions; uniform first states."""
-        data, model = self.sequences(trials), original_model(weights.sizes)
+        data = trials.sequences(self.emissions, self.transitions)
+        model = original_model(weights.sizes)
         model.bind(data)
         params = self.params(weights, data.num_sessions)
         with torch.no_grad():

@@ -12,7 +12,7 @@ from glmhmm_pyro.estimator.annealing import schedule_of
 from glmhmm_pyro.estimator.em import Ending, OriginalEM
 from glmhmm_pyro.estimator.error_bars import error_bars
 from glmhmm_pyro.estimator.generation import Lagged, generated, lagged_rows
-from glmhmm_pyro.estimator.held_out import Split, regularised
+from glmhmm_pyro.estimator.held_out import regularised, split
 from glmhmm_pyro.estimator.layout import Layout, row_numbers
 from glmhmm_pyro.estimator.options import AR_ROWS, is_given
 from glmhmm_pyro.estimator.penalties import Columns, Penalties
@@ -60,14 +60,13 @@ def fit_trials(
     attributes: dict[str, Any] = {}
     held_out = None
     if options["cross_validate"]:
-        split = Split.draw(len(trials), "cross_validate", generator)
-        held_out, trials = trials.subset(split.test), trials.subset(split.train)
-        attributes["train_data_"] = np.array(split.train)
-        attributes["test_data_"] = np.array(split.test)
+        train, test = split(len(trials), "cross_validate", generator)
+        held_out, trials = trials.subset(test), trials.subset(train)
+        attributes |= {"train_data_": np.array(train), "test_data_": np.array(test)}
     # Before the fit, which would be lost with an error after it.
     lagged = fed_back(options, layout, trials)
     schedule = schedule_of(options, penalties_of(options, layout))
-    problem = Problem.of(trials, layout, start, schedule)
+    problem = Problem(trials, layout, start, schedule)
     engine = OriginalEM(
         options["max_iter"],
         options["tol"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,26 +51,22 @@ class Problem:
 
     Attributes:
         trials: what is fitted.
-        data: the same, as each part reads it.
-        layout: which rows of X those are.
+        layout: which rows of X each part reads.
         start: starting weights of all rows.
         schedule: the penalties of every iteration.
         analog: prior of the analog outputs' weights; ``None`` for flat.
     """
 
     trials: Trials
-    data: Sequences
     layout: Layout
     start: Weights
     schedule: Schedule
     analog: Distribution | None = None
 
-    @classmethod
-    def of(
-        cls, trials: Trials, layout: Layout, start: Weights, schedule: Schedule
-    ) -> "Problem":
-        """From trials."""
-        return cls(trials, layout.sequences(trials), layout, start, schedule)
+    @cached_property
+    def data(self) -> Sequences:
+        """The trials, as each part reads them."""
+        return self.trials.sequences(self.layout.emissions, self.layout.transitions)
 
     @property
     def params(self) -> Params:
