@@ -98,7 +98,7 @@ def observed_log_prob(
     return observed_log_prob(single, value, mask).sum(axes)
 
 
-class Observed(TorchDistribution):
+class ObservedPart(TorchDistribution):
     """A distribution of which only what a mask leaves counts.
 
     Args:

@@ -30,7 +30,7 @@ from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
 from glmhmm_pyro.components.transitions import OnlyState, Stationary, Transitions
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.masking import Observed
+from glmhmm_pyro.masking import ObservedPart
 from glmhmm_pyro.sequences import MatchingWarning, Sequences
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
@@ -113,7 +113,7 @@ class GLMHMM(PyroModule):
                         infer={"enumerate": "parallel"},
                     )
                     family = self.emissions(expansion.states(state), x[rows])
-                    emission = Observed(family, observed[rows])
+                    emission = ObservedPart(family, observed[rows])
                     pyro.sample(f"y_{t}", emission, obs=values[rows])
 
     @pyro_method

@@ -8,7 +8,7 @@ from glmhmm_pyro.analysis.calibration import (
 from glmhmm_pyro.analysis.comparison import Comparison, compare_methods
 from glmhmm_pyro.analysis.cross_validation import CrossValidation, cross_validate
 from glmhmm_pyro.analysis.evidence import log_evidence
-from glmhmm_pyro.analysis.hyperparameters import EvidenceMaximum, maximise_evidence
+from glmhmm_pyro.analysis.learnt_scales import EvidenceMaximum, maximise_evidence
 
 __all__ = [
     "Bootstrap",

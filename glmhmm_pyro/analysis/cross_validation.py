@@ -67,7 +67,7 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
-class _Path:
+class _StrengthPath:
     """Fits of one data set at every strength, each from where the one before ended."""
 
     make_model: Callable[[float], GLMHMM]
@@ -184,7 +184,7 @@ def cross_validate(
             f"path and no folds, got {checkpoint!r}; leave it out"
         )
     engine = engine_of(method, {})
-    path = _Path(
+    path = _StrengthPath(
         make_model,
         _checked_strengths(strengths),
         engine,
@@ -310,7 +310,9 @@ def _chosen(table: "pd.DataFrame", rule: str) -> float:
     return float(max(table.index[near]))
 
 
-def _by_evidence(path: _Path, data: Sequences) -> tuple["pd.DataFrame", list[Fit]]:
+def _by_evidence(
+    path: _StrengthPath, data: Sequences
+) -> tuple["pd.DataFrame", list[Fit]]:
     """The evidence of every strength, or why it has none; the fits."""
     import pandas as pd
 

@@ -4,9 +4,7 @@ Tensors of log potentials in, tensors out; nothing here knows what made them. Se
 lie end to end, and row t of the transitions leads from step t-1 to step t.
 """
 
-from glmhmm_pyro.chain.expansion import Expansion
-from glmhmm_pyro.chain.marginals import ExpectedCounts, expected_counts, log_marginal
-from glmhmm_pyro.chain.posterior import (
+from glmhmm_pyro.chain.decoding import (
     Filtered,
     Smoothed,
     ViterbiPath,
@@ -16,6 +14,8 @@ from glmhmm_pyro.chain.posterior import (
     smooth,
     viterbi,
 )
+from glmhmm_pyro.chain.expansion import Expansion
+from glmhmm_pyro.chain.marginals import ExpectedCounts, expected_counts, log_marginal
 
 __all__ = [
     "ExpectedCounts",

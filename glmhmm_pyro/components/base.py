@@ -59,7 +59,7 @@ from torch.distributions import Distribution, constraints
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.objectives import BlockObjective
-from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
+from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
 from glmhmm_pyro.priors.recipe import Place

@@ -19,7 +19,7 @@ from glmhmm_pyro.components.least_squares import (
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
-from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
+from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 

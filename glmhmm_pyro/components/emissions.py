@@ -21,9 +21,9 @@ from glmhmm_pyro.components.base import (
 )
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.objectives import counts_by_problem
+from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets, insert_zeros
-from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences

@@ -29,7 +29,7 @@ from glmhmm_pyro.components.least_squares import (
     weighted_regressions,
 )
 from glmhmm_pyro.components.limits import Bounds
-from glmhmm_pyro.components.units import Columns, OutputUnits, is_as_defined
+from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior, recipe_of
 from glmhmm_pyro.sequences import Sequences
 

@@ -11,8 +11,8 @@ from torch.distributions import constraints
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
-from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.components.units import Columns, OutputUnits
+from glmhmm_pyro.components.rescaling import Columns, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.answers import innermost, normal_precision
 from glmhmm_pyro.sequences import Sequences

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, constraints
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
-from glmhmm_pyro.components.units import is_as_defined
+from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.masking import log_prob_of, observed_log_prob
 from glmhmm_pyro.sequences import Sequences

@@ -6,8 +6,8 @@ from torch import Tensor
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.initial import InitialState
+from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.transitions import Stationary
-from glmhmm_pyro.components.units import is_as_defined
 from glmhmm_pyro.sequences import Sequences
 
 

@@ -14,13 +14,13 @@ from torch.nn.functional import pad
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.chain import Expansion
 from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
 from glmhmm_pyro.components.softmax import (
     SoftmaxRegression,
     Targets,
     insert_zeros,
     permuted_rows,
 )
-from glmhmm_pyro.components.units import Columns, Gain, is_as_defined
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import is_flat, mode_given
 from glmhmm_pyro.priors.filling import Prior

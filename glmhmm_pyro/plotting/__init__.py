@@ -6,13 +6,13 @@ in every picture, one that readers with any colour vision can tell from the othe
 
 from glmhmm_pyro.plotting.behaviour import generated, predictions
 from glmhmm_pyro.plotting.coefficients import weights
-from glmhmm_pyro.plotting.lags import filters
-from glmhmm_pyro.plotting.methods import comparison
-from glmhmm_pyro.plotting.penalties import penalty_path
-from glmhmm_pyro.plotting.restarts import history
-from glmhmm_pyro.plotting.sessions import timeline
+from glmhmm_pyro.plotting.estimates import comparison
+from glmhmm_pyro.plotting.lag_filters import filters
+from glmhmm_pyro.plotting.penalty_paths import penalty_path
+from glmhmm_pyro.plotting.progress import history
 from glmhmm_pyro.plotting.style import STATE_COLOURS, state_colour
 from glmhmm_pyro.plotting.switching import transitions
+from glmhmm_pyro.plotting.timelines import timeline
 
 __all__ = [
     "STATE_COLOURS",

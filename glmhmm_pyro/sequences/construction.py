@@ -11,9 +11,9 @@ from torch import Tensor
 from glmhmm_pyro.concurrency import usual_modes
 
 from .arrays import plain_array
-from .emissions import output_names, read_emissions
 from .indexed import columns_in_order, refuse_other_order, rows_in_order
 from .naming import Names, given_or_numbered
+from .reading import output_names, read_emissions
 from .sessions import session_fields
 from .validation import (
     check_lengths,

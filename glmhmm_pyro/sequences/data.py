@@ -26,8 +26,8 @@ from .construction import (
     checked_fields,
     summary,
 )
-from .emissions import narrowed
 from .facts import Facts
+from .reading import narrowed
 from .sessions import Session
 from .validation import (
     check_rows,

@@ -10,7 +10,7 @@ import numpy as np
 
 from glmhmm_pyro.arguments import has_items, is_missing
 
-from .emissions import as_numbers, listed_classes, observed_entries, read_mask
+from .reading import as_numbers, listed_classes, observed_entries, read_mask
 from .validation import close_matches
 
 if TYPE_CHECKING:

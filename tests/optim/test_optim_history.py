@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glmhmm_pyro.optim.history import DampedHistory, SkippingHistory
+from glmhmm_pyro.optim.memory import DampedHistory, SkippingHistory
 
 
 def random_pairs(count, num_variables, seed=0):

@@ -197,7 +197,7 @@ def test_wrong_sign_of_the_gradient_is_a_failed_line_search(options):
 
 
 def test_direction_that_does_not_descend_ends_the_run(monkeypatch):
-    from glmhmm_pyro.optim.history import SkippingHistory
+    from glmhmm_pyro.optim.memory import SkippingHistory
 
     monkeypatch.setattr(SkippingHistory, "direction", lambda self, grad: grad)
     result = solve_numpy(bowl, [1.0, 2.0])
@@ -214,7 +214,7 @@ def test_flat_direction_ends_the_run_as_converged():
 
 
 def test_direction_that_overflows_is_a_status(monkeypatch):
-    from glmhmm_pyro.optim.history import SkippingHistory
+    from glmhmm_pyro.optim.memory import SkippingHistory
 
     monkeypatch.setattr(SkippingHistory, "direction", lambda self, g: g * np.nan)
     result = solve_numpy(bowl, [1.0, 2.0])

@@ -35,14 +35,14 @@ _OF_ENTRIES = {
 }
 
 
-class Bounds(NamedTuple):
+class Borders(NamedTuple):
     """Ends of what values can be, infinite where there is none, as they broadcast."""
 
     lower: Any
     upper: Any
 
     @classmethod
-    def of(cls, support: Any, shape: tuple[int, ...]) -> "Bounds":
+    def of(cls, support: Any, shape: tuple[int, ...]) -> "Borders":
         """Those of the entries of an array whose values have a support.
 
         Args:
@@ -62,7 +62,7 @@ class Bounds(NamedTuple):
 
 
 def interval(
-    values: np.ndarray, errors: np.ndarray, bounds: Bounds, level: float = 0.95
+    values: np.ndarray, errors: np.ndarray, bounds: Borders, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper ends; NaN where an error is, or where a value is at a border.
 
@@ -75,7 +75,7 @@ def interval(
         level: how often the interval should hold the true value.
 
     Example:
-        >>> low, high = interval(np.array(0.9), np.array(0.1), Bounds(0.0, 1.0))
+        >>> low, high = interval(np.array(0.9), np.array(0.1), Borders(0.0, 1.0))
         >>> print(low.round(2), high.round(2))
         0.5 0.99
     """
@@ -113,7 +113,7 @@ def named_intervals(
     """
     return {
         name: interval(
-            array.values, errors[name].values, Bounds.of(supports[name], array.shape)
+            array.values, errors[name].values, Borders.of(supports[name], array.shape)
         )
         for name, array in parameters.items()
     }

@@ -16,7 +16,7 @@ from glmhmm_pyro.inference.program.coordinates import Params
 _START = 0.01
 
 
-class Iteration(NamedTuple):
+class AnnealedIteration(NamedTuple):
     """An annealed EM iteration.
 
     Attributes:
@@ -30,10 +30,12 @@ class Iteration(NamedTuple):
 
 def schedule(
     inverse_temperatures: Sequence[float], prior_multipliers: Sequence[float]
-) -> list[Iteration]:
+) -> list[AnnealedIteration]:
     """The annealed iterations; where one list has ended its number is 1."""
     pairs = zip_longest(inverse_temperatures, prior_multipliers, fillvalue=1.0)
-    return [Iteration(float(beta), float(multiplier)) for beta, multiplier in pairs]
+    return [
+        AnnealedIteration(float(beta), float(multiplier)) for beta, multiplier in pairs
+    ]
 
 
 def positive(name: str, values: Any, largest: float = math.inf) -> tuple[float, ...]:

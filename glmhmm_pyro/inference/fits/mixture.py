@@ -114,7 +114,7 @@ def _beside(weights: Tensor, values: Tensor) -> Tensor:
     return weights.reshape(weights.shape + (1,) * (values.dim() - weights.dim()))
 
 
-class Past(NamedTuple):
+class PastLikelihoods(NamedTuple):
     """Log-likelihoods of the past at every step, for some draws.
 
     Attributes:
@@ -130,7 +130,7 @@ class Past(NamedTuple):
     position: Tensor
 
     @classmethod
-    def of(cls, hidden: HiddenMarkov, value: Tensor) -> "Past":
+    def of(cls, hidden: HiddenMarkov, value: Tensor) -> "PastLikelihoods":
         """That of emissions."""
         steps = hidden.event_shape[0]
         each = hidden.log_prob_per_step(value).reshape(-1, steps)
@@ -165,7 +165,7 @@ def decoded_by_draws(
     means = {name: Mean() for name in ("filtered", "predicted", "smoothed")}
     first = 0
     for hidden, value in _at(fit, data, draws, site):
-        past = Past.of(hidden, value)
+        past = PastLikelihoods.of(hidden, value)
         weights = {
             "filtered": past.until,
             "predicted": past.before,
@@ -191,7 +191,7 @@ def predicted_by_draws(
         found = expected_ahead(hidden, value, steps_ahead)
         batch = len(hidden.batch_shape)
         side_by_side = {n: v.reshape((-1,) + v.shape[batch:]) for n, v in found.items()}
-        mean.add(Past.of(hidden, value).ahead(steps_ahead), side_by_side)
+        mean.add(PastLikelihoods.of(hidden, value).ahead(steps_ahead), side_by_side)
     return mean.values()
 
 

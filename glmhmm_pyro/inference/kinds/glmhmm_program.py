@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.components.units import is_as_defined
+from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights

@@ -2,9 +2,9 @@
 
 A fit is of an equivalent model on equivalent data: covariates and outputs by their own
 scales and, where a constant column or a free baseline takes it up, about their own
-means; parameters and priors to match (see ``components.units``). Nothing in an engine
-knows of it, and users never see it. The densities differ by constants, which are kept
-here.
+means; parameters and priors to match (see ``components.rescaling``). Nothing in an
+engine knows of it, and users never see it. The densities differ by constants, which are
+kept here.
 """
 
 import copy
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.least_squares import columns_of
-from glmhmm_pyro.components.units import Columns, Gain, OutputUnits
+from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.affine import Affine, rescaled

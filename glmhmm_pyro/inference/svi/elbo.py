@@ -177,7 +177,7 @@ class Ascent:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class StepSchedule:
     """How long to climb, and how to slow down.
 
     Args:

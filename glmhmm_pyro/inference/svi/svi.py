@@ -23,7 +23,7 @@ from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.svi.elbo import Ascent, Schedule, TracedELBO
+from glmhmm_pyro.inference.svi.elbo import Ascent, StepSchedule, TracedELBO
 from glmhmm_pyro.inference.svi.guides import check_guide_option, make_guide
 from glmhmm_pyro.inference.svi.minibatches import MiniBatches
 
@@ -171,8 +171,8 @@ class SVI:
             notes=notes,
         )
 
-    def _schedule(self) -> Schedule:
-        return Schedule(
+    def _schedule(self) -> StepSchedule:
+        return StepSchedule(
             self.num_steps,
             self.window,
             self.patience,

@@ -124,7 +124,7 @@ def maximise_evidence(
     """
     max_evals = whole_number("max_evals", max_evals, 1)
     names, first, limits = _checked(start, bounds)
-    path = _Path(make_model, names, data, max_evals, progress)
+    path = _EvidencePath(make_model, names, data, max_evals, progress)
     path.begin(first, num_restarts, seed)
     with path.bar:
         try:
@@ -134,7 +134,7 @@ def maximise_evidence(
     return path.best(converged, np.log(limits))
 
 
-def _climb(path: "_Path", limits: np.ndarray, max_evals: int) -> bool:
+def _climb(path: "_EvidencePath", limits: np.ndarray, max_evals: int) -> bool:
     """Search box by box around the best point so far; whether the end was reached."""
     from scipy.optimize import minimize
 
@@ -162,7 +162,7 @@ def _climb(path: "_Path", limits: np.ndarray, max_evals: int) -> bool:
             return bool(ended.success)
 
 
-class _Path:
+class _EvidencePath:
     """Minus the log evidence of logarithms, modes found from the best one."""
 
     def __init__(
