@@ -44,6 +44,17 @@ def test_labels_held_out_change_no_weight():
     assert abs(before[-1][name] - after[-1][name]) > 1
 
 
+def test_trials_held_out_without_any_label_cost_nothing():
+    X, y = make_trials(lengths=LENGTHS)
+    estimator = make_estimator(cross_validate=True, max_iter=2)
+    fit_quietly(estimator, X, y)
+    for i in estimator.test_data_:
+        y[i] = np.full(len(y[i]), np.nan)
+    history = fit_quietly(estimator, X, y)
+    scores = [entry["held_out_log_likelihood"] for entry in history]
+    np.testing.assert_allclose(scores, 0, atol=1e-12)
+
+
 @pytest.mark.parametrize("smooth", [False, True])
 def test_a_penalty_is_chosen_by_trials_held_out(smooth):
     X, y = make_trials(lengths=LENGTHS)
