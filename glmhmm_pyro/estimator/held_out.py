@@ -9,6 +9,7 @@ from glmhmm_pyro.estimator.annealing import Schedule
 from glmhmm_pyro.estimator.em import OriginalEM
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Problem
+from glmhmm_pyro.estimator.trials import Trials
 
 # Strengths that are tried, those of the original.
 STRENGTHS = np.logspace(-4, 1, 10)
@@ -18,13 +19,14 @@ _SHARE = 0.25
 
 
 def split(
-    num_trials: int, option: str, generator: np.random.Generator
+    trials: Trials, option: str, generator: np.random.Generator
 ) -> tuple[list[int], list[int]]:
     """Numbers of the trials to fit, and of a random quarter that is held out.
 
     Raises:
-        ValueError: there are not two trials.
+        ValueError: there are not two trials, or nothing is left to fit.
     """
+    num_trials = len(trials)
     if num_trials < 2:
         raise ValueError(
             f"{option} must have at least 2 trials, to hold a quarter of them out, "
@@ -32,7 +34,14 @@ def split(
         )
     order = generator.permutation(num_trials)
     size = int(np.ceil(_SHARE * num_trials))
-    return sorted(order[size:].tolist()), sorted(order[:size].tolist())
+    train, test = sorted(order[size:].tolist()), sorted(order[:size].tolist())
+    if np.isnan(trials.subset(train).emissions).all(0).any():
+        raise ValueError(
+            f"{option} must leave labels, and values of every analog output, to fit, "
+            f"got none of one in trials {train}; give another random_state, or cut "
+            "long trials in pieces"
+        )
+    return train, test
 
 
 def regularised(
@@ -49,7 +58,7 @@ def regularised(
         smooth: whether smoothness is chosen, or else both ridges.
         generator: that draws the trials held out.
     """
-    numbers = split(len(problem.trials), "CV_regularize", generator)
+    numbers = split(problem.trials, "CV_regularize", generator)
     train, test = (problem.trials.subset(part) for part in numbers)
     part = replace(problem, trials=train)
     path, scores = [], []

@@ -60,7 +60,7 @@ def fit_trials(
     attributes: dict[str, Any] = {}
     held_out = None
     if options["cross_validate"]:
-        train, test = split(len(trials), "cross_validate", generator)
+        train, test = split(trials, "cross_validate", generator)
         held_out, trials = trials.subset(test), trials.subset(train)
         attributes |= {"train_data_": np.array(train), "test_data_": np.array(test)}
     # Before the fit, which would be lost with an error after it.

@@ -117,3 +117,19 @@ def test_one_trial_cannot_be_held_out(option):
     X, y = make_trials(lengths=(30,))
     with pytest.raises(ValueError, match=f"^{option} must have at least 2 trials"):
         make_estimator(**{option: True}).fit(X, y)
+
+
+@pytest.mark.parametrize("option", ["CV_regularize", "cross_validate"])
+def test_the_only_labels_are_not_held_out(option):
+    X, y = make_trials(lengths=LENGTHS)
+    refused = 0
+    for only in range(6):
+        some = [v if i == only else np.full(len(v), np.nan) for i, v in enumerate(y)]
+        estimator = make_estimator(**{option: True}, max_iter=1)
+        try:
+            fit_quietly(estimator, X, some)
+        except ValueError as error:
+            assert str(error).startswith(f"{option} must leave labels")
+            refused += 1
+    # A quarter of the trials, rounded up.
+    assert refused == 2
