@@ -83,6 +83,9 @@ class Site:
             distribution. Hyperparameters that a function samples are named after the
             component: ``"scale"`` becomes ``"emissions.scale"``.
         support: where the parameter lives; used by a flat prior.
+        latent: whether its shape follows the data (an axis of sessions, of steps). It
+            is then no parameter: it is not counted as one, and data of other sessions
+            have values of their own, drawn from the prior given the parameters.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class Site:
         *axes: str | tuple[str, int],
         prior: Prior = None,
         support: constraints.Constraint = constraints.real,
+        latent: bool = False,
     ):
+        self.latent = latent
         self.axes = tuple(a if isinstance(a, str) else a[0] for a in axes)
         self.sizes = {a[0]: a[1] for a in axes if not isinstance(a, str)}
         self.prior = prior

@@ -72,7 +72,8 @@ def fit(
     Args:
         model: a :class:`GLMHMM`, or any Pyro model: a function or ``PyroModule`` of the
             data with observed :class:`HiddenMarkov` sites. It is not changed; the fit
-            holds a copy bound to the data.
+            holds a copy bound to the data. A site whose shape follows the data is told
+            from parameters by ``infer={"latent": True}``.
         data: a :class:`Sequences`; a model of the user's own may take anything else.
         method: ``"em"``, ``"map"``, ``"laplace"``, ``"svi"``, ``"nuts"``, or an
             :class:`EM`, :class:`MAP`, :class:`Laplace`, :class:`SVI`, :class:`NUTS`

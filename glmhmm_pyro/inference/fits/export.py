@@ -21,6 +21,7 @@ from glmhmm_pyro.arguments import (
 )
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.arviz_versions import container
+from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.fits.predictive import prior_draws, replicated
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -258,7 +259,9 @@ def to_arviz(
     Raises:
         ValueError: ``groups`` asks for the prior, but a site's prior is flat.
     """
-    program = Program.of(fit.model, fit.as_fitted(data))
+    data = fit.as_fitted(data)
+    fit = carried(fit, data)
+    program = Program.of(fit.model, data)
     kept = _kept(next(iter(fit.draws.values())).shape[1], num_draws)
     draws = {name: value[:, kept] for name, value in fit.draws.items()}
     exporter = Exporter(program, fit.labels, draws, kept, seed)

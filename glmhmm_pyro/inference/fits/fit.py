@@ -29,8 +29,8 @@ class Fit(Findings):
     Attributes:
         model: the model, bound to the data.
         labels: names that the data gave to sessions, classes and covariates.
-        num_parameters: number of free parameters, reference rows and sums to 1 left
-            out.
+        num_parameters: number of free parameters; reference rows, sums to 1 and
+            latents left out.
 
     Those of :class:`Findings` are its other attributes.
     """
@@ -46,7 +46,7 @@ class Fit(Findings):
         return cls(
             model=program.users_model,
             labels=Labels.of_program(program),
-            num_parameters=program.coordinates.size,
+            num_parameters=program.num_parameters,
             **{field.name: getattr(found, field.name) for field in fields(Findings)},
         )
 

@@ -144,6 +144,15 @@ class PastLikelihoods(NamedTuple):
         position = position - starts.repeat_interleave(hidden.lengths)
         return cls(before, until, starts, position)
 
+    @property
+    def whole(self) -> Tensor:
+        """Log-likelihood of the whole session, at every step of it (draws, steps)."""
+        ends = torch.cat(
+            [self.starts[1:], self.starts.new_tensor([len(self.position)])]
+        )
+        steps = torch.arange(len(self.position), device=self.position.device)
+        return self.until[:, ends[torch.bucketize(steps, ends, right=True)] - 1]
+
     def ahead(self, steps_ahead: int) -> Tensor:
         """log p(y of the session up to t - k), shape (draws, steps)."""
         back = torch.arange(len(self.position)) - (steps_ahead - 1)
@@ -156,6 +165,9 @@ def decoded_by_draws(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Probabilities of states (steps, states) by name, and log-likelihoods (steps,).
 
+    Draws of latents that no data have told of count by how probable they make all
+    emissions of a session, where all are known.
+
     Args:
         fit: for its model.
         data: as the model takes it.
@@ -163,13 +175,13 @@ def decoded_by_draws(
         site: name of the ``HiddenMarkov`` site.
     """
     means = {name: Mean() for name in ("filtered", "predicted", "smoothed")}
-    first = 0
+    first, know_nothing = 0, fit.labels.lack_latents(data)
     for hidden, value in _at(fit, data, draws, site):
         past = PastLikelihoods.of(hidden, value)
         weights = {
             "filtered": past.until,
             "predicted": past.before,
-            "smoothed": torch.zeros_like(past.before),
+            "smoothed": past.whole if know_nothing else torch.zeros_like(past.before),
         }
         for name, log_weights in weights.items():
             probs = getattr(hidden, f"{name}_probs")(value)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.program.labels import named_parameters
 from glmhmm_pyro.inference.program.program import Observed, Program
 
@@ -62,11 +63,14 @@ def as_fitted(fit: "Fit", data: Any) -> Any:
 def distribution(fit: "Fit", data: Any, site: str | None = None) -> HiddenMarkov:
     """The distribution of the emissions of ``data`` at ``params``.
 
+    Latents of other sessions than those fitted are at the mean of their draws.
+
     Args:
         data: as the model takes it.
         site: name of the ``HiddenMarkov`` site, where a model has several.
     """
-    sites = sites_of(fit, fit.as_fitted(data))
+    data = fit.as_fitted(data)
+    sites = sites_of(carried(fit, data), data)
     return sites[checked_site(sites, site)].hidden
 
 

@@ -9,6 +9,7 @@ import torch
 from glmhmm_pyro.arguments import seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN
+from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.fits.mixture import (
     Draws,
     decoded_by_draws,
@@ -20,6 +21,7 @@ from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import by_step_dataset
 from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.search.search import seeded
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,6 +60,7 @@ def decode(
         ``state``, and ``group`` where sessions have groups.
     """
     data = fit.as_fitted(data)
+    fit = carried(fit, data)
     site = checked_site(sites_of(fit, data), site)
     hidden, y = _site_at(fit, data, fit.params, site)
     by_state, by_step = ("step", "state"), ("step",)
@@ -138,6 +141,7 @@ def predict(
         for each by its name.
     """
     data = fit.as_fitted(data)
+    fit = carried(fit, data)
     site = checked_site(sites_of(fit, data), site)
     hidden, y = _site_at(fit, data, fit.params, site)
     outputs, labels, said = hidden.outputs(y), fit.labels, "fit.params"
@@ -174,11 +178,13 @@ def sample_states(
     """Paths of states drawn from p(z | y), shape (num_samples, steps).
 
     Of a fit with draws every path is at a draw of its own, taken at random; states
-    are numbered as in :meth:`decode`.
+    are numbered as in :meth:`decode`. Where latents of other sessions are drawn, every
+    session takes draws as often as they make it probable.
     """
     num_samples = whole_number("num_samples", num_samples, 1)
     seed = seed_number(seed)
     data = fit.as_fitted(data)
+    fit = carried(fit, data)
     site = checked_site(sites_of(fit, data), site)
     if fit.posterior is None:
         hidden, y = _site_at(fit, data, fit.params, site)
@@ -186,6 +192,8 @@ def sample_states(
         with torch.no_grad():
             return hidden.sample_states(y, num_samples, generator).cpu().numpy()
     draws = Draws.of(fit.posterior, None)
+    if fit.labels.lack_latents(data):
+        return _paths_by_session(fit, data, draws, site, num_samples, seed)
     rng = np.random.default_rng(seed)
     chosen = rng.integers(draws.number, size=num_samples)
     paths: list[np.ndarray] = [np.empty(0)] * num_samples
@@ -203,6 +211,30 @@ def sample_states(
         for place, path in zip(places, drawn.cpu().numpy()):
             paths[place] = path
     return np.stack(paths)
+
+
+def _paths_by_session(
+    fit: "Fit", data: Any, draws: Draws, site: str, num_samples: int, seed: int
+) -> np.ndarray:
+    """Paths at draws that every session takes as often as they make it probable."""
+    at = [{n: v[i] for n, v in draws.params.items()} for i in range(draws.number)]
+    sites = [_site_at(fit, data, params, site) for params in at]
+    lengths = sites[0].hidden.lengths
+    with seeded(seed), torch.no_grad():
+        log_weights = [hidden.log_prob_per_session(y) for hidden, y in sites]
+        by_session = torch.distributions.Categorical(logits=torch.stack(log_weights, 1))
+        chosen = by_session.sample(torch.Size((num_samples,)))
+        chosen = chosen.repeat_interleave(lengths, -1)
+        paths = torch.zeros_like(chosen)
+        for number in chosen.unique().tolist():
+            is_here = chosen == number
+            hidden, y = sites[number]
+            drawn = hidden.sample_states(y, int(is_here.sum(0).max()))
+            if draws.orders is not None:
+                drawn = draws.orders[number].argsort().to(drawn.device)[drawn]
+            places = (is_here.cumsum(0) - 1).clamp(min=0)
+            paths = torch.where(is_here, drawn.gather(0, places), paths)
+    return paths.cpu().numpy()
 
 
 def _site_at(fit: "Fit", data: Any, params: Params, site: str) -> Observed:
@@ -226,6 +258,7 @@ def score(fit: "Fit", data: Any, marginal: bool | None = None) -> float:
             likelihood at ``params``, which is no prediction of such a fit.
     """
     data = fit.as_fitted(data)
+    fit = carried(fit, data)
     sites = sites_of(fit, data)
     observed = sum(site.hidden.num_observed for site in sites.values())
     if not observed:

@@ -25,6 +25,7 @@ from glmhmm_pyro.inference.draws.alignment import (
 )
 from glmhmm_pyro.inference.draws.estimate import STANDS, estimated
 from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
 from glmhmm_pyro.inference.program.program import Program
@@ -86,7 +87,9 @@ def aligned(
 
 
 def _probs_of(fit: "Fit", data: Any) -> Tensor:
-    return state_probs(fit.model, fit.as_fitted(data), fit.params)
+    data = fit.as_fitted(data)
+    fit = carried(fit, data)
+    return state_probs(fit.model, data, fit.params)
 
 
 def permuted(

@@ -12,6 +12,7 @@ from glmhmm_pyro.arguments import flag, seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.fits.closed_loop import Drawn, History, closed_loop
+from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.search import seeded
@@ -56,6 +57,8 @@ def simulate(
     """
     data = fit.as_fitted(data)
     _check(fit, data, history, num_samples, draws)
+    own, fit = fit, carried(fit, data)
+    draws = draws or fit is not own
     seed = seed_number(seed)
     histories: Any = history if isinstance(history, (list, tuple)) else [history]
     parts = []

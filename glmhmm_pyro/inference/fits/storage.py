@@ -108,13 +108,15 @@ def _check(fields: dict[str, Any], model: Any) -> None:
             value = params.get(f"{name}.{site}")
             if value is None and model.num_states > 1:
                 raise ValueError(f"it has no values of {name}.{site}")
-            if value is not None and value.shape != component.shape(site):
+            if value is None or component.sites[site].latent:
+                continue
+            if value.shape != component.shape(site):
                 raise ValueError(
                     f"its {name}.{site} have shape {tuple(value.shape)} where the "
                     f"model has {tuple(component.shape(site))}"
                 )
             support = component.sites[site].support
-            if value is not None and not support.check(value).all():
+            if not support.check(value).all():
                 raise ValueError(f"its {name}.{site} are not all in {support}")
 
 

@@ -33,6 +33,7 @@ class Labels:
         num_observed: number of observed steps.
         layout: by which later data are laid out alike, where the data are a
             ``Sequences``.
+        latents: names of the sites that belong to these sessions alone.
     """
 
     covariates: dict[str, tuple[str, ...]]
@@ -41,6 +42,7 @@ class Labels:
     num_steps: int
     num_observed: int
     layout: Layout | None = None
+    latents: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Sequences) -> "Labels":
@@ -64,7 +66,8 @@ class Labels:
         """Those of a model's data; a model of the user's own names no axes."""
         if program.components:
             model: Any = program.model
-            named = replace(cls.of(program.data), layout=model.layout)
+            named = cls.of(program.data)
+            named = replace(named, layout=model.layout, latents=program.latents)
             own = getattr(model.initial, "sessions", ())
             if own:
                 named = replace(named, sessions=tuple(name for name, _ in own))
@@ -78,6 +81,7 @@ class Labels:
         is_known = isinstance(program.data, Sequences)
         return cls(
             layout=Layout.of(program.data) if is_known else None,
+            latents=program.latents,
             covariates={},
             classes=None,
             sessions=(),
@@ -106,6 +110,14 @@ class Labels:
         source = "older file" if list(self.sessions) == numbered else ""
         known = tuple((name, Session(name, source)) for name in self.sessions)
         return Layout(guessed, self.classes, known)
+
+    def lack_latents(self, data: Any) -> bool:
+        """Whether data have latents that were not fitted: those of other sessions."""
+        if not self.latents or not isinstance(data, Sequences) or not self.layout:
+            return False
+        fitted = [session for _, session in self.layout.sessions]
+        same = fitted == list(data.session_origins)
+        return not same or self.num_steps != data.num_steps
 
     def as_fitted(self, model: Any, data: Any) -> Any:
         """What :meth:`Fit.as_fitted` returns.

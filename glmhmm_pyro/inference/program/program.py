@@ -77,7 +77,9 @@ class Program(ABC):
 
     Attributes:
         priors: distributions of the parameters at one draw of the prior, by name.
-        coordinates: the parameters as one unconstrained vector.
+        latents: names of those whose shape follows the data, which are no parameters
+            of the model: ``Site(..., latent=True)``, or ``infer={"latent": True}``.
+        coordinates: the parameters and latents as one unconstrained vector.
         units: how values become those of the user's model, for a program of
             :meth:`in_own_units`; else they are.
         users_model: that model.
@@ -121,6 +123,7 @@ class Program(ABC):
         self.priors = {n: s["fn"] for n, s in sites.items() if not s["is_observed"]}
         hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
         _check(self.priors, any(site["is_observed"] for site in hidden))
+        self.latents = self._latents(sites)
         self.coordinates = Coordinates(self.priors)
         chains = [site["fn"] for site in hidden]
         self.num_together = sets_together(
@@ -229,6 +232,29 @@ class Program(ABC):
         return False
 
     # What is the same for all.
+
+    def _latents(self, sites: dict[str, Any]) -> tuple[str, ...]:
+        """Names of the sites that are declared as latents."""
+        declared = {
+            f"{prefix}.{attribute}"
+            for prefix, component in self.components.items()
+            for attribute, site in component.sites.items()
+            if site.latent
+        }
+        declared |= {n for n, site in sites.items() if site["infer"].get("latent")}
+        found = tuple(name for name in self.priors if name in declared)
+        if found and not isinstance(self.data, Sequences):
+            raise ValueError(
+                f"data must be a Sequences for a model with the latent {found[0]!r}, "
+                f"got {type(self.data).__name__}; sessions tell which values are whose"
+            )
+        return found
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of free parameters, which latents are not."""
+        shapes = self.coordinates.shapes
+        return sum(s.numel() for n, s in shapes.items() if n not in self.latents)
 
     def users_values(self, vector: Tensor) -> Params:
         """Values of the user's model (*batch, *shape) from vectors (*batch, size)."""
