@@ -97,7 +97,7 @@ class GLMHMM(PyroModule):
         last, values = data.lengths - 1, data.emissions.to(data.covariates.dtype)
         expansion = self.transitions.expansion
         initial = expansion.enter(self.initial.logits(data))
-        x, u = self.emissions.design(data), self.transitions.design(data)
+        x, u = self.emissions.inputs(data), self.transitions.inputs(data)
         observed = torch.ones(len(values), dtype=torch.bool, device=data.device)
         observed = observed if data.mask is None else data.mask
         with pyro.plate("sessions", data.num_sessions, dim=-1):
@@ -127,7 +127,7 @@ class GLMHMM(PyroModule):
         with zeros_allowed(self.transitions):
             transition = self.transitions.logits(data)
         with zeros_allowed(self.emissions):
-            table = self.emissions.table(self.emissions.design(data))
+            table = self.emissions.table(self.emissions.inputs(data))
         emits = self.transitions.emits
         return HiddenMarkov(initial, transition, table, data.lengths, data.mask, emits)
 
@@ -214,6 +214,8 @@ class GLMHMM(PyroModule):
             warn_caller(note, MatchingWarning)
         for component in (self.initial, self.transitions, self.emissions):
             component.bind(laid_out)
+        for component in self.components.values():
+            component.bind_members(laid_out)
         self.layout = layout
         return laid_out
 

@@ -301,13 +301,14 @@ def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
             "kind must be 'parametric' for a single session, got 'session', which has "
             "no others to draw; give kind='parametric'"
         )
-    initial = getattr(fit.model, "initial", None)
-    if kind == "session" and getattr(initial, "per_session", False):
-        raise ValueError(
-            "kind must be 'parametric' where every session has initial probabilities "
-            "of its own, got 'session', which would mix them up; give "
-            "kind='parametric', or fit with Initial(per_session=False)"
-        )
+    components = Program.kind_of(fit.model).components_of(fit.model)
+    for component in components.values():
+        if kind == "session" and "session" in component.varies_over:
+            raise ValueError(
+                f"kind must be 'parametric' where every session has {component.varying}"
+                " of its own, got 'session', which would mix them up; give "
+                f"kind='parametric', or fit with {component.unvarying}"
+            )
 
 
 def _engine(fit: Fit, method: str | Method | None) -> Method:

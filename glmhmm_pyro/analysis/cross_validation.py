@@ -198,7 +198,7 @@ def cross_validate(
         kept: Fit | None = fits[path.strengths.index(best)]
         return CrossValidation(table, best, kept, criterion, rule, complete)
     first = made(make_model, path.strengths[0])
-    _check_initial(first)
+    _check_shared(first)
     splits = splits_of(data, folds, groups, seed)
     jobs = [held_out(data, train, test, refit_design) for train, test in splits]
     check_folds(jobs, first)
@@ -253,13 +253,15 @@ def _check(data: Any, criterion: str, rule: str) -> None:
         )
 
 
-def _check_initial(model: GLMHMM) -> None:
-    if getattr(model.initial, "per_session", False):
-        raise ValueError(
-            "make_model must give all sessions the same initial probabilities, which "
-            "sessions held out are to begin with, got Initial(per_session=True); use "
-            "Initial(), or criterion='evidence'"
-        )
+def _check_shared(model: GLMHMM) -> None:
+    for component in model.components.values():
+        if "session" in component.varies_over:
+            raise ValueError(
+                f"make_model must give all sessions the same {component.varying}, for "
+                "sessions held out have none of their own, got a "
+                f"{type(component).__name__} by session; use {component.unvarying}, or "
+                "criterion='evidence'"
+            )
 
 
 def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:

@@ -20,6 +20,7 @@ Component     blocks                             an M-step of small independent 
 Component     batched                            restarts and folds in one batch
 Component     bind(data)                         to refuse data that it can't speak of
 Component     sizes()                            parameters with axes of its own
+Component     Site("session" | "group", ...)     parameters by session or group
 Component     design(data)                       covariates other than those given
 Component     view(data)                         a part of the data alone
 Component     parts                              components that it consists of
@@ -58,6 +59,7 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.limits import Bounds, Within
+from glmhmm_pyro.components.members import HasMembers
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
 from glmhmm_pyro.priors.affine import Affine
@@ -65,6 +67,7 @@ from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
 from glmhmm_pyro.priors.recipe import Place
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection
+from glmhmm_pyro.sequences.members import Members
 
 # Names of axes along which hidden states stand.
 STATE_AXES = ("state", "origin", "destination")
@@ -110,7 +113,7 @@ class Site:
         return recipe_of(self.prior).event_dim < len(self.axes)
 
 
-class Component(PyroModule):
+class Component(HasMembers, PyroModule):
     """One conditional distribution of the model, with its parameters.
 
     A parameter is declared by assigning a :class:`Site` in ``__init__``. Reading the
@@ -122,6 +125,7 @@ class Component(PyroModule):
         num_features: number of covariates, bound by the first data set.
         covariate_names: their names, bound with their number.
         selection: the columns of a data set that it reads, where not all.
+        members: whose entries its parameters have along sessions or groups, if any do.
         bounds: of its values in a fit, by attribute; see :meth:`limit`.
         blocks: name of the parameters' outermost axis if the M-step separates over it
             (``"state"`` or ``"origin"``); ``None`` for one joint problem.
@@ -143,6 +147,7 @@ class Component(PyroModule):
         self.covariate_names: tuple[str, ...] | None = None
         self.selection: Selection | None = None
         self.bounds: dict[str, Bounds] = {}
+        self.members: Members | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Site):
@@ -186,6 +191,7 @@ class Component(PyroModule):
             "state": self.num_states,
             "origin": self.num_states,
             "covariate": self.num_features,
+            **self.member_sizes(),
         }
 
     def shape(self, name: str) -> torch.Size:

@@ -111,7 +111,7 @@ class Emission(Component):
     def log_probs(self, data: Sequences) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""
         with zeros_allowed(self):
-            table = self.table(self.design(data))
+            table = self.table(self.inputs(data))
         return emission_log_probs(table, data.emissions, data.mask)
 
 
@@ -122,7 +122,8 @@ class GLMEmission(Emission):
     A family writes :meth:`distribution` alone. One product of the design and all
     weights then gives the whole table. Further parameters, such as a scale, are
     declared as a :class:`Site` each, with ``"state"`` for first axis or, where all
-    states share them, without; ``distribution`` is given them by name.
+    states share them, without; ``distribution`` is given them by name. An axis
+    ``"session"`` or ``"group"`` stands before that of the states.
 
     Args:
         outputs: axes of the predictor of one state, as (name, size); none for a scalar.
@@ -160,43 +161,56 @@ class GLMEmission(Emission):
 
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
         """The family's distribution at the state's linear predictors."""
+        covariates, entries = self.apart(covariates)
         outputs = len(self.sites["weights"].axes) - 2
         weights = self.weights.to(covariates.dtype)
         weights = weights[(..., state) + (slice(None),) * (outputs + 1)]
         covariates = covariates[(...,) + (None,) * outputs + (slice(None),)]
         predictor = (weights * covariates).sum(-1)
-        others = {
-            name: value[(..., state) + (slice(None),) * own] if by_state else value
-            for name, value, own, by_state in self._other_parameters(covariates)
-        }
+        others = {}
+        for name, value, own, axis, by_state in self._other_parameters(covariates):
+            index = [entries[axis]] if axis else []
+            index += [state] if by_state else []
+            whole: tuple[Any, ...] = (..., *index, *[slice(None)] * own)
+            others[name] = value[whole] if index else value
         return self.distribution(predictor, **others)
 
     @pyro_method
     def table(self, design: Tensor) -> Distribution:
         """Batch of distributions, batch shape (*batch, steps, states)."""
+        design, entries = self.apart(design)
         axes = len(self.sites["weights"].axes)
         weights = self.weights.to(design.dtype)
         rows = weights.flatten(-axes, -2)
         scores = design @ rows.transpose(-1, -2)
         shape = scores.shape[:-1] + weights.shape[-axes:-1]
         others = {}
-        for name, value, own, by_state in self._other_parameters(design):
+        for name, value, own, axis, by_state in self._other_parameters(design):
             # An axis of steps, and one of states where all of them share it.
-            batch = value.shape[: value.dim() - own - by_state]
-            states = value.shape[len(batch) : len(batch) + 1] if by_state else (1,)
-            inner = value.shape[value.dim() - own :]
-            others[name] = value.reshape(*batch, 1, *states, *inner)
+            place = value.dim() - own - by_state
+            if axis:
+                value = value.index_select(place - 1, entries[axis])
+            else:
+                value = value.unsqueeze(place)
+                place += 1
+            others[name] = value if by_state else value.unsqueeze(place)
         return self.distribution(scores.reshape(shape), **others)
 
     def _other_parameters(
         self, design: Tensor
-    ) -> Iterator[tuple[str, Tensor, int, bool]]:
-        """Name, value, number of own axes and axis of states, of all but weights."""
+    ) -> Iterator[tuple[str, Tensor, int, str, bool]]:
+        """Name, value, number of own axes and those before them, of all but weights.
+
+        Those are an axis of sessions or groups, or '', and whether one is of states.
+        """
         for name, site in self.sites.items():
             if name != "weights":
-                by_state = site.axes[:1] == ("state",)
+                axis = site.axes[0] if {*site.axes[:1]} & {*self.varies_over} else ""
+                by_state = site.axes[bool(axis) :][:1] == ("state",)
                 value = getattr(self, name).to(design.dtype)
-                yield name, value, len(site.axes) - by_state, by_state
+                yield name, value, len(site.axes) - bool(
+                    axis
+                ) - by_state, axis, by_state
 
 
 @suggests_names

@@ -9,15 +9,13 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior
-from glmhmm_pyro.sequences import MatchingWarning, Sequences
-from glmhmm_pyro.sequences.sessions import Known, rows_of_sessions, sessions_of
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import zeros_allowed
 
 
@@ -91,27 +89,11 @@ class Initial(InitialState):
         super().__init__()
         self.prior = prior
         self.per_session = per_session
-        self.num_sessions: int | None = None
-        self.sessions: tuple[Known, ...] = ()
         axes = ("session", "state") if per_session else ("state",)
         self.probs = Site(*axes, prior=prior, support=constraints.simplex)
 
-    def sizes(self) -> dict[str, int | None]:
-        """As for every component, and the number of sessions."""
-        return {**super().sizes(), "session": self.num_sessions}
-
-    def bind(self, data: Sequences) -> None:
-        """Record which sessions have probabilities of their own, or check that."""
-        if not self.per_session:
-            return
-        if self.num_sessions is None:
-            self.num_sessions, self.sessions = data.num_sessions, sessions_of(data)
-        for note in rows_of_sessions(self.sessions, sessions_of(data)).notes:
-            warn_caller(note, MatchingWarning)
-
-    def _rows(self, data: Sequences) -> list[int]:
-        """The row of probabilities of each session of the data."""
-        return rows_of_sessions(self.sessions, sessions_of(data)).places
+    varying = "initial probabilities"
+    unvarying = "Initial(per_session=False)"
 
     @property
     def is_linear(self) -> bool:
@@ -121,9 +103,9 @@ class Initial(InitialState):
     def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the probabilities."""
         logits = self.probs.log()
-        if not self.per_session:
+        if not self.varies_over:
             return logits.unsqueeze(-2)
-        rows = self._rows(data)
+        rows = self.rows("session", data)
         everything = rows == list(range(logits.shape[-2]))
         return logits if everything else logits[..., rows, :]
 
@@ -131,9 +113,9 @@ class Initial(InitialState):
         self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """Mode of the Dirichlet that the prior and the expected counts make."""
-        if self.per_session:
-            rows = torch.tensor(self._rows(data), device=counts.device)
-            shape = (*counts.shape[:-2], len(self.sessions), counts.shape[-1])
+        if self.varies_over:
+            rows = torch.tensor(self.rows("session", data), device=counts.device)
+            shape = (*counts.shape[:-2], *self.shape("probs"))
             counts = counts.new_zeros(shape).index_add(-2, rows, counts)
         else:
             counts = counts.squeeze(-2)

@@ -154,6 +154,12 @@ class Outputs(Emission):
         return Product(families, self.places)
 
     def _check_family(self, name: str, family: Any) -> None:
+        if getattr(family, "varies_over", ()):
+            raise ValueError(
+                "families must have the same parameters in all sessions, got "
+                f"{type(family).__name__} for {name!r}, whose {family.varying} have an "
+                f"axis {family.varies_over[0]!r}; give it to a GLMHMM alone"
+            )
         if not isinstance(family, Emission) or isinstance(family, Outputs):
             raise TypeError(
                 f"families must be emission families, got {type(family).__name__} for "

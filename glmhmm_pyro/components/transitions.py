@@ -80,7 +80,7 @@ class Transitions(Component):
     def logits(self, data: Sequences) -> Tensor:
         """Log-odds: (*batch, steps or 1, origins, destinations)."""
         origins = self.all_states(data.device)
-        logits = exact_logits(self(origins, self.design(data).unsqueeze(-2)))
+        logits = exact_logits(self(origins, self.inputs(data).unsqueeze(-2)))
         return logits.unsqueeze(0) if logits.dim() == 2 else logits
 
     @pyro_method

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .indexed import rows_in_order
-from .naming import Match, brief, by_place
+from .naming import by_place
 from .validation import listed_names, unique_names
 
 
@@ -45,7 +45,9 @@ def sessions_of(data: Any) -> tuple[Known, ...]:
     return tuple(zip(data.session_names, data.session_origins))
 
 
-def rows_of_sessions(wanted: Sequence[Known], found: Sequence[Known]) -> Match:
+def rows_of_sessions(
+    wanted: Sequence[Known], found: Sequence[Known]
+) -> tuple[list[int | None], tuple[str, ...]]:
     """For each session found, the row of the session wanted that it is, or a copy of.
 
     Where both sides have groups, sessions of two groups are never the same, whatever
@@ -55,11 +57,12 @@ def rows_of_sessions(wanted: Sequence[Known], found: Sequence[Known]) -> Match:
         wanted: present names and identities of the sessions that have rows.
         found: the same of the sessions that look for theirs.
 
-    Raises:
-        ValueError: a session has no row.
+    Returns:
+        The rows, ``None`` where there is none; sentences on what was matched by place.
     """
+    by_order: list[int | None] = list(range(len(found)))
     if tuple(wanted) == tuple(found):
-        return Match(list(range(len(found))))
+        return by_order, ()
     sides = [[origin for _, origin in side] for side in (wanted, found)]
     grouped = all(o.group is not None for side in sides for o in side)
     ambiguous = set() if grouped else _of_several_groups([*sides[0], *sides[1]])
@@ -72,21 +75,13 @@ def rows_of_sessions(wanted: Sequence[Known], found: Sequence[Known]) -> Match:
     places = [
         rows.get((name, key), rows.get(key)) for (name, _), key in zip(found, keys)
     ]
-    unknown = [name for (name, _), row in zip(found, places) if row is None]
-    if not unknown:
-        return Match([row for row in places if row is not None])
     unnamed = any(all(origin.source for origin in side) for side in sides)
-    if unnamed and len(wanted) == len(found) == len(unknown):
+    if unnamed and len(wanted) == len(found) == places.count(None):
         of_groups = [[origin.group for origin in side] for side in sides]
         if not grouped or of_groups[0] == of_groups[1]:
             pairs = [(old, new) for (old, _), (new, _) in zip(wanted, found)]
-            return Match(list(range(len(found))), (by_place("sessions", pairs),))
-    raise ValueError(
-        "data must hold sessions whose initial probabilities were fitted "
-        f"({brief([name for name, _ in wanted])}), got {brief(unknown)}; use "
-        "Initial(per_session=False) to speak of new sessions, and session_names to "
-        "say which session is which"
-    )
+            return by_order, (by_place("sessions", pairs),)
+    return places, ()
 
 
 def _of_several_groups(origins: Sequence[Session]) -> set[tuple]:

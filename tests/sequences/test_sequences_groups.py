@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.sequences.sessions import rows_of_sessions, sessions_of
+from glmhmm_pyro.sequences.members import Members
 
 NAMES, GROUPS, LENGTHS = (
     ["1", "2", "1", "2"],
@@ -187,6 +187,11 @@ def test_animals_are_joined_without_taking_one_for_another():
         gh.Sequences.concatenate([rat, sequences(["3"], None, [1])])
 
 
+def found(wanted, other):
+    """The rows of sessions of other data, of parameters by session of the wanted."""
+    return Members.of(wanted).rows("session", other, "weights", "others").places
+
+
 sessions = st.lists(
     st.tuples(st.sampled_from("pqr"), st.sampled_from("ab")),
     min_size=1,
@@ -213,13 +218,9 @@ def test_subsets_and_joins_keep_who_a_session_is(pairs, draw):
         assert made.lengths.tolist() == [1 + i for i in wanted]
         assert len(set(made.session_names)) == len(wanted)
         # Whatever the sessions are called there, each finds itself.
-        assert rows_of_sessions(sessions_of(data), sessions_of(made)).places == wanted
+        assert found(data, made) == wanted
         # Changed data are taken to be these sessions too.
         assert keys(made.replace(emissions=made.emissions)) == keys(made)
-
-
-def found(wanted, other):
-    return rows_of_sessions(sessions_of(wanted), sessions_of(other)).places
 
 
 def test_a_session_is_known_by_its_group_and_its_name():

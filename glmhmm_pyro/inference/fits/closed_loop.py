@@ -199,6 +199,7 @@ def _stepped(
     states = torch.zeros(shape, dtype=torch.long, device=data.device)
     x, u = designs["covariates"], designs.get("transition_covariates")
     u = x if u is None else u
+    moving, emitting = model.transitions.entries(data), model.emissions.entries(data)
     expansion = model.transitions.expansion
     initial = expansion.enter(model.initial.log_probs(data))
     initial = initial.expand(data.num_sessions, -1)
@@ -209,9 +210,11 @@ def _stepped(
         for write in writers:
             write(past[:active, :t], copies, rows)
         if t > 0:
-            state = model.transitions(state[:active], u[copies, rows]).sample()
+            inputs = torch.cat([u[copies, rows], moving[rows]], -1)
+            state = model.transitions(state[:active], inputs).sample()
         states[:active, t] = expansion.states(state)
-        family = model.emissions(states[:active, t], x[copies, rows])
+        inputs = torch.cat([x[copies, rows], emitting[rows]], -1)
+        family = model.emissions(states[:active, t], inputs)
         past[:active, t] = family.sample().to(past.dtype)
     return typed_by_support(past, family), states
 

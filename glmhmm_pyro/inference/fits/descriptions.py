@@ -16,7 +16,7 @@ from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.answers import Stored, restored, stored
 
 _PARTS = ("initial", "transitions", "emissions")
-_BOUND = ("num_states", "num_features", "num_sessions", "covariate_names")
+_BOUND = ("num_states", "num_features", "covariate_names")
 
 
 def describe(model: Any) -> dict[str, Any]:

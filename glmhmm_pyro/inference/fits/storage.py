@@ -82,8 +82,9 @@ def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
     elif made is None:
         raise ValueError(f"model must be given to load this fit: {missing[0]}")
     with intact(str(path)):
+        made = fields["labels"].given_to(made)
         _check(fields, made)
-    return fields | {"model": fields["labels"].given_to(made)}
+    return fields | {"model": made}
 
 
 def _fields(arrays: Arrays, facts: dict[str, Any]) -> dict[str, Any]:

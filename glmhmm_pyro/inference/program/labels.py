@@ -14,6 +14,7 @@ from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.construction import DESIGNS, names_of
 from glmhmm_pyro.sequences.layout import Layout
+from glmhmm_pyro.sequences.members import MEMBER_AXES, Members
 from glmhmm_pyro.sequences.naming import Names
 from glmhmm_pyro.sequences.sessions import Session
 
@@ -68,9 +69,6 @@ class Labels:
             model: Any = program.model
             named = cls.of(program.data)
             named = replace(named, layout=model.layout, latents=program.latents)
-            own = getattr(model.initial, "sessions", ())
-            if own:
-                named = replace(named, sessions=tuple(name for name, _ in own))
             for name, component in program.components.items():
                 if component.selection is not None:
                     named.covariates[name] = component.covariate_names or ()
@@ -93,8 +91,9 @@ class Labels:
         """A model of a file, told again how it knows its data."""
         if Program.kind_of(model).components_of(model):
             model.layout = self.layout or self._guessed_layout()
-            if getattr(model.initial, "per_session", False):
-                model.initial.sessions = model.layout.sessions
+            for component in model.components.values():
+                if component.varies_over:
+                    component.members = Members(model.layout.sessions)
         return model
 
     def _guessed_layout(self) -> Layout:
@@ -136,12 +135,15 @@ class Labels:
     ) -> dict:
         """Names along every axis of a parameter of component ``prefix``."""
         coords = {}
+        members = Members(self.layout.sessions if self.layout else ())
         for dim, size in zip(dims, shape):
             names: Any = np.arange(size)
             if dim == "covariate" and len(self.covariates.get(prefix, ())) == size:
                 names = list(self.covariates[prefix])
             elif dim == "class" and self.classes and len(self.classes) == size:
                 names = list(self.classes)
+            elif dim in MEMBER_AXES and len(members.names(dim)) == size:
+                names = list(members.names(dim))
             elif dim == "session" and len(self.sessions) == size:
                 names = list(self.sessions)
             coords[dim] = names

@@ -95,7 +95,7 @@ def separated(program: Program) -> Program:
 def sampled(program: Program, seed: int) -> Program | None:
     """The same model with a sample of the sessions, where that is possible and pays."""
     data = program.data
-    if data.num_steps <= _WORTH * MOST_STEPS or _knows_sessions(program.model):
+    if data.num_steps <= _WORTH * MOST_STEPS or _varies(program.model):
         return None
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(data.num_sessions, generator=generator)
@@ -113,10 +113,9 @@ def sampled(program: Program, seed: int) -> Program | None:
     return part if shapes[0] == shapes[1] else None
 
 
-def _knows_sessions(model: Any) -> bool:
-    """Whether a model has parameters that belong to single sessions."""
-    sites = [site for c in model.components.values() for site in c.sites.values()]
-    return any("session" in site.axes for site in sites)
+def _varies(model: Any) -> bool:
+    """Whether a model has parameters that belong to single sessions or groups."""
+    return any(component.varies_over for component in model.components.values())
 
 
 def _taken_over(whole: Hunt, part: Hunt) -> Hunt:
