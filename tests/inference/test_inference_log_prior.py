@@ -8,8 +8,7 @@ from oracles import finite_differences
 from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.steps.blocks import Blocks, prior_sites
-from glmhmm_pyro.inference.steps.log_prior import LogPrior, smooth
+from glmhmm_pyro.inference.steps.blocks import Blocks, LogPrior, prior_sites, smooth
 from glmhmm_pyro.priors.answers import curvature, innermost
 
 p = gh.priors

@@ -13,10 +13,16 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.steps.blocks import Blocks, as_taken, prior_sites, run
+from glmhmm_pyro.inference.steps.blocks import (
+    Blocks,
+    LogPrior,
+    as_taken,
+    prior_sites,
+    run,
+    smooth,
+)
 from glmhmm_pyro.inference.steps.failures import Ends, Failure
 from glmhmm_pyro.inference.steps.hyperparameters import HyperStep, hyperparameters
-from glmhmm_pyro.inference.steps.log_prior import LogPrior, smooth
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.optim.preconditioning import (
     Evaluation,
