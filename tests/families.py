@@ -50,6 +50,7 @@ EMISSIONS = {
     "positive": gh.components.Gamma,
     "heavy-tailed": gh.components.StudentT,
 }
+COUNTS = ("poisson", "counts", "overdispersed")
 TRANSITIONS = {
     "stationary": gh.Stationary,
     "input-driven": gh.InputDriven,
@@ -81,7 +82,7 @@ def random_emissions(family, steps, seed=0):
         return normals(steps, seed=seed)
     if family == "normals":
         return normals(steps, 2, seed=seed)
-    largest = {"bernoulli": 2, "categorical": 3}.get(family, 5)
+    largest = {"bernoulli": 2, "categorical": 3, **dict.fromkeys(COUNTS, 5)}[family]
     return torch.randint(largest, (steps,), generator=generator)
 
 

@@ -368,6 +368,7 @@ def _store_known(**fields: str) -> None:
 
 
 _store_known(
+    Beta="concentration1 concentration0",
     Cauchy="loc scale",
     Dirichlet="concentration",
     Exponential="rate",
