@@ -26,7 +26,8 @@ Component     view(data)                         a part of the data alone
 Component     parts                              components that it consists of
 Component     bind_states(num_states)            to tell its parts of the states
 Component     closed_form(counts, data, params)  the exact M-step
-Component     block_objective(data)              an M-step without automatic derivatives
+Component     block_objective(data)              an M-step by derivatives of its own,
+                                                 of real weights, then positive numbers
 Component     start(data)                        optimisers that set out nearer the end
 Component     start_noise(name, data)            starts apart in its parameters' units
 Component     limits(data)                       scales that do not run to 0
@@ -43,6 +44,7 @@ Component     log_probs(data)                    the chain's potentials otherwis
 Emission      table(design)                      all steps and states at once
 Emission      check_varies(data)                 constant outputs refused
 Emission      collapsed(values, start)           a status where the density is infinite
+Emission      has_log_rate                       large weights of counts named
 Transitions   logits(data)                       all steps and origins at once
 Transitions   emits                              a chain of more states than the model's
 InitialState  follow(transitions)                a first state that follows from them

@@ -39,6 +39,8 @@ class Poisson(GLMEmission):
         tensor([ 1., 10.], dtype=torch.float64)
     """
 
+    has_log_rate = True
+
     def __init__(self, prior: Prior = None):
         super().__init__(prior=prior)
 
@@ -74,6 +76,8 @@ class NegativeBinomial(GLMEmission):
         dispersion_prior: the same of the dispersions a (states,). Where counts vary no
             more than Poisson ones the best dispersion is 0, which a fit approaches.
     """
+
+    has_log_rate = True
 
     dispersion: Any
 

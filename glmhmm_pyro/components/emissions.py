@@ -5,7 +5,7 @@ for a generalised linear model :meth:`GLMEmission.distribution`.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyro.distributions as dist
@@ -42,6 +42,10 @@ class Emission(Component):
     """
 
     counts_of = "emission"
+
+    # Whether emissions are counts whose log rate is linear in the weights: these are
+    # then named where they are so large that nothing else can come.
+    has_log_rate: ClassVar[bool] = False
 
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
         """Distribution of the emission.

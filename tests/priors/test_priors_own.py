@@ -212,3 +212,18 @@ def test_probabilities_have_the_mode_of_a_dirichlet_however_it_is_wrapped():
         found = answers.mode_given(prior, counts, torch.Size([2, 2]))
         np.testing.assert_allclose(found, expected)
     assert answers.mode_given(lambda shape: Dirichlet(alpha), counts, (2, 2)) is None
+
+
+class Undrawn(HuberDensity):
+    """The same by somebody who has not thought of drawing from it."""
+
+    sample = TorchDistribution.sample
+
+
+def test_a_prior_that_cannot_be_drawn_from_is_refused_by_its_site():
+    prior = Undrawn(torch.tensor(0.5))
+    for method in ("em", "map"):
+        with pytest.raises(ValueError) as caught:
+            gh.fit(gh.GLMHMM(1, gh.Bernoulli(prior=prior)), clear_data(), method)
+        for part in ("'emissions.weights' must", "no method sample; write"):
+            assert part in str(caught.value)

@@ -15,7 +15,6 @@ from torch.nn.functional import pad
 
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.components.counts import NegativeBinomial, Poisson
 from glmhmm_pyro.distributions import HiddenMarkov, Output
 from glmhmm_pyro.inference.kinds.separated import (
     label_probs,
@@ -156,7 +155,7 @@ def _large_in_emissions(
             weights = pad(weights, (0, 0, 1, 0))
         noise = noise_of_labels(probs, visited)
         return known.large(what, weights, noise, " of class")
-    if isinstance(known.model.components[what], Poisson | NegativeBinomial):
+    if known.model.components[what].has_log_rate:
         return known.large(what, weights, noise_of_counts(output, visited), "")
     return {}
 

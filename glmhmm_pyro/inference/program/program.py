@@ -45,13 +45,22 @@ class _Drawable(Messenger):
     """Names a site that starts cannot be drawn from, before Pyro fails to."""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["value"] is None and not has_draws(msg["fn"]):
-            kind = type(msg["fn"]).__name__
+        if msg["value"] is not None:
+            return
+        kind = type(msg["fn"]).__name__
+        need = f"site {msg['name']!r} must have a prior that starts can be drawn from"
+        if not has_draws(msg["fn"]):
             raise ValueError(
-                f"site {msg['name']!r} must have a prior that starts can be drawn "
-                f"from, got {kind}; gh.priors.Flat(shape, support) is flat, and has "
+                f"{need}, got {kind}; gh.priors.Flat(shape, support) is flat, and has "
                 "start values"
             )
+        try:
+            msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
+        except NotImplementedError as error:
+            raise ValueError(
+                f"{need}, got one that has no method sample; write one, which may "
+                "give any value of the support"
+            ) from error
 
 
 @contextmanager
