@@ -111,7 +111,7 @@ class Labels:
         return Layout(guessed, self.classes, known)
 
     def lack_latents(self, data: Any) -> bool:
-        """Whether data have latents that were not fitted: those of other sessions."""
+        """Whether data have latents of their own: they are not the sessions fitted."""
         if not self.latents or not isinstance(data, Sequences) or not self.layout:
             return False
         fitted = [session for _, session in self.layout.sessions]
