@@ -88,9 +88,8 @@ class Site:
             distribution. Hyperparameters that a function samples are named after the
             component: ``"scale"`` becomes ``"emissions.scale"``.
         support: where the parameter lives; used by a flat prior.
-        latent: whether its shape follows the data (an axis of sessions, of steps). It
-            is then no parameter: it is not counted as one, and data of other sessions
-            have values of their own, drawn from the prior given the parameters.
+        latent: whether its shape follows the data (steps, sessions). Other data then
+            have values of their own, drawn from the prior; it counts as no parameter.
     """
 
     def __init__(
