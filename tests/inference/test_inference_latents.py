@@ -144,6 +144,15 @@ def test_as_many_steps_of_other_sessions_are_other_data(fit):
     assert abs(mine - float(wrong)) > 1.0
 
 
+def test_sessions_are_the_same_whether_their_groups_are_told_or_not():
+    names, lengths = ["mon", "tue"], [30, 30]
+    y = DATA.emissions[:60]
+    plain = gh.Sequences(y, lengths=lengths, session_names=names)
+    grouped = gh.Sequences(y, lengths=lengths, session_names=names, groups=["a", "a"])
+    fit = gh.fit(biased, plain, "map", num_restarts=1, progress=False)
+    assert fit.score(grouped) == fit.score(plain)
+
+
 def test_latents_are_kept_in_files(fit, tmp_path):
     fit.save(tmp_path / "fit.nc")
     loaded = gh.load(tmp_path / "fit.nc", model=biased)

@@ -115,7 +115,10 @@ class Labels:
         if not self.latents or not isinstance(data, Sequences) or not self.layout:
             return False
         fitted = [session for _, session in self.layout.sessions]
-        same = fitted == list(data.session_origins)
+        grouped = all(o.group is not None for o in (*fitted, *data.session_origins))
+        same = [o.key(grouped) for o in fitted] == [
+            o.key(grouped) for o in data.session_origins
+        ]
         return not same or self.num_steps != data.num_steps
 
     def as_fitted(self, model: Any, data: Any) -> Any:
