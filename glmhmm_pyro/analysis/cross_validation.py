@@ -258,7 +258,7 @@ def _check_shared(model: GLMHMM) -> None:
         if "session" in component.varies_over:
             raise ValueError(
                 f"make_model must give all sessions the same {component.varying}, for "
-                "sessions held out have none of their own, got a "
+                "sessions held out have none of their own, got "
                 f"{type(component).__name__} by session; use {component.unvarying}, or "
                 "criterion='evidence'"
             )

@@ -81,8 +81,8 @@ class Site:
 
     Args:
         axes: names of its axes, outermost first. A name is one that the component
-            knows the size of (``"state"``, ``"covariate"``, ...), or a pair of a name
-            and a size.
+            knows the size of (``"state"``, ``"covariate"``, ``"session"``, ...), or a
+            pair of a name and a size.
         prior: ``None`` for flat, a distribution that broadcasts to the parameter's
             shape, a recipe of ``gh.priors``, or a function from that shape to a
             distribution. Hyperparameters that a function samples are named after the

@@ -22,6 +22,22 @@ def hidden(
     return gh.HiddenMarkov(*logits, emissions, lengths)
 
 
+class ByGroup(gh.components.Emission):
+    """A family with a parameter for every group."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = gh.components.Site("group")
+
+
+def bound_in_turn(*groups):
+    """A model bound to data of some groups, and then to data of another."""
+    model = gh.GLMHMM(2, ByGroup())
+    for group in groups:
+        named = {"lengths": [1] * len(group), "groups": group}
+        model.bind(gh.Sequences([0] * len(group), **named))
+
+
 ROWS = {
     "Gaussian: covariance as an array": type_row(
         lambda: gh.Gaussian(2, np.eye(2)),
@@ -224,6 +240,28 @@ ROWS = {
     "add_intercept: an array without axes": type_row(
         lambda: data().add_intercept(np.array("covariates")),
         *("designs", "must be a list of names", "array(", "give such as"),
+    ),
+    "Site: groups that there are none of": Row(
+        lambda: gh.GLMHMM(2, ByGroup()).bind(data()),
+        *("data", "must have groups, for each of which", "got none", "give groups to"),
+    ),
+    "Site: a group that was not fitted": Row(
+        lambda: bound_in_turn(["rat", "owl"], ["cat"]),
+        *(
+            "data",
+            "must hold groups whose emissions.bias",
+            "got cat",
+            "use a component",
+        ),
+    ),
+    "Outputs: a family by group": Row(
+        lambda: gh.Outputs(a=ByGroup(), b=gh.Bernoulli()),
+        *(
+            "families",
+            "must have the same parameters in all",
+            "ByGroup for 'a'",
+            "alone",
+        ),
     ),
     "state_colour: none": Row(
         lambda: gh.plotting.state_colour(None),

@@ -14,6 +14,8 @@ from torch.distributions import constraints
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Emission, GLMEmission, Site, Transitions
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search import find
 
 NAMES, GROUPS, LENGTHS = (
     ["1", "2", "1", "2"],
@@ -198,8 +200,25 @@ def test_what_would_mix_sessions_up_is_refused():
     fit = fit_of(data, "session")
     with pytest.raises(ValueError, match="every session has emissions.bias of its own"):
         gh.analysis.bootstrap(fit, data)
+    own = {"initial": gh.Initial(per_session=True)}
+    with pytest.raises(ValueError, match="make_model must give.*same initial probab"):
+        gh.analysis.cross_validate(
+            lambda strength: gh.GLMHMM(
+                2, gh.Bernoulli(gh.priors.Ridge(strength)), **own
+            ),
+            data,
+            [1.0, 2.0],
+        )
     with pytest.raises(ValueError, match="families must have the same.*axis 'group'"):
         gh.Outputs(choice=gh.Bernoulli(), lick=OwnBias("group"))
+
+
+@pytest.mark.parametrize("axis", ["session", "group"])
+def test_a_search_reads_all_that_have_entries(axis, monkeypatch):
+    monkeypatch.setattr(find, "MOST_STEPS", 3)
+    data = sequences()
+    assert find.sampled(Program.of(gh.GLMHMM(2, gh.Bernoulli()), data), 0) is not None
+    assert find.sampled(Program.of(gh.GLMHMM(2, OwnBias(axis)), data), 0) is None
 
 
 @pytest.mark.parametrize(
