@@ -2,7 +2,8 @@
 
 A component is a recipe. ``GLMHMM`` binds the number of states on a copy of it, the
 first data set binds the number of covariates; only then do its parameters have shapes.
-Parameters are declared as a :class:`Site` each. Beside them a component
+Parameters are declared as a :class:`Site` each, one with an entry for every session or
+group by its outermost axis, "session" or "group". Beside them a component
 
 ============  =================================  =======================================
 must write                                       and gets for it
@@ -20,7 +21,6 @@ Component     blocks                             an M-step of small independent 
 Component     batched                            restarts and folds in one batch
 Component     bind(data)                         to refuse data that it can't speak of
 Component     sizes()                            parameters with axes of its own
-Component     Site("session" | "group", ...)     parameters by session or group
 Component     design(data)                       covariates other than those given
 Component     view(data)                         a part of the data alone
 Component     parts                              components that it consists of
