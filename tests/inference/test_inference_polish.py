@@ -211,12 +211,13 @@ def test_the_run_is_kept_whatever_becomes_of_its_last_steps(
     assert run.status is status and run.params is ended[1]
 
 
-def test_laplace_has_converged_where_its_search_stalled_beside_the_mode(monkeypatch):
+@pytest.mark.parametrize("status", [gh.Status.STALLED, gh.Status.MAX_ITERS])
+def test_laplace_has_converged_where_its_search_ended_at_the_mode(monkeypatch, status):
     search = gh.MAP.density_mode
 
-    def stalled(*args):
-        return search(*args)[0], gh.Status.STALLED
+    def ended_so(*args):
+        return search(*args)[0], status
 
-    monkeypatch.setattr(gh.MAP, "density_mode", stalled)
+    monkeypatch.setattr(gh.MAP, "density_mode", ended_so)
     fit = gh.fit(penalised(), clear_data(), gh.Laplace(4), **ONCE)
     assert fit.status is gh.Status.CONVERGED

@@ -33,6 +33,9 @@ from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.steps.collapse import at_bounds
 
+# How a search may end that has come to the mode all the same, which slopes tell.
+_MAY_BE_THERE = {Status.STALLED, Status.MAX_ITERS}
+
 # How a search ends that leaves no point to expand around.
 _NO_MODE = {Status.INTERRUPTED, Status.UNBOUNDED, Status.NON_FINITE}
 
@@ -119,7 +122,7 @@ class Laplace:
             information = Information.of(program, mode, jacobian=True)
             if information.is_complete:
                 mode, left = settled(program, mode, information.factor)
-                if status is Status.STALLED and left <= ARRIVED:
+                if status in _MAY_BE_THERE and left <= ARRIVED:
                     found = replace(found, status=Status.CONVERGED)
                 information = Information.of(program, mode, jacobian=True)
         except CurvatureError as error:
