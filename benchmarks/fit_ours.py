@@ -5,7 +5,7 @@ import torch
 from record import Done, Recorder, arguments, leaving
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.kinds.glmhmm_program import GLMHMMProgram
 from glmhmm_pyro.inference.search.runs import Run
 
 
@@ -39,7 +39,7 @@ def canonical(model, params, num_features):
     return shown["emissions.weights"], transitions, shown["initial.probs"]
 
 
-class Recorded(Program):
+class Recorded(GLMHMMProgram):
     """A program that notes every point whose value and gradient have been computed."""
 
     def __init__(self, model, data, note):

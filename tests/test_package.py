@@ -54,3 +54,28 @@ def test_the_oldest_versions_that_are_tested_are_those_that_are_allowed():
 def test_the_tests_have_a_home_folder_of_their_own():
     for name in ("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "IPYTHONDIR"):
         assert "glmhmm-tests-" in os.environ[name]
+
+
+def test_every_benchmark_and_script_can_be_loaded():
+    """But for that of dynamax, which comes with an environment of its own."""
+    for folder in ("benchmarks", "docs"):
+        here = ROOT / folder
+        names = sorted({path.stem for path in here.glob("*.py")} - {"fit_dynamax"})
+        code = f"import {', '.join(names)}"
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=here, capture_output=True
+        )
+        assert run.returncode == 0, run.stderr.decode()
+
+
+def test_a_benchmark_records_what_map_evaluates():
+    code = (
+        "import fit_ours, glmhmm_pyro as gh; "
+        "data = gh.Sequences([0, 1, 1, 0], lengths=[4]); "
+        "model = gh.GLMHMM(1, gh.Bernoulli()); seen = []; "
+        "params = gh.fit(model, data, num_restarts=1, progress=False).params; "
+        "model.bind(data); fit_ours.maximum(model, data, params, seen.append, 3); "
+        "assert seen"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "benchmarks")
+    assert run.returncode == 0

@@ -1,10 +1,11 @@
-"""Log densities of a model's sites, summed as it runs: no trace is built.
+"""What sites are asked as a model runs: log densities, summed, and a first draw.
 
 Pyro's trace copies every site into a graph of nodes. A sampler that asks for one number
 thousands of times needs only their sum, which a handler can make on the way.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.priors.answers import has_draws
 
 
 class Densities(Messenger):
@@ -78,3 +80,37 @@ class Densities(Messenger):
 
 def _total(values: Any) -> Tensor:
     return sum(values, torch.zeros((), dtype=torch.float64))
+
+
+class Drawable(Messenger):
+    """Names a site that starts cannot be drawn from, before Pyro fails to."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["value"] is not None:
+            return
+        kind = type(msg["fn"]).__name__
+        need = f"site {msg['name']!r} must have a prior that starts can be drawn from"
+        if not has_draws(msg["fn"]):
+            raise ValueError(
+                f"{need}, got {kind}; gh.priors.Flat(shape, support) is flat, and has "
+                "start values"
+            )
+        try:
+            msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
+        except NotImplementedError as error:
+            raise ValueError(
+                f"{need}, got one that has no method sample; write one, which may "
+                "give any value of the support"
+            ) from error
+
+
+@contextmanager
+def in_its_own_words() -> Iterator[None]:
+    """A ValueError as it was raised, without the shapes of all sites Pyro adds."""
+    try:
+        yield
+    except ValueError as error:
+        raised = error.__cause__
+        if isinstance(raised, ValueError) and str(raised) in str(error):
+            raise raised from None
+        raise

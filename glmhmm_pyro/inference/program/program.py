@@ -9,23 +9,25 @@ parameters. What differs between kinds of models is known to the kinds of progra
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
-from glmhmm_pyro.inference.program.densities import Densities
+from glmhmm_pyro.inference.program.densities import (
+    Densities,
+    Drawable,
+    in_its_own_words,
+)
 from glmhmm_pyro.inference.program.units import Units
 from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.priors.answers import has_draws, is_proper, log_mass
+from glmhmm_pyro.priors.answers import is_proper, log_mass
 from glmhmm_pyro.priors.filling import check_density
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import zeros_allowed
@@ -39,40 +41,6 @@ class Observed(NamedTuple):
 
     hidden: HiddenMarkov
     value: Tensor
-
-
-class _Drawable(Messenger):
-    """Names a site that starts cannot be drawn from, before Pyro fails to."""
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["value"] is not None:
-            return
-        kind = type(msg["fn"]).__name__
-        need = f"site {msg['name']!r} must have a prior that starts can be drawn from"
-        if not has_draws(msg["fn"]):
-            raise ValueError(
-                f"{need}, got {kind}; gh.priors.Flat(shape, support) is flat, and has "
-                "start values"
-            )
-        try:
-            msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
-        except NotImplementedError as error:
-            raise ValueError(
-                f"{need}, got one that has no method sample; write one, which may "
-                "give any value of the support"
-            ) from error
-
-
-@contextmanager
-def _in_its_own_words() -> Iterator[None]:
-    """A ValueError as it was raised, without the shapes of all sites Pyro adds."""
-    try:
-        yield
-    except ValueError as error:
-        raised = error.__cause__
-        if isinstance(raised, ValueError) and str(raised) in str(error):
-            raise raised from None
-        raise
 
 
 class Program(ABC):
@@ -102,9 +70,10 @@ class Program(ABC):
 
     _kinds: ClassVar[dict[type, type["Program"]]] = {}
 
-    def __init_subclass__(cls, reads: type, **options: Any):
+    def __init_subclass__(cls, reads: type | None = None, **options: Any):
         super().__init_subclass__(**options)
-        Program._kinds[reads] = cls
+        if reads is not None:
+            Program._kinds[reads] = cls
 
     @staticmethod
     def kind_of(model: Any) -> type["Program"]:
@@ -126,7 +95,7 @@ class Program(ABC):
         # The user's generator must not notice.
         with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             self.data = self._taken(model, data)
-            with _Drawable(), _in_its_own_words():
+            with Drawable(), in_its_own_words():
                 nodes = poutine.trace(model).get_trace(self.data).nodes
         sites = {n: s for n, s in nodes.items() if is_variable(s)}
         self.priors = {n: s["fn"] for n, s in sites.items() if not s["is_observed"]}
