@@ -223,7 +223,8 @@ def test_wrong_arguments_are_named(sessions):
         call(criterion="aic")
     with pytest.raises(TypeError, match="make_model must return a GLMHMM, got str"):
         call(make_model=str)
-    with pytest.raises(ValueError, match="make_model .* Initial.per_session=False"):
+    by_session = "make_model must give all sessions .*Initial.per_session=False"
+    with pytest.raises(ValueError, match=by_session):
         call(lambda _: gh.GLMHMM(2, gh.Bernoulli(), initial=gh.Initial(None, True)))
     with pytest.raises(TypeError, match="data must be a Sequences, got list"):
         call(data=[1])
