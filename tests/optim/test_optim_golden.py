@@ -13,6 +13,11 @@ SMALL = Path(__file__).parents[1] / "golden" / "minfunc_small.json"
 EMBEDDED = json.loads(SMALL.read_text(encoding="utf-8"))
 FULL = ["minfunc_traces.json", "minfunc_traces_pathological.json"]
 
+# Iterations count as robust where four roundings of the start moved steps and values by
+# less than 1e-6 of themselves. Another processor's or library's rounding is a fifth,
+# which near the last of them was seen to move one by 1.1e-6.
+ROUNDING = 1e-5
+
 # Statuses that minFunc reports under the message of the test that ended the run.
 REFINED = {Status.LINE_SEARCH_FAILED, Status.UNBOUNDED}
 
@@ -32,8 +37,8 @@ def check_run(run, result):
     for column, name, rtol in [
         (trace.iteration, "iter", 0),
         (trace.evaluations, "funEvals", 0),
-        (trace.step, "t", 1e-6),
-        (trace.fun, "f", 1e-6),
+        (trace.step, "t", ROUNDING),
+        (trace.fun, "f", ROUNDING),
     ]:
         np.testing.assert_allclose(
             column[:rows], expected[name], rtol=rtol, err_msg=f"{label}: {name}"
