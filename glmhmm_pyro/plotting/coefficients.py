@@ -17,6 +17,7 @@ from glmhmm_pyro.plotting.style import (
     name_ticks,
     plain,
     state_colour,
+    state_labels,
     state_marker,
 )
 
@@ -48,10 +49,12 @@ def weights(
     columns = len(names) * len(blocks)
     ax = axes_or_new(ax, min(4.5 + 0.45 * columns, 12.0), 4.0)
     ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
+    labels = state_labels(fit)
     for number, (title, values) in enumerate(blocks):
         # One empty place between two blocks.
         places = np.arange(len(names)) + number * (len(names) + 1)
-        _draw(ax, places, values, named=number == 0, markers=columns <= 2 * MOST_NAMES)
+        entries = labels if number == 0 else ["_"] * len(values)
+        _draw(ax, places, values, entries, markers=columns <= 2 * MOST_NAMES)
         if number:
             ax.axvline(places[0] - 1, color=FAINT, linewidth=0.8)
         _head(ax, float(places.mean()), plain(title))
@@ -97,9 +100,11 @@ def _blocks(array: "xr.DataArray") -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def _draw(ax: "Axes", places: Any, values: Any, named: bool, markers: bool) -> None:
+def _draw(
+    ax: "Axes", places: Any, values: Any, labels: list[str], markers: bool
+) -> None:
     """One line a state."""
-    for state, line in enumerate(values):
+    for state, (line, label) in enumerate(zip(values, labels)):
         ax.plot(
             places,
             line,
@@ -107,7 +112,7 @@ def _draw(ax: "Axes", places: Any, values: Any, named: bool, markers: bool) -> N
             marker=state_marker(state) if markers else None,
             markersize=5,
             linewidth=1.5,
-            label=f"state {state}" if named else "_",
+            label=label,
         )
 
 

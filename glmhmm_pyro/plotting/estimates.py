@@ -126,7 +126,7 @@ def _row_names(site: "pd.DataFrame") -> list[str]:
             arrow = "\N{RIGHTWARDS ARROW}"
             parts.append(f"{axes.pop('origin')} {arrow} {axes.pop('destination')}")
         for name, value in axes.items():
-            numbered = name in ("state", "destination")
+            numbered = name in ("state", "destination") and str(value).isdigit()
             parts.append(f"{name} {value}" if numbered else str(value))
         names.append(", ".join(parts))
     return names

@@ -15,6 +15,7 @@ from glmhmm_pyro.plotting.style import (
     legend_beside,
     plain,
     state_colour,
+    state_labels,
     state_marker,
 )
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 # With more lags than this a line has no markers.
 MOST_MARKERS = 20
 
-# What a line is called, by the first axis of the weights.
-LINES = {"state": "state", "origin": "from", "destination": "to"}
+# What leads the name of a state, by the first axis of the weights.
+LINES = {"origin": "from", "destination": "to"}
 
 
 @suggests_names
@@ -73,10 +74,13 @@ def filters(
         frame = _chosen(_without_references(frame, axis), axis, row)
     ax = axes_or_new(ax, 5.6, 3.6)
     ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
-    for state, part in frame.groupby(states):
+    for state, name in enumerate(fit.parameters[parameter][states].values):
+        part = frame[frame[states] == name]
         # Staying is the reference of a move, and has no filter.
-        if states == "state" or part["value"].any():
-            _draw(ax, int(state), part, label=f"{LINES[states]} {state}")
+        if states != "state" and part["value"].any():
+            _draw(ax, state, part, label=f"{LINES[states]} {plain(name)}")
+        elif states == "state":
+            _draw(ax, state, part, label=state_labels(fit)[state])
     ax.set_title(" ".join(plain(frame[axis].iloc[0]) for axis in rows))
     ax.set_xlabel(f"lag ({plain(unit)})")
     ax.set_ylabel(_effect(fit, parameter, plain(frame["term"].iloc[0])))

@@ -44,6 +44,12 @@ def state_marker(state: int) -> str:
     return STATE_MARKERS[state % len(STATE_MARKERS)]
 
 
+def state_labels(fit: Any) -> list[str]:
+    """What legends call the states of a fit: their names, or 'state 0', ..."""
+    lead = "state " if fit.labels.states is None else ""
+    return [f"{lead}{plain(name)}" for name in fit.state_names]
+
+
 def check_kind(argument: str, value: Any, kind: type, fix: str) -> None:
     """Refuse what a picture cannot be of."""
     if not isinstance(value, kind):

@@ -12,6 +12,7 @@ from glmhmm_pyro.plotting.style import (
     axes_or_new,
     check_kind,
     name_ticks,
+    plain,
     write_numbers,
 )
 from glmhmm_pyro.sequences import Sequences
@@ -47,14 +48,13 @@ def transitions(
     if data is not None:
         check_kind("data", data, Sequences, "give the data set by data=")
         probs, steps = _mean_matrix(fit, data)
-        return _draw_matrix(probs, ax, f"mean over {steps:,} steps")
+        return _draw_matrix(fit, probs, ax, f"mean over {steps:,} steps")
     found = fit.parameters if fit.model.transitions.emits is None else {}
     if fit.model.num_states == 1:
-        return _draw_matrix(np.ones((1, 1)), ax, "a single state")
+        return _draw_matrix(fit, np.ones((1, 1)), ax, "a single state")
     if "transitions.probs" in found:
-        return _draw_matrix(
-            found["transitions.probs"].values, ax, "the same at every step"
-        )
+        probs = found["transitions.probs"].values
+        return _draw_matrix(fit, probs, ax, "the same at every step")
     if "transitions.weights" in found:
         return _draw_weights(found["transitions.weights"], ax)
     raise ValueError(
@@ -77,13 +77,15 @@ def _mean_matrix(fit: Fit, data: Sequences) -> tuple[np.ndarray, int]:
     return probs.nanmean(0).cpu().numpy(), int(inside.sum())
 
 
-def _draw_matrix(probs: np.ndarray, ax: "Axes | None", caption: str) -> "Axes":
+def _draw_matrix(
+    fit: Fit, probs: np.ndarray, ax: "Axes | None", caption: str
+) -> "Axes":
     size = 2.6 + 0.45 * len(probs)
     ax = axes_or_new(ax, size + 0.8, size)
     image = ax.imshow(probs, cmap="Blues", vmin=0.0, vmax=1.0)
     write_numbers(ax, probs, image, digits=3 if len(probs) < 6 else 2)
-    name_ticks(ax.xaxis, range(len(probs)))
-    name_ticks(ax.yaxis, range(len(probs)))
+    name_ticks(ax.xaxis, fit.state_names)
+    name_ticks(ax.yaxis, fit.state_names)
     ax.set_xlabel("state at t")
     ax.set_ylabel("state at t - 1")
     ax.set_title(caption, fontsize="medium")
@@ -118,9 +120,12 @@ def _draw_weights(array: Any, ax: "Axes | None") -> "Axes":
 def _moves(array: Any) -> tuple[np.ndarray, list[str], str]:
     """Rows of weights, the zeros of staying left out; what they drive; against what."""
     if "origin" not in array.dims:
-        rows = [f"to {state}" for state in range(1, len(array))]
-        return array.values[1:], rows, "going to 0"
+        first, *others = map(plain, array["destination"].values)
+        rows = [f"to {state}" for state in others]
+        return array.values[1:], rows, f"going to {first}"
+    names = [plain(name) for name in array["destination"].values]
     states = range(len(array))
     pairs = [(i, j) for i in states for j in states if i != j]
     values = np.stack([array.values[pair] for pair in pairs])
-    return values, [f"{i} \N{RIGHTWARDS ARROW} {j}" for i, j in pairs], "staying"
+    moves = [f"{names[i]} \N{RIGHTWARDS ARROW} {names[j]}" for i, j in pairs]
+    return values, moves, "staying"

@@ -16,6 +16,7 @@ from glmhmm_pyro.plotting.style import (
     legend_beside,
     plain,
     state_colour,
+    state_labels,
 )
 from glmhmm_pyro.sequences import Sequences
 
@@ -59,7 +60,7 @@ def timeline(
     observed = _observed(data)[rows]
     ax = axes_or_new(ax, 9.0, 3.2)
     smoothed = fit.decode(shown).smoothed_probs.values
-    _draw_posterior(ax, smoothed, np.any(observed, axis=1))
+    _draw_posterior(ax, smoothed, np.any(observed, axis=1), state_labels(fit))
     behaviour: list[str] = []
     for title, output in hidden.outputs(data.emissions).items():
         behaviour += _draw_output(ax, len(behaviour), title, output, rows, data)
@@ -74,7 +75,9 @@ def _observed(data: Sequences) -> np.ndarray:
     return data.mask.cpu().numpy().reshape(data.num_steps, -1)
 
 
-def _draw_posterior(ax: "Axes", probs: np.ndarray, observed: np.ndarray) -> None:
+def _draw_posterior(
+    ax: "Axes", probs: np.ndarray, observed: np.ndarray, labels: list[str]
+) -> None:
     """Stacked areas, each step as wide as a step, nothing where not observed."""
     edges = np.arange(len(probs) + 1) - 0.5
     tops = np.cumsum(np.where(observed[:, None], probs, np.nan), axis=1)
@@ -88,7 +91,7 @@ def _draw_posterior(ax: "Axes", probs: np.ndarray, observed: np.ndarray) -> None
             fill=True,
             color=state_colour(state),
             linewidth=0,
-            label=f"state {state}",
+            label=labels[state],
         )
         bottom = np.where(observed, top, 0.0)
 

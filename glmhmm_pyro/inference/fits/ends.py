@@ -18,6 +18,8 @@ def sentence(fit: "Fit") -> str:
     """Of what and by what method a fit is, and where it ended."""
     states = getattr(fit.model, "num_states", None)
     what = "a model" if states is None else f"{states} states"
+    if fit.labels.states is not None:
+        what += f" ({', '.join(fit.labels.states)})"
     draws = () if fit.posterior is None else (fit.posterior.describe(),)
     said = (
         f"Fit of {what} by {fit.method}: log-likelihood "

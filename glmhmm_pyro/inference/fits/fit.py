@@ -9,10 +9,11 @@ from glmhmm_pyro.inference.fits import (
     ends,
     errors,
     export,
-    named,
+    lookups,
     prediction,
     renumbered,
     simulation,
+    states,
     storage,
 )
 from glmhmm_pyro.inference.fits.restored import in_users_units
@@ -28,7 +29,8 @@ class Fit(Findings):
 
     Attributes:
         model: the model, bound to the data.
-        labels: names that the data gave to sessions, classes and covariates.
+        labels: names that the data gave to sessions, classes and covariates, and the
+            user to states.
         num_parameters: number of free parameters; reference rows, sums to 1 and
             latents left out.
 
@@ -70,9 +72,9 @@ class Fit(Findings):
 
     # What the fit is, and how its starts ended.
     __repr__ = ends.sentence
-    parameters = property(named.parameters)
-    draws = property(named.draws)
-    log_likelihood_per_step = property(named.log_likelihood_per_step)
+    parameters = property(lookups.parameters)
+    draws = property(lookups.draws)
+    log_likelihood_per_step = property(lookups.log_likelihood_per_step)
     history = property(ends.history)
     num_starts = property(ends.num_starts)
     num_agreeing = property(ends.num_agreeing)
@@ -89,14 +91,17 @@ class Fit(Findings):
     to_arviz = export.to_arviz
 
     # What it says of data.
-    as_fitted = named.as_fitted
-    distribution = named.distribution
+    as_fitted = lookups.as_fitted
+    distribution = lookups.distribution
     decode = prediction.decode
     sample_states = prediction.sample_states
     predict = prediction.predict
     score = prediction.score
     simulate = simulation.simulate
 
-    # The same with its states in another order.
+    # The same with its states in another order, and with names.
+    state_names = property(states.state_names)
+    named = states.named
+    ordered = states.ordered
     permuted = renumbered.permuted
     aligned = renumbered.aligned

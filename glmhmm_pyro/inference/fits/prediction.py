@@ -10,13 +10,13 @@ from glmhmm_pyro.arguments import seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN
 from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.lookups import checked_site, sites_of
 from glmhmm_pyro.inference.fits.mixture import (
     Draws,
     decoded_by_draws,
     expected_ahead,
     predicted_by_draws,
 )
-from glmhmm_pyro.inference.fits.named import checked_site, sites_of
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import by_step_dataset
@@ -76,6 +76,7 @@ def decode(
     found = by_step_dataset(
         hidden,
         data,
+        fit.labels,
         **{name: (by_state, probs[name]) for name in _PROBS},
         viterbi_states=(by_step, path),
         log_prob_per_step=(by_step, log_probs),
@@ -165,7 +166,7 @@ def predict(
         known = labels.coords("emissions", tuple(names), tuple(found.shape[1:]))
         coords |= {f"{own}{dim}": values for dim, values in known.items()}
         arrays[name or "predicted"] = (("step", *(f"{own}{n}" for n in names)), found)
-    dataset = by_step_dataset(hidden, data, **arrays).assign_coords(coords)
+    dataset = by_step_dataset(hidden, data, labels, **arrays).assign_coords(coords)
     for name in dataset:
         dataset[name].attrs["parameters"] = said
     return dataset["predicted"] if list(means) == [""] else dataset

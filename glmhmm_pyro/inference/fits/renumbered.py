@@ -60,6 +60,9 @@ def aligned(
     data fitted (see :class:`NUTS`). Such draws are a view by label, not draws from
     the posterior; ``log_joint`` is that of their new numbers.
 
+    Names of states go with the states; a fit without names takes those of the
+    reference.
+
     Args:
         reference: another fit, or probabilities of the states (steps, states).
         data: on which probabilities of the states are compared.
@@ -83,7 +86,11 @@ def aligned(
         )
     order = best_order(probs, own)
     is_kept = order.equal(torch.arange(len(order)))
-    return fit if is_kept else permuted(fit, order, state_axes)
+    fit = fit if is_kept else permuted(fit, order, state_axes)
+    names = getattr(getattr(other, "labels", None), "states", None)
+    if names is None or fit.labels.states is not None:
+        return fit
+    return replace(fit, labels=replace(fit.labels, states=names))
 
 
 def _probs_of(fit: "Fit", data: Any) -> Tensor:
@@ -97,7 +104,7 @@ def permuted(
     order: Sequence[int] | Tensor,
     state_axes: Mapping[str, Sequence[int]] | None = None,
 ) -> "Fit":
-    """The fit with its states renumbered: parameters, their history, the draws.
+    """The fit with its states renumbered: parameters, their history, draws, names.
 
     The likelihood stays as it is. A prior that tells states apart gives the new
     numbers another density: ``log_joint``, the fit's and that of every draw, is
@@ -118,6 +125,7 @@ def permuted(
     before = "before its states were renumbered: "
     return replace(
         fit,
+        labels=fit.labels.renumbered(order.tolist()),
         params=params,
         log_joint=fit.log_joint + _gain(fit.model, fit.params, params),
         weights=tuple(renumbering(weights, order) for weights in fit.weights),
@@ -132,6 +140,7 @@ def permuted(
 
 def _known(fit: "Fit", state_axes: StateAxes | None) -> Renumbering:
     """How the parameters of a fit follow; refuses what nothing is declared of."""
+    state_axes = state_axes or fit.labels.state_axes
     renumbering = Renumbering(fit.model, fit.params, state_axes)
     undeclared = [n for n in renumbering.unknown if n not in renumbering.components]
     if undeclared:

@@ -1,13 +1,14 @@
 """Names of states, classes and covariates, on the axes of numbers users see."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.base import STATE_AXES, Component
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
@@ -35,6 +36,10 @@ class Labels:
         layout: by which later data are laid out alike, where the data are a
             ``Sequences``.
         latents: names of the sites that belong to these sessions alone.
+        num_states: number of states, where all that is observed has the same.
+        states: names that the user gave to the states, in their order.
+        state_axes: axes along which states stand in sites of a model of the user's own,
+            where they were named with the states.
     """
 
     covariates: dict[str, tuple[str, ...]]
@@ -44,6 +49,9 @@ class Labels:
     num_observed: int
     layout: Layout | None = None
     latents: tuple[str, ...] = ()
+    num_states: int | None = None
+    states: tuple[str, ...] | None = None
+    state_axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Sequences) -> "Labels":
@@ -68,7 +76,12 @@ class Labels:
         if program.components:
             model: Any = program.model
             named = cls.of(program.data)
-            named = replace(named, layout=model.layout, latents=program.latents)
+            named = replace(
+                named,
+                layout=model.layout,
+                latents=program.latents,
+                num_states=model.num_states,
+            )
             for name, component in program.components.items():
                 if component.selection is not None:
                     named.covariates[name] = component.covariate_names or ()
@@ -77,6 +90,7 @@ class Labels:
         start = torch.zeros(program.coordinates.size, dtype=torch.float64)
         sites = program.observed(program.coordinates.unpack(start)).values()
         is_known = isinstance(program.data, Sequences)
+        states = {site.hidden.num_states for site in sites}
         return cls(
             layout=Layout.of(program.data) if is_known else None,
             latents=program.latents,
@@ -85,6 +99,7 @@ class Labels:
             sessions=(),
             num_steps=sum(site.hidden.event_shape[0] for site in sites),
             num_observed=sum(site.hidden.num_observed for site in sites),
+            num_states=states.pop() if len(states) == 1 else None,
         )
 
     def given_to(self, model: Any) -> Any:
@@ -141,7 +156,9 @@ class Labels:
         members = Members(self.layout.sessions if self.layout else ())
         for dim, size in zip(dims, shape):
             names: Any = np.arange(size)
-            if dim == "covariate" and len(self.covariates.get(prefix, ())) == size:
+            if dim in STATE_AXES:
+                names = self.of_states(size)
+            elif dim == "covariate" and len(self.covariates.get(prefix, ())) == size:
                 names = list(self.covariates[prefix])
             elif dim == "class" and self.classes and len(self.classes) == size:
                 names = list(self.classes)
@@ -154,6 +171,29 @@ class Labels:
         if groups and "group" not in dims:
             coords["group"] = ("session", groups)
         return coords
+
+    def of_states(self, size: int) -> Any:
+        """Names along an axis of states; numbers where they have none.
+
+        Those of a chain that has more states than the model are numbers.
+        """
+        named = self.states is not None and len(self.states) == size
+        return list(self.states or ()) if named else np.arange(size)
+
+    def renumbered(self, order: Sequence[int]) -> "Labels":
+        """The same where state k is what was number ``order[k]``."""
+        if self.states is None:
+            return self
+        return replace(self, states=tuple(self.states[k] for k in order))
+
+    def axes_of(self, name: str, number: int) -> tuple[str, ...]:
+        """Axes of a site that no component knows, by what the user said of states."""
+        axes = [f"axis_{i}" for i in range(number)]
+        of_states = self.state_axes.get(name, ())
+        called = {1: ("state",), 2: ("origin", "destination")}
+        for place, dim in zip(of_states, called.get(len(of_states), ())):
+            axes[place] = dim
+        return tuple(axes)
 
     def _groups_of(self, sessions: list[str]) -> list[str]:
         """The groups of sessions by their names, if they are known and have groups."""
@@ -185,7 +225,7 @@ def named_draws(
     components = Program.kind_of(model).components_of(model)
     for name, values in draws.items():
         prefix, component, attribute = _place(components, name)
-        dims: tuple[str, ...] = tuple(f"axis_{i}" for i in range(values.dim() - 2))
+        dims = labels.axes_of(name, values.dim() - 2)
         if component is not None and attribute in component.sites:
             # One by one: a component need not know leading axes.
             shown = [component.display(attribute, v) for v in values.flatten(0, 1)]
@@ -225,7 +265,9 @@ def session_coords(hidden: HiddenMarkov, data: Any) -> dict[str, np.ndarray]:
     return coords
 
 
-def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Dataset":
+def by_step_dataset(
+    hidden: HiddenMarkov, data: Any, labels: Labels, **variables: Any
+) -> "xr.Dataset":
     """Variables with a step axis, each step labelled with its session."""
     import xarray as xr
 
@@ -237,7 +279,7 @@ def by_step_dataset(hidden: HiddenMarkov, data: Any, **variables: Any) -> "xr.Da
     }
     for dims, values in arrays.values():
         if "state" in dims:
-            coords["state"] = np.arange(values.shape[dims.index("state")])
+            coords["state"] = labels.of_states(values.shape[dims.index("state")])
     return xr.Dataset(arrays, coords=coords).assign_coords(
         step=np.arange(int(lengths.sum()))
     )

@@ -1,0 +1,258 @@
+"""States of a fit put in order and named, by what they do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from glmhmm_pyro.arguments import flag, one_of
+from glmhmm_pyro.components.base import STATE_AXES
+from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.inference.fits.prediction import decode
+from glmhmm_pyro.inference.fits.renumbered import permuted
+from glmhmm_pyro.sequences.arrays import as_array
+from glmhmm_pyro.sequences.members import MEMBER_AXES
+from glmhmm_pyro.sequences.validation import listed_names, unique_names
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from glmhmm_pyro.inference.fits.fit import Fit
+
+# Ends of an order, and whether the largest comes first there.
+ENDS = {"largest": True, "smallest": False}
+
+OCCUPANCY = "occupancy"
+
+
+def state_names(fit: "Fit") -> tuple[str, ...]:
+    """Names of the states, in their order; '0', '1', ... where they have none.
+
+    Raises:
+        ValueError: the model has several numbers of states, or is one of the user's own
+            from an older file, which does not say how many there are.
+    """
+    if fit.labels.states is not None:
+        return fit.labels.states
+    return tuple(map(str, range(_num_states(fit))))
+
+
+@usual_modes()
+def ordered(
+    fit: "Fit",
+    by: str | Callable[["Fit"], Any],
+    data: Any = None,
+    *,
+    descending: bool = True,
+    class_: str | int | None = None,
+    parameter: str | None = None,
+    state_axes: Mapping[str, Sequence[int]] | None = None,
+) -> "Fit":
+    """The fit with its states put in order, as :meth:`permuted` does.
+
+    Args:
+        by: name of a covariate of the emissions, for its weights by state; or
+            ``"occupancy"``, the mean of the smoothed probabilities over the steps of
+            ``data``; or a function from the fit to a number a state, shape (states,).
+            The word means a covariate where there is one of that name.
+        data: for the occupancy; as the model takes it.
+        descending: whether state 0 is that of the largest number.
+        class_: name or number of the class whose weights count, where several are free
+            (the name of an output, where there are several outputs).
+        parameter: which of ``fit.parameters`` has the weights, where several have some
+            of this covariate.
+        state_axes: see :class:`NUTS`; for sites of a model of the user's own.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> fit = gh.fit(
+        ...     gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0))),
+        ...     gh.Sequences([0, 1, 1, 0, 1, 0], [[1.0], [2.0], [0], [3], [1], [2]]),
+        ...     num_restarts=1, progress=False,
+        ... )
+        >>> weights = fit.ordered("x0").parameters["emissions.weights"]
+        >>> bool(weights[0, 0] >= weights[1, 0])
+        True
+    """
+    values = _values(fit, by, data, class_, parameter)
+    order = _sorted(values, flag("descending", descending))
+    return _renumbered(fit, order, state_axes)
+
+
+@usual_modes()
+def named(
+    fit: "Fit",
+    names: Sequence[str] | Mapping[str, tuple[Any, str]],
+    data: Any = None,
+    *,
+    class_: str | int | None = None,
+    parameter: str | None = None,
+    state_axes: Mapping[str, Sequence[int]] | None = None,
+) -> "Fit":
+    """The fit with names for its states, which stand wherever states do.
+
+    On the axes of its parameters and of what it decodes (``.sel(state="engaged")``), in
+    summaries, exports, files and pictures. States that are renumbered take their names
+    along.
+
+    Args:
+        names: a name for every state, in their order. Or rules, filled in order:
+            ``{"engaged": ("stim", "largest"), "biased": ("bias", "smallest")}`` names
+            "engaged" the state with the largest weight of the covariate ``stim``,
+            "biased" that with the smallest of ``bias`` among the others; the states are
+            then in the order of the rules. What a rule may go by is what
+            :meth:`ordered` may.
+        data: for rules by ``"occupancy"``.
+        class_: as for :meth:`ordered`, for all rules.
+        parameter: as for :meth:`ordered`.
+        state_axes: see :class:`NUTS`; for sites of a model of the user's own, whose
+            axes of states are then called ``state``, or ``origin`` and ``destination``
+            where a site has two.
+
+    Raises:
+        ValueError: there are more or fewer names than states, or one comes twice.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> fit = gh.fit(
+        ...     gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0))),
+        ...     gh.Sequences([0, 1, 1, 0, 1, 0], [[1.0], [2.0], [0], [3], [1], [2]]),
+        ...     num_restarts=1, progress=False,
+        ... )
+        >>> fit.named(["engaged", "biased"]).state_names
+        ('engaged', 'biased')
+    """
+    rules = names if isinstance(names, Mapping) else {}
+    given: Any = list(rules) if rules else names
+    known = listed_names("names", given, _num_states(fit), "state")
+    known = unique_names("names", known)
+    if rules:
+        order = _filled(fit, rules, data, class_, parameter)
+        fit = _renumbered(fit, order, state_axes)
+    axes = {n: tuple(places) for n, places in (state_axes or {}).items()}
+    axes = axes or fit.labels.state_axes
+    return replace(fit, labels=replace(fit.labels, states=known, state_axes=axes))
+
+
+def _num_states(fit: "Fit") -> int:
+    number = fit.labels.num_states or getattr(fit.model, "num_states", None)
+    if number is None:
+        raise ValueError(
+            "fit must have one number of states for them to have names, got a model of "
+            "your own that has several, or that was saved before it was noted; fit it "
+            "anew, with as many states everywhere"
+        )
+    return int(number)
+
+
+def _filled(
+    fit: "Fit", rules: Mapping[str, Any], data: Any, class_: Any, parameter: Any
+) -> list[int]:
+    """The states that the rules choose, each among those that are left."""
+    chosen: list[int] = []
+    for name, rule in rules.items():
+        is_pair = isinstance(rule, tuple | list) and len(rule) == 2
+        if not is_pair or rule[1] not in ENDS:
+            raise ValueError(
+                f"names[{name!r}] must be a pair of what to go by and 'largest' or "
+                f"'smallest', got {rule!r:.80}; write ('stim', 'largest'), say"
+            )
+        values = _values(fit, rule[0], data, class_, parameter)
+        order = _sorted(values, ENDS[rule[1]])
+        chosen.append(next(state for state in order if state not in chosen))
+    return chosen
+
+
+def _sorted(values: np.ndarray, descending: bool) -> list[int]:
+    """States in the order of their values; of equals the first stays first."""
+    order = np.argsort(-values if descending else values, kind="stable")
+    return [int(state) for state in order]
+
+
+def _renumbered(fit: "Fit", order: list[int], state_axes: Any) -> "Fit":
+    if order == list(range(len(order))):
+        return fit
+    return permuted(fit, torch.tensor(order), state_axes)
+
+
+def _values(
+    fit: "Fit", by: Any, data: Any, class_: Any, parameter: str | None
+) -> np.ndarray:
+    """A number a state."""
+    if callable(by):
+        return _checked_values(by(fit), _num_states(fit))
+    weights = _weights_by_state(fit, parameter)
+    covariates = [str(c) for w in weights.values() for c in w["covariate"].values]
+    if by == OCCUPANCY and by not in covariates:
+        if data is None:
+            raise ValueError(
+                "data must be given to order states by their occupancy, got none; "
+                "give the data fitted by data="
+            )
+        return np.asarray(decode(fit, data).smoothed_probs.mean("step"))
+    if not isinstance(by, str):
+        raise TypeError(
+            "by must be the name of a covariate, 'occupancy' or a function of the fit, "
+            f"got {by!r:.80}; give one of these"
+        )
+    one_of("by", by, [*dict.fromkeys(covariates), OCCUPANCY])
+    having = {n: w for n, w in weights.items() if by in w["covariate"].values}
+    if len(having) > 1:
+        raise ValueError(
+            f"parameter must say whose weights of {by!r} count, got nothing; name one "
+            f"of {', '.join(having)}"
+        )
+    (array,) = having.values()
+    return _row_of(array.sel(covariate=by), class_)
+
+
+def _checked_values(values: Any, number: int) -> np.ndarray:
+    found = as_array("by", values)
+    if found.shape != (number,) or found.dtype.kind not in "biuf":
+        raise ValueError(
+            f"by must return a number for each of the {number} states, got "
+            f"{values!r:.80}; return an array of shape ({number},)"
+        )
+    if np.isnan(found).any():
+        raise ValueError(
+            f"by must return numbers that can be sorted, got {found.tolist()}; return "
+            "what is defined for every state"
+        )
+    return found.astype(float)
+
+
+def _weights_by_state(fit: "Fit", parameter: str | None) -> "dict[str, xr.DataArray]":
+    """Weights with axes of states and covariates: of emissions, or those named."""
+    fitting = {
+        name: array
+        for name, array in fit.parameters.items()
+        if "state" in array.dims and array.dims[-1] == "covariate"
+    }
+    if parameter is not None:
+        one_of("parameter", parameter, fitting)
+        return {parameter: fitting[parameter]}
+    return {n: w for n, w in fitting.items() if n.startswith("emissions.")}
+
+
+def _row_of(array: "xr.DataArray", class_: Any) -> np.ndarray:
+    """One number a state, of weights of one covariate by state and class.
+
+    Those that vary over sessions or groups are averaged.
+    """
+    array = array.mean([dim for dim in array.dims if dim in MEMBER_AXES])
+    others = [str(dim) for dim in array.dims if dim not in STATE_AXES]
+    if not others:
+        return np.asarray(array)
+    (dim,) = others
+    is_free = np.abs(array.transpose("state", dim).values).max(0) > 0
+    free = {str(name): i for i, name in enumerate(array[dim].values) if is_free[i]}
+    if class_ is None and len(free) == 1:
+        class_ = next(iter(free))
+    if str(class_) not in free:
+        raise ValueError(
+            f"class_ must name the {dim} whose weights count, one of "
+            f"{', '.join(map(repr, free))}, got {class_!r}; give class_="
+        )
+    return np.asarray(array.isel({dim: free[str(class_)]}))
