@@ -1,25 +1,22 @@
 """Designs: terms put together into named covariates, learnt from training sessions."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from glmhmm_pyro.arguments import has_items, suggests_all_names
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.dataframes import as_pandas
 from glmhmm_pyro.sequences.frames import Columns as Names
+from glmhmm_pyro.sequences.recipes import Recipe
 from glmhmm_pyro.sequences.validation import unique_names
 
-from .relearning import DesignSource
-from .replay import BoundHistory, Replay, refuse_leaks, replayed
-from .table import (
-    Classes,
-    Table,
-    check_data,
-    hidden_emissions,
-    read_table,
-    sequences_arguments,
-)
+from .making import data_set
+from .replay import BoundHistory, Replay, replayed
+from .table import Classes, Table, check_data, read_table
 from .terms import Term, all_columns, as_term
 from .time_units import filter_frame
 
@@ -32,7 +29,7 @@ REMEMBERED: Any = object()
 
 
 @suggests_all_names
-class Design:
+class Design(Recipe):
     """Terms put together: from raw columns to named covariates in groups.
 
     Like a transformer of scikit-learn, a design learns from training sessions and then
@@ -133,6 +130,7 @@ class Design:
             ValueError: a column is unknown, or not finite; lags are longer than the
                 longest session; a standardised column does not vary.
         """
+        data = as_pandas(data)
         session = self._session_of(data, session)
         self._learn(read_table(data, session, columns, emissions, {}))
         self._session, self._columns = session, columns
@@ -163,6 +161,7 @@ class Design:
         return self._session if session is REMEMBERED else session
 
     def _table(self, data: Any, session: Any, columns: Any, emissions: Any) -> Table:
+        data = as_pandas(data)
         session = self._session_of(data, session)
         columns = self._columns if columns is None else columns
         return read_table(data, session, columns, emissions, self._classes)
@@ -184,9 +183,9 @@ class Design:
             emissions: as for :meth:`fit`.
         """
         self._known()
-        return self._frame(self._table(data, session, columns, emissions))
+        return self.frame_of(self._table(data, session, columns, emissions))
 
-    def _frame(self, table: Table) -> "pd.DataFrame":
+    def frame_of(self, table: Table) -> "pd.DataFrame":
         """The covariates of a table."""
         import pandas as pd
 
@@ -210,6 +209,8 @@ class Design:
         columns: Sequence[str] | None = None,
         mask: Any = None,
         initial_covariates: Any = None,
+        time: str | None = None,
+        class_names: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
     ) -> Sequences:
@@ -217,9 +218,10 @@ class Design:
 
         A design that is not fitted yet is fitted to these data first, so that the
         training sessions come first and held-out ones are read by what was learnt.
-        Emissions that ``mask`` hides are missing for terms of the past too. Where a
-        term learns numbers, as ``Standardised`` does, the data keep a copy of the raw
-        columns, so that folds of :func:`cross_validate` fit the design anew.
+        Emissions that ``mask`` hides are missing for terms of the past too. The data
+        keep a copy of the raw columns and the design (:meth:`Sequences.raw_columns`,
+        :meth:`Sequences.with_raw`), so that folds of :func:`cross_validate` fit the
+        design anew. ``Sequences.from_dataframe(..., covariates=design)`` is the same.
 
         Args:
             data: as for :meth:`fit`.
@@ -232,7 +234,9 @@ class Design:
             columns: by default the names that :meth:`fit` was told.
             mask: as for ``Sequences.from_dataframe``; beside lists, a list of arrays.
             initial_covariates: as for ``Sequences.from_dataframe``, or for lists
-                (sessions, features).
+                (sessions, features), or a design.
+            time: column by which the order of the rows is checked, if there is one.
+            class_names: as for ``Sequences``.
             dtype: floating type of everything that is not a class or a mask.
             device: where the tensors go.
 
@@ -240,41 +244,66 @@ class Design:
             ValueError: a term reads an emission at its own step, which would explain
                 itself; or what :meth:`fit` raises.
         """
-        session = self._session_of(data, session)
-        columns = self._columns if columns is None else columns
         if emissions is None:
             raise TypeError(
                 "emissions must name a column of a data frame, or be a list with one "
                 "array per session, got None; they may not be left out"
             )
+        if transition_design is not None and not isinstance(transition_design, Design):
+            raise TypeError(
+                "transition_design must be a Design, got "
+                f"{type(transition_design).__name__}; write Design(...)"
+            )
         designs = {"covariates": self}
         if transition_design is not None:
-            if not isinstance(transition_design, Design):
-                raise TypeError(
-                    "transition_design must be a Design, got "
-                    f"{type(transition_design).__name__}; write Design(...)"
-                )
             designs["transition_covariates"] = transition_design
-        is_frame = hasattr(data, "iloc")
-        told = (session, columns, None if is_frame else emissions)
-        hidden = hidden_emissions(data, session, emissions, mask)
-        made, tables = {}, {}
-        for argument, design in designs.items():
-            if design._fitted is None:
-                design._learn(read_table(data, *told, {}).hiding(hidden))
-                design._session, design._columns = session, columns
-            tables[argument] = design._table(data, *told).hiding(hidden)
-            made[argument] = design._frame(tables[argument])
-        given = (emissions, mask, initial_covariates, group)
-        classes = self._emission_classes(data, session, emissions)
-        arguments = sequences_arguments(data, session, *given, made, classes)
-        made_data = Sequences(**arguments, dtype=dtype, device=device)
-        for design in designs.values():
-            refuse_leaks(design.terms, made_data.emission_names)
-        source = DesignSource.of(designs, tables, made_data)
-        return made_data._derive(design_source=source)
+        if initial_covariates is not None:
+            designs["initial_covariates"] = initial_covariates
+        return self._data_set(
+            data,
+            designs,
+            session=session,
+            columns=columns,
+            emissions=emissions,
+            group=group,
+            mask=mask,
+            time=time,
+            class_names=class_names,
+            dtype=dtype,
+            device=device,
+        )
 
-    def _emission_classes(
+    def _data_set(
+        self, data: Any, designs: Mapping[str, Any], **told: Any
+    ) -> Sequences:
+        """A data set of these designs, told as :meth:`sequences` is."""
+        data = as_pandas(data)
+        told["session"] = self._session_of(data, told["session"])
+        if told.get("columns") is None:
+            told["columns"] = self._columns
+        return data_set(data, designs, **told)
+
+    def learnt_from(
+        self,
+        data: Any,
+        told: tuple[Any, Any, Any],
+        hidden: Mapping[str, Any],
+        known: Mapping[str, Classes],
+    ) -> Table:
+        """The table of these data; a design that is not fitted yet learns from it.
+
+        Args:
+            data: a data frame, or lists.
+            told: what tells sessions apart, names of columns, emissions of lists.
+            hidden: rows that a mask hides of every emission, by name.
+            known: classes of label columns that were given.
+        """
+        if self._fitted is None:
+            self._learn(read_table(data, *told, known).hiding(hidden))
+            self._session, self._columns = told[:2]
+        return self._table(data, *told).hiding(hidden)
+
+    def emission_classes(
         self, data: Any, session: Names | None, emissions: Any
     ) -> Classes:
         """Classes of a single output of labels, learnt where they are not known yet."""
@@ -288,6 +317,21 @@ class Design:
             table.numbers(names[0])
             self._classes = dict(table.classes)
         return self._classes.get(names[0])
+
+    def is_like(self, other: "Design") -> bool:
+        """Whether the other one makes the same columns of the same classes."""
+        return (self._recipes, self._classes) == (other._recipes, other._classes)
+
+    def reading(self, table: Table) -> Table:
+        """A table whose labels are the classes that this design has learnt."""
+        return replace(table, classes=dict(self._classes))
+
+    def relearnt(self, table: Table) -> "Design":
+        """This design with the numbers that its terms learn from other rows."""
+        again = copy.copy(self)
+        table = self.reading(table)
+        again._fitted = tuple(term.relearnt(table) for term in self._known())
+        return again
 
     def filters(
         self,

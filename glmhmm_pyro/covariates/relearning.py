@@ -1,17 +1,27 @@
-"""Covariates as a design makes them that has learnt from some of the sessions alone.
+"""What the covariates of a data set are made of: raw columns, and the designs.
 
 A session held out must not lend its means and scales to those that a model is fitted
-to, so every fold has covariates of its own.
+to, so every fold has covariates of its own. A curve over a raw column moves all that
+is made of it; a simulation makes anew what follows its own emissions.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from glmhmm_pyro.sequences.frames import emission_columns
+from glmhmm_pyro.sequences.validation import close_matches
+
+from .replay import BoundHistory
 from .table import Table
 from .terms import Term, all_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -19,30 +29,124 @@ class DesignSource:
     """What the covariates of a data set are made of.
 
     Attributes:
-        terms: the fitted terms of each design, by the argument of ``Sequences``.
-        tables: the raw columns that they read.
-        sessions: identity of every session of the tables.
+        designs: the fitted designs, by the argument of ``Sequences``.
+        table: raw columns.
+        rows: for every session of the data, its number in the table; ``None`` for one
+            that stands beside, made otherwise.
+        is_simulated: whether raw columns that are emissions are those of the data.
     """
 
-    terms: Mapping[str, tuple[Term, ...]]
-    tables: Mapping[str, Table]
-    sessions: tuple[Hashable, ...]
+    designs: Mapping[str, Any]
+    table: Table
+    rows: tuple[int | None, ...]
+    is_simulated: bool = False
 
     @classmethod
-    def of(
-        cls, designs: Mapping[str, Any], tables: Mapping[str, Table], data: Any
-    ) -> Any:
-        """That of new data, or ``None`` where no term learns numbers of the rows."""
-        terms = {argument: design.terms for argument, design in designs.items()}
-        learns = any(
-            term.relearnt(tables[argument]) is not term
-            for argument, fitted in terms.items()
-            for term in fitted
+    def of(cls, designs: Mapping[str, Any], table: Table) -> "DesignSource":
+        """That of new data."""
+        frozen = {argument: copy.copy(design) for argument, design in designs.items()}
+        return cls(frozen, table.copied(), tuple(range(len(table.lengths))))
+
+    def subset(self, chosen: Sequence[int]) -> "DesignSource":
+        """That of these sessions; the table is shared."""
+        return replace(self, rows=tuple(self.rows[session] for session in chosen))
+
+    def simulated(self, copies: int) -> "DesignSource":
+        """That of copies of all sessions whose emissions were drawn anew."""
+        return replace(self, rows=self.rows * copies, is_simulated=True)
+
+    def without(self, arguments: Sequence[str]) -> "DesignSource | None":
+        """That of the designs of other arguments."""
+        kept = {a: d for a, d in self.designs.items() if a not in arguments}
+        return replace(self, designs=kept) if kept else None
+
+    def joined(self, parts: Sequence[Any]) -> "DesignSource":
+        """That of several data sets end to end.
+
+        Sessions whose covariates are made by another recipe stand beside.
+        """
+        tables: list[Table] = []
+        rows: list[int | None] = []
+        for part in parts:
+            source = part.design_source
+            if source is None or not self._agrees(source):
+                rows += [None] * part.num_sessions
+                continue
+            if source.is_simulated:
+                source = source.settled(part)
+            if not any(table is source.table for table in tables):
+                tables.append(source.table)
+            before = [len(t.lengths) for t in tables]
+            place = [table is source.table for table in tables].index(True)
+            first = sum(before[:place])
+            rows += [None if row is None else first + row for row in source.rows]
+        table = tables[0] if len(tables) == 1 else Table.joined(tables)
+        return DesignSource(self.designs, table, tuple(rows))
+
+    def _agrees(self, other: "DesignSource") -> bool:
+        """Whether both have the same recipes and classes."""
+        return self.designs.keys() == other.designs.keys() and all(
+            design.is_like(other.designs[argument])
+            for argument, design in self.designs.items()
         )
-        if not learns:
-            return None
-        kept = {argument: table.copied() for argument, table in tables.items()}
-        return cls(terms, kept, tuple(data.session_origins))
+
+    def settled(self, data: Any) -> "DesignSource":
+        """The same of a table with the sessions of the data, in their order."""
+        table = self.table_of(data)
+        return DesignSource(self.designs, table, tuple(range(len(table.lengths))))
+
+    def table_of(self, data: Any) -> Table:
+        """The raw columns of the sessions of the data.
+
+        Raises:
+            ValueError: a session was not made by the designs.
+        """
+        rows = [row for row in self.rows if row is not None]
+        if len(rows) < len(self.rows):
+            beside = data.session_names[self.rows.index(None)]
+            raise ValueError(
+                "data must all be made by one design for it to be fitted or filled "
+                f"anew, got session {beside!r} beside, made otherwise; make all "
+                "sessions by that design, or take refit_design=False"
+            )
+        table = self.table
+        if rows != list(range(len(table.lengths))):
+            table = table.subset(rows)
+        if not self.is_simulated:
+            return table
+        mask = None if data.mask is None else data.mask.cpu().numpy()
+        values = emission_columns(data.emissions.cpu().numpy(), mask, data.class_names)
+        columns = dict(zip(data.emission_names, values))
+        table = replace(table, hidden={})
+        return table.with_columns({n: c for n, c in columns.items() if n in table})
+
+    def raw(self, data: Any) -> "pd.DataFrame":
+        """The raw columns of all steps."""
+        return self.table_of(data).frame()
+
+    def with_raw(self, data: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of the data at other raw columns."""
+        table = self.table_of(data)
+        for name in columns:
+            if name not in table or name in data.emission_names:
+                known = [n for n in table.names if n not in data.emission_names]
+                raise ValueError(
+                    "columns must be raw columns that covariates are made of, got "
+                    f"{name!r}"
+                    f"{close_matches(str(name), known) or f'; they are {known[:12]}'}"
+                )
+        table = table.with_columns(columns)
+        source = DesignSource(self.designs, table, tuple(range(len(table.lengths))))
+        return source._fields(data, table) | {"design_source": source}
+
+    def histories(self, data: Any) -> list[BoundHistory]:
+        """The designs that have a term of the past of an emission."""
+        table = self.table_of(data)
+        return [
+            BoundHistory(design, design.reading(table))
+            for design in self.designs.values()
+            if any(term.follows in data.emission_names for term in design.terms)
+        ]
 
     def relearnt(self, data: Any, training: Sequence[int]) -> dict[str, Any]:
         """Fields of the data with covariates learnt from these of its sessions.
@@ -53,36 +157,45 @@ class DesignSource:
             ValueError: a session is not of the designs' data, or a term cannot learn
                 from these sessions alone.
         """
-        known = {session: row for row, session in enumerate(self.sessions)}
-        unknown = [
-            name
-            for name, session in zip(data.session_names, data.session_origins)
-            if session not in known
-        ]
-        if unknown:
-            raise ValueError(
-                "data must be of one call of design.sequences for the design to be "
-                f"fitted anew to some of its sessions, got session {unknown[0]!r} "
-                "beside; make all sessions in one call, or take refit_design=False"
-            )
-        rows = [known[session] for session in data.session_origins]
-        fields = {}
-        for argument, terms in self.terms.items():
-            table = self.tables[argument]
-            learnt = table.subset([rows[session] for session in training])
-            again = [term.relearnt(learnt) for term in terms]
-            fields[argument] = self._placed(data, argument, again, table.subset(rows))
-        return fields
+        if not self._learns():
+            return {}
+        table = self.table_of(data)
+        learnt = table.subset(training)
+        again = {a: design.relearnt(learnt) for a, design in self.designs.items()}
+        source = replace(self, designs=again)
+        return source._fields(data, table) | {"design_source": source}
 
-    def _placed(
-        self, data: Any, argument: str, terms: Sequence[Term], table: Table
-    ) -> torch.Tensor:
-        """A design of the data with the columns of these terms in their places."""
-        design = getattr(data, argument).clone()
-        names = list(getattr(data, f"{argument[:-1]}_names"))
-        made = [name for term in terms for name in term.names()]
-        values = torch.as_tensor(all_columns(terms, table)).to(design)
-        for column, name in enumerate(made):
-            if name in names:
-                design[:, names.index(name)] = values[:, column]
-        return design
+    def _learns(self) -> bool:
+        """Whether a term learns numbers of the rows."""
+        return any(
+            term.relearnt(design.reading(self.table)) is not term
+            for design in self.designs.values()
+            for term in design.terms
+        )
+
+    def _fields(self, data: Any, table: Table) -> dict[str, torch.Tensor]:
+        """The designs of the data, their columns made from this table."""
+        return {
+            argument: _placed(data, argument, design.terms, design.reading(table))
+            for argument, design in self.designs.items()
+        }
+
+
+def rows_read(argument: str, table: Table) -> Any:
+    """The rows of a table that a design reads: of every step, or session."""
+    return table.starts if argument == "initial_covariates" else slice(None)
+
+
+def _placed(
+    data: Any, argument: str, terms: Sequence[Term], table: Table
+) -> torch.Tensor:
+    """A design of the data with the columns of these terms in their places."""
+    design = getattr(data, argument).clone()
+    names = list(getattr(data, f"{argument[:-1]}_names"))
+    made = [name for term in terms for name in term.names()]
+    rows = rows_read(argument, table)
+    values = torch.as_tensor(np.asarray(all_columns(terms, table))[rows]).to(design)
+    for column, name in enumerate(made):
+        if name in names:
+            design[:, names.index(name)] = values[:, column]
+    return design

@@ -2,19 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.sequences.frames import (
-    Columns,
-    arrays_from_dataframe,
-    read_sessions,
-)
+from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.sequences.frames import Columns, read_sessions
 from glmhmm_pyro.sequences.joining import (
     join_emissions,
     join_features,
-    joined_arguments,
     list_of_sessions,
 )
 from glmhmm_pyro.sequences.validation import (
@@ -22,6 +18,9 @@ from glmhmm_pyro.sequences.validation import (
     close_matches,
     unique_names,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Classes = tuple[str, ...] | None
 
@@ -60,12 +59,54 @@ class Table:
         """Number of every row within its session, from 0."""
         return np.arange(self.num_steps) - np.repeat(self.starts, self.lengths)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the raw columns."""
+        return tuple(str(name) for name in self.columns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.columns
+
+    def frame(self) -> "pd.DataFrame":
+        """The raw columns as a data frame of the caller's own."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.columns).reset_index(drop=True)
+        return frame.copy()
+
     def copied(self) -> "Table":
-        """The same, whatever the caller does to the data frame from now on."""
-        if not hasattr(self.columns, "iloc"):
-            return self
-        frame: Any = self.columns
-        return replace(self, columns=frame.copy(), index=None)
+        """The same, whatever the caller does to the data from now on."""
+        return replace(self, columns=self.frame(), index=None)
+
+    def with_columns(self, columns: Mapping[str, Any]) -> "Table":
+        """The same with columns exchanged: numbers or labels, one or one per step."""
+        frame = self.frame()
+        for name, values in columns.items():
+            single = isinstance(values, str) or not has_items(values)
+            if not single and len(values) != self.num_steps:
+                raise ValueError(
+                    f"columns must have one value for each of the {self.num_steps} "
+                    f"steps, or one for all, got {len(values)} of {name!r}; give as "
+                    "many"
+                )
+            frame[name] = values if single else getattr(values, "array", values)
+        return replace(self, columns=frame, index=None)
+
+    @staticmethod
+    def joined(tables: "Sequence[Table]") -> "Table":
+        """The sessions of several tables end to end, with the columns that all have."""
+        import pandas as pd
+
+        def hides(table: Table, name: str) -> np.ndarray:
+            return table.hidden.get(name, np.zeros(table.num_steps, dtype=bool))
+
+        frames = [table.frame() for table in tables]
+        names = {name for table in tables for name in table.hidden}
+        return Table(
+            pd.concat(frames, join="inner", ignore_index=True),
+            np.concatenate([table.lengths for table in tables]),
+            hidden={n: np.concatenate([hides(t, n) for t in tables]) for n in names},
+        )
 
     def subset(self, sessions: Sequence[int]) -> "Table":
         """The rows of these sessions, in this order."""
@@ -168,16 +209,16 @@ _NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float")
 
 
 def check_data(data: Any) -> None:
-    """Refuse what is neither a data frame of pandas nor a list of arrays."""
+    """Refuse what is neither a data frame nor a list of arrays."""
     if hasattr(data, "iloc") and hasattr(data, "columns"):
         return
     if not isinstance(data, (list, tuple)):
-        ways = [f"data.{way}()" for way in ("to_pandas", "to_frame")]
+        ways = [f"data.{way}()" for way in ("collect", "to_pandas", "to_frame")]
         known = [way for way in ways if hasattr(data, way[5:-2])]
         fix = known[0] if known else "a single session as [array]"
         raise TypeError(
-            "data must be a pandas DataFrame or a list with one array per session, got "
-            f"{type(data).__name__}; give {fix}"
+            "data must be a data frame of pandas, polars or pyarrow, or a list with "
+            f"one array per session, got {type(data).__name__}; give {fix}"
         )
     list_of_sessions("data", data)
 
@@ -226,59 +267,11 @@ def _outputs(
             "; give both of the same sessions"
         )
     wide = joined[:, None] if joined.ndim == 1 else joined
-    names = _output_names(wide.shape[1])
+    names = output_names(wide.shape[1])
     unique_names("columns, with those of the emissions,", (*taken, *names))
     return dict(zip(names, wide.T))
 
 
-def _output_names(number: int) -> list[str]:
+def output_names(number: int) -> list[str]:
     """Names that ``Sequences`` gives to outputs without any."""
     return ["y"] if number == 1 else [f"y{i}" for i in range(number)]
-
-
-def hidden_emissions(
-    data: Any, session: Columns | None, emissions: Any, mask: Any
-) -> dict[str, np.ndarray]:
-    """Rows (steps,) that a mask hides of every emission, by name."""
-    if mask is None:
-        return {}
-    is_frame = hasattr(data, "iloc")
-    if is_frame:
-        found = arrays_from_dataframe(data, session, emissions, mask, None, None)
-    else:
-        found = joined_arguments(emissions, {}, mask, {})
-    names = found["emission_names"] if is_frame else None
-    values, seen = found["emissions"], found["mask"]
-    if seen is None:
-        return {}
-    number = 1 if np.ndim(values) == 1 else np.shape(values)[1]
-    seen = np.asarray(seen, dtype=bool).reshape(len(values), -1)
-    wide = np.broadcast_to(seen, (len(values), number))
-    return dict(zip(names or _output_names(number), ~wide.T))
-
-
-def sequences_arguments(
-    data: Any,
-    session: Columns | None,
-    emissions: Any,
-    mask: Any,
-    initial_covariates: Any,
-    group: Any,
-    designs: Mapping[str, Any],
-    classes: Classes,
-) -> dict[str, Any]:
-    """Arguments of :class:`Sequences` from raw data and the designs made of them.
-
-    Args:
-        designs: data frames of all rows by argument.
-        classes: names of the classes of a label column, as learnt.
-    """
-    if hasattr(data, "iloc"):
-        arguments = arrays_from_dataframe(
-            data, session, emissions, mask, classes, initial_covariates, group
-        )
-        return arguments | dict(designs)
-    options = {"initial_covariates": initial_covariates, "groups": group}
-    arguments = joined_arguments(emissions, {}, mask, options)
-    # Terms call the emissions of lists 'y', or 'y0', 'y1', whatever names they carry.
-    return arguments | {"emission_names": None} | dict(designs)

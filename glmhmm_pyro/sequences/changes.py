@@ -73,6 +73,9 @@ def kept_identity(
         if getattr(before, name) == getattr(after, name):
             generated[name] = before.generated_names[name]
     fields: dict[str, Any] = {"generated_names": generated}
+    source = before.design_source
+    if source is not None and "lengths" not in changes:
+        fields["design_source"] = source.without([n for n in DESIGNS if n in changes])
     if "lengths" not in changes and "session_names" not in changes:
         fields["session_origins"] = before.session_origins
         if "groups" in changes:
@@ -97,6 +100,8 @@ def subset_fields(data: Any, chosen: Sequence[int]) -> dict[str, Any]:
         "session_names": distinct_names([data.session_names[i] for i in chosen]),
         "session_origins": tuple(data.session_origins[i] for i in chosen),
     }
+    if data.design_source is not None:
+        fields["design_source"] = data.design_source.subset(chosen)
     if data.transition_covariates is not data.covariates:
         fields["transition_covariates"] = data.transition_covariates[rows]
     if data.initial_covariates is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_all_names
 
-from . import frames, joining
+from . import frames, joining, raw
 from .changes import (
     intercept_fields,
     kept_identity,
@@ -26,8 +26,10 @@ from .construction import (
     checked_fields,
     summary,
 )
+from .dataframes import as_pandas
 from .facts import Facts
 from .reading import narrowed
+from .recipes import Recipe, Source, recipe_among
 from .sessions import Session
 from .validation import (
     check_rows,
@@ -84,6 +86,7 @@ class Sequences(Facts):
         session_names: names that differ; 'group/name' where two groups have one name.
         session_origins: which session each is, whatever a copy of it is called.
         generated_names: the names that nobody gave, by argument; none is an identity.
+        design_source: the designs and raw columns that covariates were made of, if any.
 
     Raises:
         ValueError: naming the argument, what it must be, what came and how to mend it.
@@ -110,7 +113,7 @@ class Sequences(Facts):
     emission_names: tuple[str, ...]
     session_origins: tuple[Session, ...]
     generated_names: dict[str, frozenset[str]]
-    design_source: Any = field(default=None, compare=False)
+    design_source: Source | None = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -185,14 +188,14 @@ class Sequences(Facts):
     @classmethod
     def from_dataframe(
         cls,
-        df: "pd.DataFrame",
+        df: Any,
         *,
         session: frames.Columns | None,
         group: frames.Columns | None = None,
         emissions: frames.Columns,
-        covariates: frames.Columns | None = None,
-        transition_covariates: frames.Columns | None = None,
-        initial_covariates: frames.Columns | None = None,
+        covariates: frames.Columns | Recipe | None = None,
+        transition_covariates: frames.Columns | Recipe | None = None,
+        initial_covariates: frames.Columns | Recipe | None = None,
         mask: frames.Columns | None = None,
         time: str | None = None,
         intercept: bool = False,
@@ -208,15 +211,18 @@ class Sequences(Facts):
         ``intercept=True`` no constant is added to them.
 
         Args:
-            df: the data frame; it is not changed.
+            df: a data frame of pandas, polars, pyarrow or another kind that narwhals
+                knows; it is not changed.
             session: column that tells sessions apart, or several (animal and day);
                 None for a single session.
             group: column that tells which group a session belongs to (the animal), or
                 several; the same in all rows of a session.
             emissions: column of the emissions, or several.
-            covariates: numeric columns; None is one constant column.
-            transition_covariates: numeric columns; None takes ``covariates``.
-            initial_covariates: numeric columns, read at the first row of a session.
+            covariates: numeric columns, or a :class:`glmhmm_pyro.covariates.Design`,
+                which is fitted to these rows if it is not yet; None is one constant
+                column.
+            transition_covariates: the same; None takes ``covariates``.
+            initial_covariates: the same, read at the first row of a session.
             mask: boolean column, True = observed, or one per output.
             time: column by which the order of the rows is checked, if there is one.
             intercept: adds a last column 'intercept' (:meth:`add_intercept`).
@@ -230,21 +236,27 @@ class Sequences(Facts):
             >>> Sequences.from_dataframe(df, session="day", emissions="side").emissions
             tensor([1, 0])
         """
-        frames.check_times(df, session, time, group)
-        arguments = frames.arrays_from_dataframe(
-            df,
-            session,
-            emissions,
-            mask,
-            class_names,
-            initial_covariates,
-            group,
+        df = as_pandas(df)
+        told: dict[str, Any] = {
+            "session": session,
+            "group": group,
+            "emissions": emissions,
+            "mask": mask,
+            "time": time,
+            "class_names": class_names,
+        }
+        given = frames.given_designs(
             covariates=covariates,
             transition_covariates=transition_covariates,
+            initial_covariates=initial_covariates,
         )
-        data = cls(**arguments, dtype=dtype, device=device)
-        designs = [name for name in DESIGNS if name in arguments]
-        return data.add_intercept(designs) if intercept else data
+        where: dict[str, Any] = {"dtype": dtype, "device": device}
+        recipe = recipe_among(given)
+        if recipe is None:
+            data = cls(**frames.arrays_from_dataframe(df, given, **told), **where)
+        else:
+            data = recipe._data_set(df, given, **told, **where)
+        return data.add_intercept(list(given)) if intercept else data
 
     def __len__(self) -> int:
         return self.num_sessions
@@ -289,22 +301,9 @@ class Sequences(Facts):
             chosen = sessions_of_groups(groups, self.groups, sessions)
         return self._derive(**subset_fields(self, chosen))
 
-    def refit_design(self, sessions: Any) -> "Sequences":
-        """The same data, their covariates learnt from these sessions and no others.
-
-        What a ``Standardised`` term of a :class:`Design` made is centred and scaled by
-        the rows of these sessions. Other covariates stay as they are.
-
-        Args:
-            sessions: as for :meth:`subset`.
-
-        Raises:
-            ValueError: a column does not vary in these sessions.
-        """
-        if self.design_source is None:
-            return self
-        chosen = selected_sessions(sessions, self.session_names)
-        return self._derive(**self.design_source.relearnt(self, chosen))
+    refit_design = raw.refit_design
+    raw_columns = raw.raw_columns
+    with_raw = raw.with_raw
 
     @property
     def _transitions_share_covariates(self) -> bool:

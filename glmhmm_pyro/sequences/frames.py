@@ -1,4 +1,4 @@
-"""Sequences from the columns of a pandas DataFrame, and back.
+"""Sequences from the columns of a data frame, and back.
 
 A row is a step; the rows of a session stand together, in the order of time.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from glmhmm_pyro.arguments import has_items, is_missing
 
 from .reading import as_numbers, listed_classes, observed_entries, read_mask
+from .recipes import Recipe
 from .validation import close_matches
 
 if TYPE_CHECKING:
@@ -19,28 +20,40 @@ if TYPE_CHECKING:
 Columns = str | Sequence[str]
 
 
+def given_designs(**designs: Columns | Recipe | None) -> dict[str, Any]:
+    """Those that were given, columns as lists of names."""
+    listed = {
+        name: design if isinstance(design, Recipe) else _listed(design, name)
+        for name, design in designs.items()
+    }
+    return {name: design for name, design in listed.items() if design != []}
+
+
 def arrays_from_dataframe(
     df: "pd.DataFrame",
+    designs: Mapping[str, list[Any]],
+    *,
     session: Columns | None,
     emissions: Columns,
-    mask: Columns | None,
-    class_names: Sequence[str] | None,
-    initial_covariates: Columns | None,
     group: Columns | None = None,
-    **designs: Columns | None,
+    mask: Columns | None = None,
+    time: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Arguments of :class:`Sequences` from the columns named.
 
     Args:
-        designs: columns of covariates and transition covariates, by argument.
+        designs: columns of each design, by argument.
     """
     check_frame(df)
+    _check_times(df, session, time, group)
     if not _listed(emissions, "emissions"):
         raise ValueError(
             f"emissions must name a column of the data frame, got {emissions!r}; it "
             f"has {[str(column) for column in df.columns[:12]]}"
         )
-    refuse_own_emissions(_listed(emissions), designs)
+    of_steps = {n: c for n, c in designs.items() if n != "initial_covariates"}
+    refuse_own_emissions(_listed(emissions), of_steps)
     lengths, session_names, groups = read_sessions(df, session, group)
     values, observed, class_names = _read_outputs(df, emissions, class_names)
     masks = _listed(mask, "mask")
@@ -59,24 +72,22 @@ def arrays_from_dataframe(
         "session_names": session_names,
         "groups": groups,
     }
-    rows = dict.fromkeys(designs, df)
-    designs["initial_covariates"] = initial_covariates
-    first_rows = df.iloc[np.cumsum([0, *lengths[:-1]])]
     # Numbers of rows are no names of sessions.
-    rows["initial_covariates"] = first_rows.reset_index(drop=True)
+    first_rows = df.iloc[np.cumsum([0, *lengths[:-1]])].reset_index(drop=True)
     for name, columns in designs.items():
-        if listed := _listed(columns, name):
-            arguments[name] = read_columns(rows[name], name, listed)
+        rows = first_rows if name == "initial_covariates" else df
+        arguments[name] = read_columns(rows, name, columns)
     return arguments
 
 
 def check_frame(df: Any) -> None:
     """Refuse what is no data frame of pandas, and columns of several levels."""
     if not hasattr(df, "iloc") or not hasattr(df, "columns"):
-        fix = "give df.to_pandas()" if hasattr(df, "to_pandas") else ""
-        fix = fix or "make one by pandas.DataFrame(...), or take Sequences.from_lists"
+        ways = [f"df.{way}()" for way in ("collect", "to_pandas") if hasattr(df, way)]
+        fix = f"give {ways[0]}" if ways else "make one by pandas.DataFrame(...)"
         raise TypeError(
-            f"df must be a pandas DataFrame, got a {type(df).__name__}; {fix}"
+            "df must be a data frame of pandas, polars or pyarrow, got a "
+            f"{type(df).__name__}; {fix}, or take Sequences.from_lists"
         )
     if getattr(df.columns, "nlevels", 1) > 1:
         raise ValueError(
@@ -267,13 +278,12 @@ def _refuse_interleaved(
         )
 
 
-def check_times(
-    df: Any, session: Columns | None, time: Any, group: Columns | None = None
+def _check_times(
+    df: "pd.DataFrame", session: Columns | None, time: Any, group: Columns | None = None
 ) -> None:
     """Refuse rows that go back in time within a session."""
     if time is None:
         return
-    check_frame(df)
     lengths, names, _ = read_sessions(df, session, group)
     column = _column(df, "time", time)
     values = column.to_numpy()

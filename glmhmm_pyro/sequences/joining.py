@@ -12,6 +12,7 @@ from glmhmm_pyro.arguments import has_items
 from .arrays import plain_array, real_array
 from .indexed import alike, columns_in_order
 from .layout import Layout
+from .recipes import joined_source
 from .sessions import distinct_names, names_with_groups
 from .validation import column_names
 
@@ -263,6 +264,7 @@ def joined_fields(parts: Sequence[Any]) -> dict[str, Any]:
         "starts": lengths.cumsum(0) - lengths,
         "session_names": distinct_names(names_with_groups(names, origins)),
         "session_origins": origins,
+        "design_source": joined_source(parts),
     }
     if any(part.transition_covariates is not part.covariates for part in parts):
         fields["transition_covariates"] = torch.cat(

@@ -67,9 +67,6 @@ class Layout:
                 notes += self._columns(design, data, found, changes)
         if changes and data.transition_covariates is data.covariates:
             _keep_shared(data, changes, "transition_covariates" in designs)
-        if changes:
-            # No longer as the design made it.
-            changes["design_source"] = None
         return (data._derive(**changes) if changes else data), tuple(notes)
 
     def _outputs(self, data: Any, found: "Layout", changes: dict) -> tuple[str, ...]:

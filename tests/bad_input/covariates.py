@@ -22,7 +22,9 @@ FRAME = pd.DataFrame(
         "y": ["l", "r", "l", "r", "r", "l"],
     }
 )
-LISTS = "a pandas DataFrame or a list with one array per session"
+LISTS = (
+    "a data frame of pandas, polars or pyarrow, or a list with one array per session"
+)
 COUNT = "must be a whole number"
 
 

@@ -227,7 +227,7 @@ ROWS = {
     ),
     "Design: a Series": type_row(
         lambda: gh.covariates.Design("x").fit(pd.Series([1.0, 2.0]), session=None),
-        *("data", "must be a pandas DataFrame", "got Series", "give data.to_frame()"),
+        *("data", "must be a data frame", "got Series", "give data.to_frame()"),
     ),
     "Sequences: an array without axes for names": type_row(
         lambda: gh.Sequences([0, 1], session_names=np.array("a")),

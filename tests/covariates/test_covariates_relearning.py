@@ -126,9 +126,9 @@ def test_what_the_caller_does_to_the_frame_later_changes_nothing():
     )
 
 
-def test_data_without_learnt_numbers_keep_no_raw_columns():
+def test_data_without_learnt_numbers_stay_as_they_are():
     data = made(trials(), lambda: Design(Lags("sound", 2), PreviousChoice("right")))
-    assert data.design_source is None and data.refit_design(["a"]) is data
+    assert data.refit_design(["a"]) is data
     plain = gh.Sequences([0, 1], [[1.0], [2.0]])
     assert plain.refit_design([0]) is plain
 
@@ -164,10 +164,13 @@ def test_sessions_that_cannot_teach_are_refused_by_name():
     data = made(frame)
     with pytest.raises(ValueError, match="must vary in the data.*'heard_lag0'"):
         data.refit_design(["a"])
-    other = frame.assign(day=frame.day + "2")
-    joined = gh.Sequences.concatenate([data, made(other)])
-    with pytest.raises(ValueError, match="one call of design.sequences.*'a2' beside"):
-        joined.refit_design(["b"])
+    plain = data.subset(["a"]).replace(
+        covariates=data["a"].covariates, covariate_names=data.covariate_names
+    )
+    for parts in ([data["b"], plain], [plain, data["b"]]):
+        joined = gh.Sequences.concatenate(parts)
+        with pytest.raises(ValueError, match="made by one design.*'a' beside"):
+            joined.refit_design(["b"])
 
 
 def ridge(strength):

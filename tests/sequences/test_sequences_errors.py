@@ -296,5 +296,5 @@ def test_another_type_must_be_a_floating_one():
 
 
 def test_what_is_no_data_frame_is_refused():
-    with pytest.raises(TypeError, match="df must be a pandas DataFrame, got a dict"):
+    with pytest.raises(TypeError, match="df must be a data frame.*got a dict"):
         Sequences.from_dataframe({}, session=None, emissions="y")

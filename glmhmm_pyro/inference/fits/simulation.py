@@ -28,7 +28,7 @@ def simulate(
     data: Sequences,
     seed: int = 0,
     *,
-    history: History | Sequence[History] | None = None,
+    history: History | Sequence[History] | bool | None = None,
     num_samples: int | None = None,
     draws: bool = False,
 ) -> tuple[Sequences, np.ndarray]:
@@ -41,7 +41,8 @@ def simulate(
     Args:
         data: the sessions; of the emissions only the names count.
         seed: makes the simulation reproducible.
-        history: a fitted ``gh.covariates.Design``, or its ``history(df)`` where a
+        history: True for data made by a design, whose own it is. Else a fitted
+            ``gh.covariates.Design``, or its ``history(df)`` where a
             term needs the correct answers; or a mapping from a covariate's name, or
             a tuple of names, to a function of ``past``, the emissions so far
             (simulations, steps so far, *event), and ``rows``, the rows of ``data``
@@ -56,6 +57,7 @@ def simulate(
         sample after sample ('name', 'name (2)', ...); states (samples * steps,).
     """
     data = fit.as_fitted(data)
+    of_design, history = history is True, _own_history(data, history)
     _check(fit, data, history, num_samples, draws)
     own, fit = fit, carried(fit, data)
     draws = draws or fit is not own
@@ -78,7 +80,29 @@ def simulate(
     }
     emissions = torch.cat([part.emissions for part in parts]).flatten(0, 1)
     states = torch.cat([part.states for part in parts]).flatten()
-    return _as_sequences(data, emissions, designs), states.cpu().numpy()
+    simulated = _as_sequences(data, emissions, designs)
+    if of_design and data.design_source is not None:
+        copies = simulated.num_sessions // data.num_sessions
+        source = data.design_source.simulated(copies)
+        simulated = simulated._derive(design_source=source)
+    return simulated, states.cpu().numpy()
+
+
+def _own_history(data: Any, history: Any) -> Any:
+    """Where the data's own is asked for, that of the designs which made them."""
+    if not isinstance(history, bool):
+        return history
+    if not history:
+        return None
+    source = getattr(data, "design_source", None)
+    found = [] if source is None else source.histories(data)
+    if not found:
+        raise ValueError(
+            "history must be given for data that no design with a term of past "
+            "emissions made, got True; make them by Sequences.from_dataframe("
+            "covariates=Design(...)), or give a design or a mapping"
+        )
+    return found
 
 
 def _check(fit: "Fit", data: Any, history: Any, num_samples: Any, draws: bool) -> None:

@@ -1,0 +1,112 @@
+"""Data sets made by designs: one path for data frames and for lists of arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.frames import Columns, arrays_from_dataframe, given_designs
+from glmhmm_pyro.sequences.joining import joined_arguments
+from glmhmm_pyro.sequences.recipes import Recipe
+
+from .relearning import DesignSource, rows_read
+from .replay import refuse_leaks
+from .table import Classes, output_names
+
+
+def data_set(
+    data: Any,
+    designs: Mapping[str, Any],
+    *,
+    session: Columns | None,
+    emissions: Any,
+    columns: Any = None,
+    group: Any = None,
+    mask: Any = None,
+    time: str | None = None,
+    class_names: Any = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> Sequences:
+    """A data set with the covariates of these designs.
+
+    Args:
+        designs: by the argument of ``Sequences``, designs, or what names columns.
+        columns: names of the columns of lists of arrays.
+
+    The other arguments are those of :meth:`Design.sequences`.
+    """
+    is_frame = hasattr(data, "iloc")
+    recipes: dict[str, Any] = {
+        argument: d for argument, d in designs.items() if isinstance(d, Recipe)
+    }
+    plain = {a: d for a, d in designs.items() if a not in recipes}
+    told = (session, columns, None if is_frame else emissions)
+    hidden = _hidden_emissions(data, session, emissions, mask)
+    known = _given_classes(emissions, class_names)
+    made: dict[str, Any] = {}
+    for argument, design in recipes.items():
+        table = design.learnt_from(data, told, hidden, known)
+        frame = design.frame_of(table).iloc[rows_read(argument, table)]
+        of_steps = argument != "initial_covariates"
+        made[argument] = frame if of_steps else frame.reset_index(drop=True)
+    first: Any = next(iter(recipes.values()))
+    options = {"emissions": emissions, "group": group, "mask": mask}
+    if is_frame:
+        options |= {"session": session, "time": time, "class_names": class_names}
+        if class_names is None:
+            classes = first.emission_classes(data, session, emissions)
+            options["class_names"] = classes
+        arguments = arrays_from_dataframe(data, given_designs(**plain), **options)
+    else:
+        options["class_names"] = class_names
+        arguments = _of_lists(options, plain.get("initial_covariates"))
+    arguments |= made
+    sequences = Sequences(**arguments, dtype=dtype, device=device)
+    for design in recipes.values():
+        refuse_leaks(design.terms, sequences.emission_names)
+    return sequences._derive(design_source=DesignSource.of(recipes, table))
+
+
+def _given_classes(emissions: Any, class_names: Any) -> dict[str, Classes]:
+    """Classes of a single output of labels, in the order that was asked for."""
+    single = emissions if isinstance(emissions, str) else None
+    if class_names is None or single is None:
+        return {}
+    return {single: tuple(map(str, class_names))}
+
+
+def _of_lists(told: Mapping[str, Any], initial: Any) -> dict[str, Any]:
+    """Arguments of :class:`Sequences` from lists, besides those of the designs."""
+    options = {
+        "initial_covariates": initial,
+        "groups": told["group"],
+        "class_names": told["class_names"],
+    }
+    arguments = joined_arguments(told["emissions"], {}, told["mask"], options)
+    # Terms call the emissions of lists 'y', or 'y0', 'y1', whatever names they carry.
+    return arguments | {"emission_names": None}
+
+
+def _hidden_emissions(
+    data: Any, session: Columns | None, emissions: Any, mask: Any
+) -> dict[str, np.ndarray]:
+    """Rows (steps,) that a mask hides of every emission, by name."""
+    if mask is None:
+        return {}
+    is_frame = hasattr(data, "iloc")
+    if is_frame:
+        told = {"session": session, "emissions": emissions, "mask": mask}
+        found = arrays_from_dataframe(data, {}, **told)
+    else:
+        found = joined_arguments(emissions, {}, mask, {})
+    names = found["emission_names"] if is_frame else None
+    values, seen = found["emissions"], found["mask"]
+    if seen is None:
+        return {}
+    number = 1 if np.ndim(values) == 1 else np.shape(values)[1]
+    seen = np.asarray(seen, dtype=bool).reshape(len(values), -1)
+    wide = np.broadcast_to(seen, (len(values), number))
+    return dict(zip(names or output_names(number), ~wide.T))

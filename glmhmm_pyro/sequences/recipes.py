@@ -1,0 +1,54 @@
+"""What makes covariates of raw columns, seen from below: a recipe, and what it leaves.
+
+``glmhmm_pyro.covariates`` has the one kind of recipe, ``Design``, and its ``source``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class Recipe:
+    """What can stand where columns of covariates are named, such as a ``Design``."""
+
+    def _data_set(self, data: Any, designs: Mapping[str, Any], **told: Any) -> Any:
+        """A data set of these designs, some of which are recipes."""
+        raise NotImplementedError(f"{type(self).__name__} must make data sets")
+
+
+def recipe_among(designs: Mapping[str, Any]) -> Recipe | None:
+    """The first recipe among arguments that otherwise name columns."""
+    return next((d for d in designs.values() if isinstance(d, Recipe)), None)
+
+
+class Source(Protocol):
+    """Raw columns and recipes of a data set, session by session."""
+
+    def subset(self, chosen: Sequence[int]) -> "Source":
+        """That of these sessions."""
+
+    def joined(self, parts: Sequence[Any]) -> "Source":
+        """That of several data sets end to end."""
+
+    def without(self, arguments: Sequence[str]) -> "Source | None":
+        """That of the other designs."""
+
+    def relearnt(self, data: Any, training: Sequence[int]) -> dict[str, Any]:
+        """Fields of the data, learnt from some of its sessions."""
+
+    def raw(self, data: Any) -> Any:
+        """A data frame of the raw columns."""
+
+    def with_raw(self, data: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of the data at other raw columns."""
+
+    def histories(self, data: Any) -> list[Any]:
+        """What makes the columns of past emissions anew in a simulation."""
+
+    def simulated(self, copies: int) -> "Source":
+        """That of so many copies of the sessions, of which emissions are drawn."""
+
+
+def joined_source(parts: Sequence[Any]) -> Source | None:
+    """That of several data sets end to end, where any of them has one."""
+    known = [p.design_source for p in parts if p.design_source is not None]
+    return known[0].joined(parts) if known else None
