@@ -3,6 +3,7 @@
 # make test-oldest, make test-newest PYTHON=python3.13
 #              the tests alone, with the oldest versions that setup.cfg allows, and with
 #              the newest there are, each in an environment of its own
+# make docs    the documentation as a site, in docs/_build/html
 # make format  rewrites the code as black and isort want it
 # make bench   the benchmarks of speed; the others in benchmarks/ are run one by one
 
@@ -13,7 +14,7 @@ STAMP   = $(VENV)/.installed
 CODE    = glmhmm_pyro tests benchmarks docs setup.py
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-oldest test-newest lint unit format bench clean
+.PHONY: demo test test-oldest test-newest lint unit docs format bench clean
 
 $(STAMP): setup.cfg setup.py .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +53,10 @@ test-newest:
 	$(INSTALL) --upgrade --upgrade-strategy eager torch -e '.[test]'
 	$(RUN_TESTS)
 
+docs: $(STAMP)
+	$(INSTALL) -c .ci/constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 format: $(STAMP)
 	$(BIN)/isort --quiet $(CODE)
 	$(BIN)/black --quiet $(CODE)
@@ -60,4 +65,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest demo build .pytest_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-newest demo build docs/_build docs/reference docs/tutorials .pytest_cache .mypy_cache .hypothesis *.egg-info

@@ -28,7 +28,7 @@ class PreviousChoice(Term):
     Args:
         column: name of the column of choices: numbers 0, 1, ... or labels, which are
             classes in the order of a categorical's categories, or of the alphabet.
-        name: of the term; "previous_" and the column's name by default.
+        name: of the term; ``previous_`` and the column's name by default.
         classes: names of the classes, learnt by ``Design.fit``; to be given for numbers
             of which the training data do not have all.
 

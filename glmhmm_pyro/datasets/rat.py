@@ -32,7 +32,7 @@ def load_rat_dataframe() -> "pd.DataFrame":
             previous trial, -1 = left, 1 = right.
         prev_reward: -1 = the previous trial went unrewarded, 1 = rewarded.
 
-        The columns about the previous trial are 0 where there is no valid one.
+    The columns about the previous trial are 0 where there is no valid one.
     """
     import pandas as pd
 
