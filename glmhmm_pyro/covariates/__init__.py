@@ -4,10 +4,12 @@ A :class:`Design` puts terms together into named columns in groups. What it lear
 learns from training sessions; no filter reaches over the start of a session.
 """
 
+from .categories import Factor, Interaction
 from .design import Design
 from .filters import BSpline, ExponentialHistory, FilterTerm, Lags, RaisedCosine
 from .history import PreviousChoice, WinStayLoseSwitch
-from .sources import Indicator, Signed
+from .sources import Imputed, Indicator, Missing, Signed, StepInSession
+from .splines import Spline
 from .terms import Columns, Intercept, Standardised, Term
 
 __all__ = [
@@ -15,14 +17,20 @@ __all__ = [
     "Columns",
     "Design",
     "ExponentialHistory",
+    "Factor",
     "FilterTerm",
+    "Imputed",
     "Indicator",
+    "Interaction",
     "Intercept",
     "Lags",
+    "Missing",
     "PreviousChoice",
     "RaisedCosine",
     "Signed",
+    "Spline",
     "Standardised",
+    "StepInSession",
     "Term",
     "WinStayLoseSwitch",
 ]

@@ -14,8 +14,10 @@ from glmhmm_pyro.sequences.frames import Columns as Names
 from glmhmm_pyro.sequences.recipes import Recipe
 from glmhmm_pyro.sequences.validation import unique_names
 
+from .formula import from_formula
 from .making import data_set
 from .replay import BoundHistory, Replay, replayed
+from .sources import Source
 from .table import Classes, Table, check_data, read_table
 from .terms import Term, all_columns, as_term
 from .time_units import filter_frame
@@ -38,7 +40,8 @@ class Design(Recipe):
     added; a sum is to be fitted anew.
 
     Args:
-        terms: terms of this room; a bare name is a numeric column as it is.
+        terms: terms and sources of this room; a bare name is a numeric column as it
+            is.
 
     Example:
         >>> import pandas as pd
@@ -55,7 +58,7 @@ class Design(Recipe):
         >>> prior = gh.priors.Grouped({design.groups["sound"]: walk})
     """
 
-    def __init__(self, *terms: Term | str):
+    def __init__(self, *terms: Term | Source | str):
         self._recipes = tuple(as_term(term) for term in terms)
         if not terms:
             raise ValueError(
@@ -67,6 +70,8 @@ class Design(Recipe):
         self._classes: dict[str, Classes] = {}
         self._session: Names | None = None
         self._columns: Sequence[str] | None = None
+
+    from_formula = classmethod(from_formula)
 
     def __add__(self, other: "Design") -> "Design":
         if not isinstance(other, Design):

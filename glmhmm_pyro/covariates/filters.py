@@ -5,7 +5,7 @@ A filter never reaches over the start of a session: what lies before it counts a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -64,12 +64,12 @@ class FilterTerm(Term):
     def fitted(self, table: Table) -> Term:
         """The term whose source knows its classes; its lags must fit a session."""
         self._check_length(int(table.lengths.max()))
-        fitted: Any = self
-        return replace(fitted, column=self.source.fitted(table))
+        return replace(cast(Any, self), column=self.source.fitted(table))
 
     def relearnt(self, table: Table) -> Term:
-        """The term itself, which learns no number of the rows."""
-        return self
+        """The term with its source's numbers of these rows; itself if it has none."""
+        source, filtered = self.source.relearnt(table), cast(Any, self)
+        return self if source is self.source else replace(filtered, column=source)
 
     def _check_length(self, longest: int) -> None:
         if self.lags[-1] >= longest:
@@ -82,7 +82,7 @@ class FilterTerm(Term):
     def values(self, table: Table) -> np.ndarray:
         """The source, convolved with every filter within its session."""
         basis, reach = self.basis(), int(self.lags[-1])
-        signal = self.source.coded(table.numbers(self.source.column))
+        signal = self.source.read(table)
         # Sessions stand apart by the longest lag, so that none hears the one before.
         sessions = np.repeat(np.arange(len(table.lengths)), table.lengths)
         places = np.arange(len(signal)) + sessions * reach
@@ -156,7 +156,7 @@ class Lags(FilterTerm):
 
     def values(self, table: Table) -> np.ndarray:
         """The source, shifted within its session."""
-        signal = self.source.coded(table.numbers(self.source.column))
+        signal = self.source.read(table)
         values, steps = np.zeros((len(signal), self.num_lags)), table.steps
         for column, lag in enumerate(self.lags):
             inside = steps[lag:] >= lag
@@ -354,7 +354,7 @@ class ExponentialHistory(FilterTerm):
         """The running means, one session after the other."""
         from scipy.signal import lfilter
 
-        signal = self.source.coded(table.numbers(self.source.column))
+        signal = self.source.read(table)
         values = np.empty((len(signal), len(self.decays)))
         for start, length in zip(table.starts, table.lengths):
             rows = slice(start, start + length)

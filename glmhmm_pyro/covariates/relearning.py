@@ -145,7 +145,7 @@ class DesignSource:
         return [
             BoundHistory(design, design.reading(table))
             for design in self.designs.values()
-            if any(term.follows in data.emission_names for term in design.terms)
+            if any(term.following(data.emission_names) for term in design.terms)
         ]
 
     def relearnt(self, data: Any, training: Sequence[int]) -> dict[str, Any]:

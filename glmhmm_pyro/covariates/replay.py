@@ -51,9 +51,10 @@ def replayed(
     refuse_leaks(terms, data.emission_names)
     replay: Replay = {}
     for term in terms:
-        if term.follows in data.emission_names:
-            read = _reader(str(term.follows), classes, data)
-            replay[term.names()] = _of_tensors(term.recomputed(table), read)
+        following = term.following(data.emission_names)
+        if following is not None:
+            read = _reader(str(following.follows), classes, data)
+            replay[term.names()] = _of_tensors(following.recomputed(table), read)
     if not replay:
         followed = sorted({term.follows for term in terms if term.follows})
         raise ValueError(

@@ -1,10 +1,12 @@
 """What a filter runs over: a raw column as it is, or a code of it."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.sequences.validation import brief_rows
 
 from .table import Table
 
@@ -26,8 +28,16 @@ class Source:
 
     def fitted(self, table: Table) -> "Source":
         """The source with what it has to learn, checked against the data."""
-        self.coded(table.numbers(self.column))
+        self.read(table)
         return self
+
+    def relearnt(self, table: Table) -> "Source":
+        """The source with the numbers that it learns from other rows, if it does."""
+        return self
+
+    def read(self, table: Table) -> np.ndarray:
+        """The numbers that are filtered, of every step."""
+        return self.coded(table.numbers(self.column))
 
     def coded(self, numbers: np.ndarray) -> np.ndarray:
         """The numbers that are filtered, from those of the column (NaN: missing)."""
@@ -35,10 +45,9 @@ class Source:
         if bad.any():
             raise ValueError(
                 f"column {self.column!r} must be finite to be a covariate, got "
-                f"{bad.sum()} NaN, masked or infinite values, the first in row "
-                f"{np.argwhere(bad)[0, 0]}; fill them in (masked ones in a column of "
-                "another name), leave those sessions out, or code labels by Signed or "
-                "Indicator, where missing is 0"
+                f"{bad.sum()} NaN, masked or infinite values ({brief_rows(bad)}); fill "
+                f"them in by Imputed({self.column!r}), leave those sessions out, or "
+                "code labels by Signed or Indicator, where missing is 0"
             )
         return numbers
 
@@ -61,11 +70,6 @@ class Signed(Source):
         >>> design.fit_transform(trials, session=None)["choice_lag1"].tolist()
         [0.0, 1.0, -1.0, 0.0]
     """
-
-    def fitted(self, table: Table) -> Source:
-        """The source itself, if the column has two classes."""
-        self.coded(table.numbers(self.column))
-        return self
 
     def coded(self, numbers: np.ndarray) -> np.ndarray:
         """-1, +1, or 0 where missing."""
@@ -127,13 +131,121 @@ class Indicator(Source):
         return (numbers == self.code).astype(float)
 
 
+@suggests_names
+@dataclass(frozen=True)
+class StepInSession(Source):
+    """The number of a step within its session, from 0; it needs no raw column.
+
+    Args:
+        column: what it is called.
+
+    Example:
+        >>> import pandas as pd
+        >>> from glmhmm_pyro.covariates import Design, StepInSession
+        >>> trials = pd.DataFrame({"day": [1, 1, 2]})
+        >>> design = Design(StepInSession())
+        >>> design.fit_transform(trials, session="day")["step"].tolist()
+        [0.0, 1.0, 0.0]
+    """
+
+    column: str = "step"
+
+    def read(self, table: Table) -> np.ndarray:
+        """Numbers of the rows within their sessions."""
+        return table.steps.astype(float)
+
+
+@suggests_names
+@dataclass(frozen=True)
+class Imputed(Source):
+    """A numeric column, filled in where it is missing by what the training data say.
+
+    Args:
+        column: name of the raw column.
+        by: ``"mean"`` or ``"median"`` of the values that the training data have, or a
+            number. Beside it, ``Missing(column)`` has a weight of its own for what was
+            missing.
+        value: what is filled in, learnt by :meth:`Design.fit`.
+
+    Example:
+        >>> import pandas as pd
+        >>> from glmhmm_pyro.covariates import Design, Imputed, Missing
+        >>> trials = pd.DataFrame({"pupil": [1.0, None, 3.0]})
+        >>> design = Design(Imputed("pupil"), Missing("pupil"))
+        >>> design.fit_transform(trials, session=None)
+           pupil  pupil_missing
+        0    1.0            0.0
+        1    2.0            1.0
+        2    3.0            0.0
+    """
+
+    by: str | float = "mean"
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        known = self.by in ("mean", "median")
+        number = isinstance(self.by, (int, float)) and math.isfinite(self.by)
+        if not known and not number:
+            raise ValueError(
+                f"by must be 'mean', 'median' or a finite number, got {self.by!r}; "
+                "give one of these"
+            )
+
+    def fitted(self, table: Table) -> Source:
+        """The source that knows what to fill in."""
+        numbers = table.numbers(self.column)
+        if table.classes.get(self.column) is not None:
+            raise TypeError(
+                f"column {self.column!r} must be numeric to be imputed, got labels; "
+                "make what is missing a label of its own, and take a Factor"
+            )
+        found = numbers[np.isfinite(numbers)]
+        value = self.by
+        if isinstance(value, str):
+            if not len(found):
+                raise ValueError(
+                    f"column {self.column!r} must have a value in the data of fit to "
+                    f"be imputed by its {value}, got none; give a number as by"
+                )
+            value = np.mean(found) if value == "mean" else np.median(found)
+        return replace(self, value=float(value))
+
+    def relearnt(self, table: Table) -> Source:
+        """The source that fills in what these rows say."""
+        return self if not isinstance(self.by, str) else self.fitted(table)
+
+    def coded(self, numbers: np.ndarray) -> np.ndarray:
+        """The numbers, the missing ones filled in."""
+        filled = float("nan") if self.value is None else self.value
+        return super().coded(np.where(np.isnan(numbers), filled, numbers))
+
+
+@suggests_names
+@dataclass(frozen=True)
+class Missing(Source):
+    """1 where a column is missing, else 0; see :class:`Imputed`.
+
+    Args:
+        column: name of the raw column.
+    """
+
+    @property
+    def label(self) -> str:
+        """The column's name and '_missing'."""
+        return f"{self.column}_missing"
+
+    def coded(self, numbers: np.ndarray) -> np.ndarray:
+        """0 or 1."""
+        return np.isnan(numbers).astype(float)
+
+
 def as_source(column: str | Source) -> Source:
     """A source, or the column of that name as it is."""
     if isinstance(column, Source):
         return column
     if not isinstance(column, str):
         raise TypeError(
-            "column must be a column's name, Signed(name) or Indicator(name, value), "
-            f"got {column!r}; give one of these"
+            "column must be a column's name, Signed(name), Indicator(name, value) or "
+            f"another source, got {column!r}; give one of these"
         )
     return Source(column)

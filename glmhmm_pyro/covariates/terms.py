@@ -72,6 +72,10 @@ class Term:
         """The raw column whose past the term is a function of, if it is of one."""
         return None
 
+    def following(self, emissions: Sequence[str]) -> "Term | None":
+        """The term, if it is a function of the past of one of these emissions."""
+        return self if self.follows in emissions else None
+
     def fitted(self, table: Table) -> "Term":
         """The term with what it learns from these data."""
         return self
@@ -182,12 +186,12 @@ class Columns(Term):
 
     def values(self, table: Table) -> np.ndarray:
         """The raw numbers."""
-        read = [Source(c).coded(table.numbers(c)) for c in self.columns]
+        read = [Source(c).read(table) for c in self.columns]
         labels = [c for c in self.columns if table.classes.get(c) is not None]
         if labels:
             raise TypeError(
                 f"columns must be numeric, got {labels[0]!r} with labels; code it by "
-                f"Lags(Signed({labels[0]!r}), 1) or Lags(Indicator(...), 1)"
+                f"Factor({labels[0]!r}), Signed({labels[0]!r}) or Indicator(...)"
             )
         return np.stack(read, axis=1)
 
@@ -204,7 +208,7 @@ class Standardised(Term):
     raw column again.
 
     Args:
-        term: the term, or the name of a column.
+        term: the term, the name of a column, or a source such as ``Imputed``.
         means: m, learnt by ``Design.fit``.
         scales: s, learnt by ``Design.fit``.
 
@@ -217,7 +221,7 @@ class Standardised(Term):
         [3.0]
     """
 
-    term: Term | str
+    term: Term | Source | str
     means: tuple[float, ...] = ()
     scales: tuple[float, ...] = ()
 
@@ -243,6 +247,11 @@ class Standardised(Term):
     def follows(self) -> str | None:
         """As the term inside."""
         return self.inner.follows
+
+    def following(self, emissions: Sequence[str]) -> Term | None:
+        """The term, where the one inside follows an emission."""
+        inner = self.inner.following(emissions)
+        return None if inner is None else replace(self, term=inner)
 
     def fitted(self, table: Table) -> Term:
         """The term with means and standard deviations of these rows."""
@@ -301,10 +310,46 @@ def all_columns(terms: Sequence[Term], table: Table) -> np.ndarray:
     return matrix
 
 
-def as_term(term: Term | str) -> Term:
-    """A term, or a raw column of this name as it is."""
+@dataclass(frozen=True)
+class OneSource(Term):
+    """A source at its own step, one column."""
+
+    source: Source
+
+    @property
+    def label(self) -> str:
+        """That of the source."""
+        return self.source.label
+
+    @property
+    def reads_now(self) -> tuple[str, ...]:
+        """The source's column."""
+        return (self.source.column,)
+
+    def fitted(self, table: Table) -> Term:
+        """The term whose source has learnt."""
+        return OneSource(self.source.fitted(table))
+
+    def relearnt(self, table: Table) -> Term:
+        """The term whose source has learnt anew; itself if it learns nothing."""
+        source = self.source.relearnt(table)
+        return self if source is self.source else OneSource(source)
+
+    def names(self) -> tuple[str, ...]:
+        """One column."""
+        return (self.label,)
+
+    def values(self, table: Table) -> np.ndarray:
+        """The source's numbers."""
+        return self.source.read(table)[:, None]
+
+
+def as_term(term: Term | Source | str) -> Term:
+    """A term, or a raw column of this name as it is, or a source at its own step."""
     if isinstance(term, str):
         return Columns(term)
+    if isinstance(term, Source):
+        return OneSource(term)
     if not isinstance(term, Term):
         raise TypeError(
             "terms must be terms of a design or names of columns, got "

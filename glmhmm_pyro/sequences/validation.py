@@ -154,15 +154,26 @@ def read_features(name: str, values: Any, num_rows: int, rows: str) -> np.ndarra
 
 
 def refuse_bad_entries(name: str, bad: np.ndarray, names: Sequence[str]) -> None:
-    """Refuse NaN and infinity, naming the first guilty column of ``bad``."""
+    """Refuse NaN and infinity, naming the columns and rows of ``bad``."""
     if not bad.any():
         return
-    column = int(bad.any(axis=0).argmax())
+    columns = np.flatnonzero(bad.any(axis=0)).tolist()
+    found = [f"{names[c]!r} ({brief_rows(bad[:, c])})" for c in columns[:4]]
+    more = f" and {len(columns) - 4} columns more" if len(columns) > 4 else ""
     raise ValueError(
-        f"{name} must be finite, got {bad[:, column].sum()} NaN or infinite values in "
-        f"column {names[column]!r}, the first in row {bad[:, column].argmax()}; fill "
-        "them in or leave those sessions out (only emissions may be missing)"
+        f"{name} must be finite, got {bad.sum()} NaN or infinite values in "
+        f"column{'s' * (len(columns) > 1)} {', '.join(found)}{more}; fill them in, for "
+        "example by covariates.Imputed in a Design, or leave those sessions out (only "
+        "emissions may be missing)"
     )
+
+
+def brief_rows(bad: np.ndarray) -> str:
+    """Rows at which something is True, the first of them by number."""
+    rows = np.flatnonzero(bad).tolist()
+    listed = ", ".join(map(str, rows[:6]))
+    more = f" and {len(rows) - 6} more" if len(rows) > 6 else ""
+    return f"row{'s' * (len(rows) > 1)} {listed}{more}"
 
 
 def selected_sessions(selection: Any, names: Sequence[str]) -> list[int]:

@@ -127,7 +127,7 @@ ROWS = {
     ),
     "labels to be standardised": Row(
         fitted(Standardised("y")),
-        *("columns", "numeric", "'y' with labels", "Signed('y')", TypeError),
+        *("columns", "numeric", "'y' with labels", "Factor('y')", TypeError),
     ),
     "numbers for choices": Row(
         fitted(PreviousChoice("x")), "column 'x'", "classes 0, 1", "0.1", "recode it"

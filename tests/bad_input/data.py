@@ -689,7 +689,7 @@ FRAMES = {
     ),
     "a covariate that is missing": Row(
         frame(FRAME.assign(x=pd.array([0.1, None, 0.3, 0.4], dtype="Float64"))),
-        *("covariates", "finite", "column 'x', the first in row 1", "fill them in"),
+        *("covariates", "finite", "column 'x' (row 1)", "fill them in"),
     ),
     "the emission as its covariate": Row(
         frame(covariates=["x", "y"]),

@@ -45,11 +45,11 @@ VALUE_ERRORS = {
     ),
     "NaN in a covariate": (
         {"covariates": NAN, "covariate_names": ["speed", "angle"]},
-        "covariates must be finite, got 1 .* column 'angle', the first in row 3",
+        r"covariates must be finite, got 1 .* column 'angle' \(row 3\)",
     ),
     "infinite covariate": (
         {"covariates": np.where(NAN != NAN, -np.inf, X)},
-        "got 1 NaN or infinite values in column 'x1', the first in row 3",
+        r"got 1 NaN or infinite values in column 'x1' \(row 3\)",
     ),
     "beyond float32": (
         {"covariates": X * 1e300, "dtype": torch.float32},
