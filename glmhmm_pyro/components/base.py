@@ -45,6 +45,7 @@ Emission      table(design)                      all steps and states at once
 Emission      check_varies(data)                 constant outputs refused
 Emission      collapsed(values, start)           a status where the density is infinite
 Emission      has_log_rate                       large weights of counts named
+Emission      covariate_free(), marginal(data)   the baseline of scores in bits
 Transitions   logits(data)                       all steps and origins at once
 Transitions   emits                              a chain of more states than the model's
 InitialState  follow(transitions)                a first state that follows from them
@@ -123,8 +124,7 @@ class Component(HasMembers, PyroModule):
 
     Attributes:
         num_states: number of hidden states, bound by the model.
-        num_features: number of covariates, bound by the first data set.
-        covariate_names: their names, bound with their number.
+        num_features, covariate_names: of covariates, bound by the first data set.
         selection: the columns of a data set that it reads, where not all.
         members: whose entries its parameters have along sessions or groups, if any do.
         bounds: of its values in a fit, by attribute; see :meth:`limit`.

@@ -11,10 +11,12 @@ from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import GLMEmission, refuse_labels
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
+from glmhmm_pyro.components.marginals import Marginal
 from glmhmm_pyro.components.regressions import (
     NegativeBinomialObjective,
     PoissonObjective,
 )
+from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 
@@ -57,6 +59,17 @@ class Poisson(GLMEmission):
         """A regression of the logarithms, alike in all states."""
         weights, _ = log_regression(self, data)
         return {"weights": weights.expand(self.shape("weights"))}
+
+    def marginal(self, data: Sequences) -> Marginal | None:
+        """The logarithm of the mean; of half a count in all where there is none."""
+        if not is_as_defined(self, Poisson, "distribution"):
+            return None
+        counts, mask = columns_of(data)
+        counts = counts if mask is None else counts[mask]
+        total, note = counts.sum(), ""
+        if total == 0:
+            total, note = total + 0.5, "half a count was added, for all counts were 0"
+        return {"weights": (total / counts.numel()).log().reshape(1, 1)}, note
 
     def block_objective(self, data: Sequences) -> PoissonObjective:
         """All states' Poisson regressions evaluated together."""

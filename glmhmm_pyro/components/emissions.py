@@ -15,11 +15,9 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad
 
 from glmhmm_pyro.arguments import suggests_names, whole_number
-from glmhmm_pyro.components.base import (
-    Component,
-    Site,
-)
+from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.limits import Bounds
+from glmhmm_pyro.components.marginals import HasMarginal, Marginal, label_marginal
 from glmhmm_pyro.components.objectives import counts_by_problem
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
@@ -33,7 +31,7 @@ from glmhmm_pyro.zeros import zeros_allowed
 VANISHED = 1e-6
 
 
-class Emission(Component):
+class Emission(HasMarginal):
     """Distribution of an emission given the hidden state and the covariates.
 
     A family writes ``forward`` alone, broadcasting over ``state``. An enumerated state
@@ -248,6 +246,13 @@ class Categorical(GLMEmission):
         """Softmax of the predictors and the 0 of the reference."""
         return dist.Categorical(logits=pad(predictor, (1, 0)), validate_args=False)
 
+    def marginal(self, data: Sequences) -> Marginal | None:
+        """Weights that give how often each class comes."""
+        if not is_as_defined(self, Categorical, "distribution"):
+            return None
+        log_odds, note = label_marginal(data, self.num_classes)
+        return {"weights": log_odds[None, :, None]}, note
+
     def block_objective(self, data: Sequences) -> "LabelObjective":
         """All states' softmax regressions evaluated together."""
         return LabelObjective(data, self.design(data).numpy(), self.num_classes)
@@ -279,6 +284,13 @@ class Bernoulli(GLMEmission):
     def distribution(self, predictor: Tensor) -> dist.Bernoulli:
         """Bernoulli with the predictor as its log-odds."""
         return dist.Bernoulli(logits=predictor, validate_args=False)
+
+    def marginal(self, data: Sequences) -> Marginal | None:
+        """The weight that gives how often 1 comes."""
+        if not is_as_defined(self, Bernoulli, "distribution"):
+            return None
+        log_odds, note = label_marginal(data, 2)
+        return {"weights": log_odds[None]}, note
 
     def block_objective(self, data: Sequences) -> "LabelObjective":
         """All states' logistic regressions evaluated together."""

@@ -29,6 +29,7 @@ from glmhmm_pyro.components.least_squares import (
     weighted_regressions,
 )
 from glmhmm_pyro.components.limits import Bounds
+from glmhmm_pyro.components.marginals import Marginal
 from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior, recipe_of
 from glmhmm_pyro.sequences import Sequences
@@ -137,6 +138,14 @@ class Gaussian(GLMEmission):
         one["scale"] = torch.where(vanished, size, one["scale"])
         shapes = {name: self.shape(name) for name in self.sites}
         return {name: one[name][0].expand(shape) for name, shape in shapes.items()}
+
+    def marginal(self, data: Sequences) -> Marginal | None:
+        """Means, scales and correlations, unless steps miss some of their outputs."""
+        missing = data.mask is not None and data.mask.dim() > 1
+        as_here = is_as_defined(self, Gaussian, "distribution")
+        if not as_here or (missing and "correlation" in self.sites):
+            return None
+        return self.start(data), ""
 
     def start_noise(self, name: str, data: Sequences) -> Tensor | float:
         """That of every component, for weights in units of the emissions."""

@@ -93,6 +93,11 @@ class Outputs(Emission):
         as_here = is_as_defined(self, Outputs, "forward", "table", "design")
         return as_here and all(family.is_linear for family in families)
 
+    def covariate_free(self) -> "Outputs":
+        """The families without covariates, side by side."""
+        families = {name: f.covariate_free() for name, f in self.families.items()}
+        return Outputs(columns=self.columns, **families)
+
     def takes_sets(self) -> bool:
         """Whether parameters may carry a leading axis of parameter sets."""
         return all(family.takes_sets() for family in self.families.values())

@@ -10,6 +10,7 @@ from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.chain.announcing import watched
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
@@ -115,10 +116,10 @@ def fit(
     with seeded(search.seed), watched(search.progress):
         program = Program.of(copy.deepcopy(model), data)
         program.check()
-        undetermined = program.undetermined()
+        undetermined, baseline = program.undetermined(), Baseline.of(program)
         if getattr(engine, "in_own_units", False):
             program = program.in_own_units()
-        result = Fit.of(program, engine.fit(program, search))
+        result = Fit.of(program, engine.fit(program, search), baseline)
     result = replace(result, notes=result.notes + undetermined)
     if result.status.is_success and undetermined:
         warn_caller(f"{'; '.join(undetermined)}.", ConvergenceWarning)

@@ -6,6 +6,7 @@ from typing import Any
 
 from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.fits import (
+    criteria,
     ends,
     errors,
     export,
@@ -16,6 +17,7 @@ from glmhmm_pyro.inference.fits import (
     states,
     storage,
 )
+from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.restored import in_users_units
 from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Program
@@ -33,6 +35,8 @@ class Fit(Findings):
             user to states.
         num_parameters: number of free parameters; reference rows, sums to 1 and
             latents left out.
+        baseline: a single state of the family without covariates, fitted to the same
+            data, against which scores in bits are; ``None`` in an older file.
 
     Those of :class:`Findings` are its other attributes.
     """
@@ -40,15 +44,19 @@ class Fit(Findings):
     model: Any
     labels: Labels
     num_parameters: int = 0
+    baseline: Baseline | None = None
 
     @classmethod
-    def of(cls, program: Program, found: Findings) -> "Fit":
+    def of(
+        cls, program: Program, found: Findings, baseline: Baseline | None = None
+    ) -> "Fit":
         """The fit of a program, in the user's units, from what a method found of it."""
         found = in_users_units(program, found)
         return cls(
             model=program.users_model,
             labels=Labels.of_program(program),
             num_parameters=program.num_parameters,
+            baseline=baseline,
             **{field.name: getattr(found, field.name) for field in fields(Findings)},
         )
 
@@ -90,13 +98,18 @@ class Fit(Findings):
     diagnostics = errors.diagnostics
     to_arviz = export.to_arviz
 
+    # How well it describes them, for the number of its parameters.
+    aic = property(criteria.aic)
+    bic = property(criteria.bic)
+    icl = criteria.icl
+
     # What it says of data.
     as_fitted = lookups.as_fitted
     distribution = lookups.distribution
     decode = prediction.decode
     sample_states = prediction.sample_states
     predict = prediction.predict
-    score = prediction.score
+    score = criteria.score
     simulate = simulation.simulate
 
     # The same with its states in another order, and with names.

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -46,7 +47,7 @@ def fit_at(model: Any, data: Any, params: Params, method: str) -> Fit:
         restarts=(only,),
         best=0,
     )
-    return Fit.of(program, found)
+    return Fit.of(program, found, Baseline.of(program))
 
 
 def _listed(shapes: Any) -> str:

@@ -1,6 +1,5 @@
 """What a fit says of data: states decoded, emissions predicted, a score."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from glmhmm_pyro.inference.fits.mixture import (
     expected_ahead,
     predicted_by_draws,
 )
-from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import by_step_dataset
 from glmhmm_pyro.inference.program.program import Observed, Program
@@ -241,40 +239,3 @@ def _paths_by_session(
 def _site_at(fit: "Fit", data: Any, params: Params, site: str) -> Observed:
     with torch.no_grad():
         return Program.kind_of(fit.model).observed_sites(fit.model, data, params)[site]
-
-
-@usual_modes()
-def score(fit: "Fit", data: Any, marginal: bool | None = None) -> float:
-    r"""Log-likelihood of ``data`` per observed step, nats.
-
-    Of a fit with draws it integrates over the posterior, session by session, and so
-    pays for what the fit is not sure of:
-
-    .. math:: \sum_s \log \frac{1}{D} \sum_{d=1}^D p(y_s \mid \theta_d)
-
-    Args:
-        data: as the model takes it, with an observed step.
-        marginal: whether to average the likelihood of every session over
-            :attr:`draws`; ``None`` for where there are any. ``False`` takes the
-            likelihood at ``params``, which is no prediction of such a fit.
-    """
-    data = fit.as_fitted(data)
-    fit = carried(fit, data)
-    sites = sites_of(fit, data)
-    observed = sum(site.hidden.num_observed for site in sites.values())
-    if not observed:
-        raise ValueError(
-            "data must have an observed step to be scored, got none"
-            "; give sessions of which something is seen"
-        )
-    if marginal is None:
-        marginal = fit.posterior is not None
-    if not marginal:
-        found = [float(s.hidden.log_prob(s.value)) for s in sites.values()]
-        return sum(found) / observed
-    flat = {name: value.flatten(0, 1) for name, value in fit.draws.items()}
-    by_session = at_draws(
-        fit.model, data, flat, lambda s: s.hidden.log_prob_per_session(s.value)
-    )
-    total = (by_session.logsumexp(0) - math.log(len(by_session))).sum()
-    return float(total) / observed

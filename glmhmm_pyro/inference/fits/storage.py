@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.descriptions import (
     bound_copy,
     describe,
@@ -37,7 +38,17 @@ if TYPE_CHECKING:
     from glmhmm_pyro.inference.fits.fit import Fit
 
 # The records and enums that fields of a fit are made of.
-_KINDS = (Labels, Layout, Names, Posterior, Restart, Session, Solution, Status)
+_KINDS = (
+    Baseline,
+    Labels,
+    Layout,
+    Names,
+    Posterior,
+    Restart,
+    Session,
+    Solution,
+    Status,
+)
 TYPES = {kind.__name__: kind for kind in _KINDS}
 
 # What the arrays of a field are called, where not as the field.

@@ -1,0 +1,71 @@
+"""A family without covariates: the marginal law of emissions, a baseline of scores."""
+
+import copy
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.masking import steps_observed
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.members import MEMBER_AXES
+
+# Parameters by attribute, and a sentence where they are smoothed.
+Marginal: TypeAlias = tuple[dict[str, Tensor], str]
+
+
+class HasMarginal(Component):
+    """What a family says of emissions without states or covariates."""
+
+    def covariate_free(self) -> Any:
+        """A copy for a single constant column: flat priors, alike in all sessions.
+
+        It is bound to no data. A family whose other attributes follow from its
+        covariates overrides this.
+        """
+        own = copy.deepcopy(self)
+        for name, site in self.sites.items():
+            plain = copy.copy(site)
+            plain.prior = None
+            plain.axes = tuple(axis for axis in site.axes if axis not in MEMBER_AXES)
+            setattr(own, name, plain)
+        own.num_states = own.num_features = own.covariate_names = own.members = None
+        own.bounds = {}
+        return own
+
+    def marginal(self, data: Sequences) -> Marginal | None:
+        """Parameters of one state at a constant column that fit the data best.
+
+        Args:
+            data: what the family reads of a data set, the column its covariate.
+
+        Returns:
+            By attribute, and a sentence where they are smoothed; ``None`` where there
+            is no formula, so that a search is made.
+        """
+        return None
+
+
+def log_frequencies(
+    data: Sequences, num_classes: int
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Logarithms of how often each class is observed, and the classes never seen.
+
+    Where there are any, half a count is added to every class (Jeffreys).
+    """
+    seen = steps_observed(data.mask)
+    labels = data.emissions if seen is None else data.emissions[seen]
+    counts = torch.bincount(labels.long().cpu(), minlength=num_classes).double()
+    unseen = tuple((counts == 0).nonzero().flatten().tolist())
+    counts = counts + 0.5 if unseen else counts
+    return (counts / counts.sum()).log(), unseen
+
+
+def label_marginal(data: Sequences, num_classes: int) -> tuple[Tensor, str]:
+    """Log-odds of all classes but the first against it, and a sentence if smoothed."""
+    logs, unseen = log_frequencies(data, num_classes)
+    names = data.class_names or tuple(map(str, range(num_classes)))
+    said = ", ".join(names[number] for number in unseen)
+    note = f"half a count was added to every class, for {said} was never observed"
+    return logs[1:] - logs[0], note if unseen else ""

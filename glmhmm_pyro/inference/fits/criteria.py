@@ -1,0 +1,200 @@
+"""How well a fit describes data: scores in nats and in bits, and criteria of models."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.arguments import one_of
+from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.lookups import sites_of
+from glmhmm_pyro.inference.program.batches import at_draws
+from glmhmm_pyro.inference.program.program import Program
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.fits.fit import Fit
+
+UNITS = ("nats", "bits")
+
+
+@usual_modes()
+def score(
+    fit: "Fit", data: Any, marginal: bool | None = None, *, units: str = "nats"
+) -> float:
+    r"""Log-likelihood of ``data`` per observed step, in nats or in bits.
+
+    Of a fit with draws it integrates over the posterior, session by session, and so
+    pays for what the fit is not sure of:
+
+    .. math:: \log p(y) = \sum_s \log \frac{1}{D} \sum_{d=1}^D p(y_s \mid \theta_d)
+
+    Bits are those gained over a baseline, the same everywhere in this package,
+
+    .. math:: \frac{\log p(y) - \log p_0(y)}{T \log 2},
+
+    with T observed steps, and p0 a single state of the same family without covariates
+    that was fitted to the data of the fit (``fit.baseline``). Over several test sets,
+    such as folds, sums are divided by sums.
+
+    Args:
+        data: as the model takes it, with an observed step.
+        marginal: whether to average the likelihood of every session over
+            :attr:`draws`; ``None`` for where there are any. ``False`` takes the
+            likelihood at ``params``, which is no prediction of such a fit.
+        units: ``"nats"``, or ``"bits"`` above the baseline.
+
+    Raises:
+        ValueError: no step is observed; or bits are asked for and the fit has no
+            baseline, as fits in older files and of models of the user's own have none.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(5))
+        >>> fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
+        >>> round(fit.score(data, units="bits"), 2)
+        0.38
+    """
+    one_of("units", units, UNITS)
+    data = fit.as_fitted(data)
+    observed = num_observed(fit, data)
+    if not observed:
+        raise ValueError(
+            "data must have an observed step to be scored, got none"
+            "; give sessions of which something is seen"
+        )
+    total = float(log_probs_by_session(fit, data, marginal).sum())
+    if units == "nats":
+        return total / observed
+    gain = total - float(baseline_by_session(fit, data).sum())
+    return gain / (observed * math.log(2))
+
+
+def num_observed(fit: "Fit", data: Any) -> int:
+    """Number of observed steps of data laid out as those fitted, of all sites."""
+    sites = sites_of(carried(fit, data), data)
+    return sum(site.hidden.num_observed for site in sites.values())
+
+
+def log_probs_by_session(fit: "Fit", data: Any, marginal: bool | None = None) -> Tensor:
+    """Log-likelihood of every session of every site, nats, shape (sessions,).
+
+    Args:
+        data: laid out as those fitted.
+        marginal: see :func:`score`.
+    """
+    fit = carried(fit, data)
+    if marginal is None:
+        marginal = fit.posterior is not None
+    if not marginal:
+        with torch.no_grad():
+            sites = sites_of(fit, data).values()
+            found = [s.hidden.log_prob_per_session(s.value) for s in sites]
+        return torch.cat(found)
+    flat = {name: value.flatten(0, 1) for name, value in fit.draws.items()}
+    by_draw = at_draws(
+        fit.model, data, flat, lambda s: s.hidden.log_prob_per_session(s.value)
+    )
+    return by_draw.logsumexp(0) - math.log(len(by_draw))
+
+
+def baseline_by_session(fit: "Fit", data: Any) -> Tensor:
+    """The same of the fit's baseline.
+
+    Raises:
+        ValueError: the fit has none.
+    """
+    if fit.baseline is None or not fit.baseline.params:
+        why = "it is of a file that was written before fits had one"
+        if fit.baseline is not None:
+            why = "; ".join(fit.baseline.notes)
+        raise ValueError(
+            f"units must be 'nats' for a fit without a baseline, got 'bits': {why}"
+            "; fit a GLMHMM anew by gh.fit to have one"
+        )
+    return fit.baseline.log_probs(fit.model, data)
+
+
+def aic(fit: "Fit") -> float:
+    r"""Akaike's criterion, :math:`2 k - 2 \log p(y \mid \theta)`; smaller is better.
+
+    k is ``num_parameters``. It is meant for a maximum of the likelihood: of a fit under
+    priors that penalise, the likelihood is below its maximum and fewer parameters are
+    free in effect than are counted, so that the criterion is too large.
+
+    Raises:
+        ValueError: the fit has draws, and so is at no maximum.
+
+    Source: Akaike 1974; for hidden Markov models Zucchini, MacDonald & Langrock 2016,
+    section 6.1.
+    """
+    return 2 * fit.num_parameters - 2 * _at_maximum(fit)
+
+
+def bic(fit: "Fit") -> float:
+    r"""Schwarz's criterion, :math:`k \log T - 2 \log p(y \mid \theta)`; see `aic`.
+
+    T is the number of observed steps of the data fitted.
+    """
+    steps = max(fit.labels.num_observed, 1)
+    return fit.num_parameters * math.log(steps) - 2 * _at_maximum(fit)
+
+
+@usual_modes()
+def icl(fit: "Fit", data: Any) -> float:
+    r"""Integrated completed likelihood: :attr:`bic` and twice the path's entropy.
+
+    .. math:: \mathrm{ICL} = \mathrm{BIC} + 2 H(z \mid y, \theta), \quad
+        H = -\sum_z p(z \mid y) \log p(z \mid y)
+
+    H, in nats, is that of whole paths, exactly, by forward-backward; the entropies of
+    single steps add up to more. Smaller is better: unlike BIC, it pays for states that
+    cannot be told apart in the data.
+
+    Args:
+        data: what the model was fitted to.
+
+    Source: Biernacki, Celeux & Govaert 2000; Celeux & Durand 2008 for hidden Markov
+    models.
+    """
+    return bic(fit) + 2 * path_entropy(fit, data)
+
+
+def path_entropy(fit: "Fit", data: Any) -> float:
+    r"""Entropy of the path of states given the emissions, nats, all sessions together.
+
+    .. math:: H = \log p(y) - \mathrm{E}[\log p(y, z)], \quad z \sim p(z \mid y)
+
+    Args:
+        data: as the model takes it.
+    """
+    data = fit.as_fitted(data)
+    total = 0.0
+    with torch.no_grad():
+        for hidden, value in sites_of(carried(fit, data), data).values():
+            counts = hidden.expected_counts(value)
+            joint = hidden.expected_log_prob(value, counts)
+            total += float(hidden.log_prob(value) - joint)
+    return max(total, 0.0)
+
+
+def penalised(fit: "Fit") -> list[str]:
+    """Names of the sites of a fit that have a prior."""
+    components = Program.kind_of(fit.model).components_of(fit.model)
+    return [
+        f"{prefix}.{name}"
+        for prefix, component in components.items()
+        for name, site in component.sites.items()
+        if site.prior is not None
+    ]
+
+
+def _at_maximum(fit: "Fit") -> float:
+    if fit.posterior is not None:
+        raise ValueError(
+            f"fit must be at a maximum to have criteria, got one by {fit.method}, "
+            "which has draws; compare by fit.score of sessions held out, or fit by "
+            "method='em'"
+        )
+    return fit.log_likelihood
