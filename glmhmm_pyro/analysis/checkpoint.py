@@ -28,6 +28,7 @@ from glmhmm_pyro.inference.fits.files import (
     sealed,
     unsealed,
 )
+from glmhmm_pyro.inference.fits.storage import TYPES
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.version import __version__
 
@@ -66,9 +67,9 @@ class Checkpoint:
         self._write()
 
     def add(self, number: int, result: Any) -> None:
-        """Keep the result of a part: numbers, names, arrays, containers of these."""
+        """Keep the result of a part: what a file of a fit can hold."""
         arrays: Arrays = {}
-        plain = encoded(result, "", arrays, {})
+        plain = encoded(result, "", arrays, TYPES)
         packed = {name: _packed(array) for name, array in arrays.items()}
         self._lines.append(json.dumps([number, plain, packed]))
         self.results[number] = result
@@ -101,7 +102,7 @@ class Checkpoint:
         self._lines = lines
         for number, plain, packed in map(json.loads, lines):
             arrays = {name: _unpacked(array) for name, array in packed.items()}
-            self.results[number] = decoded(plain, arrays, {})
+            self.results[number] = decoded(plain, arrays, TYPES)
 
     def _refusal(self, why: str) -> ValueError:
         return ValueError(

@@ -25,15 +25,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Columns of scores of what is held out, by their units.
+_SCORES = {"nats": "held_out_nats_per_step", "bits": "held_out_bits_per_step"}
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison:
     """What several inference methods make of one model and one data set.
 
     Attributes:
         table: a row a method: ``seconds`` of wall clock, ``log_likelihood`` of the data
-            fitted (nats), ``held_out_bits_per_step``, ``num_draws`` (0 for a point
-            estimate), ``status`` (``FAILED`` where the method gave no fit), ``message``
-            in words.
+            fitted (nats), ``held_out_nats_per_step`` and, above the baseline,
+            ``held_out_bits_per_step`` (see :meth:`Fit.score`; NaN for a model of the
+            user's own, which has no baseline), ``num_draws`` (0 for a point estimate),
+            ``status`` (``FAILED`` where the method gave no fit), ``message`` in words.
         estimates: a row a parameter, reference rows left out; three columns a method,
             ``estimate``, ``lower`` and ``upper``, the ends of a 95 % interval (NaN
             where the fit has none).
@@ -70,8 +75,7 @@ def compare_methods(
     Held-out log-likelihoods are those of whole sessions, and average the likelihood of
     each over the draws where a method has any (``fit.score(test, marginal=True)``):
 
-    .. math:: \frac{1}{T \log 2} \sum_s \log \frac{1}{D}
-        \sum_{d=1}^D p(y_s \mid \theta_d)
+    .. math:: \sum_s \log \frac{1}{D} \sum_{d=1}^D p(y_s \mid \theta_d)
 
     Intervals are the central 95 % of the draws; for a point estimate they are those of
     :meth:`Fit.summary`, and the message names what has none. States are numbered as in
@@ -130,12 +134,12 @@ def compare_methods(
         notes = [found.status.sentence, *found.unbounded]
         first = next(iter(fits.values()), found)
         fits[label] = _aligned(found, first, train, notes)
-        bits = _bits(found, test, notes)
+        held_out_scores = _scores(found, test, notes)
         frames[label] = _with_interval(fits[label], train, notes)
         rows[label] = {
             "seconds": seconds,
             "log_likelihood": found.log_likelihood,
-            "held_out_bits_per_step": bits,
+            **held_out_scores,
             "num_draws": _num_draws(found),
             "status": found.status.name,
             "message": "; ".join(notes),
@@ -210,15 +214,17 @@ def _aligned(found: Fit, first: Fit, data: Any, notes: list[str]) -> Fit:
     return view
 
 
-def _bits(found: Fit, test: Any, notes: list[str]) -> float:
-    """Held-out log-likelihood per step, or NaN with a note why."""
+def _scores(found: Fit, test: Any, notes: list[str]) -> dict[str, float]:
+    """Held-out log-likelihood per step in both units, or NaN with a note why."""
+    scores = dict.fromkeys(_SCORES.values(), math.nan)
     if test is None:
-        return math.nan
+        return scores
     try:
-        return found.score(test, marginal=True) / math.log(2)
+        for units, name in _SCORES.items():
+            scores[name] = found.score(test, marginal=True, units=units)
     except ValueError as error:
         notes.append(f"what is held out cannot be scored: {error}")
-        return math.nan
+    return scores
 
 
 def _num_draws(found: Fit) -> int:
@@ -232,7 +238,7 @@ def _table(rows: dict[str, dict[str, Any]]) -> "pd.DataFrame":
     columns = [
         "seconds",
         "log_likelihood",
-        "held_out_bits_per_step",
+        *_SCORES.values(),
         "num_draws",
         "status",
         "message",

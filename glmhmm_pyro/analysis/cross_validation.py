@@ -11,7 +11,21 @@ import numpy as np
 
 from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.evidence import NoEvidenceError, log_evidence, require_proper
-from glmhmm_pyro.analysis.folds import check_folds, held_out, splits_of
+from glmhmm_pyro.analysis.folds import (
+    check_folds,
+    check_sequences,
+    check_several,
+    held_out,
+    splits_of,
+)
+from glmhmm_pyro.analysis.held_out import (
+    RULES,
+    chosen,
+    compared,
+    score_frame,
+    scores_of,
+    units_of,
+)
 from glmhmm_pyro.analysis.refits import (
     run_jobs,
     warm_start,
@@ -32,7 +46,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CRITERIA = ("held_out", "evidence")
-RULES = ("best", "one_standard_error")
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,8 +54,10 @@ class CrossValidation:
 
     Attributes:
         table: a row a strength, weakest first. Where sessions were held out:
-            ``held_out_bits_per_step``, the mean over folds of their log-likelihood per
-            observed step, ``standard_error`` of that mean, ``num_converged``, the
+            ``held_out_bits_per_step`` above the baseline (see :meth:`Fit.score`), sums
+            over folds divided by sums, with ``standard_error``; ``difference`` from the
+            best strength with ``difference_error``, which is that of paired differences
+            over sessions, or over groups where there are any; ``num_converged``, the
             number of folds whose fit converged. By the evidence: ``log_evidence`` in
             nats, NaN where the ``message`` says why there is none.
         best: the strength chosen.
@@ -87,10 +102,10 @@ class _StrengthPath:
             yield found
             before = found.params
 
-    def scores(self, train: Sequences, test: Sequences) -> list[tuple[float, bool]]:
-        """Bits per step of the test sessions, and whether the fit converged."""
+    def scores(self, train: Sequences, test: Sequences) -> list[tuple[Any, bool]]:
+        """Scores of the test sessions, and whether the fit converged, by strength."""
         return [
-            (found.score(test) / math.log(2), found.status.is_success)
+            (scores_of(found, test), found.status.is_success)
             for found in self.fits(train)
         ]
 
@@ -130,10 +145,11 @@ def cross_validate(
     from the end of the one before and from ``num_restarts - 1`` points around it. The
     strength chosen is fitted to all sessions from starts of its own.
 
-    By ``rule="one_standard_error"`` it is the strongest one whose score is within a
-    standard error of the best (Breiman et al. 1984; Hastie, Tibshirani & Friedman
-    2009, section 7.10). By ``criterion="evidence"`` nothing is held out, and it is the
-    one with the largest :func:`log_evidence`.
+    By ``rule="one_standard_error"`` it is the strongest one whose difference from the
+    best is within the standard error of that paired difference (Breiman et al. 1984;
+    Hastie, Tibshirani & Friedman 2009, section 7.10, of unpaired ones). By
+    ``criterion="evidence"`` nothing is held out, and it is the one with the largest
+    :func:`log_evidence`.
 
     Args:
         make_model: from a strength to a model; more must mean a stronger penalty, as
@@ -143,8 +159,8 @@ def cross_validate(
         strengths: at least two, in any order.
         criterion: ``"held_out"`` or ``"evidence"``, which needs proper priors.
         rule: ``"best"`` or ``"one_standard_error"``.
-        folds: number of folds, drawn at random, or a splitter of scikit-learn.
-        groups: of every session, e.g. its animal; a group is held out as a whole.
+        folds: see :func:`choose_num_states`.
+        groups: of every session, e.g. its animal, to hold out a group as a whole.
         refit_design: whether each fold centres and scales covariates that a ``Design``
             has standardised by its own training sessions, so that those held out lend
             it nothing; see :meth:`Sequences.refit_design`.
@@ -208,8 +224,10 @@ def cross_validate(
         keeper = Checkpoint(checkpoint, "cross_validate", key)
     scores = run_jobs(path.scores, jobs, num_jobs, "folds", progress, keeper)
     complete = warn_of_interrupt("folds", len(scores), len(jobs))
-    table = _table(path.strengths, np.array(list(scores.values())))
-    best = _chosen(table, rule)
+    rows = {fold: (jobs[fold][1], found) for fold, found in scores.items()}
+    table = _table(path.strengths, rows, units_of(data, groups))
+    # The strongest penalty is the simplest model.
+    best = float(chosen(table[::-1], rule, "make_model"))
     kept = fit(make_model(best), data, engine, **options) if complete else None
     return CrossValidation(table, best, kept, criterion, rule, complete)
 
@@ -233,12 +251,7 @@ def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
 
 
 def _check(data: Any, criterion: str, rule: str) -> None:
-    if not isinstance(data, Sequences):
-        raise TypeError(
-            f"data must be a Sequences, got {type(data).__name__}"
-            "; make one by Sequences(...), Sequences.from_lists or "
-            "Sequences.from_dataframe"
-        )
+    check_sequences(data)
     one_of("criterion", criterion, CRITERIA)
     one_of("rule", rule, RULES)
     if criterion == "evidence" and rule != "best":
@@ -246,11 +259,8 @@ def _check(data: Any, criterion: str, rule: str) -> None:
             f"rule must be 'best' with criterion='evidence', got {rule!r}: the "
             "evidence has no standard error over folds; leave it out"
         )
-    if criterion == "held_out" and data.num_sessions < 2:
-        raise ValueError(
-            "data must have at least 2 sessions, of which some are held out, got "
-            f"{data.num_sessions}; use criterion='evidence'"
-        )
+    if criterion == "held_out":
+        check_several(data, "use criterion='evidence'")
 
 
 def _check_shared(model: GLMHMM) -> None:
@@ -281,35 +291,20 @@ def _checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
     return tuple(numbers)
 
 
-def _table(strengths: tuple[float, ...], scores: np.ndarray) -> "pd.DataFrame":
-    """Means over folds, from (folds, strengths, score and whether converged)."""
-    import pandas as pd
-
-    bits, folds = scores[..., 0], len(scores)
-    # The bits of a session that a fit finds impossible are -inf.
-    with np.errstate(invalid="ignore"):
-        columns = {
-            "held_out_bits_per_step": bits.mean(0),
-            "standard_error": (
-                bits.std(0, ddof=1) / math.sqrt(folds) if folds > 1 else math.nan
-            ),
-            "num_converged": scores[..., 1].sum(0).astype(int),
-        }
-    return pd.DataFrame(columns, index=pd.Index(strengths, name="strength"))
-
-
-def _chosen(table: "pd.DataFrame", rule: str) -> float:
-    means = table["held_out_bits_per_step"]
-    if not np.isfinite(means).any():
-        raise ValueError(
-            "make_model must give models under which sessions held out are possible, "
-            "got none at any strength; give probabilities a prior such as a Dirichlet"
-        )
-    best = means.idxmax()
-    if rule == "best":
-        return float(best)
-    near = means >= means[best] - table["standard_error"][best]
-    return float(max(table.index[near]))
+def _table(
+    strengths: tuple[float, ...],
+    folds: Mapping[int, tuple[Sequences, list[tuple[Any, bool]]]],
+    units: dict[str, Any],
+) -> "pd.DataFrame":
+    """Scores of all strengths over the folds, each with its test sessions."""
+    rows = [
+        (strength, fold, test.session_names, scores)
+        for fold, (test, found) in folds.items()
+        for strength, (scores, _) in zip(strengths, found)
+    ]
+    table = compared(score_frame(rows, "strength", units), strengths)
+    converged = [[is_success for _, is_success in found] for _, found in folds.values()]
+    return table.assign(num_converged=np.sum(converged, 0))
 
 
 def _by_evidence(

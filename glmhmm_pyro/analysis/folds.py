@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import whole_number
+from glmhmm_pyro.arguments import has_items, whole_number
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
@@ -14,28 +14,26 @@ from glmhmm_pyro.sequences.arrays import as_array
 
 
 def splits_of(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
-    """Numbers of the sessions to fit and to hold out, for every fold."""
-    from sklearn.model_selection import GroupKFold, KFold
+    """Numbers of the sessions to fit and to hold out, for every fold.
 
-    groups = None if groups is None else _numbered(groups, data.num_sessions)
-    units = data.num_sessions if groups is None else len(set(groups))
-    if isinstance(folds, int | float | np.number | np.bool_):
-        folds = whole_number("folds", folds, 1)
-        if not 2 <= folds <= units:
-            what = "sessions" if groups is None else "groups"
-            raise ValueError(
-                f"folds must be from 2 to the {units} {what} there are, got {folds}"
-                "; give a number in that range"
-            )
-        shuffled = KFold(folds, shuffle=True, random_state=seed)
-        folds = shuffled if groups is None else GroupKFold(folds)
-    elif not hasattr(folds, "get_n_splits"):
-        raise TypeError(
-            "folds must be a number, or a splitter of scikit-learn such as "
-            f"LeaveOneGroupOut(), got {folds!r}; give a number such as 5"
-        )
+    Args:
+        data: the sessions.
+        folds: a number, ``"group"``, a fold for every session, or a splitter.
+        groups: of every session, to be held out as wholes; ``None`` leaves groups to
+            the data, whose sessions are shared out evenly by a number of folds.
+        seed: of what is drawn.
+    """
+    known = data.groups if groups is None else groups
+    numbers = None if known is None else _numbered(known, data.num_sessions)
     sessions = np.arange(data.num_sessions)
-    splits = list(folds.split(sessions, groups=groups))
+    if isinstance(folds, int | float | np.number | np.bool_):
+        whole = numbers if groups is not None else None
+        number = _checked_number(folds, data.num_sessions, whole)
+        splits = _drawn(number, numbers, groups is not None, sessions, seed)
+    elif hasattr(folds, "get_n_splits"):
+        splits = list(folds.split(sessions, groups=numbers))
+    else:
+        splits = _as_given(folds, numbers, data.num_sessions)
     if len(splits) < 2:
         raise ValueError(
             f"folds must make at least 2 splits, whose spread is the standard error, "
@@ -44,6 +42,83 @@ def splits_of(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
     for _, test in splits:
         _check_observed(data, test)
     return [(train.tolist(), test.tolist()) for train, test in splits]
+
+
+def _checked_number(folds: Any, num_sessions: int, groups: Any) -> int:
+    """A number of folds, if there are as many sessions, or groups, to hold out."""
+    folds = whole_number("folds", folds, 1)
+    units = num_sessions if groups is None else len(set(groups))
+    if not 2 <= folds <= units:
+        what = "sessions" if groups is None else "groups"
+        raise ValueError(
+            f"folds must be from 2 to the {units} {what} there are, got {folds}"
+            "; give a number in that range"
+        )
+    return folds
+
+
+def _drawn(
+    number: int, groups: np.ndarray | None, is_whole: bool, sessions: Any, seed: int
+) -> list[Any]:
+    """Splits at random: groups held out whole, or shared out evenly, if there are."""
+    from sklearn.model_selection import GroupKFold, KFold
+
+    if groups is None:
+        return list(KFold(number, shuffle=True, random_state=seed).split(sessions))
+    if is_whole:
+        return list(GroupKFold(number).split(sessions, groups=groups))
+    rng = np.random.default_rng(seed)
+    # Shuffled, then by group, and dealt out as cards are.
+    order = rng.permutation(len(sessions))
+    order = order[np.argsort(groups[order], kind="stable")]
+    folds = np.empty(len(sessions), dtype=int)
+    folds[order] = np.arange(len(sessions)) % number
+    return _splits_by(folds)
+
+
+def _as_given(folds: Any, groups: np.ndarray | None, num_sessions: int) -> list[Any]:
+    """Splits by group, or by the fold that every session is said to be in."""
+    if isinstance(folds, str) and folds == "group":
+        if groups is None:
+            raise ValueError(
+                "folds must be a number for data without groups, got 'group'; give "
+                "groups to Sequences, or group= to Sequences.from_dataframe"
+            )
+        return _splits_by(groups)
+    if isinstance(folds, str) or not has_items(folds):
+        raise TypeError(
+            "folds must be a number, 'group', the fold of every session, or a splitter "
+            f"of scikit-learn such as LeaveOneGroupOut(), got {folds!r}; give a number "
+            "such as 5"
+        )
+    return _splits_by(_numbered(folds, num_sessions, "folds"))
+
+
+def _splits_by(numbers: np.ndarray) -> list[Any]:
+    """A split for every number, which holds out the sessions that have it."""
+    return [
+        (np.where(numbers != n)[0], np.where(numbers == n)[0])
+        for n in set(numbers.tolist())
+    ]
+
+
+def check_sequences(data: Any) -> None:
+    """Refuse what is no data set of sessions."""
+    if not isinstance(data, Sequences):
+        raise TypeError(
+            f"data must be a Sequences, got {type(data).__name__}"
+            "; make one by Sequences(...), Sequences.from_lists or "
+            "Sequences.from_dataframe"
+        )
+
+
+def check_several(data: Sequences, fix: str) -> None:
+    """Refuse data of which no session can be held out."""
+    if data.num_sessions < 2:
+        raise ValueError(
+            "data must have at least 2 sessions, of which some are held out, got "
+            f"{data.num_sessions}; {fix}"
+        )
 
 
 def held_out(
@@ -74,21 +149,21 @@ def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
             ) from error
 
 
-def _numbered(groups: Any, num_sessions: int) -> np.ndarray:
-    """A number for the group of every session."""
+def _numbered(labels: Any, num_sessions: int, argument: str = "groups") -> np.ndarray:
+    """A number for the group, or fold, of every session, in their order."""
     import pandas as pd
 
-    given = as_array("groups", groups, object)
+    given = as_array(argument, labels, object)
     if given.shape != (num_sessions,):
         raise ValueError(
-            f"groups must have an entry for each of the {num_sessions} sessions, got "
-            f"{groups!r:.80}; give one for each session"
+            f"{argument} must have an entry for each of the {num_sessions} sessions, "
+            f"got {labels!r:.80}; give one for each session"
         )
     numbers, _ = pd.factorize(given.astype(object))
     if (numbers < 0).any():
         raise ValueError(
-            "groups must name the group of every session, got none for session "
-            f"{int(numbers.argmin())}; give every session one"
+            f"{argument} must name the {argument[:-1]} of every session, got none for "
+            f"session {int(numbers.argmin())}; give every session one"
         )
     return numbers
 

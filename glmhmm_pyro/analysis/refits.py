@@ -1,13 +1,16 @@
 """Fits made again and again: quietly, from where another one ended, in processes."""
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
 from numbers import Integral
 from typing import Any
 
 import torch
 from joblib import Parallel, delayed, parallel_config
+from joblib.parallel import get_active_backend
 from torch.distributions import constraints
 from tqdm import tqdm
 
@@ -79,7 +82,8 @@ def run_jobs(
         function: called in processes of their own where there are several jobs at
             once; cloudpickle sends them what was written in a notebook.
         jobs: arguments of the calls.
-        num_jobs: number of processes, as joblib counts them: -1 for all cores.
+        num_jobs: number of processes, as joblib counts them: -1 for all cores; or of
+            workers of the backend of a ``joblib.parallel_config`` around the call.
         label: what the progress bar says.
         progress: whether to show one.
         checkpoint: keeps every result, and has those of an earlier call.
@@ -134,9 +138,18 @@ def _called(
         for job in jobs:
             yield function(*job)
         return
-    with parallel_config(backend="loky", inner_max_num_threads=1):
+    with _backend():
         workers = Parallel(n_jobs=num_jobs, return_as="generator")
-        yield from workers(delayed(_in_process)(function, job) for job in jobs)
+        here = os.getpid()
+        yield from workers(delayed(_in_process)(function, job, here) for job in jobs)
+
+
+def _backend() -> AbstractContextManager[Any]:
+    """Processes of this machine, or what the user's ``joblib.parallel_config`` says."""
+    backend, _ = get_active_backend()
+    if type(backend).__name__ != "LokyBackend":
+        return contextlib.nullcontext()
+    return parallel_config(backend="loky", inner_max_num_threads=1)
 
 
 def warn_of_interrupt(what: str, num_done: int, num_wanted: int) -> bool:
@@ -156,7 +169,12 @@ def warn_of_interrupt(what: str, num_done: int, num_wanted: int) -> bool:
     return num_done == num_wanted
 
 
-def _in_process(function: Callable[..., Any], job: tuple) -> Any:
-    """A call that leaves the other cores to the other processes."""
-    torch.set_num_threads(1)
+def _in_process(function: Callable[..., Any], job: tuple, caller: int) -> Any:
+    """A call that leaves the other cores to the other processes.
+
+    Args:
+        caller: the process that asks; a thread of its own leaves it as it is.
+    """
+    if os.getpid() != caller:
+        torch.set_num_threads(1)
     return function(*job)

@@ -22,10 +22,10 @@ COLOUR, CHOSEN = STATE_COLOURS[0], STATE_COLOURS[5]
 def penalty_path(result: CrossValidation, ax: "Axes | None" = None) -> "Axes":
     """Held-out bits per step, or log evidence, against the strength of the penalty.
 
-    Bars are a standard error over folds to either side. A vertical line marks the
-    strength chosen; by the rule of one standard error a dashed line marks what a score
-    must reach. Strengths stand on a logarithmic axis, linear around 0 if 0 is among
-    them.
+    Bars are a standard error to either side, of the paired difference from the best
+    strength: where one reaches the dashed line, at the best, the difference is within
+    its error. A vertical line marks the strength chosen. Strengths stand on a
+    logarithmic axis, linear around 0 if 0 is among them.
 
     Args:
         result: of :func:`cross_validate`.
@@ -39,14 +39,11 @@ def penalty_path(result: CrossValidation, ax: "Axes | None" = None) -> "Axes":
         ax.plot(places, table["log_evidence"].to_numpy(), **style)
         ax.set_ylabel("log evidence (nats)")
     else:
-        means, errors = table["held_out_bits_per_step"], table["standard_error"]
+        means, errors = table["held_out_bits_per_step"], table["difference_error"]
         bars = (means.to_numpy(), errors.to_numpy())
         ax.errorbar(places, *bars, capsize=3, **style)
         ax.set_ylabel("held-out log-likelihood\n(bits per step)")
-        if result.rule == "one_standard_error":
-            best = means.idxmax()
-            level = means[best] - errors[best]
-            ax.axhline(level, color=FAINT, linestyle="--", label="best less its error")
+        ax.axhline(means.max(), color=FAINT, linestyle="--", label="best")
     label = f"chosen: {result.best:g}"
     ax.axvline(result.best, color=CHOSEN, linewidth=1.2, label=label)
     positive = places[places > 0]

@@ -90,6 +90,13 @@ def parts(data, compared):
     return data.subset(list(fitted)), data.subset(others)
 
 
+def frequent(train, test):
+    """Nats per step of classes that come as often as in training."""
+    share = train.emissions.double().mean()
+    y = test.emissions.double()
+    return float((y * share.log() + (1 - y) * (1 - share).log()).mean())
+
+
 def test_the_table_says_what_each_fit_says(data, compared):
     train, test = parts(data, compared)
     assert (train.num_sessions, test.num_sessions) == (3, 2)
@@ -101,13 +108,14 @@ def test_the_table_says_what_each_fit_says(data, compared):
         row = table.loc[label]
         assert row["seconds"] > 0 and row["status"] == "CONVERGED"
         assert row["log_likelihood"] == fit.log_likelihood
-        bits = fit.score(test, marginal=True) / math.log(2)
+        score = fit.score(test, marginal=True)
+        assert row["held_out_nats_per_step"] == pytest.approx(score, rel=1e-9)
+        bits = (score - frequent(train, test)) / math.log(2)
         assert row["held_out_bits_per_step"] == pytest.approx(bits, rel=1e-9)
     assert table["num_draws"].tolist()[:3] == [0, 0, 60]
     alone = gh.fit(penalised("bernoulli", "stationary"), train, "em", seed=2, **QUICK)
     assert table.loc["em", "log_likelihood"] == alone.log_likelihood
-    # In bits: log 2 nats each.
-    score = alone.score(test) / 0.6931471805599453
+    score = alone.score(test, units="bits")
     assert table.loc["em", "held_out_bits_per_step"] == pytest.approx(score)
 
 
@@ -185,9 +193,11 @@ def test_data_may_be_given_to_be_held_out(model, data):
     train, test = data.subset([0, 2]), data.subset([1])
     found = gh.compare_methods(model, train, ["em"], held_out=test, **QUICK)
     assert found.train is train and found.test is test
-    expected = found.fits["em"].score(test) / math.log(2)
+    expected = found.fits["em"].score(test)
     row = found.table.loc["em"]
-    assert row["held_out_bits_per_step"] == pytest.approx(expected)
+    assert row["held_out_nats_per_step"] == pytest.approx(expected)
+    bits = (expected - frequent(train, test)) / math.log(2)
+    assert row["held_out_bits_per_step"] == pytest.approx(bits)
 
 
 def test_what_cannot_be_scored_is_a_note(data):
@@ -218,8 +228,10 @@ def test_a_model_of_the_users_own_is_compared_too():
     animals = [clear_data(lengths=(9, 1), seed=1), clear_data(lengths=(8,), seed=2)]
     found = gh.compare_methods(two_animals, animals, ["map"], held_out=animals, **QUICK)
     fit = found.fits["map"]
-    bits = found.table.loc["map", "held_out_bits_per_step"]
-    assert bits == pytest.approx(fit.score(animals) / math.log(2))
+    row = found.table.loc["map"]
+    assert row["held_out_nats_per_step"] == pytest.approx(fit.score(animals))
+    assert math.isnan(row["held_out_bits_per_step"])
+    assert "user's own tells no family" in row["message"]
     assert len(found.estimates) == 6
 
 

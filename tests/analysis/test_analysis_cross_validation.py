@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, Shuffle
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import cross_validate
-from glmhmm_pyro.analysis.cross_validation import _chosen
+from glmhmm_pyro.analysis.held_out import chosen
 
 QUICK = {"num_restarts": 1, "progress": False}
 STRENGTHS = (10.0, 0.1, 1000.0)
@@ -36,37 +36,50 @@ def sessions():
     return clear_data(lengths=(30, 25, 40, 20, 35, 30))
 
 
-def by_hand(data, splits, strengths, make_model=ridge, method="map"):
-    """Bits per step (folds, strengths) of fits that begin afresh at every strength."""
-    return np.array(
-        [
-            [
-                gh.fit(make_model(s), data.subset(train), method, **QUICK).score(
-                    data.subset(test)
-                )
-                / math.log(2)
-                for s in strengths
-            ]
-            for train, test in splits
-        ]
-    )
+def by_hand(data, splits, strengths, method="map"):
+    """Nats above the frequencies of training (sessions, strengths); steps.
+
+    Of fits that begin afresh at every strength, one session after the other.
+    """
+    gains = np.full((data.num_sessions, len(strengths)), np.nan)
+    for train, test in splits:
+        fitted = data.subset(train)
+        share = fitted.emissions.double().mean().item()
+        for column, strength in enumerate(strengths):
+            fit = gh.fit(ridge(strength), fitted, method, **QUICK)
+            for session in test:
+                one = data.subset([session])
+                y = one.emissions.numpy()
+                expected = np.log(np.where(y, share, 1 - share)).sum()
+                gains[session, column] = fit.score(one) * len(y) - expected
+    return gains, data.lengths.numpy()
+
+
+def ratio(values, steps, units=None):
+    """Bits per step and their standard error over units, written out."""
+    units = np.arange(len(values)) if units is None else np.asarray(units)
+    rate = values.sum() / steps.sum()
+    rests = [(values - rate * steps)[units == unit].sum() for unit in set(units)]
+    number = len(rests)
+    error = math.sqrt(sum(r**2 for r in rests) / number / (number - 1)) * number
+    return rate / math.log(2), error / steps.sum() / math.log(2)
 
 
 def test_scores_are_those_of_a_loop_over_folds_and_strengths(sessions):
     found = cross_validate(ridge, sessions, STRENGTHS, folds=3, seed=4, **QUICK)
     splits = KFold(3, shuffle=True, random_state=4).split(np.arange(6))
     strengths = sorted(STRENGTHS)
-    expected = by_hand(sessions, splits, strengths)
-    table = found.table
+    gains, steps = by_hand(sessions, splits, strengths)
+    table, best = found.table, gains.sum(0).argmax()
     assert table.index.tolist() == strengths
     # One state: a single maximum, however it is reached.
-    np.testing.assert_allclose(
-        table["held_out_bits_per_step"], expected.mean(0), atol=1e-5
-    )
-    errors = expected.std(0, ddof=1) / math.sqrt(3)
-    np.testing.assert_allclose(table["standard_error"], errors, atol=1e-5)
+    for column, strength in enumerate(strengths):
+        own = ratio(gains[:, column], steps)
+        pair = ratio(gains[:, column] - gains[:, best], steps)
+        np.testing.assert_allclose(table.loc[strength].iloc[:4], own + pair, atol=1e-5)
     assert (table["num_converged"] == 3).all()
-    assert found.best == strengths[expected.mean(0).argmax()]
+    assert found.best == strengths[best]
+    assert (table["difference"] <= 0).all()
 
 
 def test_the_fit_is_of_all_sessions_at_the_strength_chosen(sessions):
@@ -83,10 +96,10 @@ def test_groups_are_held_out_whole_and_splitters_are_taken(sessions):
             ridge, sessions, [1.0, 10.0], folds=folds, groups=animals, **QUICK
         )
         splits = splitter.split(np.arange(6), groups=animals)
-        expected = by_hand(sessions, list(splits), [1.0, 10.0]).mean(0)
-        np.testing.assert_allclose(
-            found.table["held_out_bits_per_step"], expected, atol=1e-5
-        )
+        gains, steps = by_hand(sessions, list(splits), [1.0, 10.0])
+        own = [ratio(gains[:, column], steps, animals) for column in range(2)]
+        columns = ["held_out_bits_per_step", "standard_error"]
+        np.testing.assert_allclose(found.table[columns], own, atol=1e-5)
 
 
 def test_processes_give_the_numbers_that_a_single_one_gives(sessions):
@@ -121,15 +134,19 @@ def test_every_fit_of_a_path_begins_where_the_one_before_ended(sessions, monkeyp
 
 
 def test_one_standard_error_takes_the_strongest_penalty_that_is_near_the_best():
+    """Near by the error of the difference, however uncertain each score is."""
     table = pd.DataFrame(
         {
             "held_out_bits_per_step": [-0.60, -0.50, -0.52, -0.53, -0.58],
-            "standard_error": [0.01, 0.025, 0.04, 0.04, 0.2],
+            "standard_error": [0.01, 0.1, 0.1, 0.1, 0.1],
+            "difference": [-0.1, 0.0, -0.02, -0.03, -0.08],
+            "difference_error": [0.09, 0.0, 0.025, 0.029, 0.07],
         },
         index=[0.1, 1.0, 10.0, 100.0, 1000.0],
     )
-    assert _chosen(table, "best") == 1.0
-    assert _chosen(table, "one_standard_error") == 10.0
+    assert chosen(table[::-1], "best", "models") == 1.0
+    assert chosen(table[::-1], "one_standard_error", "models") == 10.0
+    assert chosen(table, "one_standard_error", "models") == 1.0
 
 
 def test_the_evidence_chooses_the_strength_at_which_it_is_largest(sessions):
@@ -171,7 +188,7 @@ def test_the_picture_shows_scores_errors_and_the_choice(sessions, rule):
     )
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert f"chosen: {found.best:g}" in texts
-    assert ("best less its error" in texts) == (rule == "one_standard_error")
+    assert "best" in texts
     assert ax.get_xscale() == "log"
     matplotlib.pyplot.close("all")
 
@@ -213,7 +230,7 @@ def test_wrong_arguments_are_named(sessions):
         call(strengths=5)
     with pytest.raises(ValueError, match="at least 2 splits"):
         call(folds=ShuffleSplit(n_splits=1))
-    with pytest.raises(TypeError, match="or a splitter of scikit-learn"):
+    with pytest.raises(TypeError, match="or a splitter of scikit-learn such as"):
         call(folds="five")
     with pytest.raises(ValueError, match="rule must be one of best, one_standard"):
         call(rule="worst")
@@ -273,12 +290,12 @@ def test_a_fold_without_an_observed_step_is_refused_before_anything_is_fitted(se
 
 @pytest.mark.parametrize("rule", ["best", "one_standard_error"])
 def test_sessions_that_are_impossible_at_every_strength_choose_none(rule):
-    columns = {"held_out_bits_per_step": [-np.inf, -np.inf], "standard_error": np.nan}
+    columns = {"difference": [np.nan, np.nan], "difference_error": np.nan}
     table = pd.DataFrame(columns, index=[1.0, 2.0])
     with pytest.raises(ValueError, match="sessions held out are possible"):
-        _chosen(table, rule)
-    table.loc[1.0] = (-0.5, 0.1)
-    assert _chosen(table, rule) == 1.0
+        chosen(table, rule, "make_model")
+    table.loc[1.0] = (0.0, 0.0)
+    assert chosen(table, rule, "make_model") == 1.0
 
 
 @pytest.mark.parametrize(

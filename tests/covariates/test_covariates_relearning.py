@@ -189,9 +189,11 @@ def test_folds_are_scored_by_designs_of_their_own(data):
             for part in (frame[frame.day != test], frame[frame.day == test])
         )
         fits = [gh.fit(ridge(s), train, "map", **options) for s in (0.5, 50.0)]
-        expected.append([fit.score(held_out) / np.log(2) for fit in fits])
+        gains = [fit.score(held_out, units="bits") for fit in fits]
+        expected.append([*np.multiply(gains, held_out.num_steps), held_out.num_steps])
     scores = found.table["held_out_bits_per_step"]
-    np.testing.assert_allclose(scores, np.mean(expected, 0), atol=1e-5)
+    *totals, steps = np.sum(expected, 0)
+    np.testing.assert_allclose(scores, np.divide(totals, steps), atol=1e-5)
     lent = cross_validate(
         ridge, data, [0.5, 50.0], folds=4, refit_design=False, **options
     )

@@ -54,7 +54,7 @@ def score(
         >>> data = gh.datasets.load_rat().subset(range(5))
         >>> fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
         >>> round(fit.score(data, units="bits"), 2)
-        0.38
+        0.07
     """
     one_of("units", units, UNITS)
     data = fit.as_fitted(data)

@@ -1,4 +1,4 @@
-"""What a fit says of data: states decoded, emissions predicted, a score."""
+"""What a fit says of data: states decoded, emissions predicted."""
 
 from typing import TYPE_CHECKING, Any
 
