@@ -1,0 +1,206 @@
+"""What ``glmhmm`` can do: fit, decode, predict, plot, simulate, tell of a fit.
+
+Every command is a call or two of the package; errors are sentences, exit status 1.
+"""
+
+import functools
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pandas as pd
+
+from glmhmm_pyro import plotting
+from glmhmm_pyro.command_line.study_files import StudyFile, read_study, write_table
+from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.version import __version__
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Status where a fit was made and written that did not end as it should.
+NOT_CONVERGED = 3
+
+# Pictures of a fit and data, by the names of their functions.
+PICTURES: dict[str, Callable[[Fit, Sequences, str | None], "Axes"]] = {
+    "weights": lambda fit, data, session: plotting.weights(fit),
+    "transitions": lambda fit, data, session: plotting.transitions(fit),
+    "history": lambda fit, data, session: plotting.history(fit),
+    "timeline": lambda fit, data, session: plotting.timeline(
+        fit, data, data.session_names[0] if session is None else session
+    ),
+    "predictions": lambda fit, data, session: plotting.predictions(fit, data),
+}
+
+STUDY = click.argument("study", type=click.Path(dir_okay=False))
+FIT = click.argument("fit_file", metavar="FIT", type=click.Path(dir_okay=False))
+DATA = click.option("--data", help="another table with the columns of the study's.")
+OUT = click.option("--out", required=True, help="where the result goes.")
+SEED = click.option(
+    "--seed", default=0, show_default=True, help="makes it reproducible."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="print JSON.")
+
+
+def in_sentences(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors and warnings of the package without their tracebacks."""
+
+    @functools.wraps(command)
+    def said(*args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            try:
+                return command(*args, **kwargs)
+            except (OSError, TypeError, ValueError) as error:
+                raise click.ClickException(str(error)) from error
+            finally:
+                for warning in caught:
+                    if issubclass(warning.category, UserWarning):
+                        click.echo(f"Warning: {warning.message}", err=True)
+
+    return said
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """GLM-HMMs from a study in a TOML file."""
+
+
+@main.command()
+@STUDY
+@OUT
+@DATA
+@JSON
+@in_sentences
+def fit(study: str, out: str, data: str | None, as_json: bool) -> None:
+    """Fit the model of STUDY and write the fit to a file (.nc)."""
+    known = read_study(study)
+    found = known.fitted(known.read_data(data), progress=sys.stderr.isatty())
+    found.save(out)
+    click.echo(json.dumps(described(found)) if as_json else str(found))
+    if not found.status.is_success:
+        sys.exit(NOT_CONVERGED)
+
+
+@main.command()
+@FIT
+@JSON
+@in_sentences
+def info(fit_file: str, as_json: bool) -> None:
+    """Say what is in FIT: how it ended, and its parameters."""
+    found = Fit.load(fit_file)
+    if as_json:
+        click.echo(json.dumps(described(found)))
+        return
+    click.echo(found)
+    click.echo(found.summary().to_string())
+
+
+@main.command()
+@STUDY
+@FIT
+@OUT
+@DATA
+@in_sentences
+def decode(study: str, fit_file: str, out: str, data: str | None) -> None:
+    """Write probabilities of the states at every step to a table (.csv, .parquet)."""
+    found, sessions = _read(study, fit_file, data)
+    write_table(decoded_table(found, sessions), out)
+
+
+@main.command()
+@STUDY
+@FIT
+@DATA
+@JSON
+@in_sentences
+def score(study: str, fit_file: str, data: str | None, as_json: bool) -> None:
+    """Print the log-likelihood per observed step, in nats."""
+    found, sessions = _read(study, fit_file, data)
+    value = found.score(sessions)
+    click.echo(json.dumps({"nats_per_step": value}) if as_json else f"{value:.6f}")
+
+
+@main.command()
+@STUDY
+@FIT
+@OUT
+@DATA
+@click.option("--picture", default="weights", type=click.Choice(list(PICTURES)))
+@click.option("--session", help="of a timeline; the first by default.")
+@in_sentences
+def plot(
+    study: str,
+    fit_file: str,
+    out: str,
+    data: str | None,
+    picture: str,
+    session: str | None,
+) -> None:
+    """Draw a picture into a file (.png, .pdf, .svg)."""
+    found, sessions = _read(study, fit_file, data)
+    figure: Any = PICTURES[picture](found, sessions, session).figure
+    figure.savefig(out, bbox_inches="tight")
+
+
+@main.command()
+@STUDY
+@FIT
+@OUT
+@DATA
+@SEED
+@click.option("--num-samples", default=1, show_default=True, help="times all sessions.")
+@in_sentences
+def simulate(
+    study: str,
+    fit_file: str,
+    out: str,
+    data: str | None,
+    seed: int,
+    num_samples: int,
+) -> None:
+    """Write behaviour drawn from FIT at the covariates of the data to a table."""
+    found, sessions = _read(study, fit_file, data)
+    drawn, states = found.simulate(sessions, seed, num_samples=num_samples)
+    write_table(drawn.to_dataframe().assign(state=states), out)
+
+
+def described(fit: Fit) -> dict[str, Any]:
+    """A fit in numbers and words that JSON knows."""
+    return {
+        "status": fit.status.name,
+        "message": fit.status.sentence,
+        "log_likelihood": fit.log_likelihood,
+        "log_joint": fit.log_joint,
+        "num_parameters": fit.num_parameters,
+        "num_starts": fit.num_starts,
+        "num_agreeing": fit.num_agreeing,
+        "notes": list(fit.notes),
+        "parameters": {
+            name: array.to_dict(encoding=False)
+            for name, array in fit.parameters.items()
+        },
+    }
+
+
+def decoded_table(fit: Fit, data: Sequences) -> pd.DataFrame:
+    """A row a step: session, step, probabilities of each state, the path decoded."""
+    found = fit.decode(data)
+    table = data.to_dataframe()
+    for name in ("smoothed_probs", "filtered_probs", "predicted_probs"):
+        for state in found["state"].values:
+            column = found[name].sel(state=state).values
+            table[f"{name.removesuffix('s')}_{state}"] = column
+    path = found["viterbi_states"].values
+    return table.assign(viterbi_state=found["state"].values[path])
+
+
+def _read(study: str, fit_file: str, data: str | None) -> tuple[Fit, Sequences]:
+    known: StudyFile = read_study(study)
+    return Fit.load(Path(fit_file)), known.read_data(data)

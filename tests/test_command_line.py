@@ -1,0 +1,167 @@
+"""The command line: every command does what the function of the package does."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.command_line.commands import NOT_CONVERGED, PICTURES, main
+from glmhmm_pyro.command_line.study_files import read_study
+from glmhmm_pyro.command_line.written import component
+
+STUDY = """
+[data]
+path = "trials.csv"
+session = "day"
+emissions = "choice"
+covariates = ["stim"]
+intercept = true
+
+[model]
+num_states = 2
+emissions = {Bernoulli = {prior = {Ridge = 2.0}}}
+transitions = {Stationary = {prior = {Sticky = {stay = 8, move = 2}}}}
+initial = {Initial = {prior = {Dirichlet = [2, 2]}}}
+
+[fit]
+num_restarts = 1
+tol = 1e-4
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A study with its table, and its fit."""
+    folder = tmp_path_factory.mktemp("study")
+    rng = np.random.default_rng(0)
+    stim = rng.normal(size=120)
+    side = np.repeat([2.0, -2.0, 2.0, -2.0], 30)
+    choice = (rng.uniform(size=120) < 1 / (1 + np.exp(-stim * side))).astype(int)
+    table = pd.DataFrame({"day": np.repeat([1, 2], 60), "stim": stim, "choice": choice})
+    table.to_csv(folder / "trials.csv", index=False)
+    table[:60].to_parquet(folder / "first.parquet")
+    (folder / "study.toml").write_text(STUDY, encoding="utf-8")
+    said = call(folder, "fit", "study.toml", "--out", "fit.nc", "--json")
+    assert said.exit_code == 0, said.output
+    (folder / "fit.json").write_text(said.stdout, encoding="utf-8")
+    return folder
+
+
+def call(folder, command, *arguments):
+    """A command, whose arguments that name files are taken from the folder."""
+    paths = [str(folder / a) if "." in a and a[0] != "-" else a for a in arguments]
+    return CliRunner().invoke(main, [command, *paths])
+
+
+@pytest.fixture
+def known(folder):
+    """The same by the package's functions: fit, data."""
+    return gh.load(folder / "fit.nc"), read_study(folder / "study.toml").read_data()
+
+
+def test_a_fit_is_that_of_the_package(folder, known):
+    fit, data = known
+    told = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    first = gh.Initial(torch.distributions.Dirichlet(torch.tensor([2.0, 2.0])))
+    moves = gh.Stationary(gh.priors.Sticky(stay=8, move=2))
+    model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(2.0)), moves, first)
+    own = gh.fit(model, data, num_restarts=1, tol=1e-4, progress=False)
+    assert told["log_joint"] == fit.log_joint == pytest.approx(own.log_joint, abs=1e-9)
+    assert told["status"] == own.status.name
+    weights = told["parameters"]["emissions.weights"]
+    assert weights["coords"]["covariate"]["data"] == ["stim", "intercept"]
+    np.testing.assert_allclose(weights["data"], own.parameters["emissions.weights"])
+    assert json.loads(call(folder, "info", "fit.nc", "--json").stdout) == told
+    assert "stim" in call(folder, "info", "fit.nc").stdout
+
+
+def test_decoding_writes_a_row_a_step(folder, known):
+    fit, data = known
+    for out in ("decoded.csv", "decoded.parquet"):
+        said = call(folder, "decode", "study.toml", "fit.nc", "--out", out)
+        assert said.exit_code == 0, said.output
+    table = pd.read_csv(folder / "decoded.csv")
+    decoded = fit.decode(data)
+    for name in ("smoothed", "predicted"):
+        columns = table[[f"{name}_prob_0", f"{name}_prob_1"]]
+        np.testing.assert_allclose(columns, decoded[f"{name}_probs"])
+    assert (table["viterbi_state"] == decoded["viterbi_states"].values).all()
+    assert pd.read_parquet(folder / "decoded.parquet").shape == table.shape
+
+
+def test_a_score_is_of_the_data_asked_for(folder, known):
+    fit, data = known
+    whole = call(folder, "score", "study.toml", "fit.nc", "--json")
+    assert json.loads(whole.stdout)["nats_per_step"] == fit.score(data)
+    part = call(folder, "score", "study.toml", "fit.nc", "--data", "first.parquet")
+    assert part.stdout.strip() == f"{fit.score(data.subset([0])):.6f}"
+
+
+@pytest.mark.parametrize("picture", list(PICTURES))
+def test_every_picture_is_drawn(folder, picture):
+    where = ("study.toml", "fit.nc", "--out", f"{picture}.png")
+    said = call(folder, "plot", *where, "--picture", picture)
+    assert said.exit_code == 0, said.output
+    assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_simulation_is_that_of_the_package(folder, known):
+    fit, data = known
+    where = ("study.toml", "fit.nc", "--out", "simulated.csv", "--seed", "3")
+    assert call(folder, "simulate", *where, "--num-samples", "2").exit_code == 0
+    table = pd.read_csv(folder / "simulated.csv")
+    drawn, states = fit.simulate(data, 3, num_samples=2)
+    assert table["choice"].tolist() == drawn.emissions.tolist()
+    assert table["state"].tolist() == states.tolist()
+
+
+def test_a_fit_that_did_not_converge_is_written_and_told(folder):
+    short = STUDY.replace("tol = 1e-4", "num_iters = 1")
+    (folder / "short.toml").write_text(short, encoding="utf-8")
+    said = call(folder, "fit", "short.toml", "--out", "short.nc")
+    assert said.exit_code == NOT_CONVERGED and "Warning: " in said.stderr
+    assert gh.load(folder / "short.nc").status is gh.Status.MAX_ITERS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("[data]", "[dat]", "must be among data, model, fit, select, got 'dat'; did"),
+        ("num_states", "states", "must be among num_states, emissions"),
+        ('session = "day"', "", "must have path, session, emissions, got no session"),
+        ("{Ridge = 2.0}", '{Ridge = "x"}', "model.emissions.Bernoulli.prior.Ridge: "),
+        ("{Bernoulli = ", "{Bernouli = ", "did you mean"),
+        ('"day"', '"dya"', "dya"),
+        ("trials.csv", "trials.txt", "must be a file .csv, .csv.gz or .parquet"),
+        ("trials.csv", "none.csv", "none.csv"),
+        ("num_restarts", "n_restarts", "did you mean 'num_restarts'"),
+        ("[fit]", "[fit", "study must be a TOML file"),
+    ],
+)
+def test_what_a_study_cannot_say_is_a_sentence(folder, old, new, sentence):
+    assert old in STUDY
+    (folder / "wrong.toml").write_text(STUDY.replace(old, new), encoding="utf-8")
+    said = call(folder, "fit", "wrong.toml", "--out", "wrong.nc")
+    assert said.exit_code == 1 and "Traceback" not in said.output
+    assert said.stderr.startswith("Error: ") and sentence in said.stderr
+    assert not (folder / "wrong.nc").exists()
+
+
+def test_classes_are_written_within_classes():
+    normal = {"Normal": {"loc": 0.0, "scale": 2.0}}
+    value = {"Outputs": {"choice": "Bernoulli", "rt": {"Gaussian": {"prior": normal}}}}
+    family = component("model.emissions", value, gh.Emission)
+    assert isinstance(family.choice, gh.Bernoulli)
+    assert family.rt.prior.scale == 2.0
+
+
+def test_the_module_is_a_command():
+    command = [sys.executable, "-m", "glmhmm_pyro", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert gh.__version__ in said.stdout
