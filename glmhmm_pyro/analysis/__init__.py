@@ -10,20 +10,38 @@ from glmhmm_pyro.analysis.cross_validation import CrossValidation, cross_validat
 from glmhmm_pyro.analysis.evidence import log_evidence
 from glmhmm_pyro.analysis.learnt_scales import EvidenceMaximum, maximise_evidence
 from glmhmm_pyro.analysis.selection import Study, choose_num_states, compare_models
+from glmhmm_pyro.analysis.states import (
+    DwellTimes,
+    accuracy_by_state,
+    column_by_state,
+    dwell_times,
+    occupancy,
+    psychometric,
+    states_in_session,
+    switch_triggered,
+)
 
 __all__ = [
     "Bootstrap",
     "Calibration",
     "Comparison",
     "CrossValidation",
+    "DwellTimes",
     "EvidenceMaximum",
     "Study",
+    "accuracy_by_state",
     "bootstrap",
     "choose_num_states",
+    "column_by_state",
     "compare_methods",
     "compare_models",
     "cross_validate",
+    "dwell_times",
     "log_evidence",
     "maximise_evidence",
+    "occupancy",
+    "psychometric",
     "simulation_based_calibration",
+    "states_in_session",
+    "switch_triggered",
 ]

@@ -4,15 +4,21 @@ import functools
 
 from made_fits import categorical_fit
 
+from glmhmm_pyro import analysis
+
 from .row import Row
 
 NAMES = ["engaged", "left", "right"]
 
 
 @functools.cache
-def fit():
+def case():
     """Three states of choices among three classes, and the data."""
-    return categorical_fit(3, 3, class_names=["none", "left", "right"])[0]
+    return categorical_fit(3, 3, class_names=["none", "left", "right"])
+
+
+def fit():
+    return case()[0]
 
 
 def named(names, **options):
@@ -22,6 +28,19 @@ def named(names, **options):
 def ordered(by, **options):
     return lambda: fit().ordered(by, **options)
 
+
+def table(name, *arguments, **options):
+    """A table by state of the fit and its data."""
+    return lambda: getattr(analysis, name)(*case(), *arguments, **options)
+
+
+def single(name, *arguments, **options):
+    """The same of one session alone."""
+    fit, data = case()
+    return lambda: getattr(analysis, name)(fit, data[0], *arguments, **options)
+
+
+ONES = [1.0] * 66
 
 RULE = {"engaged": ("x0", "largest"), "left": ("x1", "smallest")}
 
@@ -83,5 +102,63 @@ ROWS = {
     "ordered: another parameter": Row(
         ordered("x0", parameter="transitions.probs"),
         *("parameter", "must be one of emissions.weights", "got 'trans", ";"),
+    ),
+    "tables: swapped": Row(
+        lambda: analysis.occupancy(*case()[::-1]),
+        *("fit", "must be a Fit", "got Sequences", "give the fit, then the data"),
+        TypeError,
+    ),
+    "tables: no data": Row(
+        lambda: analysis.dwell_times(fit(), [0, 1]),
+        *("data", "must be a Sequences", "got list", "give the fit, then the data"),
+        TypeError,
+    ),
+    "tables: a single path": Row(
+        table("occupancy", num_samples=1),
+        *("num_samples", "must be at least 2", "got 1", "give a number such as"),
+    ),
+    "occupancy: by what is not known": Row(
+        table("occupancy", "animal"),
+        *("by", "must be one of session, group", "got 'animal'", "give one of these"),
+    ),
+    "occupancy: no groups": Row(
+        table("occupancy", "group"),
+        *("data", "must have groups", "got none", "give groups to Sequences"),
+    ),
+    "accuracy: no rights and wrongs": Row(
+        table("accuracy_by_state", [2.0] * 66),
+        *("correct", "must be True or False", "got 2.0", "write choice == answer"),
+    ),
+    "accuracy: too few": Row(
+        table("accuracy_by_state", [True]),
+        *("correct", "must be the name of a column of data", "(1,)", "give df['col"),
+    ),
+    "column: none of the data": Row(
+        table("column_by_state", "rt"),
+        *("column", "must be one of step, y, x0", "got 'rt'", "give one of these"),
+    ),
+    "column: another statistic": Row(
+        table("column_by_state", ONES, statistic="mode"),
+        *("statistic", "must be one of mean", "got 'mode'", "give one"),
+    ),
+    "column: a single session": Row(
+        single("column_by_state", ONES[:40]),
+        *("unit", "must be 'step' for a single", "got 'session'", "give unit='step'"),
+    ),
+    "weights of another kind": Row(
+        table("accuracy_by_state", ONES, weights="filtered"),
+        *("weights", "must be one of smoothed, predicted", "got 'filt", ";"),
+    ),
+    "switches: another direction": Row(
+        table("switch_triggered", ONES, direction="out"),
+        *("direction", "must be one of into, out of", "got 'out'", ";"),
+    ),
+    "psychometric: several classes": Row(
+        table("psychometric", "x0"),
+        *("class_", "must name one of none, left, right", "got None", "say whose"),
+    ),
+    "psychometric: no covariate": Row(
+        table("psychometric", "x9", class_="left"),
+        *("covariate", "must be one of x0, x1, x2", "got 'x9'", ";"),
     ),
 }

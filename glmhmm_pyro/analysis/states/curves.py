@@ -1,0 +1,210 @@
+"""Psychometric curves by state: of the model, and of the data that it was fitted to."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.analysis.states.paths import (
+    StatePaths,
+    check_fit_and_data,
+    rates,
+    ratio,
+    table_of,
+)
+from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
+from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.distributions import Output
+from glmhmm_pyro.inference import Fit, Posterior
+from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.mixture import Draws
+from glmhmm_pyro.inference.program.batches import sites_at_draws
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Points of the model's curves.
+NUM_POINTS = 31
+
+
+@suggests_names
+@usual_modes()
+def psychometric(
+    fit: Fit,
+    data: Sequences,
+    covariate: str,
+    *,
+    class_: str | int | None = None,
+    output: str | None = None,
+    weights: str = "smoothed",
+    num_bins: int = 12,
+    num_samples: int = 200,
+    seed: int = 0,
+) -> "pd.DataFrame":
+    r"""Probability of a choice against a covariate, by state: of model and data.
+
+    The model's at x is the mean over the steps of what it says with the covariate at x
+    and all others as they were, each step counted by the probability of the state,
+
+    .. math:: \frac{\sum_t w_{tk} \, p(y_t = c \mid z_t = k, x, u_t)}{\sum_t w_{tk}},
+        \quad w_{tk} = p(z_t = k \mid y) \text{ or } p(z_t = k \mid y_{<t})
+
+    The data's is the share of the choice among the steps in a bin of x, counted alike.
+    Its intervals of 95 % are as for :func:`accuracy_by_state`; the model's are those of
+    the draws of its parameters, and missing where a fit has none.
+
+    Other columns that were made of the same stimulus stay as they are.
+
+    Args:
+        fit: the fit.
+        data: the data set.
+        covariate: name of the covariate of the emissions.
+        class_: name or number of the class whose probability is told; of two classes
+            the second by default.
+        output: name of the output, where there are several.
+        weights: ``"smoothed"`` as Ashwood et al. 2022 do; or ``"predicted"``, which do
+            not contain the choice explained. See :func:`accuracy_by_state`.
+        num_bins: most bins of the data. A covariate that has no more values has one
+            for each; else bins hold equally many steps.
+        num_samples: number of paths, and most draws of the parameters.
+        seed: makes the intervals reproducible.
+
+    Returns:
+        Columns ``estimate``, ``lower``, ``upper`` and ``effective_count``, of the data
+        :math:`(\sum_t w_{tk})^2 / \sum_t w_{tk}^2` in the bin; index ``source`` (model
+        or data), ``state`` and the covariate. Attribute ``class``: whose probability.
+    """
+    import pandas as pd
+
+    check_fit_and_data(fit, data)
+    whole_number("num_bins", num_bins, 1)
+    data = fit.as_fitted(data)
+    one_of("covariate", covariate, data.covariate_names)
+    paths = StatePaths.of(fit, data, num_samples, seed, weights)
+    hidden, y = fit.distribution(data), data.emissions
+    choice = _Choice.of(fit, hidden.outputs(y), class_, output)
+    column = data.covariate_names.index(covariate)
+    x = data.covariates[:, column].cpu().numpy()
+    observed = _of_data(paths, x, *choice.made(hidden.outputs(y)), num_bins, seed)
+    grid = np.linspace(x.min(), x.max(), NUM_POINTS)
+    curves = _of_model(fit, data, column, grid, choice, paths.probs, num_samples)
+    unknown = np.full((1, *curves.shape[1:]), np.nan)
+    samples = unknown if fit.posterior is None else curves
+    model = table_of(curves.mean(0), samples, state=paths.names, x=grid)
+    found = pd.concat({"model": model, "data": observed}, names=["source"])
+    found = found.rename_axis(index={"x": covariate})
+    found.attrs["class"] = choice.label
+    return found
+
+
+class _Choice(NamedTuple):
+    """The choice whose probability is told.
+
+    Attributes:
+        output: name of the output.
+        number: of the class among those that its distribution enumerates.
+        label: name of the class.
+    """
+
+    output: str
+    number: int
+    label: str
+
+    @classmethod
+    def of(
+        cls, fit: Fit, outputs: dict[str, Output], class_: Any, output: str | None
+    ) -> "_Choice":
+        """The one asked for, or the only one that there is."""
+        if output is None and len(outputs) == 1:
+            output = next(iter(outputs))
+        one_of("output", output, outputs)
+        emission_dist = outputs[str(output)].emission_dist
+        if not emission_dist.has_enumerate_support:
+            raise ValueError(
+                "output must be a choice among classes, got one of "
+                f"{type(emission_dist).__name__}; take column_by_state for numbers"
+            )
+        values = emission_dist.enumerate_support(expand=False).flatten().tolist()
+        labels = [str(int(value)) for value in values]
+        if fit.labels.classes and len(fit.labels.classes) == len(labels):
+            labels = list(fit.labels.classes)
+        if class_ is None and len(labels) == 2:
+            class_ = labels[1]
+        if str(class_) not in labels:
+            raise ValueError(
+                f"class_ must name one of {', '.join(labels)}, got {class_!r}; say "
+                "whose probability is wanted"
+            )
+        return cls(str(output), labels.index(str(class_)), str(class_))
+
+    def probs(self, outputs: dict[str, Output]) -> Tensor:
+        """Its probability in every state, shape (*batch, steps, states)."""
+        emission_dist = outputs[self.output].emission_dist
+        values = emission_dist.enumerate_support()
+        return emission_dist.log_prob(values)[self.number].exp()
+
+    def made(self, outputs: dict[str, Output]) -> tuple[np.ndarray, np.ndarray]:
+        """Whether it was made, and whether anything was observed, shape (steps,)."""
+        output = outputs[self.output]
+        values = output.emission_dist.enumerate_support(expand=False).flatten()
+        chosen = (output.value.flatten() == values[self.number]).cpu().numpy()
+        if output.mask is None:
+            return chosen, np.ones(len(chosen), dtype=bool)
+        seen = output.mask.flatten().cpu().numpy()
+        return chosen & seen, seen
+
+
+def _of_data(
+    paths: StatePaths,
+    x: np.ndarray,
+    chosen: np.ndarray,
+    seen: np.ndarray,
+    num_bins: int,
+    seed: int,
+) -> "pd.DataFrame":
+    """Shares of the choice in bins of x."""
+    values, bins = np.unique(x, return_inverse=True)
+    if len(values) > num_bins:
+        edges = np.quantile(x, np.linspace(0, 1, num_bins + 1)[1:-1])
+        bins = np.unique(np.searchsorted(edges, x, "right"), return_inverse=True)[1]
+        values = np.bincount(bins, x) / np.bincount(bins)
+    number = len(values)
+    steps = paths.expected(seen, bins, number)
+    squares = np.stack([np.bincount(bins, seen * p**2) for p in paths.probs.T], -1)
+    hits = paths.sums(chosen, bins, number)
+    misses = paths.sums(seen & ~chosen, bins, number)
+    estimate = ratio(paths.expected(chosen, bins, number), steps)
+    samples = np.swapaxes(rates(hits, misses, seed), 1, 2)
+    found = table_of(estimate.T, samples, state=paths.names, x=values)
+    return found.assign(effective_count=ratio(steps**2, squares).T.ravel())
+
+
+def _of_model(
+    fit: Fit,
+    data: Sequences,
+    column: int,
+    grid: np.ndarray,
+    choice: _Choice,
+    weights: np.ndarray,
+    most: int,
+) -> np.ndarray:
+    """Probabilities of the choice at the grid, shape (draws, states, points)."""
+    fit = carried(fit, data)
+    draws = Draws.of(fit.posterior or Posterior(fit.draws), most)
+    shares = torch.as_tensor(weights / weights.sum(0))
+    curves = []
+    for value in grid:
+        covariates = data.covariates.clone()
+        covariates[:, column] = value
+        at = data.replace(covariates=covariates, covariate_names=data.covariate_names)
+        means: list[Tensor] = []
+        for sites in sites_at_draws(fit.model, at, draws.params):
+            (site,) = sites.values()
+            probs = choice.probs(site.hidden.outputs(site.value))
+            probs = probs.reshape(-1, *probs.shape[-2:])
+            probs = draws.numbered(probs, sum(map(len, means)))
+            means.append((probs * shares).sum(-2))
+        curves.append(torch.cat(means))
+    return torch.stack(curves, -1).cpu().numpy()
