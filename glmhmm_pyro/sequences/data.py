@@ -28,6 +28,7 @@ from .construction import (
 )
 from .dataframes import as_pandas
 from .facts import Facts
+from .leaks import warn_of_leaks
 from .reading import narrowed
 from .recipes import Recipe, Source, recipe_among
 from .sessions import Session
@@ -92,6 +93,10 @@ class Sequences(Facts):
         ValueError: naming the argument, what it must be, what came and how to mend it.
         TypeError: for arguments and arrays of the wrong type.
 
+    Warns:
+        LeakageWarning: a covariate is the choice of the step before, but in the first
+            step of every session that step's own.
+
     Example:
         >>> data = Sequences([1, 0, 1], [[0.5], [0.1], [0.3]], lengths=[2, 1])
         >>> data.num_sessions, data[1].covariates
@@ -154,6 +159,7 @@ class Sequences(Facts):
                 dtype=dtype,
                 device=device,
             )
+        warn_of_leaks(checked)
         self.__dict__.update(checked)
 
     @classmethod
