@@ -127,7 +127,7 @@ class GLMHMM(PyroModule):
         with zeros_allowed(self.transitions):
             transition = self.transitions.logits(data)
         with zeros_allowed(self.emissions):
-            table = self.emissions.table(self.emissions.inputs(data))
+            table = self.emissions.table(self.emissions.factors(data))
         emits = self.transitions.emits
         return HiddenMarkov(initial, transition, table, data.lengths, data.mask, emits)
 

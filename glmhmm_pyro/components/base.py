@@ -34,7 +34,8 @@ Component     limits(data)                       scales that do not run to 0
 Component     limit(data)                        limits of its parts
 Component     display(name, value)               reference rows shown to users
 Component     permuted(name, value, order)       states renumbered where one is lacking
-Component     is_linear                          a fit in units of its own: covariates,
+Component     is_linear                          designs of any form, and a fit in units
+                                                 of its own: covariates,
 Component     own_maps(columns)                  the weights at them,
 Component     takes_centres                      means taken out of covariates
 Component     own_gains(columns)                 by what takes them up,
@@ -58,64 +59,22 @@ from typing import Any, ClassVar
 import torch
 from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
-from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.limits import Bounds, Within
-from glmhmm_pyro.components.members import HasMembers
 from glmhmm_pyro.components.objectives import BlockObjective
+from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
+from glmhmm_pyro.components.site import STATE_AXES, Site
 from glmhmm_pyro.priors.affine import Affine
-from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
+from glmhmm_pyro.priors.filling import fill, recipe_of
 from glmhmm_pyro.priors.recipe import Place
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.sequences.members import Members
 
-# Names of axes along which hidden states stand.
-STATE_AXES = ("state", "origin", "destination")
 
-
-@suggests_names
-class Site:
-    """Declaration of one parameter: its axes, its prior and its support.
-
-    Args:
-        axes: names of its axes, outermost first. A name is one that the component
-            knows the size of (``"state"``, ``"covariate"``, ``"session"``, ...), or a
-            pair of a name and a size.
-        prior: ``None`` for flat, a distribution that broadcasts to the parameter's
-            shape, a recipe of ``gh.priors``, or a function from that shape to a
-            distribution. Hyperparameters that a function samples are named after the
-            component: ``"scale"`` becomes ``"emissions.scale"``.
-        support: where the parameter lives; used by a flat prior.
-        latent: whether its shape follows the data (steps, sessions). Other data then
-            have values of their own, drawn from the prior; it counts as no parameter.
-    """
-
-    def __init__(
-        self,
-        *axes: str | tuple[str, int],
-        prior: Prior = None,
-        support: constraints.Constraint = constraints.real,
-        latent: bool = False,
-    ):
-        self.latent = latent
-        self.axes = tuple(a if isinstance(a, str) else a[0] for a in axes)
-        self.sizes = {a[0]: a[1] for a in axes if not isinstance(a, str)}
-        self.prior = prior
-        self.support = support
-
-    @property
-    def is_product(self) -> bool:
-        """Whether the prior is declared to be a product over the outermost axis.
-
-        It is one given its hyperparameters, where it has any.
-        """
-        return recipe_of(self.prior).event_dim < len(self.axes)
-
-
-class Component(HasMembers, PyroModule):
+class Component(CovariateReader, PyroModule):
     """One conditional distribution of the model, with its parameters.
 
     A parameter is declared by assigning a :class:`Site` in ``__init__``. Reading the
@@ -125,20 +84,17 @@ class Component(HasMembers, PyroModule):
     Attributes:
         num_states: number of hidden states, bound by the model.
         num_features, covariate_names: of covariates, bound by the first data set.
-        selection: the columns of a data set that it reads, where not all.
         members: whose entries its parameters have along sessions or groups, if any do.
         bounds: of its values in a fit, by attribute; see :meth:`limit`.
         blocks: name of the parameters' outermost axis if the M-step separates over it
             (``"state"`` or ``"origin"``); ``None`` for one joint problem.
         batched: whether parameters may carry a leading axis of parameter sets, where
             their priors allow it; see :meth:`takes_sets`.
-        covariates_of: the covariates of a data set that it reads.
         counts_of: the expected counts of an E-step that its M-step reads.
     """
 
     blocks: ClassVar[str | None] = None
     batched: ClassVar[bool] = False
-    covariates_of: ClassVar[str] = "covariates"
     counts_of: ClassVar[str]
 
     def __init__(self) -> None:
@@ -181,10 +137,6 @@ class Component(HasMembers, PyroModule):
     def bind_states(self, num_states: int) -> None:
         """Record the number of hidden states."""
         self.num_states = num_states
-
-    def view(self, data: Sequences) -> Sequences:
-        """What this component reads of a data set; its other methods take that."""
-        return data if self.selection is None else self.selection.of(data)
 
     def sizes(self) -> dict[str, int | None]:
         """Size of every named axis, ``None`` where not bound yet."""
@@ -240,13 +192,10 @@ class Component(HasMembers, PyroModule):
             )
         return torch.arange(self.num_states, device=device)
 
-    def design(self, data: Sequences) -> Tensor:
-        """The covariates this component reads, shape (steps or sessions, features)."""
-        return getattr(data, self.covariates_of)
-
     def bind(self, data: Sequences) -> None:
         """Record the number of covariates, or check it against the one recorded."""
-        found = self.design(data).shape[-1]
+        design = self.operator(data)
+        found = design.shape[-1]
         if self.num_features is None:
             self.num_features = found
         if self.num_features != found:
@@ -256,7 +205,7 @@ class Component(HasMembers, PyroModule):
                 "; give those columns"
             )
         if self.covariate_names is None:
-            self.covariate_names = getattr(data, f"{self.covariates_of[:-1]}_names")
+            self.covariate_names = design.names
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Bounds that keep a density finite while it is fitted, by attribute."""
@@ -265,14 +214,6 @@ class Component(HasMembers, PyroModule):
     def limit(self, data: Sequences) -> None:
         """Keep the values of a fit to ``data`` within their bounds."""
         self.bounds = self.limits(data)
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether covariates act by ``design @ weights`` alone, or not at all.
-
-        Then a fit may have them in units of its own; see :meth:`own_maps`.
-        """
-        return False
 
     def own_maps(self, columns: Columns) -> dict[str, Affine]:
         """Parameters at covariates in a fit's own units to those at the user's.
@@ -351,7 +292,7 @@ class Component(HasMembers, PyroModule):
         """
         if name not in self.sites or self.sites[name].axes[-1:] != ("covariate",):
             return 1.0
-        size = self.design(data).square().mean(0).sqrt()
+        size = self.operator(data).means(power=2).sqrt()
         return 1 / torch.where(size > 0, size, 1.0)
 
     def block_objective(self, data: Sequences) -> BlockObjective | None:

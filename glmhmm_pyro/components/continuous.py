@@ -71,7 +71,7 @@ class StudentT(GLMEmission):
 
     def start(self, data: Sequences) -> dict[str, Tensor]:
         """One regression for all states, five degrees of freedom."""
-        weights, scale = one_regression(self.design(data), *columns_of(data))
+        weights, scale = one_regression(self.operator(data), *columns_of(data))
         return {
             "weights": weights.expand(self.shape("weights")),
             "scale": scale.expand(self.shape("scale")),
@@ -91,7 +91,7 @@ class StudentT(GLMEmission):
 
     def block_objective(self, data: Sequences) -> StudentTObjective:
         """All states' Student's t regressions evaluated together."""
-        return StudentTObjective(data, self.design(data).numpy())
+        return StudentTObjective(data, self.operator(data))
 
 
 @suggests_names
@@ -144,7 +144,7 @@ class Gamma(GLMEmission):
 
     def start(self, data: Sequences) -> dict[str, Tensor]:
         """A regression of the logarithms, alike in all states."""
-        weights, left = one_regression(self.design(data), *_logarithms(data))
+        weights, left = one_regression(self.operator(data), *_logarithms(data))
         return {
             "weights": weights.expand(self.shape("weights")),
             "concentration": (left**-2).expand(self.shape("concentration")),
@@ -160,7 +160,7 @@ class Gamma(GLMEmission):
 
     def block_objective(self, data: Sequences) -> GammaObjective:
         """All states' gamma regressions evaluated together."""
-        return GammaObjective(data, self.design(data).numpy())
+        return GammaObjective(data, self.operator(data))
 
 
 def _logarithms(data: Sequences) -> tuple[Tensor, Tensor | None]:

@@ -73,7 +73,7 @@ class Poisson(GLMEmission):
 
     def block_objective(self, data: Sequences) -> PoissonObjective:
         """All states' Poisson regressions evaluated together."""
-        return PoissonObjective(data, self.design(data).numpy())
+        return PoissonObjective(data, self.operator(data))
 
 
 @suggests_names
@@ -119,7 +119,7 @@ class NegativeBinomial(GLMEmission):
 
     def block_objective(self, data: Sequences) -> NegativeBinomialObjective:
         """All states' negative binomial regressions evaluated together."""
-        return NegativeBinomialObjective(data, self.design(data).numpy())
+        return NegativeBinomialObjective(data, self.operator(data))
 
 
 def log_regression(family: GLMEmission, data: Sequences) -> tuple[Tensor, Tensor]:
@@ -128,7 +128,7 @@ def log_regression(family: GLMEmission, data: Sequences) -> tuple[Tensor, Tensor
     Half a count is added, so that none has a logarithm.
     """
     values, mask = columns_of(data)
-    return one_regression(family.design(data), (values + 0.5).log(), mask)
+    return one_regression(family.operator(data), (values + 0.5).log(), mask)
 
 
 def check_counts(data: Sequences, family: str) -> None:

@@ -18,10 +18,11 @@ from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginals import HasMarginal, Marginal, label_marginal
-from glmhmm_pyro.components.objectives import counts_by_problem
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
-from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets, insert_zeros
+from glmhmm_pyro.components.soft_labels import LabelObjective
+from glmhmm_pyro.components.softmax import insert_zeros
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
@@ -113,7 +114,7 @@ class Emission(HasMarginal):
     def log_probs(self, data: Sequences) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""
         with zeros_allowed(self):
-            table = self.table(self.inputs(data))
+            table = self.table(self.factors(data))
         return emission_log_probs(table, data.emissions, data.mask)
 
 
@@ -178,7 +179,7 @@ class GLMEmission(Emission):
         return self.distribution(predictor, **others)
 
     @pyro_method
-    def table(self, design: Tensor) -> Distribution:
+    def table(self, design: DesignMatrix | Tensor) -> Distribution:
         """Batch of distributions, batch shape (*batch, steps, states)."""
         design, entries = self.apart(design)
         axes = len(self.sites["weights"].axes)
@@ -199,7 +200,7 @@ class GLMEmission(Emission):
         return self.distribution(scores.reshape(shape), **others)
 
     def _other_parameters(
-        self, design: Tensor
+        self, design: DesignMatrix | Tensor
     ) -> Iterator[tuple[str, Tensor, int, str, bool]]:
         """Name, value, number of own axes and those before them, of all but weights.
 
@@ -253,9 +254,9 @@ class Categorical(GLMEmission):
         log_odds, note = label_marginal(data, self.num_classes)
         return {"weights": log_odds[None, :, None]}, note
 
-    def block_objective(self, data: Sequences) -> "LabelObjective":
+    def block_objective(self, data: Sequences) -> LabelObjective:
         """All states' softmax regressions evaluated together."""
-        return LabelObjective(data, self.design(data).numpy(), self.num_classes)
+        return LabelObjective(data, self.operator(data), self.num_classes)
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """The weights of all classes, those of class 0 being 0."""
@@ -292,9 +293,9 @@ class Bernoulli(GLMEmission):
         log_odds, note = label_marginal(data, 2)
         return {"weights": log_odds[None]}, note
 
-    def block_objective(self, data: Sequences) -> "LabelObjective":
+    def block_objective(self, data: Sequences) -> LabelObjective:
         """All states' logistic regressions evaluated together."""
-        return LabelObjective(data, self.design(data).numpy(), 2)
+        return LabelObjective(data, self.operator(data), 2)
 
 
 def is_positive(support: Any) -> bool:
@@ -308,45 +309,6 @@ def entry_of(site: Site, values: Tensor) -> str:
     index = np.unravel_index(int(values.argmin()), values.shape)
     words = [f"{axis} {number}" for axis, number in zip(site.axes, index)]
     return f" in {', '.join(words)}" if words else ""
-
-
-class LabelObjective:
-    """Block objective of labelled emissions: one softmax regression a state.
-
-    Args:
-        data: where the labels stand; masked steps count as never seen.
-        design: covariates, shape (steps, features).
-        num_classes: number of classes, the reference included.
-    """
-
-    def __init__(self, data: Sequences, design: np.ndarray, num_classes: int):
-        self.regression = SoftmaxRegression(design, num_classes)
-        free_classes = np.arange(1, num_classes)[:, None]
-        labels = data.emissions.numpy()
-        self.labels = (labels == free_classes).astype(np.float64)
-
-    def prepare(self, counts: Tensor) -> np.ndarray:
-        """Counts (sets, steps, states) with problems first and time last."""
-        return counts_by_problem(counts)
-
-    def __call__(
-        self, points: np.ndarray, which: np.ndarray, counts: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Value and gradient of the running problems, numbered sets times states."""
-        return self.regression(points, which, self._targets(counts))
-
-    def curvature(self, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Rough curvature of every row of weights."""
-        return self.regression.curvature(points, self._targets(counts))
-
-    def _targets(self, counts: np.ndarray) -> Targets:
-        """Expected counts of problems and a stretch of time: the labels, weighted."""
-
-        def targets(rows: np.ndarray, time: slice) -> tuple[np.ndarray, np.ndarray]:
-            total = counts[rows, time]
-            return total[:, None] * self.labels[:, time], total
-
-        return targets
 
 
 def check_labels(data: Sequences, num_classes: int, family: str) -> None:

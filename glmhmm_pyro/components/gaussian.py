@@ -31,6 +31,7 @@ from glmhmm_pyro.components.least_squares import (
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginals import Marginal
 from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior, recipe_of
 from glmhmm_pyro.sequences import Sequences
 
@@ -192,7 +193,7 @@ class Gaussian(GLMEmission):
         """Best parameters, from counts (sets, steps, states)."""
         values, mask = columns_of(data)
         rows = counts.to(values).transpose(-1, -2)
-        design = self.design(data).to(values)
+        design = self.operator(data).to(values)
         seen = torch.ones_like(values) if mask is None else mask.to(values)
         whole, rest = values.expand(*rows.shape, -1), torch.zeros_like(values[0])
         if data.mask is not None and data.mask.dim() > 1 and "correlation" in params:
@@ -209,7 +210,7 @@ class Gaussian(GLMEmission):
 
     def _regressions(
         self,
-        design: Tensor,
+        design: DesignMatrix,
         values: Tensor,
         counts: Tensor,
         prior: NormalPrior | None,
@@ -239,7 +240,7 @@ class Gaussian(GLMEmission):
         counts: Tensor,
         values: Tensor,
         seen: Tensor,
-        design: Tensor,
+        design: DesignMatrix,
         params: Mapping[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Values with what is expected of those missing, and their summed covariance.

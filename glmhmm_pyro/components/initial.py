@@ -165,7 +165,7 @@ class InitialGLM(InitialState):
 
     def logits(self, data: Sequences) -> Tensor:
         """Linear predictors, 0 for state 0."""
-        design = self.design(data)
+        design = self.operator(data)
         weights = self.weights.to(design.dtype)
         return design @ insert_zeros(weights).transpose(-1, -2)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.rescaling import Columns, OutputUnits
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.answers import innermost, normal_precision
 from glmhmm_pyro.sequences import Sequences
@@ -19,7 +20,10 @@ _ROUNDING = 8 * torch.finfo(torch.float64).eps
 
 
 def weighted_regressions(
-    design: Tensor, values: Tensor, counts: Tensor, prior: "NormalPrior | None" = None
+    design: DesignMatrix,
+    values: Tensor,
+    counts: Tensor,
+    prior: "NormalPrior | None" = None,
 ) -> Tensor:
     r"""Weights that minimise weighted squares, of least norm where several do.
 
@@ -34,13 +38,12 @@ def weighted_regressions(
     Returns:
         Shape (problems, features).
     """
-    weights = design.new_zeros(len(counts), design.shape[1])
+    weights = counts.new_zeros(len(counts), design.shape[1])
     values = values.expand(counts.shape)
     # What sums of so many products may be off: smaller eigenvalues are rounding alone.
     rounding = _ROUNDING * len(design) ** 0.5
     for row, count in enumerate(counts):
-        weighted = count[:, None] * design
-        moments = weighted.T @ design
+        moments = design.gram(count)
         if prior is not None:
             weights[row] = prior.mean[row]
             moments = moments + prior.precision[row]
@@ -52,7 +55,7 @@ def weighted_regressions(
         )
         # The second time on what is left, which takes back the rounding of the moments.
         for _ in range(2):
-            pull = weighted.T @ (values[row] - design @ weights[row])
+            pull = (count * (values[row] - design @ weights[row])) @ design
             if prior is not None:
                 pull += prior.precision[row] @ (prior.mean[row] - weights[row])
             weights[row] += inverse @ (pull / size) / size
@@ -136,7 +139,7 @@ def columns_of(data: Sequences) -> tuple[Tensor, Tensor | None]:
 
 
 def one_regression(
-    design: Tensor, values: Tensor, mask: Tensor | None
+    design: DesignMatrix, values: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Weights (1, features) of a single output, and the spread (1,) of what is left.
 

@@ -24,7 +24,6 @@ class HasMembers:
 
     members: Members | None
     sites: Any
-    design: Any
 
     @property
     def varies_over(self) -> tuple[str, ...]:
@@ -79,22 +78,10 @@ class HasMembers:
         by_session = rows.reshape(len(columns), data.num_sessions).T
         return by_session.repeat_interleave(data.lengths, dim=0)
 
-    def apart(self, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What :meth:`inputs` puts together: the design, and the entries by axis."""
+    def apart(self, inputs: Any) -> tuple[Any, dict[str, Tensor]]:
+        """What ``inputs`` puts together: the design, and the entries by axis."""
         axes = self.varies_over
         if not axes:
             return inputs, {}
         design, last = inputs[..., : -len(axes)], inputs[..., -len(axes) :].long()
         return design, dict(zip(axes, last.unbind(-1)))
-
-    def inputs(self, data: Sequences) -> Tensor:
-        """What ``forward`` reads of every step: the design, and last any entries.
-
-        A component whose parameters have an axis ``"session"``, ``"group"`` or both
-        finds in its last column, or two, the number of the step's entry there, and by
-        :meth:`apart` both for themselves.
-        """
-        design: Tensor = self.design(data)
-        if not self.varies_over:
-            return design
-        return torch.cat([design, self.entries(data).to(design)], -1)

@@ -14,6 +14,7 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.masking import log_prob_of, observed_log_prob
 from glmhmm_pyro.sequences import Sequences
@@ -140,7 +141,7 @@ class Outputs(Emission):
         )
 
     @pyro_method
-    def table(self, design: Tensor) -> "Product":
+    def table(self, design: DesignMatrix | Tensor) -> "Product":
         """Batch of distributions, batch shape (*batch, steps, states)."""
         tables = {}
         for name, family in self.families.items():
@@ -148,12 +149,14 @@ class Outputs(Emission):
                 tables[name] = family.table(self._columns(name, design))
         return self._product(tables)
 
-    def _columns(self, name: str, design: Tensor) -> Tensor:
+    def _columns(self, name: str, design: Any) -> Any:
         """The covariates that an output reads, out of all."""
         own = self.selections[name].covariates
         if own is None or self.covariate_names is None:
             return design
-        return design[..., [self.covariate_names.index(column) for column in own]]
+        places = [self.covariate_names.index(column) for column in own]
+        is_operator = isinstance(design, DesignMatrix)
+        return design.columns(places) if is_operator else design[..., places]
 
     def _product(self, families: dict[str, Distribution]) -> "Product":
         return Product(families, self.places)

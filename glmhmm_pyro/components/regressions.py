@@ -5,7 +5,7 @@ a step's derivatives, by its predictor and by the logarithms of its other number
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.log_gamma import stirling_rest_and_slope
 from glmhmm_pyro.components.objectives import counts_by_problem
+from glmhmm_pyro.components.softmax import mean_moments, predictors, row_by_row
 from glmhmm_pyro.sequences import Sequences
 
 # Share of the unweighted second moments that keeps a rough curvature invertible.
@@ -50,16 +51,17 @@ class RegressionObjective:
 
     Args:
         data: where the values stand; masked steps count as never seen.
-        design: covariates, shape (steps, features).
+        design: covariates, shape (steps, features); an array or a ``DesignMatrix``.
     """
 
-    def __init__(self, data: Sequences, design: np.ndarray):
-        self.design = np.ascontiguousarray(design, dtype=np.float64)
-        values = data.emissions.to(torch.float64).numpy()
+    def __init__(self, data: Sequences, design: Any):
+        values = data.emissions.to(torch.float64)
         # Any legal value serves where none was observed, and no count stands there.
-        seen = True if data.mask is None else data.mask.numpy()
-        self.values = np.where(seen, values, 1.0)
-        self.mean_moments = self.design.T @ self.design / len(self.design)
+        values = values if data.mask is None else torch.where(data.mask, values, 1.0)
+        self.pool = row_by_row(design).pooled(values)
+        self.design = self.pool.design
+        self.values = values[self.pool.member].numpy()
+        self.mean_moments = mean_moments(self.design)
 
     def terms(self, scores: np.ndarray, *others: np.ndarray) -> Terms:
         """What every step adds.
@@ -71,8 +73,8 @@ class RegressionObjective:
         raise NotImplementedError(f"{type(self).__name__} must define terms")
 
     def prepare(self, counts: Tensor) -> np.ndarray:
-        """Counts (sets, steps, states) with problems first and time last."""
-        return counts_by_problem(counts)
+        """Counts (sets, steps, states) with problems first and groups of steps last."""
+        return counts_by_problem(self.pool.sums(counts))
 
     def __call__(
         self, points: np.ndarray, which: np.ndarray, counts: np.ndarray
@@ -81,7 +83,8 @@ class RegressionObjective:
         own = counts[which]
         terms = self._terms(points, own)
         with np.errstate(invalid="ignore", over="ignore"):
-            gradient = [(own * terms.slope) @ self.design]
+            residuals = torch.from_numpy(own * terms.slope)
+            gradient = [(residuals @ self.design).numpy()]
             gradient += [(own * other).sum(1)[:, None] for other in terms.others]
             return (own * terms.log_probs).sum(1), np.concatenate(gradient, 1)
 
@@ -95,7 +98,7 @@ class RegressionObjective:
         # Far off rates overflow, and what is left of them must still be invertible.
         weights = _bounded(counts * terms.information)
         found = np.zeros((len(points), 1) + points.shape[1:] * 2)
-        moments = np.array([(self.design.T * row) @ self.design for row in weights])
+        moments = self.design.gram(torch.from_numpy(weights)).numpy()
         floor = _FLOOR * weights.sum(1)[:, None, None]
         found[:, 0, :features, :features] = moments + floor * self.mean_moments
         for i, one in enumerate(terms.others):
@@ -109,7 +112,8 @@ class RegressionObjective:
     def _terms(self, points: np.ndarray, counts: np.ndarray) -> Terms:
         """Those at predictors that are 0 for steps that do not count."""
         features = self.design.shape[1]
-        scores = np.where(counts > 0, points[:, :features] @ self.design.T, 0.0)
+        scores = predictors(self.design, points[:, :features])
+        scores = np.where(counts > 0, scores, 0.0)
         others = points[:, features:].T[:, :, None]
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             return self.terms(scores, *others)
@@ -121,7 +125,7 @@ class PoissonObjective(RegressionObjective):
     .. math:: \sum_t n_t (y_t w^\top x_t - \exp(w^\top x_t) - \log y_t!)
     """
 
-    def __init__(self, data: Sequences, design: np.ndarray):
+    def __init__(self, data: Sequences, design: Any):
         super().__init__(data, design)
         self.constants = _log_factorials(self.values)
 
@@ -135,7 +139,7 @@ class PoissonObjective(RegressionObjective):
 class NegativeBinomialObjective(RegressionObjective):
     """Negative binomial regressions; the other number is the dispersion."""
 
-    def __init__(self, data: Sequences, design: np.ndarray):
+    def __init__(self, data: Sequences, design: Any):
         super().__init__(data, design)
         self.constants = _log_factorials(self.values)
         self.distinct, self.place = np.unique(self.values, return_inverse=True)

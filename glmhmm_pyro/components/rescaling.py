@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.affine import Affine
 
 # A column that varies by less than this part of its size does not, but for rounding.
@@ -34,7 +35,9 @@ class Columns(NamedTuple):
     constants: Tensor
 
     @classmethod
-    def of(cls, design: Tensor, readers: Sequence[Sequence[int] | None]) -> "Columns":
+    def of(
+        cls, design: DesignMatrix, readers: Sequence[Sequence[int] | None]
+    ) -> "Columns":
         """Units in which columns have size 1, and mean 0 where all readers allow it.
 
         Args:
@@ -45,20 +48,21 @@ class Columns(NamedTuple):
         if any(reader is None for reader in readers) or not len(design):
             return cls.none(design.shape[1])
         design = design.to(torch.float64)
-        largest = design.abs().amax(0)
-        constants = (design == design[0]).all(0) & (largest > 0)
+        low, high = design.extent()
+        largest = torch.maximum(low.abs(), high.abs())
+        constants = (low == high) & (largest > 0)
         size = torch.where(largest > 0, largest, 1.0)
-        shares = design / size
-        mean = shares.mean(0)
-        spread = (shares - mean).square().mean(0).sqrt()
+        shares = design.moved(0.0, size)
+        mean = shares.means()
+        spread = shares.moved(mean, 1.0).means(power=2).sqrt()
         moves = spread > _ROUNDING
         for reader in filter(None, readers):
             if not constants[list(reader)].any():
                 moves[list(reader)] = False
-        root = shares.square().mean(0).sqrt()
+        root = shares.means(power=2).sqrt()
         scale = size * torch.where(moves, spread, torch.where(root > 0, root, 1.0))
         return cls(
-            torch.where(constants, design[0], scale),
+            torch.where(constants, low, scale),
             torch.where(moves, size * mean, 0.0),
             constants,
         )
@@ -84,10 +88,9 @@ class Columns(NamedTuple):
         """Those of some columns alone."""
         return Columns(*(value[list(columns)] for value in self))
 
-    def __call__(self, design: Tensor) -> Tensor:
+    def __call__(self, design: DesignMatrix) -> DesignMatrix:
         """The design in these units."""
-        exact = (design.to(torch.float64) - self.centre) / self.scale
-        return exact.to(design.dtype)
+        return design.moved(self.centre, self.scale)
 
     def affine(self, factor: Tensor | None = None, shift: Any = 0.0) -> Affine:
         """From weights of the columns in these units to the user's.

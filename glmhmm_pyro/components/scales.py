@@ -93,7 +93,7 @@ def _is_scale(family: Any, name: str, data: Sequences, is_log: bool) -> bool:
     asked = torch.tensor(_ASKED, dtype=torch.float64)
     y = asked.reshape((-1,) + (1,) * len(event)).expand((-1,) + event)
     y = y * torch.arange(1.0, 1.0 + max(event.numel(), 1)).to(y).reshape(event)
-    features = family.design(data).shape[-1]
+    features = family.operator(data).shape[-1]
     design = torch.arange(len(y) * features).to(y).cos().reshape(len(y), features)
     params = {n: _somewhere(family, n) for n in family.sites}
     doubled = {

@@ -6,10 +6,13 @@ cache-sized stretch of time after another, so that the design is read once.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from glmhmm_pyro.designs import DesignMatrix, as_design
 
 # Steps that a rough curvature is estimated from, at least this many and this many times
 # the number of features.
@@ -37,14 +40,14 @@ class SoftmaxRegression:
     c at step t, ``n_t`` their sum over all classes, the reference included.
 
     Args:
-        design: covariates, shape (steps, features).
+        design: covariates, shape (steps, features); an array or a ``DesignMatrix``.
         num_classes: number of classes, the reference included.
     """
 
-    def __init__(self, design: np.ndarray, num_classes: int):
-        self.design = np.ascontiguousarray(design, dtype=np.float64)
+    def __init__(self, design: Any, num_classes: int):
+        self.design = row_by_row(design)
         self.num_free = num_classes - 1
-        self.mean_moments = self.design.T @ self.design / len(self.design)
+        self.mean_moments = mean_moments(self.design)
 
     def __call__(
         self, points: np.ndarray, which: np.ndarray, targets: Targets
@@ -57,11 +60,11 @@ class SoftmaxRegression:
             targets: from problems and a stretch of time to the expected counts of the
                 free classes (problems, classes - 1, steps), all (problems, steps).
         """
-        steps, features = self.design.shape
+        features = self.design.shape[1]
         weights = points.reshape(-1, features)
         values, gradient = np.zeros(len(which)), np.zeros_like(weights)
-        for stretch in self._stretches(steps, features, len(weights)):
-            rows = self.design[stretch]
+        for stretch, part in self.design.stretches(_fitting(features, len(weights))):
+            rows = part.numpy()
             scores = (weights @ rows.T).reshape(len(which), self.num_free, len(rows))
             counts, total = targets(which, stretch)
             values += _residuals(scores, counts, total)
@@ -76,7 +79,7 @@ class SoftmaxRegression:
         a small share of the moments of all steps.
         """
         features = self.design.shape[1]
-        scores = points.reshape(-1, features) @ self.design.T
+        scores = predictors(self.design, points.reshape(-1, features))
         scores = scores.reshape(len(points), self.num_free, len(self.design))
         _, total = targets(np.arange(len(points)), slice(None))
         probs = _probabilities(scores)
@@ -95,15 +98,33 @@ class SoftmaxRegression:
             1, len(steps) // max(_SAMPLED_STEPS, _SAMPLED_PER_FEATURE * features)
         )
         steps = steps[::every]
-        rows = self.design[steps]
+        rows = self.design.at(torch.from_numpy(steps)).dense().numpy()
         moments = every * (rows * weights[steps, None]).T @ rows
         return moments + _FLOOR * mean * len(weights) * self.mean_moments
 
-    @staticmethod
-    def _stretches(steps: int, features: int, scores: int) -> list[slice]:
-        """The time axis, cut so that one piece of all arrays stays in the cache."""
-        size = int(np.clip(_CACHED_NUMBERS // (features + 4 * scores), 256, 16384))
-        return [slice(start, start + size) for start in range(0, steps, size)]
+
+def row_by_row(design: Any) -> DesignMatrix:
+    """An array or a design in double precision, a row's numbers side by side."""
+    return as_design(design).to(torch.float64).mapped(Tensor.contiguous)
+
+
+def predictors(design: DesignMatrix, weights: np.ndarray) -> np.ndarray:
+    """Products (problems, steps) of a design and weights (problems, features)."""
+    found = np.empty((len(weights), len(design)))
+    for where, rows in design.stretches():
+        np.matmul(weights, rows.numpy().T, out=found[:, where])
+    return found
+
+
+def mean_moments(design: DesignMatrix) -> np.ndarray:
+    """Second moments of a design, every step counting alike, (features, features)."""
+    ones = torch.ones(len(design), dtype=design.dtype)
+    return design.gram(ones).numpy() / len(design)
+
+
+def _fitting(features: int, scores: int) -> int:
+    """Number of steps of which one piece of all arrays stays in the cache."""
+    return int(np.clip(_CACHED_NUMBERS // (features + 4 * scores), 256, 16384))
 
 
 def _residuals(scores: np.ndarray, counts: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from pyro.distributions import Categorical
 from pyro.nn import pyro_method
@@ -15,12 +14,8 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.chain import Expansion
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
-from glmhmm_pyro.components.softmax import (
-    SoftmaxRegression,
-    Targets,
-    insert_zeros,
-    permuted_rows,
-)
+from glmhmm_pyro.components.soft_labels import TransitionObjective
+from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import is_flat, mode_given
 from glmhmm_pyro.priors.filling import Prior
@@ -208,16 +203,16 @@ class InputDriven(Transitions):
 
     def logits(self, data: Sequences) -> Tensor:
         """The linear predictors, by one product, 0 for staying."""
-        design = self.design(data)
+        design = self.operator(data)
         weights = self.weights.to(design.dtype)
         scores = design @ weights.flatten(-3, -2).transpose(-1, -2)
         shape = scores.shape[:-1] + weights.shape[-3:-1]
         return insert_staying(scores.reshape(shape))
 
-    def block_objective(self, data: Sequences) -> "TransitionObjective":
+    def block_objective(self, data: Sequences) -> TransitionObjective:
         """All rows' softmax regressions evaluated together."""
         states = len(self.all_states(data.device))
-        return TransitionObjective(self.design(data).numpy(), states)
+        return TransitionObjective(self.operator(data), states)
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """The weights of all pairs of states, those of staying being 0."""
@@ -265,8 +260,9 @@ class SharedInputDriven(Transitions):
     def bind(self, data: Sequences) -> None:
         """Record or check the number of covariates; refuse a constant one."""
         super().bind(data)
-        design = self.design(data)
-        constant = (design == design[:1]).all(0).nonzero().flatten().tolist()
+        design = self.operator(data)
+        low, high = design.extent()
+        constant = (low == high).nonzero().flatten().tolist()
         if constant and len(design) > 1:
             name = data.transition_covariate_names[constant[0]]
             raise ValueError(
@@ -308,7 +304,7 @@ class SharedInputDriven(Transitions):
 
     def logits(self, data: Sequences) -> Tensor:
         """Baseline (origins, destinations) plus predictors (steps, 1, destinations)."""
-        design = self.design(data)
+        design = self.operator(data)
         weights = self.weights.to(design.dtype)
         scores = design @ insert_zeros(weights).transpose(-1, -2)
         return insert_staying(self.baseline).unsqueeze(-3) + scores.unsqueeze(-2)
@@ -325,49 +321,6 @@ class SharedInputDriven(Transitions):
         """
         permute = permuted_rows if name == "weights" else _permuted_pairs
         return permute(value, order)
-
-
-class TransitionObjective:
-    """Block objective of input-driven transitions: one softmax regression an origin.
-
-    Args:
-        design: transition covariates, shape (steps, features).
-        num_states: number of states.
-    """
-
-    def __init__(self, design: np.ndarray, num_states: int):
-        self.regression = SoftmaxRegression(design, num_states)
-        self.num_states = num_states
-
-    def prepare(self, counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Counts of leaving, and in all, with problems first and time last."""
-        states = self.num_states
-        time_last = counts.permute(0, 2, 3, 1).numpy()
-        leaving = ~np.eye(states, dtype=bool)
-        leaves = time_last[:, leaving].reshape(-1, states - 1, time_last.shape[-1])
-        return np.ascontiguousarray(leaves), np.ascontiguousarray(
-            time_last.sum(2).reshape(-1, time_last.shape[-1])
-        )
-
-    def __call__(
-        self,
-        points: np.ndarray,
-        which: np.ndarray,
-        counts: tuple[np.ndarray, np.ndarray],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Value and gradient of the running problems, numbered sets times origins."""
-        return self.regression(points, which, _targets(*counts))
-
-    def curvature(
-        self, points: np.ndarray, counts: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
-        """Rough curvature of every row of weights."""
-        return self.regression.curvature(points, _targets(*counts))
-
-
-def _targets(leaves: np.ndarray, total: np.ndarray) -> Targets:
-    """Expected counts of problems and a stretch of time, out of the whole."""
-    return lambda rows, time: (leaves[rows, :, time], total[rows, time])
 
 
 def insert_staying(free: Tensor) -> Tensor:

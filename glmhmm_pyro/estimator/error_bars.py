@@ -8,6 +8,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.estimator.original import TRANSITIONS, output_of
 from glmhmm_pyro.estimator.problem import Iteration, Problem
 from glmhmm_pyro.estimator.weights import Weights
@@ -92,13 +93,16 @@ def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.nda
         labels = output.emission_dist.enumerate_support()
         probs = output.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
         form = penalties.matrix(penalties.emit_lambda, layout.emissions)
-        found = _variances(visits, probs, data.covariates, form * data.num_steps)
+        found = _variances(
+            visits, probs, data.operator("covariates"), form * data.num_steps
+        )
         figures.emit_w[..., layout.columns("emit_w")] = found
     if TRANSITIONS in iteration.params:
         leaving = ~np.eye(hidden.num_states, dtype=bool)
         probs = hidden.transition_logits.exp()[:, leaving]
         probs = probs.unflatten(-1, (hidden.num_states, -1))
-        visits, design = counts.transition.sum(-1), data.transition_covariates
+        visits = counts.transition.sum(-1)
+        design = data.operator("transition_covariates")
         form = penalties.matrix(penalties.trans_lambda, layout.transitions)
         found = _variances(visits, probs, design, form * data.num_steps)
         rows = np.zeros((*found.shape[:2], layout.num_features))
@@ -113,7 +117,7 @@ def _nothing(problem: Problem) -> Weights:
 
 
 def _variances(
-    counts: Tensor, probs: Tensor, design: Tensor, form: np.ndarray
+    counts: Tensor, probs: Tensor, design: DesignMatrix, form: np.ndarray
 ) -> np.ndarray:
     """Diagonals of the inverses, shape (states, outcomes - 1, features).
 
@@ -123,11 +127,10 @@ def _variances(
         design: covariates (steps, features).
         form: precision of the prior (features, features), of which the diagonal counts.
     """
-    squares, ridge = design.square(), torch.from_numpy(form).diagonal()
-    own = torch.einsum("tk,tkc,td->kdc", counts, probs, squares).diag_embed()
-    information = own - torch.einsum(
-        "tk,tkc,tke,td->kdce", counts, probs, probs, squares
-    )
+    squares, ridge = design.mapped(torch.square), torch.from_numpy(form).diagonal()
+    expected = counts.unsqueeze(-1) * probs
+    spread = expected.diag_embed() - expected.unsqueeze(-1) * probs.unsqueeze(-2)
+    information = (spread.movedim(0, -1) @ squares).movedim(-1, 1)
     outcomes = torch.eye(probs.shape[-1], dtype=torch.float64)
     information = information + ridge[:, None, None] * outcomes
     # Pseudo-inverse: a covariate that is always 0 has no information.

@@ -9,7 +9,7 @@ from torch import Tensor
 from glmhmm_pyro.components import Categorical as CategoricalEmission
 from glmhmm_pyro.components import Emission, Gaussian, Initial, Outputs, Transitions
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.transitions import TransitionObjective
+from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.estimator.trials import analog_names
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import Prior
@@ -51,14 +51,14 @@ class SquareInputDriven(Transitions):
     def logits(self, data: Any) -> Tensor:
         """The linear predictors, by one product, 0 for staying."""
         weights, states = self.weights, self.all_states(data.device)
-        scores = self.design(data) @ weights.flatten(-3, -2).transpose(-1, -2)
+        scores = self.operator(data) @ weights.flatten(-3, -2).transpose(-1, -2)
         scores = scores.reshape(scores.shape[:-1] + weights.shape[-3:-1])
         return scores.masked_fill(states[:, None] == states, 0.0)
 
     def block_objective(self, data: Any) -> "SquareObjective":
         """All rows' softmax regressions evaluated together."""
         states = len(self.all_states(data.device))
-        return SquareObjective(self.design(data).numpy(), states)
+        return SquareObjective(self.operator(data), states)
 
 
 class SquareObjective(TransitionObjective):

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.estimator.problem import Iteration, Problem
 from glmhmm_pyro.priors.lags import process_correlation
 
@@ -73,7 +74,8 @@ def learn(
     for state, output in np.ndindex(states, outputs):
         seen = torch.from_numpy(~np.isnan(rows[output]))
         values = torch.from_numpy(rows[output])[seen]
-        moments = Moments.of(data.covariates[seen], values, counts[seen, state])
+        design = data.operator("covariates").at(seen)
+        moments = Moments.of(design, values, counts[seen, state])
         free = _FREE * float(values.std())
         best = _best(moments, filters, float(scale[state, output]), free)
         found.append((*best, covariance_of(*best, filters, moments, free)))
@@ -102,12 +104,11 @@ class Moments:
     number: Tensor
 
     @classmethod
-    def of(cls, design: Tensor, values: Tensor, counts: Tensor) -> "Moments":
+    def of(cls, design: DesignMatrix, values: Tensor, counts: Tensor) -> "Moments":
         """Of covariates (steps, features) and values and weights (steps,)."""
-        weighted = counts[:, None] * design
         return cls(
-            weighted.T @ design,
-            weighted.T @ values,
+            design.gram(counts),
+            (counts * values) @ design,
             (counts * values.square()).sum(),
             counts.sum(),
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_all_names
+from glmhmm_pyro.designs import DesignMatrix
 
 from . import frames, joining, raw
 from .changes import (
@@ -29,6 +30,7 @@ from .construction import (
 from .dataframes import as_pandas
 from .facts import Facts
 from .leaks import warn_of_leaks
+from .operators import kept_operators, operator_of
 from .reading import narrowed
 from .recipes import Recipe, Source, recipe_among
 from .sessions import Session
@@ -311,6 +313,14 @@ class Sequences(Facts):
     raw_columns = raw.raw_columns
     with_raw = raw.with_raw
 
+    def operator(self, design: str) -> DesignMatrix:
+        """A design as what is multiplied with; see :mod:`glmhmm_pyro.designs`.
+
+        Args:
+            design: 'covariates', 'transition_covariates' or 'initial_covariates'.
+        """
+        return operator_of(self, design)
+
     @property
     def _transitions_share_covariates(self) -> bool:
         return self.transition_covariates is self.covariates
@@ -321,6 +331,7 @@ class Sequences(Facts):
             changes.setdefault("transition_covariates", changes["covariates"])
         derived = object.__new__(type(self))
         derived.__dict__.update(self.__dict__ | changes)
+        derived.__dict__["_operators"] = kept_operators(self, changes)
         return derived
 
     def to(

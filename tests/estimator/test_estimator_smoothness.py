@@ -6,6 +6,7 @@ import torch
 from estimator_cases import fit_quietly, make_estimator
 from scipy.stats import multivariate_normal
 
+from glmhmm_pyro.designs import as_design
 from glmhmm_pyro.estimator.smoothness import (
     Moments,
     covariance_of,
@@ -28,7 +29,8 @@ def test_the_evidence_is_the_density_of_the_values_with_weights_integrated_out()
     rng = np.random.default_rng(0)
     design, values = rng.normal(size=(9, 4)), rng.normal(size=9)
     counts = rng.uniform(0.2, 1.0, size=9)
-    moments = Moments.of(*map(torch.from_numpy, (design, values, counts)))
+    rest = map(torch.from_numpy, (values, counts))
+    moments = Moments.of(as_design(design), *rest)
     lengths, sizes = torch.tensor([1.5]).double(), torch.tensor([0.7]).double()
     covariance = covariance_of(lengths, sizes, [[0, 1, 2]], moments, 5.0)
     bins = np.arange(3)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions import Output
 
 # Change of a predictor by one standard deviation of a covariate from which a weight is
@@ -62,13 +63,13 @@ def large_weights(
         outcome: what comes before the number of an outcome in a sentence; nothing
             where there is but one.
     """
-    design = component.design(view)
+    design = component.operator(view)
     if weights.shape[:-1] != noise.shape[1:] or len(noise) not in (1, len(design)):
         return {}
     design, size = _standardised(design.to(noise))
     if "baseline" in component.sites:
         # It takes up whatever the covariates are centred about.
-        design = torch.cat([design, torch.ones_like(design[:, :1])], 1)
+        design = design.with_constant()
     relative = weights * size
     hardly = torch.zeros_like(relative, dtype=torch.bool)
     for row, column in (relative.abs() > _LARGE).any(-1).nonzero().tolist():
@@ -89,20 +90,21 @@ def large_weights(
     return found
 
 
-def _standardised(design: Tensor) -> tuple[Tensor, Tensor]:
+def _standardised(design: DesignMatrix) -> tuple[DesignMatrix, Tensor]:
     """Columns of standard deviation 1, and what that was; 1 at all of a constant one.
 
     They are centred where a constant column takes up their means.
     """
-    spread = design.std(0, correction=0)
-    is_constant = spread <= 1e-9 * design.abs().amax(0)
-    centre = design.mean(0) if is_constant.any() else torch.zeros_like(spread)
-    size = torch.where(is_constant, design.square().mean(0).sqrt(), spread)
+    mean, (low, high) = design.means(), design.extent()
+    spread = design.moved(mean, 1.0).means(power=2).sqrt()
+    is_constant = spread <= 1e-9 * torch.maximum(low.abs(), high.abs())
+    centre = torch.where(is_constant | ~is_constant.any(), 0.0, mean)
+    size = torch.where(is_constant, design.means(power=2).sqrt(), spread)
     size = torch.where(size > 0, size, 1.0)
-    return torch.where(is_constant, design, design - centre) / size, size
+    return design.moved(centre, size), size
 
 
-def _standard_errors(design: Tensor, noise: Tensor, ridge: Tensor) -> Tensor:
+def _standard_errors(design: DesignMatrix, noise: Tensor, ridge: Tensor) -> Tensor:
     """Those of the weights of one outcome, those of all others being known.
 
     Args:
@@ -110,6 +112,6 @@ def _standard_errors(design: Tensor, noise: Tensor, ridge: Tensor) -> Tensor:
         noise: information about the predictor, shape (steps or 1,).
         ridge: information that is none.
     """
-    information = (noise[:, None] * design).T @ design
+    information = design.gram(noise.expand(len(design)))
     information = information + ridge * torch.eye(len(information)).to(information)
     return torch.linalg.inv(information).diagonal().clamp(min=0).sqrt()

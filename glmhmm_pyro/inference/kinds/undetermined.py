@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.sequences import Sequences
@@ -23,7 +24,8 @@ def refuse_two_constants(program: Program) -> None:
         ValueError: names the columns.
     """
     for name, component, _, design in _flat_designs(program):
-        constant = (design == design[0]).all(0) & (design[0] != 0)
+        low, high = design.extent()
+        constant = (low == high) & (low != 0)
         names = component.covariate_names or tuple(map(str, range(len(constant))))
         found = [column for column, is_one in zip(names, constant.tolist()) if is_one]
         if len(design) > 1 and len(found) > 1:
@@ -43,10 +45,10 @@ def undetermined_columns(program: Program) -> tuple[str, ...]:
     """
     notes = []
     for name, component, data, design in _flat_designs(program):
-        design = design[_bearing(component, data)]
+        design = design.at(_bearing(component, data))
         names = component.covariate_names or tuple(map(str, range(design.shape[1])))
         if f"{name.rpartition('.')[0]}.baseline" in program.improper:
-            design = torch.cat([design, torch.ones_like(design[:, :1])], 1)
+            design = design.with_constant()
             names = (*names, "the baseline")
         repeating = _repeating(design).tolist()
         found = [name for name, repeats in zip(names, repeating) if repeats]
@@ -60,19 +62,19 @@ def undetermined_columns(program: Program) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _flat_designs(program: Program) -> Iterator[tuple[str, Any, Any, Tensor]]:
+def _flat_designs(program: Program) -> Iterator[tuple[str, Any, Any, DesignMatrix]]:
     """Name, component, data and design of all weights of covariates without a prior."""
     for prefix, component in program.components.items():
         for attribute, site in component.sites.items():
             name = f"{prefix}.{attribute}"
             if site.axes[-1:] == ("covariate",) and name in program.improper:
                 data = component.view(program.data)
-                yield name, component, data, component.design(data)
+                yield name, component, data, component.operator(data)
 
 
 def _bearing(component: Any, data: Sequences) -> Tensor:
     """Which rows of a design bear on anything that was observed."""
-    design = component.design(data)
+    design = component.operator(data)
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
     if component.covariates_of == "transition_covariates":
         rows[data.starts] = False
@@ -82,15 +84,17 @@ def _bearing(component: Any, data: Sequences) -> Tensor:
     return rows
 
 
-def _repeating(design: Tensor) -> Tensor:
+def _repeating(design: DesignMatrix) -> Tensor:
     """Whether each column is part of a sum of columns that is 0 in every row."""
-    size = design.abs().amax(0) if len(design) else design.new_zeros(design.shape[1])
-    nothing = torch.zeros_like(size, dtype=torch.bool)
+    nothing = torch.zeros(design.shape[1], dtype=torch.bool, device=design.device)
     if len(design) <= design.shape[1]:
         # As many weights as rows: what is fitted to so little is another matter.
         return nothing
-    scaled = (design / torch.where(size > 0, size, 1.0)).double()
-    _, sizes, directions = torch.linalg.svd(scaled.T @ scaled)
+    low, high = design.extent()
+    size = torch.maximum(low.abs(), high.abs())
+    scaled = design.moved(0.0, torch.where(size > 0, size, 1.0)).to(torch.float64)
+    ones = torch.ones(len(design), dtype=torch.float64, device=design.device)
+    _, sizes, directions = torch.linalg.svd(scaled.gram(ones))
     null = directions[sizes <= _NOTHING * sizes[0].clamp(min=1.0)]
     # The Gram matrix has lost half of the digits; the columns themselves have not.
     null = null[(scaled @ null.T).abs().amax(0) <= _NOTHING]

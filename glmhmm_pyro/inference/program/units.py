@@ -92,7 +92,7 @@ def own_units(
     """
     columns = {name: _columns(model, data, priors, name) for name in DESIGNS}
     designs = {
-        name: found(getattr(data, name))
+        name: found(data.operator(name)).dense()
         for name, found in columns.items()
         if not found.are_as_given
     }
@@ -138,9 +138,9 @@ def _columns(
     model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
 ) -> Columns:
     """Units of one of the designs."""
-    design = getattr(data, name)
-    if design is None:
+    if getattr(data, name) is None:
         return Columns.none(0)
+    design = data.operator(name)
     readers, takers = _readers(model, data, priors, name)
     if None in readers or not readers + takers:
         return Columns.none(design.shape[1])
@@ -148,7 +148,7 @@ def _columns(
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
     if name == "transition_covariates":
         rows[data.starts] = False
-    return Columns.of(design[rows], readers)
+    return Columns.of(design.at(rows), readers)
 
 
 def _silence(design: Tensor, starts: Tensor) -> None:

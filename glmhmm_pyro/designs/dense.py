@@ -1,0 +1,68 @@
+"""A design that is an array."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.designs.matrix import STRETCH, DesignMatrix
+
+
+class Dense(DesignMatrix):
+    """A design whose rows are all there.
+
+    Args:
+        rows: shape (steps, features).
+        names: of the columns.
+    """
+
+    def __init__(self, rows: Tensor, names: tuple[str, ...] | None = None):
+        self.rows, self.names = rows, names
+        self.shape, self.dtype, self.device = rows.shape, rows.dtype, rows.device
+
+    def __matmul__(self, weights: Tensor) -> Tensor:
+        return self.rows @ weights
+
+    def __rmatmul__(self, residuals: Tensor) -> Tensor:
+        return residuals @ self.rows
+
+    def gram(self, weights: Tensor) -> Tensor:
+        """Second moments, one set of weights after another to spare memory."""
+        if weights.dim() == 1:
+            return (self.rows * weights[:, None]).T @ self.rows
+        if not len(weights):
+            return weights.new_zeros(*weights.shape[:-1], *2 * self.shape[1:])
+        return torch.stack([self.gram(one) for one in weights])
+
+    def mapped(
+        self, change: Callable[[Tensor], Tensor], names: tuple[str, ...] | None = None
+    ) -> DesignMatrix:
+        """The design of changed rows."""
+        return Dense(change(self.rows), names or self.names)
+
+    def at(self, steps: Tensor) -> DesignMatrix:
+        """Some of the rows."""
+        return Dense(self.rows[steps], self.names)
+
+    def stretches(self, size: int = STRETCH) -> Iterator[tuple[slice, Tensor]]:
+        """Views of the rows."""
+        for start in range(0, len(self), size):
+            where = slice(start, start + size)
+            yield where, self.rows[where]
+
+    def dense(self) -> Tensor:
+        """The array that it is."""
+        return self.rows
+
+
+def as_design(values: Any, names: tuple[str, ...] | None = None) -> DesignMatrix:
+    """A design as it is; an array or a tensor (steps, features) as a dense one.
+
+    Args:
+        names: of the columns; passed over where there are not as many.
+    """
+    if isinstance(values, DesignMatrix):
+        return values
+    rows = torch.as_tensor(values)
+    return Dense(rows, names if names and len(names) == rows.shape[1] else None)

@@ -1,0 +1,27 @@
+"""The designs of a data set as what is multiplied with, each made once."""
+
+from collections.abc import Collection
+from typing import Any
+
+from glmhmm_pyro.designs import DesignMatrix, as_design
+
+from .construction import names_of
+
+
+def operator_of(data: Any, design: str) -> DesignMatrix:
+    """A design of a data set; transitions share that of the emissions if they can."""
+    names = getattr(data, names_of(design))
+    if design == "transition_covariates" and names == data.covariate_names:
+        if data.transition_covariates is data.covariates:
+            return operator_of(data, "covariates")
+    made: dict[str, DesignMatrix] = data.__dict__.setdefault("_operators", {})
+    if design not in made:
+        made[design] = as_design(getattr(data, design), names)
+    return made[design]
+
+
+def kept_operators(data: Any, changed: Collection[str]) -> dict[str, DesignMatrix]:
+    """Those made already of designs that have not changed."""
+    made: dict[str, DesignMatrix] = data.__dict__.get("_operators", {})
+    fields = {name: {name, names_of(name)} for name in made}
+    return {n: made[n] for n in made if fields[n].isdisjoint(changed)}
