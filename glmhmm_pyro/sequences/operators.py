@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from glmhmm_pyro.designs import DesignMatrix, as_design
+from glmhmm_pyro.designs import DesignMatrix, design_of
 
 from .construction import names_of
 
@@ -16,7 +16,7 @@ def operator_of(data: Any, design: str) -> DesignMatrix:
             return operator_of(data, "covariates")
     made: dict[str, DesignMatrix] = data.__dict__.setdefault("_operators", {})
     if design not in made:
-        made[design] = as_design(getattr(data, design), names)
+        made[design] = design_of(getattr(data, design), names)
     return made[design]
 
 
