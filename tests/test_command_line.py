@@ -32,6 +32,11 @@ initial = {Initial = {prior = {Dirichlet = [2, 2]}}}
 [fit]
 num_restarts = 1
 tol = 1e-4
+
+[select]
+num_states = [1, 2]
+folds = 2
+num_restarts = 1
 """
 
 
@@ -79,6 +84,20 @@ def test_a_fit_is_that_of_the_package(folder, known):
     np.testing.assert_allclose(weights["data"], own.parameters["emissions.weights"])
     assert json.loads(call(folder, "info", "fit.nc", "--json").stdout) == told
     assert "stim" in call(folder, "info", "fit.nc").stdout
+
+
+def test_the_number_of_states_is_chosen_as_the_package_chooses(folder, known):
+    said = call(folder, "select", "study.toml", "--out", "chosen.nc", "--json")
+    assert said.exit_code == 0, said.output
+    told = json.loads(said.stdout)
+    make_model = read_study(folder / "study.toml").make_model
+    options = {"folds": 2, "num_restarts": 1, "progress": False}
+    own = gh.analysis.choose_num_states(make_model, known[1], [1, 2], **options)
+    assert told["best"] == own.best
+    assert gh.load(folder / "chosen.nc").log_joint == own.fit.log_joint
+    column = "held_out_bits_per_step"
+    bits = [told["table"][str(k)][column] for k in (1, 2)]
+    assert bits == pytest.approx(own.table[column].tolist())
 
 
 def test_decoding_writes_a_row_a_step(folder, known):

@@ -1,4 +1,4 @@
-"""What ``glmhmm`` can do: fit, decode, predict, plot, simulate, tell of a fit.
+"""What ``glmhmm`` can do: fit, select, decode, score, plot, simulate, tell of a fit.
 
 Every command is a call or two of the package; errors are sentences, exit status 1.
 """
@@ -86,6 +86,24 @@ def fit(study: str, out: str, data: str | None, as_json: bool) -> None:
     click.echo(json.dumps(described(found)) if as_json else str(found))
     if not found.status.is_success:
         sys.exit(NOT_CONVERGED)
+
+
+@main.command()
+@STUDY
+@OUT
+@DATA
+@JSON
+@in_sentences
+def select(study: str, out: str, data: str | None, as_json: bool) -> None:
+    """Choose the number of states by sessions held out; write the chosen fit (.nc)."""
+    known = read_study(study)
+    found = known.selected(known.read_data(data), progress=sys.stderr.isatty())
+    if found.fit is None:
+        raise ValueError("no number of states was fitted to all data: start again")
+    found.fit.save(out)
+    table = found.table.to_json(orient="index")
+    told = {"best": found.best, "rule": found.rule, "table": json.loads(table)}
+    click.echo(json.dumps(told) if as_json else str(found))
 
 
 @main.command()

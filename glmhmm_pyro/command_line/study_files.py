@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glmhmm_pyro.analysis.selection import Study, choose_num_states
 from glmhmm_pyro.arguments import suggestion
 from glmhmm_pyro.command_line.written import component
 from glmhmm_pyro.components import Emission, InitialState, Transitions
@@ -78,6 +79,16 @@ class StudyFile:
     def fitted(self, data: Sequences, progress: bool = False) -> Fit:
         """The model fitted to data by the study's options."""
         return fit(self.make_model(), data, **{"progress": progress, **self.options})
+
+    def selected(self, data: Sequences, progress: bool = False) -> Study:
+        """Numbers of states compared by the options of [select]."""
+        if "num_states" not in self.selection:
+            raise ValueError(
+                "entries of [select] must have num_states, got "
+                f"{', '.join(self.selection) or 'none'}; write num_states = [1, 2, 3]"
+            )
+        options = {"progress": progress, **self.selection}
+        return choose_num_states(self.make_model, data, **options)
 
 
 def read_study(path: str | Path) -> StudyFile:
