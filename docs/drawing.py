@@ -18,7 +18,14 @@ BETWEEN = re.compile(r"(?<=<!-- drawing -->\n).*(?=<!-- end of drawing -->)", re
 
 # Rooms that everything may import say nothing in a drawing.
 EVERYWHERE = {
-    "glmhmm_pyro": {"version", "arguments", "callers", "concurrency", "zeros"},
+    "glmhmm_pyro": {
+        "version",
+        "arguments",
+        "callers",
+        "concurrency",
+        "displays",
+        "zeros",
+    },
     "glmhmm_pyro.inference": {"status"},
 }
 

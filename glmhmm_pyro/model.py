@@ -29,6 +29,7 @@ from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
 from glmhmm_pyro.components.transitions import OnlyState, Stationary, Transitions
 from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.displays import as_written, display
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.masking import ObservedPart
 from glmhmm_pyro.sequences import MatchingWarning, Sequences
@@ -282,6 +283,10 @@ class GLMHMM(PyroModule):
             if prior is not None:
                 lines.append(f"Prior of {name}: {getattr(prior, '__name__', prior)}.")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        title = f"GLM-HMM of {self.num_states} state{'s' * (self.num_states > 1)}"
+        return display(title, "", {"Model": as_written(self.explain())})
 
     def _emission_equations(self) -> list[str]:
         """An equation for the emission, or for every output."""

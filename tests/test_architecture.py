@@ -16,7 +16,7 @@ PACKAGE = Path(gh.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
-GROUND = {"version", "arguments", "callers", "concurrency", "zeros"}
+GROUND = {"version", "arguments", "callers", "concurrency", "displays", "zeros"}
 
 
 def table(heading):

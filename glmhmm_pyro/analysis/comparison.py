@@ -14,6 +14,7 @@ import torch
 from glmhmm_pyro.analysis.refits import quiet_fit
 from glmhmm_pyro.arguments import has_items, plain_number, suggests_names
 from glmhmm_pyro.concurrency import exclusively, usual_modes
+from glmhmm_pyro.displays import display, framed, listed
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program.labels import named_parameters
@@ -55,6 +56,12 @@ class Comparison:
 
     def __repr__(self) -> str:
         return self.table.drop(columns="message").to_string()
+
+    def _repr_html_(self) -> str:
+        notes = [f"{label}: {m}" for label, m in self.table["message"].items() if m]
+        parts = {"Messages": listed(notes), "Estimates": framed(self.estimates)}
+        shown = framed(self.table.drop(columns="message"))
+        return display("Methods compared", "", parts) + shown
 
 
 @suggests_names

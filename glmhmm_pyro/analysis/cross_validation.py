@@ -34,6 +34,7 @@ from glmhmm_pyro.analysis.refits import (
 )
 from glmhmm_pyro.arguments import one_of, seed_number, suggests_names
 from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.displays import display, framed
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -79,6 +80,11 @@ class CrossValidation:
     def __repr__(self) -> str:
         end = "" if self.complete else " (interrupted)"
         return f"strength {self.best:g} chosen of{end}\n{self.table.to_string()}"
+
+    def _repr_html_(self) -> str:
+        end = "" if self.complete else "interrupted: not all was fitted"
+        title = f"strength {self.best:g} chosen by {self.rule}"
+        return display(title, end) + framed(self.table)
 
 
 @dataclass(frozen=True)

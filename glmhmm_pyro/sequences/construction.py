@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.displays import display, framed
 
 from .arrays import plain_array
 from .indexed import columns_in_order, refuse_other_order, rows_in_order
@@ -257,6 +258,18 @@ def summary(data: Any) -> str:
     if data.initial_covariates is not None:
         lines.append(f"initial covariates: {_brief(data.initial_covariate_names)}")
     return "\n  ".join(lines)
+
+
+def summary_html(data: Any) -> str:
+    """The same in a notebook, with a table of the sessions."""
+    import pandas as pd
+
+    title, *lines = summary(data).splitlines()
+    columns = {"session": data.session_names, "steps": data.lengths.tolist()}
+    if data.groups is not None:
+        columns["group"] = data.groups
+    table = framed(pd.DataFrame(columns).set_index("session"))
+    return display(title, "\n".join(lines), {"Sessions": table})
 
 
 def _group_summary(groups: Sequence[str] | None) -> list[str]:

@@ -26,6 +26,7 @@ from .construction import (
     DESIGNS,
     checked_fields,
     summary,
+    summary_html,
 )
 from .dataframes import as_pandas
 from .facts import Facts
@@ -277,6 +278,9 @@ class Sequences(Facts):
 
     def __repr__(self) -> str:
         return summary(self)
+
+    def _repr_html_(self) -> str:
+        return summary_html(self)
 
     def session_rows(self, session: int | str) -> slice:
         """Rows of one session in every array that has one row per step."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from glmhmm_pyro.analysis.held_out import compared
 from glmhmm_pyro.arguments import suggests_all_names
+from glmhmm_pyro.displays import display, framed, listed
 from glmhmm_pyro.inference import Fit, Status
 from glmhmm_pyro.inference.fits.criteria import penalised
 from glmhmm_pyro.sequences import Sequences
@@ -69,6 +70,15 @@ class Study:
         end = "" if self.complete else " (interrupted)"
         shown = self.table.drop(columns="note").to_string()
         return f"{self.table.index.name} {self.best} chosen of{end}\n{shown}"
+
+    def _repr_html_(self) -> str:
+        said = f"{self.table.index.name} {self.best} chosen by {self.rule}"
+        end = "" if self.complete else "interrupted: not all fits were made"
+        shown = framed(self.table.drop(columns="note"))
+        notes = [
+            f"{label}: {note}" for label, note in self.table["note"].items() if note
+        ]
+        return display(said, end, {"Notes": listed(notes)}) + shown
 
 
 def study_table(

@@ -7,6 +7,7 @@ from typing import Any
 from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.fits import (
     criteria,
+    display,
     ends,
     errors,
     export,
@@ -80,6 +81,7 @@ class Fit(Findings):
 
     # What the fit is, and how its starts ended.
     __repr__ = ends.sentence
+    _repr_html_ = display.html
     parameters = property(lookups.parameters)
     draws = property(lookups.draws)
     log_likelihood_per_step = property(lookups.log_likelihood_per_step)

@@ -1,0 +1,45 @@
+"""What objects look like in a notebook: a heading, some lines, parts that open."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Rows of a table that are shown; the rest is counted.
+_ROWS = 30
+
+
+def display(title: str, lines: str, parts: Mapping[str, str] | None = None) -> str:
+    """HTML of an object.
+
+    Args:
+        title: what it is, in a few words.
+        lines: what is to be seen at once, one line a fact.
+        parts: HTML by its heading, of what opens at a click; empty ones are left out.
+    """
+    shown = "".join(f"<div>{escape(line.strip())}</div>" for line in lines.splitlines())
+    hidden = "".join(
+        f"<details><summary>{escape(heading)}</summary>{body}</details>"
+        for heading, body in (parts or {}).items()
+        if body
+    )
+    return f"<div><strong>{escape(title)}</strong>{shown}{hidden}</div>"
+
+
+def framed(table: "pd.DataFrame") -> str:
+    """HTML of a table, its first rows if there are many."""
+    more = len(table) - _ROWS
+    rest = f"<div>and {more} rows more</div>" if more > 0 else ""
+    return table.head(_ROWS).to_html(float_format=lambda x: f"{x:.4g}") + rest
+
+
+def as_written(text: str) -> str:
+    """HTML of text whose spaces and lines mean something."""
+    return f"<pre>{escape(text)}</pre>" if text else ""
+
+
+def listed(sentences: tuple[str, ...] | list[str]) -> str:
+    """HTML of sentences, one below the other."""
+    return "".join(f"<div>{escape(sentence)}</div>" for sentence in sentences)

@@ -1,0 +1,22 @@
+"""A fit in a notebook: how it ended, its parameters, what the search found."""
+
+from typing import TYPE_CHECKING
+
+from glmhmm_pyro.displays import as_written, display, framed, listed
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.fits.fit import Fit
+
+
+def html(fit: "Fit") -> str:
+    """HTML of a fit."""
+    explained = getattr(fit.model, "explain", None)
+    warned = [*fit.unbounded, *([fit.doubt] if fit.doubt else [])]
+    parts = {
+        "Parameters": framed(fit.summary()),
+        "Starts": framed(fit.restart_report()),
+        "Solutions": framed(fit.solution_report()) if fit.solutions else "",
+        "Model": "" if explained is None else as_written(explained()),
+        "What to look out for": listed(warned),
+    }
+    return display(f"Fit, {fit.status.name}", str(fit).replace("; ", "\n"), parts)
