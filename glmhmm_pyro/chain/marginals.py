@@ -4,8 +4,10 @@ The derivative of the log marginal with respect to a log potential is the potent
 posterior expectation (Fisher's identity; Eisner 2016, "Inside-outside and
 forward-backward algorithms are just backprop"). Three functions are nested so that no
 recursion is ever traced: the gradient of the first is the second, whose derivative
-along a direction is the third. A Hessian is symmetric, so that one tangent recursion
-serves forward and reverse mode. There are no third derivatives: asking for one raises.
+along a direction is the third. Where a gradient is wanted the first keeps what the
+second needs: a value and its gradient are one pass. A Hessian is symmetric, so that one
+tangent recursion serves forward and reverse mode. There are no third derivatives:
+asking for one raises.
 """
 
 from __future__ import annotations
@@ -86,7 +88,9 @@ def log_marginal(
         tensor([81.0000])
     """
     potentials = align(initial, transition, emission, lengths)
-    total: Tensor = _LogMarginal.apply(*potentials, lengths, pick(engine, potentials))
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in potentials)
+    found = _LogMarginal.apply(*potentials, lengths, pick(engine, potentials), wanted)
+    total: Tensor = found[0]
     return total
 
 
@@ -139,7 +143,11 @@ def engine_module(name: str) -> ModuleType:
 
 
 class _LogMarginal(torch.autograd.Function):
-    """(initial, transition, emission, lengths, engine) -> log marginals."""
+    """(initial, transition, emission, lengths, engine, with counts) -> log marginals.
+
+    With counts, one pass gives those of every session beside its log marginal, for the
+    gradient; else the counts returned are empty.
+    """
 
     @staticmethod
     def forward(
@@ -148,40 +156,52 @@ class _LogMarginal(torch.autograd.Function):
         emission: Tensor,
         lengths: Tensor,
         engine: str,
-    ) -> Tensor:
+        with_counts: bool,
+    ) -> tuple[Tensor, ...]:
         potentials = Potentials(initial, transition, emission)
-        total: Tensor = engine_module(engine).log_marginal(potentials, lengths)
-        return total
+        module = engine_module(engine)
+        if with_counts:
+            found: tuple[Tensor, ...] = module.counts(potentials, lengths, None)
+            return found
+        nothing = (emission.new_empty(0) for _ in potentials)
+        return module.log_marginal(potentials, lengths), *nothing
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *potentials, lengths, ctx.engine = inputs
-        ctx.save_for_backward(*potentials, lengths)
-        ctx.save_for_forward(*potentials, lengths)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.engine, _ = inputs
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*tensors, *output[1:])
+        ctx.save_for_forward(*tensors, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        *potentials, lengths = ctx.saved_tensors
-        counts = _Counts.apply(*potentials, lengths, grad, ctx.engine)
-        return *_sum_to(counts, potentials, ctx.needs_input_grad), None, None
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 6
+        tensors, known = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        counts = _Counts.apply(*tensors, grad, ctx.engine, *known)
+        return *_sum_to(counts, tensors[:3], ctx.needs_input_grad), None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        *potentials, lengths = ctx.saved_tensors
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
+        *potentials, lengths = ctx.saved_tensors[:4]
         directions = _filled(tangents[:3], potentials)
         ones = _unit_weights(potentials, lengths)
         arguments = (*potentials, *directions, lengths, ones, ctx.engine)
-        moved: Tensor = _Tangents.apply(*arguments)[0]
-        return moved
+        return _Tangents.apply(*arguments)[0], None, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Tensor, int]:
-        result: Tensor = _LogMarginal.apply(*_lead(arguments, in_dims))
-        return result, 0
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, tuple[Any, ...]]:
+        result = _LogMarginal.apply(*_lead(arguments, in_dims))
+        return result, (0, *(0 if arguments[-1] else None for _ in result[1:]))
 
 
 class _Counts(torch.autograd.Function):
-    """(..., lengths, session weights, engine) -> counts weighted by session."""
+    """(..., lengths, session weights, engine, known) -> counts weighted by session.
+
+    ``known`` are the counts of sessions that weigh one each, or empty: where all weigh
+    the same they are multiplied, elsewhere the recursion runs again.
+    """
 
     @staticmethod
     def forward(
@@ -191,20 +211,26 @@ class _Counts(torch.autograd.Function):
         lengths: Tensor,
         weights: Tensor,
         engine: str,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        *known: Tensor,
+    ) -> tuple[Tensor, ...]:
+        # The gradient of a sum over sessions is one number, expanded: no value is read.
+        if known[0].numel() and (len(lengths) == 1 or weights.stride(-1) == 0):
+            weight = weights[..., :1, None]
+            return known[0] * weight, known[1] * weight[..., None], known[2] * weight
         potentials = Potentials(initial, transition, emission)
-        counts = engine_module(engine).counts(potentials, lengths, weights)
-        return counts[1], counts[2], counts[3]
+        module = engine_module(engine)
+        counts: tuple[Tensor, ...] = module.counts(potentials, lengths, weights)
+        return counts[1:]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        *tensors, ctx.engine = inputs
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
+        ctx.engine = inputs[5]
+        ctx.save_for_backward(*inputs[:5], *inputs[6:])
+        ctx.save_for_forward(*inputs[:5], *inputs[6:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *potentials, lengths, weights = ctx.saved_tensors
+        *potentials, lengths, weights = ctx.saved_tensors[:5]
         arguments = (*potentials, *grads, lengths, weights, ctx.engine)
         by_session, *hessian = _Tangents.apply(*arguments)
         needs = ctx.needs_input_grad
@@ -212,18 +238,19 @@ class _Counts(torch.autograd.Function):
             *_sum_to(hessian, potentials, needs),
             None,
             by_session.sum_to_size(weights.shape) if needs[4] else None,
-            None,
+            *[None] * 4,
         )
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
-        *potentials, lengths, weights = ctx.saved_tensors
+        *potentials, lengths, weights = ctx.saved_tensors[:5]
         directions = _filled(tangents[:3], potentials)
         arguments = (*potentials, *directions, lengths, weights, ctx.engine)
         moved: tuple[Tensor, ...] = _Tangents.apply(*arguments)[1:]
         if tangents[4] is None:
             return moved
-        by_weight = _Counts.apply(*potentials, lengths, tangents[4], ctx.engine)
+        arguments = (*potentials, lengths, tangents[4], ctx.engine)
+        by_weight = _Counts.apply(*arguments, *ctx.saved_tensors[5:])
         return tuple(a + b for a, b in zip(moved, by_weight))
 
     @staticmethod

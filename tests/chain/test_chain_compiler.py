@@ -59,9 +59,9 @@ for cache in vars(caching).values():
     if hasattr(cache, "_locator_classes"):
         cache._locator_classes = [Nowhere]
 import torch
-from glmhmm_pyro.chain import log_marginal
-print(log_marginal(torch.zeros(1, 2), torch.zeros(1, 2, 2), torch.zeros(3, 2),
-                   torch.tensor([3])).exp().item())
+from glmhmm_pyro.chain import filter
+print(filter(torch.zeros(1, 2), torch.zeros(1, 2, 2), torch.zeros(3, 2),
+             torch.tensor([3])).log_prob_per_step.sum().exp().item())
 """
 
 

@@ -1,5 +1,6 @@
 """The log marginal, its two derivatives, and the expected counts."""
 
+import functools
 import itertools
 
 import pytest
@@ -15,7 +16,7 @@ from oracles import (
 )
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from glmhmm_pyro.chain import expected_counts, log_marginal
+from glmhmm_pyro.chain import compiled, expected_counts, log_marginal, scan
 
 pytestmark = [
     pytest.mark.parametrize("engine", ENGINES),
@@ -78,6 +79,35 @@ def test_gradient_is_that_of_the_sum_over_all_paths(engine, case):
             materialize_grads=True,
         ),
     )
+
+
+@pytest.mark.parametrize("shared", [(False, False), (True, True)])
+@pytest.mark.parametrize("batches", [((), (), ()), ((2, 1), (2,), (1, 2))])
+def test_gradient_of_a_multiple_of_the_sum_over_sessions(engine, shared, batches):
+    potentials = random_potentials(3, LENGTHS, batches, shared)
+    potentials = [x.requires_grad_() for x in potentials]
+    gradients = [
+        grad(-2.5 * total(*potentials, LENGTHS).sum(), potentials)
+        for total in (functools.partial(log_marginal, engine=engine), log_marginals)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("weights, passes", [(None, 1), ([1.0, 2.0, 3.0], 2)])
+def test_a_value_and_its_gradient_are_one_pass(engine, weights, passes, monkeypatch):
+    calls, module = [], {"compiled": compiled, "torch": scan}[engine]
+    for name in ("counts", "log_marginal", "filter_messages"):
+        whole = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *args, f=whole: calls.append(f) or f(*args)
+        )
+    potentials = [x.requires_grad_() for x in random_potentials(3)]
+    total = log_marginal(*potentials, LENGTHS, engine=engine)
+    total = total.sum() if weights is None else total @ total.new_tensor(weights)
+    grad(total, potentials)
+    assert len(calls) == passes
+    log_marginal(*[x.detach() for x in potentials], LENGTHS, engine=engine)
+    assert len(calls) > passes
 
 
 @pytest.mark.parametrize("shared", [(False, False), (True, False), (False, True)])
@@ -243,6 +273,8 @@ def test_a_path_that_was_all_but_ruled_out_comes_back(engine):
     counts = expected_counts(initial, transition, emission, lengths, engine=engine)
     torch.testing.assert_close(counts.log_marginal[0].item(), -2300.0)
     assert counts.emission[:, 1] == pytest.approx(torch.ones(6))
+    total = log_marginal(initial, transition, emission, lengths, engine=engine)
+    assert total.item() == pytest.approx(-2300.0)
 
 
 def test_potentials_that_are_not_numbers_are_not_hidden(engine):
