@@ -39,7 +39,7 @@ from glmhmm_pyro.sequences import Sequences
 if TYPE_CHECKING:
     import xarray as xr
 
-KINDS = ("session", "parametric")
+KINDS = ("session", "group", "parametric")
 
 # Methods whose fits are at a maximum, which a refit can look for again.
 _MAXIMA = ("em", "map")
@@ -55,10 +55,11 @@ class Bootstrap:
             the names and axes of ``fit.parameters`` after an axis ``replicate``.
         endings: how all replicates ended, one entry each: ``"CONVERGED"``, the name of
             another status, or the sentence of an error.
-        kind: ``"session"`` or ``"parametric"``.
+        kind: ``"session"``, ``"group"`` or ``"parametric"``.
         complete: whether there are as many replicates as were asked for; an interrupt
             leaves fewer.
         num_sessions: number of sessions that were drawn, or ``None`` where none were.
+        num_groups: the same of groups.
     """
 
     replicates: "dict[str, xr.DataArray]"
@@ -66,6 +67,7 @@ class Bootstrap:
     kind: str
     complete: bool = True
     num_sessions: int | None = None
+    num_groups: int | None = None
 
     @property
     def num_converged(self) -> int:
@@ -90,10 +92,10 @@ class Bootstrap:
 
         The ends are order statistics: of B replicates the k-th smallest counts as the
         k / (B + 1) quantile, for that is how often another one would be smaller. Where
-        n sessions were drawn they are further out than the level says, as those of
-        Student's t with n - 1 degrees of freedom are: replicates of n sessions spread
-        too little by the factor sqrt((n - 1) / n), and know the spread itself from n
-        sessions alone. (Hesterberg 2015 calls it the expanded percentile interval.)
+        n sessions, or groups, were drawn they are further out than the level says, as
+        those of Student's t with n - 1 degrees of freedom are: replicates of n of them
+        spread too little by the factor sqrt((n - 1) / n), and know the spread itself
+        from n alone. (Hesterberg 2015 calls it the expanded percentile interval.)
 
         The outermost replicates are the widest interval there is: at 95 % it takes 39
         of them, with ten sessions 116, and of five sessions 1048. With fewer an
@@ -112,7 +114,8 @@ class Bootstrap:
         1993, chapter 13.
         """
         level = real_number("level", level, 0.0, 1.0, fix="give one such as 0.95")
-        below = _expanded((1 - level) / 2, self.num_sessions)
+        drawn = self.num_groups or self.num_sessions
+        below = _expanded((1 - level) / 2, drawn)
         return {
             name: values.quantile([below, 1 - below], "replicate", method="weibull")
             .rename(quantile="bound")
@@ -176,6 +179,13 @@ class _Job(NamedTuple):
         if self.kind == "session":
             chosen = rng.integers(self.data.num_sessions, size=self.data.num_sessions)
             return self.data.subset(chosen.tolist())
+        if self.kind == "group":
+            names = self.data.group_names
+            drawn = rng.integers(len(names), size=len(names))
+            members = [np.flatnonzero(np.array(self.data.groups) == n) for n in names]
+            return self.data.subset(
+                np.concatenate([members[i] for i in drawn]).tolist()
+            )
         simulated, _ = self.fit.simulate(self.data, seed=int(rng.integers(2**31)))
         if self.data.mask is None:
             return simulated
@@ -200,7 +210,10 @@ def bootstrap(
     """Standard errors and intervals from fits to resampled or simulated data.
 
     ``kind="session"`` draws as many sessions as there are, with replacement: it asks of
-    the model no more than that sessions are independent. ``kind="parametric"``
+    the model no more than that sessions are independent. ``kind="group"`` draws as many
+    groups (animals) as there are, each with all its sessions: where animals differ,
+    their sessions are not independent, and drawn one by one they vary too little (Field
+    & Welsh 2007). ``kind="parametric"``
     simulates emissions from the fit at the same covariates, masked where the data are:
     it takes the model to be true (Efron & Tibshirani 1993, chapters 6 and 8; for hidden
     Markov models Zucchini, MacDonald & Langrock 2016, section 3.6.2).
@@ -216,7 +229,7 @@ def bootstrap(
         data: what the model was fitted to.
         num_samples: number of replicates; see :meth:`Bootstrap.intervals` for how many
             these need.
-        kind: ``"session"`` or ``"parametric"``.
+        kind: ``"session"``, ``"group"`` or ``"parametric"``.
         method: of the refits, see :func:`glmhmm_pyro.fit`; that of the fit by default.
         state_axes: see :class:`NUTS`; for sites of a model of the user's own.
         num_jobs: number of processes, -1 for all cores.
@@ -281,7 +294,8 @@ def bootstrap(
         for name, array in named.items()
     }
     drawn = data.num_sessions if kind == "session" else None
-    return Bootstrap(replicates, endings, kind, complete, drawn)
+    groups = len(data.group_names) if kind == "group" else None
+    return Bootstrap(replicates, endings, kind, complete, drawn, groups)
 
 
 def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
@@ -296,6 +310,11 @@ def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
         )
     one_of("kind", kind, KINDS)
     whole_number("num_samples", num_samples, 2)
+    if kind == "group" and len(data.group_names) < 2:
+        raise ValueError(
+            "kind must be 'session' or 'parametric' for data of fewer than two groups, "
+            f"got 'group' for {len(data.group_names)}; give groups to Sequences"
+        )
     if kind == "session" and data.num_sessions < 2:
         raise ValueError(
             "kind must be 'parametric' for a single session, got 'session', which has "
@@ -303,10 +322,12 @@ def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
         )
     components = Program.kind_of(fit.model).components_of(fit.model)
     for component in components.values():
-        if kind == "session" and "session" in component.varies_over:
+        by_session = "session" in component.varies_over
+        if kind != "parametric" and (by_session or kind in component.varies_over):
+            unit = "session" if by_session else "group"
             raise ValueError(
-                f"kind must be 'parametric' where every session has {component.varying}"
-                " of its own, got 'session', which would mix them up; give "
+                f"kind must be 'parametric' where every {unit} has {component.varying}"
+                f" of its own, got {kind!r}, which would mix them up; give "
                 f"kind='parametric', or fit with {component.unvarying}"
             )
 

@@ -63,6 +63,28 @@ def test_session_replicates_are_fits_to_sessions_drawn_with_replacement(regressi
         np.testing.assert_allclose(values[number, 0], expected, atol=1e-5)
 
 
+def test_group_replicates_are_fits_to_whole_groups_drawn_with_replacement(regression):
+    _, data = regression
+    names = np.array(list("abcaadbbdcaa"))
+    data = data.replace(groups=names.tolist())
+    fit = gh.fit(gh.GLMHMM(1, KnownNoise()), data, **QUICK)
+    found = bootstrap(fit, data, 6, kind="group", seed=5, progress=False)
+    assert (found.num_groups, found.num_sessions, found.kind) == (4, None, "group")
+    for number in range(6):
+        drawn = np.random.default_rng((5, number)).integers(4, size=4)
+        chosen = [np.flatnonzero(names == "abcd"[i]).tolist() for i in drawn]
+        expected = least_squares(data.subset(sum(chosen, [])))
+        values = found.replicates["emissions.weights"][number, 0]
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+    # Of 4 groups, not of 12 sessions: further out.
+    fewer = replace(found, num_groups=None, num_sessions=12)
+    ends = [
+        each.intervals(0.1)["emissions.weights"].sel(bound="upper", drop=True)
+        for each in (found, fewer)
+    ]
+    assert (ends[0] > ends[1]).all()
+
+
 def test_parametric_replicates_are_fits_to_simulated_emissions(regression):
     fit, data = regression
     found = bootstrap(fit, data, 4, kind="parametric", seed=5, progress=False)
@@ -221,7 +243,9 @@ def test_a_bootstrap_knows_how_many_sessions_it_drew(regression):
 
 def test_wrong_arguments_are_named(regression):
     fit, data = regression
-    with pytest.raises(ValueError, match="kind must be one of session, parametric"):
+    with pytest.raises(
+        ValueError, match="kind must be one of session, group, parametric"
+    ):
         bootstrap(fit, data, kind="block")
     with pytest.raises(ValueError, match="num_samples must be at least 2, got 1"):
         bootstrap(fit, data, 1)
@@ -233,6 +257,11 @@ def test_wrong_arguments_are_named(regression):
         bootstrap(fit, 3)
     with pytest.raises(ValueError, match="'parametric' for a single session"):
         bootstrap(fit, data.subset([0]))
+
+
+def test_groups_are_not_drawn_where_there_are_none(regression):
+    with pytest.raises(ValueError, match="fewer than two groups, got 'group' for 0"):
+        bootstrap(*regression, 5, kind="group")
 
 
 def test_fits_that_hold_draws_or_a_start_per_session_are_refused():

@@ -1,6 +1,6 @@
 """How well data and priors determine the parameters: information, standard errors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.curvature.sandwich import few, robust_factor
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels, named_draws, named_parameters
 from glmhmm_pyro.inference.program.program import Program
@@ -185,26 +186,35 @@ class StandardErrors(NamedTuple):
         errors: by site, with the names and axes of the parameters.
         notes: sentences about what is missing or means little.
         supports: where the values of the sites live.
+        num_units: number of groups, or sessions, that robust ones are of.
     """
 
     errors: "dict[str, xr.DataArray]"
     notes: tuple[str, ...]
     supports: dict[str, Any]
+    num_units: int | None = None
 
 
-def standard_errors(program: Program, params: Params, labels: Labels) -> StandardErrors:
+def standard_errors(
+    program: Program, params: Params, labels: Labels, robust: str | None = None
+) -> StandardErrors:
     """Standard errors of all values by the curvature of the log-joint.
 
     Args:
         program: the model with the data it was fitted to.
         params: where the log-joint has its maximum.
         labels: names of the data.
+        robust: see :mod:`~glmhmm_pyro.inference.curvature.sandwich`.
     """
-    return _assessed(program, params, labels)[1]
+    return _assessed(program, params, labels, robust=robust)[1]
 
 
 def covariance(
-    program: Program, params: Params, labels: Labels, name: str
+    program: Program,
+    params: Params,
+    labels: Labels,
+    name: str,
+    robust: str | None = None,
 ) -> "tuple[xr.DataArray, tuple[str, ...]]":
     """Covariance of the weights of every row, and what is wrong with it.
 
@@ -213,6 +223,7 @@ def covariance(
         params: where the log-joint has its maximum.
         labels: names of the data.
         name: of a parameter whose last axis is ``covariate``.
+        robust: as for :func:`standard_errors`.
     """
     import xarray as xr
 
@@ -227,7 +238,7 @@ def covariance(
             "parameter must name weights by covariate, of which this fit has "
             f"{', '.join(fitting) or 'none'}, got {name!r}; name one of these"
         )
-    information, found = _assessed(program, params, labels, [name])
+    information, found = _assessed(program, params, labels, [name], robust)
     factor = information.factor[program.coordinates.slices[name]]
     directions = factor.T.reshape(1, -1, *params[name].shape)
     directions = program.units.moves(name, directions)
@@ -242,15 +253,25 @@ def covariance(
 
 
 def _assessed(
-    program: Program, params: Params, labels: Labels, sites: list[str] | None = None
+    program: Program,
+    params: Params,
+    labels: Labels,
+    sites: list[str] | None = None,
+    robust: str | None = None,
 ) -> tuple[Information, StandardErrors]:
     """The information at the fit, and errors with what is wrong with these sites."""
     vector = program.packed(params)
     information = Information.of(program, vector, jacobian=False)
-    uncertainty = Uncertainty.of(program, vector, information)
-    notes = uncertainty.sentences(program.model, labels, sites)
     gradient = value_and_grad(lambda v: program.log_density(v, jacobian=False))(vector)
     rise = float((gradient[1] @ information.factor).square().sum() / 2)
+    number = None
+    if robust is not None:
+        factor = robust_factor(program, vector, information.factor, robust)
+        information, number = replace(information, factor=factor), factor.shape[-1]
+    uncertainty = Uncertainty.of(program, vector, information)
+    notes = uncertainty.sentences(program.model, labels, sites)
+    if robust is not None and number is not None:
+        notes += few(number, robust)
     if rise > _OFF:
         notes.append(
             f"a maximum of the log-joint of these data is about {rise:.2g} nats above "
@@ -258,7 +279,7 @@ def _assessed(
         )
     errors = named_parameters(program.model, uncertainty.errors, labels)
     supports = {name: prior.support for name, prior in program.priors.items()}
-    return information, StandardErrors(errors, tuple(notes), supports)
+    return information, StandardErrors(errors, tuple(notes), supports, number)
 
 
 def warn_of(notes: tuple[str, ...]) -> None:

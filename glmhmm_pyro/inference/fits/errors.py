@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import norm, t
 
+from glmhmm_pyro.arguments import one_of
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.curvature import uncertainty
 from glmhmm_pyro.inference.curvature.intervals import named_intervals
+from glmhmm_pyro.inference.curvature.sandwich import ROBUST
 from glmhmm_pyro.inference.curvature.uncertainty import StandardErrors, warn_of
 from glmhmm_pyro.inference.draws.diagnostics import diagnose
 from glmhmm_pyro.inference.program.labels import named_draws
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
 
 @usual_modes()
-def standard_errors(fit: "Fit", data: Any) -> "dict[str, xr.DataArray]":
+def standard_errors(
+    fit: "Fit", data: Any, *, robust: str | None = None
+) -> "dict[str, xr.DataArray]":
     r"""Standard errors, with the names and axes of :attr:`parameters`.
 
     .. math:: \mathrm{se}(f) = \sqrt{\nabla f^\top (-H)^{-1} \nabla f}
@@ -31,25 +36,41 @@ def standard_errors(fit: "Fit", data: Any) -> "dict[str, xr.DataArray]":
     named in a warning: values at the border of their support, where the log-joint
     is not quadratic, and those that data and priors do not determine.
 
+    These take all sessions for independent and alike. Where animals differ they are too
+    small: ``robust="group"`` is the sandwich, with G groups that are independent of
+    each other,
+
+    .. math:: (-H)^{-1} B (-H)^{-1}, \quad
+        B = \frac{G}{G - 1} \sum_g (s_g - \bar s)(s_g - \bar s)^\top,
+
+    s_g being the gradient of the log-likelihood of a group (Huber 1967; Liang & Zeger
+    1986). It needs some ten groups, and of fewer says so.
+
     Args:
         data: what the model was fitted to.
+        robust: ``"group"``, ``"session"`` for groups of one session each, or ``None``.
 
     Raises:
-        ValueError: the fit has draws, and so is at their mean, not at a maximum; or
-            second derivatives are not finite.
+        ValueError: the fit has draws, and so is at their mean, not at a maximum;
+            second derivatives are not finite; or ``robust`` asks for groups that the
+            data do not have, or every group has parameters of its own.
 
     Warns:
         ConvergenceWarning: there is no standard error of some parameters, or the
             fit is not at a maximum of the log-joint of these data.
     """
-    found = _standard_errors(fit, data)
+    found = _standard_errors(fit, data, robust)
     warn_of(found.notes + fit.unbounded)
     return found.errors
 
 
 @usual_modes()
 def covariance(
-    fit: "Fit", data: Any, parameter: str = "emissions.weights"
+    fit: "Fit",
+    data: Any,
+    parameter: str = "emissions.weights",
+    *,
+    robust: str | None = None,
 ) -> "xr.DataArray":
     """Covariance of the weights within every row, as in :meth:`standard_errors`.
 
@@ -58,16 +79,19 @@ def covariance(
     Args:
         data: what the model was fitted to.
         parameter: name of weights by covariate.
+        robust: see :meth:`standard_errors`.
     """
     program = _at_maximum(fit, data)
-    arguments = (program, fit.params, fit.labels, parameter)
+    arguments = (program, fit.params, fit.labels, parameter, _checked(robust))
     found, notes = uncertainty.covariance(*arguments)
     warn_of(notes + fit.unbounded)
     return found
 
 
 @usual_modes()
-def summary(fit: "Fit", data: Any = None) -> "pd.DataFrame":
+def summary(
+    fit: "Fit", data: Any = None, *, robust: str | None = None
+) -> "pd.DataFrame":
     """Every parameter on a row of its own: site, the names of its axes, value.
 
     Where there is a posterior, the value is its mean, and further columns are the
@@ -84,13 +108,15 @@ def summary(fit: "Fit", data: Any = None) -> "pd.DataFrame":
             ``benchmarks/intervals.py`` (two states, 1500 choices) weights' held the
             truth in 95.2 +- 0.9 % of cases, stay probabilities' in 97.5 +- 0.9 %,
             first probabilities' in 99.0 +- 0.7 %.
+        robust: see :meth:`standard_errors`. The intervals are then those of Student's t
+            with as many degrees of freedom as there are groups, less one.
 
     Warns:
         ConvergenceWarning: as :meth:`standard_errors` does, which names them.
     """
     found = None
     if data is not None and fit.posterior is None:
-        found = _standard_errors(fit, data)
+        found = _standard_errors(fit, data, robust)
         warn_of(found.notes + fit.unbounded)
     import pandas as pd
 
@@ -114,7 +140,8 @@ def summary(fit: "Fit", data: Any = None) -> "pd.DataFrame":
         table.attrs["notes"] = fit.notes
     elif found is not None:
         errors = [array.values.ravel() for array in found.errors.values()]
-        ends = named_intervals(fit.parameters, found.errors, found.supports).values()
+        wide = {name: e * _widening(found) for name, e in found.errors.items()}
+        ends = named_intervals(fit.parameters, wide, found.supports).values()
         lower, upper = ([pair[i].ravel() for pair in ends] for i in range(2))
         table["standard_error"] = np.concatenate(errors)
         table["lower_95"] = np.concatenate(lower)
@@ -132,9 +159,23 @@ def diagnostics(fit: "Fit") -> "pd.DataFrame":
     return diagnose(fit.posterior.draws)
 
 
-def _standard_errors(fit: "Fit", data: Any) -> StandardErrors:
+def _standard_errors(fit: "Fit", data: Any, robust: str | None) -> StandardErrors:
     program = _at_maximum(fit, data)
-    return uncertainty.standard_errors(program, fit.params, fit.labels)
+    return uncertainty.standard_errors(
+        program, fit.params, fit.labels, _checked(robust)
+    )
+
+
+def _checked(robust: str | None) -> str | None:
+    """What is independent of the others, if it may be asked for."""
+    return None if robust is None else one_of("robust", robust, ROBUST)
+
+
+def _widening(found: StandardErrors) -> float:
+    """How much wider an interval of Student's t is than a normal one, of few groups."""
+    if found.num_units is None:
+        return 1.0
+    return float(t.ppf(0.975, found.num_units - 1) / norm.ppf(0.975))
 
 
 def _at_maximum(fit: "Fit", data: Any) -> Program:
