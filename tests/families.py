@@ -49,6 +49,7 @@ EMISSIONS = {
     "overdispersed": gh.components.NegativeBinomial,
     "positive": gh.components.Gamma,
     "heavy-tailed": gh.components.StudentT,
+    "lapsing": lambda: gh.components.Lapsing(gh.Bernoulli()),
 }
 COUNTS = ("poisson", "counts", "overdispersed")
 TRANSITIONS = {
@@ -82,7 +83,8 @@ def random_emissions(family, steps, seed=0):
         return normals(steps, seed=seed)
     if family == "normals":
         return normals(steps, 2, seed=seed)
-    largest = {"bernoulli": 2, "categorical": 3, **dict.fromkeys(COUNTS, 5)}[family]
+    labels = {"bernoulli": 2, "lapsing": 2, "categorical": 3}
+    largest = {**labels, **dict.fromkeys(COUNTS, 5)}[family]
     return torch.randint(largest, (steps,), generator=generator)
 
 

@@ -36,7 +36,7 @@ def clear_data(family="bernoulli", lengths=LENGTHS, mask=False, seed=0):
         y = drive[:, None] + 0.5 * normals(steps, 2, seed=seed + 2)
     elif family in ("poisson", "counts"):
         y = torch.poisson((0.7 * drive).exp(), generator=seeded_generator(seed)).long()
-    elif family != "bernoulli":
+    elif family not in ("bernoulli", "lapsing"):
         raise KeyError(family)
     return gh.Sequences(
         y,

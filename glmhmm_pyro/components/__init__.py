@@ -16,6 +16,7 @@ from glmhmm_pyro.components.initial import (
     InitialState,
     OnlyInitial,
 )
+from glmhmm_pyro.components.lapsing import Lapsing
 from glmhmm_pyro.components.outputs import Outputs
 from glmhmm_pyro.components.stationary_initial import StationaryInitial
 from glmhmm_pyro.components.transitions import (
@@ -38,6 +39,7 @@ __all__ = [
     "InitialGLM",
     "InitialState",
     "InputDriven",
+    "Lapsing",
     "NegativeBinomial",
     "OnlyInitial",
     "OnlyState",

@@ -76,6 +76,8 @@ def negative_log_likelihoods(family, y):
         return None, -stats.multivariate_normal(y.mean(0), np.cov(y.T, ddof=0)).logpdf(
             y
         )
+    if family == "lapsing":
+        return None, -stats.bernoulli(y.mean()).logpmf(y)
     if family in ("poisson", "counts"):
         return None, -stats.poisson(y.mean()).logpmf(y)
     return None, -stats.norm(y.mean(), y.std()).logpdf(y)

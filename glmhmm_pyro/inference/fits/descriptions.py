@@ -180,6 +180,8 @@ def _describe_argument(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return {"items": [_describe_argument(item) for item in value]}
+    if isinstance(value, components.Component):
+        return {"component": _describe(value)}
     if isinstance(value, dict):
         kind = "components" if _holds_components(value) else "items_by_name"
         describe_one = _describe if kind == "components" else _describe_argument
@@ -234,6 +236,8 @@ def _make_argument(value: Any) -> Any:
         return value
     if "items" in value:
         return tuple(map(_make_argument, value["items"]))
+    if "component" in value:
+        return _make(value["component"])
     if "components" in value:
         return {name: _make(item) for name, item in value["components"].items()}
     if "items_by_name" in value:

@@ -1,0 +1,128 @@
+"""Lapses: choices that are guessed now and then, whatever the covariates say."""
+
+import copy
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.nn.functional import logsigmoid
+
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components.base import Site
+from glmhmm_pyro.components.emissions import (
+    Bernoulli,
+    Categorical,
+    GLMEmission,
+    check_labels,
+)
+from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.zeros import log_or_zero_slope
+
+# Probability of a guess, of whichever class, before anything has been learnt.
+_AT_FIRST = 0.1
+
+
+@suggests_names
+class Lapsing(GLMEmission):
+    r"""A family of labels of which some are guesses.
+
+    .. math:: p(y_t = c \mid z_t = k, x_t) =
+        \Bigl(1 - \sum_b \gamma_{kb}\Bigr) \, p_0(y_t = c \mid z_t = k, x_t)
+        + \gamma_{kc}
+
+    with p0 that of the family and rates of guessing class c, which every state has for
+    itself. With a single state it is the psychometric function with lapses,
+    :math:`\gamma_1 + (1 - \gamma_0 - \gamma_1) \sigma(w^\top x)`, against which states
+    are held (Wichmann & Hill 2001; Ashwood et al. 2022).
+
+    The site ``guessing`` holds, for every state, the probability of no guess and then
+    those of guessing each class; ``fit.parameters`` shows the latter, by class.
+
+    Args:
+        family: :class:`Bernoulli` or :class:`Categorical`, whose weights and priors are
+            taken over.
+        guessing_prior: distribution that broadcasts to (states, 1 + classes), such as a
+            ``Dirichlet``; ``None`` for flat.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(6))
+        >>> model = gh.GLMHMM(1, gh.components.Lapsing(gh.Bernoulli()))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> fit.parameters["emissions.guessing"].dims
+        ('state', 'class')
+    """
+
+    family: GLMEmission
+    guessing: Any
+
+    def __init__(self, family: GLMEmission, guessing_prior: Prior = None):
+        if not isinstance(family, Bernoulli | Categorical):
+            raise TypeError(
+                "family must be a Bernoulli or a Categorical, whose labels can be "
+                f"guessed, got {_what(family)}; write Lapsing(Bernoulli())"
+            )
+        super().__init__(prior=family.prior)
+        # As a law alone, whose sites are this component's: no part of the model.
+        self.__dict__["family"] = copy.deepcopy(family)
+        self.guessing_prior = guessing_prior
+        for name, site in family.sites.items():
+            setattr(self, name, copy.copy(site))
+        self.num_classes = getattr(family, "num_classes", 2)
+        outcomes = ("outcome", 1 + self.num_classes)
+        self.guessing = Site(
+            "state", outcomes, prior=guessing_prior, support=constraints.simplex
+        )
+
+    def bind(self, data: Sequences) -> None:
+        """Record or check the covariates; check that all labels are classes."""
+        super().bind(data)
+        check_labels(data, self.num_classes, f"Lapsing({type(self.family).__name__})")
+
+    def distribution(
+        self, predictor: Tensor, guessing: Tensor, **parameters: Tensor
+    ) -> Distribution:
+        """The mixture of the family at the predictors and of the guesses."""
+        family: Any = self.family.distribution(predictor, **parameters)
+        is_binary = isinstance(self.family, Bernoulli)
+        logs = family.logits
+        if is_binary:
+            logs = torch.stack([logsigmoid(-logs), logsigmoid(logs)], -1)
+        rates = log_or_zero_slope(guessing)
+        logs = torch.logaddexp(rates[..., :1] + logs, rates[..., 1:])
+        if is_binary:
+            odds = logs[..., 1] - logs[..., 0]
+            return dist.Bernoulli(logits=odds, validate_args=False)
+        return dist.Categorical(logits=logs, validate_args=False)
+
+    def start(self, data: Sequences) -> dict[str, Tensor]:
+        """Few guesses, of all classes alike; the weights as those of the family."""
+        rates = torch.full(self.shape("guessing"), _AT_FIRST / self.num_classes)
+        rates[..., 0] = 1 - _AT_FIRST
+        return {"guessing": rates.double()}
+
+    def marginal(self, data: Sequences) -> Marginal | None:
+        """That of the family, without a guess."""
+        known = self.family.marginal(data)
+        if known is None:
+            return None
+        never = torch.zeros(1, 1 + self.num_classes, dtype=torch.float64)
+        never[:, 0] = 1.0
+        return {**known[0], "guessing": never}, known[1]
+
+    def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """Rates of guessing by class; weights as the family shows them."""
+        if name == "guessing":
+            return value[..., 1:], ("state", "class")
+        return self.family.display(name, value)
+
+
+def _what(family: Any) -> str:
+    """What was given in the place of a family, in words."""
+    if isinstance(family, type):
+        return f"the class {family.__name__}"
+    return f"a {type(family).__name__}"
