@@ -5,24 +5,42 @@ in every picture, one that readers with any colour vision can tell from the othe
 """
 
 from glmhmm_pyro.plotting.behaviour import generated, predictions
+from glmhmm_pyro.plotting.by_state import (
+    accuracy_by_state,
+    column_by_state,
+    occupancy,
+)
 from glmhmm_pyro.plotting.coefficients import weights
 from glmhmm_pyro.plotting.estimates import comparison
 from glmhmm_pyro.plotting.lag_filters import filters
 from glmhmm_pyro.plotting.penalty_paths import penalty_path
 from glmhmm_pyro.plotting.progress import history
+from glmhmm_pyro.plotting.state_curves import (
+    dwell_times,
+    psychometric,
+    states_in_session,
+    switch_triggered,
+)
 from glmhmm_pyro.plotting.style import STATE_COLOURS, state_colour
 from glmhmm_pyro.plotting.switching import transitions
 from glmhmm_pyro.plotting.timelines import timeline
 
 __all__ = [
     "STATE_COLOURS",
+    "accuracy_by_state",
+    "column_by_state",
     "comparison",
+    "dwell_times",
     "filters",
     "generated",
     "history",
+    "occupancy",
     "penalty_path",
     "predictions",
+    "psychometric",
     "state_colour",
+    "states_in_session",
+    "switch_triggered",
     "timeline",
     "transitions",
     "weights",

@@ -44,10 +44,14 @@ def state_marker(state: int) -> str:
     return STATE_MARKERS[state % len(STATE_MARKERS)]
 
 
+def named_states(names: Sequence[str]) -> list[str]:
+    """What legends call states: their names, or 'state 0' where these are numbers."""
+    return [f"state {n}" if str(n).isdigit() else plain(n) for n in names]
+
+
 def state_labels(fit: Any) -> list[str]:
-    """What legends call the states of a fit: their names, or 'state 0', ..."""
-    lead = "state " if fit.labels.states is None else ""
-    return [f"{lead}{plain(name)}" for name in fit.state_names]
+    """What legends call the states of a fit."""
+    return named_states(fit.state_names)
 
 
 def check_kind(argument: str, value: Any, kind: type, fix: str) -> None:
@@ -77,6 +81,24 @@ def axes_or_new(ax: "Axes | None", width: float, height: float) -> "Axes":
 def legend_beside(ax: "Axes") -> None:
     """A legend right of the axes, where it hides nothing."""
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
+def legend_above(ax: "Axes") -> None:
+    """A legend above the axes, in as many columns as the panel has room for."""
+    _, labels = ax.get_legend_handles_labels()
+    inches = ax.bbox.width / ax.figure.dpi
+    # Small letters; a line and the space around it are as wide as six of them.
+    columns = int(1.6 * LETTERS_PER_INCH * inches / (max(map(len, labels)) + 6))
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=min(max(columns, 1), len(labels)),
+        frameon=False,
+        fontsize="small",
+        borderaxespad=0.2,
+        handlelength=1.4,
+        columnspacing=1.0,
+    )
 
 
 def name_ticks(

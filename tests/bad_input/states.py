@@ -4,7 +4,7 @@ import functools
 
 from made_fits import categorical_fit
 
-from glmhmm_pyro import analysis
+from glmhmm_pyro import analysis, plotting
 
 from .row import Row
 
@@ -152,6 +152,16 @@ ROWS = {
     "switches: another direction": Row(
         table("switch_triggered", ONES, direction="out"),
         *("direction", "must be one of into, out of", "got 'out'", ";"),
+    ),
+    "pictures: no table": Row(
+        lambda: plotting.occupancy([0.5, 0.5]),
+        *("found", "must be what analysis.occupancy", "a list", "write occupancy(fit"),
+        TypeError,
+    ),
+    "pictures: a table and more": Row(
+        lambda: plotting.occupancy(analysis.occupancy(*case()), by="session"),
+        *("found", "must be what analysis.occupancy", "and more", "write occupancy(f"),
+        TypeError,
     ),
     "psychometric: several classes": Row(
         table("psychometric", "x0"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from glmhmm_pyro.analysis.states.paths import (
     StatePaths,
+    called,
     column_of,
     rates,
     ratio,
@@ -131,7 +132,7 @@ def column_by_state(
 
     Returns:
         Columns ``estimate``, ``lower``, ``upper`` and ``steps``, the expected number of
-        steps that have a value; index ``state``.
+        steps that have a value; index ``state``. Attributes ``column``, ``statistic``.
     """
     one_of("statistic", statistic, _FINDERS)
     values = column_of(data, column, "column")
@@ -145,6 +146,7 @@ def column_by_state(
         drawn.append(find(values, probs, each[units] * known))
     estimate = find(values, paths.probs, known.astype(float))
     found = table_of(estimate, np.array(drawn), state=paths.names)
+    found.attrs |= {"column": called(column), "statistic": statistic}
     return found.assign(steps=paths.probs.T @ known)
 
 
@@ -226,7 +228,8 @@ def switch_triggered(
 
     Returns:
         Columns ``estimate``, ``lower``, ``upper`` and ``switches``, the expected number
-        of those that have a value at the lag; index ``state`` and ``lag``.
+        of those that have a value at the lag; index ``state`` and ``lag``. Attributes
+        ``column`` and ``direction``.
     """
     one_of("direction", direction, DIRECTIONS)
     before = whole_number("steps_before", steps_before, 0)
@@ -249,6 +252,7 @@ def switch_triggered(
         drawn[number] = ratio(chosen @ np.where(there, around, 0.0), chosen @ there)
     estimate = ratio(sums.sum(0), totals.sum(0))
     found = table_of(estimate, drawn, state=paths.names, lag=lags)
+    found.attrs |= {"column": called(column), "direction": direction}
     return found.assign(switches=totals.mean(0).ravel())
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from glmhmm_pyro.analysis.states.paths import (
     StatePaths,
     check_fit_and_data,
+    column_of,
     rates,
     ratio,
     table_of,
@@ -55,12 +56,11 @@ def psychometric(
     Its intervals of 95 % are as for :func:`accuracy_by_state`; the model's are those of
     the draws of its parameters, and missing where a fit has none.
 
-    Other columns that were made of the same stimulus stay as they are.
-
     Args:
         fit: the fit.
         data: the data set.
-        covariate: name of the covariate of the emissions.
+        covariate: name of a covariate of the emissions; or of a raw column that a
+            :class:`Design` made covariates of, which then all move together.
         class_: name or number of the class whose probability is told; of two classes
             the second by default.
         output: name of the output, where there are several.
@@ -80,16 +80,15 @@ def psychometric(
 
     check_fit_and_data(fit, data)
     whole_number("num_bins", num_bins, 1)
-    data = fit.as_fitted(data)
-    one_of("covariate", covariate, data.covariate_names)
+    one_of("covariate", covariate, _known(fit, data))
     paths = StatePaths.of(fit, data, num_samples, seed, weights)
-    hidden, y = fit.distribution(data), data.emissions
-    choice = _Choice.of(fit, hidden.outputs(y), class_, output)
-    column = data.covariate_names.index(covariate)
-    x = data.covariates[:, column].cpu().numpy()
-    observed = _of_data(paths, x, *choice.made(hidden.outputs(y)), num_bins, seed)
+    outputs = fit.distribution(data).outputs(fit.as_fitted(data).emissions)
+    choice = _Choice.of(fit, outputs, class_, output)
+    x = column_of(data, covariate, "covariate")
+    observed = _of_data(paths, x, *choice.made(outputs), num_bins, seed)
     grid = np.linspace(x.min(), x.max(), NUM_POINTS)
-    curves = _of_model(fit, data, column, grid, choice, paths.probs, num_samples)
+    moved = [_moved(data, covariate, value) for value in grid]
+    curves = _of_model(fit, moved, choice, paths.probs, num_samples)
     unknown = np.full((1, *curves.shape[1:]), np.nan)
     samples = unknown if fit.posterior is None else curves
     model = table_of(curves.mean(0), samples, state=paths.names, x=grid)
@@ -97,6 +96,26 @@ def psychometric(
     found = found.rename_axis(index={"x": covariate})
     found.attrs["class"] = choice.label
     return found
+
+
+def _known(fit: Fit, data: Sequences) -> list[str]:
+    """Names of what may be moved: raw columns of numbers, and covariates."""
+    names = list(fit.as_fitted(data).covariate_names)
+    if data.design_source is not None:
+        raw = data.raw_columns().drop(
+            columns=list(data.emission_names), errors="ignore"
+        )
+        names += [n for n in raw.select_dtypes("number") if n not in names]
+    return names
+
+
+def _moved(data: Sequences, covariate: str, value: float) -> Sequences:
+    """The data with a column at one value in all steps."""
+    if data.design_source is not None and covariate in data.raw_columns():
+        return data.with_raw({covariate: value})
+    covariates = data.covariates.clone()
+    covariates[:, data.covariate_names.index(covariate)] = value
+    return data.replace(covariates=covariates, covariate_names=data.covariate_names)
 
 
 class _Choice(NamedTuple):
@@ -183,24 +202,20 @@ def _of_data(
 
 def _of_model(
     fit: Fit,
-    data: Sequences,
-    column: int,
-    grid: np.ndarray,
+    moved: list[Sequences],
     choice: _Choice,
     weights: np.ndarray,
     most: int,
 ) -> np.ndarray:
-    """Probabilities of the choice at the grid, shape (draws, states, points)."""
-    fit = carried(fit, data)
+    """Probabilities of the choice in data sets, shape (draws, states, data sets)."""
+    moved = [fit.as_fitted(data) for data in moved]
+    fit = carried(fit, moved[0])
     draws = Draws.of(fit.posterior or Posterior(fit.draws), most)
     shares = torch.as_tensor(weights / weights.sum(0))
     curves = []
-    for value in grid:
-        covariates = data.covariates.clone()
-        covariates[:, column] = value
-        at = data.replace(covariates=covariates, covariate_names=data.covariate_names)
+    for data in moved:
         means: list[Tensor] = []
-        for sites in sites_at_draws(fit.model, at, draws.params):
+        for sites in sites_at_draws(fit.model, data, draws.params):
             (site,) = sites.values()
             probs = choice.probs(site.hidden.outputs(site.value))
             probs = probs.reshape(-1, *probs.shape[-2:])

@@ -135,7 +135,8 @@ def column_of(data: Sequences, column: Any, argument: str) -> np.ndarray:
 
     Args:
         data: the data set, before it is laid out as a fit reads it.
-        column: name of an output or a covariate; or values, shape (steps,).
+        column: name of an output, a covariate or a raw column that covariates were made
+            of; or values, shape (steps,).
         argument: name of the argument.
 
     Returns:
@@ -143,6 +144,9 @@ def column_of(data: Sequences, column: Any, argument: str) -> np.ndarray:
     """
     if isinstance(column, str):
         table = data.to_dataframe()
+        if data.design_source is not None:
+            raw = data.raw_columns()
+            table = table.assign(**{n: raw[n].values for n in raw if n not in table})
         known = [name for name in table.columns if name not in ("session", "group")]
         one_of(argument, column, known)
         values = table[column]
@@ -200,3 +204,10 @@ def table_of(
         index = index.get_level_values(0)
     columns = {"estimate": estimate, "lower": lower, "upper": upper}
     return pd.DataFrame({n: np.ravel(v) for n, v in columns.items()}, index=index)
+
+
+def called(column: Any) -> str:
+    """What a column is called, for the axis of a picture."""
+    return str(
+        column if isinstance(column, str) else getattr(column, "name", None) or "value"
+    )
