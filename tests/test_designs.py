@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from families import normals
 from torch.autograd import gradcheck, gradgradcheck
 
+import glmhmm_pyro as gh
 from glmhmm_pyro.designs import Dense, Repeated, as_design, design_of
 
 ROWS = torch.tensor(
@@ -155,3 +157,56 @@ def test_pools_of_many_groups_are_not_made():
     pool = design.pooled(random(140))
     assert isinstance(pool.design, Dense) and len(pool.design) == 140
     close(pool.sums(random(1, 140)), random(1, 140))
+
+
+def test_operators_of_a_data_set_are_its_covariates():
+    rows = repeating(steps=3000)
+    data = gh.Sequences(
+        np.zeros(3000),
+        rows,
+        lengths=[1000] * 3,
+        transition_covariates=normals(3000, 2),
+        initial_covariates=normals(3, 1),
+    )
+    names = ["covariates", "transition_covariates", "initial_covariates"]
+    made = [data.operator(name) for name in names]
+    assert [type(design) for design in made] == [Repeated, Dense, Dense]
+    assert data.operator("covariates") is made[0]
+    others = [
+        data.subset([2, 0, 0, 2]),
+        data.to(torch.float32),
+        data.with_mask(np.arange(3000) > 5),
+        data.replace(covariates=rows.flip(0)),
+        data.add_intercept(["initial_covariates"]),
+        gh.Sequences.concatenate([data, data.subset([1])]),
+    ]
+    for other in [data, *others]:
+        for name in names:
+            design = other.operator(name)
+            close(design.dense(), getattr(other, name))
+            assert design.dtype == other.dtype
+            assert design.names == getattr(other, f"{name[:-1]}_names")
+
+
+def test_transitions_share_the_covariates():
+    data = gh.Sequences([0, 1, 1], [[0.0], [1.0], [3.0]])
+    own = data.subset([0]).add_intercept(["transition_covariates"])
+    assert data.operator("transition_covariates") is data.operator("covariates")
+    assert own.operator("transition_covariates").shape == (3, 2)
+    assert own.operator("covariates").shape == (3, 1)
+
+
+def test_rows_are_searched_once_and_not_again_in_a_subset(monkeypatch):
+    searched = []
+
+    def counting(rows, names):
+        searched.append(len(rows))
+        return design_of(rows, names)
+
+    monkeypatch.setattr("glmhmm_pyro.sequences.operators.design_of", counting)
+    data = gh.Sequences(np.zeros(3000), repeating(steps=3000), lengths=[1000] * 3)
+    data.operator("covariates")
+    for one in (data, data.subset([0, 2]), data.with_mask(np.arange(3000) > 5)):
+        assert isinstance(one.operator("covariates"), Repeated)
+        assert isinstance(one.operator("transition_covariates"), Repeated)
+    assert searched == [3000]

@@ -55,9 +55,11 @@ class Repeated(DesignMatrix):
         return Repeated(rows, self.index.to(rows.device), names or self.names)
 
     def at(self, steps: Tensor) -> DesignMatrix:
-        """Some of the steps, and of the rows those that stand there."""
-        used, index = self.index[steps].unique(return_inverse=True)
-        return Repeated(self.rows[used], index, self.names)
+        """Some of the steps; of few, the rows that stand there."""
+        index = self.index[steps]
+        if len(self.rows) * _STEPS_PER_ROW > len(index):
+            return Dense(self.rows[index], self.names)
+        return Repeated(self.rows, index, self.names)
 
     def stretches(self, size: int = STRETCH) -> Iterator[tuple[slice, Tensor]]:
         """Rows looked up."""
@@ -81,8 +83,10 @@ class Repeated(DesignMatrix):
         member = _members(group, len(found))
 
         def sums(counts: Tensor) -> Tensor:
-            nothing = counts.new_zeros(len(counts), len(found), *counts.shape[2:])
-            return nothing.index_add(1, group, counts)
+            # One set after another: torch adds along a first axis much faster.
+            shape = (len(found), *counts.shape[2:])
+            nothing = counts.new_zeros(shape)
+            return torch.stack([nothing.index_add(0, group, one) for one in counts])
 
         rows = self.rows[self.index[member]]
         return Pool(Dense(rows, self.names), member, sums)

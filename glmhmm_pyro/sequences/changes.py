@@ -17,6 +17,7 @@ from .construction import (
     names_of,
     simplified_mask,
 )
+from .operators import operators_at
 from .sessions import distinct_names, regrouped
 from .validation import close_matches
 
@@ -91,9 +92,14 @@ def subset_fields(data: Any, chosen: Sequence[int]) -> dict[str, Any]:
     starts = lengths.cumsum(0) - lengths
     shift = (data.starts[index] - starts).repeat_interleave(lengths)
     rows = torch.arange(int(lengths.sum()), device=data.device) + shift
+    made = operators_at(data, rows, index)
+
+    def at(name: str, places: Tensor) -> Tensor:
+        return made[name].dense() if name in made else getattr(data, name)[places]
+
     fields: dict[str, Any] = {
         "emissions": data.emissions[rows],
-        "covariates": data.covariates[rows],
+        "covariates": at("covariates", rows),
         "mask": None if data.mask is None else simplified_mask(data.mask[rows]),
         "lengths": lengths,
         "starts": starts,
@@ -103,10 +109,10 @@ def subset_fields(data: Any, chosen: Sequence[int]) -> dict[str, Any]:
     if data.design_source is not None:
         fields["design_source"] = data.design_source.subset(chosen)
     if data.transition_covariates is not data.covariates:
-        fields["transition_covariates"] = data.transition_covariates[rows]
+        fields["transition_covariates"] = at("transition_covariates", rows)
     if data.initial_covariates is not None:
-        fields["initial_covariates"] = data.initial_covariates[index]
-    return fields
+        fields["initial_covariates"] = at("initial_covariates", index)
+    return fields | {"_operators": made}
 
 
 def moved_fields(data: Any, dtype: Any, device: Any) -> dict[str, Any]:
@@ -125,6 +131,7 @@ def moved_fields(data: Any, dtype: Any, device: Any) -> dict[str, Any]:
         return found
 
     fields = {name: moved(name, value) for name, value in data.__dict__.items()}
+    fields["_operators"] = {}
     if data.transition_covariates is data.covariates:
         fields["transition_covariates"] = fields["covariates"]
     return fields

@@ -334,8 +334,8 @@ class Sequences(Facts):
         if "covariates" in changes and self._transitions_share_covariates:
             changes.setdefault("transition_covariates", changes["covariates"])
         derived = object.__new__(type(self))
-        derived.__dict__.update(self.__dict__ | changes)
-        derived.__dict__["_operators"] = kept_operators(self, changes)
+        kept = {"_operators": kept_operators(self, changes)}
+        derived.__dict__.update(self.__dict__ | kept | changes)
         return derived
 
     def to(

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
+from torch import Tensor
+
 from glmhmm_pyro.designs import DesignMatrix, design_of
 
 from .construction import names_of
@@ -18,6 +20,15 @@ def operator_of(data: Any, design: str) -> DesignMatrix:
     if design not in made:
         made[design] = design_of(getattr(data, design), names)
     return made[design]
+
+
+def operators_at(data: Any, steps: Tensor, sessions: Tensor) -> dict[str, DesignMatrix]:
+    """Those made already, at some steps or, of first states, at some sessions."""
+    made: dict[str, DesignMatrix] = data.__dict__.get("_operators", {})
+    return {
+        name: design.at(sessions if name == "initial_covariates" else steps)
+        for name, design in made.items()
+    }
 
 
 def kept_operators(data: Any, changed: Collection[str]) -> dict[str, DesignMatrix]:
