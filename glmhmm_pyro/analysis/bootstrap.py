@@ -298,7 +298,7 @@ def bootstrap(
     return Bootstrap(replicates, endings, kind, complete, drawn, groups)
 
 
-def _check(fit: Fit, data: Any, num_samples: int, kind: str) -> None:
+def _check(fit: Fit, data: Sequences, num_samples: int, kind: str) -> None:
     if not isinstance(fit, Fit):
         raise TypeError(
             f"fit must be a Fit, got {type(fit).__name__}; write bootstrap(fit, data)"

@@ -25,6 +25,7 @@ from glmhmm_pyro.arguments import (
 )
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
+from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.predictive import prior_draws
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.batches import at_draws
@@ -284,10 +285,10 @@ def _simulated(program: Program, params: Params, seed: int) -> Sequences:
     return data.replace(emissions=emissions, mask=data.mask)
 
 
-def _thinned(posterior: Any, num_draws: int, number: int) -> Params:
+def _thinned(posterior: Posterior | None, num_draws: int, number: int) -> Params:
     """Draws (num_draws, *shape) taken evenly from all of a fit."""
     found = 0 if posterior is None else posterior.num_chains * posterior.num_draws
-    if found < num_draws:
+    if posterior is None or found < num_draws:
         raise ValueError(
             f"method must give at least num_draws = {num_draws} draws, got {found} in "
             f"simulation {number}; take a method that draws, or more samples"

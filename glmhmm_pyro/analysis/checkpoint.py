@@ -139,7 +139,7 @@ def digest(value: Any) -> str:
     return found.hexdigest()
 
 
-def _feed(found: Any, value: Any, above: frozenset[int]) -> None:
+def _feed(found: "hashlib._Hash", value: Any, above: frozenset[int]) -> None:
     """Add a value to a digest; ``above`` are the objects that it is part of."""
     found.update(f"<{type(value).__qualname__}".encode())
     if id(value) not in above:

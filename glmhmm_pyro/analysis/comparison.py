@@ -18,7 +18,7 @@ from glmhmm_pyro.displays import display, framed, listed
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program.labels import named_parameters
-from glmhmm_pyro.inference.program.program import Program, check_order
+from glmhmm_pyro.inference.program.program import Data, Model, Program, check_order
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.joining import distinct_names
 
@@ -67,11 +67,11 @@ class Comparison:
 @suggests_names
 @usual_modes()
 def compare_methods(
-    model: Any,
-    data: Any,
+    model: Model,
+    data: Data,
     methods: Sequence[str | Method] | Mapping[str, str | Method] | None = None,
     *,
-    held_out: Any = None,
+    held_out: Data | float | None = None,
     num_restarts: int = 10,
     init: str | Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -209,7 +209,9 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _aligned(found: Fit, first: Fit, data: Any, notes: list[str]) -> Fit:
+def _aligned(
+    found: Fit[Data], first: Fit[Data], data: Data, notes: list[str]
+) -> Fit[Data]:
     """The fit numbered as the first, or as it is with a note why."""
     try:
         view = found.aligned(first, data)
@@ -221,7 +223,7 @@ def _aligned(found: Fit, first: Fit, data: Any, notes: list[str]) -> Fit:
     return view
 
 
-def _scores(found: Fit, test: Any, notes: list[str]) -> dict[str, float]:
+def _scores(found: Fit[Data], test: Data | None, notes: list[str]) -> dict[str, float]:
     """Held-out log-likelihood per step in both units, or NaN with a note why."""
     scores = dict.fromkeys(_SCORES.values(), math.nan)
     if test is None:
@@ -264,7 +266,7 @@ def _estimates(frames: "dict[str, pd.DataFrame]") -> "pd.DataFrame":
     return pd.concat(frames, axis=1, names=["method", "quantity"])
 
 
-def _with_interval(found: Fit, data: Any, notes: list[str]) -> "pd.DataFrame":
+def _with_interval(found: Fit[Data], data: Data, notes: list[str]) -> "pd.DataFrame":
     """Estimate and 95 % interval of every parameter that is free; what lacks one."""
     with exclusively(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)

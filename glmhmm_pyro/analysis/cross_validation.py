@@ -12,6 +12,8 @@ import numpy as np
 from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.evidence import NoEvidenceError, log_evidence, require_proper
 from glmhmm_pyro.analysis.folds import (
+    Folds,
+    Splits,
     check_folds,
     check_sequences,
     check_several,
@@ -115,8 +117,13 @@ class _StrengthPath:
             for found in self.fits(train)
         ]
 
-    def key(self, data: Sequences, splits: Any) -> dict[str, Any]:
-        """What the scores of folds follow from, for a checkpoint."""
+    def key(self, data: Sequences, splits: tuple[Splits, bool]) -> dict[str, Any]:
+        """What the scores of folds follow from, for a checkpoint.
+
+        Args:
+            data: the sessions.
+            splits: of these, and whether covariates are learnt in each.
+        """
         models = [made(self.make_model, strength) for strength in self.strengths]
         options = (self.strengths, self.engine, self.options, splits)
         return {"make_model": models, "data": data, "options": options}
@@ -131,7 +138,7 @@ def cross_validate(
     *,
     criterion: str = "held_out",
     rule: str = "best",
-    folds: Any = 5,
+    folds: Folds = 5,
     groups: Sequence[Any] | None = None,
     refit_design: bool = True,
     method: str | Method = "map",
@@ -256,7 +263,7 @@ def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
     return model
 
 
-def _check(data: Any, criterion: str, rule: str) -> None:
+def _check(data: Sequences, criterion: str, rule: str) -> None:
     check_sequences(data)
     one_of("criterion", criterion, CRITERIA)
     one_of("rule", rule, RULES)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.program.renumbering import StateAxes
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import value_and_grad
@@ -48,8 +48,8 @@ class Expansion(NamedTuple):
 @suggests_names
 @usual_modes()
 def log_evidence(
-    found: Fit,
-    data: Any,
+    found: Fit[Data],
+    data: Data,
     *,
     all_images: bool = False,
     state_axes: StateAxes | None = None,

@@ -1,9 +1,11 @@
 """Sessions to fit and to hold out, fold by fold."""
 
 import copy
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import has_items, whole_number
 from glmhmm_pyro.inference.program.program import Program
@@ -13,7 +15,29 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import as_array
 
 
-def splits_of(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
+class Splitter(Protocol):
+    """What makes folds: a splitter of scikit-learn, such as ``LeaveOneGroupOut()``."""
+
+    def get_n_splits(self) -> int:
+        """Number of folds."""
+
+    def split(
+        self, X: np.ndarray, y: None = None, groups: np.ndarray | None = None
+    ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        """Places to fit and to hold out, for every fold."""
+
+
+# A number of folds, "group", a fold for every session, or a splitter.
+Folds = int | Splitter | ArrayLike
+
+# Numbers of the sessions to fit and of those held out, for every fold.
+Places = list[tuple[np.ndarray, np.ndarray]]
+Splits = list[tuple[list[int], list[int]]]
+
+
+def splits_of(
+    data: Sequences, folds: Folds, groups: ArrayLike | None, seed: int
+) -> Splits:
     """Numbers of the sessions to fit and to hold out, for every fold.
 
     Args:
@@ -30,7 +54,7 @@ def splits_of(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
         whole = numbers if groups is not None else None
         number = _checked_number(folds, data.num_sessions, whole)
         splits = _drawn(number, numbers, groups is not None, sessions, seed)
-    elif hasattr(folds, "get_n_splits"):
+    elif _is_splitter(folds):
         splits = list(folds.split(sessions, groups=numbers))
     else:
         splits = _as_given(folds, numbers, data.num_sessions)
@@ -44,7 +68,14 @@ def splits_of(data: Sequences, folds: Any, groups: Any, seed: int) -> list[Any]:
     return [(train.tolist(), test.tolist()) for train, test in splits]
 
 
-def _checked_number(folds: Any, num_sessions: int, groups: Any) -> int:
+def _is_splitter(folds: Folds) -> TypeGuard[Splitter]:
+    """Whether folds are given as a splitter."""
+    return hasattr(folds, "get_n_splits")
+
+
+def _checked_number(
+    folds: float | np.number | np.bool_, num_sessions: int, groups: np.ndarray | None
+) -> int:
     """A number of folds, if there are as many sessions, or groups, to hold out."""
     folds = whole_number("folds", folds, 1)
     units = num_sessions if groups is None else len(set(groups))
@@ -58,8 +89,12 @@ def _checked_number(folds: Any, num_sessions: int, groups: Any) -> int:
 
 
 def _drawn(
-    number: int, groups: np.ndarray | None, is_whole: bool, sessions: Any, seed: int
-) -> list[Any]:
+    number: int,
+    groups: np.ndarray | None,
+    is_whole: bool,
+    sessions: np.ndarray,
+    seed: int,
+) -> Places:
     """Splits at random: groups held out whole, or shared out evenly, if there are."""
     from sklearn.model_selection import GroupKFold, KFold
 
@@ -76,7 +111,7 @@ def _drawn(
     return _splits_by(folds)
 
 
-def _as_given(folds: Any, groups: np.ndarray | None, num_sessions: int) -> list[Any]:
+def _as_given(folds: Folds, groups: np.ndarray | None, num_sessions: int) -> Places:
     """Splits by group, or by the fold that every session is said to be in."""
     if isinstance(folds, str) and folds == "group":
         if groups is None:
@@ -91,10 +126,11 @@ def _as_given(folds: Any, groups: np.ndarray | None, num_sessions: int) -> list[
             f"of scikit-learn such as LeaveOneGroupOut(), got {folds!r}; give a number "
             "such as 5"
         )
-    return _splits_by(_numbered(folds, num_sessions, "folds"))
+    labels: Any = folds
+    return _splits_by(_numbered(labels, num_sessions, "folds"))
 
 
-def _splits_by(numbers: np.ndarray) -> list[Any]:
+def _splits_by(numbers: np.ndarray) -> Places:
     """A split for every number, which holds out the sessions that have it."""
     return [
         (np.where(numbers != n)[0], np.where(numbers == n)[0])
@@ -102,7 +138,7 @@ def _splits_by(numbers: np.ndarray) -> list[Any]:
     ]
 
 
-def check_sequences(data: Any) -> None:
+def check_sequences(data: Sequences) -> None:
     """Refuse what is no data set of sessions."""
     if not isinstance(data, Sequences):
         raise TypeError(
@@ -149,7 +185,9 @@ def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
             ) from error
 
 
-def _numbered(labels: Any, num_sessions: int, argument: str = "groups") -> np.ndarray:
+def _numbered(
+    labels: ArrayLike, num_sessions: int, argument: str = "groups"
+) -> np.ndarray:
     """A number for the group, or fold, of every session, in their order."""
     import pandas as pd
 

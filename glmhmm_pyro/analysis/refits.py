@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import get_active_backend
+from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 from tqdm import tqdm
 
@@ -21,27 +22,32 @@ from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
 from glmhmm_pyro.inference.methods import Method
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Data
 
 # Share of even probabilities in those that a fit begins from: EM never leaves a 0.
 _EVEN = 0.01
 
 
-def quiet_fit(model: Any, data: Any, engine: Method, **options: Any) -> Fit:
+def quiet_fit(
+    model: Callable[[Data], Any], data: Data, engine: Method, **options: Any
+) -> Fit[Data]:
     """A fit whose status goes into a table, and into no warning."""
     with exclusively(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return fit(model, data, engine, **options)
 
 
-def whole_fit(model: Any, data: Any, engine: Method, **options: Any) -> Fit:
-    """The same, one of many: where the user interrupts it, the others are not made."""
+def whole_fit(
+    model: Callable[[Data], Any], data: Data, engine: Method, **options: Any
+) -> Fit[Data]:
+    """One of many fits: where the user interrupts it, the others are not made."""
     found = quiet_fit(model, data, engine, **options)
     if found.status in (Status.INTERRUPTED, Status.CUT_SHORT):
         raise KeyboardInterrupt
     return found
 
 
-def warm_start(params: Params, priors: dict[str, Any]) -> Params:
+def warm_start(params: Params, priors: dict[str, TorchDistribution]) -> Params:
     """Values to begin another fit from, probabilities of 0 made possible again.
 
     Args:
@@ -58,7 +64,7 @@ def warm_start(params: Params, priors: dict[str, Any]) -> Params:
     }
 
 
-def is_simplex(support: Any) -> bool:
+def is_simplex(support: constraints.Constraint) -> bool:
     """Whether a support is that of probabilities, or arrays of them."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import has_items, suggests_names
 from glmhmm_pyro.components import InputDriven
@@ -16,6 +17,9 @@ from glmhmm_pyro.importers.imported import (
     numbers,
 )
 from glmhmm_pyro.inference.fits.files import checked_path, readable
+
+if TYPE_CHECKING:
+    import h5py
 
 
 @suggests_names
@@ -119,7 +123,7 @@ def _from_weights(source: str, entry: Mapping[str, Any]) -> Imported:
     )
 
 
-def _with_features(name: str, weights: Any) -> np.ndarray:
+def _with_features(name: str, weights: ArrayLike) -> np.ndarray:
     """With the last axes of size 1 that MATLAB has dropped."""
     weights = numbers(name, weights)
     return weights.reshape(weights.shape + (1,) * (3 - weights.ndim))
@@ -172,14 +176,14 @@ def _read_hdf5(path: str) -> list[dict[str, Any]]:
     return [{name: field[i] for name, field in fields.items()} for i in range(count)]
 
 
-def _values(file: Any, column: Any) -> list[np.ndarray]:
+def _values(file: "h5py.File", column: "h5py.Dataset") -> list[np.ndarray]:
     """A field's values: references to arrays, or the array of a single iteration."""
     if column.dtype != object:
         return [_matlab_array(column)]
     return [_matlab_array(file[reference]) for reference in column[()].flat]
 
 
-def _matlab_array(dataset: Any) -> np.ndarray:
+def _matlab_array(dataset: "h5py.Dataset") -> np.ndarray:
     """An array as MATLAB had it; an empty one holds its shape instead of values."""
     if dataset.attrs.get("MATLAB_empty", 0):
         return np.empty(0)

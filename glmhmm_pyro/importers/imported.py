@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.components import Categorical, Initial, Transitions
@@ -93,7 +94,7 @@ def leaving(square: np.ndarray) -> np.ndarray:
     return square[away].reshape((states, states - 1) + square.shape[2:])
 
 
-def array(name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+def array(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> np.ndarray:
     """Numbers as float64, checked.
 
     Args:
@@ -117,7 +118,7 @@ def array(name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     return found
 
 
-def numbers(name: str, value: Any) -> np.ndarray:
+def numbers(name: str, value: ArrayLike) -> np.ndarray:
     """An array in float64, of any shape."""
     try:
         return np.asarray(value, dtype=np.float64)
@@ -129,7 +130,7 @@ def numbers(name: str, value: Any) -> np.ndarray:
         ) from None
 
 
-def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """Probabilities that sum to 1 over the last axis, in float64.
 
     What single precision leaves of a sum other than 1 is divided out.
@@ -158,11 +159,15 @@ def part(name: str, whole: Any, attribute: str) -> Any:
     return getattr(whole, attribute)
 
 
+def has_part(whole: Any, attribute: str) -> bool:
+    """Whether what another program has made has such an attribute or entry."""
+    return hasattr(whole, attribute) or isinstance(whole, dict) and attribute in whole
+
+
 def refuse_parts(name: str, whole: Any, attributes: tuple[str, ...], why: str) -> None:
     """Refuse what another program has made if it has one of these attributes."""
     for attribute in attributes:
-        known = isinstance(whole, dict) and attribute in whole
-        if known or hasattr(whole, attribute):
+        if has_part(whole, attribute):
             raise ValueError(
                 f"{name} must have no {attribute!r}, got one, {why}; "
                 "import a model without"

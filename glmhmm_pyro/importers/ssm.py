@@ -6,10 +6,16 @@ import numpy as np
 from scipy.special import softmax
 
 from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.components import InputDriven, SharedInputDriven, Stationary
+from glmhmm_pyro.components import (
+    InputDriven,
+    SharedInputDriven,
+    Stationary,
+    Transitions,
+)
 from glmhmm_pyro.importers.imported import (
     Imported,
     array,
+    has_part,
     imported,
     leaving,
     numbers,
@@ -78,9 +84,9 @@ def from_ssm(hmm: Any, intercept: int | None = None) -> Imported:
         "imported",
     )
     log_probs = _log_probs("transitions", transitions, "log_Ps", (states, states))
-    component: Any = Stationary()
+    component: Transitions = Stationary()
     values = {"probs": softmax(log_probs, axis=-1)}
-    if _is_driven(transitions):
+    if has_part(transitions, "Ws"):
         driven = array("transitions.Ws", part("", transitions, "Ws"), (states, None))
         component, values = _driven(log_probs, driven, intercept)
     elif intercept is not None:
@@ -105,15 +111,9 @@ def _log_probs(name: str, whole: Any, attribute: str, shape: tuple) -> np.ndarra
     return np.where(never, -np.inf, found)
 
 
-def _is_driven(transitions: Any) -> bool:
-    if isinstance(transitions, dict):
-        return "Ws" in transitions
-    return hasattr(transitions, "Ws")
-
-
 def _driven(
     log_probs: np.ndarray, weights: np.ndarray, intercept: int | None
-) -> tuple[Any, dict[str, np.ndarray]]:
+) -> tuple[Transitions, dict[str, np.ndarray]]:
     """Input-driven transitions, and values of their parameters."""
     if not np.isfinite(log_probs).all():
         raise ValueError(

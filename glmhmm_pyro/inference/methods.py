@@ -15,7 +15,7 @@ from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
-from glmhmm_pyro.inference.program.program import Program, check_order
+from glmhmm_pyro.inference.program.program import Data, Model, Program, check_order
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
@@ -51,8 +51,8 @@ _ARGUMENTS = ("num_restarts", "init", "init_noise", "seed", "progress", "method"
 @suggests_names
 @usual_modes()
 def fit(
-    model: Any,
-    data: Any,
+    model: Model,
+    data: Data,
     method: str | Method = "em",
     *,
     num_restarts: int = 10,
@@ -61,7 +61,7 @@ def fit(
     seed: int = 0,
     progress: bool = True,
     **options: Any,
-) -> Fit:
+) -> Fit[Data]:
     """Fit a model to data.
 
     Fits in several threads are made one after the other, and are what they are alone.

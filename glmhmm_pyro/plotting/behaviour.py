@@ -19,6 +19,7 @@ from glmhmm_pyro.plotting.style import (
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
 
 STYLES = ("-", "--", ":", "-.")
@@ -69,7 +70,7 @@ def predictions(
 
 
 def _draw_calibration(
-    ax: "Axes", predicted: Any, labels: np.ndarray, name: str, num_bins: int
+    ax: "Axes", predicted: "xr.DataArray", labels: np.ndarray, name: str, num_bins: int
 ) -> None:
     classes = predicted.coords[predicted.dims[1]].values
     for number, label in enumerate(classes):
@@ -81,7 +82,7 @@ def _draw_calibration(
 
 
 def _draw_regression(
-    ax: "Axes", predicted: Any, values: np.ndarray, name: str, num_bins: int
+    ax: "Axes", predicted: "xr.DataArray", values: np.ndarray, name: str, num_bins: int
 ) -> None:
     means = predicted.values
     if means.ndim > 1:

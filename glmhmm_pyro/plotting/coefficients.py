@@ -1,6 +1,6 @@
 """The weights of the emission GLMs, one line a state."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -101,7 +101,11 @@ def _blocks(array: "xr.DataArray") -> list[tuple[str, np.ndarray]]:
 
 
 def _draw(
-    ax: "Axes", places: Any, values: Any, labels: list[str], markers: bool
+    ax: "Axes",
+    places: np.ndarray,
+    values: np.ndarray,
+    labels: list[str],
+    markers: bool,
 ) -> None:
     """One line a state."""
     for state, (line, label) in enumerate(zip(values, labels)):

@@ -1,11 +1,12 @@
 """Filters on lags in time units, one line a state."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.covariates import Design
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.program.labels import named_draws
+from glmhmm_pyro.inference.program.program import Data
 from glmhmm_pyro.plotting.coefficients import meaning
 from glmhmm_pyro.plotting.style import (
     FAINT,
@@ -33,13 +34,13 @@ LINES = {"origin": "from", "destination": "to"}
 
 @suggests_names
 def filters(
-    fit: Fit,
+    fit: Fit[Data],
     design: Design,
     ax: "Axes | None" = None,
     *,
     term: str | None = None,
-    row: Any = None,
-    data: Any = None,
+    row: str | int | None = None,
+    data: Data | None = None,
     bin_width: float = 1.0,
     unit: str = "steps",
     parameter: str = "emissions.weights",
@@ -90,7 +91,7 @@ def filters(
 
 
 def _weights(
-    fit: Fit, data: Any, parameter: str
+    fit: Fit[Data], data: Data | None, parameter: str
 ) -> "tuple[xr.DataArray, xr.DataArray | None]":
     """Draws of the weights, or the weights and their covariance, if it is wanted."""
     known = fit.parameters
@@ -118,7 +119,9 @@ def _without_references(frame: "pd.DataFrame", axis: str) -> "pd.DataFrame":
     return frame[largest > 0] if (largest > 0).any() else frame
 
 
-def _chosen(frame: "pd.DataFrame", column: str, value: Any) -> "pd.DataFrame":
+def _chosen(
+    frame: "pd.DataFrame", column: str, value: str | int | None
+) -> "pd.DataFrame":
     """The rows of one value of a column, which must be told where there are several."""
     known = list(frame[column].unique())
     if value is None and len(known) == 1:

@@ -1,6 +1,6 @@
 """What all pictures share: the colours of the states, new axes, readable names."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +9,8 @@ from glmhmm_pyro.arguments import suggests_names, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
+    from matplotlib.image import AxesImage
 
 # The palette of Okabe & Ito (2008) in an order that keeps the first ones far apart, and
 # a sand for their yellow, which is too pale for a line on white.
@@ -62,7 +64,7 @@ def check_kind(argument: str, value: Any, kind: type, fix: str) -> None:
         )
 
 
-def plain(name: Any) -> str:
+def plain(name: Hashable) -> str:
     """A name as it is written, where matplotlib would read TeX between dollars."""
     return str(name).replace("$", r"\$")
 
@@ -102,7 +104,9 @@ def legend_above(ax: "Axes") -> None:
 
 
 def name_ticks(
-    axis: Any, names: Sequence[Any], places: Sequence[int] | None = None
+    axis: "XAxis | YAxis",
+    names: Sequence[Hashable],
+    places: Sequence[int] | None = None,
 ) -> None:
     """Names along an x or y axis, every n-th where there are too many.
 
@@ -128,7 +132,11 @@ def hide_frame(ax: "Axes") -> None:
 
 
 def write_numbers(
-    ax: "Axes", values: Any, image: Any, digits: int = 2, sign: str = ""
+    ax: "Axes",
+    values: np.ndarray,
+    image: "AxesImage",
+    digits: int = 2,
+    sign: str = "",
 ) -> None:
     """The value of every cell of an image, dark on light cells and light on dark."""
     for (row, column), value in np.ndenumerate(values):

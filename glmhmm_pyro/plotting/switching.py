@@ -1,6 +1,6 @@
 """The transitions: a matrix of probabilities, or the weights that drive them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from glmhmm_pyro.plotting.style import (
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
 
 # With more columns than this no numbers are written into the cells.
@@ -93,7 +94,7 @@ def _draw_matrix(
     return ax
 
 
-def _draw_weights(array: Any, ax: "Axes | None") -> "Axes":
+def _draw_weights(array: "xr.DataArray", ax: "Axes | None") -> "Axes":
     """A table of weights: moves down, covariates along."""
     values, moves, reference = _moves(array)
     names = array.coords["covariate"].values.tolist()
@@ -117,7 +118,7 @@ def _draw_weights(array: Any, ax: "Axes | None") -> "Axes":
     return ax
 
 
-def _moves(array: Any) -> tuple[np.ndarray, list[str], str]:
+def _moves(array: "xr.DataArray") -> tuple[np.ndarray, list[str], str]:
     """Rows of weights, the zeros of staying left out; what they drive; against what."""
     if "origin" not in array.dims:
         first, *others = map(plain, array["destination"].values)

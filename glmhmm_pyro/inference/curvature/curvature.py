@@ -76,7 +76,9 @@ def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
     return matrix
 
 
-def _grad(value: Tensor, point: Tensor, along: Any = None, **options: Any) -> Tensor:
+def _grad(
+    value: Tensor, point: Tensor, along: Tensor | None = None, **options: Any
+) -> Tensor:
     """Derivative of a value, 0 where it does not depend on the point."""
     options = {"allow_unused": True, "materialize_grads": True, **options}
     gradients: Any = torch.autograd.grad(value, point, along, **options)

@@ -13,9 +13,10 @@ value as it is shown: it does not matter which state or class is the reference (
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch.distributions import constraints
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ _OF_ENTRIES = {
 class Borders(NamedTuple):
     """Ends of what values can be, infinite where there is none, as they broadcast."""
 
-    lower: Any
-    upper: Any
+    lower: ArrayLike
+    upper: ArrayLike
 
     @classmethod
-    def of(cls, support: Any, shape: tuple[int, ...]) -> "Borders":
-        """Those of the entries of an array whose values have a support.
+    def of(cls, support: constraints.Constraint, shape: tuple[int, ...]) -> "Borders":
+        """Borders of the entries of an array whose values have a support.
 
         Args:
             support: a constraint of torch or Pyro.
@@ -102,7 +103,7 @@ def interval(
 def named_intervals(
     parameters: "Mapping[str, xr.DataArray]",
     errors: "Mapping[str, xr.DataArray]",
-    supports: Mapping[str, Any],
+    supports: Mapping[str, constraints.Constraint],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Ends of the 95 % interval of every parameter, in its shape.
 

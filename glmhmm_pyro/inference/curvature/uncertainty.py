@@ -1,11 +1,13 @@
 """How well data and priors determine the parameters: information, standard errors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.inference.curvature.curvature import hessian
@@ -165,9 +167,18 @@ class Uncertainty:
         return cls(errors, shares)
 
     def sentences(
-        self, model: Any, labels: Labels, sites: list[str] | None = None
+        self,
+        model: Callable[..., Any],
+        labels: Labels,
+        sites: list[str] | None = None,
     ) -> list[str]:
-        """One for every reason that values are unknown for, of these sites or all."""
+        """A sentence for every reason that values of sites are unknown for.
+
+        Args:
+            model: for the names of the axes of its sites.
+            labels: names along these axes.
+            sites: names of the sites; all by default.
+        """
         found = []
         for reason, by_site in self.shares.items():
             chosen = {site: by_site[site] for site in sites or by_site}
@@ -191,7 +202,7 @@ class StandardErrors(NamedTuple):
 
     errors: "dict[str, xr.DataArray]"
     notes: tuple[str, ...]
-    supports: dict[str, Any]
+    supports: dict[str, constraints.Constraint]
     num_units: int | None = None
 
 

@@ -8,6 +8,7 @@ prior unchanged; numbers given by what states do, whatever the prior says of the
 kept beside the draws.
 """
 
+from collections.abc import Callable
 from math import factorial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.program.program import Data, Observed, Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import Symmetry, symmetry_of
 
@@ -26,7 +27,7 @@ AS_DRAWN = "states are numbered as the chains numbered them: "
 TOLD_APART = "priors tell states apart"
 
 
-def state_probs(model: Any, data: Any, params: Params) -> Tensor:
+def state_probs(model: Callable[[Data], Any], data: Data, params: Params) -> Tensor:
     """Smoothed probabilities of all HiddenMarkov sites, shape (steps, states)."""
     with torch.no_grad():
         return _of_sites(Program.kind_of(model).observed_sites(model, data, params))
@@ -127,8 +128,8 @@ def _told_apart(symmetry: Symmetry, other: int, total: int) -> str:
 
 
 def best_orders(
-    model: Any,
-    data: Any,
+    model: Callable[[Data], Any],
+    data: Data,
     draws: Params,
     reference: Tensor,
     symmetry: Symmetry,

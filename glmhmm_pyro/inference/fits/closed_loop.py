@@ -227,20 +227,21 @@ def _copies(data: Sequences, num_samples: int) -> dict[str, Tensor]:
     return {name: getattr(data, name).repeat(num_samples, 1, 1) for name in names}
 
 
-def _functions(history: Any, data: Sequences) -> list[tuple[Any, Recompute]]:
+def _functions(
+    history: History, data: Sequences
+) -> list[tuple[str | tuple[str, ...], Recompute]]:
     """Names of columns, and what gives them."""
-    if hasattr(history, "replay"):
-        history = history.replay(data)
-    if not isinstance(history, Mapping) or not history:
+    given: Any = history.replay(data) if hasattr(history, "replay") else history
+    if not isinstance(given, Mapping) or not given:
         raise TypeError(
             "history must be a fitted design, a mapping from names of covariates to "
-            f"functions of the past, or a list of these, got {history!r}"
+            f"functions of the past, or a list of these, got {given!r}"
             "; give one of these"
         )
-    for names, function in history.items():
+    for names, function in given.items():
         if not callable(function):
             raise TypeError(
                 f"history must map {names!r} to a function(past, rows), got "
                 f"{function!r}; give such a function"
             )
-    return list(history.items())
+    return list(given.items())

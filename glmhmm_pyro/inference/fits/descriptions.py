@@ -6,12 +6,14 @@ from the names below; nothing else that stands in a file is ever looked up.
 
 import copy
 import inspect
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeGuard
 
 import torch
 
 from glmhmm_pyro import components
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.fits.encoding import Plain
+from glmhmm_pyro.inference.program.program import Model, Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.answers import Stored, restored, stored
 
@@ -19,15 +21,17 @@ _PARTS = ("initial", "transitions", "emissions")
 _BOUND = ("num_states", "num_features", "covariate_names")
 
 
-def describe(model: Any) -> dict[str, Any]:
+def describe(model: Callable[..., Any]) -> dict[str, Any]:
     """Plain containers from which :func:`make_model` makes the model again."""
-    if not Program.kind_of(model).components_of(model):
+    known = Program.kind_of(model).components_of(model)
+    if not known:
         return {"own": _name_of(model)}
     parts = {name: _describe(getattr(model, name)) for name in _PARTS}
-    return {"num_states": model.num_states, "components": parts}
+    states = next(iter(known.values())).num_states
+    return {"num_states": states, "components": parts}
 
 
-def make_model(description: dict[str, Any]) -> Any:
+def make_model(description: dict[str, Any]) -> GLMHMM | None:
     """The model described, or ``None`` where it has parts of the user's own."""
     if own_parts(description):
         return None
@@ -48,24 +52,24 @@ def own_parts(description: dict[str, Any]) -> list[str]:
     ]
 
 
-def bound_copy(model: Any, description: dict[str, Any]) -> Any:
+def bound_copy(model: Model, description: dict[str, Any]) -> Model:
     """A copy of a given model with the sizes of the one described.
 
     Raises:
         ValueError: the model is not the one described, as far as that can be told.
     """
-    given = describe(model)
-    _check_same(description, given)
+    _check_same(description, describe(model))
     model = copy.deepcopy(model)
     if "own" not in description:
         _bind(model, description)
     return model
 
 
-def _bind(model: GLMHMM, description: dict[str, Any]) -> None:
+def _bind(model: Callable[..., Any], description: dict[str, Any]) -> None:
     """Give the components the sizes that they had."""
     whole = {name: getattr(model, name) for name in _PARTS}
-    for name, component in (whole | model.components).items():
+    parts = Program.kind_of(model).components_of(model)
+    for name, component in (whole | parts).items():
         top, _, output = name.partition(".")
         part = description["components"][top]
         if output:
@@ -112,8 +116,8 @@ def _check_part(place: str, saved: dict[str, Any], given: dict[str, Any]) -> Non
             raise _other_model("have", f"{place} with {name} = {size}", other)
 
 
-def _check_outputs(place: str, saved: dict[str, Any], given: Any) -> None:
-    """The same of every output of several."""
+def _check_outputs(place: str, saved: dict[str, Any], given: Plain) -> None:
+    """Refuse other outputs, or another component of one of them."""
     others = given.get("components", {}) if isinstance(given, dict) else {}
     if list(saved) != list(others):
         outputs = [", ".join(names) or "none" for names in (saved, others)]
@@ -122,7 +126,7 @@ def _check_outputs(place: str, saved: dict[str, Any], given: Any) -> None:
         _check_part(f"{place}.{name}", part, others[name])
 
 
-def _other_model(verb: str, wanted: str, found: Any) -> ValueError:
+def _other_model(verb: str, wanted: str, found: Plain) -> ValueError:
     return ValueError(
         f"model must {verb} {wanted}, as the saved one, got {found}; give the model "
         "that was fitted"
@@ -135,7 +139,7 @@ def _kind_of_model(description: dict[str, Any]) -> str:
     return f"your own {description['own'].rpartition('.')[2]!r}"
 
 
-def _same(saved: Any, given: Any) -> bool:
+def _same(saved: Plain, given: Plain) -> bool:
     """Whether two arguments are alike, as far as descriptions tell."""
     if _is_foreign(saved) and _is_foreign(given):
         # Format 1 kept no names of these.
@@ -149,7 +153,7 @@ def _same(saved: Any, given: Any) -> bool:
     return bool(saved == given)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Plain) -> str:
     """An argument in the form in which users write it, roughly."""
     if not isinstance(value, dict):
         return repr(value)
@@ -175,7 +179,8 @@ def _describe(component: components.Component) -> dict[str, Any]:
     return {"class": name, "known": known, "arguments": arguments, "bound": bound}
 
 
-def _describe_argument(value: Any) -> Any:
+def _describe_argument(value: Any) -> Plain:
+    """An argument of a component or of a prior as plain containers."""
     if value is None or isinstance(value, int | float | str | bool):
         return value
     if isinstance(value, tuple):
@@ -209,11 +214,11 @@ def _holds_components(value: dict[str, Any]) -> bool:
     return any(isinstance(item, components.Component) for item in value.values())
 
 
-def _is_foreign(value: Any) -> bool:
+def _is_foreign(value: Plain) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and "foreign" in value
 
 
-def _has_foreign(value: Any) -> bool:
+def _has_foreign(value: Plain) -> bool:
     """Whether something of the user's own stands in a description, however deep."""
     if isinstance(value, dict):
         is_own = "foreign" in value or value.get("known") is False
@@ -231,7 +236,7 @@ def _make(part: dict[str, Any]) -> Any:
     return getattr(components, _checked(part["class"], components.__all__))(**arguments)
 
 
-def _make_argument(value: Any) -> Any:
+def _make_argument(value: Plain) -> Any:
     if not isinstance(value, dict):
         return value
     if "items" in value:
@@ -259,7 +264,7 @@ def _plain(bound: Any) -> Any:
     return tuple(bound) if isinstance(bound, list) else bound
 
 
-def _checked(name: str, known: Any) -> str:
+def _checked(name: str, known: Collection[str]) -> str:
     """A name from the file, if it is one that may be looked up."""
     if name not in known:
         raise ValueError(f"it asks for {name!r}")

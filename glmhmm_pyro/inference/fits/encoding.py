@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# What JSON holds.
+Plain = None | bool | int | float | str | list[Any] | tuple[Any, ...] | dict[str, Any]
 Arrays = dict[str, np.ndarray]
 Types = Mapping[str, type]
 
 
-def encoded(value: Any, name: str, arrays: Arrays, types: Types) -> Any:
+def encoded(value: Any, name: str, arrays: Arrays, types: Types) -> Plain:
     """What JSON can hold of a value; its arrays are put into ``arrays``.
 
     Args:
@@ -39,7 +41,7 @@ def encoded(value: Any, name: str, arrays: Arrays, types: Types) -> Any:
     if types.get(kind) is type(value):
         return {kind: _parts(value, name, arrays, types)}
 
-    def inner(key: Any, item: Any) -> Any:
+    def inner(key: str | int, item: Any) -> Plain:
         return encoded(item, f"{name}:{key}", arrays, types)
 
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -92,7 +94,7 @@ def _stacked(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.stack([item[key] for item in items]) for key in items[0]}
 
 
-def decoded(plain: Any, arrays: Arrays, types: Types) -> Any:
+def decoded(plain: Plain, arrays: Arrays, types: Types) -> Any:
     """The value of which :func:`encoded` made ``plain`` and ``arrays``.
 
     Raises:

@@ -1,6 +1,6 @@
 """What a fit says of how well its parameters are known."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import norm, t
@@ -13,7 +13,7 @@ from glmhmm_pyro.inference.curvature.sandwich import ROBUST
 from glmhmm_pyro.inference.curvature.uncertainty import StandardErrors, warn_of
 from glmhmm_pyro.inference.draws.diagnostics import diagnose
 from glmhmm_pyro.inference.program.labels import named_draws
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Program
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @usual_modes()
 def standard_errors(
-    fit: "Fit", data: Any, *, robust: str | None = None
+    fit: "Fit[Data]", data: Data, *, robust: str | None = None
 ) -> "dict[str, xr.DataArray]":
     r"""Standard errors, with the names and axes of :attr:`parameters`.
 
@@ -66,8 +66,8 @@ def standard_errors(
 
 @usual_modes()
 def covariance(
-    fit: "Fit",
-    data: Any,
+    fit: "Fit[Data]",
+    data: Data,
     parameter: str = "emissions.weights",
     *,
     robust: str | None = None,
@@ -90,7 +90,7 @@ def covariance(
 
 @usual_modes()
 def summary(
-    fit: "Fit", data: Any = None, *, robust: str | None = None
+    fit: "Fit[Data]", data: Data | None = None, *, robust: str | None = None
 ) -> "pd.DataFrame":
     """Every parameter on a row of its own: site, the names of its axes, value.
 
@@ -159,7 +159,9 @@ def diagnostics(fit: "Fit") -> "pd.DataFrame":
     return diagnose(fit.posterior.draws)
 
 
-def _standard_errors(fit: "Fit", data: Any, robust: str | None) -> StandardErrors:
+def _standard_errors(
+    fit: "Fit[Data]", data: Data, robust: str | None
+) -> StandardErrors:
     program = _at_maximum(fit, data)
     return uncertainty.standard_errors(
         program, fit.params, fit.labels, _checked(robust)
@@ -178,7 +180,7 @@ def _widening(found: StandardErrors) -> float:
     return float(t.ppf(0.975, found.num_units - 1) / norm.ppf(0.975))
 
 
-def _at_maximum(fit: "Fit", data: Any) -> Program:
+def _at_maximum(fit: "Fit[Data]", data: Data) -> Program:
     """The model with its data; refuses a fit with draws, which is at their mean."""
     if fit.posterior is not None:
         raise ValueError(

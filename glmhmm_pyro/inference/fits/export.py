@@ -25,12 +25,8 @@ from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.fits.predictive import prior_draws, replicated
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.labels import (
-    Labels,
-    named_draws,
-    session_coords,
-)
-from glmhmm_pyro.inference.program.program import Observed, Program, check_order
+from glmhmm_pyro.inference.program.labels import Labels, named_draws, session_coords
+from glmhmm_pyro.inference.program.program import Data, Model, Program, check_order
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.version import __version__
 
@@ -93,7 +89,10 @@ class Exporter:
         """Log p(y_t | earlier y of the session), and its sums over sessions, nats."""
         flat = {name: value.flatten(0, 1) for name, value in self.draws.items()}
         model, data = self.program.model, self.program.data
-        per_step = at_draws(model, data, flat, _log_prob_per_step).cpu().numpy()
+        found = at_draws(
+            model, data, flat, lambda s: s.hidden.log_prob_per_step(s.value)
+        )
+        per_step = found.cpu().numpy()
         lengths, sessions = self._sessions()
         starts = np.cumsum(lengths) - lengths
         per_session = np.add.reduceat(per_step, starts, axis=1)
@@ -218,8 +217,8 @@ class _Axes:
 
 @usual_modes()
 def to_arviz(
-    fit: "Fit",
-    data: Any,
+    fit: "Fit[Data]",
+    data: Data,
     groups: Sequence[str] | None = None,
     *,
     num_draws: int | None = None,
@@ -304,7 +303,7 @@ GROUPS = (
 @suggests_names
 @usual_modes()
 def prior_predictive(
-    model: Any, data: Any, num_samples: int = 500, seed: int = 0
+    model: Model, data: Data, num_samples: int = 500, seed: int = 0
 ) -> Any:
     """Draws of the parameters from their priors, and of emissions at each of them.
 
@@ -383,10 +382,6 @@ def _kept(available: int, wanted: int | None) -> np.ndarray:
             f"got {wanted}; leave it out to keep all"
         )
     return np.linspace(0, available - 1, wanted).round().astype(int)
-
-
-def _log_prob_per_step(site: Observed) -> torch.Tensor:
-    return site.hidden.log_prob_per_step(site.value)
 
 
 def _dataset(arrays: Mapping[str, Any], coords: Mapping[str, Any]) -> "xr.Dataset":

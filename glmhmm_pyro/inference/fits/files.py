@@ -36,7 +36,7 @@ _NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 _LARGEST_COMPRESSION = 1100
 
 
-def checked_path(path: Any, what: str, argument: str = "path") -> str:
+def checked_path(path: str | PathLike, what: str, argument: str = "path") -> str:
     """A path as a string, '~' resolved; an error where it is none.
 
     Args:
@@ -59,7 +59,9 @@ def checked_path(path: Any, what: str, argument: str = "path") -> str:
     return os.path.expanduser(name)
 
 
-def replace_file(path: str, content: Any, argument: str = "path") -> None:
+def replace_file(
+    path: str, content: bytes | memoryview, argument: str = "path"
+) -> None:
     """Write a file whole: whoever reads it finds the old content or the new one.
 
     The content goes to a file of another name in the same folder, and from there in one

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import Any
+from typing import Any, Generic
 
 from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.fits import (
@@ -21,13 +21,13 @@ from glmhmm_pyro.inference.fits import (
 from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.restored import in_users_units
 from glmhmm_pyro.inference.program.labels import Labels
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.search.findings import Findings
 
 
 @suggests_all_names
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Fit(Findings):
+class Fit(Findings, Generic[Data]):
     """A fitted model: what a method found, with the model and names of its data.
 
     Attributes:
@@ -49,8 +49,11 @@ class Fit(Findings):
 
     @classmethod
     def of(
-        cls, program: Program, found: Findings, baseline: Baseline | None = None
-    ) -> "Fit":
+        cls,
+        program: Program[Any, Data],
+        found: Findings,
+        baseline: Baseline | None = None,
+    ) -> "Fit[Data]":
         """The fit of a program, in the user's units, from what a method found of it."""
         found = in_users_units(program, found)
         return cls(
@@ -62,7 +65,7 @@ class Fit(Findings):
         )
 
     @classmethod
-    def load(cls, path: str | PathLike, model: Any = None) -> "Fit":
+    def load(cls, path: str | PathLike, model: Model | None = None) -> "Fit[Any]":
         """Read what :meth:`save` wrote; nothing in the file is executed.
 
         Args:

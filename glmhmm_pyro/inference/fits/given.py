@@ -1,5 +1,6 @@
 """A fit at parameters that were given, not found."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,15 @@ import torch
 from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.runs import Restart
 from glmhmm_pyro.inference.status import Status
 
 
-def fit_at(model: Any, data: Any, params: Params, method: str) -> Fit:
+def fit_at(
+    model: Callable[[Data], Any], data: Data, params: Params, method: str
+) -> Fit[Data]:
     """A fit at these values of the sites, with the likelihood of the data.
 
     Args:
@@ -50,5 +53,6 @@ def fit_at(model: Any, data: Any, params: Params, method: str) -> Fit:
     return Fit.of(program, found, Baseline.of(program))
 
 
-def _listed(shapes: Any) -> str:
+def _listed(shapes: Mapping[str, torch.Size]) -> str:
+    """Names of sites with their shapes, for a message."""
     return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())

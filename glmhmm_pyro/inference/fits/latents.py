@@ -8,12 +8,12 @@ over what they may be.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.program.program import trace_at
+from glmhmm_pyro.inference.program.program import Data, trace_at
 from glmhmm_pyro.inference.search.search import seeded
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NUM_DRAWS = 400
 
 
-def carried(fit: "Fit", data: Any) -> "Fit":
+def carried(fit: "Fit[Data]", data: Data) -> "Fit[Data]":
     """The fit with latents of these data, if they are not of the sessions fitted.
 
     Every draw of the parameters gets a draw of the latents, the same ones in every

@@ -1,7 +1,7 @@
 """What a fit knows by name: its parameters, the data that it reads, its sites."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.program.labels import named_parameters
-from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.program.program import Data, Observed, Program
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +38,7 @@ def log_likelihood_per_step(fit: "Fit") -> float:
     return fit.log_likelihood / max(fit.labels.num_observed, 1)
 
 
-def as_fitted(fit: "Fit", data: Any) -> Any:
+def as_fitted(fit: "Fit[Data]", data: Data) -> Data:
     """Data with all that has a name where the data of the fit had it.
 
     Every method of a fit reads its data so: covariates, outputs and classes are put
@@ -60,7 +60,7 @@ def as_fitted(fit: "Fit", data: Any) -> Any:
 
 
 @usual_modes()
-def distribution(fit: "Fit", data: Any, site: str | None = None) -> HiddenMarkov:
+def distribution(fit: "Fit[Data]", data: Data, site: str | None = None) -> HiddenMarkov:
     """The distribution of the emissions of ``data`` at ``params``.
 
     Latents of other sessions than those fitted are at the mean of their draws.
@@ -74,7 +74,7 @@ def distribution(fit: "Fit", data: Any, site: str | None = None) -> HiddenMarkov
     return sites[checked_site(sites, site)].hidden
 
 
-def sites_of(fit: "Fit", data: Any) -> dict[str, Observed]:
+def sites_of(fit: "Fit[Data]", data: Data) -> dict[str, Observed]:
     """Every ``HiddenMarkov`` site of data laid out as those fitted, by name."""
     with torch.no_grad():
         return Program.kind_of(fit.model).observed_sites(fit.model, data, fit.params)

@@ -10,7 +10,8 @@ so that the predictions of a session multiply to the mean likelihood of the sess
 the draws. What is said of data as a whole is a plain mean over the draws.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Data, Observed
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.fits.fit import Fit
 
 
 class Draws(NamedTuple):
@@ -161,7 +166,7 @@ class PastLikelihoods(NamedTuple):
 
 
 def decoded_by_draws(
-    fit: Any, data: Any, draws: Draws, site: str
+    fit: "Fit[Data]", data: Data, draws: Draws, site: str
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Probabilities of states (steps, states) by name, and log-likelihoods (steps,).
 
@@ -195,7 +200,7 @@ def decoded_by_draws(
 
 
 def predicted_by_draws(
-    fit: Any, data: Any, draws: Draws, site: str, steps_ahead: int
+    fit: "Fit[Data]", data: Data, draws: Draws, site: str, steps_ahead: int
 ) -> dict[str, Tensor]:
     """Predictions of every output (steps, ...) by name; see :meth:`Fit.predict`."""
     mean = Mean()
@@ -218,7 +223,7 @@ def expected_ahead(
     }
 
 
-def _at(fit: Any, data: Any, draws: Draws, site: str) -> Any:
+def _at(fit: "Fit[Data]", data: Data, draws: Draws, site: str) -> Iterator[Observed]:
     """The site at some draws after the others."""
     for sites in sites_at_draws(fit.model, data, draws.params):
         with torch.no_grad():

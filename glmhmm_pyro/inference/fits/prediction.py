@@ -18,7 +18,7 @@ from glmhmm_pyro.inference.fits.mixture import (
 )
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import by_step_dataset
-from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.program.program import Data, Observed, Program
 from glmhmm_pyro.inference.search.search import seeded
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 @usual_modes()
 def decode(
-    fit: "Fit", data: Any, site: str | None = None, *, num_draws: int | None = None
+    fit: "Fit[Data]",
+    data: Data,
+    site: str | None = None,
+    *,
+    num_draws: int | None = None,
 ) -> "xr.Dataset":
     r"""Probabilities of the states at every step, and their most probable path.
 
@@ -109,8 +113,8 @@ def point_of(fit: "Fit") -> str:
 
 @usual_modes()
 def predict(
-    fit: "Fit",
-    data: Any,
+    fit: "Fit[Data]",
+    data: Data,
     site: str | None = None,
     *,
     steps_ahead: int = 1,
@@ -172,7 +176,11 @@ def predict(
 
 @usual_modes()
 def sample_states(
-    fit: "Fit", data: Any, num_samples: int = 1, seed: int = 0, site: str | None = None
+    fit: "Fit[Data]",
+    data: Data,
+    num_samples: int = 1,
+    seed: int = 0,
+    site: str | None = None,
 ) -> np.ndarray:
     """Paths of states drawn from p(z | y), shape (num_samples, steps).
 
@@ -213,7 +221,7 @@ def sample_states(
 
 
 def _paths_by_session(
-    fit: "Fit", data: Any, draws: Draws, site: str, num_samples: int, seed: int
+    fit: "Fit[Data]", data: Data, draws: Draws, site: str, num_samples: int, seed: int
 ) -> np.ndarray:
     """Paths at draws that every session takes as often as they make it probable."""
     at = [{n: v[i] for n, v in draws.params.items()} for i in range(draws.number)]
@@ -236,6 +244,6 @@ def _paths_by_session(
     return paths.cpu().numpy()
 
 
-def _site_at(fit: "Fit", data: Any, params: Params, site: str) -> Observed:
+def _site_at(fit: "Fit[Data]", data: Data, params: Params, site: str) -> Observed:
     with torch.no_grad():
         return Program.kind_of(fit.model).observed_sites(fit.model, data, params)[site]

@@ -6,12 +6,13 @@ posterior any more.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
@@ -28,7 +29,7 @@ from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering, StateAxes
 from glmhmm_pyro.sequences.arrays import as_array
 
@@ -47,11 +48,11 @@ _VIEW = "draws are numbered by what their states do, whatever priors say of the 
 
 @usual_modes()
 def aligned(
-    fit: "Fit",
-    reference: "Fit | Tensor | np.ndarray",
-    data: Any,
+    fit: "Fit[Data]",
+    reference: "Fit[Data] | Tensor | np.ndarray",
+    data: Data,
     state_axes: Mapping[str, Sequence[int]] | None = None,
-) -> "Fit":
+) -> "Fit[Data]":
     """The fit with its states numbered as a reference numbers them.
 
     States are matched by what they do: by the assignment under which their
@@ -93,17 +94,17 @@ def aligned(
     return replace(fit, labels=replace(fit.labels, states=names))
 
 
-def _probs_of(fit: "Fit", data: Any) -> Tensor:
+def _probs_of(fit: "Fit[Data]", data: Data) -> Tensor:
     data = fit.as_fitted(data)
     fit = carried(fit, data)
     return state_probs(fit.model, data, fit.params)
 
 
 def permuted(
-    fit: "Fit",
+    fit: "Fit[Data]",
     order: Sequence[int] | Tensor,
     state_axes: Mapping[str, Sequence[int]] | None = None,
-) -> "Fit":
+) -> "Fit[Data]":
     """The fit with its states renumbered: parameters, their history, draws, names.
 
     The likelihood stays as it is. A prior that tells states apart gives the new
@@ -153,7 +154,10 @@ def _known(fit: "Fit", state_axes: StateAxes | None) -> Renumbering:
 
 
 def _permuted(
-    model: Any, posterior: Posterior, order: Tensor, renumbering: Renumbering
+    model: Callable[..., Any],
+    posterior: Posterior,
+    order: Tensor,
+    renumbering: Renumbering,
 ) -> Posterior:
     """All draws renumbered alike, each with the log-joint that it has then."""
     draws, labels = renumbering(posterior.draws, order), posterior.by_label
@@ -168,7 +172,7 @@ def _permuted(
     return replace(posterior, draws=draws, by_label=labels, stats=stats)
 
 
-def _gains(model: Any, before: Params, after: Params) -> np.ndarray:
+def _gains(model: Callable[..., Any], before: Params, after: Params) -> np.ndarray:
     """Changes of the log prior of all draws (chains, draws)."""
     shape = next(iter(before.values())).shape[:2]
     places = list(np.ndindex(*shape))
@@ -182,7 +186,7 @@ def _gains(model: Any, before: Params, after: Params) -> np.ndarray:
     return np.array([gain(place) for place in places]).reshape(shape)
 
 
-def _gain(model: Any, before: Params, after: Params) -> float:
+def _gain(model: Callable[..., Any], before: Params, after: Params) -> float:
     """Change of the log prior; 0 for a model that needs data to tell its prior."""
     kind, densities = Program.kind_of(model), []
     for params in (after, before):
@@ -194,7 +198,9 @@ def _gain(model: Any, before: Params, after: Params) -> float:
     return 0.0 if math.isnan(gain) else gain
 
 
-def _by_label(fit: "Fit", data: Any, state_axes: StateAxes | None) -> "Fit":
+def _by_label(
+    fit: "Fit[Data]", data: Data, state_axes: StateAxes | None
+) -> "Fit[Data]":
     """The fit with every draw numbered by what its states do in the data fitted."""
     posterior: Posterior | None = fit.posterior
     if posterior is None or posterior.by_label is None:
@@ -248,7 +254,7 @@ def _joints(
     return found
 
 
-def _checked_order(order: Any, states: int | None) -> Tensor:
+def _checked_order(order: ArrayLike, states: int | None) -> Tensor:
     """The user's order as a tensor, if it is a permutation."""
     given = as_array("order", order)
     if given.dtype.kind not in "iuf" or given.ndim != 1:

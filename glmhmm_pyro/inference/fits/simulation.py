@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @usual_modes()
 def simulate(
-    fit: "Fit",
+    fit: "Fit[Sequences]",
     data: Sequences,
     seed: int = 0,
     *,
@@ -57,16 +57,16 @@ def simulate(
         sample after sample ('name', 'name (2)', ...); states (samples * steps,).
     """
     data = fit.as_fitted(data)
-    of_design, history = history is True, _own_history(data, history)
-    _check(fit, data, history, num_samples, draws)
+    of_design, asked = history is True, _own_history(data, history)
+    _check(fit, data, asked, num_samples, draws)
     own, fit = fit, carried(fit, data)
     draws = draws or fit is not own
     seed = seed_number(seed)
-    histories: Any = history if isinstance(history, (list, tuple)) else [history]
+    histories: Any = asked if isinstance(asked, list | tuple) else [asked]
     parts = []
     with seeded(seed), torch.no_grad():
         for params, number in _parameters(fit, int(num_samples or 1), draws):
-            if history is not None:
+            if asked is not None:
                 drawn = closed_loop(fit.model, params, data, histories, number)
             else:
                 hidden = replace(fit, params=params).distribution(data)
@@ -88,8 +88,10 @@ def simulate(
     return simulated, states.cpu().numpy()
 
 
-def _own_history(data: Any, history: Any) -> Any:
-    """Where the data's own is asked for, that of the designs which made them."""
+def _own_history(
+    data: Sequences, history: History | Sequence[History] | bool | None
+) -> History | Sequence[History] | None:
+    """The history given; for True that of the designs which made the data."""
     if not isinstance(history, bool):
         return history
     if not history:
@@ -105,7 +107,13 @@ def _own_history(data: Any, history: Any) -> Any:
     return found
 
 
-def _check(fit: "Fit", data: Any, history: Any, num_samples: Any, draws: bool) -> None:
+def _check(
+    fit: "Fit[Sequences]",
+    data: Sequences,
+    history: History | Sequence[History] | None,
+    num_samples: int | None,
+    draws: bool,
+) -> None:
     if not isinstance(data, Sequences):
         raise TypeError(
             f"data must be a Sequences to be simulated, got {type(data).__name__}; "

@@ -5,6 +5,7 @@ Every field is written, whatever a method puts there, if it is made of the kinds
 """
 
 import dataclasses
+from collections.abc import Callable
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def save(fit: "Fit", path: str | PathLike) -> None:
     write_record(path, arrays, fields | {"model": describe(fit.model)})
 
 
-def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
+def read_fit(path: str | PathLike, model: Callable[..., Any] | None) -> dict[str, Any]:
     """The fields of the :class:`Fit` that :func:`save` wrote.
 
     Args:
@@ -85,6 +86,7 @@ def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
         ValueError: it is no intact file of a fit, or the model is another one.
     """
     arrays, facts, version = read_record(path)
+    made: Callable[..., Any] | None
     with intact(str(path)):
         fields = _format_1(arrays, facts) if version == 1 else _fields(arrays, facts)
         made, missing = make_model(facts["model"]), own_parts(facts["model"])
@@ -93,7 +95,7 @@ def read_fit(path: str | PathLike, model: Any) -> dict[str, Any]:
     elif made is None:
         raise ValueError(f"model must be given to load this fit: {missing[0]}")
     with intact(str(path)):
-        made = fields["labels"].given_to(made)
+        fields["labels"].restore_layout(made)
         _check(fields, made)
     return fields | {"model": made}
 
@@ -104,7 +106,7 @@ def _fields(arrays: Arrays, facts: dict[str, Any]) -> dict[str, Any]:
     return {name: decoded(value, arrays, TYPES) for name, value in plain.items()}
 
 
-def _check(fields: dict[str, Any], model: Any) -> None:
+def _check(fields: dict[str, Any], model: Callable[..., Any]) -> None:
     """Refuse fields that contradict each other, or the model."""
     params, restarts = fields["params"], fields["restarts"]
     restarts[fields["best"]], float(fields["log_joint"])
@@ -118,7 +120,7 @@ def _check(fields: dict[str, Any], model: Any) -> None:
     for name, component in components.items():
         for site in component.sites:
             value = params.get(f"{name}.{site}")
-            if value is None and model.num_states > 1:
+            if value is None and component.num_states != 1:
                 raise ValueError(f"it has no values of {name}.{site}")
             if value is None or component.sites[site].latent:
                 continue

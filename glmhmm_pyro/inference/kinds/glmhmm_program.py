@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
@@ -18,7 +19,12 @@ from glmhmm_pyro.inference.kinds.undetermined import (
 )
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
-from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.program.program import (
+    Init,
+    Observed,
+    Program,
+    sets_together,
+)
 from glmhmm_pyro.inference.program.units import own_units
 from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.steps.joint_steps import JointSteps
@@ -26,23 +32,23 @@ from glmhmm_pyro.inference.steps.steps import ComponentSteps
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.layout import Layout
+from glmhmm_pyro.sequences.members import Members
 
 # As many states are always allowed, and a state for every step.
 _MANY_STATES = 100
 
 
-class GLMHMMProgram(Program, reads=GLMHMM):
+class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
     """A ``GLMHMM`` conditioned on a ``Sequences``.
 
     It is evaluated without Pyro's handlers, at many parameter sets at once, and has
     EM's M-steps by component. Its arguments are those of :class:`Program`.
     """
 
-    model: GLMHMM
-    data: Sequences
-
     @staticmethod
-    def _taken(model: Any, data: Any) -> Any:
+    def _taken(model: GLMHMM, data: Sequences) -> Sequences:
+        # What is no Sequences is refused as it is laid out.
         if isinstance(data, Sequences):
             _check_number_of_states(model, data)
         data = model.laid_out(data)
@@ -50,36 +56,53 @@ class GLMHMMProgram(Program, reads=GLMHMM):
         return data
 
     @staticmethod
-    def components_of(model: Any) -> dict[str, Component]:
+    def components_of(model: GLMHMM) -> dict[str, Component]:
         """All components, by the names that their sites begin with."""
-        found: dict[str, Component] = model.components
-        return found
+        return model.components
 
     @staticmethod
-    def takes_sets(model: Any) -> bool:
-        """Whether all components take values with a leading axis of sets."""
-        return all(component.takes_sets() for component in model.components.values())
+    def most_sets(model: GLMHMM, data: Sequences) -> int:
+        """As memory allows, where all components take a leading axis of sets."""
+        if not _takes_sets(model):
+            return 1
+        states = model.transitions.expansion.num_chain_states
+        return sets_together([(data.num_steps, states)])
 
     @staticmethod
-    def visit_known_priors(model: Any) -> None:
+    def visit_known_priors(model: GLMHMM) -> None:
         """All of them."""
         model.draw()
 
     @staticmethod
-    def laid_out(model: Any, data: Any, layout: Any) -> Any:
+    def restore_layout(model: GLMHMM, layout: Layout) -> None:
+        """The model's own layout, and the members of the axes that follow from it."""
+        model.layout = layout
+        for component in model.components.values():
+            if component.varies_over:
+                component.members = Members(layout.sessions)
+
+    @staticmethod
+    def laid_out(model: GLMHMM, data: Sequences, layout: Layout | None) -> Sequences:
         """The data as the components read them; the model knows its layout itself."""
         return model.laid_out(data)
 
     @staticmethod
-    def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
+    def observed_sites(
+        model: GLMHMM, data: Sequences, params: Params
+    ) -> dict[str, Observed]:
         """The one site ``y`` at these values."""
         data = model.laid_out(data)
         return {"y": Observed(model.hidden_markov_at(params, data), data.emissions)}
 
     @property
+    def layout(self) -> Layout | None:
+        """That of the model, which the first data set bound."""
+        return self.model.layout
+
+    @property
     def is_batched(self) -> bool:
         """Whether components take sets, and no hyperparameter is drawn beside them."""
-        return self.takes_sets(self.model) and self._has_fixed_priors
+        return _takes_sets(self.model) and self._has_fixed_priors
 
     def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
         """Log-likelihood and log prior, without Pyro's handlers."""
@@ -107,7 +130,7 @@ class GLMHMMProgram(Program, reads=GLMHMM):
         self.visit_known_priors(self.model)
 
     def starts(
-        self, number: int, init: Any, noise: float, generator: torch.Generator
+        self, number: int, init: Init, noise: float, generator: torch.Generator
     ) -> Sequence[Params]:
         """See :func:`make_starts`."""
         init = self._own_start("glm" if init is None else init)
@@ -160,7 +183,7 @@ class GLMHMMProgram(Program, reads=GLMHMM):
             hidden = self.model.hidden_markov_at(params, self.data)
         return unbounded_weights(self.model, self.data, hidden, params)
 
-    def _own_start(self, init: Any) -> Any:
+    def _own_start(self, init: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
         """Values that the user gave to begin with, mapped to own ones.
 
         What is no value of a site is left to be refused as it was written.
@@ -171,7 +194,7 @@ class GLMHMMProgram(Program, reads=GLMHMM):
         users = {name: value for name, value in given.items() if value is not None}
         return {**init, **self.units.inward(users)}
 
-    def _given(self, name: str, given: Any) -> Tensor | None:
+    def _given(self, name: str, given: ArrayLike) -> Tensor | None:
         """The user's value of a site that is not the same in both, if it is one."""
         if name not in self.units.maps and name not in self.units.gains:
             return None
@@ -183,6 +206,11 @@ class GLMHMMProgram(Program, reads=GLMHMM):
         if value.shape != prior.shape() or not prior.support.check(value).all():
             return None
         return value
+
+
+def _takes_sets(model: GLMHMM) -> bool:
+    """Whether all components take values with a leading axis of parameter sets."""
+    return all(component.takes_sets() for component in model.components.values())
 
 
 def _check_number_of_states(model: GLMHMM, data: Sequences) -> None:

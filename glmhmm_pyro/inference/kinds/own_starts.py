@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.inference.kinds.starts import given_value
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Init, Program
 
 # What the noise of starts is multiplied by, in turn.
 _WIDER = (1.0, 2.0, 4.0)
@@ -18,7 +18,11 @@ _HALVINGS = 8
 
 
 def own_starts(
-    program: Program, number: int, init: Any, noise: float, generator: torch.Generator
+    program: Program,
+    number: int,
+    init: Init,
+    noise: float,
+    generator: torch.Generator,
 ) -> Sequence[Params]:
     """Values of all sites, for every start: noise on unconstrained numbers.
 

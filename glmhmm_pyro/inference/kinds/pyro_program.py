@@ -1,6 +1,6 @@
 """A model of the user's own with its data: any function or PyroModule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.kinds.own_starts import own_starts
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import (
+    Data,
+    Init,
     Observed,
     Program,
     is_variable,
@@ -19,9 +21,10 @@ from glmhmm_pyro.inference.program.program import (
 from glmhmm_pyro.inference.steps.joint_steps import JointSteps
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import MatchingWarning
+from glmhmm_pyro.sequences.layout import Layout
 
 
-class PyroProgram(Program, reads=object):
+class PyroProgram(Program[Callable[[Data], Any], Data], reads=object):
     """Any Pyro model conditioned on whatever it takes.
 
     Nothing is known of it but its sites, each run of it costs Pyro's handlers, and one
@@ -29,7 +32,9 @@ class PyroProgram(Program, reads=object):
     """
 
     @staticmethod
-    def laid_out(model: Any, data: Any, layout: Any) -> Any:
+    def laid_out(
+        model: Callable[[Data], Any], data: Data, layout: Layout | None
+    ) -> Data:
         """Data laid out by names as those fitted; the model may read everything."""
         if layout is None:
             return data
@@ -39,7 +44,9 @@ class PyroProgram(Program, reads=object):
         return laid_out
 
     @staticmethod
-    def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
+    def observed_sites(
+        model: Callable[[Data], Any], data: Data, params: Params
+    ) -> dict[str, Observed]:
         """Every ``HiddenMarkov`` site at these values, by one run of the model."""
         nodes = trace_at(model, data, params).nodes
         variables = [name for name, site in nodes.items() if is_variable(site)]
@@ -66,7 +73,7 @@ class PyroProgram(Program, reads=object):
         return self.densities(params).of_parameters
 
     def starts(
-        self, number: int, init: Any, noise: float, generator: torch.Generator
+        self, number: int, init: Init, noise: float, generator: torch.Generator
     ) -> Sequence[Params]:
         """See :func:`own_starts`."""
         return own_starts(self, number, init, noise, generator)

@@ -5,14 +5,13 @@ flat along growing weights long before its maximum, if there is one. Such a weig
 many times what a covariate's spread can need, and its information is next to nothing.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions import Output
+from glmhmm_pyro.sequences import Sequences
 
 # Change of a predictor by one standard deviation of a covariate from which a weight is
 # large: it takes one label from 1 to 99 percent within less than two of them.
@@ -50,7 +49,11 @@ def noise_of_counts(output: Output, counts: Tensor) -> Tensor:
 
 
 def large_weights(
-    component: Component, view: Any, weights: Tensor, noise: Tensor, outcome: str
+    component: Component,
+    view: Sequences,
+    weights: Tensor,
+    noise: Tensor,
+    outcome: str,
 ) -> dict[int, str]:
     """A sentence about the largest weight that is hardly bound, by row.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -254,7 +255,7 @@ def _inside(free: Tensor) -> Tensor:
 
 
 def given_value(
-    name: str, given: Any, shape: torch.Size, support: constraints.Constraint
+    name: str, given: ArrayLike, shape: torch.Size, support: constraints.Constraint
 ) -> Tensor:
     """A user's value as float64, if it is one that the parameter can have."""
     try:

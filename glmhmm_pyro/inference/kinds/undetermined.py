@@ -1,11 +1,11 @@
 """Weights that neither data nor priors determine: refused, or named beside a fit."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
@@ -62,7 +62,9 @@ def undetermined_columns(program: Program) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _flat_designs(program: Program) -> Iterator[tuple[str, Any, Any, DesignMatrix]]:
+def _flat_designs(
+    program: Program,
+) -> Iterator[tuple[str, Component, Sequences, DesignMatrix]]:
     """Name, component, data and design of all weights of covariates without a prior."""
     for prefix, component in program.components.items():
         for attribute, site in component.sites.items():
@@ -72,7 +74,7 @@ def _flat_designs(program: Program) -> Iterator[tuple[str, Any, Any, DesignMatri
                 yield name, component, data, component.operator(data)
 
 
-def _bearing(component: Any, data: Sequences) -> Tensor:
+def _bearing(component: Component, data: Sequences) -> Tensor:
     """Which rows of a design bear on anything that was observed."""
     design = component.operator(data)
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)

@@ -10,7 +10,7 @@ own curvature. Copies of a mode under renumberings that keep the prior are one m
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import Symmetry, symmetry_of
+from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 
@@ -97,7 +98,7 @@ class Begun(NamedTuple):
 
 def begin(
     program: Program,
-    found: Any,
+    found: Findings,
     search: Search,
     num_chains: int,
     renumbering: Renumbering,
@@ -137,7 +138,7 @@ def begin(
 
 def modes_of(
     program: Program,
-    found: Any,
+    found: Findings,
     renumbering: Renumbering,
     most: int,
     ends: Sequence[Params] = (),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyro
@@ -128,7 +128,7 @@ def run_chains(
     seeds: Sequence[int],
     parallel: bool,
     board: Board,
-    bar: Any,
+    bar: tqdm,
 ) -> Chains:
     """All chains, each of a potential of its own and from a point (chains, size)."""
     board.clean(len(starts), settings.num_samples, starts.shape[-1])

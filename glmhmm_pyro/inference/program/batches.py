@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Observed, Program, sets_together
+from glmhmm_pyro.inference.program.program import Data, Observed, Program
 
 
-def num_together(model: Any, data: Any, most: int) -> int:
+def num_together(model: Callable[[Data], Any], data: Data, most: int) -> int:
     """How many parameter sets are evaluated together; one where a model knows no more.
 
     Args:
@@ -18,14 +18,11 @@ def num_together(model: Any, data: Any, most: int) -> int:
         data: the data set.
         most: how many there are.
     """
-    if not Program.kind_of(model).takes_sets(model):
-        return 1
-    states = model.transitions.expansion.num_chain_states
-    return min(most, sets_together([(data.num_steps, states)]))
+    return min(most, Program.kind_of(model).most_sets(model, data))
 
 
 def sites_at_draws(
-    model: Any, data: Any, draws: Params
+    model: Callable[[Data], Any], data: Data, draws: Params
 ) -> Iterator[dict[str, Observed]]:
     """Every ``HiddenMarkov`` site, at some draws after the others.
 
@@ -47,8 +44,8 @@ def sites_at_draws(
 
 
 def at_draws(
-    model: Any,
-    data: Any,
+    model: Callable[[Data], Any],
+    data: Data,
     draws: Params,
     function: Callable[[Observed], Tensor],
 ) -> Tensor:

@@ -7,9 +7,9 @@ transforms of ``torch.distributions.biject_to``.
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
@@ -35,7 +35,7 @@ class Coordinates:
             unconstrained ones, by site.
     """
 
-    def __init__(self, priors: Mapping[str, Any]):
+    def __init__(self, priors: Mapping[str, TorchDistribution]):
         self.transforms = {n: biject_to(prior.support) for n, prior in priors.items()}
         self.shapes = {
             name: self.transforms[name].inverse_shape(prior.shape())
@@ -101,7 +101,7 @@ class Coordinates:
         return piece.reshape(vector.shape[:-1] + self.shapes[name])
 
 
-def _is_real(support: Any) -> bool:
+def _is_real(support: constraints.Constraint) -> bool:
     """Whether a support is all real numbers, or arrays of them."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint

@@ -4,13 +4,13 @@ Pyro's trace copies every site into a graph of nodes. A sampler that asks for on
 thousands of times needs only their sum, which a handler can make on the way.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
@@ -50,13 +50,13 @@ class Densities(Messenger):
         super().__enter__()
         return self
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Message) -> None:
         """Give the site its value, as ``poutine.condition`` does."""
         if msg["name"] in self.params:
             msg["value"] = self.params[msg["name"]]
             msg["is_observed"] = True
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: Message) -> None:
         """Note the log density of the site at the value it has got."""
         if site_is_subsample(msg):
             return
@@ -78,14 +78,14 @@ class Densities(Messenger):
         return _total(v for name, v in self.by_site.items() if name not in self.names)
 
 
-def _total(values: Any) -> Tensor:
+def _total(values: Iterable[Tensor]) -> Tensor:
     return sum(values, torch.zeros((), dtype=torch.float64))
 
 
 class Drawable(Messenger):
     """Names a site that starts cannot be drawn from, before Pyro fails to."""
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Message) -> None:
         if msg["value"] is not None:
             return
         kind = type(msg["fn"]).__name__

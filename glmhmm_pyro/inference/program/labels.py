@@ -1,6 +1,6 @@
 """Names of states, classes and covariates, on the axes of numbers users see."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import STATE_AXES, Component
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.construction import DESIGNS, names_of
@@ -55,7 +55,7 @@ class Labels:
 
     @classmethod
     def of(cls, data: Sequences) -> "Labels":
-        """Those of a data set."""
+        """Names of a data set."""
         seen = steps_observed(data.mask)
         return cls(
             covariates={
@@ -72,15 +72,14 @@ class Labels:
 
     @classmethod
     def of_program(cls, program: Program) -> "Labels":
-        """Those of a model's data; a model of the user's own names no axes."""
+        """Names of a program's data; a model of the user's own names no axes."""
         if program.components:
-            model: Any = program.model
             named = cls.of(program.data)
             named = replace(
                 named,
-                layout=model.layout,
+                layout=program.layout,
                 latents=program.latents,
-                num_states=model.num_states,
+                num_states=next(iter(program.components.values())).num_states,
             )
             for name, component in program.components.items():
                 if component.selection is not None:
@@ -89,10 +88,9 @@ class Labels:
         # Sizes alone are asked for, so that any values of the parameters will do.
         start = torch.zeros(program.coordinates.size, dtype=torch.float64)
         sites = program.observed(program.coordinates.unpack(start)).values()
-        is_known = isinstance(program.data, Sequences)
         states = {site.hidden.num_states for site in sites}
         return cls(
-            layout=Layout.of(program.data) if is_known else None,
+            layout=program.layout,
             latents=program.latents,
             covariates={},
             classes=None,
@@ -102,17 +100,13 @@ class Labels:
             num_states=states.pop() if len(states) == 1 else None,
         )
 
-    def given_to(self, model: Any) -> Any:
-        """A model of a file, told again how it knows its data."""
-        if Program.kind_of(model).components_of(model):
-            model.layout = self.layout or self._guessed_layout()
-            for component in model.components.values():
-                if component.varies_over:
-                    component.members = Members(model.layout.sessions)
-        return model
+    def restore_layout(self, model: Callable[..., Any]) -> None:
+        """Have a model of a file know its data again as it did."""
+        layout = self.layout or self._guessed_layout()
+        Program.kind_of(model).restore_layout(model, layout)
 
     def _guessed_layout(self) -> Layout:
-        """That of an older file, which does not say which names were made up."""
+        """Layout from an older file, which does not say which names were made up."""
         guessed = {}
         for design, prefix in zip(DESIGNS, ("emissions", "transitions", "initial")):
             names = self.covariates.get(prefix, ())
@@ -136,8 +130,8 @@ class Labels:
         ]
         return not same or self.num_steps != data.num_steps
 
-    def as_fitted(self, model: Any, data: Any) -> Any:
-        """What :meth:`Fit.as_fitted` returns.
+    def as_fitted(self, model: Callable[[Data], Any], data: Data) -> Data:
+        """Data laid out as the model knows those fitted; see :meth:`Fit.as_fitted`.
 
         Args:
             model: that of the fit; a ``GLMHMM`` knows itself what it reads, one of the
@@ -204,7 +198,7 @@ class Labels:
 
 
 def named_parameters(
-    model: Any, params: dict[str, Tensor], labels: Labels
+    model: Callable[..., Any], params: dict[str, Tensor], labels: Labels
 ) -> "dict[str, xr.DataArray]":
     """Parameters with reference rows in place and names on every axis."""
     return {
@@ -216,9 +210,9 @@ def named_parameters(
 
 
 def named_draws(
-    model: Any, draws: dict[str, Tensor], labels: Labels
+    model: Callable[..., Any], draws: dict[str, Tensor], labels: Labels
 ) -> "dict[str, xr.DataArray]":
-    """The same of values (chains, draws, *shape), with axes ``chain`` and ``draw``."""
+    """Draws (chains, draws, *shape), named likewise, with axes chain and draw."""
     import xarray as xr
 
     named = {}
@@ -288,7 +282,7 @@ def by_step_dataset(
 def _named_axes(
     component: Component, name: str, shape: tuple[int, ...]
 ) -> tuple[str, ...]:
-    """Axes of a hyperparameter; reference rows have none and are not counted."""
+    """Names of a hyperparameter's axes; those without the reference row say 'free'."""
     whole = {"state": component.num_states, "origin": component.num_states}
     return tuple(
         axis if axis == "covariate" or whole.get(axis) == size else f"free_{axis}"

@@ -9,11 +9,12 @@ parameters. What differs between kinds of models is known to the kinds of progra
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
@@ -27,10 +28,20 @@ from glmhmm_pyro.inference.program.densities import (
 )
 from glmhmm_pyro.inference.program.units import Units
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.priors.answers import is_proper, log_mass
 from glmhmm_pyro.priors.filling import check_density
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
+
+# A model, and what it is called with: a ``Sequences``, or whatever one of the user's
+# own takes.
+Model = TypeVar("Model", bound=Callable[..., Any])
+Data = TypeVar("Data")
+
+# Where a fit begins: the name of a way to make starts, or values by site.
+Init = str | Mapping[str, Any] | None
 
 # Bytes of the tables that parameter sets evaluated together may take.
 _TABLE_BYTES = 1 << 29
@@ -43,7 +54,7 @@ class Observed(NamedTuple):
     value: Tensor
 
 
-class Program(ABC):
+class Program(ABC, Generic[Model, Data]):
     """A model conditioned on data, as a density over its parameters.
 
     :meth:`of` makes one of the kind that reads the model.
@@ -70,13 +81,16 @@ class Program(ABC):
 
     _kinds: ClassVar[dict[type, type["Program"]]] = {}
 
+    model: Model
+    data: Data
+
     def __init_subclass__(cls, reads: type | None = None, **options: Any):
         super().__init_subclass__(**options)
         if reads is not None:
             Program._kinds[reads] = cls
 
     @staticmethod
-    def kind_of(model: Any) -> type["Program"]:
+    def kind_of(model: Callable[..., Any]) -> type["Program"]:
         """The kind of program that reads models of this class, or of one above it."""
         return next(
             Program._kinds[known]
@@ -85,11 +99,11 @@ class Program(ABC):
         )
 
     @staticmethod
-    def of(model: Callable[[Any], Any], data: Any) -> "Program":
+    def of(model: Model, data: Data) -> "Program[Model, Data]":
         """The program of a model with its data."""
         return Program.kind_of(model)(model, data)
 
-    def __init__(self, model: Callable[[Any], Any], data: Any):
+    def __init__(self, model: Model, data: Data):
         self.model = self.users_model = model
         self.units = Units()
         # The user's generator must not notice.
@@ -98,7 +112,9 @@ class Program(ABC):
             with Drawable(), in_its_own_words():
                 nodes = poutine.trace(model).get_trace(self.data).nodes
         sites = {n: s for n, s in nodes.items() if is_variable(s)}
-        self.priors = {n: s["fn"] for n, s in sites.items() if not s["is_observed"]}
+        self.priors: dict[str, TorchDistribution] = {
+            n: s["fn"] for n, s in sites.items() if not s["is_observed"]
+        }
         hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
         _check(self.priors, any(site["is_observed"] for site in hidden))
         self.latents = self._latents(sites)
@@ -111,22 +127,26 @@ class Program(ABC):
     # What a kind knows of a model without its data.
 
     @staticmethod
-    def components_of(model: Any) -> dict[str, Component]:
+    def components_of(model: Model) -> dict[str, Component]:
         """Components of a model by name, of which its sites are the parameters."""
         return {}
 
     @staticmethod
-    def takes_sets(model: Any) -> bool:
-        """Whether a model takes values with a leading axis of parameter sets."""
-        return False
+    def most_sets(model: Model, data: Data) -> int:
+        """How many parameter sets a model evaluates together, by memory; 1 if none."""
+        return 1
 
     @staticmethod
-    def visit_known_priors(model: Any) -> None:
+    def visit_known_priors(model: Model) -> None:
         """Pass the sites whose priors are known without any data; here none."""
 
     @staticmethod
+    def restore_layout(model: Model, layout: Layout) -> None:
+        """Have a model that was read from a file know its data by this layout."""
+
+    @staticmethod
     @abstractmethod
-    def laid_out(model: Any, data: Any, layout: Any) -> Any:
+    def laid_out(model: Model, data: Data, layout: Layout | None) -> Data:
         """Later data, laid out as the model knows those that it was fitted to.
 
         Args:
@@ -135,7 +155,7 @@ class Program(ABC):
 
     @staticmethod
     @abstractmethod
-    def observed_sites(model: Any, data: Any, params: Params) -> dict[str, Observed]:
+    def observed_sites(model: Model, data: Data, params: Params) -> dict[str, Observed]:
         """Every ``HiddenMarkov`` site of a model at these values, by name."""
 
     # What a kind knows of a model with its data.
@@ -144,6 +164,11 @@ class Program(ABC):
     def components(self) -> dict[str, Component]:
         """Those of the model; see :meth:`components_of`."""
         return self.components_of(self.model)
+
+    @property
+    def layout(self) -> Layout | None:
+        """By which later data are laid out alike, where the data are a Sequences."""
+        return Layout.of(self.data) if isinstance(self.data, Sequences) else None
 
     @property
     def is_batched(self) -> bool:
@@ -164,12 +189,12 @@ class Program(ABC):
 
     @abstractmethod
     def starts(
-        self, number: int, init: Any, noise: float, generator: torch.Generator
+        self, number: int, init: Init, noise: float, generator: torch.Generator
     ) -> Sequence[Params]:
         """Values of all sites to begin a fit with; see :class:`Search`."""
 
     @abstractmethod
-    def em_steps(self, options: Any) -> Any:
+    def em_steps(self, options: LBFGSOptions | None) -> Any:
         """E-steps and M-steps of EM.
 
         Args:
@@ -298,7 +323,7 @@ class Program(ABC):
         return self.log_joint(params) + gain
 
     @staticmethod
-    def _taken(model: Any, data: Any) -> Any:
+    def _taken(model: Model, data: Data) -> Data:
         """The data as the model reads them."""
         return data
 
@@ -313,7 +338,7 @@ def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
     return max(1, _TABLE_BYTES // size)
 
 
-def check_order(model: Any, data: Any) -> None:
+def check_order(model: Callable[[Data], Any], data: Data) -> None:
     """Refuse what is no model, most of all a data set in its place."""
     kind = type(model).__name__
     if isinstance(model, Sequences) or isinstance(data, GLMHMM):
@@ -341,13 +366,13 @@ def is_variable(site: dict[str, Any]) -> bool:
     return site["type"] == "sample" and not poutine.util.site_is_subsample(site)
 
 
-def trace_at(model: Any, data: Any, params: Params) -> Any:
+def trace_at(model: Callable[[Data], Any], data: Data, params: Params) -> Any:
     """Pyro's trace of a model at these values of its parameters."""
     with exclusively(), zeros_allowed(model):
         return poutine.trace(poutine.condition(model, data=params)).get_trace(data)
 
 
-def _check(priors: dict[str, Any], is_observed: bool) -> None:
+def _check(priors: dict[str, TorchDistribution], is_observed: bool) -> None:
     """Refuse models that no method could read."""
     if not is_observed:
         raise ValueError(

@@ -1,9 +1,8 @@
 """How the parameters of a model follow when its hidden states change numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import STATE_AXES, Component
@@ -32,21 +31,22 @@ class Renumbering:
         ValueError: ``state_axes`` names what is no site or no axis.
     """
 
-    def __init__(self, model: Any, params: Params, state_axes: StateAxes | None):
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        params: Params,
+        state_axes: StateAxes | None,
+    ):
         self.components: dict[str, tuple[Component, str]] = {}
         known: dict[str, list[int]] = {}
         for prefix, component in Program.kind_of(model).components_of(model).items():
             for attribute in component.sites:
                 self.components[f"{prefix}.{attribute}"] = (component, attribute)
             known |= _axes_of_hyperparameters(prefix, component, params)
-        self.states = getattr(model, "num_states", None)
+        self.states: int | None = getattr(model, "num_states", None)
         given = _checked_axes(params, state_axes or {}, self.components)
         self.axes = known | given
-        self.unknown = [
-            name
-            for name, value in params.items()
-            if self._is_unknown(model, name, value)
-        ]
+        self.unknown = [n for n, value in params.items() if self._is_unknown(n, value)]
 
     @property
     def advice(self) -> str:
@@ -60,21 +60,21 @@ class Renumbering:
             )
         return f"give state_axes, the axes of states in {', '.join(self.unknown)}"
 
-    def _is_unknown(self, model: Any, name: str, value: Tensor) -> bool:
+    def _is_unknown(self, name: str, value: Tensor) -> bool:
         """Whether nothing says how a site follows."""
         if name not in self.components:
-            return name not in self.axes and self._may_hold_states(model, value)
+            return name not in self.axes and self._may_hold_states(value)
         component, attribute = self.components[name]
         try:
-            component.permuted(attribute, value, torch.arange(model.num_states))
+            component.permuted(attribute, value, component.all_states(value.device))
         except ValueError:
             return True
         return False
 
-    def _may_hold_states(self, model: Any, value: Tensor) -> bool:
+    def _may_hold_states(self, value: Tensor) -> bool:
         """Whether a site that nothing is declared of could have an axis of states."""
         if self.components:
-            return model.num_states in value.shape
+            return self.states in value.shape
         return not self.axes
 
     def __call__(self, params: Params, order: Tensor) -> Params:

@@ -5,7 +5,6 @@ the model has none of its own, for its parameters do not separate and EM is slow
 """
 
 import copy
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +16,11 @@ from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.search.solutions import ranked
-from glmhmm_pyro.inference.search.stages import NEAR, STARTS, Hunt
+from glmhmm_pyro.inference.search.stages import NEAR, STARTS, Engine, Hunt
 from glmhmm_pyro.inference.search.unlike import Unlike
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
 
 # Steps from which the search reads a sample of the sessions, of about that many steps,
 # if that spares at least this factor.
@@ -31,7 +31,7 @@ _WORTH = 1.25
 _TAKEN = 3
 
 
-def find(engine: Any, program: Program, search: Search) -> Hunt:
+def find(engine: Engine, program: Program[GLMHMM, Sequences], search: Search) -> Hunt:
     """Runs at a loose tolerance, the best of them first to be led to their ends.
 
     Args:
@@ -54,17 +54,16 @@ def find(engine: Any, program: Program, search: Search) -> Hunt:
         return _taken_over(Hunt(engine, program, hunt.unlike, bar), hunt)
 
 
-def unlike_starts(program: Program, search: Search) -> Unlike:
+def unlike_starts(program: Program[GLMHMM, Sequences], search: Search) -> Unlike:
     """The maker of starts, from the seed of a search."""
     generator = torch.Generator().manual_seed(search.seed)
     choices = torch.Generator().manual_seed(search.seed)
     rng = np.random.default_rng(int(torch.randint(2**62, (), generator=choices)))
-    model: Any = program.model
-    maker = StartMaker(model, program.data, generator)
+    maker = StartMaker(program.model, program.data, generator)
     return Unlike(maker, search.init_noise, rng)
 
 
-def finish(engine: Any, hunt: Hunt) -> None:
+def finish(engine: Engine, hunt: Hunt) -> None:
     """Lead the best runs to their ends, the tolerance being the engine's own."""
     near = near_best(hunt)
     for run in near:
@@ -81,18 +80,21 @@ def near_best(hunt: Hunt) -> list[Run]:
     return [run for run in hunt.heads() if run.log_joints[-1] >= best - NEAR]
 
 
-def separated(program: Program) -> Program:
-    """The same with a free first state, if its own is read from other parameters."""
-    given: GLMHMM = program.model  # type: ignore[assignment]
-    if given.separates:
+def separated(
+    program: Program[GLMHMM, Sequences],
+) -> Program[GLMHMM, Sequences]:
+    """The program with a free first state, if its own follows from the transitions."""
+    if program.model.separates:
         return program
-    model = copy.deepcopy(given)
+    model = copy.deepcopy(program.model)
     model.initial = Initial()
     model.initial.bind_states(model.num_states)
     return Program.of(model, program.data)
 
 
-def sampled(program: Program, seed: int) -> Program | None:
+def sampled(
+    program: Program[GLMHMM, Sequences], seed: int
+) -> Program[GLMHMM, Sequences] | None:
     """The same model with a sample of the sessions, where that is possible and pays."""
     data = program.data
     if data.num_steps <= _WORTH * MOST_STEPS or _varies(program.model):
@@ -113,7 +115,7 @@ def sampled(program: Program, seed: int) -> Program | None:
     return part if shapes[0] == shapes[1] else None
 
 
-def _varies(model: Any) -> bool:
+def _varies(model: GLMHMM) -> bool:
     """Whether a model has parameters that belong to single sessions or groups."""
     return any(component.varies_over for component in model.components.values())
 

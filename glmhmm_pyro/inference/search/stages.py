@@ -7,12 +7,13 @@ kicks try to improve on it. The best are led to their ends last.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
+from tqdm import tqdm
 
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -22,6 +23,7 @@ from glmhmm_pyro.inference.search.runs import KICK, Run
 from glmhmm_pyro.inference.search.solutions import decodings, ranked, similarity
 from glmhmm_pyro.inference.search.unlike import Unlike, kind_of
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.optim import LBFGSOptions
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,32 @@ AGREED = 0.5
 _HALVINGS = 8
 
 
+class Engine(Protocol):
+    """What leads runs on, a record of options: :class:`EM`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def tol(self) -> float:
+        """Tolerance at which a run has converged."""
+
+    @property
+    def m_step(self) -> LBFGSOptions | None:
+        """Options of the M-step, if the user gave any."""
+
+    def begun(self, steps: Any, runs: Sequence[Run]) -> list[Run]:
+        """Runs at the point where they begin."""
+
+    def lead(
+        self,
+        steps: Any,
+        runs: Sequence[Run],
+        most: int | None = None,
+        callback: Callable[[int, Sequence[Run]], None] | None = None,
+    ) -> None:
+        """Lead runs that have not ended on, at most so many iterations."""
+
+
 class Hunt:
     """The runs of a search on one data set.
 
@@ -81,7 +109,7 @@ class Hunt:
         rounds_without_gain: rounds of kicks since the best was found.
     """
 
-    def __init__(self, engine: Any, program: Program, unlike: Unlike, bar: Any):
+    def __init__(self, engine: Engine, program: Program, unlike: Unlike, bar: tqdm):
         self.engine, self.program, self.unlike, self.bar = engine, program, unlike, bar
         self.loosely = replace(engine, tol=max(engine.tol, LOOSE))
         self.steps = program.em_steps(engine.m_step)
@@ -172,7 +200,9 @@ class Hunt:
             going = self._pruned(going, stage, known)
         return going
 
-    def lead(self, engine: Any, runs: Sequence[Run], most: int | None = None) -> None:
+    def lead(
+        self, engine: Engine, runs: Sequence[Run], most: int | None = None
+    ) -> None:
         """Lead runs on, as many together as memory allows."""
         for some in self._chunks(runs):
             engine.lead(self.steps, some, most, self._show)

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from pyro.infer import Trace_ELBO
+from pyro.poutine import Trace
 from torch import Tensor
+from tqdm import tqdm
 
+from glmhmm_pyro.inference.program.program import Data
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.svi.minibatches import MiniBatches
 
@@ -67,12 +70,17 @@ class TracedELBO(Trace_ELBO):
         traces: those of model and guide, of every particle of the last estimate.
     """
 
-    def estimate(self, model: Any, guide: Any, data: Any) -> Tensor:
+    def estimate(
+        self,
+        model: Callable[[Data], Any],
+        guide: Callable[[Data], Any],
+        data: Data,
+    ) -> Tensor:
         """Minus the bound, with its gradient."""
-        self.traces: list[tuple[Any, Any]] = []
+        self.traces: list[tuple[Trace, Trace]] = []
         return self.differentiable_loss(model, guide, data)
 
-    def _get_trace(self, *arguments: Any) -> tuple[Any, Any]:
+    def _get_trace(self, *arguments: Any) -> tuple[Trace, Trace]:
         self.traces.append(super()._get_trace(*arguments))
         return self.traces[-1]
 
@@ -196,7 +204,7 @@ class StepSchedule:
     decay: float
     num_decays: int
 
-    def climb(self, ascent: Ascent, bar: Any) -> Status:
+    def climb(self, ascent: Ascent, bar: tqdm) -> Status:
         """Climb until the bound rises no more; how that ended."""
         try:
             return self._climb(ascent, bar)
@@ -204,7 +212,7 @@ class StepSchedule:
             ascent.restore()
             return Status.INTERRUPTED
 
-    def _climb(self, ascent: Ascent, bar: Any) -> Status:
+    def _climb(self, ascent: Ascent, bar: tqdm) -> Status:
         plateau, decays = Plateau(self.tol, self.patience), 0
         for number in range(1, self.num_steps + 1):
             if not ascent.step():

@@ -15,10 +15,14 @@ from pyro.infer.autoguide import (
     AutoNormal,
     init_to_value,
 )
+from pyro.poutine import Trace
 from torch import nn
 
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+
+# The name of one of these, something that makes a guide, or a guide.
+Guide = str | Callable[..., Any]
 
 GUIDES: dict[str, type[AutoGuide]] = {
     "normal": AutoNormal,
@@ -27,8 +31,8 @@ GUIDES: dict[str, type[AutoGuide]] = {
 }
 
 
-def check_guide_option(guide: Any) -> None:
-    """Refuse what can be no guide."""
+def check_guide_option(guide: Guide) -> None:
+    """Raise a ValueError if an option can be neither a guide nor make one."""
     named = isinstance(guide, str) and guide in GUIDES
     if not named and (isinstance(guide, str) or not callable(guide)):
         raise ValueError(
@@ -38,7 +42,7 @@ def check_guide_option(guide: Any) -> None:
         )
 
 
-def make_guide(guide: Any, program: Program, params: Params) -> Callable[[Any], Any]:
+def make_guide(guide: Guide, program: Program, params: Params) -> Callable[[Any], Any]:
     """The guide asked for, at its first parameters, ready to be fitted.
 
     Its parameters are in Pyro's store, in float64 whatever torch's default is; call it
@@ -102,8 +106,8 @@ def _copied(guide: nn.Module) -> nn.Module:
     return copied
 
 
-def _check(trace: Any, program: Program) -> None:
-    """Refuse a guide whose sites are not the parameters of the model."""
+def _check(trace: Trace, program: Program) -> None:
+    """Raise a ValueError if the sites of a guide are not the model's parameters."""
     sites = {n: s for n, s in trace.nodes.items() if _is_latent(s)}
     missing = [name for name in program.priors if name not in sites]
     extra = [name for name in sites if name not in program.priors]

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -48,7 +49,7 @@ class ScaleSessions(Messenger):
         super().__init__()
         self.scale = scale
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Message) -> None:
         if msg["is_observed"] and isinstance(msg["fn"], HiddenMarkov):
             msg["scale"] = msg["scale"] * self.scale
 
@@ -145,7 +146,7 @@ class _Sizes(NamedTuple):
     others: dict[str, torch.Size]
 
 
-def _sizes(model: Callable[[Any], Any], data: Any) -> _Sizes:
+def _sizes(model: Callable[[Data], Any], data: Data) -> _Sizes:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         nodes = poutine.trace(model).get_trace(data).nodes
     found = _Sizes({}, {})

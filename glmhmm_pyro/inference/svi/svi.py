@@ -24,7 +24,7 @@ from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.svi.elbo import Ascent, StepSchedule, TracedELBO
-from glmhmm_pyro.inference.svi.guides import check_guide_option, make_guide
+from glmhmm_pyro.inference.svi.guides import Guide, check_guide_option, make_guide
 from glmhmm_pyro.inference.svi.minibatches import MiniBatches
 
 # The search for the mode of the guide's coordinates, which need not be exact.
@@ -94,7 +94,7 @@ class SVI:
         torch.Size([1, 50, 2, 6])
     """
 
-    guide: Any = "normal"
+    guide: Guide = "normal"
     num_steps: int = 20_000
     learning_rate: float = 0.01
     num_particles: int = 1
