@@ -10,7 +10,7 @@ import math
 import numbers
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from types import NoneType
-from typing import Any, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, TypeAlias, TypeGuard, TypeVar, get_args, get_origin
 
 import numpy as np
 from torch import Tensor
@@ -176,7 +176,7 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def has_items(value: Any) -> bool:
+def has_items(value: Any) -> TypeGuard[Iterable[Any]]:
     """Whether it can be gone through, as no number and no array without axes can."""
     try:
         iter(value)

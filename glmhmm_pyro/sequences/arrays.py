@@ -4,11 +4,15 @@ Nothing here changes its input: arrays are copied before anything is written.
 """
 
 from collections.abc import Iterator, Mapping, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, DTypeLike
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What to do about values that are no real numbers, by the kind of numpy's dtype.
 _REMEDIES = {
@@ -26,7 +30,7 @@ _REMEDIES = {
 }
 
 
-def plain_array(name: str, values: Any) -> np.ndarray:
+def plain_array(name: str, values: ArrayLike) -> np.ndarray:
     """A numpy copy of a tensor, array, list, Series or frame, whatever its type.
 
     What is missing (a masked array's, pandas' NA) is NaN among numbers, else None.
@@ -46,7 +50,7 @@ def plain_array(name: str, values: Any) -> np.ndarray:
         return _of_tensor(name, values)
     if isinstance(values, np.ma.MaskedArray):
         return _of_masked(values)
-    if type(values).__module__.startswith("pyarrow"):
+    if type(values).__module__.startswith("pyarrow") and hasattr(values, "to_pandas"):
         values = values.to_pandas()
     if _is_frame(values):
         columns = [plain_array(name, column) for column in _columns(values)]
@@ -56,7 +60,9 @@ def plain_array(name: str, values: Any) -> np.ndarray:
     return _of_others(name, values)
 
 
-def as_array(name: str, values: Any, dtype: Any = None) -> np.ndarray:
+def as_array(
+    name: str, values: ArrayLike, dtype: DTypeLike | None = None
+) -> np.ndarray:
     """An array of what numpy or torch can read, for callers that refuse what is wrong.
 
     What holds no values, such as rows of different lengths, is an array of objects
@@ -70,7 +76,7 @@ def as_array(name: str, values: Any, dtype: Any = None) -> np.ndarray:
         return np.empty((), object)
 
 
-def _of_others(name: str, values: Any) -> np.ndarray:
+def _of_others(name: str, values: ArrayLike) -> np.ndarray:
     """Whatever numpy can read: arrays and lists, and what calls itself an array."""
     if isinstance(values, (list, tuple)):
         values = [_item(item) for item in values]
@@ -87,7 +93,7 @@ def _of_others(name: str, values: Any) -> np.ndarray:
         ) from error
 
 
-def _refuse_others(name: str, values: Any) -> None:
+def _refuse_others(name: str, values: ArrayLike) -> None:
     """Refuse what holds no values in an order, and what holds only some of them."""
     if values is None or isinstance(values, (str, bytes, Mapping, Set)):
         fix = f"give list({name})"
@@ -128,8 +134,8 @@ def _of_tensor(name: str, values: Tensor) -> np.ndarray:
     return values.resolve_conj().numpy().copy()
 
 
-def _of_masked(values: Any) -> np.ndarray:
-    """Values of a masked array, the masked ones missing."""
+def _of_masked(values: np.ma.MaskedArray) -> np.ndarray:
+    """ArrayLike of a masked array, the masked ones missing."""
     hidden = np.ma.getmaskarray(values)
     if not hidden.any():
         return _native(np.array(values.data))
@@ -140,7 +146,7 @@ def _of_masked(values: Any) -> np.ndarray:
     return objects
 
 
-def _is_frame(values: Any) -> bool:
+def _is_frame(values: ArrayLike) -> TypeGuard["pd.DataFrame"]:
     """Whether it is a data frame: of pandas, of polars, or of a kind like these."""
     return hasattr(values, "columns") and len(getattr(values, "shape", ())) == 2
 
@@ -154,8 +160,8 @@ def _columns(frame: Any) -> list[Any]:
     return list(np.asarray(frame).T)
 
 
-def _of_series(series: Any) -> np.ndarray:
-    """Values of a Series; the missing ones of a nullable number type are NaN."""
+def _of_series(series: "pd.Series") -> np.ndarray:
+    """ArrayLike of a Series; the missing ones of a nullable number type are NaN."""
     kind = getattr(series.dtype, "kind", "")
     if isinstance(series.dtype, np.dtype) or kind not in tuple("biuf"):
         return np.array(series.to_numpy())
@@ -178,7 +184,7 @@ def _native(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def real_array(name: str, values: Any) -> np.ndarray:
+def real_array(name: str, values: ArrayLike) -> np.ndarray:
     """A numpy copy of real numbers.
 
     Raises:
@@ -193,7 +199,7 @@ def real_array(name: str, values: Any) -> np.ndarray:
     return array
 
 
-def described(values: Any, array: np.ndarray) -> str:
+def described(values: ArrayLike, array: np.ndarray) -> str:
     """What came, for messages: a type of ours, or that of the entries."""
     if array.ndim == 0 and array.dtype.kind == "O":
         return f"a {type(values).__name__}"

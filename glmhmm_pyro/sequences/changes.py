@@ -1,7 +1,7 @@
 """What changes where an argument of a data set is exchanged or a column added."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from .operators import operators_at
 from .sessions import distinct_names, regrouped
 from .validation import close_matches
 
+if TYPE_CHECKING:
+    from .data import Sequences
+
 ARGUMENTS = (
     "emissions",
     "lengths",
@@ -34,7 +37,7 @@ ARGUMENTS = (
 )
 
 
-def replaced_arguments(data: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+def replaced_arguments(data: "Sequences", changes: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments that make the same data set but for these changes."""
     arguments = {name: getattr(data, name) for name in ARGUMENTS}
     arguments |= {"dtype": data.dtype, "device": data.device}
@@ -63,7 +66,7 @@ def replaced_arguments(data: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kept_identity(
-    before: Any, after: Any, changes: Mapping[str, Any]
+    before: "Sequences", after: "Sequences", changes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Fields that say which names nobody gave, and which session is which.
 
@@ -85,7 +88,7 @@ def kept_identity(
     return fields
 
 
-def subset_fields(data: Any, chosen: Sequence[int]) -> dict[str, Any]:
+def subset_fields(data: "Sequences", chosen: Sequence[int]) -> dict[str, Any]:
     """Fields of the sessions of these numbers, in their order."""
     index = torch.tensor(chosen, device=data.device)
     lengths = data.lengths[index]
@@ -115,7 +118,9 @@ def subset_fields(data: Any, chosen: Sequence[int]) -> dict[str, Any]:
     return fields | {"_operators": made}
 
 
-def moved_fields(data: Any, dtype: Any, device: Any) -> dict[str, Any]:
+def moved_fields(
+    data: "Sequences", dtype: torch.dtype | None, device: torch.device | str | None
+) -> dict[str, Any]:
     """Every field in another floating type, on another device, or both."""
     if dtype is not None:
         check_dtype(dtype)
@@ -137,7 +142,7 @@ def moved_fields(data: Any, dtype: Any, device: Any) -> dict[str, Any]:
     return fields
 
 
-def intercept_fields(data: Any, designs: Sequence[str]) -> dict[str, Any]:
+def intercept_fields(data: "Sequences", designs: Sequence[str]) -> dict[str, Any]:
     """Fields of the designs named, with an intercept."""
     fields: dict[str, Any] = {}
     if isinstance(designs, str) or not has_items(designs):
@@ -186,7 +191,7 @@ class Selection(NamedTuple):
     outputs: tuple[str, ...]
     covariates: tuple[str, ...] | None
 
-    def of(self, data: Any) -> Any:
+    def of(self, data: "Sequences") -> "Sequences":
         """A data set of these columns alone, on the same steps."""
         changes: dict[str, Any] = {
             "emission_names": self.outputs,

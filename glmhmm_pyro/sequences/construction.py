@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsAbs
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
@@ -17,12 +18,16 @@ from .naming import Names, given_or_numbered
 from .reading import output_names, read_emissions
 from .sessions import session_fields
 from .validation import (
+    Labels,
     check_lengths,
     check_names,
     column_names,
     read_features,
     refuse_bad_entries,
 )
+
+if TYPE_CHECKING:
+    from .data import Sequences
 
 INTERCEPT = "intercept"
 DESIGNS = {
@@ -39,15 +44,15 @@ def names_of(design: str) -> str:
 
 @usual_modes()
 def checked_fields(
-    emissions: Any,
-    mask: Any,
-    lengths: Any,
+    emissions: ArrayLike,
+    mask: ArrayLike | None,
+    lengths: ArrayLike | None,
     *,
-    class_names: Any,
-    emission_names: Any,
-    session_names: Any,
-    groups: Any,
-    designs: Mapping[str, tuple[Any, Any]],
+    class_names: Labels | None,
+    emission_names: Labels | None,
+    session_names: Labels | None,
+    groups: Labels | None,
+    designs: Mapping[str, tuple[ArrayLike | None, Labels | None]],
     dtype: torch.dtype,
     device: torch.device | str | None,
 ) -> dict[str, Any]:
@@ -114,7 +119,7 @@ def _tensor_in_range(
     return tensor
 
 
-def check_range(name: str, tensor: Tensor, values: Any) -> None:
+def check_range(name: str, tensor: Tensor, values: SupportsAbs[Any]) -> None:
     """Refuse finite values that a narrower type has made infinite."""
     if not bool(tensor.isfinite().all()):
         raise ValueError(
@@ -123,7 +128,7 @@ def check_range(name: str, tensor: Tensor, values: Any) -> None:
         )
 
 
-def check_dtype(dtype: Any) -> None:
+def check_dtype(dtype: torch.dtype) -> None:
     """Refuse what is not a floating type of torch."""
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(
@@ -131,7 +136,7 @@ def check_dtype(dtype: Any) -> None:
         )
 
 
-def check_device(device: Any) -> None:
+def check_device(device: torch.device | str | None) -> None:
     """Refuse what is no device of this machine, or one that holds no values."""
     try:
         found = torch.empty(1, device=device).device
@@ -148,7 +153,7 @@ def check_device(device: Any) -> None:
         )
 
 
-def _refuse_swapped(emissions: Any, covariates: Any) -> None:
+def _refuse_swapped(emissions: ArrayLike, covariates: ArrayLike | None) -> None:
     """Recognise covariates that stand in the place of the emissions."""
     shape: tuple[int, ...] = tuple(getattr(emissions, "shape", ()))
     if len(shape) != 2 or shape[1] < 2 or getattr(covariates, "ndim", 1) != 1:
@@ -164,14 +169,17 @@ def _refuse_swapped(emissions: Any, covariates: Any) -> None:
         )
 
 
-def _refuse_transposed(shape: tuple[int, ...], lengths: Any, covariates: Any) -> None:
+def _refuse_transposed(
+    shape: tuple[int, ...], lengths: ArrayLike | None, covariates: ArrayLike | None
+) -> None:
     """Recognise emissions of shape (outputs, steps) by the steps of the others."""
     if len(shape) != 2:
         return
     if lengths is not None:
         num_steps = np.sum(plain_array("lengths", lengths))
     else:
-        num_steps = (*np.shape(covariates), shape[0])[0]
+        known = () if covariates is None else np.shape(covariates)
+        num_steps = (*known, shape[0])[0]
     if shape[0] != num_steps and shape[1] == num_steps:
         raise ValueError(
             f"emissions must have shape (steps, outputs), got {shape}, which is "
@@ -180,7 +188,7 @@ def _refuse_transposed(shape: tuple[int, ...], lengths: Any, covariates: Any) ->
 
 
 def _read_designs(
-    designs: Mapping[str, tuple[Any, Any]],
+    designs: Mapping[str, tuple[ArrayLike | None, Labels | None]],
     num_steps: int,
     num_sessions: int,
     dtype: torch.dtype,
@@ -188,8 +196,10 @@ def _read_designs(
 ) -> dict[str, Any]:
     """The three designs and their names; the transitions share the covariates."""
 
-    def read(name: str, unit: str, num_rows: int) -> tuple[Tensor, Names]:
-        values, names = designs[name]
+    def read(
+        name: str, values: ArrayLike, unit: str, num_rows: int
+    ) -> tuple[Tensor, Names]:
+        names = designs[name][1]
         values = columns_in_order(name, values, names)
         array = read_features(name, values, num_rows, unit)
         columns = design_names(name, values, names, array.shape[1])
@@ -201,7 +211,7 @@ def _read_designs(
         emission = torch.ones(num_steps, 1, dtype=dtype, device=device)
         names = Names(check_names("covariate_names", given, [INTERCEPT]))
     else:
-        emission, names = read("covariates", "steps", num_steps)
+        emission, names = read("covariates", values, "steps", num_steps)
     fields: dict[str, Any] = {"covariates": emission, "covariate_names": names}
 
     values, given = designs["transition_covariates"]
@@ -210,24 +220,25 @@ def _read_designs(
         if given is not None:
             names = Names(check_names("transition_covariate_names", given, names.names))
     else:
-        transition, names = read("transition_covariates", "steps", num_steps)
+        transition, names = read("transition_covariates", values, "steps", num_steps)
     fields |= {"transition_covariates": transition, "transition_covariate_names": names}
 
-    initial, initial_names = designs["initial_covariates"]
-    if initial is not None:
-        initial, initial_names = read("initial_covariates", "sessions", num_sessions)
-    elif initial_names is not None:
+    values, given = designs["initial_covariates"]
+    fields |= {"initial_covariates": None, "initial_covariate_names": None}
+    if values is not None:
+        initial, names = read("initial_covariates", values, "sessions", num_sessions)
+        fields |= {"initial_covariates": initial, "initial_covariate_names": names}
+    elif given is not None:
         raise ValueError(
             "initial_covariate_names must be None without initial_covariates, "
-            f"got {initial_names}; give the covariates too"
+            f"got {given}; give the covariates too"
         )
-    return fields | {
-        "initial_covariates": initial,
-        "initial_covariate_names": initial_names,
-    }
+    return fields
 
 
-def design_names(name: str, values: Any, names: Any, num_features: int) -> Names:
+def design_names(
+    name: str, values: ArrayLike | None, names: Labels | None, num_features: int
+) -> Names:
     """Names of a design's columns: as given, a DataFrame's own, or numbered."""
     numbered = tuple(f"{DESIGNS[name]}{i}" for i in range(num_features))
     return given_or_numbered(names_of(name), names, column_names(values), numbered)
@@ -238,7 +249,7 @@ def simplified_mask(mask: Tensor) -> Tensor | None:
     return None if bool(mask.all()) else mask
 
 
-def summary(data: Any) -> str:
+def summary(data: "Sequences") -> str:
     """A few lines that tell a reader what is in a data set."""
     shortest, longest = int(data.lengths.min()), int(data.lengths.max())
     span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
@@ -256,7 +267,9 @@ def summary(data: Any) -> str:
         names = _brief(data.transition_covariate_names)
         lines.append(f"transition covariates: {names}")
     if data.initial_covariates is not None:
-        lines.append(f"initial covariates: {_brief(data.initial_covariate_names)}")
+        lines.append(
+            f"initial covariates: {_brief(data.initial_covariate_names or ())}"
+        )
     return "\n  ".join(lines)
 
 
@@ -280,7 +293,7 @@ def _group_summary(groups: Sequence[str] | None) -> list[str]:
     return [f"sessions of groups: {_brief(counted)}"]
 
 
-def _value_summary(data: Any) -> str:
+def _value_summary(data: "Sequences") -> str:
     if data.class_names is not None:
         return f"classes {_brief(data.class_names)}"
     if data.emissions.is_floating_point():

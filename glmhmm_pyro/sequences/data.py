@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_all_names
@@ -22,12 +23,7 @@ from .changes import (
     replaced_arguments,
     subset_fields,
 )
-from .construction import (
-    DESIGNS,
-    checked_fields,
-    summary,
-    summary_html,
-)
+from .construction import DESIGNS, checked_fields, summary, summary_html
 from .dataframes import as_pandas
 from .facts import Facts
 from .leaks import warn_of_leaks
@@ -36,6 +32,8 @@ from .reading import narrowed
 from .recipes import Recipe, Source, recipe_among
 from .sessions import Session
 from .validation import (
+    Rows,
+    Selected,
     check_rows,
     one_session,
     selected_sessions,
@@ -125,13 +123,13 @@ class Sequences(Facts):
 
     def __init__(
         self,
-        emissions: Any,
-        covariates: Any = None,
+        emissions: ArrayLike,
+        covariates: ArrayLike | None = None,
         *,
-        lengths: Any = None,
-        transition_covariates: Any = None,
-        initial_covariates: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        transition_covariates: ArrayLike | None = None,
+        initial_covariates: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         session_names: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
         covariate_names: Sequence[str] | None = None,
@@ -273,7 +271,7 @@ class Sequences(Facts):
     def __iter__(self) -> Iterator["Sequences"]:
         return (self.subset(session) for session in range(self.num_sessions))
 
-    def __getitem__(self, sessions: Any) -> "Sequences":
+    def __getitem__(self, sessions: Selected) -> "Sequences":
         return self.subset(sessions)
 
     def __repr__(self) -> str:
@@ -288,12 +286,14 @@ class Sequences(Facts):
         start = int(self.starts[session])
         return slice(start, start + int(self.lengths[session]))
 
-    def split(self, values: Any) -> list[Any]:
+    def split(self, values: Rows) -> list[Rows]:
         """One view per session of anything with a row per step (states, say)."""
         check_rows(values, self.num_steps)
         return [values[self.session_rows(i)] for i in range(self.num_sessions)]
 
-    def subset(self, sessions: Any = None, *, groups: Any = None) -> "Sequences":
+    def subset(
+        self, sessions: Selected | None = None, *, groups: Selected | None = None
+    ) -> "Sequences":
         """The sessions selected, in the order in which they are named.
 
         Args:
@@ -346,7 +346,7 @@ class Sequences(Facts):
         """The same data in another floating type, on another device, or both."""
         return self._derive(**moved_fields(self, dtype, device))
 
-    def with_mask(self, mask: Any) -> "Sequences":
+    def with_mask(self, mask: ArrayLike) -> "Sequences":
         """The same data, with what this mask hides hidden as well.
 
         What was missing before stays missing.
@@ -358,8 +358,8 @@ class Sequences(Facts):
         narrow = narrowed(self.emissions.cpu().numpy(), before, mask)
         emissions = torch.as_tensor(narrow.values, device=self.device)
         hidden = narrow.mask is not None
-        mask = torch.as_tensor(narrow.mask, device=self.device) if hidden else None
-        return self._derive(emissions=emissions, mask=mask)
+        seen = torch.as_tensor(narrow.mask, device=self.device) if hidden else None
+        return self._derive(emissions=emissions, mask=seen)
 
     def replace(self, **changes: Any) -> "Sequences":
         """A data set with some arguments of :class:`Sequences` exchanged, checked anew.

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from glmhmm_pyro.arguments import has_items, is_missing
 
@@ -16,6 +17,8 @@ from .validation import close_matches
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .data import Sequences
 
 Columns = str | Sequence[str]
 
@@ -80,7 +83,7 @@ def arrays_from_dataframe(
     return arguments
 
 
-def check_frame(df: Any) -> None:
+def check_frame(df: "pd.DataFrame") -> None:
     """Refuse what is no data frame of pandas, and columns of several levels."""
     if not hasattr(df, "iloc") or not hasattr(df, "columns"):
         ways = [f"df.{way}()" for way in ("collect", "to_pandas") if hasattr(df, way)]
@@ -124,7 +127,7 @@ def _listed(columns: Columns | None, argument: str = "columns") -> list[Any]:
     return names
 
 
-def _column(df: "pd.DataFrame", argument: str, name: Any) -> "pd.Series":
+def _column(df: "pd.DataFrame", argument: str, name: Hashable) -> "pd.Series":
     if name not in df.columns:
         known = [str(column) for column in df.columns]
         fix = close_matches(str(name), known) or f"; it has {known[:12]}"
@@ -279,7 +282,10 @@ def _refuse_interleaved(
 
 
 def _check_times(
-    df: "pd.DataFrame", session: Columns | None, time: Any, group: Columns | None = None
+    df: "pd.DataFrame",
+    session: Columns | None,
+    time: Hashable | None,
+    group: Columns | None = None,
 ) -> None:
     """Refuse rows that go back in time within a session."""
     if time is None:
@@ -356,7 +362,7 @@ def emission_columns(
     return columns
 
 
-def dataframe_from(data: Any) -> "pd.DataFrame":
+def dataframe_from(data: "Sequences") -> "pd.DataFrame":
     """The table of a data set; see :meth:`Sequences.to_dataframe`."""
     import pandas as pd
 
@@ -380,7 +386,7 @@ def dataframe_from(data: Any) -> "pd.DataFrame":
     return pd.DataFrame(table)
 
 
-def _designs(data: Any) -> Iterator[tuple[str, Any, Sequence[str]]]:
+def _designs(data: "Sequences") -> Iterator[tuple[str, Tensor, Sequence[str]]]:
     """Argument, rows (one per step) and column names of each design of a data set."""
     yield "covariates", data.covariates, data.covariate_names
     if data.transition_covariates is not data.covariates:
@@ -388,4 +394,4 @@ def _designs(data: Any) -> Iterator[tuple[str, Any, Sequence[str]]]:
         yield "transition_covariates", data.transition_covariates, names
     if data.initial_covariates is not None:
         rows = data.initial_covariates.repeat_interleave(data.lengths, dim=0)
-        yield "initial_covariates", rows, data.initial_covariate_names
+        yield "initial_covariates", rows, data.initial_covariate_names or ()

@@ -1,14 +1,22 @@
 """Rows and columns of pandas objects, by the labels that they carry."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.callers import warn_caller
 
 from .naming import MatchingWarning, brief
-from .validation import column_names
+from .validation import Labels, column_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What came for an argument, and is given back with its columns or rows in order.
+Columns = TypeVar("Columns", bound=ArrayLike | None)
+Given = TypeVar("Given", bound=ArrayLike | Iterable[Hashable] | None)
 
 
 def refuse_other_order(arguments: Mapping[str, Any]) -> None:
@@ -20,7 +28,7 @@ def refuse_other_order(arguments: Mapping[str, Any]) -> None:
     labelled = {
         name: values.index
         for name, values in arguments.items()
-        if hasattr(values, "iloc") and not _is_numbered(values.index)
+        if _is_of_pandas(values) and not _is_numbered(values.index)
     }
     for name, index in labelled.items():
         first, known = next(iter(labelled.items()))
@@ -35,18 +43,25 @@ def refuse_other_order(arguments: Mapping[str, Any]) -> None:
             )
 
 
-def _is_numbered(index: Any) -> bool:
+def _is_of_pandas(
+    values: ArrayLike | Iterable[Hashable] | None,
+) -> "TypeGuard[pd.DataFrame]":
+    """Whether it is a data frame or a Series."""
+    return hasattr(values, "iloc")
+
+
+def _is_numbered(index: "pd.Index") -> bool:
     """Whether an index is pandas' own, which nobody gave."""
     return type(index).__name__ == "RangeIndex"
 
 
-def rows_in_order(values: Any, names: Sequence[str]) -> Any:
+def rows_in_order(values: Given, names: Sequence[str]) -> Given:
     """A pandas object with a row for each of these names, in their order.
 
     Anything else is given back as it is: what is no pandas object, or has an index of
     other labels, or none of its own.
     """
-    if not hasattr(values, "iloc") or _is_numbered(values.index):
+    if not _is_of_pandas(values) or _is_numbered(values.index):
         return values
     labels = [str(label) for label in values.index]
     if sorted(labels) != sorted(names) or len(set(labels)) < len(labels):
@@ -54,7 +69,7 @@ def rows_in_order(values: Any, names: Sequence[str]) -> Any:
     return values.iloc[[labels.index(name) for name in names]]
 
 
-def columns_in_order(argument: str, values: Any, names: Any) -> Any:
+def columns_in_order(argument: str, values: Columns, names: Labels | None) -> Columns:
     """A data frame with its columns in the order of these names.
 
     Names of other columns than the frame's rename them.
@@ -68,7 +83,7 @@ def columns_in_order(argument: str, values: Any, names: Any) -> Any:
         ValueError: some columns are called anew, and one stands elsewhere.
     """
     found = column_names(values)
-    if found is None or names is None or np.ndim(values) != 2:
+    if values is None or found is None or names is None or np.ndim(values) != 2:
         return values
     wanted = list(map(str, names))
     if sorted(found) == sorted(wanted):
@@ -83,11 +98,11 @@ def columns_in_order(argument: str, values: Any, names: Any) -> Any:
     return values
 
 
-def columns_at(values: Any, places: Sequence[int]) -> Any:
+def columns_at(values: "pd.DataFrame | np.ndarray", places: Sequence[int]) -> Any:
     """Columns of a frame or an array by their numbers; itself if nothing changes."""
     if list(places) == list(range(values.shape[1])):
         return values
-    if hasattr(values, "iloc"):
+    if _is_of_pandas(values):
         return values.iloc[:, list(places)]
     return values[:, list(places)]
 

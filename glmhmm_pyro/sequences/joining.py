@@ -1,10 +1,11 @@
 """Lists with one array per session, laid end to end."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.arguments import has_items
@@ -16,11 +17,18 @@ from .recipes import joined_source
 from .sessions import distinct_names, names_with_groups
 from .validation import column_names
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .data import Sequences
+
+Part = TypeVar("Part")
+
 
 def joined_arguments(
-    emissions: Any,
-    designs: Mapping[str, Any],
-    masks: Any,
+    emissions: Iterable[ArrayLike],
+    designs: Mapping[str, Iterable[ArrayLike] | None],
+    masks: Iterable[ArrayLike] | None,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Arguments of :class:`Sequences` from lists, besides the options given.
@@ -65,7 +73,7 @@ def _refuse_given(options: Mapping[str, Any], lengths: Sequence[int]) -> None:
 
 
 def join_emissions(
-    sessions: Any,
+    sessions: Iterable[ArrayLike],
 ) -> tuple[Any, list[int], tuple[str, ...] | None, tuple[str, ...] | None]:
     """Emissions end to end, lengths, classes of categoricals, names of the outputs."""
     sessions = alike("emissions", list_of_sessions("emissions", sessions))
@@ -89,15 +97,20 @@ def join_emissions(
     return joined, lengths, classes, _common_names(sessions)
 
 
-def _values(session: Any) -> np.ndarray:
+def _values(session: ArrayLike) -> np.ndarray:
     """Emissions of a session; masked whole numbers stay whole, and masked."""
     kind = getattr(getattr(session, "dtype", None), "kind", "")
     if isinstance(session, np.ma.MaskedArray) and kind in "biu":
         return session.copy()
-    if hasattr(session, "isna") and kind in tuple("biu") and session.isna().any():
+    if _has_missing(session) and kind in tuple("biu") and session.isna().any():
         missing = session.isna().to_numpy()
         return np.ma.masked_array(session.fillna(0).to_numpy(dtype=np.int64), missing)
     return plain_array("emissions", session)
+
+
+def _has_missing(session: ArrayLike) -> "TypeGuard[pd.Series]":
+    """Whether it knows of missing values, as a Series of pandas does."""
+    return hasattr(session, "isna")
 
 
 def _common_names(sessions: Sequence[Any]) -> tuple[str, ...] | None:
@@ -107,7 +120,10 @@ def _common_names(sessions: Sequence[Any]) -> tuple[str, ...] | None:
 
 
 def join_features(
-    name: str, sessions: Any, lengths: Sequence[int], names: Sequence[str] | None
+    name: str,
+    sessions: Iterable[ArrayLike],
+    lengths: Sequence[int],
+    names: Sequence[str] | None,
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Covariates end to end, by the names of their columns, and these names.
 
@@ -133,7 +149,7 @@ def join_features(
 
 
 def _session_features(
-    name: str, session: int, values: Any, lengths: Sequence[int]
+    name: str, session: int, values: ArrayLike, lengths: Sequence[int]
 ) -> np.ndarray:
     array, num_steps = real_array(f"{name}[{session}]", values), lengths[session]
     if array.ndim == 1:
@@ -150,7 +166,7 @@ def _session_features(
 
 
 def join_masks(
-    sessions: Any,
+    sessions: Iterable[ArrayLike],
     lengths: Sequence[int],
     shape: tuple[int, ...],
     outputs: Sequence[str] | None,
@@ -186,7 +202,7 @@ def _brief(numbers: Sequence[int]) -> str:
     return shown if len(numbers) <= 6 else f"{shown}, ... {len(numbers)} in all"
 
 
-def list_of_sessions(name: str, sessions: Any) -> list[Any]:
+def list_of_sessions(name: str, sessions: Iterable[ArrayLike]) -> list[Any]:
     """The sessions as a list, refused where they are not one array each."""
     if isinstance(sessions, (str, Mapping)) or hasattr(sessions, "columns"):
         fix = f"; give list({name}.values())"
@@ -214,7 +230,7 @@ def list_of_sessions(name: str, sessions: Any) -> list[Any]:
     return sessions
 
 
-def _check_session(name: str, number: int, session: Any) -> None:
+def _check_session(name: str, number: int, session: ArrayLike) -> None:
     """Refuse what are no steps of a session."""
     if session is None or isinstance(session, (str, Mapping)):
         got = "None" if session is None else f"a {type(session).__name__}"
@@ -227,28 +243,28 @@ def _check_session(name: str, number: int, session: Any) -> None:
             f"{name} must be a list with one array per session, got a list of single "
             f"values; put a single session into a list: [{name}]"
         )
-    if len(session) == 0:
+    if isinstance(session, Sized) and len(session) == 0:
         raise ValueError(
             f"{name}[{number}] must have at least one step, got none; leave empty "
             "sessions out"
         )
 
 
-def listed_parts(parts: Any, kind: type) -> list[Any]:
+def listed_parts(parts: Iterable[Part] | Part, kind: type[Part]) -> list[Part]:
     """Data sets as a list, refused where something is none."""
-    parts = list(parts) if has_items(parts) else [parts]
-    for number, part in enumerate(parts):
+    found: list[Any] = list(parts) if has_items(parts) else [parts]
+    for number, part in enumerate(found):
         if not isinstance(part, kind):
             raise TypeError(
                 f"parts must be a list of {kind.__name__}, got {type(part).__name__} "
                 f"as number {number}; make it one first"
             )
-    if not parts:
+    if not found:
         raise ValueError("parts must hold at least one data set, got none; give some")
-    return parts
+    return found
 
 
-def joined_fields(parts: Sequence[Any]) -> dict[str, Any]:
+def joined_fields(parts: Sequence["Sequences"]) -> dict[str, Any]:
     """Fields of several data sets end to end, where all have the same columns."""
     parts = [_like(parts[0], part) for part in parts]
     _refuse_different(parts)
@@ -272,12 +288,12 @@ def joined_fields(parts: Sequence[Any]) -> dict[str, Any]:
         )
     if first.initial_covariates is not None:
         fields["initial_covariates"] = torch.cat(
-            [part.initial_covariates for part in parts]
+            [p.initial_covariates for p in parts if p.initial_covariates is not None]
         )
     return fields
 
 
-def _like(first: Any, part: Any) -> Any:
+def _like(first: "Sequences", part: "Sequences") -> "Sequences":
     """A data set with whatever names it shares with the first in the same order."""
     layout, found = Layout.of(first), part.class_names
     names = {
@@ -290,7 +306,7 @@ def _like(first: Any, part: Any) -> Any:
     return Layout(names, classes).lay_out(part)[0]
 
 
-def _refuse_different(parts: Sequence[Any]) -> None:
+def _refuse_different(parts: Sequence["Sequences"]) -> None:
     for attribute in (
         "emission_names",
         "class_names",
@@ -322,7 +338,7 @@ def _refuse_different(parts: Sequence[Any]) -> None:
         )
 
 
-def _joined_mask(parts: Sequence[Any]) -> Tensor | None:
+def _joined_mask(parts: Sequence["Sequences"]) -> Tensor | None:
     masks = [part.mask for part in parts]
     if all(mask is None for mask in masks):
         return None

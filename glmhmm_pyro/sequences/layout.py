@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from .construction import DESIGNS, names_of, simplified_mask
 from .naming import Names, brief, matched
 from .sessions import Known, sessions_of
 from .validation import close_matches
+
+if TYPE_CHECKING:
+    from .data import Sequences
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Layout:
     sessions: tuple[Known, ...] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, data: Any) -> "Layout":
+    def of(cls, data: "Sequences") -> "Layout":
         """That of a data set."""
         names = {}
         for argument in ("emission_names", *map(names_of, DESIGNS)):
@@ -44,8 +47,8 @@ class Layout:
         )
 
     def lay_out(
-        self, data: Any, designs: Collection[str] = tuple(DESIGNS)
-    ) -> tuple[Any, tuple[str, ...]]:
+        self, data: "Sequences", designs: Collection[str] = tuple(DESIGNS)
+    ) -> tuple["Sequences", tuple[str, ...]]:
         """A data set with its columns, outputs and classes in the order of this one.
 
         Args:
@@ -69,7 +72,9 @@ class Layout:
             _keep_shared(data, changes, "transition_covariates" in designs)
         return (data._derive(**changes) if changes else data), tuple(notes)
 
-    def _outputs(self, data: Any, found: "Layout", changes: dict) -> tuple[str, ...]:
+    def _outputs(
+        self, data: "Sequences", found: "Layout", changes: dict
+    ) -> tuple[str, ...]:
         argument = "emission_names"
         wanted = self.names.get(argument)
         if wanted is None:
@@ -83,15 +88,15 @@ class Layout:
             _rename(argument, wanted, data, changes)
         return notes
 
-    def _classes(self, data: Any, changes: dict) -> tuple[str, ...]:
+    def _classes(self, data: "Sequences", changes: dict) -> tuple[str, ...]:
         """The classes renumbered; those without a name keep their number."""
         wanted, found = self.classes, data.class_names
-        if wanted == found or (wanted is None and found is None):
+        if wanted == found:
             return ()
         if wanted is None:
             return (
                 "classes are matched by place, for those of the fit have no names: "
-                f"{brief([f'{n} as {i}' for i, n in enumerate(found)])}",
+                f"{brief([f'{n} as {i}' for i, n in enumerate(found or ())])}",
             )
         emissions = changes.get("emissions", data.emissions)
         if found is None:
@@ -112,7 +117,7 @@ class Layout:
         return ()
 
     def _columns(
-        self, design: str, data: Any, found: "Layout", changes: dict
+        self, design: str, data: "Sequences", found: "Layout", changes: dict
     ) -> tuple[str, ...]:
         argument = names_of(design)
         wanted = self.names.get(argument)
@@ -129,7 +134,7 @@ class Layout:
         return notes
 
 
-def _rename(argument: str, wanted: Names, data: Any, changes: dict) -> None:
+def _rename(argument: str, wanted: Names, data: "Sequences", changes: dict) -> None:
     """Give what was matched the names under which it is read."""
     generated = dict(changes.get("generated_names", data.generated_names))
     generated[argument] = frozenset(wanted.generated)
@@ -161,7 +166,7 @@ def _renumbered(
     return renumbered.to(codes.dtype)
 
 
-def _keep_shared(data: Any, changes: dict, are_read: bool) -> None:
+def _keep_shared(data: "Sequences", changes: dict, are_read: bool) -> None:
     """Transitions go on sharing the covariates, unless they read other ones."""
     own, names = "covariates", "covariate_names"
     shared = {f"transition_{k}": changes.get(k, getattr(data, k)) for k in (own, names)}

@@ -6,9 +6,9 @@ A name that was made up ('x0', '0') says no more than a place.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .validation import check_names, close_matches
+from .validation import Labels, check_names, close_matches
 
 
 class MatchingWarning(UserWarning):
@@ -33,7 +33,10 @@ class Names:
 
 
 def given_or_numbered(
-    argument: str, names: Any, own: tuple[str, ...] | None, numbered: Sequence[str]
+    argument: str,
+    names: Labels | None,
+    own: tuple[str, ...] | None,
+    numbered: Sequence[str],
 ) -> Names:
     """Names as given, or those that the values carry, or made up.
 

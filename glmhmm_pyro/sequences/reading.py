@@ -5,13 +5,17 @@ whatever stood there is overwritten, so that it can change no number anywhere.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .arrays import described, plain_array, remedy
 from .naming import Names, given_or_numbered
-from .validation import close_matches, column_names, unique_names
+from .validation import Labels, close_matches, column_names, unique_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Emissions(NamedTuple):
@@ -25,9 +29,12 @@ class Emissions(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
-def listed_classes(class_names: Any) -> tuple[str, ...]:
+def listed_classes(class_names: Labels) -> tuple[str, ...]:
     """Names of classes as strings, refused where they are no list."""
-    if isinstance(class_names, str | bytes | Mapping) or np.ndim(class_names) != 1:
+    if (
+        isinstance(class_names, str | bytes | Mapping)
+        or np.asarray(class_names).ndim != 1
+    ):
         raise TypeError(
             f"class_names must be a list of strings, got {class_names!r:.80}; give a "
             "list, in order"
@@ -35,7 +42,9 @@ def listed_classes(class_names: Any) -> tuple[str, ...]:
     return tuple(map(str, class_names))
 
 
-def read_emissions(values: Any, mask: Any, class_names: Any) -> Emissions:
+def read_emissions(
+    values: ArrayLike, mask: ArrayLike | None, class_names: Labels | None
+) -> Emissions:
     """Check emissions against their mask and fill in what was not observed.
 
     Args:
@@ -62,7 +71,7 @@ def read_emissions(values: Any, mask: Any, class_names: Any) -> Emissions:
 
 
 def as_numbers(
-    values: Any, class_names: tuple[str, ...] | None
+    values: ArrayLike, class_names: tuple[str, ...] | None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
     """Emissions as int64 or float, where they are missing, and the class names.
 
@@ -72,7 +81,8 @@ def as_numbers(
     if isinstance(values, np.ma.MaskedArray):
         hidden, values = np.ma.getmaskarray(values), values.data
         if values.dtype.kind not in "biuf":
-            values = np.where(hidden, None, values.astype(object))
+            values = values.astype(object)
+            values[hidden] = None
     if not (hasattr(values, "dtype") and hasattr(values, "ndim")):
         values = plain_array("emissions", values)
     if values.ndim == 1 and _needs_pandas(values.dtype):
@@ -107,7 +117,7 @@ def _needs_pandas(dtype: Any) -> bool:
 
 
 def _from_objects(
-    values: Any, class_names: tuple[str, ...] | None
+    values: ArrayLike, class_names: tuple[str, ...] | None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
     """Numbers from strings, a categorical, or a mixture of values and None."""
     import pandas as pd
@@ -136,7 +146,7 @@ def _from_objects(
 
 
 def _encode(
-    labels: Any, class_names: tuple[str, ...]
+    labels: "pd.Series", class_names: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Position of each label among the class names; missing labels get class 0."""
     missing = labels.isna().to_numpy()
@@ -156,7 +166,7 @@ def _one_output_is_a_vector(array: np.ndarray) -> np.ndarray:
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
-def _check_mask(mask: Any, missing: np.ndarray) -> np.ndarray:
+def _check_mask(mask: ArrayLike | None, missing: np.ndarray) -> np.ndarray:
     """The mask as given, or inferred from what is missing; never without effect."""
     if mask is None:
         observed = ~missing
@@ -182,7 +192,7 @@ def _check_mask(mask: Any, missing: np.ndarray) -> np.ndarray:
     return observed
 
 
-def read_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+def read_mask(mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """A boolean array of shape (steps,) or that of the emissions."""
     array = _one_output_is_a_vector(plain_array("mask", mask))
     if array.dtype.kind != "b":
@@ -256,14 +266,18 @@ def _check_values(array: np.ndarray, class_names: Sequence[str] | None) -> None:
         )
 
 
-def output_names(names: Any, shape: tuple[int, ...], values: Any) -> Names:
+def output_names(
+    names: Labels | None, shape: tuple[int, ...], values: ArrayLike
+) -> Names:
     """One name per output: as given, or a data frame's own, or 'y', or 'y0', 'y1'."""
     numbered = ["y"] if len(shape) == 1 else [f"y{i}" for i in range(shape[1])]
     own = column_names(values)
     return given_or_numbered("emission_names", names, own, numbered)
 
 
-def narrowed(values: np.ndarray, before: np.ndarray | None, mask: Any) -> Emissions:
+def narrowed(
+    values: np.ndarray, before: np.ndarray | None, mask: ArrayLike
+) -> Emissions:
     """Emissions under a second mask; what the first one hides stays hidden."""
     observed = read_mask(mask, values.shape)
     if before is not None:

@@ -4,13 +4,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .indexed import rows_in_order
 from .naming import by_place
-from .validation import listed_names, unique_names
+from .validation import Labels, listed_names, unique_names
+
+if TYPE_CHECKING:
+    from .data import Sequences
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Session:
 Known = tuple[str, Session]
 
 
-def sessions_of(data: Any) -> tuple[Known, ...]:
+def sessions_of(data: "Sequences") -> tuple[Known, ...]:
     """Present name and identity of every session of a data set."""
     return tuple(zip(data.session_names, data.session_origins))
 
@@ -94,7 +97,10 @@ def _of_several_groups(origins: Sequence[Session]) -> set[tuple]:
 
 
 def session_fields(
-    names: Any, groups: Any, lengths: np.ndarray, emissions: np.ndarray
+    names: Labels | None,
+    groups: Labels | None,
+    lengths: np.ndarray,
+    emissions: np.ndarray,
 ) -> dict:
     """Names and identities of the sessions of a new data set.
 

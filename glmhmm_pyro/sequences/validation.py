@@ -4,24 +4,45 @@ import difflib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from numbers import Number
-from typing import Any
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import has_items, is_missing, plain_item
 
 from .arrays import plain_array, real_array
 
+# Names of columns, classes, sessions: strings, or what is written as one.
+Labels: TypeAlias = Iterable[Hashable]
 
-def column_names(values: Any) -> tuple[str, ...] | None:
+# Sessions by number, name or slice, a list of numbers or names, a boolean for each.
+Selected: TypeAlias = slice | int | str | Iterable[Any]
+
+
+class _Rows(Protocol):
+    """What has a row per step, such as an array of states."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def __getitem__(self, rows: slice, /) -> Any:
+        """Some of the rows."""
+
+
+Rows = TypeVar("Rows", bound=_Rows)
+
+
+def column_names(values: ArrayLike | None) -> tuple[str, ...] | None:
     """Names that columns carry already: of a data frame, a Series, or xarray's axis."""
     if hasattr(values, "collect_schema") and not hasattr(values, "to_numpy"):
         # A lazy frame, which is refused where its values are asked for.
         return None
     columns = getattr(values, "columns", None)
-    if columns is None and hasattr(values, "dims") and hasattr(values, "coords"):
-        last = values.dims[-1] if values.ndim == 2 else None
-        columns = values.coords[last].values if last in values.coords else None
+    dims, coords = getattr(values, "dims", None), getattr(values, "coords", None)
+    if columns is None and dims is not None and coords is not None:
+        last = dims[-1] if len(dims) == 2 else None
+        columns = coords[last].values if last in coords else None
     elif columns is None and hasattr(values, "to_numpy"):
         name = getattr(values, "name", None)
         columns = None if name is None or name == "" else [name]
@@ -34,14 +55,16 @@ def close_matches(wrong: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 
 
-def check_names(name: str, names: Any, default: Sequence[str]) -> tuple[str, ...]:
+def check_names(
+    name: str, names: Labels | None, default: Sequence[str]
+) -> tuple[str, ...]:
     """One name per item, no name twice; the defaults where ``names`` is None."""
     item = name.removesuffix("_names").replace("_", " ")
     names = default if names is None else names
     return unique_names(name, listed_names(name, names, len(default), item))
 
 
-def listed_names(name: str, names: Any, number: int, item: str) -> tuple[str, ...]:
+def listed_names(name: str, names: Labels, number: int, item: str) -> tuple[str, ...]:
     """As many names as there are items, each known, as strings.
 
     Args:
@@ -84,7 +107,7 @@ def unique_names(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def check_rows(values: Any, num_steps: int) -> None:
+def check_rows(values: Rows, num_steps: int) -> None:
     """Refuse what has no row for every step."""
     has_rows = hasattr(values, "__getitem__") and has_items(values)
     has_rows = has_rows and not hasattr(values, "todense")
@@ -96,7 +119,7 @@ def check_rows(values: Any, num_steps: int) -> None:
         )
 
 
-def check_lengths(lengths: Any, num_steps: int) -> np.ndarray:
+def check_lengths(lengths: ArrayLike | None, num_steps: int) -> np.ndarray:
     """Steps of every session, as int64; one session where ``lengths`` is None."""
     if lengths is None:
         lengths = [num_steps]
@@ -128,7 +151,7 @@ def check_lengths(lengths: Any, num_steps: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def read_features(name: str, values: Any, num_rows: int, rows: str) -> np.ndarray:
+def read_features(name: str, values: ArrayLike, num_rows: int, rows: str) -> np.ndarray:
     """Real numbers of shape (num_rows, features); a vector is one feature.
 
     Args:
@@ -176,13 +199,13 @@ def brief_rows(bad: np.ndarray) -> str:
     return f"row{'s' * (len(rows) > 1)} {listed}{more}"
 
 
-def selected_sessions(selection: Any, names: Sequence[str]) -> list[int]:
+def selected_sessions(selection: Selected | None, names: Sequence[str]) -> list[int]:
     """Numbers of the sessions that an index, slice, mask or name selects."""
     if isinstance(selection, slice):
         chosen = list(range(len(names)))[selection]
     elif isinstance(selection, (str, int, np.integer)) and selection is not True:
         chosen = _session_numbers([selection], names)
-    elif np.ndim(selection) == 0 and hasattr(selection, "item"):
+    elif getattr(selection, "ndim", None) == 0 and hasattr(selection, "item"):
         chosen = _session_numbers([selection], names)
     else:
         chosen = _session_numbers(selection, names)
@@ -195,7 +218,7 @@ def selected_sessions(selection: Any, names: Sequence[str]) -> list[int]:
 
 
 def sessions_of_groups(
-    selection: Any, groups: Sequence[str] | None, sessions: Any = None
+    selection: Selected, groups: Sequence[str] | None, sessions: Selected | None = None
 ) -> list[int]:
     """Numbers of the sessions of one group, or of several in the order named.
 
@@ -215,8 +238,9 @@ def sessions_of_groups(
             f"groups must be selected alone, got sessions {sessions!r:.60} beside; "
             "take data.subset(groups=...).subset(sessions)"
         )
-    single = isinstance(selection, str) or not has_items(selection)
-    names = [selection] if single else list(selection)
+    names: list[Any] = [selection]
+    if has_items(selection) and not isinstance(selection, str):
+        names = list(selection)
     wanted = listed_names("groups", names, len(names), "group")
     unknown = [name for name in wanted if name not in groups]
     if unknown or not wanted:
@@ -229,7 +253,7 @@ def sessions_of_groups(
     return [i for name in wanted for i, group in enumerate(groups) if group == name]
 
 
-def one_session(selection: Any, names: Sequence[str]) -> int:
+def one_session(selection: Selected, names: Sequence[str]) -> int:
     """The number of the one session that is selected."""
     chosen = selected_sessions(selection, names)
     if len(chosen) != 1:
@@ -240,7 +264,7 @@ def one_session(selection: Any, names: Sequence[str]) -> int:
     return chosen[0]
 
 
-def _session_numbers(selection: Any, names: Sequence[str]) -> list[int]:
+def _session_numbers(selection: Selected | None, names: Sequence[str]) -> list[int]:
     if isinstance(selection, (Mapping, Set)) or not has_items(selection):
         raise TypeError(
             "sessions must be selected by number, name, slice, a list of these or a "

@@ -38,10 +38,11 @@ class PyroProgram(Program[Callable[[Data], Any], Data], reads=object):
         """Data laid out by names as those fitted; the model may read everything."""
         if layout is None:
             return data
-        laid_out, notes = layout.lay_out(data)
+        read: Any = data
+        read, notes = layout.lay_out(read)
         for note in notes:
             warn_caller(note, MatchingWarning)
-        return laid_out
+        return read
 
     @staticmethod
     def observed_sites(
