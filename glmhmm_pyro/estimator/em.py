@@ -17,6 +17,7 @@ from glmhmm_pyro.distributions import weighted_sum
 from glmhmm_pyro.estimator.annealing import Schedule
 from glmhmm_pyro.estimator.penalties import Penalties
 from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.runs import Run
@@ -116,7 +117,7 @@ class TwoStalls:
         self.position = self.schedule.after(self.position, self.stalled)
         return may_end or run.failure is not None
 
-    def has_converged(self, steps: Any, run: Run, updated: Params) -> bool:
+    def has_converged(self, steps: loop.Steps, run: Run, updated: Params) -> bool:
         """Never: an iteration is judged by the E-step at its end."""
         return False
 

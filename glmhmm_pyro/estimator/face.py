@@ -3,10 +3,12 @@
 import warnings
 from typing import Any
 
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from glmhmm_pyro.estimator.layout import Layout
 from glmhmm_pyro.estimator.options import (
+    RandomState,
     check_emissions,
     check_parameters,
     generator_of,
@@ -14,7 +16,7 @@ from glmhmm_pyro.estimator.options import (
 from glmhmm_pyro.estimator.plan import Fitted, fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
 from glmhmm_pyro.estimator.starts import Start
-from glmhmm_pyro.estimator.trials import Trials, num_outputs_of
+from glmhmm_pyro.estimator.trials import PerTrial, Trials, num_outputs_of
 from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
@@ -159,7 +161,7 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
 
     def __init__(
         self,
-        random_state: Any = None,
+        random_state: RandomState = None,
         tol: float = 1e-4,
         max_iter: int = 1000,
         num_samples: int = 1,
@@ -174,11 +176,11 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         emit_lambda: float = 0,
         trans_lambda: float = 0,
         AR_lambda: float = -1,
-        AR_vec: Any = None,
-        stim_vec: Any = None,
-        auto_anneal_vec: Any = None,
-        auto_anneal_schedule: Any = None,
-        train_bins: Any = None,
+        AR_vec: ArrayLike | None = None,
+        stim_vec: ArrayLike | None = None,
+        auto_anneal_vec: ArrayLike | None = None,
+        auto_anneal_schedule: ArrayLike | None = None,
+        train_bins: ArrayLike | None = None,
         symb_exists: bool = True,
         use_ASD: bool = True,
         add_filters: bool = False,
@@ -202,13 +204,13 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
 
     def fit(
         self,
-        X: Any,
-        y: Any,
-        y_analog: Any = (),
+        X: PerTrial,
+        y: PerTrial | None,
+        y_analog: PerTrial = (),
         *,
-        emit_w_init: Any = None,
-        trans_w_init: Any = None,
-        analog_emit_w_init: Any = None,
+        emit_w_init: ArrayLike | None = None,
+        trans_w_init: ArrayLike | None = None,
+        analog_emit_w_init: ArrayLike | None = None,
     ) -> list[dict[str, Any]]:
         """Fit by EM, and return every iteration.
 

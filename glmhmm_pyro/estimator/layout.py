@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.original import INITIAL, original_model, sites_of
@@ -119,7 +120,9 @@ class Layout:
         return float(hidden.log_prob(data.emissions))
 
 
-def row_numbers(name: str, rows: Any, num_features: int) -> tuple[int, ...]:
+def row_numbers(
+    name: str, rows: ArrayLike | None, num_features: int
+) -> tuple[int, ...]:
     """Numbers of rows of X, checked; none for ``None`` and an empty list.
 
     Args:

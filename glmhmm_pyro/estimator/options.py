@@ -5,6 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from glmhmm_pyro.estimator.trials import PerTrial
+
+# What scikit-learn calls so: a seed, or a generator, or None for other numbers always.
+RandomState = int | np.random.Generator | np.random.RandomState | None
 
 # The predecessor's long defaults, which None stands for.
 AR_ROWS = np.arange(510, 630)
@@ -117,7 +123,9 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     _check_together(params)
 
 
-def check_emissions(params: Mapping[str, Any], y: Any, num_outputs: int) -> None:
+def check_emissions(
+    params: Mapping[str, Any], y: PerTrial | None, num_outputs: int
+) -> None:
     """Refuse emissions that the parameters do not go with.
 
     Args:
@@ -177,7 +185,7 @@ def _check_together(params: Mapping[str, Any]) -> None:
         )
 
 
-def _check_count(name: str, value: Any, smallest: int) -> None:
+def _check_count(name: str, value: int, smallest: int) -> None:
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(
             f"{name} must be an integer, got {value!r}; give a whole number"
@@ -188,7 +196,7 @@ def _check_count(name: str, value: Any, smallest: int) -> None:
         )
 
 
-def _check_number(name: str, value: Any) -> None:
+def _check_number(name: str, value: float) -> None:
     is_number = hasattr(value, "__float__") and np.ndim(value) == 0
     if isinstance(value, (bool, np.bool_)) or not is_number:
         raise TypeError(f"{name} must be a number, got {value!r}; give a finite number")
@@ -196,7 +204,7 @@ def _check_number(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite, got {value!r}; give a finite number")
 
 
-def _check_list(name: str, values: Any) -> None:
+def _check_list(name: str, values: ArrayLike | None) -> None:
     if values is None:
         return
     try:
@@ -211,7 +219,7 @@ def _check_list(name: str, values: Any) -> None:
         )
 
 
-def generator_of(random_state: Any) -> np.random.Generator:
+def generator_of(random_state: RandomState) -> np.random.Generator:
     """A generator from what scikit-learn calls a random state.
 
     Args:
@@ -220,14 +228,15 @@ def generator_of(random_state: Any) -> np.random.Generator:
     """
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(2**31 - 1))
-    is_seed = hasattr(random_state, "__index__") and not isinstance(random_state, bool)
-    if is_seed and random_state < 0:
+    seed: Any = random_state
+    is_seed = hasattr(seed, "__index__") and not isinstance(seed, bool)
+    if is_seed and seed < 0:
         raise ValueError(
             f"random_state must be at least 0, got {random_state!r}"
             "; give a number such as 0"
         )
-    if random_state is None or is_seed or isinstance(random_state, np.random.Generator):
-        return np.random.default_rng(random_state)
+    if seed is None or is_seed or isinstance(seed, np.random.Generator):
+        return np.random.default_rng(seed)
     raise TypeError(
         "random_state must be an integer, a numpy Generator or RandomState, or None, "
         f"got {random_state!r}; give a number such as 0"

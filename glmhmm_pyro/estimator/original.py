@@ -13,6 +13,7 @@ from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.estimator.trials import analog_names
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.sequences import Sequences
 
 TRANSITIONS, INITIAL = "transitions.weights", "initial.probs"
 
@@ -48,14 +49,14 @@ class SquareInputDriven(Transitions):
         staying = state.unsqueeze(-1) == self.all_states(state.device)
         return Categorical(logits=scores.masked_fill(staying, 0.0), validate_args=False)
 
-    def logits(self, data: Any) -> Tensor:
+    def logits(self, data: Sequences) -> Tensor:
         """The linear predictors, by one product, 0 for staying."""
         weights, states = self.weights, self.all_states(data.device)
         scores = self.operator(data) @ weights.flatten(-3, -2).transpose(-1, -2)
         scores = scores.reshape(scores.shape[:-1] + weights.shape[-3:-1])
         return scores.masked_fill(states[:, None] == states, 0.0)
 
-    def block_objective(self, data: Any) -> "SquareObjective":
+    def block_objective(self, data: Sequences) -> "SquareObjective":
         """All rows' softmax regressions evaluated together."""
         states = len(self.all_states(data.device))
         return SquareObjective(self.operator(data), states)

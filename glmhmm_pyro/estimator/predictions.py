@@ -1,6 +1,5 @@
 """What a fitted estimator says of trials, new ones as well."""
 
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
 from glmhmm_pyro.estimator.layout import Layout
 from glmhmm_pyro.estimator.original import output_of
-from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.trials import PerTrial, Trials
 from glmhmm_pyro.estimator.weights import Weights
 from glmhmm_pyro.sequences import Sequences
 
@@ -21,7 +20,9 @@ class Predictions:
     for nothing.
     """
 
-    def predict(self, X: Any, y: Any = None, y_analog: Any = None) -> list[np.ndarray]:
+    def predict(
+        self, X: PerTrial, y: PerTrial | None = None, y_analog: PerTrial | None = None
+    ) -> list[np.ndarray]:
         """The most probable label at every bin, as :meth:`predict_proba` gives it.
 
         Args:
@@ -36,7 +37,7 @@ class Predictions:
         return [probs.argmax(-1) for probs in self.predict_proba(X, y, y_analog)]
 
     def predict_proba(
-        self, X: Any, y: Any = None, y_analog: Any = None
+        self, X: PerTrial, y: PerTrial | None = None, y_analog: PerTrial | None = None
     ) -> list[np.ndarray]:
         """Probabilities of the labels at every bin, one step ahead.
 
@@ -56,7 +57,7 @@ class Predictions:
         return self._one_step(X, y, y_analog, "symb")
 
     def predict_analog(
-        self, X: Any, y: Any = None, y_analog: Any = None
+        self, X: PerTrial, y: PerTrial | None = None, y_analog: PerTrial | None = None
     ) -> list[np.ndarray]:
         """Expected analog outputs at every bin, one step ahead, as for labels.
 
@@ -72,7 +73,7 @@ class Predictions:
         return [trial.reshape(len(trial), -1).T.copy() for trial in found]
 
     def predict_states(
-        self, X: Any, y: Any = None, y_analog: Any = None
+        self, X: PerTrial, y: PerTrial | None = None, y_analog: PerTrial | None = None
     ) -> list[np.ndarray]:
         """The most probable path of hidden states (Viterbi); uniform first states.
 
@@ -88,7 +89,7 @@ class Predictions:
         return self._split(data, hidden.viterbi_states(data.emissions))
 
     def predict_states_proba(
-        self, X: Any, y: Any = None, y_analog: Any = None
+        self, X: PerTrial, y: PerTrial | None = None, y_analog: PerTrial | None = None
     ) -> list[np.ndarray]:
         """Probabilities p(z_t | y, X) of the hidden states given all of a trial.
 
@@ -103,7 +104,9 @@ class Predictions:
         data, hidden = self._on(X, y, y_analog)
         return self._split(data, hidden.smoothed_probs(data.emissions))
 
-    def score(self, X: Any, y: Any, y_analog: Any = None) -> float:
+    def score(
+        self, X: PerTrial, y: PerTrial | None, y_analog: PerTrial | None = None
+    ) -> float:
         """Marginal log-likelihood per observed bin, nats; uniform first states.
 
         Args:
@@ -120,7 +123,9 @@ class Predictions:
         weights, layout, trials = self._known(X, y, y_analog)
         return layout.log_likelihood(weights, trials) / max(trials.num_observed, 1)
 
-    def _one_step(self, X: Any, y: Any, y_analog: Any, name: str) -> list[np.ndarray]:
+    def _one_step(
+        self, X: PerTrial, y: PerTrial | None, y_analog: PerTrial | None, name: str
+    ) -> list[np.ndarray]:
         """Expectations of one kind of emissions under the predicted states."""
         check_is_fitted(self)
         sizes = Weights.among(vars(self), "_").sizes
@@ -135,7 +140,9 @@ class Predictions:
         values = expected_emission(output.emission_dist, states)
         return self._split(data, values)
 
-    def _known(self, X: Any, y: Any, y_analog: Any) -> tuple[Weights, Layout, Trials]:
+    def _known(
+        self, X: PerTrial, y: PerTrial | None, y_analog: PerTrial | None
+    ) -> tuple[Weights, Layout, Trials]:
         """The fitted weights, the rows that they read, and new trials."""
         check_is_fitted(self)
         weights = Weights.among(vars(self), "_")
@@ -144,7 +151,9 @@ class Predictions:
         sizes = (layout.num_features, free + 1, outputs)
         return weights, layout, Trials.checked(X, y, y_analog, sizes, layout.why)
 
-    def _on(self, X: Any, y: Any, y_analog: Any) -> tuple[Sequences, HiddenMarkov]:
+    def _on(
+        self, X: PerTrial, y: PerTrial | None, y_analog: PerTrial | None
+    ) -> tuple[Sequences, HiddenMarkov]:
         """New trials, and their distribution at the fitted weights."""
         weights, layout, trials = self._known(X, y, y_analog)
         return layout.distribution(weights, trials)

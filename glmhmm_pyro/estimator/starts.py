@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.estimator.layout import Layout
 from glmhmm_pyro.estimator.trials import Trials
@@ -52,10 +53,9 @@ class Start:
 
     def __call__(self, trials: Trials, generator: np.random.Generator) -> Weights:
         """Starting weights of all rows, those not given drawn for these trials."""
-        found = dict(self.given)
-        if any(weights is None for weights in found.values()):
-            drawn = self._drawn(trials, generator)
-            found = {n: drawn[n] if w is None else w for n, w in found.items()}
+        lacking = any(weights is None for weights in self.given.values())
+        drawn = self._drawn(trials, generator) if lacking else {}
+        found = {n: drawn[n] if w is None else w for n, w in self.given.items()}
         scale = trials.residual_scale(found["analog_emit_w_init"])
         emit_w, trans_w, analog_w = found.values()
         return Weights(emit_w, trans_w, analog_w, scale)
@@ -88,7 +88,7 @@ class Start:
         read = self.layout.columns(name.removesuffix("_init"))
         return np.delete(np.arange(self.layout.num_features), read)
 
-    def _given(self, name: str, weights: Any) -> Any:
+    def _given(self, name: str, weights: ArrayLike | None) -> np.ndarray | None:
         """A checked copy, which has weights in the rows that are read alone."""
         if 0 in self.rows[name]:
             return np.zeros((*self.rows[name], self.layout.num_features))
@@ -108,7 +108,7 @@ class Start:
             )
         return whole
 
-    def _grown(self, name: str, weights: Any) -> np.ndarray:
+    def _grown(self, name: str, weights: ArrayLike) -> np.ndarray:
         """Weights of fewer cues, with zeros for those that come after them."""
         small = given_weights(name, weights, (*self.rows[name], None))
         offsets = int(self.options["filter_offset"])
@@ -125,7 +125,9 @@ class Start:
         return np.concatenate([small[..., :cues], zeros, small[..., cues:]], axis=-1)
 
 
-def given_weights(name: str, weights: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+def given_weights(
+    name: str, weights: ArrayLike, shape: tuple[int | None, ...]
+) -> np.ndarray:
     """A float64 copy of starting weights, checked.
 
     Args:

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import plain_array, real_array
+
+# One array for every trial.
+PerTrial: TypeAlias = Sequence[ArrayLike] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,9 @@ class Trials:
     @classmethod
     def checked(
         cls,
-        X: Any,
-        y: Any,
-        y_analog: Any,
+        X: PerTrial,
+        y: PerTrial | None,
+        y_analog: PerTrial | None,
         sizes: tuple[int, int, int],
         why: str,
     ) -> "Trials":
@@ -168,7 +172,7 @@ def analog_names(number: int) -> list[str]:
     return [f"analog{i}" for i in range(number)]
 
 
-def num_outputs_of(y_analog: Any) -> int:
+def num_outputs_of(y_analog: PerTrial | None) -> int:
     """Number of analog outputs of a user's list of trials, by its first one."""
     if y_analog is None or len(y_analog) == 0:
         return 0
@@ -176,7 +180,7 @@ def num_outputs_of(y_analog: Any) -> int:
     return first[0] if len(first) == 2 else 1
 
 
-def _as_many(name: str, trials: Any, number: int) -> list:
+def _as_many(name: str, trials: PerTrial | None, number: int) -> list:
     """The trials as a list of this length, ``None`` for what is not known."""
     if trials is None:
         return [None] * number
@@ -189,7 +193,7 @@ def _as_many(name: str, trials: Any, number: int) -> list:
     return found
 
 
-def _analog(i: int, outputs: Any, shape: tuple[int, int]) -> np.ndarray:
+def _analog(i: int, outputs: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
     """Analog outputs of one trial, NaN where missing, shape (outputs, bins)."""
     array = real_array(f"y_analog[{i}]", outputs).astype(np.float64)
     if array.ndim == 1:
@@ -207,7 +211,7 @@ def _analog(i: int, outputs: Any, shape: tuple[int, int]) -> np.ndarray:
     return array
 
 
-def _list_of_trials(name: str, trials: Any) -> list:
+def _list_of_trials(name: str, trials: PerTrial) -> list:
     """The trials as a list; a single array is no list of trials."""
     if not hasattr(trials, "__len__") or isinstance(trials, (str, bytes, dict)):
         kind = type(trials).__name__
@@ -230,7 +234,7 @@ def _list_of_trials(name: str, trials: Any) -> list:
 
 
 def _design(
-    i: int, trial: Any, labels: np.ndarray | None, num_features: int, why: str
+    i: int, trial: ArrayLike, labels: np.ndarray | None, num_features: int, why: str
 ) -> np.ndarray:
     """Covariates of one trial, checked, shape (features, bins)."""
     array = real_array(f"X[{i}]", trial).astype(np.float64)
@@ -261,7 +265,7 @@ def _is_transposed(
     return array.shape[1] == num_features or fits_labels
 
 
-def _labels(i: int, labels: Any, num_classes: int) -> np.ndarray:
+def _labels(i: int, labels: ArrayLike, num_classes: int) -> np.ndarray:
     """Labels of one trial as floats, NaN where missing, shape (bins,)."""
     array = plain_array(f"y[{i}]", labels)
     if array.dtype == object:
