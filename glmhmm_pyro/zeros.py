@@ -6,6 +6,7 @@ is 0 in value and in gradient. Automatic differentiation makes 0 / 0 of that gra
 and torch's distributions take a probability of 0 for a tiny one.
 """
 
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -28,7 +29,11 @@ class StructuralZeros(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        self,
+        func: Callable[..., Any],
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func in _LOGARITHMS and len(args) == 1 and not kwargs:
             return log_or_zero_slope(args[0])
@@ -41,7 +46,9 @@ _LOGARITHMS = (torch.log, torch.Tensor.log)
 _KNOWN = ("glmhmm_pyro", "torch", "pyro")
 
 
-def zeros_allowed(part: Any) -> AbstractContextManager[Any]:
+def zeros_allowed(
+    part: Distribution | Callable[..., Any],
+) -> AbstractContextManager[Any]:
     """Where code of this part may run: :class:`StructuralZeros` if a user wrote it.
 
     Every call of torch costs a little more there, which known parts are spared.

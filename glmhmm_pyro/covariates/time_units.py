@@ -1,7 +1,7 @@
 """Filters shown on lags in time units, from the weights of their covariates."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from .terms import Term
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 # Standard deviations around the mean that hold 95 % of a normal distribution.
 NORMAL_95 = 1.959963984540054
@@ -18,9 +19,12 @@ SAMPLES = ("chain", "draw")
 
 
 def filter_frame(
-    terms: Sequence[Term], weights: Any, bin_width: float, covariance: Any
+    terms: Sequence[Term],
+    weights: "xr.DataArray",
+    bin_width: float,
+    covariance: "xr.DataArray | None",
 ) -> "pd.DataFrame":
-    """What :meth:`Design.filters` returns."""
+    """A row for every term, row of weights and lag; see :meth:`Design.filters`."""
     import pandas as pd
 
     _check(weights, bin_width, covariance)
@@ -57,7 +61,9 @@ def filter_frame(
     return pd.concat(frames, ignore_index=True)
 
 
-def _check(weights: Any, bin_width: float, covariance: Any) -> None:
+def _check(
+    weights: "xr.DataArray", bin_width: float, covariance: "xr.DataArray | None"
+) -> None:
     if "covariate" not in getattr(weights, "dims", ()):
         raise TypeError(
             "weights must be an xarray.DataArray with an axis 'covariate', such as "
@@ -81,7 +87,7 @@ def _check(weights: Any, bin_width: float, covariance: Any) -> None:
         )
 
 
-def _positions(weights: Any, term: Term) -> list[int]:
+def _positions(weights: "xr.DataArray", term: Term) -> list[int]:
     """Where a term's columns stand among the covariates."""
     known = list(map(str, weights["covariate"].values))
     missing = [name for name in term.names() if name not in known]

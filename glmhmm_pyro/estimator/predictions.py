@@ -1,6 +1,5 @@
 """What a fitted estimator says of trials, new ones as well."""
 
-
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted

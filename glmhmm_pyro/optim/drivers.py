@@ -219,7 +219,7 @@ def _checked_start(start: np.ndarray) -> np.ndarray:
     return start
 
 
-def _as_float(value: Any) -> float:
+def _as_float(value: Tensor | complex) -> float:
     """A value, as a number or a tensor of one element, as a float."""
     if isinstance(value, complex):
         return math.nan
@@ -232,7 +232,7 @@ def _as_float(value: Any) -> float:
     return float(value)
 
 
-def _as_vector(grad: Any, shape: torch.Size) -> np.ndarray:
+def _as_vector(grad: Tensor, shape: torch.Size) -> np.ndarray:
     """A gradient as a float64 array of one axis that nobody else holds."""
     if not isinstance(grad, Tensor):
         kind = type(grad).__name__

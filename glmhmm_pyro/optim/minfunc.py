@@ -11,6 +11,9 @@ from glmhmm_pyro.optim.options import (
     LBFGSOptions,
 )
 
+# Value of an option of minFunc: a number, or a word such as "off".
+Setting = float | str
+
 # minFunc looks these up by their exact spelling, the others in any case.
 _EXACT = ("LS_type", "LS_interp", "LS_multi")
 _SILENT = ("DISPLAY", "USEMEX")
@@ -19,7 +22,7 @@ _RENAMED = {"TOLFUN": "optTol", "TOLX": "progTol"}
 
 
 @suggests_names
-def minfunc_options(options: Mapping[str, Any]) -> LBFGSOptions:
+def minfunc_options(options: Mapping[str, Setting]) -> LBFGSOptions:
     """Turn the dictionary of a minFunc user into :class:`LBFGSOptions`.
 
     ``Method`` must be ``"lbfgs"``, minFunc's default. Keys are read in any case but
@@ -56,7 +59,7 @@ def minfunc_options(options: Mapping[str, Any]) -> LBFGSOptions:
     return LBFGSOptions(**named)
 
 
-def _translate(key: str, upper: str, value: Any) -> dict[str, Any]:
+def _translate(key: str, upper: str, value: Setting) -> dict[str, Any]:
     """The keyword of :class:`LBFGSOptions` that one minFunc option stands for."""
     for exact in _EXACT:
         if upper == exact.upper() and key != exact:
@@ -82,12 +85,12 @@ def _translate(key: str, upper: str, value: Any) -> dict[str, Any]:
     raise ValueError(f"options must be among {known}, got {key!r}; leave it out")
 
 
-def _is_off(value: Any) -> bool:
+def _is_off(value: Setting) -> bool:
     """Whether a value switches a minFunc feature off."""
     return value in (0, "off")
 
 
-def _integer(key: str, value: Any) -> int:
+def _integer(key: str, value: Setting) -> int:
     """A MATLAB number as an int: 5 and 5.0 are the same there."""
     if isinstance(value, str) or int(value) != value:
         raise ValueError(
@@ -97,7 +100,7 @@ def _integer(key: str, value: Any) -> int:
     return int(value)
 
 
-def _number(key: str, value: Any) -> float:
+def _number(key: str, value: Setting) -> float:
     """A MATLAB number as a float."""
     if isinstance(value, str):
         raise ValueError(
@@ -106,7 +109,7 @@ def _number(key: str, value: Any) -> float:
     return float(value)
 
 
-def _switch(key: str, value: Any) -> bool:
+def _switch(key: str, value: Setting) -> bool:
     """A MATLAB 0 or 1 as a bool."""
     if value not in (0, 1):
         raise ValueError(
@@ -115,10 +118,10 @@ def _switch(key: str, value: Any) -> bool:
     return bool(value)
 
 
-def _choice(words: tuple[str, ...], missing: str) -> Callable[[str, Any], str]:
+def _choice(words: tuple[str, ...], missing: str) -> Callable[[str, Setting], str]:
     """A converter from MATLAB's 0, 1, ... to the words."""
 
-    def convert(key: str, value: Any) -> str:
+    def convert(key: str, value: Setting) -> str:
         if value not in range(len(words)):
             allowed = f"0 to {len(words) - 1}"
             raise ValueError(
@@ -130,7 +133,7 @@ def _choice(words: tuple[str, ...], missing: str) -> Callable[[str, Any], str]:
     return convert
 
 
-_CONVERTERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
+_CONVERTERS: dict[str, tuple[str, Callable[[str, Setting], Any]]] = {
     "MaxIter": ("max_iters", _integer),
     "MaxFunEvals": ("max_evals", _integer),
     "optTol": ("gradient_tol", _number),

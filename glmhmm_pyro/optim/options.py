@@ -103,7 +103,7 @@ def resolve_options(
     return replace(options or LBFGSOptions(), **named)
 
 
-def _positive_int(name: str, value: Any) -> int:
+def _positive_int(name: str, value: int) -> int:
     """The value as an int, which must be whole and at least 1."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(
@@ -114,7 +114,7 @@ def _positive_int(name: str, value: Any) -> int:
     return int(value)
 
 
-def _check_range(name: str, value: Any, low: float, high: float) -> None:
+def _check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise unless the value is a finite number in [low, high)."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(
@@ -127,7 +127,7 @@ def _check_range(name: str, value: Any, low: float, high: float) -> None:
         )
 
 
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise unless the value is one of the choices."""
     if value not in choices:
         raise ValueError(

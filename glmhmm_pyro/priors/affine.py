@@ -118,7 +118,7 @@ class Rescaled(TorchDistribution):
     arg_constraints: dict = {}
     has_rsample = False
 
-    def __init__(self, base: Any, affine: Affine):
+    def __init__(self, base: TorchDistribution, affine: Affine):
         self.base, self.affine = base, affine
         shape = base.batch_shape + base.event_shape
         split = len(shape) - max(len(base.event_shape), affine.event_dim)

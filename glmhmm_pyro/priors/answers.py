@@ -14,7 +14,7 @@ No engine asks for the type of a prior.
 import dataclasses
 from collections.abc import Callable
 from functools import singledispatch, update_wrapper
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from pyro import distributions as dist
@@ -25,6 +25,7 @@ from pyro.distributions.torch_distribution import (
 from torch import Tensor
 from torch.distributions import (
     Dirichlet,
+    Distribution,
     Laplace,
     MultivariateNormal,
     Normal,
@@ -34,19 +35,21 @@ from torch.distributions import (
 from glmhmm_pyro.priors.flat import Flat
 from glmhmm_pyro.priors.recipe import PriorRecipe
 
+Kind = TypeVar("Kind")
+
 # Part of its scale that a weight under a Laplace prior counts for at least, so that one
 # of exactly 0 may still grow.
 _SMALLEST = 1e-9
 
 
-def innermost(prior: Any) -> Any:
+def innermost(prior: Distribution) -> Any:
     """A distribution without wrappers that only call axes its event's; same shape."""
     while hasattr(prior, "base_dist") and hasattr(prior, "reinterpreted_batch_ndims"):
         prior = prior.base_dist
     return prior
 
 
-def _bare(prior: Any) -> Any:
+def _bare(prior: Distribution) -> Any:
     """The same without those that repeat it, whose shape may be smaller."""
     prior = innermost(prior)
     return _bare(prior.base_dist) if isinstance(prior, ExpandedDistribution) else prior
@@ -80,31 +83,33 @@ class Question:
 
 
 @Question
-def is_flat(prior: Any) -> bool:
+def is_flat(prior: Distribution | PriorRecipe | None) -> bool:
     """Whether a prior, or what was declared as one, is known to be constant."""
     return False
 
 
 @Question
-def is_proper(prior: Any) -> bool:
+def is_proper(prior: Distribution) -> bool:
     """Whether a distribution has a finite integral, as its ``is_proper`` may say."""
     return getattr(_bare(prior), "is_proper", True)
 
 
 @Question
-def has_draws(prior: Any) -> bool:
+def has_draws(prior: Distribution) -> bool:
     """Whether a distribution can be asked for draws, or for start values at least."""
     return True
 
 
 @Question
-def log_mass(prior: Any) -> float:
+def log_mass(prior: Distribution) -> float:
     """Logarithm of the integral of a proper density."""
     return 0.0
 
 
 @Question
-def normal_precision(prior: Any, slopes: Tensor | None = None) -> Tensor | None:
+def normal_precision(
+    prior: Distribution, slopes: Tensor | None = None
+) -> Tensor | None:
     """Inverse covariance along the last axis, or ``None`` if a prior is not normal.
 
     Args:
@@ -116,7 +121,7 @@ def normal_precision(prior: Any, slopes: Tensor | None = None) -> Tensor | None:
 
 
 @Question
-def curvature(prior: Any, value: Tensor) -> Tensor:
+def curvature(prior: Distribution, value: Tensor) -> Tensor:
     """Minus the second derivatives of a log density along the last axis of ``value``.
 
     Shape broadcasts to (*value.shape, features). Directions in which the density is
@@ -127,7 +132,7 @@ def curvature(prior: Any, value: Tensor) -> Tensor:
 
 
 @Question
-def majoriser(prior: Any, value: Tensor) -> Any:
+def majoriser(prior: Distribution, value: Tensor) -> Any:
     """A smooth prior whose density is at most the given one, and equal at ``value``.
 
     Up to a constant factor. An M-step that raises this bound raises the log-joint.
@@ -136,7 +141,9 @@ def majoriser(prior: Any, value: Tensor) -> Any:
 
 
 @Question
-def mode_given(prior: Any, counts: Tensor, shape: torch.Size) -> Tensor | None:
+def mode_given(
+    prior: Distribution | PriorRecipe | None, counts: Tensor, shape: torch.Size
+) -> Tensor | None:
     """Most probable probabilities given counts of categories, or ``None``.
 
     Args:
@@ -254,7 +261,7 @@ def _masked(prior: MaskedDistribution, value: Tensor) -> Any:
     return MaskedDistribution(majoriser(prior.base_dist, value), prior._mask)
 
 
-def _differentiated(prior: Any, value: Tensor) -> Tensor:
+def _differentiated(prior: Distribution, value: Tensor) -> Tensor:
     """By differentiating twice, element by element where the density is a product."""
     leaf = value.detach().clone().requires_grad_()
     log_prob = prior.log_prob(leaf).sum()
@@ -309,7 +316,7 @@ _CLASSES: dict[tuple[bool, str], type] = {}
 _FIELDS: dict[type, tuple[str, ...]] = {}
 
 
-def storable(kind: Any, *fields: str) -> Any:
+def storable(kind: type[Kind], *fields: str) -> type[Kind]:
     """Let files hold the priors of a class: its name, and these attributes.
 
     It may decorate a recipe that is a dataclass, with all its fields. A file is read
@@ -331,7 +338,8 @@ def storable(kind: Any, *fields: str) -> Any:
             f"and {known.__module__} has one of that name; rename it"
         )
     _CLASSES[place] = kind
-    _FIELDS[kind] = fields or tuple(f.name for f in dataclasses.fields(kind))
+    record: Any = kind
+    _FIELDS[kind] = fields or tuple(f.name for f in dataclasses.fields(record))
     return kind
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, constraints
@@ -169,8 +170,8 @@ class Contrasted(TorchDistribution):
 
     def __init__(
         self,
-        base: Any,
-        prior: Any,
+        base: TorchDistribution,
+        prior: TorchDistribution,
         matrix: Tensor,
         axis: int,
         shape: torch.Size,
@@ -234,7 +235,7 @@ def _(prior: Contrasted, value: Tensor) -> Contrasted:
     return bound
 
 
-def _as_rows(given: Any) -> tuple[tuple[float, ...], ...] | None:
+def _as_rows(given: ArrayLike) -> tuple[tuple[float, ...], ...] | None:
     """A matrix as tuples, which can be compared and saved, if it is one."""
     try:
         matrix = np.asarray(given, dtype=np.float64)

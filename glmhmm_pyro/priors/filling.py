@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from pyro.distributions import Delta, Independent, TorchDistribution
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
 from torch.distributions import Distribution, biject_to, constraints
 
 from glmhmm_pyro.arguments import read_annotated
@@ -46,28 +47,27 @@ def fill(
 
 
 @singledispatch
-def recipe_of(prior: Any) -> PriorRecipe:
+def recipe_of(prior: Prior) -> PriorRecipe:
     """Whatever may be declared as a prior, as a recipe.
 
     Raises:
         TypeError: it cannot be a prior.
     """
-    check_prior("prior", prior)
-    return _Own(prior)
+    function: Any = check_prior("prior", prior)
+    return _Own(function)
 
 
-def check_prior(name: str, prior: Any) -> Any:
+def check_prior(name: str, prior: Prior) -> Prior:
     """What was given for a prior, if it can be one.
 
     Args:
         name: of the argument that it was given for.
         prior: what came.
     """
-    is_class = isinstance(prior, type)
     is_known = recipe_of.dispatch(type(prior)) is not recipe_of.dispatch(object)
-    if is_class or not (is_known or callable(prior)):
+    if isinstance(prior, type) or not (is_known or callable(prior)):
         hint = "gh.priors.Ridge(2.0) is one"
-        if is_class:
+        if isinstance(prior, type):
             hint = f"make one of the class: {prior.__name__}(...)"
         elif as_number(prior) > 0:
             hint = f"Normal(0, {prior}) is a penalty of that width"
@@ -83,7 +83,7 @@ def check_prior(name: str, prior: Any) -> Any:
 read_annotated(Prior, check_prior)
 
 
-def check_density(name: str, prior: Any) -> None:
+def check_density(name: str, prior: TorchDistribution) -> None:
     """Refuse a distribution that has no density: a point of mass, whole numbers."""
     inner = prior
     while hasattr(inner, "base_dist"):
@@ -148,7 +148,7 @@ class _Own(PriorRecipe):
         return _double(filled)
 
 
-def elementwise_support(prior: Any) -> Any:
+def elementwise_support(prior: TorchDistribution) -> Any:
     """Where every single number of a distribution lies, if all lie in one place."""
     support = prior.support
     while isinstance(support, constraints.independent):
@@ -156,13 +156,13 @@ def elementwise_support(prior: Any) -> Any:
     return support
 
 
-def is_real(prior: Any) -> bool:
+def is_real(prior: TorchDistribution) -> bool:
     """Whether every single number of a distribution may be any real one."""
     # By type: a copied model has copies of its constraints.
     return isinstance(elementwise_support(prior), type(constraints.real))
 
 
-def is_positive(prior: Any) -> bool:
+def is_positive(prior: TorchDistribution) -> bool:
     """Whether every single number of a distribution may be any positive one."""
     support = elementwise_support(prior)
     kinds = type(constraints.positive), type(constraints.nonnegative)
@@ -192,12 +192,12 @@ class _Prefix(Messenger):
         super().__init__()
         self.prefix = f"{prefix}." if prefix else ""
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Message) -> None:
         msg["name"] = self.prefix + msg["name"]
 
 
 def _check_filled(
-    filled: Any, shape: torch.Size, place: Place, leading: bool = False
+    filled: TorchDistribution, shape: torch.Size, place: Place, leading: bool = False
 ) -> None:
     """Refuse what a function or recipe returned if it is not over the shape given."""
     if not isinstance(filled, Distribution):
@@ -215,7 +215,9 @@ def _check_filled(
         )
 
 
-def _check_support(filled: Any, support: constraints.Constraint, place: Place) -> None:
+def _check_support(
+    filled: TorchDistribution, support: constraints.Constraint, place: Place
+) -> None:
     """Refuse a prior that may draw what the parameter cannot be."""
     if filled.support is support or isinstance(support, type(constraints.real)):
         return
@@ -233,14 +235,16 @@ def _check_support(filled: Any, support: constraints.Constraint, place: Place) -
             )
 
 
-def _name(support: Any) -> str:
+def _name(support: constraints.Constraint) -> str:
     """A constraint in words."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return type(support).__name__.strip("_").lower().replace("greaterthan", "positive")
 
 
-def _expand(prior: Any, shape: torch.Size, place: Place) -> TorchDistribution:
+def _expand(
+    prior: TorchDistribution, shape: torch.Size, place: Place
+) -> TorchDistribution:
     """``prior`` broadcast to ``shape``; its event axes must be the last ones of it."""
     own = prior.batch_shape + prior.event_shape
     split = len(shape) - len(prior.event_shape)
@@ -257,7 +261,7 @@ def _expand(prior: Any, shape: torch.Size, place: Place) -> TorchDistribution:
     return prior.expand(shape[:split])
 
 
-def _double(distribution: Any) -> Any:
+def _double(distribution: Distribution) -> Any:
     """A copy in float64, whatever the precision its parameters were written in."""
     double = copy.copy(distribution)
     for name, value in vars(distribution).items():

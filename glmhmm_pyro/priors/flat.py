@@ -1,6 +1,7 @@
 """The prior that is none: its density is the same everywhere on the support."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ class Flat(TorchDistribution):
         return transform(0.1 * free)
 
 
-def _checked(shape: Any, support: constraints.Constraint) -> torch.Size:
+def _checked(shape: Sequence[int], support: constraints.Constraint) -> torch.Size:
     """The shape of one value, if it is one."""
     try:
         sizes = torch.Size(shape)

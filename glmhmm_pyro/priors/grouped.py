@@ -204,7 +204,7 @@ def _(prior: ByColumns, value: Tensor) -> ByColumns:
     return ByColumns(parts, value.shape)
 
 
-def _over(part: Any, outer: torch.Size, columns: int) -> Distribution:
+def _over(part: TorchDistribution, outer: torch.Size, columns: int) -> Distribution:
     """A group's distribution with the rows of the whole parameter."""
     return part.expand(outer if part.event_shape else outer + (columns,))
 
@@ -271,7 +271,7 @@ def _named(name: str, place: Place) -> list[int]:
     return found
 
 
-def _checked_part(filled: Any, place: Place) -> Distribution:
+def _checked_part(filled: Distribution, place: Place) -> Distribution:
     """A group's distribution without wrappers, if it is over rows of reals."""
     part = innermost(filled)
     if len(part.event_shape) > 1 or not is_real(part):
