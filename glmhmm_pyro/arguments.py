@@ -205,14 +205,14 @@ def keep_whole(record: Any, **least: int) -> None:
 
 
 def keep_real(record: Any, **ranges: tuple[float, float, bool]) -> None:
-    """The same of real numbers: lowest, highest, and whether these are allowed."""
+    """Check that fields are real numbers: (lowest, highest, are these allowed)."""
     for name, (low, high, ends) in ranges.items():
         number = real_number(name, getattr(record, name), low, high, ends=ends)
         object.__setattr__(record, name, number)
 
 
 def keep_flags(record: Any, *names: str) -> None:
-    """The same of fields that are True or False."""
+    """Check that fields are True or False; keep them as bool."""
     for name in names:
         object.__setattr__(record, name, flag(name, getattr(record, name)))
 

@@ -9,7 +9,7 @@ from glmhmm_pyro.zeros import exact_log_prob, zeros_allowed
 
 
 def check_mask(mask: Tensor | None, shape: torch.Size) -> None:
-    """Refuse what masks no emissions of this shape (steps, *event)."""
+    """Raise a ValueError if a mask does not fit emissions (steps, *event)."""
     allowed = dict.fromkeys([tuple(shape[:1]), tuple(shape)])
     if mask is None or (mask.dtype == torch.bool and tuple(mask.shape) in allowed):
         return

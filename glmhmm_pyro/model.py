@@ -235,7 +235,7 @@ class GLMHMM(PyroModule):
             component.limit(component.view(data))
 
     def check_varies(self, data: Sequences) -> None:
-        """Refuse outputs whose scales run to 0 wherever a fit to ``data`` begins."""
+        """Raise a ValueError for outputs whose scale would run to 0 in any fit."""
         for component in self.components.values():
             if isinstance(component, Emission):
                 component.check_varies(component.view(data))

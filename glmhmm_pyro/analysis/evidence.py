@@ -111,7 +111,7 @@ def log_evidence(
 
 
 def require_proper(program: Program) -> None:
-    """Refuse a model whose priors have no volume of their own."""
+    """Raise a ValueError if a prior is improper, or known up to a constant."""
     if program.improper:
         raise ValueError(
             "priors must be proper for an evidence, got flat ones of "
@@ -160,7 +160,7 @@ def search_near(
 
 
 def _factor_at(program: Program, vector: Tensor) -> Tensor | None:
-    """Of the covariance by the curvature at a point, if it is a maximum's."""
+    """Factor of the covariance by the curvature, or None where it is no maximum's."""
     try:
         information = Information.of(program, vector, jacobian=True)
     except CurvatureError:

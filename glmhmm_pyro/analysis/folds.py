@@ -169,7 +169,7 @@ def held_out(
 
 
 def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
-    """Refuse folds of which one could not be fitted, before any is.
+    """Raise a ValueError if some fold could not be fitted, before any is.
 
     Such as one without the only session in which a column varies.
     """
@@ -207,7 +207,7 @@ def _numbered(
 
 
 def _check_observed(data: Sequences, sessions: np.ndarray) -> None:
-    """Refuse to hold out sessions that have nothing to score."""
+    """Raise a ValueError if sessions held out have no observed step."""
     seen = steps_observed(data.subset(sessions.tolist()).mask)
     if seen is not None and not seen.any():
         raise ValueError(

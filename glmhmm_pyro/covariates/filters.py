@@ -386,7 +386,7 @@ def _check_bases(term: RaisedCosine | BSpline) -> None:
 
 
 def _check_independent(term: RaisedCosine | BSpline, mend: str) -> None:
-    """Refuse bases that lags cannot tell apart."""
+    """Raise a ValueError if the lags cannot tell the basis functions apart."""
     rank = np.linalg.matrix_rank(term.basis().values)
     if rank < term.num_bases:
         raise ValueError(

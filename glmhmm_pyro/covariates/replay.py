@@ -30,7 +30,7 @@ class BoundHistory:
     table: Table
 
     def replay(self, data: Sequences) -> Replay:
-        """As :meth:`Design.replay`."""
+        """Functions that make the columns anew; see :meth:`Design.replay`."""
         replay: Replay = self.design.replay(data, self.table)
         return replay
 
@@ -41,7 +41,7 @@ def replayed(
     data: Sequences,
     table: Table | None,
 ) -> Replay:
-    """What :meth:`Design.replay` returns."""
+    """Functions that make columns of past emissions anew; see :meth:`Design.replay`."""
     if table is not None and not np.array_equal(table.lengths, data.lengths.cpu()):
         raise ValueError(
             "the raw columns of history must have the sessions of data, of lengths "

@@ -181,7 +181,7 @@ class Columns(Term):
         return self
 
     def names(self) -> tuple[str, ...]:
-        """Those of the raw columns."""
+        """Names of the raw columns."""
         return tuple(self.columns)
 
     def values(self, table: Table) -> np.ndarray:
@@ -235,17 +235,17 @@ class Standardised(Term):
 
     @property
     def label(self) -> str:
-        """That of the term inside."""
+        """Name of the term inside."""
         return self.inner.label
 
     @property
     def reads_now(self) -> tuple[str, ...]:
-        """As the term inside."""
+        """Columns that the term inside reads at the same step."""
         return self.inner.reads_now
 
     @property
     def follows(self) -> str | None:
-        """As the term inside."""
+        """The emission that the term inside follows, if any."""
         return self.inner.follows
 
     def following(self, emissions: Sequence[str]) -> Term | None:
@@ -277,7 +277,7 @@ class Standardised(Term):
         )
 
     def names(self) -> tuple[str, ...]:
-        """Those of the term inside."""
+        """Names of the columns of the term inside."""
         return self.inner.names()
 
     def values(self, table: Table) -> np.ndarray:
@@ -285,7 +285,7 @@ class Standardised(Term):
         return self._scaled(self.inner.values(table))
 
     def basis(self) -> Basis | None:
-        """That of the term inside, per unit of its raw column."""
+        """Basis of the term inside, per unit of its raw column."""
         basis = self.inner.basis()
         if basis is None:
             return None

@@ -95,7 +95,7 @@ class HiddenMarkov(TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """That of the emissions."""
+        """Support of the emissions."""
         emission: Any = self.emission_dist.support
         return constraints.independent(
             emission, len(self.event_shape) - emission.event_dim

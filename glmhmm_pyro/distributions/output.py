@@ -28,7 +28,7 @@ class Output(NamedTuple):
 
 
 def expected_emission(emission_dist: Distribution, state_probs: Tensor) -> Tensor:
-    """What :meth:`HiddenMarkov.expected_emission` returns, of any distribution."""
+    """Mean emission, or probabilities of labels, given probabilities of the states."""
     if emission_dist.has_enumerate_support:
         values = emission_dist.enumerate_support()
         by_state = emission_dist.log_prob(values).exp().movedim(0, -1)

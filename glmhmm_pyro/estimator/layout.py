@@ -63,7 +63,7 @@ class Layout:
         )
 
     def check(self, trials: Trials) -> None:
-        """Refuse a last row that should be constant and is not."""
+        """Raise a ValueError if the last row should be constant and is not."""
         if not self.needs_constant:
             return
         last = np.concatenate([design[-1] for design in trials.designs])

@@ -83,7 +83,7 @@ _LISTS = ("AR_vec", "stim_vec", "auto_anneal_vec", "auto_anneal_schedule", "trai
 
 
 def check_parameters(params: Mapping[str, Any]) -> None:
-    """Refuse values out of range, and parameters that contradict each other.
+    """Raise an error for values out of range, or parameters that contradict each other.
 
     Args:
         params: all parameters of the estimator, by name.
@@ -126,7 +126,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
 def check_emissions(
     params: Mapping[str, Any], y: PerTrial | None, num_outputs: int
 ) -> None:
-    """Refuse emissions that the parameters do not go with.
+    """Raise a ValueError if the parameters do not go with the emissions.
 
     Args:
         params: all parameters of the estimator, by name.

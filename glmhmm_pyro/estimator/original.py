@@ -40,7 +40,7 @@ class SquareInputDriven(Transitions):
         self.weights = Site("origin", "destination", "covariate", prior=prior)
 
     def sizes(self) -> dict[str, int | None]:
-        """As for every component, and all destinations."""
+        """Sizes of the axes; destinations include staying."""
         return {**super().sizes(), "destination": self.num_states}
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:

@@ -42,7 +42,7 @@ class Quadratic(TorchDistribution):
         return bool(torch.linalg.cholesky_ex(self.precision).info == 0)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Quadratic":
-        """The same prior over more vectors."""
+        """This prior over a batch of vectors."""
         return Quadratic(self.precision, torch.Size(batch_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class Penalties:
     columns: Columns
 
     def with_ridge(self, change: Callable[[float], float]) -> "Penalties":
-        """The same with both ridges changed."""
+        """These penalties with a function applied to both ridge strengths."""
         emit, trans = change(self.emit_lambda), change(self.trans_lambda)
         return replace(self, emit_lambda=emit, trans_lambda=trans)
 

@@ -105,7 +105,7 @@ class Moments:
 
     @classmethod
     def of(cls, design: DesignMatrix, values: Tensor, counts: Tensor) -> "Moments":
-        """Of covariates (steps, features) and values and weights (steps,)."""
+        """Weighted moments of covariates (steps, features) and values (steps,)."""
         return cls(
             design.gram(counts),
             (counts * values) @ design,

@@ -87,7 +87,7 @@ class Trials:
         return len(self.designs)
 
     def check_analog(self) -> None:
-        """Refuse an analog output that no noise can be measured of."""
+        """Raise a ValueError for an analog output that does not vary."""
         for i, values in enumerate(np.hstack(self.analog)):
             seen = values[~np.isnan(values)]
             if len(seen) < 2 or np.ptp(seen) == 0:

@@ -44,6 +44,6 @@ class Weights:
 
     @property
     def shown(self) -> dict[str, np.ndarray]:
-        """Those that users see, by name: of analog outputs only if there are any."""
+        """Weights that users see, by name; those of analog outputs if there are any."""
         analog = ("analog_emit_w", "analog_emit_scale") if self.sizes[2] else ()
         return {name: getattr(self, name) for name in ("emit_w", "trans_w", *analog)}

@@ -124,7 +124,7 @@ def _from_weights(source: str, entry: Mapping[str, Any]) -> Imported:
 
 
 def _with_features(name: str, weights: ArrayLike) -> np.ndarray:
-    """With the last axes of size 1 that MATLAB has dropped."""
+    """The weights with the last axes of size 1 that MATLAB has dropped."""
     weights = numbers(name, weights)
     return weights.reshape(weights.shape + (1,) * (3 - weights.ndim))
 
@@ -161,7 +161,7 @@ _READ = ("emit_w", "trans_w", "analog_emit_w")
 
 
 def _read_hdf5(path: str) -> list[dict[str, Any]]:
-    """The same of a file of version 7.3, in which arrays have their axes reversed."""
+    """One dictionary an iteration, of a file of version 7.3 (axes are reversed)."""
     import h5py
 
     with h5py.File(path, "r") as file:

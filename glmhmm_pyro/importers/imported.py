@@ -165,7 +165,7 @@ def has_part(whole: Any, attribute: str) -> bool:
 
 
 def refuse_parts(name: str, whole: Any, attributes: tuple[str, ...], why: str) -> None:
-    """Refuse what another program has made if it has one of these attributes."""
+    """Raise a ValueError if what another program made has one of these attributes."""
     for attribute in attributes:
         if has_part(whole, attribute):
             raise ValueError(

@@ -165,5 +165,5 @@ class MinimizeResult(Generic[Array]):
         return self.status.converged
 
     def replaced(self, x: Other, grad: Other) -> "MinimizeResult[Other]":
-        """The same result with its end point and gradient as other arrays."""
+        """This result with other arrays for its end point and gradient."""
         return MinimizeResult(**{**vars(self), "x": x, "grad": grad})

@@ -69,7 +69,7 @@ def _draw(ax: "Axes", curve: np.ndarray, agrees: bool, is_best: bool) -> None:
 
 
 def _entries(lines: dict[int, Any], agree: list[bool], best: int) -> list[Any]:
-    """Of every kind of start one line, named for the legend."""
+    """One line of every kind of start, with its name for the legend."""
     kinds = {
         f"best start (number {best})": [best],
         "agree with it": [i for i in lines if agree[i] and i != best],

@@ -57,7 +57,7 @@ def state_labels(fit: Any) -> list[str]:
 
 
 def check_kind(argument: str, value: Any, kind: type, fix: str) -> None:
-    """Refuse what a picture cannot be of."""
+    """Raise a TypeError if an argument is not of the kind that is drawn."""
     if not isinstance(value, kind):
         raise TypeError(
             f"{argument} must be a {kind.__name__}, got a {type(value).__name__}; {fix}"

@@ -69,7 +69,7 @@ class Affine:
         return self.linear(own) + self.offset
 
     def linear(self, own: Tensor) -> Tensor:
-        """The same of differences of values, to which the offset does not matter."""
+        """The map of differences of values: without the offset."""
         return self._mixed(own, -1.0) * self.factor
 
     def inverse(self, value: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class Rescaled(TorchDistribution):
         return constraints.independent(constraints.real, self.event_dim)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Rescaled":
-        """The same over more values."""
+        """This prior over a batch of values."""
         shape = torch.Size(batch_shape) + self.event_shape
         split = len(shape) - len(self.base.event_shape)
         return Rescaled(self.base.expand(shape[:split]), self.affine)
@@ -211,7 +211,7 @@ class RescaledRecipe(PriorRecipe):
 
     @property
     def event_dim(self) -> int:
-        """That of the prior, at least that of the map."""
+        """Event axes of the prior, or of the map if it has more."""
         return max(self.prior.event_dim, self.affine.event_dim)
 
     @property
@@ -220,7 +220,7 @@ class RescaledRecipe(PriorRecipe):
         return self.prior.takes_sets
 
     def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-        """Those of the prior."""
+        """Axes of the prior's hyperparameters."""
         return self.prior.hyperparameters(axes)
 
     def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:

@@ -50,7 +50,7 @@ def innermost(prior: Distribution) -> Any:
 
 
 def _bare(prior: Distribution) -> Any:
-    """The same without those that repeat it, whose shape may be smaller."""
+    """The innermost distribution, not expanded; its shape may be smaller."""
     prior = innermost(prior)
     return _bare(prior.base_dist) if isinstance(prior, ExpandedDistribution) else prior
 
@@ -262,7 +262,7 @@ def _masked(prior: MaskedDistribution, value: Tensor) -> Any:
 
 
 def _differentiated(prior: Distribution, value: Tensor) -> Tensor:
-    """By differentiating twice, element by element where the density is a product."""
+    """Curvature by automatic differentiation; diagonal if the density is a product."""
     leaf = value.detach().clone().requires_grad_()
     log_prob = prior.log_prob(leaf).sum()
     (slope,) = torch.autograd.grad(log_prob, leaf, create_graph=True)

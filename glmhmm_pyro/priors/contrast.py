@@ -104,7 +104,7 @@ class Contrast(PriorRecipe):
         return recipe_of(self.prior).takes_sets and recipe_of(self.base).takes_sets
 
     def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-        """Those of both priors."""
+        """Axes of the hyperparameters of both priors."""
         across = recipe_of(self.prior).hyperparameters(self._across(axes))
         own = {f"contrast_{name}": found for name, found in across.items()}
         return recipe_of(self.base).hyperparameters(axes) | own
@@ -188,7 +188,7 @@ class Contrasted(TorchDistribution):
         return constraints.independent(constraints.real, self.event_dim)
 
     def contrasts(self, value: Tensor) -> Tensor:
-        """Those of weights (*batch, *shape)."""
+        """Contrasts of weights (*batch, *shape)."""
         moved = value.movedim(self.axis, -1) @ self.matrix.to(value).mT
         return moved.movedim(-1, self.axis)
 

@@ -84,7 +84,7 @@ read_annotated(Prior, check_prior)
 
 
 def check_density(name: str, prior: TorchDistribution) -> None:
-    """Refuse a distribution that has no density: a point of mass, whole numbers."""
+    """Raise a ValueError for a distribution without a density (Delta, discrete)."""
     inner = prior
     while hasattr(inner, "base_dist"):
         inner = inner.base_dist
@@ -115,7 +115,7 @@ class _Given(PriorRecipe):
 
     @property
     def event_dim(self) -> int:
-        """That of the distribution."""
+        """Number of event axes of the distribution."""
         return 0 if self.prior is None else len(self.prior.event_shape)
 
     def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
@@ -199,7 +199,7 @@ class _Prefix(Messenger):
 def _check_filled(
     filled: TorchDistribution, shape: torch.Size, place: Place, leading: bool = False
 ) -> None:
-    """Refuse what a function or recipe returned if it is not over the shape given."""
+    """Raise an error if a function or recipe returned another shape than asked for."""
     if not isinstance(filled, Distribution):
         raise TypeError(
             f"{place.title} must return a distribution, got "
@@ -218,7 +218,7 @@ def _check_filled(
 def _check_support(
     filled: TorchDistribution, support: constraints.Constraint, place: Place
 ) -> None:
-    """Refuse a prior that may draw what the parameter cannot be."""
+    """Raise a ValueError if a prior may draw values that the parameter cannot have."""
     if filled.support is support or isinstance(support, type(constraints.real)):
         return
     to_value = biject_to(filled.support)

@@ -70,7 +70,7 @@ class Flat(TorchDistribution):
         return float(width.log().expand(self.shape()).sum())
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Flat":
-        """The same prior over more values."""
+        """This prior over a batch of values."""
         shape = torch.Size(batch_shape) + self.event_shape
         return Flat(shape, self._support, self._dtype)
 

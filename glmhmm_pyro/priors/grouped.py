@@ -84,7 +84,7 @@ class Grouped(PriorRecipe):
         return all(recipe_of(prior).takes_sets for _, prior in self._labelled())
 
     def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-        """Those of all groups."""
+        """Axes of the hyperparameters of all groups."""
         return {
             f"{label}_{name}": found
             for label, prior in self._labelled()
@@ -156,7 +156,7 @@ class ByColumns(TorchDistribution):
         super().__init__(outer, shape[-1:], validate_args=False)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "ByColumns":
-        """The same prior over more rows."""
+        """This prior over a batch of rows."""
         parts = [(columns.tolist(), part) for columns, part in self.parts]
         return ByColumns(parts, torch.Size(batch_shape) + self.event_shape)
 

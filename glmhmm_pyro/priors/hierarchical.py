@@ -83,7 +83,7 @@ class Hierarchical(ScaleFamily):
 
     @property
     def event_dim(self) -> int:
-        """That of the base: given the scale, it is the same product."""
+        """Event axes of the base: given its scale, the prior is as much a product."""
         return self.base.event_dim
 
     def hyperparameters(self, axes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

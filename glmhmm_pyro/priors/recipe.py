@@ -97,7 +97,7 @@ class ScaleFamily(PriorRecipe):
 
 
 def require_positive(recipe: PriorRecipe, *fields: str) -> None:
-    """Refuse a field that is no positive, finite number; keep it as a float."""
+    """Check that fields are positive, finite numbers; keep them as floats."""
     for field in fields:
         given = getattr(recipe, field)
         number = as_number(given)

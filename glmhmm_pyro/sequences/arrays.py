@@ -94,7 +94,7 @@ def _of_others(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def _refuse_others(name: str, values: ArrayLike) -> None:
-    """Refuse what holds no values in an order, and what holds only some of them."""
+    """Raise a TypeError for what is no dense array: sets, mappings, sparse, lazy."""
     if values is None or isinstance(values, (str, bytes, Mapping, Set)):
         fix = f"give list({name})"
         if values is None:

@@ -120,7 +120,7 @@ def _tensor_in_range(
 
 
 def check_range(name: str, tensor: Tensor, values: SupportsAbs[Any]) -> None:
-    """Refuse finite values that a narrower type has made infinite."""
+    """Raise a ValueError if a narrower type has made finite values infinite."""
     if not bool(tensor.isfinite().all()):
         raise ValueError(
             f"{name} must be finite in {tensor.dtype}, got values up to "
@@ -129,7 +129,7 @@ def check_range(name: str, tensor: Tensor, values: SupportsAbs[Any]) -> None:
 
 
 def check_dtype(dtype: torch.dtype) -> None:
-    """Refuse what is not a floating type of torch."""
+    """Raise a TypeError if ``dtype`` is not a floating type of torch."""
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(
             f"dtype must be a floating torch.dtype, got {dtype!r}; give torch.float64"
@@ -137,7 +137,7 @@ def check_dtype(dtype: torch.dtype) -> None:
 
 
 def check_device(device: torch.device | str | None) -> None:
-    """Refuse what is no device of this machine, or one that holds no values."""
+    """Raise a ValueError if torch cannot use the device, or it holds no values."""
     try:
         found = torch.empty(1, device=device).device
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:

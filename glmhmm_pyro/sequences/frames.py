@@ -24,7 +24,7 @@ Columns = str | Sequence[str]
 
 
 def given_designs(**designs: Columns | Recipe | None) -> dict[str, Any]:
-    """Those that were given, columns as lists of names."""
+    """The designs that were given, columns as lists of names."""
     listed = {
         name: design if isinstance(design, Recipe) else _listed(design, name)
         for name, design in designs.items()
@@ -84,7 +84,7 @@ def arrays_from_dataframe(
 
 
 def check_frame(df: "pd.DataFrame") -> None:
-    """Refuse what is no data frame of pandas, and columns of several levels."""
+    """Raise an error for what is no data frame, or has columns of several levels."""
     if not hasattr(df, "iloc") or not hasattr(df, "columns"):
         ways = [f"df.{way}()" for way in ("collect", "to_pandas") if hasattr(df, way)]
         fix = f"give {ways[0]}" if ways else "make one by pandas.DataFrame(...)"

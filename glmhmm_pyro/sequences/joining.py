@@ -57,7 +57,7 @@ def joined_arguments(
 
 
 def _refuse_given(options: Mapping[str, Any], lengths: Sequence[int]) -> None:
-    """Refuse what the lists say themselves."""
+    """Raise a ValueError for options that the lists say themselves."""
     if options.get("lengths") is not None:
         raise ValueError(
             "lengths must be left out of from_lists, which takes them from its lists "
@@ -231,7 +231,7 @@ def list_of_sessions(name: str, sessions: Iterable[ArrayLike]) -> list[Any]:
 
 
 def _check_session(name: str, number: int, session: ArrayLike) -> None:
-    """Refuse what are no steps of a session."""
+    """Raise an error if an item of a list is not the steps of a session."""
     if session is None or isinstance(session, (str, Mapping)):
         got = "None" if session is None else f"a {type(session).__name__}"
         raise TypeError(

@@ -33,7 +33,7 @@ class Layout:
 
     @classmethod
     def of(cls, data: "Sequences") -> "Layout":
-        """That of a data set."""
+        """Layout of a data set."""
         names = {}
         for argument in ("emission_names", *map(names_of, DESIGNS)):
             found = getattr(data, argument)

@@ -23,7 +23,7 @@ class Members:
 
     @classmethod
     def of(cls, data: Sequences) -> "Members":
-        """Those of a data set."""
+        """Sessions and groups of a data set."""
         return cls(sessions_of(data))
 
     def names(self, axis: str) -> tuple[str, ...]:

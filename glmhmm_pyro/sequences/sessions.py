@@ -150,7 +150,7 @@ def regrouped(origins: Sequence[Session], groups: Sequence[str] | None) -> tuple
 
 
 def _key(*arrays: np.ndarray) -> str:
-    """The same for the same contents, in every process."""
+    """Hash of the contents of arrays, the same in every process."""
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -160,7 +160,7 @@ def _key(*arrays: np.ndarray) -> str:
 def names_with_groups(
     names: Sequence[str], origins: Sequence[Session]
 ) -> tuple[str, ...]:
-    """The same names, 'group/name' for one that sessions of several groups have."""
+    """Names, as 'group/name' where sessions of several groups share one."""
     bearers: dict[str, set[str | None]] = {}
     for name, origin in zip(names, origins):
         bearers.setdefault(name, set()).add(origin.group)
@@ -171,7 +171,7 @@ def names_with_groups(
 
 
 def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names, a repeated one told apart as 'name (2)', 'name (3)', ..."""
+    """Names, repeated ones told apart as 'name (2)', 'name (3)', ..."""
     taken, used, counts = set(names), set(), Counter[str]()
     distinct = []
     for name in names:

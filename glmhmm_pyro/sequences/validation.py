@@ -65,7 +65,7 @@ def check_names(
 
 
 def listed_names(name: str, names: Labels, number: int, item: str) -> tuple[str, ...]:
-    """As many names as there are items, each known, as strings.
+    """Names as strings, checked: one for every item, none missing.
 
     Args:
         name: of the argument.
@@ -108,7 +108,7 @@ def unique_names(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_rows(values: Rows, num_steps: int) -> None:
-    """Refuse what has no row for every step."""
+    """Raise a ValueError if there is not a row for every step."""
     has_rows = hasattr(values, "__getitem__") and has_items(values)
     has_rows = has_rows and not hasattr(values, "todense")
     rows = len(values) if has_rows else 0

@@ -99,7 +99,7 @@ def _along(gradient: Tensor, point: Tensor, directions: Tensor) -> Tensor:
 
 
 def one_by_one(along: Callable[[Tensor], Tensor], directions: Tensor) -> Tensor:
-    """The same without mapping: slower, but it asks nothing of a model."""
+    """Derivatives along directions one by one: slower, for what vmap refuses."""
     return torch.stack([along(direction) for direction in directions])
 
 
@@ -141,7 +141,7 @@ def _once(got: str) -> str:
 def _check_slope(
     program: Program, point: Tensor, jacobian: bool, matrix: Tensor
 ) -> None:
-    """Refuse a Hessian that is not the slope of the gradient along one direction.
+    """Raise an error if the Hessian is not the slope of the gradient in a direction.
 
     Only a difference that a smaller step repeats counts: at a kink, such as that of a
     Lasso at 0, there is none.

@@ -68,7 +68,7 @@ class Information:
 
     @classmethod
     def of(cls, program: Program, vector: Tensor, jacobian: bool) -> "Information":
-        """That of a program's log density at a point; see :func:`hessian`.
+        """Information about a program's coordinates at a point; see :func:`hessian`.
 
         Values at a border are looked for only where the density is that of the values,
         without the Jacobian: a density of ``vector`` has no border.
@@ -80,7 +80,7 @@ class Information:
     def of_matrix(
         cls, program: Program, vector: Tensor, matrix: Tensor, jacobian: bool
     ) -> "Information":
-        """The same from minus the Hessian."""
+        """Information about a program's coordinates, from minus the Hessian."""
         border = torch.zeros_like(vector)
         for name, piece in program.coordinates.slices.items():
             if not jacobian and not program.coordinates.is_real[name]:

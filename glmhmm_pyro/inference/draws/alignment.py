@@ -34,7 +34,7 @@ def state_probs(model: Callable[[Data], Any], data: Data, params: Params) -> Ten
 
 
 def _of_sites(sites: dict[str, Observed]) -> Tensor:
-    """The same of given sites, with the draws they are at: (*draws, steps, states)."""
+    """Smoothed probabilities of given sites, shape (*draws, steps, states)."""
     probs = [site.hidden.smoothed_probs(site.value) for site in sites.values()]
     states = {p.shape[-1] for p in probs}
     if len(states) > 1:

@@ -197,7 +197,7 @@ def _arrive(
 
 
 def _check_rise(run: Run, rounding: float) -> None:
-    """Refuse what cannot be: an EM step down."""
+    """Raise a FallingLikelihoodError if an EM step lowered the log-joint."""
     if run.rise < -rounding or math.isnan(run.rise):
         before, now = run.log_joints[-2:]
         raise FallingLikelihoodError(

@@ -83,7 +83,7 @@ def _bind(model: Callable[..., Any], description: dict[str, Any]) -> None:
 
 
 def _check_same(saved: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse another model than the one that was saved."""
+    """Raise a ValueError if the model given is not the one saved."""
     if "own" in saved or "own" in given:
         wanted, found = (_kind_of_model(description) for description in (saved, given))
         if wanted != found:
@@ -98,7 +98,7 @@ def _check_same(saved: dict[str, Any], given: dict[str, Any]) -> None:
 
 
 def _check_part(place: str, saved: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse another component, another argument of it, or another size."""
+    """Raise a ValueError if a component differs in class, argument or size."""
     # A class of the user's own may have moved to another module.
     wanted, found = (part["class"].rpartition(".")[2] for part in (saved, given))
     if wanted != found:
@@ -117,7 +117,7 @@ def _check_part(place: str, saved: dict[str, Any], given: dict[str, Any]) -> Non
 
 
 def _check_outputs(place: str, saved: dict[str, Any], given: Plain) -> None:
-    """Refuse other outputs, or another component of one of them."""
+    """Raise a ValueError if outputs, or a component of one, differ."""
     others = given.get("components", {}) if isinstance(given, dict) else {}
     if list(saved) != list(others):
         outputs = [", ".join(names) or "none" for names in (saved, others)]

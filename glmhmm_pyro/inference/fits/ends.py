@@ -15,7 +15,7 @@ FEW_STARTS = 3
 
 
 def sentence(fit: "Fit") -> str:
-    """Of what and by what method a fit is, and where it ended."""
+    """What was fitted, by which method, and where the fit ended."""
     states = getattr(fit.model, "num_states", None)
     what = "a model" if states is None else f"{states} states"
     if fit.labels.states is not None:

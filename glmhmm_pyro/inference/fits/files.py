@@ -109,7 +109,7 @@ def _new_file(path: str) -> io.BufferedWriter:
 
 
 def _check_target(argument: str, path: str, target: str, folder: str) -> None:
-    """Refuse what no file can be put in the place of."""
+    """Raise an OSError if no file can be written in the place of ``target``."""
     number = 0
     if os.path.isdir(target) or path.endswith(("/", os.sep)):
         number, why = errno.EISDIR, "which is a folder; add the name of a file"
@@ -265,7 +265,7 @@ def _refusal(path: str, why: str) -> ValueError:
 
 
 def _check_kind(path: str, content: bytes) -> None:
-    """Refuse what is no netCDF 4 file from its first bytes."""
+    """Raise a ValueError if the first bytes are not those of a netCDF 4 file."""
     if not content:
         raise _refusal(path, "which is empty; save the fit again, or load a copy")
     if not content.startswith(_SIGNATURE):
@@ -325,7 +325,7 @@ def _is_variable(item: Any) -> bool:
 
 
 def _check_version(version: int, is_sealed: bool) -> None:
-    """Refuse what is no version, or lacks a checksum, which format 1 had none of."""
+    """Raise a ValueError for an impossible version, or a checksum that is missing."""
     if version < 1:
         raise ValueError(f"its format is {version}")
     if 1 < version <= FORMAT_VERSION and not is_sealed:

@@ -136,7 +136,7 @@ class PastLikelihoods(NamedTuple):
 
     @classmethod
     def of(cls, hidden: HiddenMarkov, value: Tensor) -> "PastLikelihoods":
-        """That of emissions."""
+        """Log-likelihoods of the past, for the emissions of a site."""
         steps = hidden.event_shape[0]
         each = hidden.log_prob_per_step(value).reshape(-1, steps)
         starts = hidden.lengths.cumsum(0) - hidden.lengths

@@ -107,7 +107,7 @@ def _fields(arrays: Arrays, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(fields: dict[str, Any], model: Callable[..., Any]) -> None:
-    """Refuse fields that contradict each other, or the model."""
+    """Raise a ValueError if fields contradict each other or the model."""
     params, restarts = fields["params"], fields["restarts"]
     restarts[fields["best"]], float(fields["log_joint"])
     posterior = fields.get("posterior")

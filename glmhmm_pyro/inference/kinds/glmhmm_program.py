@@ -62,7 +62,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     @staticmethod
     def most_sets(model: GLMHMM, data: Sequences) -> int:
-        """As memory allows, where all components take a leading axis of sets."""
+        """As many as fit into memory, where all components take several sets."""
         if not _takes_sets(model):
             return 1
         states = model.transitions.expansion.num_chain_states
@@ -96,7 +96,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     @property
     def layout(self) -> Layout | None:
-        """That of the model, which the first data set bound."""
+        """Layout of the first data set that the model was bound to."""
         return self.model.layout
 
     @property
@@ -132,7 +132,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
     def starts(
         self, number: int, init: Init, noise: float, generator: torch.Generator
     ) -> Sequence[Params]:
-        """See :func:`make_starts`."""
+        """Start values by GLMs, clusters or chance; see :func:`make_starts`."""
         init = self._own_start("glm" if init is None else init)
         return make_starts(self.model, self.data, number, init, noise, generator)
 
@@ -144,7 +144,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the covariates."""
+        """Floating type of the covariates."""
         return self.data.dtype
 
     @property
@@ -164,7 +164,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return found
 
     def check(self) -> None:
-        """Refuse outputs that do not vary, and weights that nothing determines."""
+        """Raise a ValueError for constant outputs or undetermined weights."""
         self.model.check_varies(self.data)
         refuse_two_constants(self)
 
@@ -214,7 +214,7 @@ def _takes_sets(model: GLMHMM) -> bool:
 
 
 def _check_number_of_states(model: GLMHMM, data: Sequences) -> None:
-    """Refuse far more states than there are steps to be in them."""
+    """Raise a ValueError if there are far more states than steps."""
     most = max(_MANY_STATES, data.num_steps)
     if model.num_states > most:
         raise ValueError(

@@ -76,7 +76,7 @@ class PyroProgram(Program[Callable[[Data], Any], Data], reads=object):
     def starts(
         self, number: int, init: Init, noise: float, generator: torch.Generator
     ) -> Sequence[Params]:
-        """See :func:`own_starts`."""
+        """Start values by noise on unconstrained numbers; see :func:`own_starts`."""
         return own_starts(self, number, init, noise, generator)
 
     def em_steps(self, options: LBFGSOptions | None) -> JointSteps:

@@ -108,7 +108,7 @@ def _standardised(design: DesignMatrix) -> tuple[DesignMatrix, Tensor]:
 
 
 def _standard_errors(design: DesignMatrix, noise: Tensor, ridge: Tensor) -> Tensor:
-    """Those of the weights of one outcome, those of all others being known.
+    """Standard errors of the weights of one outcome, given those of all others.
 
     Args:
         design: shape (steps, features).

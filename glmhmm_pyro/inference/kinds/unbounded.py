@@ -86,7 +86,7 @@ class _Known:
     def large(
         self, name: str, weights: Tensor | None, noise: Tensor, outcome: str
     ) -> dict[int, str]:
-        """See :func:`large_weights`; none without parameters."""
+        """Sentences of :func:`large_weights`; none without parameters."""
         if weights is None or weights.dim() != 3:
             return {}
         component = self.model.components[name]
@@ -276,5 +276,5 @@ def _never(seen: Tensor, probs: Tensor, counts: Tensor) -> Tensor:
 
 
 def _numbers(which: Tensor) -> list[int]:
-    """Of the outcomes of which it is true."""
+    """Numbers of the outcomes for which it is true."""
     return which.nonzero().flatten().tolist()

@@ -16,7 +16,7 @@ _NOTHING = 1e-10
 
 
 def refuse_two_constants(program: Program) -> None:
-    """Refuse two constant columns that share one flat prior.
+    """Raise a ValueError if two constant columns share one flat prior.
 
     Only the sum of their effects is determined, so that any weights are as good.
 

@@ -214,7 +214,7 @@ def _distance(
     renumbering: Renumbering,
     symmetry: Symmetry,
 ) -> float:
-    """Of values, numbered as a mode, from that one in its standard deviations."""
+    """Distance of values from a mode, in the mode's standard deviations."""
     one_draw = {name: value[None, None] for name, value in params.items()}
     return float(_away(program, other, one_draw, renumbering, symmetry).norm())
 

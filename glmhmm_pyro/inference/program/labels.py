@@ -175,7 +175,7 @@ class Labels:
         return list(self.states or ()) if named else np.arange(size)
 
     def renumbered(self, order: Sequence[int]) -> "Labels":
-        """The same where state k is what was number ``order[k]``."""
+        """The labels with states renumbered: state k is what was ``order[k]``."""
         if self.states is None:
             return self
         return replace(self, states=tuple(self.states[k] for k in order))

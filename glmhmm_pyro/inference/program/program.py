@@ -162,12 +162,12 @@ class Program(ABC, Generic[Model, Data]):
 
     @property
     def components(self) -> dict[str, Component]:
-        """Those of the model; see :meth:`components_of`."""
+        """Components of the model, by name."""
         return self.components_of(self.model)
 
     @property
     def layout(self) -> Layout | None:
-        """By which later data are laid out alike, where the data are a Sequences."""
+        """Names by which later data are laid out alike; None if not a Sequences."""
         return Layout.of(self.data) if isinstance(self.data, Sequences) else None
 
     @property
@@ -210,7 +210,7 @@ class Program(ABC, Generic[Model, Data]):
         return self
 
     def check(self) -> None:
-        """Refuse data and priors that would ruin any fit."""
+        """Raise a ValueError for data or priors that would ruin any fit."""
 
     def collapsed(self, params: Params) -> tuple[str, ...]:
         """Sentences about parameters at whose end a density is infinite."""
@@ -293,7 +293,7 @@ class Program(ABC, Generic[Model, Data]):
         return densities
 
     def check_finite(self, params: Params) -> None:
-        """Refuse a model whose density is no number even where a fit starts."""
+        """Raise a ValueError if a log density is not finite where a fit starts."""
         with torch.no_grad():
             by_site = self.densities(params).by_site
         broken = [name for name, value in by_site.items() if not torch.isfinite(value)]
@@ -339,7 +339,7 @@ def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
 
 
 def check_order(model: Callable[[Data], Any], data: Data) -> None:
-    """Refuse what is no model, most of all a data set in its place."""
+    """Raise a TypeError if ``model`` is no model, such as a data set in its place."""
     kind = type(model).__name__
     if isinstance(model, Sequences) or isinstance(data, GLMHMM):
         raise TypeError(
@@ -373,7 +373,7 @@ def trace_at(model: Callable[[Data], Any], data: Data, params: Params) -> Any:
 
 
 def _check(priors: dict[str, TorchDistribution], is_observed: bool) -> None:
-    """Refuse models that no method could read."""
+    """Raise a ValueError for a model that no method can fit."""
     if not is_observed:
         raise ValueError(
             "model must have an observed HiddenMarkov site, got none; write "

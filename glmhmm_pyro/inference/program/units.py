@@ -130,7 +130,7 @@ def own_units(
 
 
 def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """By names of sites from those by attribute."""
+    """Values by name of site, from values by attribute of a component."""
     return {f"{prefix}.{name}": value for name, value in values.items()}
 
 

@@ -55,7 +55,7 @@ class Findings:
     rounds_without_gain: int = 0
 
     def at(self: Found, point: Estimate, **changes: Any) -> Found:
-        """The same at the point that stands for the draws, which may bring notes."""
+        """These findings at the point that stands for the draws, with its notes."""
         notes = (*changes.pop("notes", self.notes), *point.notes)
         return replace(
             self,
@@ -99,7 +99,7 @@ def best_of(
 
 
 def _checked(found: Findings, program: Program) -> Findings:
-    """The same, with a status that says so if weights have no finite maximum."""
+    """The findings; status UNBOUNDED if weights have no finite maximum."""
     final = (Status.INTERRUPTED, Status.COLLAPSED, Status.M_STEP_FAILED)
     if found.status in final:
         return found

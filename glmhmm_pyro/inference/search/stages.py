@@ -256,7 +256,7 @@ class Hunt:
                 run.status = status
 
     def _chunks(self, items: Sequence[Any]) -> list[Any]:
-        """Those that are evaluated together."""
+        """Lists of as many items as are evaluated together."""
         width = num_together(self.program.model, self.program.data, len(items) or 1)
         return [items[i : i + width] for i in range(0, len(items), width)]
 

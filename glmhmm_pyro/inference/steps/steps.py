@@ -164,7 +164,7 @@ def scaled(counts: ExpectedCounts, multiplier: float) -> ExpectedCounts:
 
 
 def check_possible(log_joint: float) -> None:
-    """Refuse a start of EM under which the emissions are impossible."""
+    """Raise a ValueError if the emissions are impossible at the start of EM."""
     if not math.isfinite(log_joint):
         raise ValueError(
             "the emissions must be possible under the start of EM, their log-joint is "

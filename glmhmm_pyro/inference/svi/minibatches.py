@@ -92,7 +92,7 @@ class MiniBatches:
 
 
 def _log_likelihood(program: Program, session: int, params: Params) -> float:
-    """That of one session, nats."""
+    """Log-likelihood of one session, nats."""
     data = program.data.subset(session)
     with torch.no_grad():
         sites = program.observed_sites(program.model, data, params).values()
@@ -100,7 +100,7 @@ def _log_likelihood(program: Program, session: int, params: Params) -> float:
 
 
 def _check_sessions(program: Program, size: int) -> None:
-    """Refuse data without sessions, and models whose parameters belong to sessions."""
+    """Raise an error if sessions cannot be subsampled: none, or with own parameters."""
     data = program.data
     if not isinstance(data, Sequences):
         raise ValueError(
