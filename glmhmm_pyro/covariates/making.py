@@ -1,10 +1,11 @@
 """Data sets made by designs: one path for data frames and for lists of arrays."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import Columns, arrays_from_dataframe, given_designs
@@ -13,20 +14,23 @@ from glmhmm_pyro.sequences.recipes import Recipe
 
 from .relearning import DesignSource, rows_read
 from .replay import refuse_leaks
-from .table import Classes, output_names
+from .table import Classes, Lists, is_frame, output_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def data_set(
-    data: Any,
+    data: "pd.DataFrame | Lists",
     designs: Mapping[str, Any],
     *,
     session: Columns | None,
-    emissions: Any,
-    columns: Any = None,
-    group: Any = None,
-    mask: Any = None,
+    emissions: Columns | Lists,
+    columns: Sequence[str] | None = None,
+    group: Columns | None = None,
+    mask: Columns | Lists | None = None,
     time: str | None = None,
-    class_names: Any = None,
+    class_names: Sequence[str] | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
 ) -> Sequences:
@@ -38,12 +42,11 @@ def data_set(
 
     The other arguments are those of :meth:`Design.sequences`.
     """
-    is_frame = hasattr(data, "iloc")
     recipes: dict[str, Any] = {
         argument: d for argument, d in designs.items() if isinstance(d, Recipe)
     }
     plain = {a: d for a, d in designs.items() if a not in recipes}
-    told = (session, columns, None if is_frame else emissions)
+    told = (session, columns, None if is_frame(data) else emissions)
     hidden = _hidden_emissions(data, session, emissions, mask)
     known = _given_classes(emissions, class_names)
     made: dict[str, Any] = {}
@@ -53,8 +56,8 @@ def data_set(
         of_steps = argument != "initial_covariates"
         made[argument] = frame if of_steps else frame.reset_index(drop=True)
     first: Any = next(iter(recipes.values()))
-    options = {"emissions": emissions, "group": group, "mask": mask}
-    if is_frame:
+    options: dict[str, Any] = {"emissions": emissions, "group": group, "mask": mask}
+    if is_frame(data):
         options |= {"session": session, "time": time, "class_names": class_names}
         if class_names is None:
             classes = first.emission_classes(data, session, emissions)
@@ -70,7 +73,9 @@ def data_set(
     return sequences._derive(design_source=DesignSource.of(recipes, table))
 
 
-def _given_classes(emissions: Any, class_names: Any) -> dict[str, Classes]:
+def _given_classes(
+    emissions: Columns | Lists, class_names: Sequence[str] | None
+) -> dict[str, Classes]:
     """Classes of a single output of labels, in the order that was asked for."""
     single = emissions if isinstance(emissions, str) else None
     if class_names is None or single is None:
@@ -78,7 +83,7 @@ def _given_classes(emissions: Any, class_names: Any) -> dict[str, Classes]:
     return {single: tuple(map(str, class_names))}
 
 
-def _of_lists(told: Mapping[str, Any], initial: Any) -> dict[str, Any]:
+def _of_lists(told: Mapping[str, Any], initial: ArrayLike | None) -> dict[str, Any]:
     """Arguments of :class:`Sequences` from lists, besides those of the designs."""
     options = {
         "initial_covariates": initial,
@@ -91,18 +96,24 @@ def _of_lists(told: Mapping[str, Any], initial: Any) -> dict[str, Any]:
 
 
 def _hidden_emissions(
-    data: Any, session: Columns | None, emissions: Any, mask: Any
+    data: "pd.DataFrame | Lists",
+    session: Columns | None,
+    emissions: Columns | Lists,
+    mask: Columns | Lists | None,
 ) -> dict[str, np.ndarray]:
     """Rows (steps,) that a mask hides of every emission, by name."""
     if mask is None:
         return {}
-    is_frame = hasattr(data, "iloc")
-    if is_frame:
-        told = {"session": session, "emissions": emissions, "mask": mask}
+    if is_frame(data):
+        told: dict[str, Any] = {
+            "session": session,
+            "emissions": emissions,
+            "mask": mask,
+        }
         found = arrays_from_dataframe(data, {}, **told)
     else:
         found = joined_arguments(emissions, {}, mask, {})
-    names = found["emission_names"] if is_frame else None
+    names = found["emission_names"] if is_frame(data) else None
     values, seen = found["emissions"], found["mask"]
     if seen is None:
         return {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Classes = tuple[str, ...] | None
+
+# One array for every session.
+Lists = Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ class Table:
             )
         return self._codes(name, values)
 
-    def _plain(self, name: str, values: Any) -> np.ndarray:
+    def _plain(self, name: str, values: "pd.Series") -> np.ndarray:
         """Values that are numbers already."""
         known = self.classes.setdefault(name, None)
         if known is not None:
@@ -180,7 +183,7 @@ class Table:
             )
         return self.columns[name]
 
-    def _codes(self, name: str, labels: Any) -> np.ndarray:
+    def _codes(self, name: str, labels: "pd.Series") -> np.ndarray:
         """Numbers of classes: as learnt, else a categorical's or the alphabet's."""
         known = self.classes.get(name)
         if name in self.classes and known is None:
@@ -208,9 +211,14 @@ class Table:
 _NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float")
 
 
-def check_data(data: Any) -> None:
+def is_frame(data: "pd.DataFrame | Lists") -> "TypeGuard[pd.DataFrame]":
+    """Whether raw data are a data frame of pandas."""
+    return hasattr(data, "iloc")
+
+
+def check_data(data: "pd.DataFrame | Lists") -> None:
     """Refuse what is neither a data frame nor a list of arrays."""
-    if hasattr(data, "iloc") and hasattr(data, "columns"):
+    if is_frame(data) and hasattr(data, "columns"):
         return
     if not isinstance(data, (list, tuple)):
         ways = [f"data.{way}()" for way in ("collect", "to_pandas", "to_frame")]
@@ -224,10 +232,10 @@ def check_data(data: Any) -> None:
 
 
 def read_table(
-    data: Any,
+    data: "pd.DataFrame | Lists",
     session: Columns | None,
     columns: Sequence[str] | None,
-    emissions: Any,
+    emissions: Columns | Lists | None,
     classes: Mapping[str, Classes],
 ) -> Table:
     """The raw columns of a data frame, or of lists with one array per session.
@@ -240,7 +248,7 @@ def read_table(
             'y', or 'y0', 'y1', ... as well.
         classes: names of the classes of label columns, as learnt.
     """
-    if hasattr(data, "iloc"):
+    if is_frame(data):
         counts = np.array(read_sessions(data, session).lengths)
         unique_names("columns", tuple(map(str, data.columns)))
         return Table(data, counts, dict(classes), data.index)
@@ -256,7 +264,7 @@ def read_table(
 
 
 def _outputs(
-    emissions: Any, lengths: Sequence[int], taken: Sequence[str]
+    emissions: Columns | Lists, lengths: Sequence[int], taken: Sequence[str]
 ) -> dict[str, Any]:
     """The emissions' columns, by the names that ``Sequences`` gives them."""
     joined, found, *_ = join_emissions(emissions)

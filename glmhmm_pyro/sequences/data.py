@@ -42,6 +42,7 @@ from .validation import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    from narwhals.typing import IntoDataFrame
 
 
 @suggests_all_names
@@ -195,7 +196,7 @@ class Sequences(Facts):
     @classmethod
     def from_dataframe(
         cls,
-        df: Any,
+        df: "IntoDataFrame",
         *,
         session: frames.Columns | None,
         group: frames.Columns | None = None,

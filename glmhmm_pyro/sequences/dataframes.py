@@ -1,9 +1,14 @@
 """Data frames of other kinds than pandas, read through narwhals."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import narwhals as nw
+    from narwhals.typing import IntoDataFrame
 
 
-def as_pandas(df: Any) -> Any:
+def as_pandas(df: "IntoDataFrame | Sequence[Any]") -> Any:
     """A data frame of polars, pyarrow or another kind that narwhals knows, as pandas'.
 
     A frame of pandas is given back itself, and so is whatever is no data frame, or one
@@ -20,7 +25,7 @@ def as_pandas(df: Any) -> Any:
     return pd.DataFrame({name: _column(frame[name]) for name in frame.columns})
 
 
-def _column(series: Any) -> Any:
+def _column(series: "nw.Series[Any]") -> Any:
     """Values of a column; whole numbers and booleans stay so where some are missing."""
     import narwhals as nw
     import pandas as pd

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .validation import selected_sessions
+from .recipes import Source
+from .validation import Selected, selected_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from .data import Sequences
 
 
-def refit_design(data: "Sequences", sessions: Any) -> "Sequences":
+def refit_design(data: "Sequences", sessions: Selected) -> "Sequences":
     """The same data, their covariates learnt from these sessions and no others.
 
     What a ``Standardised`` term of a :class:`Design` made is centred and scaled by the
@@ -80,7 +81,7 @@ def with_raw(data: "Sequences", columns: Mapping[str, Any]) -> "Sequences":
     return data._derive(**_source(data).with_raw(data, columns))
 
 
-def _source(data: "Sequences") -> Any:
+def _source(data: "Sequences") -> Source:
     """What the covariates are made of, refused where nothing is known of it."""
     if data.design_source is None:
         raise ValueError(

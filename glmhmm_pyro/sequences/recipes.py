@@ -4,13 +4,20 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .data import Sequences
 
 
 class Recipe:
     """What can stand where columns of covariates are named, such as a ``Design``."""
 
-    def _data_set(self, data: Any, designs: Mapping[str, Any], **told: Any) -> Any:
+    def _data_set(
+        self, data: "pd.DataFrame", designs: Mapping[str, Any], **told: Any
+    ) -> "Sequences":
         """A data set of these designs, some of which are recipes."""
         raise NotImplementedError(f"{type(self).__name__} must make data sets")
 
@@ -24,31 +31,31 @@ class Source(Protocol):
     """Raw columns and recipes of a data set, session by session."""
 
     def subset(self, chosen: Sequence[int]) -> "Source":
-        """That of these sessions."""
+        """The source of these sessions alone."""
 
-    def joined(self, parts: Sequence[Any]) -> "Source":
-        """That of several data sets end to end."""
+    def joined(self, parts: Sequence["Sequences"]) -> "Source":
+        """The source of several data sets end to end."""
 
     def without(self, arguments: Sequence[str]) -> "Source | None":
-        """That of the other designs."""
+        """The source without the designs of these arguments."""
 
-    def relearnt(self, data: Any, training: Sequence[int]) -> dict[str, Any]:
+    def relearnt(self, data: "Sequences", training: Sequence[int]) -> dict[str, Any]:
         """Fields of the data, learnt from some of its sessions."""
 
-    def raw(self, data: Any) -> Any:
+    def raw(self, data: "Sequences") -> Any:
         """A data frame of the raw columns."""
 
-    def with_raw(self, data: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
+    def with_raw(self, data: "Sequences", columns: Mapping[str, Any]) -> dict[str, Any]:
         """Fields of the data at other raw columns."""
 
-    def histories(self, data: Any) -> list[Any]:
+    def histories(self, data: "Sequences") -> list[Any]:
         """What makes the columns of past emissions anew in a simulation."""
 
     def simulated(self, copies: int) -> "Source":
-        """That of so many copies of the sessions, of which emissions are drawn."""
+        """The source of copies of all sessions, whose emissions were simulated."""
 
 
-def joined_source(parts: Sequence[Any]) -> Source | None:
-    """That of several data sets end to end, where any of them has one."""
+def joined_source(parts: Sequence["Sequences"]) -> Source | None:
+    """The source of several data sets end to end, where any of them has one."""
     known = [p.design_source for p in parts if p.design_source is not None]
     return known[0].joined(parts) if known else None
