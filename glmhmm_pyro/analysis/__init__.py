@@ -7,6 +7,7 @@ from glmhmm_pyro.analysis.calibration import (
 )
 from glmhmm_pyro.analysis.comparison import Comparison, compare_methods
 from glmhmm_pyro.analysis.cross_validation import CrossValidation, cross_validate
+from glmhmm_pyro.analysis.driven import marginal_effects, response_curve
 from glmhmm_pyro.analysis.evidence import log_evidence
 from glmhmm_pyro.analysis.learnt_scales import EvidenceMaximum, maximise_evidence
 from glmhmm_pyro.analysis.selection import Study, choose_num_states, compare_models
@@ -38,9 +39,11 @@ __all__ = [
     "cross_validate",
     "dwell_times",
     "log_evidence",
+    "marginal_effects",
     "maximise_evidence",
     "occupancy",
     "psychometric",
+    "response_curve",
     "simulation_based_calibration",
     "states_in_session",
     "switch_triggered",

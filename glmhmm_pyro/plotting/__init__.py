@@ -15,6 +15,7 @@ from glmhmm_pyro.plotting.estimates import comparison
 from glmhmm_pyro.plotting.lag_filters import filters
 from glmhmm_pyro.plotting.penalty_paths import penalty_path
 from glmhmm_pyro.plotting.progress import history
+from glmhmm_pyro.plotting.responses import response_curve
 from glmhmm_pyro.plotting.state_curves import (
     dwell_times,
     psychometric,
@@ -38,6 +39,7 @@ __all__ = [
     "penalty_path",
     "predictions",
     "psychometric",
+    "response_curve",
     "state_colour",
     "states_in_session",
     "switch_triggered",

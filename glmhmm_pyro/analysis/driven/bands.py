@@ -1,0 +1,138 @@
+r"""Functions of the parameters with intervals, by draws or by the delta method.
+
+.. math:: \mathrm{se}(f) = \sqrt{\nabla f^\top (-H)^{-1} \nabla f}
+
+H holds the second derivatives of the log-joint, as for :meth:`Fit.standard_errors`. The
+slopes of f are central differences, so that f may be any function, however it is
+computed: along every column of a root of the covariance, in steps of a small part of
+one standard deviation.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.analysis.driven.quantities import Told
+from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference.curvature.intervals import Borders, interval
+from glmhmm_pyro.inference.curvature.uncertainty import Information
+from glmhmm_pyro.inference.fits.mixture import Draws
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Steps of the central differences, in standard deviations; the error is of its square.
+_STEP = 1e-3
+
+# Share of directions without information in what a value depends on that makes its
+# interval unknown.
+_UNKNOWN = 1e-2
+
+# Ends of the intervals of 95 %.
+_ENDS = (0.025, 0.975)
+
+# A function of the parameters, whose values have any shape.
+Quantity = Callable[[Params], Tensor]
+
+
+class Band(NamedTuple):
+    """Values of a quantity with intervals of 95 %, all of one shape.
+
+    Attributes:
+        estimate: at the fit's parameters; the mean over draws where it has any.
+        standard_error: by the delta method; the standard deviation over draws.
+        lower: lower end, NaN where unknown.
+        upper: upper end.
+    """
+
+    estimate: np.ndarray
+    standard_error: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def band(
+    fit: Fit, data: Sequences, quantity: Quantity, borders: Borders, num_draws: int
+) -> Band:
+    """A quantity of a fit, with its intervals.
+
+    Args:
+        fit: the fit.
+        data: what it was fitted to; needed where it has no draws.
+        quantity: of values of the sites, by name.
+        borders: of what the quantity can be, as they broadcast.
+        num_draws: most draws of a posterior that it is computed at.
+    """
+    data = fit.as_fitted(data)
+    with torch.no_grad():
+        if fit.posterior is not None:
+            return _of_draws(Draws.of(fit.posterior, num_draws).params, quantity)
+        estimate = quantity(fit.params).cpu().numpy()
+        errors = _delta(fit, data, quantity)
+    lower, upper = interval(estimate, errors, borders)
+    return Band(estimate, errors, lower, upper)
+
+
+def _of_draws(draws: Params, quantity: Quantity) -> Band:
+    number = len(next(iter(draws.values())))
+    at = [{name: value[i] for name, value in draws.items()} for i in range(number)]
+    values = np.stack([quantity(params).cpu().numpy() for params in at])
+    lower, upper = np.quantile(values, _ENDS, axis=0)
+    return Band(values.mean(0), values.std(0, ddof=1), lower, upper)
+
+
+def _delta(fit: Fit, data: Sequences, quantity: Quantity) -> np.ndarray:
+    """Standard errors by the delta method, NaN where information is missing."""
+    program = Program.of(fit.model, data).in_own_units()
+    vector = program.packed(fit.params)
+    with torch.enable_grad():
+        information = Information.of(program, vector, jacobian=False)
+
+    def slopes(directions: Tensor) -> np.ndarray:
+        """Change of the quantity along every column, shape (columns, *shape)."""
+        found = []
+        for column in directions.T:
+            ends = (vector + sign * _STEP * column for sign in (1.0, -1.0))
+            high, low = (quantity(program.users_values(end)) for end in ends)
+            found.append(((high - low) / (2 * _STEP)).cpu().numpy())
+        return np.stack(found) if found else np.zeros((1, 1))
+
+    variance = np.square(slopes(information.factor)).sum(0)
+    missing = torch.cat(list(information.missing.values()), 1)
+    if missing.numel():
+        scaled = information.units[:, None] * torch.eye(len(vector)).to(vector)
+        total = np.square(slopes(scaled)).sum(0)
+        along = np.square(slopes(information.units[:, None] * missing)).sum(0)
+        # What nothing moves is at a border, such as a probability of 1.
+        variance[(along > _UNKNOWN * total) | (total == 0)] = np.nan
+    return np.sqrt(variance)
+
+
+def table_of(
+    found: Band, told: Told, axis: Mapping[str, np.ndarray] | None = None
+) -> "pd.DataFrame":
+    """A row for every number that is told, at every value of a further axis if any.
+
+    Args:
+        found: values, shape (values of the axis, numbers), or (numbers,).
+        told: of the numbers.
+        axis: name and values of the axis.
+    """
+    import pandas as pd
+
+    name, values = next(iter((axis or {"": np.zeros(1)}).items()))
+    number = len(values)
+    index = {
+        column: pd.Categorical(np.repeat(names, number), list(dict.fromkeys(names)))
+        for column, names in told.axes().items()
+    }
+    if axis:
+        index[name] = np.tile(values, len(told.kinds))
+    columns = {n: np.atleast_2d(v).T.ravel() for n, v in found._asdict().items()}
+    return pd.DataFrame({**index, **columns}).set_index(list(index))

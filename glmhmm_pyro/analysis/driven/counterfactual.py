@@ -1,0 +1,169 @@
+"""Data in which a column is what it was not, and probabilities of a component there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.arguments import one_of
+from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
+
+PARTS = ("transitions", "initial", "emissions")
+_DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
+
+
+def exchanged(data: Sequences, columns: Mapping[str, Any]) -> Sequences:
+    """The same data with other values in some columns.
+
+    Raw columns of a ``Design`` are exchanged where there is one, and all terms made of
+    them move together; else the covariates of these names, in every design.
+
+    Args:
+        data: the data set.
+        columns: a value for all steps, or one per step, by name.
+    """
+    if data.design_source is not None:
+        raw = set(data.raw_columns().columns)
+        if set(columns) <= raw:
+            return data.with_raw(columns)
+    fields: dict[str, Any] = {}
+    known: dict[str, None] = {}
+    for design in _DESIGNS:
+        matrix, names = getattr(data, design), getattr(data, f"{design[:-1]}_names")
+        if matrix is None:
+            continue
+        known |= dict.fromkeys(names)
+        moved = matrix.clone()
+        for name, value in columns.items():
+            if name in names:
+                rows = torch.as_tensor(np.asarray(value, dtype=float)).to(moved)
+                first = design == "initial_covariates" and rows.dim()
+                moved[:, names.index(name)] = rows[data.starts] if first else rows
+        if set(columns) & set(names):
+            fields[design] = moved
+    for name in columns:
+        one_of("covariate", name, list(known))
+    shared = data.transition_covariates is data.covariates
+    if shared and "covariates" in fields:
+        fields["transition_covariates"] = fields["covariates"]
+    return data._derive(**fields)
+
+
+def present(data: Sequences, column: str) -> np.ndarray:
+    """The values of a raw column or a covariate, shape (steps,)."""
+    if data.design_source is not None:
+        raw = data.raw_columns()
+        if column in raw:
+            return np.asarray(raw[column], dtype=float)
+    for design in _DESIGNS:
+        names = getattr(data, f"{design[:-1]}_names") or ()
+        if column in names:
+            values = getattr(data, design)[:, names.index(column)].cpu().numpy()
+            by_session = design == "initial_covariates"
+            return np.repeat(values, data.lengths.cpu()) if by_session else values
+    known = [n for d in _DESIGNS for n in getattr(data, f"{d[:-1]}_names") or ()]
+    one_of("covariate", column, list(dict.fromkeys(known)))
+    raise AssertionError("a name that is known is found")
+
+
+def rows_of(data: Sequences, part: str) -> Tensor:
+    """Rows at which a part of the model acts: not all lead INTO a step."""
+    if part == "initial":
+        return torch.arange(data.num_sessions)
+    inside = torch.ones(data.num_steps, dtype=torch.bool)
+    if part == "transitions":
+        inside[data.starts.cpu()] = False
+    return inside.nonzero().flatten()
+
+
+def spread(rows: Tensor, most: int) -> Tensor:
+    """At most so many of the rows, evenly spaced."""
+    if len(rows) <= most:
+        return rows
+    return rows[torch.arange(most) * len(rows) // most]
+
+
+class Part:
+    """Probabilities that one part of a model gives at rows of some data sets.
+
+    Args:
+        fit: of a ``GLMHMM``.
+        part: ``"transitions"``, ``"initial"`` or ``"emissions"``.
+        output: name of the output, of several.
+        versions: data sets that differ in their covariates alone.
+        rows: rows of each.
+    """
+
+    def __init__(
+        self,
+        fit: Fit,
+        part: str,
+        output: str | None,
+        versions: list[Sequences],
+        rows: Tensor,
+    ):
+        self.model, self.part = fit.model, part
+        self.versions, self.rows = [fit.as_fitted(data) for data in versions], rows
+        self.component = component_of(fit, part, output)
+        if part != "initial":
+            inputs = [self.component.inputs(data)[rows] for data in self.versions]
+            self.inputs = torch.stack(inputs)
+
+    def __call__(self, params: Params) -> Tensor:
+        """Probabilities, or expected emissions, at values of the sites.
+
+        Shape (versions, rows, origins, destinations) of transitions, (versions, rows,
+        states) of first states, (versions, rows, states, classes or outputs) of
+        emissions.
+        """
+        with self.model.at(params):
+            if self.part == "initial":
+                return torch.stack([self._initial(data) for data in self.versions])
+            found = self._distribution()
+        if self.part == "transitions":
+            return found.probs
+        if found.has_enumerate_support:
+            values = found.enumerate_support()
+            return found.log_prob(values).exp().movedim(0, -1)
+        return found.mean.reshape(*found.batch_shape, -1)
+
+    def has_classes(self, params: Params) -> bool:
+        """Whether what is emitted is one of several classes."""
+        with self.model.at(params):
+            return bool(self._distribution().has_enumerate_support)
+
+    def _distribution(self) -> Any:
+        states = self.component.all_states(self.inputs.device)
+        return self.component(states, self.inputs.unsqueeze(-2))
+
+    def _initial(self, data: Sequences) -> Tensor:
+        probs = self.component.log_probs(data).exp()
+        return probs.expand(data.num_sessions, -1)[self.rows]
+
+
+def component_of(fit: Fit, part: str, output: str | None) -> Any:
+    """The component that gives these probabilities, if it can be asked for them."""
+    one_of("part", part, PARTS)
+    if not isinstance(fit.model, GLMHMM):
+        raise TypeError(
+            "fit must be of a GLMHMM, whose parts are known, got one of "
+            f"{type(fit.model).__name__}; compute what your model says by "
+            "fit.distribution(data)"
+        )
+    if part == "transitions" and fit.model.transitions.emits is not None:
+        raise ValueError(
+            "part must be of states of the model, got transitions of "
+            f"{type(fit.model.transitions).__name__}, whose chain has others; take "
+            "dwell_times and simulate"
+        )
+    if part != "emissions":
+        return getattr(fit.model, part)
+    parts = fit.model.emissions.parts
+    if output is None and len(parts) == 1:
+        return next(iter(parts.values()))
+    return parts[one_of("output", output, list(parts))]

@@ -1,0 +1,104 @@
+"""What is told of a part of a model: of moves, of first states, of emissions."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.analysis.driven.counterfactual import Part
+from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference.curvature.intervals import Borders
+
+PROBABILITY, REAL = Borders(0.0, 1.0), Borders(-math.inf, math.inf)
+
+
+class Told(NamedTuple):
+    """Numbers along one axis, each with the states that it is about.
+
+    Attributes:
+        kinds: what is told, such as ``"leaving"``.
+        origins: name of the state that it starts from, or is about.
+        destinations: name of the state that it leads to, or of a class, or "".
+        borders: of their values.
+    """
+
+    kinds: list[str]
+    origins: list[str]
+    destinations: list[str]
+    borders: Borders
+
+    def axes(self) -> dict[str, list[str]]:
+        """The columns of an index."""
+        return {
+            "kind": self.kinds,
+            "origin": self.origins,
+            "destination": self.destinations,
+        }
+
+
+def entries(fit: Fit, part: Part) -> Told:
+    """Every entry of what a part gives at a row, in its order."""
+    names = fit.state_names
+    if part.part == "initial":
+        return _told([("first", name, "") for name in names], PROBABILITY)
+    if part.part == "transitions":
+        return _told([("moving", i, j) for i in names for j in names], PROBABILITY)
+    number = part(fit.params).shape[-1]
+    classes = fit.labels.classes
+    known = classes is not None and len(classes) == number
+    labels = list(classes or ()) if known else [str(i) for i in range(number)]
+    has_classes = part.has_classes(fit.params)
+    kind = "probability" if has_classes else "mean"
+    rows = [(kind, name, label) for name in names for label in labels]
+    return _told(rows, PROBABILITY if has_classes else REAL)
+
+
+def of_matrices(names: tuple[str, ...]) -> Told:
+    """What :func:`told_of` gives: moves, staying, leaving, entering, lasting."""
+    rows = [("moving", i, j) for i in names for j in names]
+    for kind in ("staying", "leaving", "entering", "dwell", "occupancy"):
+        rows += [(kind, name, "") for name in names]
+    is_dwell = np.array([kind == "dwell" for kind, _, _ in rows])
+    lower, upper = np.where(is_dwell, 1.0, 0.0), np.where(is_dwell, math.inf, 1.0)
+    return _told(rows, Borders(lower, upper))
+
+
+def _told(rows: list[tuple[str, str, str]], borders: Borders) -> Told:
+    kinds, origins, destinations = (list(column) for column in zip(*rows))
+    return Told(kinds, origins, destinations, borders)
+
+
+def told_of(matrices: Tensor, shares: Tensor) -> Tensor:
+    r"""What is told of matrices of moves.
+
+    ``entering`` j is the probability of being there next, given another state now,
+
+    .. math:: \frac{\sum_{i \ne j} s_i A_{ij}}{\sum_{i \ne j} s_i},
+
+    ``dwell`` is :math:`1 / (1 - A_{ii})`, the mean number of steps of a stay, and
+    ``occupancy`` the share of time in the long run, both if the matrix stayed so.
+
+    Args:
+        matrices: shape (*batch, origins, destinations).
+        shares: how often each origin is taken, shape (origins,).
+
+    Returns:
+        Shape (*batch, numbers), in the order of :func:`of_matrices`.
+    """
+    staying = matrices.diagonal(dim1=-2, dim2=-1)
+    others = shares[:, None] * (1 - torch.eye(matrices.shape[-1]).to(matrices))
+    entering = (others * matrices).sum(-2) / others.sum(-2)
+    occupancy = in_the_long_run(matrices)
+    parts = [staying, 1 - staying, entering, 1 / (1 - staying), occupancy]
+    return torch.cat([matrices.flatten(-2), *parts], -1)
+
+
+def in_the_long_run(matrices: Tensor) -> Tensor:
+    """Stationary distributions of matrices (*batch, states, states)."""
+    states = matrices.shape[-1]
+    # p (I - A + 1 1') = 1', for p A = p and p sums to 1.
+    system = torch.eye(states).to(matrices) - matrices + 1.0
+    ones = torch.ones(*matrices.shape[:-1], 1).to(matrices)
+    return torch.linalg.solve(system.transpose(-1, -2), ones).squeeze(-1)

@@ -1,0 +1,234 @@
+"""Probabilities as functions of covariates: against softmax written out, and slopes."""
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.distributions import Dirichlet, Normal
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.analysis.driven.bands import band
+from glmhmm_pyro.analysis.driven.quantities import PROBABILITY, REAL, in_the_long_run
+from glmhmm_pyro.covariates import Columns, Design, Intercept, Standardised
+
+PRIOR = Normal(0.0, 1.0)
+EVEN = gh.Initial(Dirichlet(torch.tensor([2.0, 2.0])))
+QUICK = {"num_restarts": 1, "progress": False}
+
+
+def table():
+    """Two sessions of choices that a column and a switch drive."""
+    rng = np.random.default_rng(0)
+    drive, go = rng.normal(size=160), rng.integers(0, 2, 160)
+    side = np.repeat([1, -1, 1, -1], 40)
+    choice = rng.uniform(size=160) < 1 / (1 + np.exp(-2 * side * drive))
+    return pd.DataFrame(
+        {"day": np.repeat([1, 2], 80), "drive": drive, "go": go, "choice": choice * 1}
+    )
+
+
+@pytest.fixture(scope="module")
+def data():
+    return gh.Sequences.from_dataframe(
+        table(),
+        session="day",
+        emissions="choice",
+        covariates=["drive", "go"],
+        intercept=True,
+        initial_covariates=["drive"],
+    )
+
+
+@pytest.fixture(scope="module")
+def fit(data):
+    first = gh.InitialGLM(PRIOR)
+    model = gh.GLMHMM(2, gh.Bernoulli(PRIOR), gh.InputDriven(PRIOR), first)
+    return gh.fit(model, data, tol=1e-12, **QUICK)
+
+
+def matrices(fit, design):
+    """Softmax of the weights, all of them, shape (steps, origins, destinations)."""
+    weights = fit.parameters["transitions.weights"].values
+    scores = np.exp(np.einsum("ijd,td->tij", weights, design))
+    return scores / scores.sum(-1, keepdims=True)
+
+
+def moved(data, value):
+    """The design with the first column at a value, steps that are led INTO."""
+    design = data.covariates.numpy().copy()
+    design[:, 0] = value
+    return np.delete(design, data.starts.numpy(), axis=0)
+
+
+def test_curves_of_transitions_are_means_of_the_softmax(fit, data):
+    found = gh.analysis.response_curve(fit, data, "drive", [-1.0, 0.5], num_rows=999)
+    smoothed = fit.decode(data).smoothed_probs.values.mean(0)
+    for value in (-1.0, 0.5):
+        mean = matrices(fit, moved(data, value)).mean(0)
+        at = found.xs(value, level="drive")["estimate"]
+        for i, j in np.ndindex(2, 2):
+            assert at["moving", str(i), str(j)] == pytest.approx(mean[i, j])
+        for i in range(2):
+            assert at["leaving", str(i), ""] == pytest.approx(1 - mean[i, i])
+            assert at["dwell", str(i), ""] == pytest.approx(1 / (1 - mean[i, i]))
+            assert at["entering", str(i), ""] == pytest.approx(mean[1 - i, i])
+        share = mean[1, 0] / (mean[0, 1] + mean[1, 0])
+        assert at["occupancy", "0", ""] == pytest.approx(share)
+    assert 0 < smoothed.min()
+    inside = (found["lower"] <= found["estimate"]) & (
+        found["estimate"] <= found["upper"]
+    )
+    assert inside.all()
+
+
+def test_other_columns_stand_where_they_are_asked_to(fit, data):
+    found = gh.analysis.response_curve(
+        fit, data, "drive", [0.3], at={"go": 1, "intercept": 1}
+    )
+    expected = matrices(fit, np.array([[0.3, 1.0, 1.0]]))[0]
+    assert found["estimate"]["moving", "0", "1", 0.3] == pytest.approx(expected[0, 1])
+
+
+def test_first_states_and_emissions_have_curves_too(fit, data):
+    first = gh.analysis.response_curve(fit, data, "drive", [0.7], part="initial")
+    weights = fit.parameters["initial.weights"].values
+    scores = np.exp(weights @ [0.7, 1.0])
+    expected = scores / scores.sum()
+    np.testing.assert_allclose(first["estimate"], expected)
+    emitted = gh.analysis.response_curve(
+        fit, data, "drive", [0.7], part="emissions", at={"go": 0}
+    )
+    w = fit.params["emissions.weights"].numpy()
+    right = 1 / (1 + np.exp(-(0.7 * w[:, 0] + w[:, 2])))
+    found = emitted["estimate"].xs("1", level="destination")
+    np.testing.assert_allclose(found, right)
+
+
+def test_a_raw_column_moves_all_that_a_design_makes_of_it():
+    design = Design(Standardised("drive"), Columns(["go"]), Intercept())
+    made = gh.Sequences.from_dataframe(
+        table(), session="day", emissions="choice", covariates=design
+    )
+    model = gh.GLMHMM(2, gh.Bernoulli(PRIOR), gh.InputDriven(PRIOR), EVEN)
+    fit = gh.fit(model, made, **QUICK)
+    found = gh.analysis.response_curve(fit, made, "drive", [2.0], at={"go": 0})
+    raw = table()["drive"]
+    own = (2.0 - raw.mean()) / raw.std(ddof=0)
+    expected = matrices(fit, np.array([[own, 0.0, 1.0]]))[0]
+    assert found["estimate"]["moving", "1", "0", 2.0] == pytest.approx(expected[1, 0])
+
+
+def test_effects_are_slopes_weighted_by_where_the_animal_was(fit, data):
+    found = gh.analysis.marginal_effects(fit, data, "drive")
+    assert found.attrs["change"] == "by 1"
+    weights = np.delete(fit.decode(data).smoothed_probs.values[:-1], 79, axis=0)
+    design = np.delete(data.covariates.numpy(), data.starts.numpy(), axis=0)
+    w = fit.parameters["transitions.weights"].values[..., 0]
+    probs = matrices(fit, design)
+    # The derivative of a softmax, written out.
+    slopes = probs * (w - (probs * w).sum(-1, keepdims=True))
+    expected = np.einsum("ti,tij->ij", weights, slopes) / weights.sum(0)[:, None]
+    np.testing.assert_allclose(found["estimate"], expected.ravel(), atol=1e-8)
+
+
+def test_the_effect_of_a_switch_is_a_difference(fit, data):
+    found = gh.analysis.marginal_effects(fit, data, "go", part="emissions")
+    assert found.attrs["change"] == "from 0 to 1"
+    weights = fit.decode(data).smoothed_probs.values
+    w = fit.params["emissions.weights"].numpy()
+    x = data.covariates.numpy().copy()
+    ends = []
+    for value in (0.0, 1.0):
+        x[:, 1] = value
+        ends.append(1 / (1 + np.exp(-x @ w.T)))
+    expected = (weights * (ends[1] - ends[0])).sum(0) / weights.sum(0)
+    np.testing.assert_allclose(found["estimate"].xs("1", level=2), expected, rtol=1e-7)
+
+
+def test_errors_of_a_parameter_are_those_that_the_fit_gives(fit, data):
+    found = band(fit, data, lambda p: p["transitions.weights"], REAL, 10)
+    errors = fit.standard_errors(data)["transitions.weights"].values
+    expected = errors[~np.eye(2, dtype=bool)].reshape(found.estimate.shape)
+    np.testing.assert_allclose(found.standard_error, expected, rtol=1e-5)
+
+
+def test_weights_of_effects_move_with_the_parameters(fit, data):
+    """Standard errors are those of effects whose weights are decoded anew."""
+    found = gh.analysis.marginal_effects(fit, data, "drive")
+    kept = np.delete(data.covariates.numpy(), data.starts.numpy(), axis=0)
+
+    def leaving(params):
+        decoded = replace(fit, params=params).decode(data)
+        before = np.delete(decoded.smoothed_probs.values[:-1], 79, axis=0)
+        weights, free = torch.as_tensor(before), params["transitions.weights"][:, 0]
+        probs = (torch.as_tensor(kept) @ free.T).sigmoid()
+        slopes = probs * (1 - probs) * free[:, 0]
+        return (weights * slopes).sum(0) / weights.sum(0)
+
+    own = band(fit, data, leaving, REAL, 10)
+    moves = found.iloc[[1, 2]]
+    np.testing.assert_allclose(moves["estimate"], own.estimate, rtol=1e-6)
+    np.testing.assert_allclose(moves["standard_error"], own.standard_error, rtol=1e-5)
+
+
+def test_bands_of_draws_are_their_quantiles(data):
+    model = gh.GLMHMM(2, gh.Bernoulli(PRIOR), gh.InputDriven(PRIOR), EVEN)
+    drawn = gh.fit(model, data, method="laplace", num_samples=40, **QUICK)
+    found = gh.analysis.response_curve(
+        drawn, data, "drive", [0.5], at={"go": 1.0, "intercept": 1.0}
+    )
+    free = drawn.draws["transitions.weights"].flatten(0, 1)[:, :, 0]
+    leaving = (free @ torch.tensor([0.5, 1.0, 1.0]).double()).sigmoid().numpy()
+    row = found.xs("leaving", level="kind")
+    np.testing.assert_allclose(row["estimate"], leaving.mean(0))
+    np.testing.assert_allclose(row["lower"], np.quantile(leaving, 0.025, axis=0))
+
+
+def test_what_the_data_do_not_determine_has_no_interval(data):
+    flat = gh.GLMHMM(2, gh.Bernoulli(PRIOR), gh.Stationary(), gh.Initial())
+    fit = gh.fit(flat, data, tol=1e-12, **QUICK)
+    found = band(fit, data, lambda p: p["initial.probs"], PROBABILITY, 10)
+    at_border = (fit.params["initial.probs"].numpy() < 1e-6).any()
+    assert at_border and np.isnan(found.standard_error).all()
+
+
+def test_the_long_run_is_that_of_many_steps():
+    matrix = [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]]
+    matrix = torch.tensor(matrix, dtype=torch.float64)
+    many = torch.linalg.matrix_power(matrix, 400)[0]
+    torch.testing.assert_close(in_the_long_run(matrix), many)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        ({"covariate": "drvie"}, "did you mean 'drive'"),
+        ({"covariate": "drive", "part": "moves"}, "part must be one of"),
+        ({"covariate": "drive", "values": ["a"]}, "list of finite numbers"),
+        ({"covariate": "drive", "at": {"og": 1}}, "covariate must be one of"),
+    ],
+)
+def test_wrong_arguments_are_named(fit, data, call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        gh.analysis.response_curve(fit, data, **call)
+    with pytest.raises(ValueError, match="must vary"):
+        gh.analysis.marginal_effects(fit, data, "intercept")
+
+
+def test_curves_are_drawn_with_a_band_for_every_state(fit, data):
+    curve = gh.analysis.response_curve(
+        fit, data, "drive", [-1.0, 0.0, 1.0], num_rows=20
+    )
+    ax = gh.plotting.response_curve(curve)
+    assert len(ax.lines) == len(ax.collections) == 2
+    np.testing.assert_allclose(
+        ax.lines[1].get_ydata(), curve["estimate"].loc["leaving", "1", ""]
+    )
+    assert ax.get_xlabel() == "drive" and ax.get_ylabel() == "p(leaving)"
+    assert len(gh.plotting.response_curve(curve, "moving").lines) == 4
+    with pytest.raises(ValueError, match="kind must be one of"):
+        gh.plotting.response_curve(curve, "leave")
+    plt.close("all")
