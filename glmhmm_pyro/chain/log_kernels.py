@@ -31,7 +31,12 @@ def _filter_session(
     log_filtered: Array,
     log_probs: Array,
 ) -> None:
-    """Normalised log messages of one session, and the logs of their normalisers."""
+    """Normalised log messages of one session, and the logs of their normalisers::
+
+    log_predicted[t] = logsumexp(log_filtered[t - 1][:, None] + transition[t], 0)
+    log_probs[t] = logsumexp(log_predicted[t] + emission[t])
+    log_filtered[t] = log_predicted[t] + emission[t] - log_probs[t]
+    """
     steps, states = log_filtered.shape
     for t in range(steps):
         row = min(start + t, len(transition) - 1)
@@ -127,7 +132,11 @@ def counts_log(
     out_transition: Array,
     out_emission: Array,
 ) -> None:
-    """Log marginal and weighted expected counts of the sessions.
+    """Log marginal and weighted expected counts of the sessions, from the last step::
+
+        weights = softmax(log_filtered[t - 1][:, None] + transition[t], 0)
+        xi = weights * gamma
+        gamma = sum(xi, 1)
 
     ``out_emission`` and the rows of ``out_transition`` that belong to one step are
     written, rows that are shared and ``out_initial`` are added to.

@@ -1,4 +1,28 @@
-"""Compiled expected counts in scaled probability space: the fast way, with a check.
+r"""Compiled expected counts in scaled probability space: the fast way, with a check.
+
+The scaled forward-backward recursion (Rabiner 1989, "A tutorial on hidden Markov models
+and selected applications in speech recognition", section V.A). With
+:math:`M_t(i, j) = A_t(i, j)\, \ell_t(j)`, the potential of a step from i to j and of
+what is emitted there, and messages that have any scale,
+
+.. math::
+    \alpha_t = \alpha_{t-1} M_t, \quad \beta_{t-1} = M_t \beta_t, \quad
+    \gamma_t(j) = \frac{\alpha_t(j)\, \beta_t(j)}{\sum_k \alpha_t(k)\, \beta_t(k)},
+    \quad \xi_t(i, j) =
+    \frac{\alpha_{t-1}(i)\, M_t(i, j)\, \beta_t(j)}{\sum_k \alpha_t(k)\, \beta_t(k)}.
+
+As a loop over one session of ``n`` steps, with the scales left out::
+
+    M = exp(transition + emission[:, None, :])
+    alpha[0], beta[n - 1] = exp(initial + emission[0]), 1.0
+    for t in range(1, n):
+        alpha[t] = alpha[t - 1] @ M[t]
+    for t in range(n - 1, 0, -1):
+        beta[t - 1] = M[t] @ beta[t]
+    total = sum(alpha[n - 1])
+    log_marginal, out_emission = log(total), alpha * beta / total
+    for t in range(1, n):
+        out_transition[t] = alpha[t - 1][:, None] * M[t] * beta[t] / total
 
 Two messages run through a session at once, ``alpha`` from its first step and ``beta``
 from its last, independent of each other so that the processor overlaps them. Until they

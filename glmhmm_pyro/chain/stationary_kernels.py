@@ -1,7 +1,19 @@
-"""Compiled expected counts of chains whose transition is the same at every step.
+r"""Compiled expected counts of chains whose transition is the same at every step.
 
 The recursions of :mod:`glmhmm_pyro.chain.scaled_kernels`, with one exponentiated matrix
-instead of one for every step, and pairs that are added up as they arise.
+instead of one for every step, :math:`M_t(i, j) = A(i, j)\, \ell_t(j)`, and pairs that
+are added up as they arise, but for the factor A that they have in common::
+
+    A, l = exp(transition[0]), exp(emission)
+    alpha[0], beta[n - 1] = exp(initial) * l[0], 1.0
+    for t in range(1, n):
+        alpha[t] = (alpha[t - 1] @ A) * l[t]
+    for t in range(n - 1, 0, -1):
+        beta[t - 1] = A @ (l[t] * beta[t])
+        pairs += alpha[t - 1][:, None] * (l[t] * beta[t])
+    total = sum(alpha[n - 1])
+    log_marginal, out_emission = log(total), alpha * beta / total
+    out_transition[0] += A * pairs / total
 """
 
 from __future__ import annotations
