@@ -14,6 +14,9 @@ _STEPS_PER_ROW = 4
 # Below so many steps products cost next to nothing.
 _LEAST_STEPS = 1000
 
+# An odd number without pattern: 2^63 over the golden ratio.
+_FACTOR = 0x4F1BBCDCBFA53E0B
+
 
 class Repeated(DesignMatrix):
     """Distinct rows, and which of them stands at every step.
@@ -128,7 +131,3 @@ def _keys(rows: Tensor) -> Tensor | None:
         if len(keys) == 1 and 2 * len(keys[0].unique()) > len(part):
             return None
     return torch.cat(keys)
-
-
-# An odd number without pattern: 2^63 over the golden ratio.
-_FACTOR = 0x4F1BBCDCBFA53E0B
