@@ -9,6 +9,7 @@ from glmhmm_pyro.analysis.comparison import Comparison, compare_methods
 from glmhmm_pyro.analysis.cross_validation import CrossValidation, cross_validate
 from glmhmm_pyro.analysis.driven import marginal_effects, response_curve
 from glmhmm_pyro.analysis.evidence import log_evidence
+from glmhmm_pyro.analysis.groups import GroupFits, fit_groups
 from glmhmm_pyro.analysis.learnt_scales import EvidenceMaximum, maximise_evidence
 from glmhmm_pyro.analysis.selection import Study, choose_num_states, compare_models
 from glmhmm_pyro.analysis.states import (
@@ -29,6 +30,7 @@ __all__ = [
     "CrossValidation",
     "DwellTimes",
     "EvidenceMaximum",
+    "GroupFits",
     "Study",
     "accuracy_by_state",
     "bootstrap",
@@ -38,6 +40,7 @@ __all__ = [
     "compare_models",
     "cross_validate",
     "dwell_times",
+    "fit_groups",
     "log_evidence",
     "marginal_effects",
     "maximise_evidence",

@@ -4,6 +4,7 @@ matplotlib is imported when a picture is drawn, not before. A state has the same
 in every picture, one that readers with any colour vision can tell from the others.
 """
 
+from glmhmm_pyro.plotting.animals import groups
 from glmhmm_pyro.plotting.behaviour import generated, predictions
 from glmhmm_pyro.plotting.by_state import (
     accuracy_by_state,
@@ -13,6 +14,7 @@ from glmhmm_pyro.plotting.by_state import (
 from glmhmm_pyro.plotting.coefficients import weights
 from glmhmm_pyro.plotting.estimates import comparison
 from glmhmm_pyro.plotting.lag_filters import filters
+from glmhmm_pyro.plotting.model_selection import model_selection
 from glmhmm_pyro.plotting.penalty_paths import penalty_path
 from glmhmm_pyro.plotting.progress import history
 from glmhmm_pyro.plotting.responses import response_curve
@@ -34,7 +36,9 @@ __all__ = [
     "dwell_times",
     "filters",
     "generated",
+    "groups",
     "history",
+    "model_selection",
     "occupancy",
     "penalty_path",
     "predictions",

@@ -99,8 +99,23 @@ def test_fits_to_all_data_have_their_criteria_and_say_that_they_are_penalised(
         assert fit.score(animals, units="bits") == pytest.approx(
             alone.score(animals, units="bits"), abs=1e-6
         )
-    flat = {"free": gh.GLMHMM(1, gh.Bernoulli())}
-    assert compare_models(flat, animals, folds=2, **QUICK).table["note"].item() == ""
+    alone = {"free": gh.GLMHMM(1, gh.Bernoulli())}
+    free = compare_models(alone, animals, baselines=False, folds=2, **QUICK)
+    assert free.table["note"].item() == ""
+
+
+def test_models_are_held_against_one_state_and_lapses(sessions):
+    found = compare_models({"two": ridge(2)}, sessions, folds=2, **QUICK)
+    assert found.table.index.tolist() == ["one state", "lapses", "two"]
+    ridged = gh.Bernoulli(prior=gh.priors.Ridge(1.0))
+    lapsing = gh.components.Lapsing(ridged)
+    for name, family in (("one state", ridged), ("lapses", lapsing)):
+        alone = gh.fit(gh.GLMHMM(1, family), sessions, **QUICK)
+        score = found.fits[name].score(sessions)
+        assert score == pytest.approx(alone.score(sessions), abs=1e-6)
+    own = compare_models({"lapses": ridge(1)}, sessions, folds=2, **QUICK)
+    assert own.fits["lapses"].model.emissions.sites.keys() == {"weights"}
+    assert own.table.index.tolist() == ["one state", "lapses"]
 
 
 def test_folds_share_out_groups_or_hold_them_out(animals, sessions):
@@ -212,7 +227,8 @@ def test_models_of_other_families_are_held_against_one_baseline():
         "heavy": gh.GLMHMM(1, gh.components.StudentT()),
         "flat": gh.GLMHMM(1, gh.Gaussian(shared_scale=True)),
     }
-    found = compare_models(models, data, folds=2, **QUICK)
+    quick = {"folds": 2, "baselines": False, **QUICK}
+    found = compare_models(models, data, **quick)
     assert (
         found.table.index.tolist() == list(models) and found.table.index.name == "model"
     )
@@ -226,7 +242,7 @@ def test_models_of_other_families_are_held_against_one_baseline():
         found.table["held_out_bits_per_step"], bits[list(models)]
     )
     assert found.table["accuracy"].isna().all()
-    near = compare_models(models, data, folds=2, rule="one_standard_error", **QUICK)
+    near = compare_models(models, data, rule="one_standard_error", **quick)
     order = near.table.sort_values("num_parameters")
     first = order.index[-order["difference"] <= order["difference_error"]][0]
     assert near.best == first

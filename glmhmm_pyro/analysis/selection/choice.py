@@ -9,6 +9,7 @@ from glmhmm_pyro.analysis.held_out import RULES, chosen
 from glmhmm_pyro.analysis.selection.study import Study
 from glmhmm_pyro.analysis.selection.work import Work
 from glmhmm_pyro.arguments import has_items, one_of, suggests_names, whole_number
+from glmhmm_pyro.components import Bernoulli, Categorical, Lapsing
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.methods import Method
 from glmhmm_pyro.model import GLMHMM
@@ -96,6 +97,7 @@ def compare_models(
     models: Mapping[str, Any],
     data: Sequences,
     *,
+    baselines: bool = True,
     folds: Any = 5,
     rule: str = "best",
     refit_design: bool = True,
@@ -114,6 +116,9 @@ def compare_models(
     Args:
         models: by name: each a :class:`GLMHMM`, or a Pyro model of a ``Sequences``.
         data: the sessions.
+        baselines: whether to add what states are held against: ``"one state"`` of the
+            first model's emissions, and ``"lapses"``, one that guesses now and then
+            (:class:`Lapsing`), where they are labels.
         folds: see :func:`choose_num_states`, as for the other arguments.
         rule: ``"best"``, or ``"one_standard_error"`` for the model of the fewest free
             parameters that is near the best.
@@ -132,13 +137,10 @@ def compare_models(
         >>> import glmhmm_pyro as gh
         >>> data = gh.datasets.load_rat().subset(range(6))
         >>> ridge = gh.priors.Ridge(2)
-        >>> models = {
-        ...     "alike": gh.GLMHMM(1, gh.Bernoulli(ridge)),
-        ...     "two states": gh.GLMHMM(2, gh.Bernoulli(ridge)),
-        ... }
+        >>> models = {"two states": gh.GLMHMM(2, gh.Bernoulli(ridge))}
         >>> quick = {"folds": 2, "num_restarts": 1, "progress": False}
         >>> compare_models(models, data, **quick).table.index.tolist()
-        ['alike', 'two states']
+        ['one state', 'lapses', 'two states']
     """
     if not models:
         raise ValueError(
@@ -146,13 +148,25 @@ def compare_models(
             "{'two states': GLMHMM(2, Bernoulli())}"
         )
     one_of("rule", rule, RULES)
-    work = Work.of(dict(models), data, folds, refit_design, method, num_restarts, seed)
+    models = {**(_baselines(models) if baselines else {}), **models}
+    work = Work.of(models, data, folds, refit_design, method, num_restarts, seed)
     keeper = work.checkpoint(checkpoint, "compare_models", "models")
     work.run("compare_models", num_jobs, keeper, progress)
     frame, table = work.tables("model")
     simplest_first = table.sort_values("num_parameters", kind="stable")
     best = chosen(simplest_first, rule, "models")
     return Study(table, frame, work.fits, best, rule, work.is_complete)
+
+
+def _baselines(models: Mapping[str, Any]) -> dict[str, GLMHMM]:
+    """A single state of the first model's emissions, and one that lapses."""
+    first = next(iter(models.values()))
+    if not isinstance(first, GLMHMM):
+        return {}
+    found = {"one state": GLMHMM(1, first.emissions)}
+    if isinstance(first.emissions, Bernoulli | Categorical):
+        found["lapses"] = GLMHMM(1, Lapsing(first.emissions))
+    return found
 
 
 def _numbers(num_states: Any) -> list[int]:

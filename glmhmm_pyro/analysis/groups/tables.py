@@ -1,0 +1,97 @@
+"""What is said of groups side by side: occupancy, weights, scores."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glmhmm_pyro.analysis.held_out import scores_of
+from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def facts_of(fit: Fit, whole: Fit, data: Sequences) -> dict[str, Any]:
+    """Scores of a group's fit and of that to all, and how often states are.
+
+    Args:
+        fit: that of the group.
+        whole: that to all groups.
+        data: the sessions of the group.
+    """
+    own, others = scores_of(fit, data), scores_of(whole, data)
+    steps = own["num_observed"].sum()
+    bits = [
+        float((scores["log_likelihood"] - own["baseline"]).sum() / steps / math.log(2))
+        for scores in (own, others)
+    ]
+    return {
+        "num_sessions": data.num_sessions,
+        "num_observed": int(steps),
+        "bits_per_step": bits[0],
+        "bits_per_step_whole": bits[1],
+        "occupancy": fit.decode(data).smoothed_probs.values.mean(0),
+    }
+
+
+def table_of(
+    fits: Mapping[str, Fit],
+    facts: Mapping[str, Mapping[str, Any]],
+    messages: Mapping[str, str],
+    whole: Fit,
+) -> "pd.DataFrame":
+    """A row a group and state."""
+    import pandas as pd
+
+    states = list(whole.state_names)
+    frames = {}
+    for name, message in messages.items():
+        frame = pd.DataFrame({**facts[name]}, index=states)
+        if name in fits:
+            frame = frame.assign(**_stay(fits[name])).join(weights_by_state(fits[name]))
+        frames[name] = frame.assign(message=message)
+    table = pd.concat(frames, names=["group", "state"])
+    return table[[c for c in table if c != "message"] + ["message"]]
+
+
+def weights_by_state(fit: Fit) -> "pd.DataFrame":
+    """Weights of the emissions: a row a state, a column a covariate.
+
+    A column is named by its covariate; before it stand the class of several, and the
+    output of several. Reference classes, whose weights are 0, are left out.
+    """
+    import pandas as pd
+
+    columns: dict[str, np.ndarray] = {}
+    for name, array in fit.parameters.items():
+        if not name.startswith("emissions.") or array.dims[-1:] != ("covariate",):
+            continue
+        output = name.removeprefix("emissions.").rpartition(".")[0]
+        flat = array.values.reshape(len(array), -1, array.sizes["covariate"])
+        middle = [array.coords[dim].values for dim in array.dims[1:-1]]
+        rows = [" ".join(map(str, row)) for row in _products(middle)]
+        for number, row in enumerate(rows):
+            if rows != [""] and not np.abs(flat[:, number]).max():
+                continue
+            for place, covariate in enumerate(array.coords["covariate"].values):
+                words = " ".join(filter(None, [output, row, str(covariate)]))
+                columns[words] = flat[:, number, place]
+    return pd.DataFrame(columns, index=list(fit.state_names))
+
+
+def _products(axes: list[Any]) -> list[tuple]:
+    """All combinations of names along axes; one empty of none."""
+    return [tuple(axes[i][k] for i, k in enumerate(index)) for index in _indices(axes)]
+
+
+def _indices(axes: list[Any]) -> Any:
+    return np.ndindex(*map(len, axes))
+
+
+def _stay(fit: Fit) -> dict[str, np.ndarray]:
+    """Probabilities of staying, where they are the same at all steps."""
+    found = fit.parameters.get("transitions.probs")
+    return {} if found is None else {"stay": np.diagonal(found.values)}

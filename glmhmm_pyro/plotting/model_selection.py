@@ -1,0 +1,76 @@
+"""How well models do on sessions held out, and how sure their differences are."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glmhmm_pyro.analysis import Study
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.plotting.style import (
+    FAINT,
+    STATE_COLOURS,
+    axes_or_new,
+    check_kind,
+    hide_frame,
+    name_ticks,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+COLOUR, CHOSEN = STATE_COLOURS[0], STATE_COLOURS[5]
+
+
+@suggests_names
+def model_selection(study: Study, ax: "Axes | None" = None) -> "Axes":
+    """Held-out bits per step of every K, or model, and the spread of differences.
+
+    Bars are a standard error to either side, of the paired difference from the best:
+    where one reaches the dashed line, at the best, the difference is within its error.
+    Behind stand the sessions, or groups where the data have groups, each moved up or
+    down to have the mean of all: what is hard or easy for all models alike does not
+    count. A ring marks the model chosen.
+
+    Args:
+        study: of :func:`choose_num_states` or :func:`compare_models`.
+        ax: where to draw; a new figure by default.
+    """
+    check_kind("study", study, Study, "take what choose_num_states returns")
+    table = study.table
+    ax = axes_or_new(ax, min(3.5 + 0.35 * max(len(table) - 5, 0), 9.0), 2.8)
+    places = np.arange(len(table))
+    is_ordered = table.index.name == "num_states"
+    joined: Any = {"linestyle": "-" if is_ordered else "none"}
+    faint: Any = {"color": FAINT, "alpha": 0.5, "linewidth": 0.6, "markersize": 4}
+    for values in _by_unit(study).to_numpy():
+        ax.plot(places, values, marker=None if is_ordered else ".", **faint, **joined)
+    means, errors = table["held_out_bits_per_step"], table["difference_error"]
+    style: Any = {"color": COLOUR, "marker": "o", "markersize": 5, "linewidth": 1.5}
+    style |= {"yerr": errors.to_numpy(), "capsize": 3, "zorder": 3}
+    ax.errorbar(places, means.to_numpy(), **style, **joined)
+    ax.axhline(means.max(), color=COLOUR, linewidth=0.8, linestyle="--", zorder=2)
+    best = table.index.get_loc(study.best)
+    ax.plot(best, means.iloc[best], "o", markersize=11, fillstyle="none", color=CHOSEN)
+    name_ticks(ax.xaxis, list(table.index))
+    ax.set_xlim(-0.5, len(table) - 0.5)
+    ax.set_xlabel("number of states" if is_ordered else "model")
+    ax.set_ylabel("held-out log-likelihood\n(bits per step)")
+    ax.ticklabel_format(axis="y", useOffset=False)
+    hide_frame(ax)
+    return ax
+
+
+def _by_unit(study: Study) -> "pd.DataFrame":
+    """Bits per step of every session or group, at the mean of all (units, models)."""
+    scores, names = study.folds, study.folds.index.names
+    gains = scores["log_likelihood"] - scores["baseline"]
+    frame = gains.to_frame("gain").assign(
+        unit=scores["unit"], steps=scores["num_observed"]
+    )
+    sums = frame.groupby([names[0], "unit"], sort=False)[["gain", "steps"]].sum()
+    bits = (sums["gain"] / sums["steps"] / math.log(2)).unstack(names[0]).dropna()
+    bits = bits.reindex(columns=study.table.index)
+    centre = study.table["held_out_bits_per_step"].mean()
+    return bits.sub(bits.mean(axis=1), axis=0) + centre
