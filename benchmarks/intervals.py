@@ -22,8 +22,7 @@ from torch.distributions import Dirichlet
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import bootstrap
-from glmhmm_pyro.inference.program.labels import Labels
-from glmhmm_pyro.inference.search.runs import Restart
+from glmhmm_pyro.inference.fits.given import fit_at
 
 SESSIONS, STEPS = 10, 150
 TRUTH = {
@@ -76,11 +75,8 @@ def origin_of():
     design = gh.Sequences([0, 1] * (total // 2), x, lengths=[STEPS] * SESSIONS)
     first = gh.Initial(prior=Dirichlet(torch.full((2,), 2.0)))
     model = gh.GLMHMM(2, gh.Bernoulli(), initial=first)
-    model.bind(design)
-    start = Restart(np.zeros(1), np.zeros(1), gh.Status.GIVEN)
     params = {name: torch.tensor(value).double() for name, value in TRUTH.items()}
-    given = (model, params, 0.0, 0.0, gh.Status.GIVEN, (start,), 0, Labels.of(design))
-    return gh.Fit(*given), design
+    return fit_at(model, design, params, "the truth"), design
 
 
 def fitted(origin, design, seed):
