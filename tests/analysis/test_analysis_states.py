@@ -219,17 +219,17 @@ def test_the_column_of_a_data_set_is_known_by_its_name(small):
 
 def test_switches_are_those_of_the_one_path_that_is_certain():
     sure = np.array([1 - 1e-12, 1e-12])
-    labels = [1, 1, 0, 0, 1, 0] + [0, 0, 1]
+    labels = [1, 1, 0, 0, 1, 0] + [1, 1, 0]
     values = np.array([1.0, 2, 3, 4, 5, 6, 7, 8, np.nan])
     fit, data = known_fit(labels, [6, 3], right=sure)
     options = {"steps_before": 2, "steps_after": 1, "num_samples": 3}
     table = by_state.switch_triggered(fit, data, values, **options)
-    # Into 0 at steps 4 and 8, into 1 at steps 2 and 5; session 2 begins with step 6.
-    np.testing.assert_allclose(table.estimate["0"], [(3 + 7) / 2, (4 + 8) / 2, 5, 6])
-    np.testing.assert_allclose(table.switches["0"], [2, 2, 1, 1])
-    np.testing.assert_allclose(
-        table.estimate["1"], [(1 + 4) / 2, (2 + 5) / 2, (3 + 6) / 2, 4]
-    )
+    # Into 0 at step 4, into 1 at 2, 5 and 8; step 6 is the first of another session.
+    np.testing.assert_allclose(table.estimate["0"], [3, 4, 5, 6])
+    assert table.switches["0"].tolist() == [1, 1, 1, 1]
+    into = [(1 + 4 + 7) / 3, (2 + 5 + 8) / 3, (3 + 6) / 2, 4]
+    np.testing.assert_allclose(table.estimate["1"], into)
+    assert table.switches["1"].tolist() == [3, 3, 2, 1]
     out = by_state.switch_triggered(fit, data, values, direction="out of", **options)
     np.testing.assert_allclose(out.estimate["1"], table.estimate["0"])
 
@@ -312,3 +312,37 @@ def test_unmixed_means_are_those_of_the_states():
     options |= {"weights": "predicted"}
     found = by_state.column_by_state(fit, data, labels, **options)
     np.testing.assert_allclose(found.estimate, right, atol=0.25)
+
+
+def test_a_raw_column_moves_all_covariates_that_are_made_of_it():
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(rng.normal(size=(50, 2)), columns=["stim", "tone"])
+    frame["choice"] = rng.integers(2, size=50)
+    frame.loc[3, "choice"] = np.nan
+    design = gh.covariates.Design(
+        "stim", gh.covariates.Interaction("stim", "tone"), gh.covariates.Intercept()
+    )
+    data = gh.Sequences.from_dataframe(
+        frame, session=None, emissions="choice", covariates=design
+    )
+    weights = np.array([[2.0, 1.0, 0.3], [0.5, -1.0, -0.2]])
+    params = {
+        "initial.probs": torch.tensor([0.5, 0.5]).double(),
+        "transitions.probs": torch.tensor(MOVES),
+        "emissions.weights": torch.tensor(weights),
+    }
+    fit = fit_at(gh.GLMHMM(2, gh.Bernoulli()), data, params, "by hand")
+    table = by_state.psychometric(fit, data, "stim", num_samples=5)
+    by = fit.decode(data).smoothed_probs.values
+    for state, name in enumerate(fit.state_names):
+        curve = table.loc[("model", name)].estimate
+        point = curve.index[7]
+        design = [np.full(50, point), point * frame.tone, np.ones(50)]
+        probs = 1 / (1 + np.exp(-weights[state] @ np.array(design)))
+        mean = probs @ by[:, state] / by[:, state].sum()
+        assert curve.iloc[7] == pytest.approx(mean, abs=1e-10)
+    shares = table.loc["data"].effective_count
+    assert len(shares) == 2 * 12
+    tones = by_state.column_by_state(fit, data, "tone", unit="step", num_samples=5)
+    mean = frame.tone.values @ by / by.sum(0)
+    np.testing.assert_allclose(tones.estimate, mean)
