@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.chain.marginals import engine_module, expected_counts, pick
-from glmhmm_pyro.chain.shapes import align
+from glmhmm_pyro.chain.shapes import Potentials, align
 
 
 class Filtered(NamedTuple):
@@ -106,6 +106,57 @@ def smooth(
     """
     counts = expected_counts(initial, transition, emission, lengths, engine=engine)
     return counts.emission
+
+
+def left_out(
+    initial: Tensor,
+    transition: Tensor,
+    emission: Tensor,
+    lengths: Tensor,
+    *,
+    engine: str | None = None,
+) -> Tensor:
+    r"""Log-likelihood of every emission given all others, earlier and later ones.
+
+    .. math:: \log p(y_t \mid y_{\setminus t}) =
+        \log \frac{\sum_k a_t(k) b_t(k) h_t(k)}{\sum_k a_t(k) h_t(k)}
+
+    Here :math:`a_t(k) \propto p(z_t = k \mid y_{<t})` comes from a filter, and
+    :math:`h_t(k) \propto p(y_{>t} \mid z_t = k)` from one that runs backwards.
+    Arguments and errors are those of :func:`log_marginal`. Not differentiable.
+
+    Returns:
+        Shape (\*batch, steps), in nats.
+    """
+    potentials = align(initial, transition, emission, lengths)
+    with torch.no_grad():
+        module = engine_module(pick(engine, potentials))
+        order = _backwards(lengths)
+        ahead = module.filter_messages(potentials, lengths)[0]
+        behind = module.filter_messages(_reversed(potentials, order), lengths)[0]
+        others = ahead + behind[..., order, :]
+        whole = (others + potentials.emission).logsumexp(-1)
+        return whole - others.logsumexp(-1)
+
+
+def _backwards(lengths: Tensor) -> Tensor:
+    """The rows of every session from its last to its first, shape (steps,)."""
+    ends = lengths.cumsum(0)
+    mirror = (2 * ends - lengths - 1).repeat_interleave(lengths)
+    return mirror - torch.arange(len(mirror), device=lengths.device)
+
+
+def _reversed(potentials: Potentials, order: Tensor) -> Potentials:
+    """The chain run from the end of every session, all states possible there."""
+    transition, emission = potentials.transition, potentials.emission
+    if transition.shape[-3] > 1:
+        into = (order + 1).clamp(max=len(order) - 1)
+        transition = transition[..., into, :, :]
+    return potentials._replace(
+        initial=torch.zeros_like(potentials.initial),
+        transition=transition.transpose(-1, -2),
+        emission=emission[..., order, :],
+    )
 
 
 def pairwise(

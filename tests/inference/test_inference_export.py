@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -392,3 +393,62 @@ def test_groups_come_back_from_a_file(tmp_path, idata):
     for group in GROUPS:
         assert group_of(loaded, group).equals(group_of(idata, group))
     loaded.close()
+
+
+@pytest.fixture(scope="module")
+def named_data():
+    """Choices with a name, some of them not observed."""
+    rng = np.random.default_rng(2)
+    choice = rng.integers(0, 2, 12).astype(float)
+    choice[[3, 9]] = np.nan
+    frame = pd.DataFrame({"day": [1] * 7 + [2] * 5, "side": choice})
+    return gh.Sequences.from_dataframe(
+        frame, session="day", emissions="side", covariates=[], intercept=True
+    )
+
+
+@pytest.fixture(scope="module")
+def named_fit(named_data):
+    fit = gh.fit(gh.GLMHMM(2, gh.Bernoulli(prior=RIDGE)), named_data, **QUICK)
+    return with_posterior(fit, named_data, num_draws=60, scale=0.05)
+
+
+def test_steps_are_left_out_of_all_others(named_data, named_fit):
+    exported = named_fit.to_arviz(named_data, unit="step")
+    found = group_of(exported, "log_likelihood")
+    assert list(found) == ["side"]
+    assert found["step"].values.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 10, 11]
+    hidden = named_fit.distribution(named_data)
+    for chain, draw, params in list(draws_of(named_fit))[:3]:
+        hidden = hidden_markov(named_fit.model, named_data, params)
+        whole = hidden.log_prob(named_data.emissions)
+        for number, step in enumerate(found["step"].values):
+            seen = named_data.mask.clone()
+            seen[step] = False
+            part = named_data.with_mask(seen)
+            without = hidden_markov(named_fit.model, part, params)
+            expected = whole - without.log_prob(part.emissions)
+            value = found["side"].sel(chain=chain, draw=draw)[number]
+            assert value.item() == pytest.approx(expected.item(), abs=1e-10)
+
+
+@pytest.mark.parametrize("unit", ["session", "step"])
+def test_arviz_finds_the_one_log_likelihood_by_itself(named_data, named_fit, unit):
+    exported = named_fit.to_arviz(named_data, unit=unit)
+    loo = az.loo(exported)
+    assert loo.n_data_points == (2 if unit == "session" else 10)
+    table = az.compare({"one": exported, "other": exported})
+    assert len(table) == 2
+    for group in ("posterior_predictive", "observed_data"):
+        assert list(group_of(exported, group)) == ["side"]
+    if unit == "step":
+        shapes = {
+            name: group_of(exported, name)["side"].shape[-1:]
+            for name in ("posterior_predictive", "observed_data", "log_likelihood")
+        }
+        assert set(shapes.values()) == {(10,)}
+
+
+def test_an_unknown_unit_is_named(named_data, named_fit):
+    with pytest.raises(ValueError, match="unit must be one of session, step"):
+        named_fit.to_arviz(named_data, unit="trial")
