@@ -140,7 +140,9 @@ def compared(frame: "pd.DataFrame", labels: Sequence[Hashable]) -> "pd.DataFrame
     return table.reindex(index)
 
 
-def _ratio(values: Any, steps: Any, units: Any) -> tuple[float, float]:
+def _ratio(
+    values: "pd.Series", steps: "pd.Series", units: "pd.Series"
+) -> tuple[float, float]:
     """Sum of values over that of steps, in bits, and its standard error over units."""
     rate = values.sum() / steps.sum()
     rest = (values - rate * steps).groupby(units, sort=False).sum()

@@ -6,7 +6,8 @@ compiler knows it: it unrolls the loops over states and keeps the vectors in reg
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
@@ -16,6 +17,10 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from glmhmm_pyro.chain.compiler import compiled
+
+if TYPE_CHECKING:
+    from numba.core.base import BaseContext
+    from numba.core.typing import Context, Signature
 
 LOG_2 = 0.6931471805599453
 _LOG2_E = 1.4426950408889634
@@ -34,34 +39,49 @@ _C10, _C11 = 2.763265472252779e-07, 2.5110049204818658e-08
 
 
 @intrinsic
-def _bits(typingctx: Any, value: Any) -> Any:
+def _bits(typingctx: Context, value: types.Type) -> Any:
     """The bits of a float64, as an int64."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(
+        context: BaseContext,
+        builder: ir.IRBuilder,
+        signature: Signature,
+        args: Sequence[ir.Value],
+    ) -> Any:
         return builder.bitcast(args[0], ir.IntType(64))
 
     return types.int64(types.float64), codegen
 
 
 @intrinsic
-def _from_bits(typingctx: Any, value: Any) -> Any:
+def _from_bits(typingctx: Context, value: types.Type) -> Any:
     """The float64 of these bits."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(
+        context: BaseContext,
+        builder: ir.IRBuilder,
+        signature: Signature,
+        args: Sequence[ir.Value],
+    ) -> Any:
         return builder.bitcast(args[0], ir.DoubleType())
 
     return types.float64(types.int64), codegen
 
 
 @intrinsic
-def stack_vector(typingctx: Any, states: Any) -> Any:
+def stack_vector(typingctx: Context, states: types.Type) -> Any:
     """An array with as many elements as ``states``, a tuple or an array, on the stack.
 
     It lives until the function that calls this returns.
     """
     vector = types.Array(types.float64, 1, "C")
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(
+        context: BaseContext,
+        builder: ir.IRBuilder,
+        signature: Signature,
+        args: Sequence[ir.Value],
+    ) -> Any:
         integer = context.get_value_type(types.intp)
         if isinstance(states, types.UniTuple):
             length = ir.Constant(integer, states.count)

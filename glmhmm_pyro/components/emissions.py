@@ -298,10 +298,10 @@ class Bernoulli(GLMEmission):
         return LabelObjective(data, self.operator(data), 2)
 
 
-def is_positive(support: Any) -> bool:
+def is_positive(support: constraints.Constraint) -> bool:
     """Whether a support is that of positive numbers; a copied model has copies."""
     found = isinstance(support, type(constraints.positive))
-    return found and bool(support.lower_bound == 0)
+    return found and bool(getattr(support, "lower_bound") == 0)
 
 
 def entry_of(site: Site, values: Tensor) -> str:

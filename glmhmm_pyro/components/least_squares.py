@@ -1,9 +1,10 @@
 """Weighted least squares: many regressions on one design, exact where singular too."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from glmhmm_pyro.components.rescaling import Columns, OutputUnits
 from glmhmm_pyro.designs import DesignMatrix
@@ -74,7 +75,7 @@ class NormalPrior(NamedTuple):
     precision: Tensor
 
     @classmethod
-    def of(cls, prior: Any, shape: torch.Size) -> "NormalPrior | None":
+    def of(cls, prior: Distribution, shape: torch.Size) -> "NormalPrior | None":
         """That of weights (problems..., features), or ``None`` if it is not normal."""
         precision = normal_precision(prior)
         if precision is None:

@@ -87,7 +87,7 @@ class _Positive(type(constraints.positive)):  # type: ignore[misc]
 class _Interval(constraints.interval):
     """Numbers of an interval that a fit keeps within narrower bounds."""
 
-    def __init__(self, support: Any, bounds: Bounds):
+    def __init__(self, support: constraints.interval, bounds: Bounds):
         super().__init__(support.lower_bound, support.upper_bound)
         self.bounds = bounds
 
@@ -117,7 +117,7 @@ class Clamped(Transform):
         return self.inner.log_abs_det_jacobian(x, self.inner(x))
 
 
-def bounds_of(transform: Any) -> Bounds | None:
+def bounds_of(transform: Transform) -> Bounds | None:
     """Bounds that a transform of ``biject_to`` heeds, if any."""
     while isinstance(transform, IndependentTransform):
         transform = transform.base_transform

@@ -1,30 +1,32 @@
 """What an M-step without automatic differentiation asks of a component."""
 
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
+Counts = TypeVar("Counts")
 
-class BlockObjective(Protocol):
+
+class BlockObjective(Protocol[Counts]):
     """Expected log-probability of independent blocks, with its gradient.
 
     Problems are numbered sets times blocks. A block's numbers are its weights, then the
     logarithms of its positive parameters in the order of their declaration.
     """
 
-    def prepare(self, counts: Tensor) -> Any:
+    def prepare(self, counts: Tensor) -> Counts:
         """Expected counts (sets, ...) of an E-step, in the form wanted below."""
 
     def __call__(
-        self, points: np.ndarray, which: np.ndarray, counts: Any
+        self, points: np.ndarray, which: np.ndarray, counts: Counts
     ) -> tuple[np.ndarray, np.ndarray]:
         """Values (running,) and gradients at ``points`` (running, block's numbers).
 
         ``which`` holds the problem of each row, ``counts`` what ``prepare`` gave.
         """
 
-    def curvature(self, points: np.ndarray, counts: Any) -> np.ndarray:
+    def curvature(self, points: np.ndarray, counts: Counts) -> np.ndarray:
         """Roughly minus the second derivatives, (problems, rows, features, features).
 
         A block's numbers are rows of weights; curvature between rows is left out. With

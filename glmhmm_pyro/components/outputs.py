@@ -14,7 +14,7 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.designs import DesignMatrix
+from glmhmm_pyro.designs import DesignLike, DesignMatrix
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.masking import log_prob_of, observed_log_prob
 from glmhmm_pyro.sequences import Sequences
@@ -149,14 +149,15 @@ class Outputs(Emission):
                 tables[name] = family.table(self._columns(name, design))
         return self._product(tables)
 
-    def _columns(self, name: str, design: Any) -> Any:
+    def _columns(self, name: str, design: DesignLike) -> Any:
         """The covariates that an output reads, out of all."""
         own = self.selections[name].covariates
         if own is None or self.covariate_names is None:
             return design
         places = [self.covariate_names.index(column) for column in own]
-        is_operator = isinstance(design, DesignMatrix)
-        return design.columns(places) if is_operator else design[..., places]
+        if isinstance(design, DesignMatrix):
+            return design.columns(places)
+        return design[..., places]
 
     def _product(self, families: dict[str, Distribution]) -> "Product":
         return Product(families, self.places)

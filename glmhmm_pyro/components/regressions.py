@@ -5,7 +5,7 @@ a step's derivatives, by its predictor and by the logarithms of its other number
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from glmhmm_pyro.components.log_gamma import stirling_rest_and_slope
 from glmhmm_pyro.components.objectives import counts_by_problem
 from glmhmm_pyro.components.softmax import mean_moments, predictors, row_by_row
+from glmhmm_pyro.designs import DesignLike
 from glmhmm_pyro.sequences import Sequences
 
 # Share of the unweighted second moments that keeps a rough curvature invertible.
@@ -54,7 +55,7 @@ class RegressionObjective:
         design: covariates, shape (steps, features); an array or a ``DesignMatrix``.
     """
 
-    def __init__(self, data: Sequences, design: Any):
+    def __init__(self, data: Sequences, design: DesignLike):
         values = data.emissions.to(torch.float64)
         # Any legal value serves where none was observed, and no count stands there.
         values = values if data.mask is None else torch.where(data.mask, values, 1.0)
@@ -125,7 +126,7 @@ class PoissonObjective(RegressionObjective):
     .. math:: \sum_t n_t (y_t w^\top x_t - \exp(w^\top x_t) - \log y_t!)
     """
 
-    def __init__(self, data: Sequences, design: Any):
+    def __init__(self, data: Sequences, design: DesignLike):
         super().__init__(data, design)
         self.constants = _log_factorials(self.values)
 
@@ -139,7 +140,7 @@ class PoissonObjective(RegressionObjective):
 class NegativeBinomialObjective(RegressionObjective):
     """Negative binomial regressions; the other number is the dispersion."""
 
-    def __init__(self, data: Sequences, design: Any):
+    def __init__(self, data: Sequences, design: DesignLike):
         super().__init__(data, design)
         self.constants = _log_factorials(self.values)
         self.distinct, self.place = np.unique(self.values, return_inverse=True)

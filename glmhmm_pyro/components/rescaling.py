@@ -92,7 +92,9 @@ class Columns(NamedTuple):
         """The design in these units."""
         return design.moved(self.centre, self.scale)
 
-    def affine(self, factor: Tensor | None = None, shift: Any = 0.0) -> Affine:
+    def affine(
+        self, factor: Tensor | None = None, shift: Tensor | float = 0.0
+    ) -> Affine:
         """From weights of the columns in these units to the user's.
 
         Args:

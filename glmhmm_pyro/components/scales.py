@@ -9,7 +9,8 @@ or, for positive emissions, if their logarithms may.
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from pyro import poutine
@@ -18,14 +19,19 @@ from torch.distributions import biject_to, constraints
 
 from glmhmm_pyro.components.least_squares import columns_of, spread
 from glmhmm_pyro.components.limits import Bounds
+from glmhmm_pyro.components.site import Site
 from glmhmm_pyro.masking import emission_log_probs
+from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.components.emissions import Emission
 
 # Numbers at which the density is asked.
 _ASKED = (0.7, -1.3, 2.1, 0.4)
 
 
-def scale_bounds(family: Any, data: Sequences) -> dict[str, Bounds]:
+def scale_bounds(family: "Emission", data: Sequences) -> dict[str, Bounds]:
     """Floors of those positive parameters of a family that are scales, by attribute.
 
     Args:
@@ -50,7 +56,7 @@ def scale_bounds(family: Any, data: Sequences) -> dict[str, Bounds]:
     return found
 
 
-def check_varies(family: Any, data: Sequences) -> None:
+def check_varies(family: "Emission", data: Sequences) -> None:
     """A sentence for outputs that do not vary, and so give a scale nothing to go by."""
     values, mask = columns_of(data)
     names = [n for n in family.bounds if n != "correlation"]
@@ -73,11 +79,13 @@ def check_varies(family: Any, data: Sequences) -> None:
         )
 
 
-def _is_flat(prior: Any) -> bool:
+def _is_flat(prior: Prior) -> bool:
     return prior is None or not getattr(prior, "is_proper", True)
 
 
-def _floor(family: Any, name: str, values: Tensor, mask: Tensor | None) -> Bounds:
+def _floor(
+    family: "Emission", name: str, values: Tensor, mask: Tensor | None
+) -> Bounds:
     """That of a scale: one for every output, where it has an axis of them."""
     spreads = spread(values, mask, constant=0.0)
     axes = family.sites[name].axes
@@ -87,7 +95,7 @@ def _floor(family: Any, name: str, values: Tensor, mask: Tensor | None) -> Bound
     return Bounds.of_scale(spreads)
 
 
-def _is_scale(family: Any, name: str, data: Sequences, is_log: bool) -> bool:
+def _is_scale(family: "Emission", name: str, data: Sequences, is_log: bool) -> bool:
     """Whether a unit twice as small doubles emissions (or logarithms) and scale."""
     event = data.emissions.shape[1:]
     asked = torch.tensor(_ASKED, dtype=torch.float64)
@@ -115,7 +123,9 @@ def _is_scale(family: Any, name: str, data: Sequences, is_log: bool) -> bool:
     return torch.allclose(after + volume[:, None], before, rtol=1e-9, atol=1e-9)
 
 
-def _log_probs(family: Any, design: Tensor, params: Any, y: Tensor) -> Tensor | None:
+def _log_probs(
+    family: "Emission", design: Tensor, params: Mapping[str, Tensor], y: Tensor
+) -> Tensor | None:
     """Table of a family at these parameters; ``None`` of emissions that are counts."""
     prefix = f"{family._pyro_name}." if family._pyro_name else ""
     named = {prefix + name: value for name, value in params.items()}
@@ -126,7 +136,7 @@ def _log_probs(family: Any, design: Tensor, params: Any, y: Tensor) -> Tensor | 
         return emission_log_probs(table, y, None)
 
 
-def _somewhere(family: Any, name: str) -> Tensor:
+def _somewhere(family: "Emission", name: str) -> Tensor:
     """A value of a parameter inside its support, no entry like another."""
     transform = biject_to(family.sites[name].support)
     shape = transform.inverse_shape(family.shape(name))
@@ -134,6 +144,6 @@ def _somewhere(family: Any, name: str) -> Tensor:
     return transform(free.reshape(shape))
 
 
-def _is_real(site: Any) -> bool:
+def _is_real(site: Site) -> bool:
     """Whether a parameter may be any number, as weights may."""
     return isinstance(site.support, type(constraints.real))

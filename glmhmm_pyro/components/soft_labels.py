@@ -4,14 +4,12 @@ What they read of a step is its row of the design and, of emissions, its label. 
 that have both in common are put together first, where the design knows of any.
 """
 
-from typing import Any
-
 import numpy as np
 from torch import Tensor
 
 from glmhmm_pyro.components.objectives import counts_by_problem
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
-from glmhmm_pyro.designs import as_design
+from glmhmm_pyro.designs import DesignLike, as_design
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -24,7 +22,7 @@ class LabelObjective:
         num_classes: number of classes, the reference included.
     """
 
-    def __init__(self, data: Sequences, design: Any, num_classes: int):
+    def __init__(self, data: Sequences, design: DesignLike, num_classes: int):
         self.pool = as_design(design).pooled(data.emissions)
         self.regression = SoftmaxRegression(self.pool.design, num_classes)
         free_classes = np.arange(1, num_classes)[:, None]
@@ -64,7 +62,7 @@ class TransitionObjective:
         num_states: number of states.
     """
 
-    def __init__(self, design: Any, num_states: int):
+    def __init__(self, design: DesignLike, num_states: int):
         self.pool = as_design(design).pooled()
         self.regression = SoftmaxRegression(self.pool.design, num_states)
         self.num_states = num_states

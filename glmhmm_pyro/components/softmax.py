@@ -6,13 +6,12 @@ cache-sized stretch of time after another, so that the design is read once.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.designs import DesignMatrix, as_design
+from glmhmm_pyro.designs import DesignLike, DesignMatrix, as_design
 
 # Steps that a rough curvature is estimated from, at least this many and this many times
 # the number of features.
@@ -44,7 +43,7 @@ class SoftmaxRegression:
         num_classes: number of classes, the reference included.
     """
 
-    def __init__(self, design: Any, num_classes: int):
+    def __init__(self, design: DesignLike, num_classes: int):
         self.design = row_by_row(design)
         self.num_free = num_classes - 1
         self.mean_moments = mean_moments(self.design)
@@ -103,7 +102,7 @@ class SoftmaxRegression:
         return moments + _FLOOR * mean * len(weights) * self.mean_moments
 
 
-def row_by_row(design: Any) -> DesignMatrix:
+def row_by_row(design: DesignLike) -> DesignMatrix:
     """An array or a design in double precision, a row's numbers side by side."""
     return as_design(design).to(torch.float64).mapped(Tensor.contiguous)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import has_items, suggests_all_names
 from glmhmm_pyro.sequences import Sequences
@@ -18,7 +19,7 @@ from .formula import from_formula
 from .making import data_set
 from .replay import BoundHistory, Replay, replayed
 from .sources import Source
-from .table import Classes, Table, check_data, read_table
+from .table import Classes, Lists, Raw, Table, check_data, is_frame, read_table
 from .terms import Term, all_columns, as_term
 from .time_units import filter_frame
 
@@ -110,11 +111,11 @@ class Design(Recipe):
 
     def fit(
         self,
-        data: Any,
+        data: Raw,
         *,
         session: Names | None = REMEMBERED,
         columns: Sequence[str] | None = None,
-        emissions: Any = None,
+        emissions: Names | Lists | None = None,
     ) -> "Design":
         """Learn from the rows of these sessions, and of no others.
 
@@ -148,10 +149,10 @@ class Design(Recipe):
         unique_names("column names of a Design (give terms a name=...)", names)
         self._fitted, self._classes = fitted, dict(table.classes)
 
-    def _session_of(self, data: Any, session: Any) -> Names | None:
+    def _session_of(self, data: Raw, session: Names | None) -> Names | None:
         """The session column given, or the one of fit; lists need none."""
         check_data(data)
-        if not hasattr(data, "iloc"):
+        if not is_frame(data):
             if session is not REMEMBERED and session is not None:
                 raise ValueError(
                     "session must be left out where data are lists with one array per "
@@ -165,7 +166,7 @@ class Design(Recipe):
             )
         return self._session if session is REMEMBERED else session
 
-    def _table(self, data: Any, session: Any, columns: Any, emissions: Any) -> Table:
+    def _table(self, data: Raw, session: Any, columns: Any, emissions: Any) -> Table:
         data = as_pandas(data)
         session = self._session_of(data, session)
         columns = self._columns if columns is None else columns
@@ -173,11 +174,11 @@ class Design(Recipe):
 
     def transform(
         self,
-        data: Any,
+        data: Raw,
         *,
         session: Names | None = REMEMBERED,
         columns: Sequence[str] | None = None,
-        emissions: Any = None,
+        emissions: Names | Lists | None = None,
     ) -> "pd.DataFrame":
         """The covariates of these sessions, one row per step, by what was learnt.
 
@@ -197,7 +198,7 @@ class Design(Recipe):
         matrix = all_columns(self._known(), table)
         return pd.DataFrame(matrix, table.index, list(self.names))
 
-    def fit_transform(self, data: Any, **options: Any) -> "pd.DataFrame":
+    def fit_transform(self, data: Raw, **options: Any) -> "pd.DataFrame":
         """:meth:`fit`, then :meth:`transform` of the same data."""
         self.fit(data, **options)
         options.pop("session", None)
@@ -205,15 +206,15 @@ class Design(Recipe):
 
     def sequences(
         self,
-        data: Any,
+        data: Raw,
         *,
-        emissions: Any,
+        emissions: Names | Lists,
         session: Names | None = REMEMBERED,
         group: Names | None = None,
         transition_design: "Design | None" = None,
         columns: Sequence[str] | None = None,
-        mask: Any = None,
-        initial_covariates: Any = None,
+        mask: Names | Lists | None = None,
+        initial_covariates: "Design | Names | ArrayLike | None" = None,
         time: str | None = None,
         class_names: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float64,
@@ -259,7 +260,7 @@ class Design(Recipe):
                 "transition_design must be a Design, got "
                 f"{type(transition_design).__name__}; write Design(...)"
             )
-        designs = {"covariates": self}
+        designs: dict[str, Any] = {"covariates": self}
         if transition_design is not None:
             designs["transition_covariates"] = transition_design
         if initial_covariates is not None:
@@ -279,7 +280,7 @@ class Design(Recipe):
         )
 
     def _data_set(
-        self, data: Any, designs: Mapping[str, Any], **told: Any
+        self, data: Raw, designs: Mapping[str, Any], **told: Any
     ) -> Sequences:
         """A data set of these designs, told as :meth:`sequences` is."""
         data = as_pandas(data)
@@ -290,7 +291,7 @@ class Design(Recipe):
 
     def learnt_from(
         self,
-        data: Any,
+        data: Raw,
         told: tuple[Any, Any, Any],
         hidden: Mapping[str, Any],
         known: Mapping[str, Classes],
@@ -309,7 +310,7 @@ class Design(Recipe):
         return self._table(data, *told).hiding(hidden)
 
     def emission_classes(
-        self, data: Any, session: Names | None, emissions: Any
+        self, data: Raw, session: Names | None, emissions: Names | Lists
     ) -> Classes:
         """Classes of a single output of labels, learnt where they are not known yet."""
         single = isinstance(emissions, str) or not has_items(emissions)
@@ -370,11 +371,11 @@ class Design(Recipe):
 
     def history(
         self,
-        data: Any,
+        data: Raw,
         *,
         session: Names | None = REMEMBERED,
         columns: Sequence[str] | None = None,
-        emissions: Any = None,
+        emissions: Names | Lists | None = None,
     ) -> BoundHistory:
         """The design with the raw columns of the sessions to be simulated.
 

@@ -1,7 +1,7 @@
 """Data sets made by designs: one path for data frames and for lists of arrays."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +14,11 @@ from glmhmm_pyro.sequences.recipes import Recipe
 
 from .relearning import DesignSource, rows_read
 from .replay import refuse_leaks
-from .table import Classes, Lists, is_frame, output_names
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .table import Classes, Lists, Raw, is_frame, output_names
 
 
 def data_set(
-    data: "pd.DataFrame | Lists",
+    data: Raw,
     designs: Mapping[str, Any],
     *,
     session: Columns | None,
@@ -96,7 +93,7 @@ def _of_lists(told: Mapping[str, Any], initial: ArrayLike | None) -> dict[str, A
 
 
 def _hidden_emissions(
-    data: "pd.DataFrame | Lists",
+    data: Raw,
     session: Columns | None,
     emissions: Columns | Lists,
     mask: Columns | Lists | None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import emission_columns
 from glmhmm_pyro.sequences.validation import close_matches
 
@@ -60,7 +61,7 @@ class DesignSource:
         kept = {a: d for a, d in self.designs.items() if a not in arguments}
         return replace(self, designs=kept) if kept else None
 
-    def joined(self, parts: Sequence[Any]) -> "DesignSource":
+    def joined(self, parts: Sequence[Sequences]) -> "DesignSource":
         """That of several data sets end to end.
 
         Sessions whose covariates are made by another recipe stand beside.
@@ -68,7 +69,7 @@ class DesignSource:
         tables: list[Table] = []
         rows: list[int | None] = []
         for part in parts:
-            source = part.design_source
+            source: Any = part.design_source
             if source is None or not self._agrees(source):
                 rows += [None] * part.num_sessions
                 continue
@@ -90,12 +91,12 @@ class DesignSource:
             for argument, design in self.designs.items()
         )
 
-    def settled(self, data: Any) -> "DesignSource":
+    def settled(self, data: Sequences) -> "DesignSource":
         """The same of a table with the sessions of the data, in their order."""
         table = self.table_of(data)
         return DesignSource(self.designs, table, tuple(range(len(table.lengths))))
 
-    def table_of(self, data: Any) -> Table:
+    def table_of(self, data: Sequences) -> Table:
         """The raw columns of the sessions of the data.
 
         Raises:
@@ -120,11 +121,11 @@ class DesignSource:
         table = replace(table, hidden={})
         return table.with_columns({n: c for n, c in columns.items() if n in table})
 
-    def raw(self, data: Any) -> "pd.DataFrame":
+    def raw(self, data: Sequences) -> "pd.DataFrame":
         """The raw columns of all steps."""
         return self.table_of(data).frame()
 
-    def with_raw(self, data: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
+    def with_raw(self, data: Sequences, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Fields of the data at other raw columns."""
         table = self.table_of(data)
         for name in columns:
@@ -139,7 +140,7 @@ class DesignSource:
         source = DesignSource(self.designs, table, tuple(range(len(table.lengths))))
         return source._fields(data, table) | {"design_source": source}
 
-    def histories(self, data: Any) -> list[BoundHistory]:
+    def histories(self, data: Sequences) -> list[BoundHistory]:
         """The designs that have a term of the past of an emission."""
         table = self.table_of(data)
         return [
@@ -148,7 +149,7 @@ class DesignSource:
             if any(term.following(data.emission_names) for term in design.terms)
         ]
 
-    def relearnt(self, data: Any, training: Sequence[int]) -> dict[str, Any]:
+    def relearnt(self, data: Sequences, training: Sequence[int]) -> dict[str, Any]:
         """Fields of the data with covariates learnt from these of its sessions.
 
         Columns that the designs did not make stay as they are.
@@ -173,7 +174,7 @@ class DesignSource:
             for term in design.terms
         )
 
-    def _fields(self, data: Any, table: Table) -> dict[str, torch.Tensor]:
+    def _fields(self, data: Sequences, table: Table) -> dict[str, torch.Tensor]:
         """The designs of the data, their columns made from this table."""
         return {
             argument: _placed(data, argument, design.terms, design.reading(table))
@@ -187,7 +188,7 @@ def rows_read(argument: str, table: Table) -> Any:
 
 
 def _placed(
-    data: Any, argument: str, terms: Sequence[Term], table: Table
+    data: Sequences, argument: str, terms: Sequence[Term], table: Table
 ) -> torch.Tensor:
     """A design of the data with the columns of these terms in their places."""
     design = getattr(data, argument).clone()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -26,6 +26,9 @@ Classes = tuple[str, ...] | None
 
 # One array for every session.
 Lists = Sequence[Any]
+
+# Raw data: a data frame, or lists.
+Raw: TypeAlias = "pd.DataFrame | Lists"
 
 
 @dataclass(frozen=True)
@@ -211,12 +214,12 @@ class Table:
 _NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float")
 
 
-def is_frame(data: "pd.DataFrame | Lists") -> "TypeGuard[pd.DataFrame]":
+def is_frame(data: Raw) -> "TypeGuard[pd.DataFrame]":
     """Whether raw data are a data frame of pandas."""
     return hasattr(data, "iloc")
 
 
-def check_data(data: "pd.DataFrame | Lists") -> None:
+def check_data(data: Raw) -> None:
     """Refuse what is neither a data frame nor a list of arrays."""
     if is_frame(data) and hasattr(data, "columns"):
         return
@@ -232,7 +235,7 @@ def check_data(data: "pd.DataFrame | Lists") -> None:
 
 
 def read_table(
-    data: "pd.DataFrame | Lists",
+    data: Raw,
     session: Columns | None,
     columns: Sequence[str] | None,
     emissions: Columns | Lists | None,

@@ -1,8 +1,8 @@
 """A design that is an array."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,7 +56,11 @@ class Dense(DesignMatrix):
         return self.rows
 
 
-def as_design(values: Any, names: tuple[str, ...] | None = None) -> DesignMatrix:
+# What may be given for a design: also an array or a tensor (steps, features).
+DesignLike = DesignMatrix | Tensor | np.ndarray
+
+
+def as_design(values: DesignLike, names: tuple[str, ...] | None = None) -> DesignMatrix:
     """A design as it is; an array or a tensor (steps, features) as a dense one.
 
     Args:

@@ -66,7 +66,10 @@ class SquareObjective(TransitionObjective):
     """Block objective of :class:`SquareInputDriven`: rows of staying change nothing."""
 
     def __call__(
-        self, points: np.ndarray, which: np.ndarray, counts: Any
+        self,
+        points: np.ndarray,
+        which: np.ndarray,
+        counts: tuple[np.ndarray, np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Value and gradient of the running problems, numbered sets times origins."""
         rows = points.reshape(len(points), self.num_states, -1)

@@ -273,7 +273,7 @@ def summary(data: "Sequences") -> str:
     return "\n  ".join(lines)
 
 
-def summary_html(data: Any) -> str:
+def summary_html(data: "Sequences") -> str:
     """The same in a notebook, with a table of the sessions."""
     import pandas as pd
 

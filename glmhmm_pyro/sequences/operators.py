@@ -1,7 +1,7 @@
 """The designs of a data set as what is multiplied with, each made once."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -9,8 +9,11 @@ from glmhmm_pyro.designs import DesignMatrix, design_of
 
 from .construction import names_of
 
+if TYPE_CHECKING:
+    from .data import Sequences
 
-def operator_of(data: Any, design: str) -> DesignMatrix:
+
+def operator_of(data: "Sequences", design: str) -> DesignMatrix:
     """A design of a data set; transitions share that of the emissions if they can."""
     names = getattr(data, names_of(design))
     if design == "transition_covariates" and names == data.covariate_names:
@@ -22,7 +25,9 @@ def operator_of(data: Any, design: str) -> DesignMatrix:
     return made[design]
 
 
-def operators_at(data: Any, steps: Tensor, sessions: Tensor) -> dict[str, DesignMatrix]:
+def operators_at(
+    data: "Sequences", steps: Tensor, sessions: Tensor
+) -> dict[str, DesignMatrix]:
     """Those made already, at some steps or, of first states, at some sessions."""
     made: dict[str, DesignMatrix] = data.__dict__.get("_operators", {})
     return {
@@ -31,7 +36,9 @@ def operators_at(data: Any, steps: Tensor, sessions: Tensor) -> dict[str, Design
     }
 
 
-def kept_operators(data: Any, changed: Collection[str]) -> dict[str, DesignMatrix]:
+def kept_operators(
+    data: "Sequences", changed: Collection[str]
+) -> dict[str, DesignMatrix]:
     """Those made already of designs that have not changed."""
     made: dict[str, DesignMatrix] = data.__dict__.get("_operators", {})
     fields = {name: {name, names_of(name)} for name in made}

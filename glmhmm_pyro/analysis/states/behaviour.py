@@ -4,9 +4,10 @@ Which step was in which state is drawn anew in every sample, and what then is le
 by the number of steps too, so that intervals hold both.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.analysis.states.paths import (
     StatePaths,
@@ -31,7 +32,7 @@ DIRECTIONS = ("into", "out of")
 def accuracy_by_state(
     fit: Fit,
     data: Sequences,
-    correct: Any,
+    correct: str | ArrayLike,
     *,
     weights: str = "smoothed",
     num_samples: int = 200,
@@ -95,7 +96,7 @@ def accuracy_by_state(
 def column_by_state(
     fit: Fit,
     data: Sequences,
-    column: Any,
+    column: str | ArrayLike,
     *,
     statistic: str = "mean",
     weights: str = "smoothed",
@@ -197,7 +198,7 @@ _FINDERS = {"mean": _means, "median": _medians, "unmixed": _unmixed}
 def switch_triggered(
     fit: Fit,
     data: Sequences,
-    column: Any,
+    column: str | ArrayLike,
     *,
     direction: str = "into",
     steps_before: int = 10,

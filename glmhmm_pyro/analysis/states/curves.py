@@ -1,6 +1,6 @@
 """Psychometric curves by state: of the model, and of the data that it was fitted to."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -133,7 +133,11 @@ class _Choice(NamedTuple):
 
     @classmethod
     def of(
-        cls, fit: Fit, outputs: dict[str, Output], class_: Any, output: str | None
+        cls,
+        fit: Fit,
+        outputs: dict[str, Output],
+        class_: str | int | None,
+        output: str | None,
     ) -> "_Choice":
         """The one asked for, or the only one that there is."""
         if output is None and len(outputs) == 1:

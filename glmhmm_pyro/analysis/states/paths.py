@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import is_missing, one_of, seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
@@ -120,7 +121,7 @@ def _drawn_by_step(probs: np.ndarray, num_samples: int, seed: int) -> np.ndarray
     return np.asarray((drawn > below).sum(-1))
 
 
-def check_fit_and_data(fit: Any, data: Any) -> None:
+def check_fit_and_data(fit: Fit, data: Sequences) -> None:
     """Refuse what no table by state can be made of."""
     for name, value, kind in (("fit", fit, Fit), ("data", data, Sequences)):
         if not isinstance(value, kind):
@@ -130,7 +131,7 @@ def check_fit_and_data(fit: Any, data: Any) -> None:
             )
 
 
-def column_of(data: Sequences, column: Any, argument: str) -> np.ndarray:
+def column_of(data: Sequences, column: str | ArrayLike, argument: str) -> np.ndarray:
     """A number a step: a column of the data by its name, or what was given as it is.
 
     Args:
@@ -206,7 +207,7 @@ def table_of(
     return pd.DataFrame({n: np.ravel(v) for n, v in columns.items()}, index=index)
 
 
-def called(column: Any) -> str:
+def called(column: str | ArrayLike) -> str:
     """What a column is called, for the axis of a picture."""
     return str(
         column if isinstance(column, str) else getattr(column, "name", None) or "value"

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Transform, constraints
 
 from glmhmm_pyro.inference.program.coordinates import Params
 
@@ -102,7 +102,7 @@ class Extrapolation:
         return free | {name: 2 * params[name].sqrt() for name in probs}
 
 
-def _gives_probs(transform: Any) -> bool:
+def _gives_probs(transform: Transform) -> bool:
     """Whether a transform leads to probabilities that sum to 1."""
     support = transform.codomain
     while isinstance(support, constraints.independent):

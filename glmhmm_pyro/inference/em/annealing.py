@@ -6,7 +6,7 @@ vaguer than the true one, and so are the optima that EM can be caught in (Ueda &
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -38,12 +38,14 @@ def schedule(
     ]
 
 
-def positive(name: str, values: Any, largest: float = math.inf) -> tuple[float, ...]:
+def positive(
+    name: str, values: Iterable[float], largest: float = math.inf
+) -> tuple[float, ...]:
     """The numbers of a list, if all are positive, finite and at most ``largest``."""
     try:
         numbers = tuple(map(float, values))
     except (TypeError, ValueError, RuntimeError):
-        bad = [values]
+        bad: list[Any] = [values]
     else:
         bad = [n for n in numbers if not (0 < n <= largest and n < math.inf)]
     if bad:

@@ -7,7 +7,7 @@ input-driven transitions Escola et al. 2011 and Calhoun, Pillow & Murthy
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.annealing import positive
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.search.find import find, finish
 from glmhmm_pyro.inference.search.findings import Findings, best_of
 from glmhmm_pyro.inference.search.runs import Run
@@ -97,8 +97,8 @@ class EM:
 
     def run(
         self,
-        model: Any,
-        data: Any,
+        model: Callable[[Data], Any],
+        data: Data,
         starts: Sequence[Params],
         callback: loop.Callback | None = None,
     ) -> list[Run]:
@@ -183,7 +183,7 @@ class _Show:
         program: by which log-joints in a fit's own units become the user's.
     """
 
-    def __init__(self, bar: Any, program: Program):
+    def __init__(self, bar: tqdm, program: Program):
         self.bar, self.before, self.gain = bar, bar.n, program.units.log_joint
 
     def __call__(self, iteration: int, runs: Sequence[Run]) -> None:

@@ -8,7 +8,7 @@ density without end, or whose M-step fails, ends with a status that says so.
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
@@ -19,6 +19,9 @@ from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
 from glmhmm_pyro.inference.steps.failures import Failure
 from glmhmm_pyro.inference.steps.steps import check_possible
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.em.em import EM
 
 Callback = Callable[[int, Sequence[Run]], None]
 
@@ -77,7 +80,7 @@ class Rule(Protocol):
 
 
 def lead(
-    options: Any,
+    options: "EM",
     steps: Steps,
     runs: Sequence[Run],
     most: int | None = None,
@@ -113,7 +116,7 @@ def lead(
         _judge(steps, run)
 
 
-def _iterate(options: Any, steps: Steps, runs: Sequence[Run], rule: Rule) -> None:
+def _iterate(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> None:
     """One E-step and one M-step of all runs."""
     sets = [run.ahead for run in runs]
     found = enumerate(zip(runs, *steps.expect(sets)))
@@ -160,7 +163,7 @@ class SmallRises(NamedTuple):
 
 
 def _arrive(
-    options: Any,
+    options: "EM",
     steps: Steps,
     rule: Rule,
     run: Run,
@@ -217,7 +220,7 @@ def _judge(steps: Steps, run: Run) -> None:
         run.status, run.reasons = run.failure.status, (run.failure.sentence,)
 
 
-def annealed(options: Any, steps: Steps, starts: Sequence[Params]) -> list[Params]:
+def annealed(options: "EM", steps: Steps, starts: Sequence[Params]) -> list[Params]:
     """Where the annealed iterations lead from these starts."""
     rows, sets = list(range(len(starts))), list(starts)
     pairs = schedule(options.inverse_temperatures, options.prior_multipliers)

@@ -1,7 +1,6 @@
 """The baseline of scores in bits: the family alone, without covariates or states."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +45,7 @@ class Baseline:
             why = f"{type(error).__name__}: {error}"
             return cls({}, (f"its family has no baseline: {why}",))
 
-    def log_probs(self, model: Any, data: Sequences) -> Tensor:
+    def log_probs(self, model: GLMHMM, data: Sequences) -> Tensor:
         """Log-likelihood of every session, nats, shape (sessions,).
 
         Args:

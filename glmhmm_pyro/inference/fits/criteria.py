@@ -11,7 +11,7 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.inference.program.batches import at_draws
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Program
 
 if TYPE_CHECKING:
     from glmhmm_pyro.inference.fits.fit import Fit
@@ -21,7 +21,7 @@ UNITS = ("nats", "bits")
 
 @usual_modes()
 def score(
-    fit: "Fit", data: Any, marginal: bool | None = None, *, units: str = "nats"
+    fit: "Fit[Data]", data: Data, marginal: bool | None = None, *, units: str = "nats"
 ) -> float:
     r"""Log-likelihood of ``data`` per observed step, in nats or in bits.
 
@@ -71,13 +71,15 @@ def score(
     return gain / (observed * math.log(2))
 
 
-def num_observed(fit: "Fit", data: Any) -> int:
+def num_observed(fit: "Fit[Data]", data: Data) -> int:
     """Number of observed steps of data laid out as those fitted, of all sites."""
     sites = sites_of(carried(fit, data), data)
     return sum(site.hidden.num_observed for site in sites.values())
 
 
-def log_probs_by_session(fit: "Fit", data: Any, marginal: bool | None = None) -> Tensor:
+def log_probs_by_session(
+    fit: "Fit[Data]", data: Data, marginal: bool | None = None
+) -> Tensor:
     """Log-likelihood of every session of every site, nats, shape (sessions,).
 
     Args:
@@ -99,8 +101,8 @@ def log_probs_by_session(fit: "Fit", data: Any, marginal: bool | None = None) ->
     return by_draw.logsumexp(0) - math.log(len(by_draw))
 
 
-def baseline_by_session(fit: "Fit", data: Any) -> Tensor:
-    """The same of the fit's baseline.
+def baseline_by_session(fit: "Fit[Data]", data: Data) -> Tensor:
+    """Log-likelihood of every session by the fit's baseline, nats.
 
     Raises:
         ValueError: the fit has none.
@@ -113,7 +115,8 @@ def baseline_by_session(fit: "Fit", data: Any) -> Tensor:
             f"units must be 'nats' for a fit without a baseline, got 'bits': {why}"
             "; fit a GLMHMM anew by gh.fit to have one"
         )
-    return fit.baseline.log_probs(fit.model, data)
+    sessions: Any = data
+    return fit.baseline.log_probs(fit.model, sessions)
 
 
 def aic(fit: "Fit") -> float:
@@ -142,7 +145,7 @@ def bic(fit: "Fit") -> float:
 
 
 @usual_modes()
-def icl(fit: "Fit", data: Any) -> float:
+def icl(fit: "Fit[Data]", data: Data) -> float:
     r"""Integrated completed likelihood: :attr:`bic` and twice the path's entropy.
 
     .. math:: \mathrm{ICL} = \mathrm{BIC} + 2 H(z \mid y, \theta), \quad
@@ -161,7 +164,7 @@ def icl(fit: "Fit", data: Any) -> float:
     return bic(fit) + 2 * path_entropy(fit, data)
 
 
-def path_entropy(fit: "Fit", data: Any) -> float:
+def path_entropy(fit: "Fit[Data]", data: Data) -> float:
     r"""Entropy of the path of states given the emissions, nats, all sessions together.
 
     .. math:: H = \log p(y) - \mathrm{E}[\log p(y, z)], \quad z \sim p(z \mid y)

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import flag, one_of
 from glmhmm_pyro.components.base import STATE_AXES
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.fits.prediction import decode
 from glmhmm_pyro.inference.fits.renumbered import permuted
+from glmhmm_pyro.inference.program.program import Data
+from glmhmm_pyro.inference.program.renumbering import StateAxes
 from glmhmm_pyro.sequences.arrays import as_array
 from glmhmm_pyro.sequences.members import MEMBER_AXES
 from glmhmm_pyro.sequences.validation import listed_names, unique_names
@@ -41,9 +44,9 @@ def state_names(fit: "Fit") -> tuple[str, ...]:
 
 @usual_modes()
 def ordered(
-    fit: "Fit",
-    by: str | Callable[["Fit"], Any],
-    data: Any = None,
+    fit: "Fit[Data]",
+    by: str | Callable[["Fit[Data]"], Any],
+    data: Data | None = None,
     *,
     descending: bool = True,
     class_: str | int | None = None,
@@ -83,9 +86,9 @@ def ordered(
 
 @usual_modes()
 def named(
-    fit: "Fit",
+    fit: "Fit[Data]",
     names: Sequence[str] | Mapping[str, tuple[Any, str]],
-    data: Any = None,
+    data: Data | None = None,
     *,
     class_: str | int | None = None,
     parameter: str | None = None,
@@ -148,7 +151,11 @@ def _num_states(fit: "Fit") -> int:
 
 
 def _filled(
-    fit: "Fit", rules: Mapping[str, Any], data: Any, class_: Any, parameter: Any
+    fit: "Fit[Data]",
+    rules: Mapping[str, Any],
+    data: Data | None,
+    class_: str | int | None,
+    parameter: str | None,
 ) -> list[int]:
     """The states that the rules choose, each among those that are left."""
     chosen: list[int] = []
@@ -171,14 +178,18 @@ def _sorted(values: np.ndarray, descending: bool) -> list[int]:
     return [int(state) for state in order]
 
 
-def _renumbered(fit: "Fit", order: list[int], state_axes: Any) -> "Fit":
+def _renumbered(fit: "Fit", order: list[int], state_axes: StateAxes | None) -> "Fit":
     if order == list(range(len(order))):
         return fit
     return permuted(fit, torch.tensor(order), state_axes)
 
 
 def _values(
-    fit: "Fit", by: Any, data: Any, class_: Any, parameter: str | None
+    fit: "Fit[Data]",
+    by: str | Callable[["Fit[Data]"], Any],
+    data: Data | None,
+    class_: str | int | None,
+    parameter: str | None,
 ) -> np.ndarray:
     """A number a state."""
     if callable(by):
@@ -208,7 +219,7 @@ def _values(
     return _row_of(array.sel(covariate=by), class_)
 
 
-def _checked_values(values: Any, number: int) -> np.ndarray:
+def _checked_values(values: ArrayLike, number: int) -> np.ndarray:
     found = as_array("by", values)
     if found.shape != (number,) or found.dtype.kind not in "biuf":
         raise ValueError(
@@ -236,7 +247,7 @@ def _weights_by_state(fit: "Fit", parameter: str | None) -> "dict[str, xr.DataAr
     return {n: w for n, w in fitting.items() if n.startswith("emissions.")}
 
 
-def _row_of(array: "xr.DataArray", class_: Any) -> np.ndarray:
+def _row_of(array: "xr.DataArray", class_: str | int | None) -> np.ndarray:
     """One number a state, of weights of one covariate by state and class.
 
     Those that vary over sessions or groups are averaged.

@@ -4,8 +4,6 @@ A component whose M-step separates gives one problem for every state of every pa
 set; any other gives one for every set.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from pyro import poutine
@@ -47,7 +45,7 @@ def _read_parameters(component: Component) -> None:
         getattr(component, name)
 
 
-def _sample_sites(trace: Any) -> dict:
+def _sample_sites(trace: poutine.Trace) -> dict:
     return {n: s for n, s in trace.nodes.items() if s["type"] == "sample"}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.optim import MinimizeResult
 from glmhmm_pyro.optim import Status as End
 
 # Largest entry of the gradient of the log-joint per step at which a search that can
@@ -71,7 +72,7 @@ class Ends(NamedTuple):
         return self.failures[number] if self.failures else None
 
 
-def _failure(name: str, result: Any, plain: bool) -> Failure | None:
+def _failure(name: str, result: MinimizeResult, plain: bool) -> Failure | None:
     if result.optimality <= ARRIVED:
         return None
     if result.status in _NON_FINITE:

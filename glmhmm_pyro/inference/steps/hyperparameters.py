@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -125,7 +126,7 @@ def hyperparameters(
     return found + [n for n, slope in zip(unknown, gradients) if slope is None]
 
 
-def _from_zero(support: Any) -> bool:
+def _from_zero(support: constraints.Constraint) -> bool:
     """Whether the support begins at 0, as that of a scale does."""
     return bool((torch.as_tensor(getattr(support, "lower_bound", -1.0)) == 0).all())
 

@@ -199,7 +199,7 @@ def _as_taken(model: GLMHMM, params: Params) -> Params:
     return taken
 
 
-def _log_prior(model: GLMHMM, site: Any) -> Tensor:
+def _log_prior(model: GLMHMM, site: dict[str, Any]) -> Tensor:
     """Log prior density of one site, for every set."""
     log_prob = site["fn"].log_prob(site["value"])
     takes_sets = _component(model, site["name"]).takes_sets()
