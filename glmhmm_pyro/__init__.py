@@ -41,6 +41,7 @@ from glmhmm_pyro.inference import (
     Fit,
     Laplace,
     Status,
+    check,
     fit,
     prior_predictive,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "Transitions",
     "__version__",
     "analysis",
+    "check",
     "compare_methods",
     "components",
     "covariates",

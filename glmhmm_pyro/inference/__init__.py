@@ -7,6 +7,8 @@ methods, which return findings; ``fits`` is what the user gets of these. All roo
 in the page on architecture.
 """
 
+from glmhmm_pyro.inference.checks.before import check
+from glmhmm_pyro.inference.checks.report import Finding, Report
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.export import prior_predictive
@@ -28,13 +30,16 @@ __all__ = [
     "NUTS",
     "SVI",
     "ConvergenceWarning",
+    "Finding",
     "Findings",
     "Fit",
     "Laplace",
     "Posterior",
+    "Report",
     "Restart",
     "Solution",
     "Status",
+    "check",
     "fit",
     "prior_predictive",
 ]

@@ -9,6 +9,7 @@ from glmhmm_pyro.arguments import suggestion, suggests_names
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.chain.announcing import watched
 from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.inference.checks.after import ruined
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.fit import Fit
@@ -100,7 +101,8 @@ def fit(
     Warns:
         ConvergenceWarning: the best start did not converge, weights are unbounded, or
             draws are missing or not what they should be, or there may be no posterior;
-            or a single one of several starts led to the best solution.
+            or a single one of several starts led to the best solution; or some states
+            are never visited, or are one state twice.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -117,12 +119,14 @@ def fit(
         program = Program.of(copy.deepcopy(model), data)
         program.check()
         undetermined, baseline = program.undetermined(), Baseline.of(program)
+        given = program
         if getattr(engine, "in_own_units", False):
             program = program.in_own_units()
         result = Fit.of(program, engine.fit(program, search), baseline)
-    result = replace(result, notes=result.notes + undetermined)
-    if result.status.is_success and undetermined:
-        warn_caller(f"{'; '.join(undetermined)}.", ConvergenceWarning)
+        spoilt = undetermined + ruined(given, result.params)
+    result = replace(result, notes=result.notes + spoilt)
+    if result.status.is_success and spoilt:
+        warn_caller(f"{'; '.join(spoilt)}.", ConvergenceWarning)
     elif not result.status.is_success:
         details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
         warn_caller(f"{details}. {result.status.advice}", ConvergenceWarning)

@@ -6,6 +6,7 @@ from typing import Any, Generic
 
 from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.fits import (
+    checking,
     criteria,
     display,
     ends,
@@ -107,6 +108,9 @@ class Fit(Findings, Generic[Data]):
     aic = property(criteria.aic)
     bic = property(criteria.bic)
     icl = criteria.icl
+
+    # What speaks against it.
+    check = checking.check
 
     # What it says of data.
     as_fitted = lookups.as_fitted

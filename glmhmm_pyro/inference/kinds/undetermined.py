@@ -45,13 +45,12 @@ def undetermined_columns(program: Program) -> tuple[str, ...]:
     """
     notes = []
     for name, component, data, design in _flat_designs(program):
-        design = design.at(_bearing(component, data))
+        design = design.at(bearing(component, data))
         names = component.covariate_names or tuple(map(str, range(design.shape[1])))
         if f"{name.rpartition('.')[0]}.baseline" in program.improper:
             design = design.with_constant()
             names = (*names, "the baseline")
-        repeating = _repeating(design).tolist()
-        found = [name for name, repeats in zip(names, repeating) if repeats]
+        found = [n for n, repeats in zip(names, repeating(design).tolist()) if repeats]
         if found:
             notes.append(
                 f"{name} of {', '.join(found)} are not determined under a flat prior, "
@@ -74,7 +73,7 @@ def _flat_designs(
                 yield name, component, data, component.operator(data)
 
 
-def _bearing(component: Component, data: Sequences) -> Tensor:
+def bearing(component: Component, data: Sequences) -> Tensor:
     """Which rows of a design bear on anything that was observed."""
     design = component.operator(data)
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
@@ -86,7 +85,7 @@ def _bearing(component: Component, data: Sequences) -> Tensor:
     return rows
 
 
-def _repeating(design: DesignMatrix) -> Tensor:
+def repeating(design: DesignMatrix) -> Tensor:
     """Whether each column is part of a sum of columns that is 0 in every row."""
     nothing = torch.zeros(design.shape[1], dtype=torch.bool, device=design.device)
     if len(design) <= design.shape[1]:

@@ -1,0 +1,96 @@
+"""What can be said of a fit from one pass over its data."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding
+from glmhmm_pyro.inference.checks.states import (
+    StateUse,
+    doubtful_states,
+    unusable_states,
+)
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Observed, Program
+
+
+def weights_of_a_state(model: Any, params: Params, site: str = "") -> int:
+    """Free numbers of the emissions of one state; 1 of a model of the user's own."""
+    components = Program.kind_of(model).components_of(model)
+    number = 0
+    for name, component in components.items():
+        if name.partition(".")[0] != "emissions":
+            continue
+        for attribute, declared in component.sites.items():
+            if "state" in declared.axes and not declared.latent:
+                value = params[f"{name}.{attribute}"]
+                number += value.numel() // value.shape[declared.axes.index("state")]
+    return max(number, 1)
+
+
+def uses_of(
+    model: Any, sites: Mapping[str, Observed], params: Params, names: Sequence[str]
+) -> Iterator[StateUse]:
+    """How the states are used at every site of a model that has several states.
+
+    Args:
+        model: bound to the data.
+        sites: those observed, at the parameters.
+        params: the fitted parameters.
+        names: of the states; their numbers where a site has other states.
+    """
+    weights = weights_of_a_state(model, params)
+    for hidden, value in sites.values():
+        number = hidden.num_states
+        if number > 1 and not hidden.batch_shape:
+            known = names if len(names) == number else tuple(map(str, range(number)))
+            yield StateUse.of(hidden, value, known, weights)
+
+
+def ruined(program: Program, params: Params) -> tuple[str, ...]:
+    """A sentence where states are empty or one state twice, without their numbers.
+
+    These may change; :meth:`Fit.check` names the states.
+    """
+    sentences = []
+    with torch.no_grad():
+        for use in uses_of(program.model, program.observed(params), params, ()):
+            twins = {j for i, j in use.twins() if not use.leads_apart(i, j)}
+            found = {
+                "are never visited": len(use.empty()),
+                "repeat another": len(twins),
+            }
+            said = [f"{n} {what}" for what, n in found.items() if n]
+            if said:
+                sentences.append(
+                    f"of {len(use.names)} states {' and '.join(said)}, so that fewer "
+                    "explain as much (fit.check(data) says which): fit fewer states, "
+                    "or raise num_restarts"
+                )
+    return tuple(sentences)
+
+
+def state_findings(use: StateUse) -> Iterator[Finding]:
+    """All findings about the states themselves."""
+    yield from unusable_states(use)
+    yield from doubtful_states(use)
+    yield from _few_switches(use)
+
+
+def _few_switches(use: StateUse) -> Iterator[Finding]:
+    """Fewer switches than a row of transition probabilities has numbers."""
+    if use.hidden.expansion.emits is not None:
+        return
+    with torch.no_grad():
+        moves = use.hidden.expected_counts(use.value).transition.sum(0)
+    leaving = moves.sum(1) - moves.diagonal()
+    few = [k for k in range(len(use.names)) if 1 <= use.visits[k] and leaving[k] < 2]
+    if few:
+        said = ", ".join(use.names[state] for state in few)
+        yield Finding(
+            "few-switches",
+            WARNING if len(few) > 1 else NOTE,
+            f"state {said} is left less than twice, so that how long it lasts is a "
+            "guess: do not interpret its transitions, or give them a prior",
+        )

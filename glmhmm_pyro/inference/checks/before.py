@@ -1,0 +1,98 @@
+"""check: what can be said of a model and its data before anything is fitted."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.inference.checks.columns import Columns, column_findings
+from glmhmm_pyro.inference.checks.outcomes import label_findings
+from glmhmm_pyro.inference.checks.report import NOTE, Finding, Report
+from glmhmm_pyro.inference.program.program import Program, check_order
+
+# How long a state is taken to last before anything is known of it, in steps.
+_USUAL_DWELL = 20
+
+_MADE = (
+    *("few rows", "zero columns", "constant columns", "units", "collinearity"),
+    *("unseen classes", "separation", "switches"),
+)
+
+
+@suggests_names
+@usual_modes()
+def check(model: Any, data: Any) -> Report:
+    """Look for what would spoil a fit, before it is made.
+
+    Columns of covariates are looked at where they bear on anything observed: those
+    that are 0, constant twice, far from the usual units, or (nearly) a sum of others
+    (variance inflated a hundredfold). Labels: classes that never come, and classes
+    that covariates tell apart without a mistake (Albert & Anderson 1984). Transitions:
+    more weights than there may be switches.
+
+    Args:
+        model: a :class:`GLMHMM`; it is not changed.
+        data: a :class:`Sequences`.
+
+    Returns:
+        Findings with a code, a severity and a sentence that says what to do; empty
+        where nothing was found.
+
+    Raises:
+        ValueError: the data do not fit the model.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> x = [[1.0, 0.0], [2.0, 0.0], [0.0, 0.0], [3.0, 0.0], [1.0, 0.0]]
+        >>> data = gh.Sequences([0, 1, 1, 0, 1], x)
+        >>> gh.check(gh.GLMHMM(1, gh.Bernoulli()), data).codes
+        ('zero-columns',)
+    """
+    check_order(model, data)
+    program = Program.of(copy.deepcopy(model), data)
+    subject = "a model and its data"
+    if not program.components:
+        why = "a model of your own does not tell its covariates"
+        return Report.of(subject, (), (), dict.fromkeys(_MADE, why))
+    with torch.no_grad():
+        return Report.of(subject, _findings(program), _MADE)
+
+
+def _findings(program: Program) -> Iterator[Finding]:
+    by_component = dict(Columns.of(program.components, program.data))
+    for columns in by_component.values():
+        yield from column_findings(columns)
+    # Names and supports alone are read of the distribution.
+    start = torch.zeros(program.coordinates.size, dtype=torch.float64)
+    for hidden, value in program.observed(program.coordinates.unpack(start)).values():
+        for name, output in hidden.outputs(value).items():
+            component = f"emissions.{name}" if name else "emissions"
+            is_labels = output.emission_dist.has_enumerate_support
+            if is_labels and component in by_component:
+                what = f"emissions of {name}" if name else "emissions"
+                classes = program.data.class_names
+                yield from label_findings(
+                    what, output, classes, by_component[component]
+                )
+    yield from _switches(program)
+
+
+def _switches(program: Program) -> Iterator[Finding]:
+    weights = sum(
+        program.coordinates.shapes[name].numel()
+        for name in program.priors
+        if name.startswith("transitions.")
+    )
+    chances = (program.data.num_steps - program.data.num_sessions) / _USUAL_DWELL
+    if chances < weights:
+        yield Finding(
+            "few-switches",
+            NOTE,
+            f"transitions have {weights} free numbers, and states that last "
+            f"{_USUAL_DWELL} steps would switch about {chances:.0f} times: fit fewer "
+            "states, take fewer transition covariates or gh.Stationary(), or give the "
+            "transitions a prior",
+        )

@@ -1,0 +1,181 @@
+r"""States that are no states: empty, hardly visited, two in the place of one.
+
+Two states emit alike where the steps of each hardly speak for its own law. What they
+speak for it, in nats, is
+
+.. math:: G_{ij} = \sum_t \big[p(z_t = i \mid y) - p(z_t = j \mid y)\big]
+    \big[\log p(y_t \mid i) - \log p(y_t \mid j)\big]
+
+which is about one a weight where both are fitted to draws from one law.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.checks.report import UNUSABLE, WARNING, Finding
+
+# Expected number of steps below which a state is empty.
+_EMPTY = 1.0
+
+# Nats a weight by which the steps of two states tell them apart: hardly any where
+# one is the other again, one where chance alone does (Wilks 1938).
+_SAME, _CHANCE = 0.05, 1.0
+
+# Steps a weight that a state needs for its weights to say anything.
+_STEPS_A_WEIGHT = 5
+
+
+@dataclass(frozen=True)
+class StateUse:
+    """How the states of a fit are used by its data.
+
+    Attributes:
+        hidden: distribution of the emissions at the fitted parameters.
+        value: the emissions.
+        names: what to call the states.
+        weights: free numbers of the emissions of one state, at least 1.
+        probs: p(z_t | y), shape (steps, states).
+    """
+
+    hidden: HiddenMarkov
+    value: Tensor
+    names: Sequence[str]
+    weights: int
+    probs: Tensor
+
+    @classmethod
+    def of(
+        cls, hidden: HiddenMarkov, value: Tensor, names: Sequence[str], weights: int
+    ) -> "StateUse":
+        """That of emissions at a fit's parameters."""
+        with torch.no_grad():
+            probs = hidden.smoothed_probs(value)
+        return cls(hidden, value, names, max(weights, 1), probs)
+
+    @property
+    def visits(self) -> Tensor:
+        """Expected number of steps in every state, shape (states,)."""
+        return self.probs.sum(0)
+
+    def empty(self) -> list[int]:
+        """States in which no step is expected."""
+        return (self.visits < _EMPTY).nonzero().flatten().tolist()
+
+    def twins(self) -> list[tuple[int, int]]:
+        """Pairs of visited states of which one is the other again."""
+        return self._alike(_SAME)
+
+    def alike(self) -> list[tuple[int, int]]:
+        """Pairs that are no farther apart than chance makes them, but for twins."""
+        twins = self.twins()
+        return [pair for pair in self._alike(_CHANCE) if pair not in twins]
+
+    def leads_apart(self, i: int, j: int) -> bool:
+        """Whether transitions tell two states apart, themselves seen as one place."""
+        if self.hidden.expansion.emits is not None:
+            return False
+        with torch.no_grad():
+            moves = self.hidden.expected_counts(self.value).transition
+            logits = self.hidden.transition_logits
+        others = [k for k in range(len(self.names)) if k not in (i, j)]
+        if not others:
+            return False
+        counts, logs = (
+            torch.cat(
+                [what[..., others], join(what[..., [i, j]], -1, keepdim=True)], -1
+            )
+            for what, join in ((moves, torch.sum), (logits, torch.logsumexp))
+        )
+        apart = (counts[:, i] - counts[:, j]) * (logs[:, i] - logs[:, j]).clamp(-99, 99)
+        return bool(apart.nan_to_num(0.0).sum() > 3 * len(others) + 6)
+
+    def _alike(self, nats: float) -> list[tuple[int, int]]:
+        """Pairs whose laws the steps tell apart by fewer nats a weight."""
+        with torch.no_grad():
+            logs = self.hidden.emission_log_probs(self.value).to(self.probs)
+            own = self.probs.T @ logs.nan_to_num(0.0, neginf=-1e6)
+        gains = own.diagonal()[:, None] - own
+        gains = gains + gains.T
+        empty = self.empty()
+        visited = [k for k in range(len(self.names)) if k not in empty]
+        return [
+            (i, j)
+            for i, j in combinations(visited, 2)
+            if gains[i, j] < nats * self.weights
+        ]
+
+
+def unusable_states(use: StateUse) -> Iterator[Finding]:
+    """States that are empty, and states that stand for one: cheap enough for a fit."""
+    empty = use.empty()
+    if empty:
+        said = _listed(use.names, empty)
+        yield Finding(
+            "empty-states",
+            UNUSABLE,
+            f"{said} never visited (less than one step is expected there), so that "
+            f"what is said of {'it' if len(empty) == 1 else 'them'} is noise or the "
+            f"prior: fit {len(use.names) - len(empty)} states",
+        )
+    for first, second in use.twins():
+        if not use.leads_apart(first, second):
+            yield Finding(
+                "twin-states",
+                UNUSABLE,
+                f"states {use.names[first]} and {use.names[second]} are one state "
+                "twice: they emit alike, and how steps fall to either is arbitrary: "
+                "fit fewer states, or raise num_restarts",
+            )
+
+
+def doubtful_states(use: StateUse) -> Iterator[Finding]:
+    """States that are hardly visited, and phases of one behaviour."""
+    number, empty = len(use.names), use.empty()
+    chosen = torch.bincount(use.probs.argmax(-1), minlength=number)
+    least = _STEPS_A_WEIGHT * use.weights
+    for state in range(number):
+        if state in empty:
+            continue
+        visits = float(use.visits[state])
+        if visits < least:
+            yield Finding(
+                "vanishing-states",
+                WARNING,
+                f"state {use.names[state]} is visited in {visits:.0f} of "
+                f"{len(use.probs)} steps, too few for its {use.weights} weights: fit "
+                "fewer states, or give the weights a prior",
+            )
+        elif not chosen[state]:
+            yield Finding(
+                "vanishing-states",
+                WARNING,
+                f"state {use.names[state]} is the most probable one at no step: fit "
+                "fewer states, or do not interpret it",
+            )
+    for first, second in use.twins() + use.alike():
+        pair = f"states {use.names[first]} and {use.names[second]}"
+        if use.leads_apart(first, second):
+            yield Finding(
+                "alike-states",
+                WARNING,
+                f"{pair} emit alike and differ in what follows them alone: read them "
+                "as phases of one behaviour, which lasts otherwise than geometrically, "
+                "or fit fewer states",
+            )
+        elif (first, second) in use.alike():
+            yield Finding(
+                "alike-states",
+                WARNING,
+                f"{pair} are no farther apart than chance makes two halves of one: fit "
+                "fewer states",
+            )
+
+
+def _listed(names: Sequence[str], chosen: list[int]) -> str:
+    said = ", ".join(names[state] for state in chosen)
+    return f"state {said} is" if len(chosen) == 1 else f"states {said} are"
