@@ -245,14 +245,21 @@ def cross_validate(
     return CrossValidation(table, best, kept, criterion, rule, complete)
 
 
-def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
-    """What a user's function makes, if that is a model."""
+_SUCH_AS = "lambda strength: GLMHMM(2, Bernoulli(gh.priors.Ridge(strength ** -0.5)))"
+
+
+def check_makes(make_model: Any, such_as: str = _SUCH_AS) -> None:
+    """Refuse what is no function that could make models."""
     if isinstance(make_model, GLMHMM) or not callable(make_model):
         raise TypeError(
             "make_model must be a function that makes a model, got a "
-            f"{type(make_model).__name__}; write such as lambda strength: GLMHMM(2, "
-            "Bernoulli(gh.priors.Ridge(strength ** -0.5)))"
+            f"{type(make_model).__name__}; write such as {such_as}"
         )
+
+
+def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
+    """What a user's function makes, if that is a model."""
+    check_makes(make_model)
     model = make_model(*args, **kwargs)
     if not isinstance(model, GLMHMM):
         raise TypeError(

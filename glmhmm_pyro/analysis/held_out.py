@@ -70,12 +70,13 @@ def score_frame(
     """
     import pandas as pd
 
-    frames = []
+    frames, labels = [], list(dict.fromkeys(label for label, *_ in rows))
+    rows = sorted(rows, key=lambda row: (labels.index(row[0]), row[1]))
     for label, fold, sessions, scores in rows:
         levels = [[label] * len(sessions), [fold] * len(sessions), list(sessions)]
         index = pd.MultiIndex.from_arrays(levels, names=[name, FOLD, SESSION])
         frames.append(pd.DataFrame(scores, index=index))
-    frame = pd.concat(frames).sort_index(level=FOLD, sort_remaining=False)
+    frame = pd.concat(frames)
     frame["unit"] = [units[session] for session in frame.index.get_level_values(2)]
     # Families that differ have baselines that do: all are held against the first's.
     first = frame.xs(rows[0][0])["baseline"]

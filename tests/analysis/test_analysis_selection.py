@@ -81,6 +81,7 @@ def test_the_table_is_that_of_a_loop_over_folds_with_errors_over_animals(
     assert study.best == 2 and study.fit is study.fits[2]
     by_fold = study.folds["log_likelihood"]
     assert by_fold.index.names == ["num_states", "fold", "session"]
+    assert by_fold.index.droplevel("session").is_monotonic_increasing
     assert by_fold[2, 1, "2"] == pytest.approx(found[2, 1], abs=1e-5)
 
 

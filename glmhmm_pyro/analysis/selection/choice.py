@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from glmhmm_pyro.analysis.cross_validation import made
+from glmhmm_pyro.analysis.cross_validation import check_makes, made
 from glmhmm_pyro.analysis.held_out import RULES, chosen
 from glmhmm_pyro.analysis.selection.study import Study
 from glmhmm_pyro.analysis.selection.work import Work
@@ -82,6 +82,7 @@ def choose_num_states(
         ([1, 2], 2)
     """
     one_of("rule", rule, RULES)
+    check_makes(make_model, "lambda K: GLMHMM(K, Bernoulli(gh.priors.Ridge(2)))")
     models = {k: _of_size(make_model, k) for k in _numbers(num_states)}
     work = Work.of(models, data, folds, refit_design, method, num_restarts, seed)
     keeper = work.checkpoint(checkpoint, "choose_num_states", "make_model")

@@ -1,0 +1,106 @@
+"""Studies, animals, scores and lapses: arguments that cannot be right."""
+
+import functools
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.analysis import choose_num_states, compare_models, fit_groups
+from glmhmm_pyro.components import Lapsing
+
+from .row import Row
+
+MODEL = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+QUICK = {"num_restarts": 1, "progress": False}
+
+
+@functools.cache
+def data():
+    """Three sessions without groups."""
+    return gh.datasets.load_rat().subset([0, 1, 2])
+
+
+@functools.cache
+def fit():
+    """A fit of one state to them."""
+    return gh.fit(MODEL, data(), **QUICK)
+
+
+def chosen(num_states=(1, 2), **options):
+    """A choice among few."""
+    return choose_num_states(lambda K: MODEL, data(), num_states, **options)
+
+
+def type_row(call, *words):
+    """A row whose error is a TypeError."""
+    return Row(call, *words, TypeError)
+
+
+ROWS = {
+    "choose_num_states: a number": Row(
+        lambda: chosen(3),
+        *("num_states", "must be a list of numbers", "got 3", "write range(1, 6)"),
+    ),
+    "choose_num_states: none": Row(
+        lambda: chosen([]),
+        *("num_states", "must hold a number", "got none", "write range(1, 6)"),
+    ),
+    "choose_num_states: a model": type_row(
+        lambda: choose_num_states(MODEL, data(), [1, 2]),
+        *("make_model", "must be a function", "got a GLMHMM", "lambda K: GLMHMM(K"),
+    ),
+    "choose_num_states: a model of another size": Row(
+        lambda: chosen([2]),
+        *("make_model", "a model of 2 states", "got one of 1", "hand the number on"),
+    ),
+    "choose_num_states: folds by group": Row(
+        lambda: chosen([1], folds="group"),
+        *("folds", "must be a number for data without groups", "'group'", "group="),
+    ),
+    "choose_num_states: folds in words": type_row(
+        lambda: chosen([1], folds="five"),
+        *("folds", "must be a number, 'group'", "got 'five'", "such as 5"),
+    ),
+    "choose_num_states: rule": Row(
+        lambda: chosen([1], rule="bic"),
+        *("rule", "must be one of best", "got 'bic'", "give one of these"),
+    ),
+    "compare_models: none": Row(
+        lambda: compare_models({}, data()),
+        *("models", "must hold a model", "got none", "write such as"),
+    ),
+    "fit_groups: no groups": Row(
+        lambda: fit_groups(fit(), data()),
+        *("data", "must have groups", "got none", "give groups to Sequences"),
+    ),
+    "fit_groups: a model of other parameters": Row(
+        lambda: fit_groups(
+            fit(),
+            data().replace(groups=["a", "b", "a"]),
+            model=gh.GLMHMM(2, gh.Bernoulli()),
+        ),
+        *("model", "must have the parameters of the fit", "got", "priors alone"),
+    ),
+    "score: units": Row(
+        lambda: fit().score(data(), units="bans"),
+        *("units", "must be one of nats, bits", "got 'bans'", "give one of these"),
+    ),
+    "summary: robust in words": Row(
+        lambda: fit().summary(data(), robust="animal"),
+        *("robust", "must be one of group, session", "got 'animal'", "give one"),
+    ),
+    "summary: robust without groups": Row(
+        lambda: fit().summary(data(), robust="group"),
+        *("robust", "must be None for data without groups", "got 'group'", "groups"),
+    ),
+    "Lapsing: numbers": type_row(
+        lambda: Lapsing(gh.Gaussian()),
+        *("family", "must be a Bernoulli or a Categorical", "a Gaussian", "write"),
+    ),
+    "model_selection: a fit": type_row(
+        lambda: gh.plotting.model_selection(fit()),
+        *("study", "must be a Study", "got a Fit", "take what choose_num_states"),
+    ),
+    "groups: a fit": type_row(
+        lambda: gh.plotting.groups(fit()),
+        *("each", "must be a GroupFits", "got a Fit", "take what fit_groups returns"),
+    ),
+}
