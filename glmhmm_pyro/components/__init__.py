@@ -16,6 +16,7 @@ from glmhmm_pyro.components.initial import (
     InitialState,
     OnlyInitial,
 )
+from glmhmm_pyro.components.known_states import KnownStates
 from glmhmm_pyro.components.lapsing import Lapsing
 from glmhmm_pyro.components.outputs import Outputs
 from glmhmm_pyro.components.stationary_initial import StationaryInitial
@@ -39,6 +40,7 @@ __all__ = [
     "InitialGLM",
     "InitialState",
     "InputDriven",
+    "KnownStates",
     "Lapsing",
     "NegativeBinomial",
     "OnlyInitial",

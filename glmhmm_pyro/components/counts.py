@@ -3,22 +3,27 @@
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import GLMEmission, refuse_labels
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
 from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.regressions import (
     NegativeBinomialObjective,
     PoissonObjective,
+    SideBySide,
 )
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.changes import Selection
 
 
 @suggests_names
@@ -27,11 +32,16 @@ class Poisson(GLMEmission):
 
     .. math:: y_t \mid z_t = k, x_t \sim \mathrm{Poisson}(\exp(w_k^\top x_t))
 
-    Spike trains with a history in the covariates (Escola et al. 2011, eq. 8).
+    Spike trains with a history in the covariates (Escola et al. 2011, eq. 8). Several
+    outputs, such as neurons, are independent given the state, each with weights of its
+    own and a mask of its own.
 
     Args:
         prior: distribution that broadcasts to the weights (states, features), or
-            ``None`` for flat.
+            (states, outputs, features), or ``None`` for flat.
+        num_outputs: number of outputs, at least 2; ``None`` for emissions (steps,).
+        offset: name of a covariate whose weight is 1 in all states, such as the
+            logarithm of how long a bin lasts. Beside it ``prior`` must be a product.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -41,39 +51,60 @@ class Poisson(GLMEmission):
         tensor([ 1., 10.], dtype=torch.float64)
     """
 
-    has_log_rate = True
+    def __init__(
+        self,
+        prior: Prior = None,
+        num_outputs: int | None = None,
+        offset: str | None = None,
+    ):
+        if num_outputs is not None:
+            num_outputs = whole_number("num_outputs", num_outputs, 2)
+        outputs = () if num_outputs is None else (("output", num_outputs),)
+        super().__init__(*outputs, prior=with_offset(prior, offset))
+        self.prior, self.num_outputs, self.offset = prior, num_outputs, offset
 
-    def __init__(self, prior: Prior = None):
-        super().__init__(prior=prior)
+    @property
+    def has_log_rate(self) -> bool:  # type: ignore[override]
+        """Whether there is one output, whose large weights are named."""
+        return self.num_outputs is None
 
     def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that all emissions are counts."""
         super().bind(data)
-        check_counts(data, "Poisson()")
+        check_counts(data, "Poisson", self.num_outputs)
 
-    def distribution(self, predictor: Tensor) -> dist.Poisson:
+    def distribution(self, predictor: Tensor) -> Distribution:
         """Poisson with the predictor as its log rate."""
-        return dist.Poisson(predictor.exp(), validate_args=False)
+        single = dist.Poisson(predictor.exp(), validate_args=False)
+        return single if self.num_outputs is None else single.to_event(1)
 
     def start(self, data: Sequences) -> dict[str, Tensor]:
-        """A regression of the logarithms, alike in all states."""
-        weights, _ = log_regression(self, data)
+        """Regressions of the logarithms, alike in all states."""
+        fitted = [log_regression(self, one)[0] for one in single_outputs(data)]
+        weights = torch.cat(fitted) if self.num_outputs else fitted[0]
         return {"weights": weights.expand(self.shape("weights"))}
 
     def marginal(self, data: Sequences) -> Marginal | None:
         """The logarithm of the mean; of half a count in all where there is none."""
         if not is_as_defined(self, Poisson, "distribution"):
             return None
-        counts, mask = columns_of(data)
-        counts = counts if mask is None else counts[mask]
-        total, note = counts.sum(), ""
-        if total == 0:
-            total, note = total + 0.5, "half a count was added, for all counts were 0"
-        return {"weights": (total / counts.numel()).log().reshape(1, 1)}, note
+        found, note = [], ""
+        for one in single_outputs(data):
+            counts, mask = columns_of(one)
+            counts = counts if mask is None else counts[mask]
+            total = counts.sum()
+            if total == 0:
+                total, note = total + 0.5, "half a count was added, for all were 0"
+            found.append((total / counts.numel()).log().reshape(1, 1))
+        return {
+            "weights": torch.stack(found, 1) if self.num_outputs else found[0]
+        }, note
 
-    def block_objective(self, data: Sequences) -> PoissonObjective:
+    def block_objective(self, data: Sequences) -> BlockObjective:
         """All states' Poisson regressions evaluated together."""
-        return PoissonObjective(data, self.operator(data))
+        design = self.operator(data)
+        parts = [(PoissonObjective(d, design), d.mask) for d in single_outputs(data)]
+        return SideBySide(parts) if self.num_outputs else parts[0][0]
 
 
 @suggests_names
@@ -88,14 +119,21 @@ class NegativeBinomial(GLMEmission):
             ``None`` for flat.
         dispersion_prior: the same of the dispersions a (states,). Where counts vary no
             more than Poisson ones the best dispersion is 0, which a fit approaches.
+        offset: as for :class:`Poisson`.
     """
 
     has_log_rate = True
 
     dispersion: Any
 
-    def __init__(self, prior: Prior = None, dispersion_prior: Prior = None):
-        super().__init__(prior=prior)
+    def __init__(
+        self,
+        prior: Prior = None,
+        dispersion_prior: Prior = None,
+        offset: str | None = None,
+    ):
+        super().__init__(prior=with_offset(prior, offset))
+        self.prior, self.offset = prior, offset
         self.dispersion_prior = dispersion_prior
         self.dispersion = Site(
             "state", prior=dispersion_prior, support=constraints.positive
@@ -104,7 +142,7 @@ class NegativeBinomial(GLMEmission):
     def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that all emissions are counts."""
         super().bind(data)
-        check_counts(data, "NegativeBinomial()")
+        check_counts(data, "NegativeBinomial")
 
     def distribution(
         self, predictor: Tensor, dispersion: Tensor
@@ -131,21 +169,41 @@ def log_regression(family: GLMEmission, data: Sequences) -> tuple[Tensor, Tensor
     return one_regression(family.operator(data), (values + 0.5).log(), mask)
 
 
-def check_counts(data: Sequences, family: str) -> None:
+def with_offset(prior: Prior, offset: str | None) -> Prior:
+    """The prior of weights of which that of one covariate is held at 1."""
+    return prior if offset is None else Fixed({offset: 1.0}, rest=prior)
+
+
+def single_outputs(data: Sequences) -> list[Sequences]:
+    """The data with one output at a time."""
+    names = data.emission_names
+    return (
+        [data] if len(names) == 1 else [Selection((n,), None).of(data) for n in names]
+    )
+
+
+def check_counts(data: Sequences, family: str, num_outputs: int | None = None) -> None:
     """A sentence for emissions that are no counts."""
-    refuse_labels(data, family)
+    refuse_labels(data, f"{family}()")
     values = data.emissions if data.mask is None else data.emissions[data.mask]
-    if data.emissions.dim() != 1:
+    found = tuple(data.emissions.shape[1:])
+    if found != (() if num_outputs is None else (num_outputs,)):
+        wanted = "(steps,)" if num_outputs is None else f"(steps, {num_outputs})"
+        given = "" if num_outputs is None else f"num_outputs={num_outputs}"
+        fix = "gh.Outputs takes outputs of several families"
+        if family == "Poisson":
+            number = found[0] if found else None
+            fix = f"give Poisson(num_outputs={number}), or gh.Outputs for families"
         raise ValueError(
-            f"emissions must have shape (steps,) for {family}, got "
-            f"{tuple(data.emissions.shape)}; gh.Outputs takes several outputs"
+            f"emissions must have shape {wanted} for {family}({given}), got "
+            f"{tuple(data.emissions.shape)}; {fix}"
         )
     wrong = values < 0
     if values.is_floating_point():
         wrong |= values != values.round()
     if wrong.any():
         raise ValueError(
-            f"emissions must be counts 0, 1, 2, ... for {family}, got "
+            f"emissions must be counts 0, 1, 2, ... for {family}(), got "
             f"{values[wrong][0].item()}; mask steps without a count, and take "
             "gh.Gaussian for measurements"
         )

@@ -16,7 +16,7 @@ from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.zeros import zeros_allowed
+from glmhmm_pyro.zeros import log_or_zero_slope, zeros_allowed
 
 
 class InitialState(Component):
@@ -102,7 +102,7 @@ class Initial(InitialState):
 
     def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the probabilities."""
-        logits = self.probs.log()
+        logits = log_or_zero_slope(self.probs)
         if not self.varies_over:
             return logits.unsqueeze(-2)
         rows = self.rows("session", data)

@@ -5,6 +5,7 @@ a step's derivatives, by its predictor and by the logarithms of its other number
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -226,3 +227,45 @@ def _log_factorials(values: np.ndarray) -> np.ndarray:
 def _bounded(values: np.ndarray) -> np.ndarray:
     """Numbers of which sums are finite."""
     return np.nan_to_num(values, nan=0.0).clip(-_LARGEST, _LARGEST)
+
+
+class SideBySide:
+    """Block objective of several outputs, independent given the state.
+
+    A block's numbers are the weights of one output after the other.
+
+    Args:
+        parts: objective of every output, and the steps at which it was observed.
+    """
+
+    def __init__(self, parts: Sequence[tuple[RegressionObjective, Tensor | None]]):
+        self.parts = list(parts)
+
+    def prepare(self, counts: Tensor) -> list[np.ndarray]:
+        """Counts (sets, steps, states) of every output, 0 where it was not observed."""
+        return [
+            part.prepare(counts if seen is None else counts * seen[:, None])
+            for part, seen in self.parts
+        ]
+
+    def __call__(
+        self, points: np.ndarray, which: np.ndarray, counts: list[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Value and gradient of the running problems."""
+        found = [
+            part(own, which, count)
+            for (part, _), own, count in zip(self.parts, self._split(points), counts)
+        ]
+        values = np.sum([value for value, _ in found], axis=0)
+        return values, np.concatenate([gradient for _, gradient in found], 1)
+
+    def curvature(self, points: np.ndarray, counts: list[np.ndarray]) -> np.ndarray:
+        """Those of the outputs, (problems, outputs, features, features)."""
+        found = [
+            part.curvature(own, count)
+            for (part, _), own, count in zip(self.parts, self._split(points), counts)
+        ]
+        return np.concatenate(found, 1)
+
+    def _split(self, points: np.ndarray) -> list[np.ndarray]:
+        return np.split(points, len(self.parts), axis=1)

@@ -20,7 +20,7 @@ from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import is_flat, mode_given
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.zeros import exact_logits, zeros_allowed
+from glmhmm_pyro.zeros import exact_logits, log_or_zero_slope, zeros_allowed
 
 
 class Transitions(Component):
@@ -149,7 +149,7 @@ class Stationary(Transitions):
 
     def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the matrix, shape (*batch, 1, origins, destinations)."""
-        return self.probs.log().unsqueeze(-3)
+        return log_or_zero_slope(self.probs).unsqueeze(-3)
 
     def closed_form(
         self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]

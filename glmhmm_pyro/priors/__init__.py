@@ -1,4 +1,4 @@
-"""Priors, which are penalties: ridge, lasso, sticky, smooth, grouped, hierarchical.
+"""Priors, which are penalties: ridge, lasso, sticky, smooth, grouped, and so on.
 
 A prior is declared once, on a component, and serves every inference method. It may be
 ``None`` for flat, a distribution of torch or Pyro, a function from a shape to one, or a
@@ -10,6 +10,7 @@ prior of another kind is one class with what it answers.
 from glmhmm_pyro.priors.contrast import Contrast
 from glmhmm_pyro.priors.conversion import prior_from_lambda
 from glmhmm_pyro.priors.elementwise import Lasso, Ridge, StudentT
+from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.priors.flat import Flat
 from glmhmm_pyro.priors.grouped import Grouped
 from glmhmm_pyro.priors.hierarchical import Hierarchical
@@ -19,6 +20,7 @@ from glmhmm_pyro.priors.sticky import Sticky
 
 __all__ = [
     "Contrast",
+    "Fixed",
     "Flat",
     "GaussianProcess",
     "Grouped",

@@ -101,6 +101,12 @@ def has_draws(prior: Distribution) -> bool:
 
 
 @Question
+def held(prior: Distribution) -> Tensor | None:
+    """Which numbers of a parameter are known and not fitted; ``None`` if none is."""
+    return None
+
+
+@Question
 def log_mass(prior: Distribution) -> float:
     """Logarithm of the integral of a proper density."""
     return 0.0

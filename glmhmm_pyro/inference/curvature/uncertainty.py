@@ -17,6 +17,7 @@ from glmhmm_pyro.inference.program.labels import Labels, named_draws, named_para
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.optim import value_and_grad
+from glmhmm_pyro.priors.answers import held
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -155,11 +156,13 @@ class Uncertainty:
         shares: dict[str, Params] = {reason: {} for reason in information.missing}
         for name, (piece, slopes) in _slopes(program, vector).items():
             in_units = slopes * information.units[piece]
+            known = held(program.priors[name])
             total = in_units.square().sum(-1)
             for reason, directions in information.missing.items():
                 along = (in_units @ directions[piece]).square().sum(-1)
                 # What nothing moves is at a border, such as a probability of 1.
                 share = torch.where(total > 0, along / total, float(reason == _BORDER))
+                share = share if known is None else share.masked_fill(known, 0.0)
                 shares[reason][name] = share
             unknown = sum(by_site[name] for by_site in shares.values()) > _UNKNOWN
             error = (slopes @ information.factor[piece]).norm(dim=-1)

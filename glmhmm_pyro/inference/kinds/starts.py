@@ -20,6 +20,7 @@ from glmhmm_pyro.inference.steps.blocks import as_taken, run
 from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
+from glmhmm_pyro.priors.partly import of_free
 from glmhmm_pyro.sequences import Sequences
 
 INITS = ("glm", "kmeans", "random")
@@ -203,6 +204,8 @@ class StartMaker:
                 free.shape, generator=self.generator, dtype=torch.float64
             ).to(free.device)
             reach = component.start_noise(attribute, self.m_steps[prefix].data)
+            if isinstance(reach, Tensor):
+                reach = of_free(transform, reach)
             size = noise if isinstance(reach, Tensor) else min(noise, most)
             noisy[name] = transform(free + size * draws * reach)
         return noisy

@@ -153,6 +153,8 @@ class MAP:
             objective: value and gradient of minus a log density per step.
             start: shape (size,).
         """
+        if not start.numel():
+            return start, Status.CONVERGED  # All is held.
         options = LBFGSOptions(
             max_iters=self.num_iters,
             max_evals=4 * self.num_iters,

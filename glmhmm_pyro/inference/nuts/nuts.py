@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.priors.answers import held
 
 _log = logging.getLogger(__name__)
 
@@ -246,7 +247,7 @@ class NUTS:
             total = drawn.stats["diverging"].size
             found.append((Status.DIVERGED, f"{diverged} of {total} draws diverged"))
         found += [(Status.NOT_MIXED, sentence) for sentence in several]
-        found += _unmixed(draws)
+        found += _unmixed(draws, program.priors)
         if program.improper:
             flat = f"flat is the prior of {', '.join(program.improper)}"
             found.append((Status.IMPROPER, flat))
@@ -334,10 +335,18 @@ def _as_at(
     return replace(posterior, by_label=labels if changes(labels).any() else None)
 
 
-def _unmixed(draws: Params) -> list[tuple[Status, str]]:
-    """The worst R-hat and effective sample size, where they are not good enough."""
+def _unmixed(draws: Params, priors: dict[str, Any]) -> list[tuple[Status, str]]:
+    """The worst R-hat and effective sample size, where they are not good enough.
+
+    What priors hold does not vary.
+    """
+    known = {name: held(prior) for name, prior in priors.items()}
+    varies = [
+        torch.ones(value.shape[2:], dtype=torch.bool) if k is None else ~k
+        for value, k in ((v, known.get(n)) for n, v in draws.items())
+    ]
     try:
-        table = diagnose(draws)
+        table = diagnose(draws)[torch.cat([v.flatten() for v in varies]).numpy()]
     except _KEEPING_DRAWS as error:
         return [(Status.UNCHECKED, f"their diagnostics ended with {described(error)}")]
     found = []

@@ -82,7 +82,8 @@ class Blocks:
         rows = []
         for name, transform in self.transforms.items():
             free = transform.inv(params[name])
-            rows.append(free.reshape(len(free) * self.num_blocks, -1))
+            width = self.shapes[name].numel() // self.num_blocks
+            rows.append(free.reshape(len(free) * self.num_blocks, width))
         return torch.cat(rows, -1)
 
     def unpack(self, rows: Tensor) -> Params:
@@ -91,7 +92,8 @@ class Blocks:
         for name, transform in self.transforms.items():
             size = self.shapes[name].numel() // self.num_blocks
             free = rows[:, start : start + size]
-            params[name] = transform(free.reshape((-1,) + self.shapes[name]))
+            sets = len(rows) // self.num_blocks
+            params[name] = transform(free.reshape((sets, *self.shapes[name])))
             start += size
         return params
 

@@ -137,6 +137,8 @@ class MStep:
         if exact is not None:
             return {self.prefix + name: value for name, value in exact.items()}
         start = self.blocks.pack(params).numpy()
+        if not start.shape[1]:
+            return {name: params[name] for name in self.blocks.transforms}
         if self.fast is None:
             objective = self._differentiated(counts, params)
             rows = self._minimum(objective, start, self.options, plain=True)

@@ -1,0 +1,90 @@
+"""States that are known at some steps, as an output that names them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions import Categorical
+from pyro.nn import pyro_method
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.functional import one_hot
+
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components.base import Site
+from glmhmm_pyro.components.emissions import Emission, check_labels
+from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.designs import DesignMatrix
+from glmhmm_pyro.priors.fixed import Fixed
+from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+from glmhmm_pyro.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class _Numbers(PriorRecipe):
+    """Every state is held at its own number."""
+
+    event_dim = Fixed.event_dim
+
+    def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
+        """0, 1, ..."""
+        return Fixed(range(torch.Size(shape)[-1]))(shape, place)
+
+
+@suggests_names
+class KnownStates(Emission):
+    r"""The state itself, where it was seen: one output among others.
+
+    .. math:: p(y_t = c \mid z_t = k) = 1 \text{ where } c = c_k, \text{ else } 0
+
+    An output of numbers 0, 1, ... of the states, missing (NaN) where the state is not
+    known. What a fit then maximises is the joint probability of behaviour and known
+    states. Renumbered states keep the numbers c that they have in the data.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from glmhmm_pyro.components import KnownStates
+        >>> missing = float("nan")
+        >>> data = gh.Sequences(
+        ...     [[1, 0], [1, missing], [0, 1], [1, missing]],
+        ...     emission_names=["choice", "state"],
+        ... )
+        >>> family = gh.Outputs(choice=gh.Bernoulli(), state=KnownStates())
+        >>> model = gh.GLMHMM(2, family, initial=gh.Initial(gh.priors.Fixed(0.5)))
+        >>> model.bind(data)
+        >>> names = [name for name, *_ in model.site_names()]
+        >>> names[-2:]
+        ['emissions.choice.weights', 'emissions.state.codes']
+    """
+
+    batched = True
+    codes: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes = Site("state", prior=_Numbers())
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether no covariates are read."""
+        return is_as_defined(self, KnownStates, "forward", "table", "log_probs")
+
+    def bind(self, data: Sequences) -> None:
+        """Check that all that is known are numbers of states; no covariate is read."""
+        check_labels(data, int(self.num_states or 1), "KnownStates()")
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
+        """Certainty of the number of the state."""
+        shape = torch.broadcast_shapes(state.shape, covariates.shape[:-1])
+        return self._certain(state.expand(shape))
+
+    @pyro_method
+    def table(self, design: DesignMatrix | Tensor) -> Distribution:
+        """The same of all states at all steps."""
+        states = self.all_states(design.device)
+        return self._certain(states.expand(design.shape[0], -1))
+
+    def _certain(self, state: Tensor) -> Distribution:
+        codes = self.codes.round().long()
+        probs = one_hot(codes, codes.shape[-1]).double()[..., state, :]
+        return Categorical(probs=probs, validate_args=False)
