@@ -24,6 +24,23 @@ def steps_observed(mask: Tensor | None) -> Tensor | None:
     return mask if mask is None or mask.dim() == 1 else mask.any(-1)
 
 
+def count_observed(
+    mask: Tensor | None, lengths: Tensor, weights: Tensor | None = None
+) -> float:
+    """Steps of which something was observed.
+
+    Args:
+        mask: of the emissions, or ``None``.
+        lengths: steps of every session.
+        weights: how often every session counts; once by default.
+    """
+    seen = steps_observed(mask)
+    if weights is None:
+        return int(lengths.sum()) if seen is None else int(seen.sum())
+    steps = weights.repeat_interleave(lengths)
+    return float((steps if seen is None else steps[seen]).sum())
+
+
 def log_prob_of(emission_dist: Distribution, value: Tensor) -> Tensor:
     """Log density, by code that may take logarithms of structural zeros."""
     with zeros_allowed(emission_dist):

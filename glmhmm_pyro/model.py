@@ -129,8 +129,9 @@ class GLMHMM(PyroModule):
             transition = self.transitions.logits(data)
         with zeros_allowed(self.emissions):
             table = self.emissions.table(self.emissions.factors(data))
-        emits = self.transitions.emits
-        return HiddenMarkov(initial, transition, table, data.lengths, data.mask, emits)
+        emits, weights = self.transitions.emits, data.session_weights
+        given = (initial, transition, table, data.lengths, data.mask, emits, weights)
+        return HiddenMarkov(*given)
 
     def hidden_markov_at(
         self, params: Mapping[str, Tensor], data: Sequences

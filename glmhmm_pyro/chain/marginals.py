@@ -102,6 +102,7 @@ def expected_counts(
     *,
     engine: str | None = None,
     out: ExpectedCounts | None = None,
+    weights: Tensor | None = None,
 ) -> ExpectedCounts:
     """Expected counts of every potential: the E-step. Not differentiable.
 
@@ -113,6 +114,7 @@ def expected_counts(
         out: an earlier result for potentials of the same shapes, in float64, whose
             emission and transition counts are overwritten instead of allocating anew:
             memory fresh from the system costs a fifth of the time of a long chain.
+        weights: how often every session counts, shape (sessions,); once by default.
 
     Example:
         >>> zeros = torch.zeros(1, 2), torch.zeros(1, 2, 2), torch.zeros(3, 2)
@@ -122,7 +124,7 @@ def expected_counts(
     """
     potentials = align(initial, transition, emission, lengths)
     module = engine_module(pick(engine, potentials))
-    return ExpectedCounts(*module.counts(potentials, lengths, None, out))
+    return ExpectedCounts(*module.counts(potentials, lengths, weights, out))
 
 
 def pick(engine: str | None, potentials: Potentials) -> str:

@@ -11,7 +11,13 @@ from glmhmm_pyro import chain
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.distributions.log_probs import normalised, weighted_sum
 from glmhmm_pyro.distributions.output import Output, expected_emission
-from glmhmm_pyro.masking import check_mask, emission_log_probs, steps_observed
+from glmhmm_pyro.distributions.shapes import check_shapes
+from glmhmm_pyro.masking import (
+    check_mask,
+    count_observed,
+    emission_log_probs,
+    steps_observed,
+)
 
 
 @suggests_names
@@ -47,6 +53,8 @@ class HiddenMarkov(TorchDistribution):
             emissions (steps, outputs), False where an output is not.
         emits: the state that each chain state emits as, shape (chain states,); by
             default the chain states are the states.
+        weights: how often every session counts in ``log_prob`` and in expected counts,
+            shape (sessions,); once by default.
 
     Example:
         >>> import torch, pyro.distributions as dist
@@ -70,6 +78,7 @@ class HiddenMarkov(TorchDistribution):
         lengths: Tensor,
         mask: Tensor | None = None,
         emits: Tensor | None = None,
+        weights: Tensor | None = None,
     ):
         if not isinstance(emission_dist, Distribution):
             raise TypeError(
@@ -78,13 +87,16 @@ class HiddenMarkov(TorchDistribution):
             )
         steps, states = emission_dist.batch_shape[-2:]
         self.expansion = chain.Expansion(emits, states)
-        _check_shapes(initial_logits, transition_logits, steps, self.expansion, lengths)
+        check_shapes(
+            initial_logits, transition_logits, steps, self.expansion, lengths, weights
+        )
         check_mask(mask, torch.Size([steps]) + emission_dist.event_shape)
         self.initial_logits = normalised(initial_logits)
         self.transition_logits = normalised(transition_logits)
         self.emission_dist = emission_dist
         self.lengths = lengths
         self.mask = mask
+        self.weights = weights
         batch_shape = torch.broadcast_shapes(
             initial_logits.shape[:-2],
             transition_logits.shape[:-3],
@@ -112,10 +124,9 @@ class HiddenMarkov(TorchDistribution):
         return self.expansion.num_chain_states
 
     @property
-    def num_observed(self) -> int:
-        """Number of steps of which something was observed."""
-        seen = steps_observed(self.mask)
-        return self.event_shape[0] if seen is None else int(seen.sum())
+    def num_observed(self) -> float:
+        """Number of steps of which something was observed, as often as they count."""
+        return count_observed(self.mask, self.lengths, self.weights)
 
     def expand(
         self, batch_shape: torch.Size, _instance: object = None
@@ -154,6 +165,7 @@ class HiddenMarkov(TorchDistribution):
             self.lengths,
             mask,
             self.expansion.emits,
+            self.weights,
         )
 
     def outputs(self, value: Tensor) -> dict[str, Output]:
@@ -193,7 +205,10 @@ class HiddenMarkov(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-likelihood of all sessions, in nats, shape (*batch,)."""
-        return self.log_prob_per_session(value).sum(-1)
+        by_session = self.log_prob_per_session(value)
+        return (by_session if self.weights is None else by_session * self.weights).sum(
+            -1
+        )
 
     def log_prob_per_step(self, value: Tensor) -> Tensor:
         """log p(y_t | earlier y of its session), in nats, shape (*batch, steps)."""
@@ -286,7 +301,12 @@ class HiddenMarkov(TorchDistribution):
             emission = beta * emission
         if self.expansion.emits is not None:
             out = None  # Its counts of emissions are folded: they are of another shape.
-        counts = chain.expected_counts(initial, transition, emission, lengths, out=out)
+        counts = chain.expected_counts(
+            initial, transition, emission, lengths, out=out, weights=self.weights
+        )
+        if self.weights is not None:
+            logs = counts.log_marginal * self.weights
+            counts = counts._replace(log_marginal=logs)
         counts = self._folded(counts)
         seen = steps_observed(self.mask)
         if seen is None:
@@ -359,42 +379,3 @@ class HiddenMarkov(TorchDistribution):
         index = states.reshape(states.shape + (1,) * (1 + len(event)))
         index = index.expand(states.shape + (1,) + event)
         return of_all_states.gather(states.dim(), index).squeeze(states.dim()), states
-
-
-def _check_shapes(
-    initial: Tensor,
-    transition: Tensor,
-    steps: int,
-    expansion: chain.Expansion,
-    lengths: Tensor,
-) -> None:
-    sessions, states = lengths.numel(), expansion.num_states
-    chain_states = expansion.num_chain_states
-    if lengths.dim() != 1:
-        raise ValueError(
-            f"lengths must have shape (sessions,), got {tuple(lengths.shape)}; give "
-            "a tensor of as many numbers as there are sessions"
-        )
-    if initial.dim() < 2 or tuple(initial.shape[-2:]) not in {
-        (rows, columns) for rows in (1, sessions) for columns in (states, chain_states)
-    }:
-        raise ValueError(
-            f"initial_logits must have shape (*batch, 1 or {sessions} sessions, "
-            f"{states} states), got {tuple(initial.shape)}"
-            "; give a column for each state"
-        )
-    if transition.dim() < 3 or tuple(transition.shape[-3:]) not in {
-        (1, chain_states, chain_states),
-        (steps, chain_states, chain_states),
-    }:
-        raise ValueError(
-            f"transition_logits must have shape (*batch, 1 or {steps} steps, "
-            f"{chain_states} origins, {chain_states} destinations), got "
-            f"{tuple(transition.shape)}"
-            "; give a matrix of states by states for each step, or one"
-        )
-    if int(lengths.sum()) != steps:
-        raise ValueError(
-            f"lengths must sum to the {steps} steps of emission_dist, got "
-            f"{int(lengths.sum())}; give the steps of each session"
-        )

@@ -78,6 +78,8 @@ def kept_identity(
             generated[name] = before.generated_names[name]
     fields: dict[str, Any] = {"generated_names": generated}
     source = before.design_source
+    if "lengths" not in changes and before.session_weights is not None:
+        fields["session_weights"] = before.session_weights.to(after.covariates)
     if source is not None and "lengths" not in changes:
         fields["design_source"] = source.without([n for n in DESIGNS if n in changes])
     if "lengths" not in changes and "session_names" not in changes:
@@ -109,6 +111,8 @@ def subset_fields(data: "Sequences", chosen: Sequence[int]) -> dict[str, Any]:
         "session_names": distinct_names([data.session_names[i] for i in chosen]),
         "session_origins": tuple(data.session_origins[i] for i in chosen),
     }
+    if data.session_weights is not None:
+        fields["session_weights"] = data.session_weights[index]
     if data.design_source is not None:
         fields["design_source"] = data.design_source.subset(chosen)
     if data.transition_covariates is not data.covariates:

@@ -15,7 +15,7 @@ from torch import Tensor
 from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.designs import DesignMatrix
 
-from . import frames, joining, raw
+from . import frames, joining, raw, time_series, weights
 from .changes import (
     intercept_fields,
     kept_identity,
@@ -317,6 +317,8 @@ class Sequences(Facts):
     refit_design = raw.refit_design
     raw_columns = raw.raw_columns
     with_raw = raw.with_raw
+    weighted = weights.weighted
+    from_time_series = classmethod(time_series.from_time_series)
 
     def operator(self, design: str) -> DesignMatrix:
         """A design as what is multiplied with; see :mod:`glmhmm_pyro.designs`.

@@ -7,13 +7,19 @@ from .sessions import Session
 
 
 class Facts:
-    """Numbers of steps, sessions, outputs and columns; types; groups of sessions."""
+    """Numbers of steps, sessions, outputs and columns; types; groups of sessions.
+
+    Attributes:
+        session_weights: how often every session counts in a likelihood, (sessions,);
+            ``None`` for once. See :meth:`Sequences.weighted`.
+    """
 
     emissions: Tensor
     covariates: Tensor
     transition_covariates: Tensor
     lengths: Tensor
     session_origins: tuple[Session, ...]
+    session_weights: Tensor | None = None
 
     @property
     def num_steps(self) -> int:

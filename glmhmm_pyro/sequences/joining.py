@@ -16,6 +16,7 @@ from .layout import Layout
 from .recipes import joined_source
 from .sessions import distinct_names, names_with_groups
 from .validation import column_names
+from .weights import joined_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -281,6 +282,7 @@ def joined_fields(parts: Sequence["Sequences"]) -> dict[str, Any]:
         "session_names": distinct_names(names_with_groups(names, origins)),
         "session_origins": origins,
         "design_source": joined_source(parts),
+        "session_weights": joined_weights(parts),
     }
     if any(part.transition_covariates is not part.covariates for part in parts):
         fields["transition_covariates"] = torch.cat(

@@ -1,11 +1,13 @@
 """Whether chains agree: R-hat and effective sample sizes of every number."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from glmhmm_pyro.inference.draws.arviz_versions import effective_size, r_hat
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.priors.answers import held
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,20 @@ def diagnose(draws: Params) -> "pd.DataFrame":
         flat = value.detach().cpu().double().reshape(value.shape[:2] + (-1,)).numpy()
         rows += [_row(column) for column in np.moveaxis(flat, -1, 0)]
     return pd.DataFrame(rows, index=pd.Index(names, name="parameter"))
+
+
+def free_draws(draws: Params, priors: Mapping[str, Any]) -> Params:
+    """The draws of what no prior holds, number by number where it holds a part."""
+    found = {}
+    for name, value in draws.items():
+        known = held(priors[name]) if name in priors else None
+        if known is None:
+            found[name] = value
+            continue
+        for i in np.argwhere(~known.numpy()).tolist():
+            place: tuple[Any, ...] = (..., *i)
+            found[f"{name}{i}"] = value[place]
+    return found
 
 
 def _row(draws: np.ndarray) -> dict[str, float]:

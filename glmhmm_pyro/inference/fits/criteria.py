@@ -64,14 +64,22 @@ def score(
             "data must have an observed step to be scored, got none"
             "; give sessions of which something is seen"
         )
-    total = float(log_probs_by_session(fit, data, marginal).sum())
+    total = _summed(log_probs_by_session(fit, data, marginal), data)
     if units == "nats":
         return total / observed
-    gain = total - float(baseline_by_session(fit, data).sum())
+    gain = total - _summed(baseline_by_session(fit, data), data)
     return gain / (observed * math.log(2))
 
 
-def num_observed(fit: "Fit[Data]", data: Data) -> int:
+def _summed(by_session: Tensor, data: Data) -> float:
+    """Sum over the sessions of all sites, each as often as it counts."""
+    weights = getattr(data, "session_weights", None)
+    if weights is not None:
+        by_session = by_session * weights.repeat(len(by_session) // len(weights))
+    return float(by_session.sum())
+
+
+def num_observed(fit: "Fit[Data]", data: Data) -> float:
     """Number of observed steps of data laid out as those fitted, of all sites."""
     sites = sites_of(carried(fit, data), data)
     return sum(site.hidden.num_observed for site in sites.values())

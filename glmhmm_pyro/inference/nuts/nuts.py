@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from glmhmm_pyro.inference.draws.alignment import (
     renumber_draws,
     state_probs,
 )
-from glmhmm_pyro.inference.draws.diagnostics import diagnose
+from glmhmm_pyro.inference.draws.diagnostics import diagnose, free_draws
 from glmhmm_pyro.inference.draws.estimate import MEAN, Estimate, estimated
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
@@ -53,7 +53,6 @@ from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.priors.answers import held
 
 _log = logging.getLogger(__name__)
 
@@ -247,7 +246,7 @@ class NUTS:
             total = drawn.stats["diverging"].size
             found.append((Status.DIVERGED, f"{diverged} of {total} draws diverged"))
         found += [(Status.NOT_MIXED, sentence) for sentence in several]
-        found += _unmixed(draws, program.priors)
+        found += _unmixed(free_draws(draws, program.priors))
         if program.improper:
             flat = f"flat is the prior of {', '.join(program.improper)}"
             found.append((Status.IMPROPER, flat))
@@ -335,18 +334,10 @@ def _as_at(
     return replace(posterior, by_label=labels if changes(labels).any() else None)
 
 
-def _unmixed(draws: Params, priors: dict[str, Any]) -> list[tuple[Status, str]]:
-    """The worst R-hat and effective sample size, where they are not good enough.
-
-    What priors hold does not vary.
-    """
-    known = {name: held(prior) for name, prior in priors.items()}
-    varies = [
-        torch.ones(value.shape[2:], dtype=torch.bool) if k is None else ~k
-        for value, k in ((v, known.get(n)) for n, v in draws.items())
-    ]
+def _unmixed(draws: Params) -> list[tuple[Status, str]]:
+    """The worst R-hat and effective sample size, where they are not good enough."""
     try:
-        table = diagnose(draws)[torch.cat([v.flatten() for v in varies]).numpy()]
+        table = diagnose(draws)
     except _KEEPING_DRAWS as error:
         return [(Status.UNCHECKED, f"their diagnostics ended with {described(error)}")]
     found = []

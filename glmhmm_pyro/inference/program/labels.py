@@ -11,7 +11,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import STATE_AXES, Component
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program.program import Data, Program
-from glmhmm_pyro.masking import steps_observed
+from glmhmm_pyro.masking import count_observed
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.construction import DESIGNS, names_of
 from glmhmm_pyro.sequences.layout import Layout
@@ -32,7 +32,7 @@ class Labels:
         classes: names of the emission classes, if they have any.
         sessions: names of the sessions.
         num_steps: number of steps of all sessions.
-        num_observed: number of observed steps.
+        num_observed: number of observed steps, each as often as its session counts.
         layout: by which later data are laid out alike, where the data are a
             ``Sequences``.
         latents: names of the sites that belong to these sessions alone.
@@ -46,7 +46,7 @@ class Labels:
     classes: tuple[str, ...] | None
     sessions: tuple[str, ...]
     num_steps: int
-    num_observed: int
+    num_observed: float
     layout: Layout | None = None
     latents: tuple[str, ...] = ()
     num_states: int | None = None
@@ -56,7 +56,7 @@ class Labels:
     @classmethod
     def of(cls, data: Sequences) -> "Labels":
         """Names of a data set."""
-        seen = steps_observed(data.mask)
+        counted = (data.mask, data.lengths, data.session_weights)
         return cls(
             covariates={
                 "initial": tuple(data.initial_covariate_names or ()),
@@ -66,7 +66,7 @@ class Labels:
             classes=None if data.class_names is None else tuple(data.class_names),
             sessions=tuple(data.session_names),
             num_steps=data.num_steps,
-            num_observed=data.num_steps if seen is None else int(seen.sum()),
+            num_observed=count_observed(*counted),
             layout=Layout.of(data),
         )
 

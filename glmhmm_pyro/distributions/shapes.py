@@ -1,0 +1,51 @@
+"""Shapes of what a hidden Markov chain is made of, checked."""
+
+from torch import Tensor
+
+from glmhmm_pyro import chain
+
+
+def check_shapes(
+    initial: Tensor,
+    transition: Tensor,
+    steps: int,
+    expansion: chain.Expansion,
+    lengths: Tensor,
+    weights: Tensor | None,
+) -> None:
+    """Refuse logits, lengths and weights that do not belong together."""
+    sessions, states = lengths.numel(), expansion.num_states
+    chain_states = expansion.num_chain_states
+    if lengths.dim() != 1:
+        raise ValueError(
+            f"lengths must have shape (sessions,), got {tuple(lengths.shape)}; give "
+            "a tensor of as many numbers as there are sessions"
+        )
+    if initial.dim() < 2 or tuple(initial.shape[-2:]) not in {
+        (rows, columns) for rows in (1, sessions) for columns in (states, chain_states)
+    }:
+        raise ValueError(
+            f"initial_logits must have shape (*batch, 1 or {sessions} sessions, "
+            f"{states} states), got {tuple(initial.shape)}"
+            "; give a column for each state"
+        )
+    if transition.dim() < 3 or tuple(transition.shape[-3:]) not in {
+        (1, chain_states, chain_states),
+        (steps, chain_states, chain_states),
+    }:
+        raise ValueError(
+            f"transition_logits must have shape (*batch, 1 or {steps} steps, "
+            f"{chain_states} origins, {chain_states} destinations), got "
+            f"{tuple(transition.shape)}"
+            "; give a matrix of states by states for each step, or one"
+        )
+    if int(lengths.sum()) != steps:
+        raise ValueError(
+            f"lengths must sum to the {steps} steps of emission_dist, got "
+            f"{int(lengths.sum())}; give the steps of each session"
+        )
+    if weights is not None and weights.shape != lengths.shape:
+        raise ValueError(
+            f"weights must have shape ({sessions},), one for each session, got "
+            f"{tuple(weights.shape)}; give as many numbers"
+        )
