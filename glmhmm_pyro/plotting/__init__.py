@@ -15,6 +15,7 @@ from glmhmm_pyro.plotting.coefficients import weights
 from glmhmm_pyro.plotting.estimates import comparison
 from glmhmm_pyro.plotting.lag_filters import filters
 from glmhmm_pyro.plotting.model_selection import model_selection
+from glmhmm_pyro.plotting.overviews import overview
 from glmhmm_pyro.plotting.penalty_paths import penalty_path
 from glmhmm_pyro.plotting.progress import history
 from glmhmm_pyro.plotting.responses import response_curve
@@ -40,6 +41,7 @@ __all__ = [
     "history",
     "model_selection",
     "occupancy",
+    "overview",
     "penalty_path",
     "predictions",
     "psychometric",

@@ -1,4 +1,4 @@
-"""The weights of the emission GLMs, one line a state."""
+"""The weights of the emission GLMs by state, with intervals."""
 
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from glmhmm_pyro.plotting.style import (
     state_labels,
     state_marker,
 )
+from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,16 +29,23 @@ if TYPE_CHECKING:
 
 @suggests_names
 def weights(
-    fit: Fit, ax: "Axes | None" = None, *, parameter: str = "emissions.weights"
+    fit: Fit,
+    ax: "Axes | None" = None,
+    *,
+    data: Sequences | None = None,
+    parameter: str = "emissions.weights",
 ) -> "Axes":
-    """Weights by state: a line a state, covariates along x.
+    """Weights by state: a colour a state, covariates along x, intervals of 95 %.
 
     Where a state has several rows of weights, one a class, they stand side by side; the
-    reference class, whose weights are 0, is left out.
+    reference class, whose weights are 0, is left out. Covariates so many that they must
+    be lags are joined by lines.
 
     Args:
         fit: the fit.
         ax: where to draw; a new figure by default.
+        data: what the model was fitted to, for the intervals of a fit without draws,
+            see :meth:`Fit.summary`.
         parameter: which of ``fit.parameters``, with axes (state, ..., covariate).
 
     Raises:
@@ -45,7 +53,8 @@ def weights(
     """
     check_kind("fit", fit, Fit, "write weights(fit)")
     array = _weights_of(fit, parameter)
-    names, blocks = array.coords["covariate"].values, _blocks(array)
+    ends = _ends(fit, parameter, array, data)
+    names, blocks = array.coords["covariate"].values, _blocks(array, *ends)
     columns = len(names) * len(blocks)
     ax = axes_or_new(ax, min(4.5 + 0.45 * columns, 12.0), 4.0)
     ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
@@ -53,8 +62,9 @@ def weights(
     for number, (title, values) in enumerate(blocks):
         # One empty place between two blocks.
         places = np.arange(len(names)) + number * (len(names) + 1)
-        entries = labels if number == 0 else ["_"] * len(values)
-        _draw(ax, places, values, entries, markers=columns <= 2 * MOST_NAMES)
+        entries = labels if number == 0 else ["_"] * len(labels)
+        draw = _draw_points if columns <= 2 * MOST_NAMES else _draw_lines
+        draw(ax, places, values, entries)
         if number:
             ax.axvline(places[0] - 1, color=FAINT, linewidth=0.8)
         _head(ax, float(places.mean()), plain(title))
@@ -85,39 +95,68 @@ def _weights_of(fit: Fit, parameter: str) -> "xr.DataArray":
     return found[parameter]
 
 
-def _blocks(array: "xr.DataArray") -> list[tuple[str, np.ndarray]]:
-    """Name and values (states, covariates) of every row of a state that is free."""
-    middle = array.dims[1:-1]
-    if not middle:
-        return [("", array.values)]
-    stacked = array.stack(row=middle).transpose("state", "row", "covariate")
-    rows = stacked.coords["row"].values
-    free = np.abs(stacked.values).max(axis=(0, 2)) > 0
+def _ends(
+    fit: Fit, parameter: str, array: "xr.DataArray", data: Sequences | None
+) -> list["xr.DataArray"]:
+    """Lower and upper ends of intervals, NaN where there are none."""
+    if data is None and fit.posterior is None:
+        return [array.copy(data=np.full(array.shape, np.nan)) for _ in range(2)]
+    if data is not None:
+        check_kind("data", data, Sequences, "give the data set by data=")
+    table = fit.summary(data)
+    rows = table[table["parameter"] == parameter]
     return [
-        (" ".join(map(str, row)), stacked.values[:, number])
+        array.copy(data=rows[end].to_numpy(dtype=float).reshape(array.shape))
+        for end in ("lower_95", "upper_95")
+    ]
+
+
+def _blocks(
+    array: "xr.DataArray", *ends: "xr.DataArray"
+) -> list[tuple[str, np.ndarray]]:
+    """Every row of a state that is free: its name, its values with their ends.
+
+    These have the shape (value and ends, states, covariates).
+    """
+    middle = array.dims[1:-1]
+    arrays = (array, *ends)
+    if not middle:
+        return [("", np.stack([each.values for each in arrays]))]
+    stacked = [
+        each.stack(row=middle).transpose("state", "row", "covariate") for each in arrays
+    ]
+    rows = stacked[0].coords["row"].values
+    free = np.abs(stacked[0].values).max(axis=(0, 2)) > 0
+    return [
+        (" ".join(map(str, row)), np.stack([e.values[:, number] for e in stacked]))
         for number, row in enumerate(rows)
         if free[number]
     ]
 
 
-def _draw(
-    ax: "Axes",
-    places: np.ndarray,
-    values: np.ndarray,
-    labels: list[str],
-    markers: bool,
+def _draw_points(
+    ax: "Axes", places: np.ndarray, values: np.ndarray, labels: list[str]
 ) -> None:
-    """One line a state."""
-    for state, (line, label) in enumerate(zip(values, labels)):
-        ax.plot(
-            places,
-            line,
-            color=state_colour(state),
-            marker=state_marker(state) if markers else None,
-            markersize=5,
-            linewidth=1.5,
-            label=label,
-        )
+    """A marker for every state and covariate, side by side where there are bars."""
+    _, low, high = values
+    aside = 0.0 if np.isnan(low).all() else 0.5 / len(labels)
+    for state, label in enumerate(labels):
+        colour = state_colour(state)
+        at = places + aside * (state - (len(labels) - 1) / 2)
+        (points,) = ax.plot(at, values[0, state], color=colour, label=label)
+        points.set(marker=state_marker(state), markersize=5, linestyle="none")
+        ax.vlines(at, low[state], high[state], color=colour, linewidth=1.2)
+
+
+def _draw_lines(
+    ax: "Axes", places: np.ndarray, values: np.ndarray, labels: list[str]
+) -> None:
+    """A line a state, with a band where there are intervals."""
+    for state, label in enumerate(labels):
+        line, low, high = values[:, state]
+        colour = state_colour(state)
+        ax.plot(places, line, color=colour, linewidth=1.5, label=label)
+        ax.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _head(ax: "Axes", place: float, title: str) -> None:

@@ -1,0 +1,63 @@
+"""A fit on one page: weights, transitions, occupancy, dwell times, a session."""
+
+from typing import TYPE_CHECKING, Any
+
+from glmhmm_pyro import analysis
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.plotting.by_state import occupancy
+from glmhmm_pyro.plotting.coefficients import weights
+from glmhmm_pyro.plotting.state_curves import dwell_times, states_in_session
+from glmhmm_pyro.plotting.style import check_kind
+from glmhmm_pyro.plotting.switching import transitions
+from glmhmm_pyro.plotting.timelines import timeline
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Inches of a page's two columns, and of its four rows.
+_WIDTH, _ROWS = 7.2, (2.4, 2.6, 2.4, 2.2)
+
+
+@suggests_names
+def overview(
+    fit: Fit,
+    data: Sequences,
+    *,
+    session: int | str = 0,
+    num_samples: int = 100,
+    seed: int = 0,
+) -> "Figure":
+    """The pictures of a fit on one page, as wide as two columns of a paper.
+
+    Weights with intervals, the transitions (their mean over the data where covariates
+    drive them), occupancy, dwell times, states against the time in the session, and the
+    timeline of a session.
+
+    Args:
+        fit: the fit, of a ``GLMHMM``.
+        data: what it was fitted to.
+        session: number or name of the session of the timeline.
+        num_samples: number of paths of states that shares and dwell times are told of.
+        seed: makes these reproducible.
+
+    Returns:
+        The figure; its axes in this order.
+    """
+    import matplotlib.pyplot as plt
+
+    check_kind("fit", fit, Fit, "write overview(fit, data)")
+    check_kind("data", data, Sequences, "write overview(fit, data)")
+    figure = plt.figure(figsize=(_WIDTH, sum(_ROWS)), layout="constrained")
+    grid = figure.add_gridspec(len(_ROWS), 2, height_ratios=_ROWS)
+    places = [grid[0, :], grid[1, 0], grid[1, 1], grid[2, 0], grid[2, 1], grid[3, :]]
+    wide, matrix, shares, dwell, course, below = map(figure.add_subplot, places)
+    drawn: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
+    weights(fit, wide, data=data if fit.posterior is None else None)
+    transitions(fit, matrix, data=data)
+    occupancy(analysis.occupancy(fit, data, by=None, **drawn), ax=shares)
+    dwell_times(analysis.dwell_times(fit, data, **drawn), ax=dwell)
+    states_in_session(analysis.states_in_session(fit, data, **drawn), ax=course)
+    timeline(fit, data, session, below)
+    return figure
