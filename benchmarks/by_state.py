@@ -1,6 +1,6 @@
 """How often the 95 % intervals of tables by state hold the truth.
 
-    python benchmarks/by_state.py [--sets 100]
+    python benchmarks/by_state.py [--sets 30]
 
 Two states, Bernoulli choices with a weight for a cue and a bias, ten sessions of 150
 steps, and a column that the model does not read, normal around the state's number:
@@ -30,7 +30,7 @@ QUICK = {"num_samples": 100}
 def main():
     """Print a table for each of both kinds of fits."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--sets", type=int, default=100)
+    parser.add_argument("--sets", type=int, default=30)
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", gh.ConvergenceWarning)

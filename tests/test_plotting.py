@@ -488,6 +488,11 @@ def test_filters_draws_a_line_a_state_in_units_of_time():
         assert line.get_color() == plotting.state_colour(state)
     assert ax.get_xlabel() == "lag (s)"
     assert "per unit of sound" in ax.get_ylabel() and "pulse" in ax.get_ylabel()
+    named = plotting.filters(fit.named(["still", "loud"]), design, term="sound")
+    texts = [[t.get_text() for t in a.get_legend().get_texts()] for a in (ax, named)]
+    assert texts == [["state 0", "state 1"], ["still", "loud"]]
+    for one, other in zip(lines, filter_lines(named)):
+        np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
 
 
 def test_filters_has_bands_of_standard_errors_or_of_draws():

@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import pyro
 import pytest
 import torch
 from made_fits import categorical_fit, with_posterior
+from pyro.distributions import Bernoulli, Normal
 from scipy.stats import binom
 from test_chain_states import VALUES, make_model
 
@@ -346,3 +348,21 @@ def test_a_raw_column_moves_all_covariates_that_are_made_of_it():
     tones = by_state.column_by_state(fit, data, "tone", unit="step", num_samples=5)
     mean = frame.tone.values @ by / by.sum(0)
     np.testing.assert_allclose(tones.estimate, mean)
+
+
+def test_a_model_of_several_chains_is_refused():
+    def model(data):
+        loc = pyro.sample("loc", Normal(torch.zeros(2).double(), 1.0).to_event(1))
+        for name in ("a", "b"):
+            hidden = gh.HiddenMarkov(
+                torch.zeros(1, 2).double(),
+                torch.eye(2).double()[None],
+                Bernoulli(logits=loc.expand(data.num_steps, 2)),
+                data.lengths,
+            )
+            pyro.sample(name, hidden, obs=data.emissions)
+
+    data = gh.Sequences(LABELS, lengths=LENGTHS)
+    fit = fit_at(model, data, {"loc": torch.tensor([0.5, -1.0]).double()}, "by hand")
+    with pytest.raises(ValueError, match="fit must be of a model with one.*got a, b"):
+        by_state.occupancy(fit, data)

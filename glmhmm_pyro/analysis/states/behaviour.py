@@ -45,7 +45,9 @@ def accuracy_by_state(
 
     The interval of 95 % is that of rates drawn for the counts on every path, with
     Jeffreys' prior: it holds what is not known of the states, and what their number of
-    steps leaves open.
+    steps leaves open. In ``benchmarks/by_state.py`` it held the true rate, with
+    smoothed weights, in 97 +- 2 % of cases with Laplace draws, and in 85 +- 4 % with a
+    fit at a maximum, which takes its parameters as known.
 
     Args:
         fit: the fit.
@@ -116,7 +118,10 @@ def column_by_state(
     emissions through the states alone.
 
     Intervals of 95 % are those of paths drawn from p(z | y), with sessions (or steps)
-    weighted anew in each (Bayesian bootstrap, Rubin 1981).
+    weighted anew in each (Bayesian bootstrap, Rubin 1981); of ``"unmixed"`` those of
+    the weights alone. They are too narrow where sessions are few or weights uncertain:
+    in ``benchmarks/by_state.py``, with ten sessions, they held the true means in
+    70 +- 6 % of cases; those of ``"mean"``, each with some of the other, in 3 +- 2 %.
 
     Args:
         fit: the fit.

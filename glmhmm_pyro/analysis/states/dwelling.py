@@ -63,7 +63,9 @@ def dwell_times(
     curve of the runs, those that a session's end cuts off being censored. Intervals of
     95 % are those of single paths, each at a draw of the parameters where the fit has
     any and with its runs weighted anew (Bayesian bootstrap, Rubin 1981). A state that
-    is never left has the mean infinity.
+    is never left has the mean infinity. In ``benchmarks/by_state.py`` the interval of
+    the mean held that of the law in 95 +- 3 % of cases with Laplace draws, and in
+    70 +- 5 % with a fit at a maximum, which takes its parameters as known.
 
     Beside both stands what the model says. Where transitions are the same at every
     step it is the geometric law, of mean :math:`1 / (1 - A_{kk})`; else the same

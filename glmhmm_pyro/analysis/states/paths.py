@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from glmhmm_pyro.arguments import is_missing, one_of, seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import plain_array
 
@@ -64,6 +66,13 @@ class StatePaths:
                 before t), from which states are drawn step by step.
         """
         check_fit_and_data(fit, data)
+        laid_out = fit.as_fitted(data)
+        sites = sites_of(carried(fit, laid_out), laid_out)
+        if len(sites) > 1:
+            raise ValueError(
+                "fit must be of a model with one HiddenMarkov site to be told by "
+                f"state, got {', '.join(sites)}; take fit.decode(data, site) of each"
+            )
         num_samples = whole_number("num_samples", num_samples, 2)
         one_of("weights", weights, WEIGHTS)
         seed = seed_number(seed)

@@ -32,8 +32,13 @@ def occupancy(
     .. math:: \frac{1}{T} \sum_t p(z_t = k \mid y)
 
     with the 95 % interval of this share on paths drawn from p(z | y), each at a draw of
-    the parameters where the fit has any. It is about the steps at hand; steps without
-    an observed emission count like all others.
+    the parameters where the fit has any; a fit without draws takes its parameters as
+    known, so that intervals are too narrow where data are few. In
+    ``benchmarks/by_state.py`` (1500 choices of two states) intervals from Laplace draws
+    held the true share in 97 +- 3 % of cases, those at a maximum in 47 +- 9 %.
+
+    The share is that of the steps at hand; steps without an observed emission count
+    like all others.
 
     Args:
         fit: the fit.
