@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +133,10 @@ def test_a_fit_without_a_baseline_says_why_when_bits_are_asked_for(data, fit):
     assert older.score(data) == fit.score(data)
     with pytest.raises(ValueError, match="units must be 'nats' .* written before"):
         older.score(data, units="bits")
+    saved = gh.load(Path(__file__).parents[1] / "golden" / "fits" / "em.nc")
+    rat = gh.datasets.load_rat().subset([0, 1, 2])
+    with pytest.raises(ValueError, match="units must be 'nats' .* written before"):
+        saved.score(rat, units="bits")
     with pytest.raises(ValueError, match="units must be one of nats, bits, got 'bans'"):
         fit.score(data, units="bans")
 

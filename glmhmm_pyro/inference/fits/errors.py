@@ -109,7 +109,9 @@ def summary(
             truth in 95.2 +- 0.9 % of cases, stay probabilities' in 97.5 +- 0.9 %,
             first probabilities' in 99.0 +- 0.7 %.
         robust: see :meth:`standard_errors`. The intervals are then those of Student's t
-            with as many degrees of freedom as there are groups, less one.
+            with as many degrees of freedom as there are groups, less one. Of those in
+            ``benchmarks/animals.py`` (20 animals whose biases differ) weights' held the
+            truth in 94.0 +- 2.4 % of cases, where the others did in 77.8 +- 4.2 %.
 
     Warns:
         ConvergenceWarning: as :meth:`standard_errors` does, which names them.
