@@ -43,8 +43,9 @@ def data_set(
         argument: d for argument, d in designs.items() if isinstance(d, Recipe)
     }
     plain = {a: d for a, d in designs.items() if a not in recipes}
-    told = (session, columns, None if is_frame(data) else emissions)
-    hidden = _hidden_emissions(data, session, emissions, mask)
+    keys = _keys(session, group) if is_frame(data) else session
+    told = (keys, columns, None if is_frame(data) else emissions)
+    hidden = _hidden_emissions(data, keys, emissions, mask)
     known = _given_classes(emissions, class_names)
     made: dict[str, Any] = {}
     for argument, design in recipes.items():
@@ -57,7 +58,7 @@ def data_set(
     if is_frame(data):
         options |= {"session": session, "time": time, "class_names": class_names}
         if class_names is None:
-            classes = first.emission_classes(data, session, emissions)
+            classes = first.emission_classes(data, keys, emissions)
             options["class_names"] = classes
         arguments = arrays_from_dataframe(data, given_designs(**plain), **options)
     else:
@@ -68,6 +69,14 @@ def data_set(
     for design in recipes.values():
         refuse_leaks(design.terms, sequences.emission_names)
     return sequences._derive(design_source=DesignSource.of(recipes, table))
+
+
+def _keys(session: Columns | None, group: Columns | None) -> Columns | None:
+    """The columns that tell sessions apart, of which two groups may have the same."""
+    if session is None or group is None:
+        return session
+    listed = [[c] if isinstance(c, str) else list(c) for c in (session, group)]
+    return list(dict.fromkeys([*listed[0], *listed[1]]))
 
 
 def _given_classes(
