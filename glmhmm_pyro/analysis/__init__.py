@@ -5,6 +5,12 @@ from glmhmm_pyro.analysis.calibration import (
     Calibration,
     simulation_based_calibration,
 )
+from glmhmm_pyro.analysis.checks import (
+    PredictiveCheck,
+    calibration_of_steps,
+    predictive_check,
+    residuals,
+)
 from glmhmm_pyro.analysis.comparison import Comparison, compare_methods
 from glmhmm_pyro.analysis.cross_validation import CrossValidation, cross_validate
 from glmhmm_pyro.analysis.driven import marginal_effects, response_curve
@@ -31,9 +37,11 @@ __all__ = [
     "DwellTimes",
     "EvidenceMaximum",
     "GroupFits",
+    "PredictiveCheck",
     "Study",
     "accuracy_by_state",
     "bootstrap",
+    "calibration_of_steps",
     "choose_num_states",
     "column_by_state",
     "compare_methods",
@@ -45,7 +53,9 @@ __all__ = [
     "marginal_effects",
     "maximise_evidence",
     "occupancy",
+    "predictive_check",
     "psychometric",
+    "residuals",
     "response_curve",
     "simulation_based_calibration",
     "states_in_session",

@@ -11,6 +11,11 @@ from glmhmm_pyro.plotting.by_state import (
     column_by_state,
     occupancy,
 )
+from glmhmm_pyro.plotting.checking import (
+    calibration_of_steps,
+    predictive_check,
+    residuals,
+)
 from glmhmm_pyro.plotting.coefficients import weights
 from glmhmm_pyro.plotting.estimates import comparison
 from glmhmm_pyro.plotting.lag_filters import filters
@@ -32,6 +37,7 @@ from glmhmm_pyro.plotting.timelines import timeline
 __all__ = [
     "STATE_COLOURS",
     "accuracy_by_state",
+    "calibration_of_steps",
     "column_by_state",
     "comparison",
     "dwell_times",
@@ -44,7 +50,9 @@ __all__ = [
     "overview",
     "penalty_path",
     "predictions",
+    "predictive_check",
     "psychometric",
+    "residuals",
     "response_curve",
     "state_colour",
     "states_in_session",

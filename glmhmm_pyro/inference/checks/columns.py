@@ -31,6 +31,7 @@ class Columns:
         design: the rows that bear on what was observed.
         is_flat: whether the weights have no proper prior.
         has_baseline: whether a constant stands beside the columns.
+        whole: all rows.
     """
 
     argument: str
@@ -38,6 +39,7 @@ class Columns:
     design: DesignMatrix
     is_flat: bool
     has_baseline: bool
+    whole: DesignMatrix
 
     @classmethod
     def of(
@@ -57,6 +59,7 @@ class Columns:
                 design.at(bearing(component, view)).to(torch.float64),
                 not is_proper(site.prior),
                 "baseline" in component.sites,
+                component.operator(view),
             )
             yield name, columns
 

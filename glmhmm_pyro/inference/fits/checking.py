@@ -2,33 +2,51 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.after import state_findings, uses_of
+from glmhmm_pyro.inference.checks.forecasts import Forecast
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding, Report
+from glmhmm_pyro.inference.checks.steps import named_forecasts, starts_of, step_findings
 from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
+from glmhmm_pyro.inference.program.program import Observed
 from glmhmm_pyro.inference.status import Status
 
 if TYPE_CHECKING:
     from glmhmm_pyro.inference.fits.fit import Fit
 
-_MADE = ("convergence", "unbounded weights", "states")
+_MADE = (
+    *("convergence", "unbounded weights", "states"),
+    *("calibration", "law", "memory", "drift"),
+)
 
 
 @usual_modes()
 def check(fit: "Fit", data: Any) -> Report:
-    """Look for what makes a fit useless or doubtful, in one pass over the data.
+    r"""Look for what makes a fit useless or doubtful, in a pass or two over the data.
 
     How the search ended; weights that run to infinity; states that are empty (less than
     one step is expected there), that vanish (fewer than 5 steps a weight, or never the
-    most probable), that are one state twice, or that are left less than twice.
+    most probable), that are one state twice, that are left less than twice, or in which
+    covariates follow from each other.
+
+    Then one-step forecasts, which at the right parameters err by martingale
+    differences: whether they are calibrated in bins; whether quantile residuals
+    :math:`F(y_t \mid y_{<t})`, randomised for counts (Dunn & Smyth 1996), are uniform
+    (Neyman 1937); whether Pearson residuals are correlated within sessions; and whether
+    visits to states, emissions in them or their weights drift from first to second
+    halves of sessions or from earlier to later sessions. Labels are looked at one class
+    against the rest. Each of the four warns where its p value is below 0.005;
+    ``p_value`` is corrected for all that it looks at.
 
     Of a fit with draws it looks at ``params``.
 
     Args:
-        data: what the model was fitted to, or other data.
+        data: what the model was fitted to. Of data held out the errors of the
+            parameters are found, too, where there are many.
 
     Returns:
         Findings with a code, a severity and a sentence that says what to do; empty
@@ -48,7 +66,22 @@ def check(fit: "Fit", data: Any) -> Report:
         sites = sites_of(fit, data)
         for use in uses_of(fit.model, sites, fit.params, fit.labels.states or ()):
             findings += state_findings(use)
+        for observed in sites.values():
+            names = fit.labels.states or ()
+            findings += step_findings(fit.model, data, observed, names)
     return Report.of("a fit", findings, _MADE)
+
+
+@usual_modes()
+def forecasts(fit: "Fit", data: Any) -> tuple[list[Forecast], np.ndarray]:
+    """One-step forecasts of every column of the emissions, and the sessions' starts.
+
+    Args:
+        data: as the model takes it; of a model of the user's own with a single site.
+    """
+    data = fit.as_fitted(data)
+    ((hidden, value),) = sites_of(carried(fit, data), data).values()
+    return named_forecasts(data, Observed(hidden, value)), starts_of(hidden)
 
 
 def _ending(fit: "Fit") -> list[Finding]:

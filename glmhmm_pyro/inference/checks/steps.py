@@ -1,0 +1,379 @@
+r"""Checks by one-step forecasts: their calibration, their law, memory and drift.
+
+Each is a p value corrected for all that its check looks at, and warns at 1 in 200, so
+that the four together warn of some 2 well-specified fits in 100 by their own count, and
+of less than 5 where few steps make the p values of sums smaller than they should be.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.checks.columns import Columns
+from glmhmm_pyro.inference.checks.forecasts import Forecast, forecasts_of
+from glmhmm_pyro.inference.checks.martingales import (
+    lagged,
+    memory_p_value,
+    of_several,
+    smooth_p_value,
+    two_sided,
+    z_score,
+)
+from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding
+from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.priors.answers import is_proper
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# How often each check may warn of a well-specified fit.
+_RATE = 0.005
+
+# Bins of forecasts, and what a bin must hold: steps, and variance of classes.
+NUM_BINS = 10
+_FEWEST_STEPS = 20
+_LEAST_VARIANCE = 5.0
+
+# Covariates beyond which drift is not looked for in the weight of each.
+_MOST_COLUMNS = 50
+
+# Variance in a state's steps, of columns of variance 1 over all, which is none.
+_RANK = 1e-4
+
+# Draws of randomised quantiles, of whose p values the median counts twice.
+NUM_SEEDS = 5
+
+
+class Bins(NamedTuple):
+    """Forecasts in bins of their means.
+
+    Attributes:
+        predicted: mean forecast of every bin.
+        observed: mean of what came.
+        lower, upper: ends of an interval of 95 % about ``observed``.
+        steps: number of steps.
+        scores: z scores of the differences.
+    """
+
+    predicted: np.ndarray
+    observed: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    steps: np.ndarray
+    scores: np.ndarray
+
+
+def binned(forecast: Forecast, num_bins: int = NUM_BINS) -> Bins:
+    """Forecasts against what came, in bins that hold about equally many steps.
+
+    Intervals are Wilson's (1927) of the share of a class; else they have the width that
+    the forecasts' own variances give. Bins too small to tell anything are joined.
+    """
+    order = np.argsort(forecast.mean, kind="stable")
+    groups = _joined(forecast, np.array_split(order, num_bins))
+    count = np.array([len(group) for group in groups])
+    predicted, observed, variance = (
+        np.array([values[group].mean() for group in groups])
+        for values in (forecast.mean, forecast.value, forecast.variance)
+    )
+    errors = np.sqrt(variance / count)
+    if forecast.is_class:
+        lower, upper = _wilson(observed, count)
+    else:
+        lower, upper = observed - 1.96 * errors, observed + 1.96 * errors
+    return Bins(
+        predicted, observed, lower, upper, count, (observed - predicted) / errors
+    )
+
+
+def _joined(forecast: Forecast, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Neighbouring bins put together until each holds enough."""
+    groups: list[np.ndarray] = []
+    waiting = np.empty(0, int)
+    for part in parts:
+        waiting = np.append(waiting, part)
+        enough = not forecast.is_class or (
+            forecast.variance[waiting].sum() >= _LEAST_VARIANCE
+        )
+        if len(waiting) >= _FEWEST_STEPS and enough:
+            groups.append(waiting)
+            waiting = np.empty(0, int)
+    if len(waiting) and groups:
+        groups[-1] = np.append(groups[-1], waiting)
+    return groups
+
+
+def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of 95 % of a share."""
+    z = 1.959964
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    half = half / (1 + z**2 / count)
+    return middle - half, middle + half
+
+
+def calibration_table(
+    forecasts: Sequence[Forecast], num_bins: int = NUM_BINS
+) -> "pd.DataFrame":
+    """A row for every bin of every forecast; see :func:`binned`."""
+    import pandas as pd
+
+    found = {}
+    for forecast in forecasts:
+        bins = binned(forecast, num_bins)
+        columns = {"predicted": bins.predicted, "estimate": bins.observed}
+        columns |= {"lower": bins.lower, "upper": bins.upper, "count": bins.steps}
+        found[forecast.name] = pd.DataFrame(columns).rename_axis("bin")
+    return pd.concat(found, names=["emission"])
+
+
+def miscalibration(forecasts: Sequence[Forecast]) -> Iterator[Finding]:
+    """Forecasts that do not come as often, or as large, as they say."""
+    from scipy.stats import chi2
+
+    scores = {f.name: binned(f).scores for f in forecasts}
+    p_values = {
+        name: float(chi2.sf((z**2).sum(), len(z))) for name, z in scores.items()
+    }
+    p_value = of_several(list(p_values.values()))
+    if p_value < _RATE:
+        worst = min(p_values, key=lambda name: p_values[name])
+        bins = binned(next(f for f in forecasts if f.name == worst))
+        place = int(np.argmax(np.abs(bins.scores)))
+        yield Finding(
+            "miscalibrated",
+            WARNING,
+            f"one-step forecasts of {worst} are off: where {bins.predicted[place]:.3g} "
+            f"is expected, {bins.observed[place]:.3g} came, in {bins.steps[place]} "
+            "steps: add covariates, or powers of those there are, or states "
+            "(gh.plotting.calibration_of_steps shows all bins)",
+            p_value,
+        )
+
+
+def law(forecasts: Sequence[Forecast], seed: int = 0) -> Iterator[Finding]:
+    """Numbers that come by another law than the forecasts have; of classes none is."""
+    p_values = {}
+    for forecast in forecasts:
+        if forecast.is_class or forecast.up_to is None:
+            continue
+        seeds = range(seed, seed + NUM_SEEDS if forecast.is_discrete else seed + 1)
+        found = [
+            smooth_p_value(forecast.uniform(np.random.default_rng(s))) for s in seeds
+        ]
+        p_values[forecast.name] = min(1.0, min(len(found), 2) * float(np.median(found)))
+    p_value = of_several(list(p_values.values()))
+    if p_value < _RATE:
+        worst = min(p_values, key=lambda name: p_values[name])
+        yield Finding(
+            "wrong-law",
+            WARNING,
+            f"{worst} comes by another law than the family's, as quantile residuals "
+            "show: take another family, such as StudentT for heavy tails or "
+            "NegativeBinomial for counts that vary more, transform the output, or add "
+            "states (gh.plotting.residuals shows how it differs)",
+            p_value,
+        )
+
+
+def memory(forecasts: Sequence[Forecast], starts: np.ndarray) -> Iterator[Finding]:
+    """Residuals that remember one another: the past says more than the model takes."""
+    found = {f.name: lagged(f.pearson, f.steps, starts) for f in forecasts}
+    p_values = {name: memory_p_value(scores) for name, (_, _, scores) in found.items()}
+    p_value = of_several(list(p_values.values()))
+    if p_value < _RATE:
+        worst = min(p_values, key=lambda name: p_values[name])
+        lags, means, scores = found[worst]
+        place = int(np.argmax(np.abs(scores)))
+        yield Finding(
+            "memory-left",
+            WARNING,
+            f"residuals of {worst} are correlated, by {means[place]:.2f} at lag "
+            f"{lags[place]}: add covariates of the past, such as "
+            "gh.covariates.PreviousChoice or Lags, or slow trends, or states",
+            p_value,
+        )
+
+
+class Halves(NamedTuple):
+    """Steps in first halves count -1, those in second halves 1, of what is in words."""
+
+    words: str
+    sides: np.ndarray
+
+    @classmethod
+    def of(cls, starts: np.ndarray, num_steps: int) -> "list[Halves]":
+        """Halves of every session, and earlier and later sessions of 4 or more."""
+        lengths = np.diff(np.append(starts, num_steps))
+        place = np.arange(num_steps) - np.repeat(starts, lengths)
+        within = np.sign(2 * place + 1 - np.repeat(lengths, lengths))
+        found = [cls("second halves of sessions", within)]
+        if len(starts) >= 4:
+            number = np.repeat(np.arange(len(starts)), lengths)
+            found.append(cls("later sessions", np.sign(2 * number + 1 - len(starts))))
+        return found
+
+
+def drift(
+    forecasts: Sequence[Forecast],
+    filtered: np.ndarray,
+    predicted: np.ndarray,
+    starts: np.ndarray,
+    names: Sequence[str],
+    designs: Mapping[str, tuple[Sequence[str], np.ndarray]],
+) -> Iterator[Finding]:
+    """States or behaviour in them that change from a half to the other.
+
+    Args:
+        forecasts: of all columns of the emissions.
+        filtered: p(z_t | y up to t), shape (steps, states).
+        predicted: p(z_t | y before t), the same shape.
+        starts: first steps of the sessions.
+        names: of the states.
+        designs: covariates by output: names of the columns, and these (steps, columns).
+    """
+    terms: dict[str, np.ndarray] = {}
+    whole = np.arange(len(filtered))
+    for state in range(len(names)) if len(names) > 1 else ():
+        moved = filtered[:, state] - predicted[:, state]
+        terms[f"state {names[state]} is entered more|less"] = moved
+    by_behaviour = {}
+    for forecast in forecasts:
+        spread = np.sqrt(forecast.state_variance)
+        off = (forecast.value[:, None] - forecast.state_mean) / np.where(
+            spread > 0, spread, np.inf
+        )
+        weighted = filtered[forecast.steps] * off
+        columns, design = designs.get(forecast.output, ((), whole[:, None]))
+        for state, name in enumerate(names):
+            where = f" in state {name}" if len(names) > 1 else ""
+            own = np.zeros(len(filtered))
+            own[forecast.steps] = weighted[:, state]
+            by_behaviour[f"{forecast.name}{where} comes higher|lower"] = own
+            for column, covariate in enumerate(columns):
+                key = f"{forecast.name}{where} has a higher|lower slope on {covariate}"
+                by_behaviour[key] = own * design[:, column]
+    sides = Halves.of(starts, len(filtered))
+    tests = [
+        {
+            (what, half.words): z_score(half.sides * term)
+            for what, term in group.items()
+            for half in sides
+        }
+        for group in (terms, by_behaviour)
+        if group
+    ]
+    p_values = [of_several([two_sided(z) for z in group.values()]) for group in tests]
+    p_value = of_several(p_values)
+    if p_value < _RATE:
+        scores = tests[int(np.argmin(p_values))]
+        known = {key: z for key, z in scores.items() if not np.isnan(z)}
+        what, when = max(known, key=lambda key: abs(known[key]))
+        chosen = r"\1" if known[what, when] > 0 else r"\2"
+        said = re.sub(r"(more|higher)\|(less|lower)", chosen, what)
+        yield Finding(
+            "drift",
+            WARNING,
+            f"{said} in {when} than the fit says: add a covariate of time (to "
+            "the transitions too, by gh.InputDriven), or fit the halves apart",
+            p_value,
+        )
+
+
+def starts_of(hidden: HiddenMarkov) -> np.ndarray:
+    """First steps of the sessions."""
+    return (hidden.lengths.cumsum(0) - hidden.lengths).cpu().numpy()
+
+
+def named_forecasts(data: Any, observed: Observed) -> list[Forecast]:
+    """Forecasts of a site, named as its data name emissions and classes."""
+    classes: tuple[str, ...] | None = None
+    names: tuple[str, ...] = ()
+    if isinstance(data, Sequences):
+        classes, names = data.class_names, data.emission_names
+    return list(forecasts_of(*observed, classes, names))
+
+
+def step_findings(
+    model: Any, data: Any, observed: Observed, names: Sequence[str]
+) -> list[Finding]:
+    """Findings of all checks by one-step forecasts of a site.
+
+    Args:
+        model: bound to the data.
+        data: laid out as those fitted.
+        observed: the site, at the fitted parameters.
+        names: of the states; their numbers where the site has other states.
+    """
+    hidden, value = observed
+    if hidden.batch_shape:
+        return []
+    forecasts = [f for f in named_forecasts(data, observed) if len(f.value)]
+    starts, number = starts_of(hidden), hidden.num_states
+    known = names if len(names) == number else tuple(map(str, range(number)))
+    filtered = hidden.filtered_probs(value).cpu().double().numpy()
+    predicted = hidden.predicted_probs(value).cpu().double().numpy()
+    designs = _designs(model, data)
+    probs = hidden.smoothed_probs(value).cpu().double().numpy()
+    return [
+        *rank_deficiency(model, probs, known, designs),
+        *miscalibration(forecasts),
+        *law(forecasts),
+        *memory(forecasts, starts),
+        *drift(forecasts, filtered, predicted, starts, known, designs),
+    ]
+
+
+def rank_deficiency(
+    model: Any,
+    probs: np.ndarray,
+    names: Sequence[str],
+    designs: Mapping[str, tuple[Sequence[str], np.ndarray]],
+) -> Iterator[Finding]:
+    """States in whose steps a covariate does not vary, or follows from others.
+
+    Args:
+        model: of the fit.
+        probs: p(z_t | y), shape (steps, states).
+        names: of the states.
+        designs: covariates that vary over all steps, as for :func:`drift`.
+    """
+    components = Program.kind_of(model).components_of(model)
+    for output, (columns, design) in designs.items():
+        prior = components[f"emissions.{output}" if output else "emissions"].sites
+        is_flat = not is_proper(prior["weights"].prior)
+        scaled = (design - design.mean(0)) / design.std(0)
+        for state, name in enumerate(names):
+            share = probs[:, state]
+            if share.sum() < len(columns) + 1:
+                continue
+            centred = scaled - share @ scaled / share.sum()
+            gram = (centred * share[:, None]).T @ centred / share.sum()
+            sizes, directions = np.linalg.eigh(gram)
+            if len(sizes) and sizes[0] < _RANK:
+                said = np.abs(directions[:, 0]) > 0.1
+                listed = ", ".join(np.array(columns)[said])
+                yield Finding(
+                    "rank-deficient-state",
+                    WARNING if is_flat else NOTE,
+                    f"in the steps of state {name} {listed} hardly vary, or follow "
+                    "from each other, so that the state's weights are not known: give "
+                    "them a prior, such as gh.priors.Ridge(1.0), or leave one out",
+                )
+
+
+def _designs(model: Any, data: Any) -> dict[str, tuple[Sequence[str], np.ndarray]]:
+    """Covariates that vary, by output, where they are few enough to look at each."""
+    found: dict[str, tuple[Sequence[str], np.ndarray]] = {}
+    for name, columns in Columns.of(Program.kind_of(model).components_of(model), data):
+        if name.partition(".")[0] != "emissions" or len(columns.names) > _MOST_COLUMNS:
+            continue
+        design = columns.whole.dense().cpu().double().numpy()
+        varying = np.flatnonzero(np.ptp(design, axis=0) > 0)
+        output = name.partition(".")[2]
+        found[output] = [columns.names[i] for i in varying], design[:, varying]
+    return found

@@ -1,0 +1,138 @@
+"""What checks look at: forecasts against what came, residuals, simulations."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glmhmm_pyro.analysis import checks
+from glmhmm_pyro.arguments import one_of, suggests_names
+from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.plotting.style import (
+    FAINT,
+    INK,
+    axes_or_new,
+    check_kind,
+    hide_frame,
+    plain,
+    state_colour,
+)
+from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@suggests_names
+def calibration_of_steps(
+    fit: Fit, data: Sequences, ax: "Axes | None" = None, *, num_bins: int = 10
+) -> "Axes":
+    """One-step forecasts against what came, in bins, with intervals of 95 %.
+
+    Args:
+        fit: the fit.
+        data: the data set.
+        ax: where to draw; a new figure by default.
+        num_bins: see :func:`glmhmm_pyro.analysis.calibration_of_steps`.
+    """
+    check_kind("fit", fit, Fit, "write calibration_of_steps(fit, data)")
+    check_kind("data", data, Sequences, "write calibration_of_steps(fit, data)")
+    table = checks.calibration_of_steps(fit, data, num_bins=num_bins)
+    ax = axes_or_new(ax, 3.5, 3.2)
+    ax.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, zorder=0)
+    names = list(dict.fromkeys(table.index.get_level_values("emission")))
+    for number, name in enumerate(names):
+        rows, colour = table.loc[name], INK if len(names) == 1 else state_colour(number)
+        ends = [rows.estimate - rows.lower, rows.upper - rows.estimate]
+        style: Any = {"color": colour, "markersize": 4, "linewidth": 1}
+        ax.errorbar(
+            rows.predicted, rows.estimate, ends, fmt="o", label=plain(name), **style
+        )
+    what = "share" if " = " in names[0] else "mean"
+    subject = plain(names[0]) if len(names) == 1 else "emissions"
+    ax.set(xlabel=f"forecast of {subject}", ylabel=f"{what} that came")
+    if len(names) > 1:
+        ax.legend(frameon=False)
+    hide_frame(ax)
+    return ax
+
+
+@suggests_names
+def residuals(
+    fit: Fit, data: Sequences, ax: "Axes | None" = None, *, seed: int = 0
+) -> "Axes":
+    """Quantile residuals of one-step forecasts against those of the normal law.
+
+    Every line is an emission, or a class against the rest; at the right parameters and
+    with the right family they lie on the diagonal, where chance lets 95 % of points be
+    between the thin lines.
+
+    Args:
+        fit: the fit.
+        data: the data set.
+        ax: where to draw; a new figure by default.
+        seed: of the randomisation of counts and classes.
+    """
+    from scipy.stats import beta, norm
+
+    check_kind("fit", fit, Fit, "write residuals(fit, data)")
+    check_kind("data", data, Sequences, "write residuals(fit, data)")
+    table = checks.residuals(fit, data, seed=seed)
+    ax = axes_or_new(ax, 3.5, 3.2)
+    names = list(dict.fromkeys(table.index.get_level_values("emission")))
+    for number, name in enumerate(names):
+        values = np.sort(table.loc[name]["quantile"].dropna().to_numpy())
+        size = len(values)
+        places = np.arange(1, size + 1)
+        expected = norm.ppf((places - 0.5) / size)
+        colour = INK if len(names) == 1 else state_colour(number)
+        ax.plot(expected, values, ".", color=colour, markersize=3, label=plain(name))
+        if not number and size:
+            for end in (0.025, 0.975):
+                edge = norm.ppf(beta.ppf(end, places, size + 1 - places))
+                ax.plot(expected, edge, color=FAINT, linewidth=0.6)
+    ax.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, zorder=0)
+    ax.set(xlabel="normal quantile", ylabel="quantile residual")
+    if len(names) > 1:
+        ax.legend(frameon=False)
+    hide_frame(ax)
+    return ax
+
+
+_LABELS = {
+    "autocorrelation": ("steps apart", "autocorrelation"),
+    "runs": ("steps", "share of runs that last longer"),
+    "psychometric": ("covariate", "mean emission"),
+    "dwell": ("steps", "share of visits that last longer"),
+}
+
+
+@suggests_names
+def predictive_check(
+    check: "checks.PredictiveCheck",
+    statistic: str = "autocorrelation",
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """A statistic of the data against simulations from the fit.
+
+    The line is the data's, the band 95 % of the simulations.
+
+    Args:
+        check: of :func:`glmhmm_pyro.analysis.predictive_check`.
+        statistic: ``"autocorrelation"``, ``"runs"``, ``"psychometric"`` or ``"dwell"``.
+        ax: where to draw; a new figure by default.
+    """
+    fix = "make it by gh.analysis.predictive_check(fit, data)"
+    check_kind("check", check, checks.PredictiveCheck, fix)
+    one_of("statistic", statistic, list(check.p_values.index))
+    rows = check.table.loc[statistic]
+    ax = axes_or_new(ax, 3.5, 2.8)
+    band: Any = {"color": state_colour(0), "alpha": 0.3, "linewidth": 0}
+    ax.fill_between(rows.index, rows.lower, rows.upper, label="simulated", **band)
+    ax.plot(rows.index, rows.observed, color=INK, marker=".", label="data")
+    if statistic == "autocorrelation":
+        ax.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
+    across, up = _LABELS[statistic]
+    ax.set(xlabel=across, ylabel=up)
+    ax.legend(frameon=False)
+    hide_frame(ax)
+    return ax
