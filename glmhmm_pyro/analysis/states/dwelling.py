@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.analysis.states.paths import StatePaths, ratio, table_of
-from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.arguments import suggests_all_names, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit, Posterior
 from glmhmm_pyro.inference.fits.latents import carried
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@suggests_all_names
 @dataclass(frozen=True)
 class DwellTimes:
     """How long states last, as :func:`dwell_times` finds it.
