@@ -197,3 +197,28 @@ def test_columns_that_do_not_vary_in_a_state_are_named():
     fit = fit_at(gh.GLMHMM(2, gh.Gaussian()), data, params, "the truth")
     found = [f for f in fit.check(data) if f.code == "rank-deficient-state"]
     assert len(found) == 1 and "state 1 x hardly" in found[0].sentence
+
+
+class Nameless(gh.GLMEmission):
+    """A family of the user's own that tells densities alone."""
+
+    def distribution(self, predictor):
+        """Normal numbers, of which neither moments nor quantiles are known."""
+
+        class Law(torch.distributions.Normal):
+            mean = property(lambda self: self._unknown())
+            cdf = property(lambda self: self._unknown())
+
+            def _unknown(self):
+                raise NotImplementedError
+
+        return Law(predictor, 1.0, validate_args=False)
+
+
+def test_checks_that_a_law_does_not_allow_are_left_out_with_a_reason():
+    fit, data = drawn("numbers")
+    params = {n: v for n, v in fit.params.items() if n != "emissions.scale"}
+    own = fit_at(gh.GLMHMM(2, Nameless()), data, params, "the truth")
+    report = own.check(data)
+    assert set(report.left_out) >= {"calibration", "law", "memory"}
+    assert "law" not in report.made and "no finite mean" in repr(report)

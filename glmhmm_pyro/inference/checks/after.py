@@ -9,6 +9,7 @@ from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding
 from glmhmm_pyro.inference.checks.states import (
     StateUse,
     doubtful_states,
+    listed_states,
     unusable_states,
 )
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -87,10 +88,10 @@ def _few_switches(use: StateUse) -> Iterator[Finding]:
     leaving = moves.sum(1) - moves.diagonal()
     few = [k for k in range(len(use.names)) if 1 <= use.visits[k] and leaving[k] < 2]
     if few:
-        said = ", ".join(use.names[state] for state in few)
         yield Finding(
             "few-switches",
             WARNING if len(few) > 1 else NOTE,
-            f"state {said} is left less than twice, so that how long it lasts is a "
-            "guess: do not interpret its transitions, or give them a prior",
+            f"{listed_states(use.names, few)} left less than twice, so that how long "
+            "that lasts is a guess: do not interpret these transitions, or give them a "
+            "prior",
         )

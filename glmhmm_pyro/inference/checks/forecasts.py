@@ -83,6 +83,8 @@ def forecasts_of(
 ) -> Iterator[Forecast]:
     """Forecasts of every column: one a class of labels, but for the first of two.
 
+    Columns without a finite mean and variance are left out.
+
     Args:
         hidden: distribution of the emissions.
         value: the emissions.
@@ -134,8 +136,11 @@ def _of_numbers(
 ) -> Iterator[Forecast]:
     law: Any = output.emission_dist
     width = law.event_shape.numel()
-    means = _by_column(law.mean, probs.shape, width)
-    variances = _by_column(law.variance, probs.shape, width)
+    try:
+        means = _by_column(law.mean, probs.shape, width)
+        variances = _by_column(law.variance, probs.shape, width)
+    except NotImplementedError:
+        return
     values = output.value.reshape(len(probs), -1).cpu().double().numpy()
     names = emission_names if len(emission_names) == width else ()
     for column in range(width):

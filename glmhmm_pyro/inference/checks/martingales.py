@@ -54,13 +54,14 @@ def lagged(
 
 
 def memory_p_value(scores: np.ndarray) -> float:
-    """Of z scores of independent lags: their squares, and their sum, 2 tests."""
-    from scipy.stats import chi2, norm
+    """Of z scores of independent lags: the first, their sum, their squares, 3 tests."""
+    from scipy.stats import chi2
 
     if not len(scores):
         return 1.0
-    together = 2 * norm.sf(abs(scores.sum()) / np.sqrt(len(scores)))
-    return float(min(1.0, 2 * min(chi2.sf((scores**2).sum(), len(scores)), together)))
+    together = float(scores.sum() / np.sqrt(len(scores)))
+    scattered = float(chi2.sf((scores**2).sum(), len(scores)))
+    return of_several([two_sided(float(scores[0])), two_sided(together), scattered])
 
 
 def smooth_p_value(uniform: np.ndarray) -> float:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 # From the least to the worst.
 NOTE, WARNING, UNUSABLE = SEVERITIES = ("note", "warning", "unusable")
 
+# p value below which each of the checks that have one warns of a fit.
+RATE = 0.005
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -114,7 +114,7 @@ def unusable_states(use: StateUse) -> Iterator[Finding]:
     """States that are empty, and states that stand for one: cheap enough for a fit."""
     empty = use.empty()
     if empty:
-        said = _listed(use.names, empty)
+        said = listed_states(use.names, empty)
         yield Finding(
             "empty-states",
             UNUSABLE,
@@ -176,6 +176,7 @@ def doubtful_states(use: StateUse) -> Iterator[Finding]:
             )
 
 
-def _listed(names: Sequence[str], chosen: list[int]) -> str:
+def listed_states(names: Sequence[str], chosen: list[int]) -> str:
+    """Some states as what begins a sentence, with its verb."""
     said = ", ".join(names[state] for state in chosen)
     return f"state {said} is" if len(chosen) == 1 else f"states {said} are"

@@ -5,33 +5,28 @@ that the four together warn of some 2 well-specified fits in 100 by their own co
 of less than 5 where few steps make the p values of sums smaller than they should be.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.checks.columns import Columns
+from glmhmm_pyro.inference.checks.drift import Designs, drift
 from glmhmm_pyro.inference.checks.forecasts import Forecast, forecasts_of
 from glmhmm_pyro.inference.checks.martingales import (
     lagged,
     memory_p_value,
     of_several,
     smooth_p_value,
-    two_sided,
-    z_score,
 )
-from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding
+from glmhmm_pyro.inference.checks.report import NOTE, RATE, WARNING, Finding
 from glmhmm_pyro.inference.program.program import Observed, Program
 from glmhmm_pyro.priors.answers import is_proper
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# How often each check may warn of a well-specified fit.
-_RATE = 0.005
 
 # Bins of forecasts, and what a bin must hold: steps, and variance of classes.
 NUM_BINS = 10
@@ -140,7 +135,7 @@ def miscalibration(forecasts: Sequence[Forecast]) -> Iterator[Finding]:
         name: float(chi2.sf((z**2).sum(), len(z))) for name, z in scores.items()
     }
     p_value = of_several(list(p_values.values()))
-    if p_value < _RATE:
+    if p_value < RATE:
         worst = min(p_values, key=lambda name: p_values[name])
         bins = binned(next(f for f in forecasts if f.name == worst))
         place = int(np.argmax(np.abs(bins.scores)))
@@ -167,7 +162,7 @@ def law(forecasts: Sequence[Forecast], seed: int = 0) -> Iterator[Finding]:
         ]
         p_values[forecast.name] = min(1.0, min(len(found), 2) * float(np.median(found)))
     p_value = of_several(list(p_values.values()))
-    if p_value < _RATE:
+    if p_value < RATE:
         worst = min(p_values, key=lambda name: p_values[name])
         yield Finding(
             "wrong-law",
@@ -185,7 +180,7 @@ def memory(forecasts: Sequence[Forecast], starts: np.ndarray) -> Iterator[Findin
     found = {f.name: lagged(f.pearson, f.steps, starts) for f in forecasts}
     p_values = {name: memory_p_value(scores) for name, (_, _, scores) in found.items()}
     p_value = of_several(list(p_values.values()))
-    if p_value < _RATE:
+    if p_value < RATE:
         worst = min(p_values, key=lambda name: p_values[name])
         lags, means, scores = found[worst]
         place = int(np.argmax(np.abs(scores)))
@@ -195,91 +190,6 @@ def memory(forecasts: Sequence[Forecast], starts: np.ndarray) -> Iterator[Findin
             f"residuals of {worst} are correlated, by {means[place]:.2f} at lag "
             f"{lags[place]}: add covariates of the past, such as "
             "gh.covariates.PreviousChoice or Lags, or slow trends, or states",
-            p_value,
-        )
-
-
-class Halves(NamedTuple):
-    """Steps in first halves count -1, those in second halves 1, of what is in words."""
-
-    words: str
-    sides: np.ndarray
-
-    @classmethod
-    def of(cls, starts: np.ndarray, num_steps: int) -> "list[Halves]":
-        """Halves of every session, and earlier and later sessions of 4 or more."""
-        lengths = np.diff(np.append(starts, num_steps))
-        place = np.arange(num_steps) - np.repeat(starts, lengths)
-        within = np.sign(2 * place + 1 - np.repeat(lengths, lengths))
-        found = [cls("second halves of sessions", within)]
-        if len(starts) >= 4:
-            number = np.repeat(np.arange(len(starts)), lengths)
-            found.append(cls("later sessions", np.sign(2 * number + 1 - len(starts))))
-        return found
-
-
-def drift(
-    forecasts: Sequence[Forecast],
-    filtered: np.ndarray,
-    predicted: np.ndarray,
-    starts: np.ndarray,
-    names: Sequence[str],
-    designs: Mapping[str, tuple[Sequence[str], np.ndarray]],
-) -> Iterator[Finding]:
-    """States or behaviour in them that change from a half to the other.
-
-    Args:
-        forecasts: of all columns of the emissions.
-        filtered: p(z_t | y up to t), shape (steps, states).
-        predicted: p(z_t | y before t), the same shape.
-        starts: first steps of the sessions.
-        names: of the states.
-        designs: covariates by output: names of the columns, and these (steps, columns).
-    """
-    terms: dict[str, np.ndarray] = {}
-    whole = np.arange(len(filtered))
-    for state in range(len(names)) if len(names) > 1 else ():
-        moved = filtered[:, state] - predicted[:, state]
-        terms[f"state {names[state]} is entered more|less"] = moved
-    by_behaviour = {}
-    for forecast in forecasts:
-        spread = np.sqrt(forecast.state_variance)
-        off = (forecast.value[:, None] - forecast.state_mean) / np.where(
-            spread > 0, spread, np.inf
-        )
-        weighted = filtered[forecast.steps] * off
-        columns, design = designs.get(forecast.output, ((), whole[:, None]))
-        for state, name in enumerate(names):
-            where = f" in state {name}" if len(names) > 1 else ""
-            own = np.zeros(len(filtered))
-            own[forecast.steps] = weighted[:, state]
-            by_behaviour[f"{forecast.name}{where} comes higher|lower"] = own
-            for column, covariate in enumerate(columns):
-                key = f"{forecast.name}{where} has a higher|lower slope on {covariate}"
-                by_behaviour[key] = own * design[:, column]
-    sides = Halves.of(starts, len(filtered))
-    tests = [
-        {
-            (what, half.words): z_score(half.sides * term)
-            for what, term in group.items()
-            for half in sides
-        }
-        for group in (terms, by_behaviour)
-        if group
-    ]
-    p_values = [of_several([two_sided(z) for z in group.values()]) for group in tests]
-    p_value = of_several(p_values)
-    if p_value < _RATE:
-        scores = tests[int(np.argmin(p_values))]
-        known = {key: z for key, z in scores.items() if not np.isnan(z)}
-        what, when = max(known, key=lambda key: abs(known[key]))
-        chosen = r"\1" if known[what, when] > 0 else r"\2"
-        said = re.sub(r"(more|higher)\|(less|lower)", chosen, what)
-        yield Finding(
-            "drift",
-            WARNING,
-            f"{said} in {when} than the fit says: add a covariate of time (to "
-            "the transitions too, by gh.InputDriven), or fit the halves apart",
             p_value,
         )
 
@@ -296,6 +206,21 @@ def named_forecasts(data: Any, observed: Observed) -> list[Forecast]:
     if isinstance(data, Sequences):
         classes, names = data.class_names, data.emission_names
     return list(forecasts_of(*observed, classes, names))
+
+
+def left_out(observed: Observed) -> dict[str, str]:
+    """Checks that an emission's law does not allow, and why."""
+    forecasts = list(forecasts_of(*observed))
+    if not forecasts:
+        why = "the law of the emissions tells no finite mean and variance"
+        return dict.fromkeys(
+            ("calibration", "law", "memory", "drift of behaviour"), why
+        )
+    unknown = [f.name for f in forecasts if f.up_to is None]
+    if unknown:
+        why = f"the law of {', '.join(unknown)} has no cumulative distribution"
+        return {"law": why}
+    return {}
 
 
 def step_findings(
@@ -332,7 +257,7 @@ def rank_deficiency(
     model: Any,
     probs: np.ndarray,
     names: Sequence[str],
-    designs: Mapping[str, tuple[Sequence[str], np.ndarray]],
+    designs: Designs,
 ) -> Iterator[Finding]:
     """States in whose steps a covariate does not vary, or follows from others.
 
@@ -366,7 +291,7 @@ def rank_deficiency(
                 )
 
 
-def _designs(model: Any, data: Any) -> dict[str, tuple[Sequence[str], np.ndarray]]:
+def _designs(model: Any, data: Any) -> Designs:
     """Covariates that vary, by output, where they are few enough to look at each."""
     found: dict[str, tuple[Sequence[str], np.ndarray]] = {}
     for name, columns in Columns.of(Program.kind_of(model).components_of(model), data):

@@ -9,7 +9,12 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.after import state_findings, uses_of
 from glmhmm_pyro.inference.checks.forecasts import Forecast
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding, Report
-from glmhmm_pyro.inference.checks.steps import named_forecasts, starts_of, step_findings
+from glmhmm_pyro.inference.checks.steps import (
+    left_out,
+    named_forecasts,
+    starts_of,
+    step_findings,
+)
 from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.inference.program.program import Observed
@@ -66,10 +71,13 @@ def check(fit: "Fit", data: Any) -> Report:
         sites = sites_of(fit, data)
         for use in uses_of(fit.model, sites, fit.params, fit.labels.states or ()):
             findings += state_findings(use)
+        lacking: dict[str, str] = {}
         for observed in sites.values():
             names = fit.labels.states or ()
             findings += step_findings(fit.model, data, observed, names)
-    return Report.of("a fit", findings, _MADE)
+            lacking |= left_out(observed)
+    made = [name for name in _MADE if name not in lacking]
+    return Report.of("a fit", findings, made, lacking)
 
 
 @usual_modes()
