@@ -70,10 +70,10 @@ OUTCOMES = {
 
 @pytest.fixture
 def quick(monkeypatch):
-    """load_rat gives ten days, the one drawn among them; EM is content with less."""
+    """load_rat gives ten days, the one drawn among them."""
     days = gh.datasets.load_rat().subset(slice(16, 26))
     monkeypatch.setattr(gh.datasets, "load_rat", lambda: days)
-    monkeypatch.setattr(gh, "fit", functools.partial(gh.fit, tol=1e-5, progress=False))
+    monkeypatch.setattr(gh, "fit", functools.partial(gh.fit, progress=False))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=named)

@@ -1,5 +1,6 @@
 """The weights of the emission GLMs by state, with intervals."""
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+# Standard errors from a weight to an end of its interval of 95 %.
+_WIDTH = NormalDist().inv_cdf(0.975)
+
+
 @suggests_names
 def weights(
     fit: Fit,
@@ -45,7 +50,7 @@ def weights(
         fit: the fit.
         ax: where to draw; a new figure by default.
         data: what the model was fitted to, for the intervals of a fit without draws,
-            see :meth:`Fit.summary`.
+            see :meth:`Fit.covariance`.
         parameter: which of ``fit.parameters``, with axes (state, ..., covariate).
 
     Raises:
@@ -101,14 +106,16 @@ def _ends(
     """Lower and upper ends of intervals, NaN where there are none."""
     if data is None and fit.posterior is None:
         return [array.copy(data=np.full(array.shape, np.nan)) for _ in range(2)]
-    if data is not None:
-        check_kind("data", data, Sequences, "give the data set by data=")
-    table = fit.summary(data)
-    rows = table[table["parameter"] == parameter]
-    return [
-        array.copy(data=rows[end].to_numpy(dtype=float).reshape(array.shape))
-        for end in ("lower_95", "upper_95")
-    ]
+    if fit.posterior is not None:
+        table = fit.summary()
+        rows = table[table["parameter"] == parameter]
+        columns = (rows[end].to_numpy(dtype=float) for end in ("lower_95", "upper_95"))
+        return [array.copy(data=ends.reshape(array.shape)) for ends in columns]
+    check_kind("data", data, Sequences, "give the data set by data=")
+    # Of these weights alone: others may have no errors that could be told of.
+    found = fit.covariance(data, parameter).values
+    errors = np.sqrt(np.einsum("...ii->...i", found))
+    return [array + sign * _WIDTH * errors for sign in (-1, 1)]
 
 
 def _blocks(
