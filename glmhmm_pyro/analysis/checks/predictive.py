@@ -115,7 +115,7 @@ def predictive_check(
         >>> fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
         >>> check = gh.analysis.predictive_check(fit, data, num_samples=100)
         >>> check.p_values.index.tolist(), check.report.codes
-        (['autocorrelation', 'runs'], ('unlike-autocorrelation', 'unlike-runs'))
+        (['autocorrelation', 'runs'], ('unlike-autocorrelation',))
     """
     num_samples = whole_number("num_samples", num_samples, 20)
     max_lag = whole_number("max_lag", max_lag, 1)
