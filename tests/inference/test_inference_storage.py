@@ -103,8 +103,6 @@ RECIPES = {
 }
 
 
-# A scale that is learnt may draw the states together.
-@pytest.mark.filterwarnings("ignore:of 2 states 1 repeat another")
 @pytest.mark.parametrize("prior", RECIPES.values(), ids=RECIPES)
 def test_recipes_come_back_without_the_model(tmp_path, prior):
     data = clear_data(lengths=(30, 31))

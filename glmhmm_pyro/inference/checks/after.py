@@ -69,7 +69,7 @@ def ruined(program: Program, params: Params) -> tuple[str, ...]:
                     "explain as much (fit.check(data) says which): fit fewer states, "
                     "or raise num_restarts"
                 )
-    return tuple(sentences)
+    return tuple(dict.fromkeys(sentences))
 
 
 def state_findings(use: StateUse) -> Iterator[Finding]:
