@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.command_line.commands import NOT_CONVERGED, PICTURES, main
+from glmhmm_pyro.command_line.commands import FOUND, NOT_CONVERGED, PICTURES, main
 from glmhmm_pyro.command_line.study_files import read_study
 from glmhmm_pyro.command_line.written import component
 
@@ -112,6 +112,23 @@ def test_decoding_writes_a_row_a_step(folder, known):
         np.testing.assert_allclose(columns, decoded[f"{name}_probs"])
     assert (table["viterbi_state"] == decoded["viterbi_states"].values).all()
     assert pd.read_parquet(folder / "decoded.parquet").shape == table.shape
+
+
+def test_data_and_fits_are_checked(folder, known):
+    fit, data = known
+    said = call(folder, "check", "study.toml", "fit.nc", "--json")
+    report = fit.check(data)
+    assert [
+        row["code"] for row in json.loads(said.stdout)
+    ] == report.table.index.tolist()
+    assert said.exit_code == (FOUND if report.warns else 0)
+    twice = STUDY.replace('["stim"]', '["stim", "same"]').replace(".csv", "2.csv")
+    twice = twice.replace("{Bernoulli = {prior = {Ridge = 2.0}}}", '"Bernoulli"')
+    (folder / "twice.toml").write_text(twice, encoding="utf-8")
+    table = pd.read_csv(folder / "trials.csv")
+    table.assign(same=2 * table["stim"]).to_csv(folder / "trials2.csv", index=False)
+    said = call(folder, "check", "twice.toml")
+    assert said.exit_code == FOUND and "same" in said.stdout
 
 
 def test_a_score_is_of_the_data_asked_for(folder, known):

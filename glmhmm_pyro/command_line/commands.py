@@ -1,4 +1,4 @@
-"""What ``glmhmm`` can do: fit, select, decode, score, plot, simulate, tell of a fit.
+"""What ``glmhmm`` can do: fit, select, check, decode, score, plot, simulate, info.
 
 Every command is a call or two of the package; errors are sentences, exit status 1.
 """
@@ -17,17 +17,22 @@ import pandas as pd
 from glmhmm_pyro import plotting
 from glmhmm_pyro.command_line.study_files import StudyFile, read_study, write_table
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference import check as check_before
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Status where a fit was made and written that did not end as it should.
 NOT_CONVERGED = 3
 
+# Status where a check has found what is more than worth knowing.
+FOUND = 4
+
 # Pictures of a fit and data, by the names of their functions.
-PICTURES: dict[str, Callable[[Fit, Sequences, str | None], "Axes"]] = {
+PICTURES: dict[str, Callable[[Fit, Sequences, str | None], "Axes | Figure"]] = {
     "weights": lambda fit, data, session: plotting.weights(fit),
     "transitions": lambda fit, data, session: plotting.transitions(fit),
     "history": lambda fit, data, session: plotting.history(fit),
@@ -35,6 +40,11 @@ PICTURES: dict[str, Callable[[Fit, Sequences, str | None], "Axes"]] = {
         fit, data, data.session_names[0] if session is None else session
     ),
     "predictions": lambda fit, data, session: plotting.predictions(fit, data),
+    "occupancy": lambda fit, data, session: plotting.occupancy(fit, data),
+    "dwell_times": lambda fit, data, session: plotting.dwell_times(fit, data),
+    "overview": lambda fit, data, session: plotting.overview(
+        fit, data, session=0 if session is None else session
+    ),
 }
 
 STUDY = click.argument("study", type=click.Path(dir_okay=False))
@@ -134,6 +144,26 @@ def decode(study: str, fit_file: str, out: str, data: str | None) -> None:
 
 @main.command()
 @STUDY
+@click.argument("fit_file", metavar="[FIT]", required=False)
+@DATA
+@JSON
+@in_sentences
+def check(study: str, fit_file: str | None, data: str | None, as_json: bool) -> None:
+    """Say what speaks against the data of STUDY, or against FIT."""
+    known = read_study(study)
+    sessions = known.read_data(data)
+    if fit_file is None:
+        report = check_before(known.make_model(), sessions)
+    else:
+        report = Fit.load(fit_file).check(sessions)
+    rows = json.loads(report.table.reset_index().to_json(orient="records"))
+    click.echo(json.dumps(rows) if as_json else str(report))
+    if report.warns:
+        sys.exit(FOUND)
+
+
+@main.command()
+@STUDY
 @FIT
 @DATA
 @JSON
@@ -163,8 +193,8 @@ def plot(
 ) -> None:
     """Draw a picture into a file (.png, .pdf, .svg)."""
     found, sessions = _read(study, fit_file, data)
-    figure: Any = PICTURES[picture](found, sessions, session).figure
-    figure.savefig(out, bbox_inches="tight")
+    drawn: Any = PICTURES[picture](found, sessions, session)
+    getattr(drawn, "figure", drawn).savefig(out, bbox_inches="tight")
 
 
 @main.command()
