@@ -10,7 +10,7 @@ from torch import Tensor
 from glmhmm_pyro.arguments import one_of
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.sequences import Sequences
 
 PARTS = ("transitions", "initial", "emissions")
@@ -149,7 +149,7 @@ class Part:
 def component_of(fit: Fit, part: str, output: str | None) -> Any:
     """The component that gives these probabilities, if it can be asked for them."""
     one_of("part", part, PARTS)
-    if not isinstance(fit.model, GLMHMM):
+    if not Program.kind_of(fit.model).components_of(fit.model):
         raise TypeError(
             "fit must be of a GLMHMM, whose parts are known, got one of "
             f"{type(fit.model).__name__}; compute what your model says by "

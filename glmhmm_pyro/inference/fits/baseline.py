@@ -36,7 +36,7 @@ class Baseline:
         half a count is added to every class. Other families are at their maximum of
         the likelihood.
         """
-        if not isinstance(program.model, GLMHMM):
+        if not program.components:
             return cls({}, ("a model of the user's own tells no family",))
         try:
             own = Program.of(_model(program.model), _at_constant(program.data))
