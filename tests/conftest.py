@@ -3,6 +3,7 @@
 import fresh_folders  # noqa: F401, isort: skip: before what reads the home folder
 
 import os
+import sys
 from pathlib import Path
 
 import pyro
@@ -24,12 +25,14 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def _fresh_state():
-    """Pyro's parameters and torch's global generator as in a new process, seeded."""
+    """As in a new process: no parameters of Pyro, no figures, a seeded generator."""
     pyro.clear_param_store()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
     pyro.clear_param_store()
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")
