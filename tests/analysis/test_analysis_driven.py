@@ -119,6 +119,11 @@ def test_a_raw_column_moves_all_that_a_design_makes_of_it():
     own = (2.0 - raw.mean()) / raw.std(ddof=0)
     expected = matrices(fit, np.array([[own, 0.0, 1.0]]))[0]
     assert found["estimate"]["moving", "1", "0", 2.0] == pytest.approx(expected[1, 0])
+    # Beside a column that the design made of none, raw ones still move all of theirs.
+    both = gh.analysis.response_curve(
+        fit, made, "drive", [2.0], at={"go": 0, "intercept": 1}
+    )
+    np.testing.assert_allclose(both["estimate"], found["estimate"])
 
 
 def test_effects_are_slopes_weighted_by_where_the_animal_was(fit, data):
@@ -185,6 +190,26 @@ def test_bands_of_draws_are_their_quantiles(data):
     row = found.xs("leaving", level="kind")
     np.testing.assert_allclose(row["estimate"], leaving.mean(0))
     np.testing.assert_allclose(row["lower"], np.quantile(leaving, 0.025, axis=0))
+
+
+def test_draws_are_numbered_by_what_their_states_do(data):
+    model = gh.GLMHMM(2, gh.Bernoulli(PRIOR), gh.InputDriven(PRIOR), EVEN)
+    drawn = gh.fit(model, data, method="laplace", num_samples=20, **QUICK)
+    swapped = drawn.permuted([1, 0]).draws
+    odd = torch.arange(20) % 2 == 1
+    mixed = {
+        name: torch.where(odd.reshape(1, -1, *[1] * (v.dim() - 2)), swapped[name], v)
+        for name, v in drawn.draws.items()
+    }
+    orders = torch.where(odd[:, None], torch.tensor([1, 0]), torch.tensor([0, 1]))[None]
+    posterior = replace(drawn.posterior, draws=mixed, by_label=orders)
+    other = replace(drawn, posterior=posterior)
+    one, two = (
+        band(f, data, lambda p: p["transitions.weights"], REAL, 20)
+        for f in (drawn, other)
+    )
+    np.testing.assert_allclose(one.lower, two.lower)
+    np.testing.assert_allclose(one.estimate, two.estimate)
 
 
 def test_what_the_data_do_not_determine_has_no_interval(data):

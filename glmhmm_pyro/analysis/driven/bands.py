@@ -22,6 +22,7 @@ from glmhmm_pyro.inference.curvature.uncertainty import Information
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -72,16 +73,19 @@ def band(
     data = fit.as_fitted(data)
     with torch.no_grad():
         if fit.posterior is not None:
-            return _of_draws(Draws.of(fit.posterior, num_draws).params, quantity)
+            return _of_draws(fit, Draws.of(fit.posterior, num_draws), quantity)
         estimate = quantity(fit.params).cpu().numpy()
         errors = _delta(fit, data, quantity)
     lower, upper = interval(estimate, errors, borders)
     return Band(estimate, errors, lower, upper)
 
 
-def _of_draws(draws: Params, quantity: Quantity) -> Band:
-    number = len(next(iter(draws.values())))
-    at = [{name: value[i] for name, value in draws.items()} for i in range(number)]
+def _of_draws(fit: Fit, draws: Draws, quantity: Quantity) -> Band:
+    """Over draws, the states of each numbered by what they do."""
+    at = [{n: v[i] for n, v in draws.params.items()} for i in range(draws.number)]
+    if draws.orders is not None:
+        renumbering = Renumbering(fit.model, fit.params, None)
+        at = [renumbering(params, order) for params, order in zip(at, draws.orders)]
     values = np.stack([quantity(params).cpu().numpy() for params in at])
     lower, upper = np.quantile(values, _ENDS, axis=0)
     return Band(values.mean(0), values.std(0, ddof=1), lower, upper)

@@ -28,9 +28,12 @@ def exchanged(data: Sequences, columns: Mapping[str, Any]) -> Sequences:
         columns: a value for all steps, or one per step, by name.
     """
     if data.design_source is not None:
-        raw = set(data.raw_columns().columns)
-        if set(columns) <= raw:
-            return data.with_raw(columns)
+        known_raw = data.raw_columns().columns
+        raw = {n: value for n, value in columns.items() if n in known_raw}
+        data = data.with_raw(raw) if raw else data
+        columns = {n: value for n, value in columns.items() if n not in raw}
+    if not columns:
+        return data
     fields: dict[str, Any] = {}
     known: dict[str, None] = {}
     for design in _DESIGNS:
@@ -59,16 +62,20 @@ def present(data: Sequences, column: str) -> np.ndarray:
     if data.design_source is not None:
         raw = data.raw_columns()
         if column in raw:
+            if raw[column].dtype.kind not in "biuf":
+                raise ValueError(
+                    f"covariate must name a column of numbers, got {column!r} of "
+                    f"{raw[column].dtype}; take a column that a design made of it"
+                )
             return np.asarray(raw[column], dtype=float)
-    for design in _DESIGNS:
-        names = getattr(data, f"{design[:-1]}_names") or ()
-        if column in names:
-            values = getattr(data, design)[:, names.index(column)].cpu().numpy()
-            by_session = design == "initial_covariates"
-            return np.repeat(values, data.lengths.cpu()) if by_session else values
-    known = [n for d in _DESIGNS for n in getattr(data, f"{d[:-1]}_names") or ()]
-    one_of("covariate", column, list(dict.fromkeys(known)))
-    raise AssertionError("a name that is known is found")
+    names = {d: getattr(data, f"{d[:-1]}_names") or () for d in _DESIGNS}
+    one_of(
+        "covariate", column, list(dict.fromkeys(sum(map(tuple, names.values()), ())))
+    )
+    design = next(d for d in _DESIGNS if column in names[d])
+    values = getattr(data, design)[:, names[design].index(column)].cpu().numpy()
+    by_session = design == "initial_covariates"
+    return np.repeat(values, data.lengths.cpu()) if by_session else values
 
 
 def rows_of(data: Sequences, part: str) -> Tensor:
