@@ -1,0 +1,10 @@
+"""Block-tridiagonal systems: what links each unit to the one before, and to no other.
+
+Precisions of walks are such, and posteriors under them. Tensors in, tensors out;
+nothing here knows what made them.
+"""
+
+from glmhmm_pyro.banded.algebra import Factor, factor, log_det, solve
+from glmhmm_pyro.banded.bordered import Bordered
+
+__all__ = ["Bordered", "Factor", "factor", "log_det", "solve"]

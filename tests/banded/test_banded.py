@@ -1,0 +1,167 @@
+"""Block-tridiagonal algebra against dense Cholesky, and against a known smoother."""
+
+import numpy as np
+import pytest
+import torch
+
+from glmhmm_pyro.banded import Bordered, factor, log_det, solve
+
+
+def matrices(batch=(), units=5, size=3, seed=0):
+    """Blocks of positive definite matrices, and the dense matrices."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (*batch, units, size, size)
+    lower = torch.randn(shape, generator=generator, dtype=torch.float64)
+    diag = torch.randn(shape, generator=generator, dtype=torch.float64)
+    diag = diag @ diag.mT + 6 * torch.eye(size)
+    return diag, lower, dense(diag, lower)
+
+
+def dense(diag, lower):
+    *batch, units, size, _ = diag.shape
+    whole = diag.new_zeros(*batch, units * size, units * size)
+    for unit in range(units):
+        here = slice(unit * size, (unit + 1) * size)
+        whole[..., here, here] = diag[..., unit, :, :]
+        if unit:
+            before = slice((unit - 1) * size, unit * size)
+            whole[..., here, before] = lower[..., unit, :, :]
+            whole[..., before, here] = lower[..., unit, :, :].mT
+    return whole
+
+
+def test_matrices_are_positive():
+    assert torch.linalg.eigvalsh(matrices((2,))[2]).min() > 0
+
+
+@pytest.mark.parametrize("batch", [(), (4,), (2, 3)])
+@pytest.mark.parametrize("units, size", [(5, 3), (1, 2), (4, 1)])
+def test_a_factor_says_what_dense_algebra_says(batch, units, size):
+    diag, lower, whole = matrices(batch, units, size)
+    made, inverse = factor(diag, lower), torch.linalg.inv(whole)
+    close = {"rtol": 1e-11, "atol": 1e-12}
+    assert made.is_positive.all() and made.is_positive.shape == batch
+    torch.testing.assert_close(made.log_det, torch.logdet(whole), **close)
+    vectors = torch.randn(*batch, units, size, dtype=torch.float64)
+    wanted = (inverse @ vectors.flatten(-2)[..., None])[..., 0]
+    torch.testing.assert_close(made.solve(vectors).flatten(-2), wanted, **close)
+    square = (vectors.flatten(-2) * wanted).sum(-1)
+    torch.testing.assert_close(
+        made.halfway(vectors).square().sum((-2, -1)), square, **close
+    )
+    within, between = made.selected_inverse()
+    blocks = inverse.unflatten(-1, (units, size)).unflatten(-3, (units, size))
+    for unit in range(units):
+        wanted = blocks[..., unit, :, unit, :]
+        torch.testing.assert_close(within[..., unit, :, :], wanted, **close)
+        before = blocks[..., unit, :, unit - 1, :] if unit else 0 * wanted
+        torch.testing.assert_close(between[..., unit, :, :], before, **close)
+
+
+def test_draws_have_the_inverse_for_their_covariance():
+    diag, lower, whole = matrices((2,))
+    # All of white noise's unit vectors give a root of the covariance.
+    noise = torch.eye(15, dtype=torch.float64).reshape(15, 1, 5, 3).expand(15, 2, 5, 3)
+    root = factor(diag, lower).draw(noise).flatten(-2).movedim(0, -1)
+    torch.testing.assert_close(root @ root.mT, torch.linalg.inv(whole))
+
+
+def test_the_blocks_below_alone_are_read():
+    diag, lower, _ = matrices()
+    made = factor(diag, lower)
+    lower[0] = torch.nan
+    found = factor(diag.tril(), lower)
+    torch.testing.assert_close(found.solve(diag[:, 0]), made.solve(diag[:, 0]))
+
+
+def test_gradients_are_those_of_the_matrix():
+    diag, lower, _ = matrices((2,), units=3, size=2)
+    vectors = torch.randn(2, 3, 2, dtype=torch.float64)
+
+    def symmetric(blocks):
+        return (blocks + blocks.mT) / 2
+
+    leaves = [x.clone().requires_grad_() for x in (diag, lower, vectors)]
+    assert torch.autograd.gradcheck(
+        lambda d, low: log_det(symmetric(d), low), leaves[:2]
+    )
+    assert torch.autograd.gradcheck(
+        lambda d, low, v: solve(symmetric(d), low, v), leaves
+    )
+
+
+def test_a_matrix_that_is_not_positive_is_told_of():
+    diag, lower, _ = matrices((2,))
+    diag[1, 3] -= 100 * torch.eye(3)
+    made = factor(diag, lower)
+    assert made.is_positive.tolist() == [True, False]
+    assert made.log_det[0].isfinite() and made.log_det[1].isnan()
+    with pytest.raises(ValueError, match="must be positive definite"):
+        Bordered.of(
+            factor(diag[1], lower[1]),
+            torch.ones(1, 5, 3).double(),
+            torch.eye(1).double(),
+        )
+    with pytest.raises(ValueError, match="must have one shape"):
+        factor(diag, lower[:, 1:])
+
+
+def test_a_border_says_what_dense_algebra_says():
+    diag, lower, whole = matrices()
+    border = torch.randn(2, 5, 3, dtype=torch.float64)
+    corner = 40 * torch.eye(2, dtype=torch.float64)
+    rows = border.flatten(1)
+    full = torch.cat([torch.cat([whole, rows.T], 1), torch.cat([rows, corner], 1)])
+    made, inverse = Bordered.of(factor(diag, lower), border, corner), full.inverse()
+    torch.testing.assert_close(made.log_det, torch.logdet(full))
+    units, shared = made.solve(border[0], corner[0])
+    wanted = inverse @ torch.cat([border[0].flatten(), corner[0]])
+    torch.testing.assert_close(torch.cat([units.flatten(), shared]), wanted)
+    within, between, rest = made.covariances()
+    torch.testing.assert_close(rest, inverse[15:, 15:])
+    for unit in range(5):
+        here = slice(3 * unit, 3 * unit + 3)
+        torch.testing.assert_close(within[unit], inverse[here, here])
+        if unit:
+            before = slice(3 * unit - 3, 3 * unit)
+            torch.testing.assert_close(between[unit], inverse[here, before])
+    noise = torch.eye(17, dtype=torch.float64)
+    units, shared = made.draw(noise[:, :15].reshape(17, 5, 3), noise[:, 15:])
+    root = torch.cat([units.flatten(1), shared], 1).T
+    torch.testing.assert_close(root @ root.T, inverse)
+
+
+def test_a_level_that_walks_is_smoothed():
+    """By the recursions of Kalman and of Rauch, Tung & Striebel, written out."""
+    rng, steps, noise, start = np.random.default_rng(0), 30, 0.7, 3.0
+    walk = 0.4
+    y = rng.normal(size=steps).cumsum()
+    mean, variance, ahead = np.zeros(steps), np.zeros(steps), np.zeros(steps)
+    total = 0.0
+    for t in range(steps):
+        before = mean[t - 1] if t else 0.0
+        ahead[t] = variance[t - 1] + walk**2 if t else start**2
+        spread = ahead[t] + noise**2
+        total -= ((y[t] - before) ** 2 / spread + np.log(2 * np.pi * spread)) / 2
+        gain = ahead[t] / spread
+        mean[t] = before + gain * (y[t] - before)
+        variance[t] = (1 - gain) * ahead[t]
+    lagged = np.zeros(steps)
+    for t in range(steps - 2, -1, -1):
+        gain = variance[t] / ahead[t + 1]
+        lagged[t + 1] = gain * variance[t + 1]
+        mean[t] += gain * (mean[t + 1] - mean[t])
+        variance[t] += gain**2 * (variance[t + 1] - ahead[t + 1])
+    precision = np.full(steps, walk**-2)
+    precision[0] = start**-2
+    diag = precision + np.append(precision[1:], 0.0) + noise**-2
+    made = factor(*(torch.tensor(x)[:, None, None] for x in (diag, -precision)))
+    found = made.solve(torch.tensor(y / noise**2)[:, None])[:, 0]
+    np.testing.assert_allclose(found, mean, rtol=1e-10)
+    within, between = made.selected_inverse()
+    np.testing.assert_allclose(within[:, 0, 0], variance, rtol=1e-10)
+    np.testing.assert_allclose(between[1:, 0, 0], lagged[1:], rtol=1e-10)
+    fitted = float(found @ torch.tensor(y)) / noise**2 - (y**2).sum() / noise**2
+    constant = np.log(precision).sum() - float(made.log_det)
+    evidence = (fitted + constant - steps * np.log(2 * np.pi * noise**2)) / 2
+    assert evidence == pytest.approx(total, rel=1e-12)
