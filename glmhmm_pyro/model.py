@@ -297,8 +297,8 @@ class GLMHMM(PyroModule):
             if family.selection is not None:
                 names = ", ".join(family.selection.outputs)
                 left = names if len(family.selection.outputs) == 1 else f"({names})"
-                columns = family.selection.covariates
-                right = right if columns is None else f"{', '.join(columns)} of x[t]"
+            if family.columns_read is not None:
+                right = f"{', '.join(family.columns_read)} of x[t]"
             equations.append(f"{left}[t] ~ {type(family).__name__}(z[t], {right})")
         return equations
 

@@ -1,5 +1,6 @@
 """Families of real and of positive numbers whose noise is not normal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,15 +40,20 @@ class StudentT(GLMEmission):
         scale_prior: the same of the scales s (states,).
         df_prior: the same of the degrees of freedom (states,). Where tails are no
             heavier than normal ones they grow for ever, and little changes.
+        covariates: names of the covariates that the family reads; all by default.
     """
 
     scale: Any
     df: Any
 
     def __init__(
-        self, prior: Prior = None, scale_prior: Prior = None, df_prior: Prior = None
+        self,
+        prior: Prior = None,
+        scale_prior: Prior = None,
+        df_prior: Prior = None,
+        covariates: Sequence[str] | None = None,
     ):
-        super().__init__(prior=prior)
+        super().__init__(prior=prior, covariates=covariates)
         self.scale_prior, self.df_prior = scale_prior, df_prior
         positive = constraints.positive
         self.scale = Site("state", prior=scale_prior, support=positive)
@@ -110,12 +116,18 @@ class Gamma(GLMEmission):
             ``None`` for flat.
         concentration_prior: the same of the concentrations (states,), which others call
             shapes.
+        covariates: names of the covariates that the family reads; all by default.
     """
 
     concentration: Any
 
-    def __init__(self, prior: Prior = None, concentration_prior: Prior = None):
-        super().__init__(prior=prior)
+    def __init__(
+        self,
+        prior: Prior = None,
+        concentration_prior: Prior = None,
+        covariates: Sequence[str] | None = None,
+    ):
+        super().__init__(prior=prior, covariates=covariates)
         self.concentration_prior = concentration_prior
         self.concentration = Site(
             "state", prior=concentration_prior, support=constraints.positive

@@ -1,5 +1,6 @@
 """Families of emissions that are counts, such as spikes in a bin."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -42,6 +43,8 @@ class Poisson(GLMEmission):
         num_outputs: number of outputs, at least 2; ``None`` for emissions (steps,).
         offset: name of a covariate whose weight is 1 in all states, such as the
             logarithm of how long a bin lasts. Beside it ``prior`` must be a product.
+        covariates: names of the covariates that the family reads, the offset's too;
+            all by default.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -56,11 +59,13 @@ class Poisson(GLMEmission):
         prior: Prior = None,
         num_outputs: int | None = None,
         offset: str | None = None,
+        covariates: Sequence[str] | None = None,
     ):
         if num_outputs is not None:
             num_outputs = whole_number("num_outputs", num_outputs, 2)
         outputs = () if num_outputs is None else (("output", num_outputs),)
-        super().__init__(*outputs, prior=with_offset(prior, offset))
+        given = with_offset(prior, offset)
+        super().__init__(*outputs, prior=given, covariates=covariates)
         self.prior, self.num_outputs, self.offset = prior, num_outputs, offset
 
     @property
@@ -120,6 +125,7 @@ class NegativeBinomial(GLMEmission):
         dispersion_prior: the same of the dispersions a (states,). Where counts vary no
             more than Poisson ones the best dispersion is 0, which a fit approaches.
         offset: as for :class:`Poisson`.
+        covariates: as for :class:`Poisson`.
     """
 
     has_log_rate = True
@@ -131,8 +137,9 @@ class NegativeBinomial(GLMEmission):
         prior: Prior = None,
         dispersion_prior: Prior = None,
         offset: str | None = None,
+        covariates: Sequence[str] | None = None,
     ):
-        super().__init__(prior=with_offset(prior, offset))
+        super().__init__(prior=with_offset(prior, offset), covariates=covariates)
         self.prior, self.offset = prior, offset
         self.dispersion_prior = dispersion_prior
         self.dispersion = Site(

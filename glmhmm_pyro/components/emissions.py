@@ -4,7 +4,7 @@ A family is one class with ``__init__`` and one method: :meth:`Emission.forward`
 for a generalised linear model :meth:`GLMEmission.distribution`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -132,14 +132,22 @@ class GLMEmission(Emission):
         outputs: axes of the predictor of one state, as (name, size); none for a scalar.
         prior: distribution that broadcasts to the weights (states, *outputs, features),
             or ``None`` for flat.
+        covariates: names of the covariates that the family reads; all by default. An
+            output of :class:`Outputs` may be told so there too.
     """
 
     blocks = "state"
     batched = True
     weights: Any
 
-    def __init__(self, *outputs: tuple[str, int], prior: Prior = None):
+    def __init__(
+        self,
+        *outputs: tuple[str, int],
+        prior: Prior = None,
+        covariates: Sequence[str] | None = None,
+    ):
         super().__init__()
+        self.choose(covariates)
         self.prior = prior
         self.weights = Site("state", *outputs, "covariate", prior=prior)
 
@@ -231,11 +239,18 @@ class Categorical(GLMEmission):
         prior: distribution that broadcasts to the free weights (states, classes - 1,
             features), or ``None`` for flat. Its negative log density is the penalty of
             a MAP fit: Normal(0, s) is a ridge.
+        covariates: names of the covariates that the family reads; all by default.
     """
 
-    def __init__(self, num_classes: int, prior: Prior = None):
+    def __init__(
+        self,
+        num_classes: int,
+        prior: Prior = None,
+        covariates: Sequence[str] | None = None,
+    ):
         num_classes = whole_number("num_classes", num_classes, 2)
-        super().__init__(("class", num_classes - 1), prior=prior)
+        free = ("class", num_classes - 1)
+        super().__init__(free, prior=prior, covariates=covariates)
         self.num_classes = num_classes
 
     def bind(self, data: Sequences) -> None:
@@ -272,10 +287,11 @@ class Bernoulli(GLMEmission):
     Args:
         prior: distribution that broadcasts to the weights (states, features), or
             ``None`` for flat.
+        covariates: names of the covariates that the family reads; all by default.
     """
 
-    def __init__(self, prior: Prior = None):
-        super().__init__(prior=prior)
+    def __init__(self, prior: Prior = None, covariates: Sequence[str] | None = None):
+        super().__init__(prior=prior, covariates=covariates)
 
     def bind(self, data: Sequences) -> None:
         """Record or check the covariates; check that all labels are 0 or 1."""

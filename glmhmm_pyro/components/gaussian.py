@@ -1,6 +1,6 @@
 """Linear regressions with normal noise, of one output or of several."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -63,6 +63,7 @@ class Gaussian(GLMEmission):
             axis of states where they are shared.
         correlation_prior: the same of the correlations (states, pairs), between -1 and
             1; flat is uniform.
+        covariates: names of the covariates that the family reads; all by default.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -83,13 +84,14 @@ class Gaussian(GLMEmission):
         prior: Prior = None,
         scale_prior: Prior = None,
         correlation_prior: Prior = None,
+        covariates: Sequence[str] | None = None,
     ):
         if num_outputs is not None:
             alone = "leave it out, None, for emissions (steps,)"
             num_outputs = whole_number("num_outputs", num_outputs, 2, alone)
         _check_options(num_outputs, covariance, correlation_prior)
         outputs = () if num_outputs is None else (("output", num_outputs),)
-        super().__init__(*outputs, prior=prior)
+        super().__init__(*outputs, prior=prior, covariates=covariates)
         self.num_outputs, self.covariance = num_outputs, covariance
         self.shared_scale = shared_scale
         self.scale_prior, self.correlation_prior = scale_prior, correlation_prior

@@ -1,6 +1,6 @@
 """Distributions of a session's first state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -132,13 +132,15 @@ class InitialGLM(InitialState):
     Args:
         prior: distribution that broadcasts to the weights (states - 1, features), or
             ``None`` for flat.
+        covariates: names of the initial covariates that it reads; all by default.
     """
 
     batched = True
     weights: Any
 
-    def __init__(self, prior: Prior = None):
+    def __init__(self, prior: Prior = None, covariates: Sequence[str] | None = None):
         super().__init__()
+        self.choose(covariates)
         self.prior = prior
         self.weights = Site("state", "covariate", prior=prior)
 

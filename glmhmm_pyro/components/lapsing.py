@@ -66,7 +66,7 @@ class Lapsing(GLMEmission):
                 "family must be a Bernoulli or a Categorical, whose labels can be "
                 f"guessed, got {_what(family)}; write Lapsing(Bernoulli())"
             )
-        super().__init__(prior=family.prior)
+        super().__init__(prior=family.prior, covariates=family.chosen)
         # As a law alone, whose sites are this component's: no part of the model.
         self.__dict__["family"] = copy.deepcopy(family)
         self.guessing_prior = guessing_prior

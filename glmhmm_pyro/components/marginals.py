@@ -32,6 +32,8 @@ class HasMarginal(Component):
             setattr(own, name, plain)
         own.num_states = own.num_features = own.covariate_names = own.members = None
         own.bounds = {}
+        if own.chosen is not None:
+            own.choose(None)
         return own
 
     def marginal(self, data: Sequences) -> Marginal | None:

@@ -70,10 +70,14 @@ class Outputs(Emission):
         self.selections: dict[str, Selection] = {}
         for name, family in families.items():
             self._check_family(name, family)
+            if family.chosen is not None:
+                self.covariates[name] = family.chosen
             read = self.columns.get(name, (name,))
             self.selections[name] = Selection(read, self.covariates.get(name))
             # A copy: a family given twice, or fitted alone, is not changed.
             own = copy.deepcopy(family)
+            if own.chosen is not None:
+                own.choose(None)
             own.selection = self.selections[name]
             setattr(self, name, own)
 
@@ -178,6 +182,11 @@ class Outputs(Emission):
             raise ValueError(
                 f"families must have names that are free and identifiers, got {name!r};"
                 f" choose another and give columns={{other: [{name!r}]}}"
+            )
+        if family.chosen is not None and name in self.covariates:
+            raise ValueError(
+                f"covariates must be named once, got them for output {name!r} and in "
+                f"its {type(family).__name__}; leave one of the two out"
             )
         width = getattr(family, "num_outputs", None) or 1
         if len(self.columns.get(name, (name,))) != width:

@@ -1,15 +1,19 @@
 """What a component reads of a data set: its columns, as numbers and as an operator."""
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.arguments import has_items
 from glmhmm_pyro.components.members import HasMembers
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.designs import DesignMatrix, as_design
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection
+from glmhmm_pyro.sequences.construction import names_of
+from glmhmm_pyro.sequences.validation import close_matches
 
 
 class CovariateReader(HasMembers):
@@ -18,10 +22,44 @@ class CovariateReader(HasMembers):
     Attributes:
         covariates_of: the covariates of a data set that it reads.
         selection: the columns of a data set that it reads, where not all.
+        chosen: names of those covariates that it was told to read by its argument
+            ``covariates``; ``None`` for all that it is given.
     """
 
     covariates_of: ClassVar[str] = "covariates"
     selection: Selection | None
+    chosen: tuple[str, ...] | None = None
+    covariates: Any
+
+    def choose(self, covariates: Sequence[str] | None) -> None:
+        """Take these covariates alone, as the argument ``covariates`` names them."""
+        self.covariates = self.chosen = chosen_names(covariates)
+
+    @property
+    def columns_read(self) -> tuple[str, ...] | None:
+        """Names of the covariates that it reads of a data set; ``None`` for all."""
+        if self.chosen is not None or self.selection is None:
+            return self.chosen
+        return self.selection.covariates
+
+    def places_among(self, names: Sequence[str]) -> list[int] | slice:
+        """Where the columns that were chosen stand among these.
+
+        Raises:
+            ValueError: one of them is not there.
+        """
+        if self.chosen is None:
+            return slice(None)
+        for name in self.chosen:
+            if name not in names:
+                raise ValueError(
+                    f"{self.covariates_of} must have the columns that "
+                    f"{type(self).__name__} was told to read, "
+                    f"{', '.join(self.chosen)}, got {', '.join(names)}"
+                    f"{close_matches(name, names)}; add {name!r}, or name others by "
+                    "covariates="
+                )
+        return [names.index(name) for name in self.chosen]
 
     @property
     def is_linear(self) -> bool:
@@ -38,12 +76,19 @@ class CovariateReader(HasMembers):
 
     def design(self, data: Sequences) -> Tensor:
         """The covariates this component reads, shape (steps or sessions, features)."""
-        return getattr(data, self.covariates_of)
+        whole: Tensor = getattr(data, self.covariates_of)
+        if self.chosen is None or whole is None:
+            return whole
+        return whole[:, self.places_among(getattr(data, names_of(self.covariates_of)))]
 
     def operator(self, data: Sequences) -> DesignMatrix:
         """The same as what weights are multiplied by, in whatever form it is kept."""
         if is_as_defined(self, CovariateReader, "design"):
-            return data.operator(self.covariates_of)
+            whole = data.operator(self.covariates_of)
+            if self.chosen is None:
+                return whole
+            names = getattr(data, names_of(self.covariates_of))
+            return whole.columns(self.places_among(names))
         names = getattr(data, f"{self.covariates_of[:-1]}_names")
         return as_design(self.design(data), names)
 
@@ -67,3 +112,38 @@ class CovariateReader(HasMembers):
         if self.is_linear and not self.varies_over:
             return self.operator(data)
         return self.inputs(data)
+
+
+def chosen_names(covariates: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of covariates that a component is to read, as they were given.
+
+    Raises:
+        TypeError: they are no list of names.
+        ValueError: there is none, or one comes twice.
+    """
+    if covariates is None:
+        return None
+    if isinstance(covariates, str) or not has_items(covariates):
+        raise TypeError(
+            f"covariates must be a list of names, got {covariates!r:.80}; write "
+            f"[{covariates!r:.80}]"
+        )
+    names = tuple(covariates)
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise TypeError(
+            f"covariates must be a list of names, got {wrong[0]!r:.80} in it; give the "
+            "names of columns"
+        )
+    if not names:
+        raise ValueError(
+            "covariates must name a column at least, got none; leave it out to read "
+            "them all"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"covariates must name every column once, got {twice!r} twice; leave one "
+            "out"
+        )
+    return names

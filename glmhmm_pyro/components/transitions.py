@@ -1,6 +1,6 @@
 """Distributions of the next state given the present one and the covariates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -171,14 +171,16 @@ class InputDriven(Transitions):
     Args:
         prior: distribution that broadcasts to the free weights (origins,
             destinations - 1, features), or ``None`` for flat.
+        covariates: names of the transition covariates that it reads; all by default.
     """
 
     blocks = "origin"
     batched = True
     weights: Any
 
-    def __init__(self, prior: Prior = None):
+    def __init__(self, prior: Prior = None, covariates: Sequence[str] | None = None):
         super().__init__()
+        self.choose(covariates)
         self.prior = prior
         self.weights = Site("origin", "destination", "covariate", prior=prior)
 
@@ -239,14 +241,21 @@ class SharedInputDriven(Transitions):
             or ``None`` for flat.
         baseline_prior: distribution that broadcasts to the free baseline (origins,
             destinations - 1), or ``None`` for flat.
+        covariates: names of the transition covariates that it reads; all by default.
     """
 
     batched = True
     weights: Any
     baseline: Any
 
-    def __init__(self, prior: Prior = None, baseline_prior: Prior = None):
+    def __init__(
+        self,
+        prior: Prior = None,
+        baseline_prior: Prior = None,
+        covariates: Sequence[str] | None = None,
+    ):
         super().__init__()
+        self.choose(covariates)
         self.prior = prior
         self.baseline_prior = baseline_prior
         self.weights = Site("destination", "covariate", prior=prior)
@@ -264,7 +273,7 @@ class SharedInputDriven(Transitions):
         low, high = design.extent()
         constant = (low == high).nonzero().flatten().tolist()
         if constant and len(design) > 1:
-            name = data.transition_covariate_names[constant[0]]
+            name = (design.names or data.transition_covariate_names)[constant[0]]
             raise ValueError(
                 f"transition_covariates must have no constant column for "
                 f"SharedInputDriven, got column {name!r}; leave it out: the baseline "

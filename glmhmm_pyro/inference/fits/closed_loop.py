@@ -199,6 +199,8 @@ def _stepped(
     states = torch.zeros(shape, dtype=torch.long, device=data.device)
     x, u = designs["covariates"], designs.get("transition_covariates")
     u = x if u is None else u
+    x = x[..., model.emissions.places_among(data.covariate_names)]
+    u = u[..., model.transitions.places_among(data.transition_covariate_names)]
     moving, emitting = model.transitions.entries(data), model.emissions.entries(data)
     expansion = model.transitions.expansion
     initial = expansion.enter(model.initial.log_probs(data))

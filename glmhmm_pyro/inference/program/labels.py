@@ -82,7 +82,7 @@ class Labels:
                 num_states=next(iter(program.components.values())).num_states,
             )
             for name, component in program.components.items():
-                if component.selection is not None:
+                if component.columns_read is not None:
                     named.covariates[name] = component.covariate_names or ()
             return named
         # Sizes alone are asked for, so that any values of the parameters will do.

@@ -23,6 +23,7 @@ from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.affine import Affine, rescaled
 from glmhmm_pyro.priors.filling import is_positive, is_real
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.construction import names_of
 
 DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
 
@@ -183,10 +184,10 @@ def _readers(
 
 def _places(component: Component, data: Sequences) -> list[int]:
     """Numbers of the columns that a component reads of its design."""
-    selection = component.selection
-    if selection is None or selection.covariates is None:
+    if component.columns_read is None:
         return list(range(component.num_features or 0))
-    return [data.covariate_names.index(name) for name in selection.covariates]
+    names = getattr(data, names_of(component.covariates_of))
+    return [names.index(name) for name in component.columns_read]
 
 
 def _read(
