@@ -27,6 +27,8 @@ from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
+from glmhmm_pyro.components.levels import Levels
+from glmhmm_pyro.components.levels.by_level import on_levels
 from glmhmm_pyro.components.transitions import OnlyState, Stationary, Transitions
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.displays import as_written, display
@@ -51,7 +53,8 @@ class GLMHMM(PyroModule):
     number of states. The numbers of covariates are bound by the first data set.
 
     Args:
-        num_states: number of hidden states, at least 1.
+        num_states: number of hidden states, at least 1; or ``Levels(slow, fast)`` of
+            ``gh.components`` for states on two timescales, in pairs.
         emissions: family of the emissions, e.g. ``Categorical(num_classes=4)``.
         transitions: ``Stationary()`` by default, or ``InputDriven()``.
         initial: ``Initial()`` by default, one free distribution for all sessions;
@@ -69,14 +72,18 @@ class GLMHMM(PyroModule):
 
     def __init__(
         self,
-        num_states: int,
+        num_states: int | Levels,
         emissions: Emission,
         transitions: Transitions | None = None,
         initial: InitialState | None = None,
     ):
-        num_states = whole_number("num_states", num_states, 1)
         super().__init__()
-        self.num_states = num_states
+        self.levels = num_states if isinstance(num_states, Levels) else None
+        if self.levels is not None:
+            num_states = self.levels.size
+            parts = on_levels(self.levels, emissions, transitions)
+            emissions, transitions = parts
+        self.num_states = num_states = whole_number("num_states", num_states, 1)
         self.layout: Layout | None = None
         initial = Initial() if initial is None else initial
         self.initial = self._own("initial", initial, InitialState)
@@ -226,6 +233,11 @@ class GLMHMM(PyroModule):
         """Arguments of the designs of which a component has bound the columns."""
         components = (self.initial, self.transitions, self.emissions)
         return {c.covariates_of for c in components if c.num_features is not None}
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """Transition covariates that are read as they are, whatever their units."""
+        return self.transitions.kept_columns
 
     def limit(self, data: Sequences) -> None:
         """Keep scales above floors, which follow from the spread of ``data``.

@@ -18,6 +18,7 @@ from glmhmm_pyro.components.initial import (
 )
 from glmhmm_pyro.components.known_states import KnownStates
 from glmhmm_pyro.components.lapsing import Lapsing
+from glmhmm_pyro.components.levels import ByLevel, Levels, TwoLevels
 from glmhmm_pyro.components.outputs import Outputs
 from glmhmm_pyro.components.stationary_initial import StationaryInitial
 from glmhmm_pyro.components.transitions import (
@@ -30,6 +31,7 @@ from glmhmm_pyro.components.transitions import (
 
 __all__ = [
     "Bernoulli",
+    "ByLevel",
     "Categorical",
     "Component",
     "Emission",
@@ -42,6 +44,7 @@ __all__ = [
     "InputDriven",
     "KnownStates",
     "Lapsing",
+    "Levels",
     "NegativeBinomial",
     "OnlyInitial",
     "OnlyState",
@@ -53,4 +56,5 @@ __all__ = [
     "StationaryInitial",
     "StudentT",
     "Transitions",
+    "TwoLevels",
 ]

@@ -41,6 +41,7 @@ Component     takes_centres                      means taken out of covariates
 Component     own_gains(columns)                 by what takes them up,
 Component     own_outputs(columns, data)         outputs
 Component     counted(counts, data)              steps left out that were not observed
+Component     kept_columns                       columns that no unit of a fit changes
 Component     log_probs(data)                    the chain's potentials otherwise made
 Emission      table(design)                      all steps and states at once
 Emission      check_varies(data)                 constant outputs refused
@@ -63,6 +64,7 @@ from torch.distributions import Distribution
 
 from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.objectives import BlockObjective
+from glmhmm_pyro.components.own_states import OwnStates
 from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
 from glmhmm_pyro.components.site import STATE_AXES, Site
@@ -87,15 +89,18 @@ class Component(CovariateReader, PyroModule):
         members: whose entries its parameters have along sessions or groups, if any do.
         bounds: of its values in a fit, by attribute; see :meth:`limit`.
         blocks: name of the parameters' outermost axis if the M-step separates over it
-            (``"state"`` or ``"origin"``); ``None`` for one joint problem.
+            (``"state"`` or ``"origin"``), or of several; ``None`` for one joint
+            problem.
         batched: whether parameters may carry a leading axis of parameter sets, where
             their priors allow it; see :meth:`takes_sets`.
         counts_of: the expected counts of an E-step that its M-step reads.
+        own_states: the states that it speaks of, where they are not the model's.
     """
 
-    blocks: ClassVar[str | None] = None
+    blocks: str | tuple[str, ...] | None = None
     batched: ClassVar[bool] = False
     counts_of: ClassVar[str]
+    own_states: OwnStates | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,8 +177,9 @@ class Component(CovariateReader, PyroModule):
 
     def separates(self) -> bool:
         """Whether the M-step falls into independent blocks, as declared."""
-        return self.blocks is not None and all(
-            site.axes[:1] == (self.blocks,) and site.is_product
+        axes = block_axes(self.blocks)
+        return bool(axes) and all(
+            site.axes[: len(axes)] == axes and site.is_product_over(len(axes))
             for site in self.sites.values()
         )
 
@@ -258,6 +264,28 @@ class Component(CovariateReader, PyroModule):
         """Normalised log-probabilities that the chain sums over."""
         raise NotImplementedError
 
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """Columns that it reads as they are, not by weights, which have no units."""
+        return ()
+
+    def own_counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Expected counts of its own states, from those of the model's."""
+        known = self.own_states
+        return counts if known is None else known.counts(counts, data)
+
+    def renumbered(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """A parameter where state k of the model is what was ``order[k]``."""
+        known = self.own_states
+        if known is None:
+            return self.permuted(name, value, order)
+        return known.permuted(self, name, value, order)
+
+    def shown_axes(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        """What axes of its parameters are called where users see them."""
+        called = {} if self.own_states is None else self.own_states.axes
+        return tuple(called.get(axis, axis) for axis in axes)
+
     def counted(self, counts: Tensor, data: Sequences) -> Tensor:
         """Expected counts without those of what was not observed."""
         return counts
@@ -339,3 +367,10 @@ class _Prior:
         filled = component.filled(self.name)
         bounds = component.bounds.get(self.name)
         return filled if bounds is None else Within(filled, bounds)
+
+
+def block_axes(blocks: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Names of the axes over which an M-step separates."""
+    if blocks is None:
+        return ()
+    return (blocks,) if isinstance(blocks, str) else blocks

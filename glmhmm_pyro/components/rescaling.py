@@ -73,6 +73,12 @@ class Columns(NamedTuple):
         ones = torch.ones(features, dtype=torch.float64)
         return cls(ones, torch.zeros_like(ones), ones == 0)
 
+    def kept(self, columns: Sequence[int]) -> "Columns":
+        """The same with some columns left as they are."""
+        ends = (self.scale, 1.0), (self.centre, 0.0), (self.constants, False)
+        places = torch.tensor(columns, dtype=torch.long)
+        return Columns(*(value.index_fill(0, places, end) for value, end in ends))
+
     @property
     def constant(self) -> int | None:
         """Number of the first constant column, if there is one."""

@@ -39,10 +39,9 @@ class Site:
         self.prior = prior
         self.support = support
 
-    @property
-    def is_product(self) -> bool:
-        """Whether the prior is declared to be a product over the outermost axis.
+    def is_product_over(self, axes: int) -> bool:
+        """Whether the prior is declared to be a product over so many outermost axes.
 
         It is one given its hyperparameters, where it has any.
         """
-        return recipe_of(self.prior).event_dim < len(self.axes)
+        return recipe_of(self.prior).event_dim <= len(self.axes) - axes

@@ -70,6 +70,7 @@ class TransitionObjective:
     def prepare(self, counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Counts of leaving, and in all, problems first and groups of steps last."""
         states = self.num_states
+        counts = counts.flatten(0, -4)  # Problems of all sets, and of slow states.
         time_last = self.pool.sums(counts).permute(0, 2, 3, 1).numpy()
         leaving = ~np.eye(states, dtype=bool)
         leaves = time_last[:, leaving].reshape(-1, states - 1, time_last.shape[-1])

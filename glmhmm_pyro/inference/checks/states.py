@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.distributions.shared import Shared
 from glmhmm_pyro.inference.checks.report import UNUSABLE, WARNING, Finding
 
 # Expected number of steps below which a state is empty.
@@ -103,11 +104,19 @@ class StateUse:
         gains = gains + gains.T
         empty = self.empty()
         visited = [k for k in range(len(self.names)) if k not in empty]
+        laws = self._laws
         return [
             (i, j)
             for i, j in combinations(visited, 2)
-            if gains[i, j] < nats * self.weights
+            if gains[i, j] < nats * self.weights and laws[i] != laws[j]
         ]
+
+    @property
+    def _laws(self) -> list[int]:
+        """The law that each state emits by: pairs of two levels have some in common."""
+        law = self.hidden.emission_dist
+        known = law.states if isinstance(law, Shared) else torch.arange(len(self.names))
+        return known.tolist()
 
 
 def unusable_states(use: StateUse) -> Iterator[Finding]:

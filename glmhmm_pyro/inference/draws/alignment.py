@@ -20,7 +20,11 @@ from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Observed, Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
-from glmhmm_pyro.inference.program.symmetry import Symmetry, symmetry_of
+from glmhmm_pyro.inference.program.symmetry import (
+    Symmetry,
+    possible_orders,
+    symmetry_of,
+)
 
 # How sentences begin about draws that are not numbered by what their states do.
 AS_DRAWN = "states are numbered as the chains numbered them: "
@@ -45,7 +49,9 @@ def _of_sites(sites: dict[str, Observed]) -> Tensor:
     return torch.cat(probs, -2)
 
 
-def best_order(reference: Tensor, probs: Tensor) -> Tensor:
+def best_order(
+    reference: Tensor, probs: Tensor, possible: Symmetry | None = None
+) -> Tensor:
     r"""The numbers that states should have had, to agree with a reference.
 
     .. math:: \arg\max_\pi \sum_t \sum_k r_{tk} \, p_{t \pi(k)}
@@ -53,6 +59,7 @@ def best_order(reference: Tensor, probs: Tensor) -> Tensor:
     Args:
         reference: probabilities of the states, shape (steps, states).
         probs: the same of what is to be renumbered.
+        possible: the renumberings to choose from; by default all.
 
     Returns:
         Shape (states,): state k is what was number ``order[k]``.
@@ -62,7 +69,8 @@ def best_order(reference: Tensor, probs: Tensor) -> Tensor:
         tensor([1, 2, 0])
     """
     agreement = reference.T @ probs.to(reference.dtype)
-    return Symmetry.full(len(agreement)).best_order(agreement)
+    possible = possible or Symmetry.full(len(agreement))
+    return possible.best_order(agreement)
 
 
 class Numbering(NamedTuple):
@@ -147,7 +155,7 @@ def best_orders(
     """
     shape = next(iter(draws.values())).shape[:2]
     flat = {name: value.flatten(0, 1) for name, value in draws.items()}
-    every = Symmetry.full(symmetry.num_states)
+    every = possible_orders(model, symmetry.num_states)
     within, best = [], []
     with tqdm(
         total=shape.numel(), desc="aligning", unit="draw", disable=not progress

@@ -27,8 +27,9 @@ def describe(model: Callable[..., Any]) -> dict[str, Any]:
     if not known:
         return {"own": _name_of(model)}
     parts = {name: _describe(getattr(model, name)) for name in _PARTS}
-    states = next(iter(known.values())).num_states
-    return {"num_states": states, "components": parts}
+    found = {"num_states": getattr(model, "num_states"), "components": parts}
+    levels = getattr(model, "levels")
+    return found if levels is None else found | {"levels": [levels.slow, levels.fast]}
 
 
 def make_model(description: dict[str, Any]) -> GLMHMM | None:
@@ -36,7 +37,10 @@ def make_model(description: dict[str, Any]) -> GLMHMM | None:
     if own_parts(description):
         return None
     made = {name: _make(part) for name, part in description["components"].items()}
-    model = GLMHMM(description["num_states"], **made)
+    states = description["num_states"]
+    if "levels" in description:
+        states = components.Levels(*description["levels"])
+    model = GLMHMM(states, **made)
     _bind(model, description)
     return model
 
@@ -69,17 +73,31 @@ def _bind(model: Callable[..., Any], description: dict[str, Any]) -> None:
     """Give the components the sizes that they had."""
     whole = {name: getattr(model, name) for name in _PARTS}
     parts = Program.kind_of(model).components_of(model)
-    for name, component in (whole | parts).items():
-        top, _, output = name.partition(".")
-        part = description["components"][top]
-        if output:
-            part = part["arguments"]["families"]["components"][output]
-        bound = part["bound"]
-        if bound["num_states"] != description["num_states"]:
+    for name, component in (*whole.items(), *parts.items()):
+        top, _, inner = name.partition(".")
+        if component is whole.get(top) and inner:
+            continue
+        bound = _part_of(description["components"][top], component, inner)["bound"]
+        if bound["num_states"] != component.num_states:
             raise ValueError(f"its {name} have {bound['num_states']} states")
         for attribute in _BOUND:
             if attribute in bound:
                 setattr(component, attribute, _plain(bound[attribute]))
+
+
+def _part_of(whole: dict[str, Any], component: Any, inner: str) -> dict[str, Any]:
+    """What is said of a component, which may be a part of another one."""
+    arguments = whole["arguments"]
+    if "families" in arguments and inner:
+        found: dict[str, Any] = arguments["families"]["components"][inner]
+        return found
+    if inner in arguments:
+        return arguments[inner]["component"]
+    if "over" in arguments and "family" in arguments:
+        is_whole = isinstance(component, components.ByLevel)
+        family = arguments["family"]["component"]
+        return whole if is_whole else _part_of(family, component, inner)
+    return whole
 
 
 def _check_same(saved: dict[str, Any], given: dict[str, Any]) -> None:

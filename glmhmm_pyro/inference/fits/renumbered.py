@@ -31,6 +31,7 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
 from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering, StateAxes
+from glmhmm_pyro.inference.program.symmetry import possible_orders
 from glmhmm_pyro.sequences.arrays import as_array
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def aligned(
             f"reference must have probabilities of shape {tuple(own.shape)} (steps,"
             f" states), got {tuple(probs.shape)}; take a fit of as many states"
         )
-    order = best_order(probs, own)
+    order = best_order(probs, own, possible_orders(fit.model, own.shape[-1]))
     is_kept = order.equal(torch.arange(len(order)))
     fit = fit if is_kept else permuted(fit, order, state_axes)
     names = getattr(getattr(other, "labels", None), "states", None)

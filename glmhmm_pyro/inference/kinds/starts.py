@@ -28,6 +28,9 @@ INITS = ("glm", "kmeans", "random")
 # Probability of staying in a state before anything has been learnt.
 STAYING = 0.95
 
+# How many times longer a slow state lasts then than a fast one.
+SLOWER = 10.0
+
 # Of a step's count, the part that k-means gives to its cluster; the rest is shared.
 CLUSTER_SHARE = 0.8
 
@@ -211,10 +214,15 @@ class StartMaker:
         return noisy
 
     def _sticky(self) -> Tensor:
-        """Expected counts of one step: states tend to stay."""
-        states = self.model.num_states
-        leaving = (1 - STAYING) / max(states - 1, 1)
-        return torch.full((states, states), leaving).fill_diagonal_(STAYING).double()
+        """Expected counts of one step: states tend to stay, slow ones for longer."""
+        levels = self.model.levels
+        if levels is None:
+            return _staying(self.model.num_states, STAYING)
+        slow = _staying(levels.slow, 1 - (1 - STAYING) / SLOWER)
+        fast = _staying(levels.fast, STAYING).log()
+        return levels.product(slow.log()[None], fast.expand(levels.slow, 1, -1, -1))[
+            0
+        ].exp()
 
     def _maximised(self, name: str, counts: Tensor | float) -> Params:
         """An M-step of one component, from expected counts that broadcast to all."""
@@ -226,6 +234,11 @@ class StartMaker:
             log_probs, _ = run(component, step.data, as_taken(component, start))
         axes = 3 if component.counts_of == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
+        if component.own_states is not None:
+            states = torch.Size([self.model.num_states] * (axes - 1))
+            steps = log_probs.shape[-axes : 1 - axes]
+            whole = whole if whole.dim() == axes else whole.expand(steps + states)
+            return _only_set(step(whole[None], start))
         if axes == 3 and whole.dim() == 3 and len(whole) > log_probs.shape[-3]:
             whole = whole.sum(0)
         if axes == 3:
@@ -245,6 +258,12 @@ class StartMaker:
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         means = KMeans(self.model.num_states, n_init=1, random_state=seed)
         return means.fit_predict(pairs.numpy())
+
+
+def _staying(states: int, staying: float) -> Tensor:
+    """Expected counts of one step (states, states), of which so many stay."""
+    leaving = (1 - staying) / max(states - 1, 1)
+    return torch.full((states, states), leaving).fill_diagonal_(staying).double()
 
 
 def _only_set(params: Params) -> Params:

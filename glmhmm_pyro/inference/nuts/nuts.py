@@ -50,6 +50,7 @@ from glmhmm_pyro.inference.nuts.chains import (
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
+from glmhmm_pyro.inference.program.symmetry import possible_orders
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
@@ -324,13 +325,14 @@ def _as_at(
     if labels is None:
         return posterior
     try:
-        probs = [
+        before, now = (
             state_probs(program.model, program.data, point)
             for point in (mode.params, params)
-        ]
+        )
     except _KEEPING_DRAWS:
         return posterior
-    labels = labels[..., best_order(*probs).argsort()]
+    possible = possible_orders(program.model, labels.shape[-1])
+    labels = labels[..., best_order(before, now, possible).argsort()]
     return replace(posterior, by_label=labels if changes(labels).any() else None)
 
 

@@ -79,7 +79,7 @@ class Labels:
                 named,
                 layout=program.layout,
                 latents=program.latents,
-                num_states=next(iter(program.components.values())).num_states,
+                num_states=program.model.num_states,
             )
             for name, component in program.components.items():
                 if component.columns_read is not None:
@@ -223,7 +223,7 @@ def named_draws(
         if component is not None and attribute in component.sites:
             # One by one: a component need not know leading axes.
             shown = [component.display(attribute, v) for v in values.flatten(0, 1)]
-            dims = shown[0][1]
+            dims = component.shown_axes(shown[0][1])
             values = torch.stack([v for v, _ in shown]).unflatten(0, values.shape[:2])
         elif component is not None and attribute in component.hyperparameters:
             dims = _named_axes(component, attribute, tuple(values.shape[2:]))
@@ -284,7 +284,10 @@ def _named_axes(
 ) -> tuple[str, ...]:
     """Names of a hyperparameter's axes; those without the reference row say 'free'."""
     whole = {"state": component.num_states, "origin": component.num_states}
-    return tuple(
+    if component.own_states is not None:
+        whole |= {"slow": component.own_states.sizes["slow"]}
+    named = tuple(
         axis if axis == "covariate" or whole.get(axis) == size else f"free_{axis}"
         for axis, size in zip(component.hyperparameters[name], shape)
     )
+    return component.shown_axes(named)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import STATE_AXES, Component
@@ -66,10 +67,17 @@ class Renumbering:
             return name not in self.axes and self._may_hold_states(value)
         component, attribute = self.components[name]
         try:
-            component.permuted(attribute, value, component.all_states(value.device))
+            component.renumbered(attribute, value, self._unchanged(component, value))
         except ValueError:
             return True
         return False
+
+    @staticmethod
+    def _unchanged(component: Component, value: Tensor) -> Tensor:
+        """The order of all states of the model that changes nothing."""
+        if component.own_states is None:
+            return component.all_states(value.device)
+        return torch.arange(component.own_states.num_states, device=value.device)
 
     def _may_hold_states(self, value: Tensor) -> bool:
         """Whether a site that nothing is declared of could have an axis of states."""
@@ -83,7 +91,7 @@ class Renumbering:
         for name, value in params.items():
             if name in self.components:
                 component, attribute = self.components[name]
-                permuted[name] = component.permuted(attribute, value, order)
+                permuted[name] = component.renumbered(attribute, value, order)
             for axis in self.axes.get(name, ()):
                 if value.shape[axis] != len(order):
                     raise ValueError(

@@ -9,9 +9,10 @@ their distribution what it was; any other renumbering changes the posterior.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import factorial, prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,6 +159,10 @@ def symmetry_of(
         return Symmetry.none(num_states, is_complete=num_states == 1)
     trial = _Trial(program, params, renumbering)
     states = tuple(range(num_states))
+    possible = possible_orders(program.model, num_states)
+    if not possible.is_full:
+        kept = (move for move in possible.moves[1:] if trial(move))
+        return replace(possible, moves=(states, *kept))
     classes: list[list[int]] = []
     for state in states:
         for group in classes:
@@ -179,6 +184,19 @@ def symmetry_of(
         if trial(move):
             moves.append(move)
     return Symmetry(tuple(map(tuple, classes)), tuple(moves))
+
+
+def possible_orders(model: Any, num_states: int) -> Symmetry:
+    """All renumberings that a model allows, whatever they do to its densities.
+
+    They are all that there are, but of pairs of states on two levels: there slow states
+    change numbers, and fast ones within them.
+    """
+    levels = getattr(model, "levels", None)
+    if levels is None or levels.size != num_states:
+        return Symmetry.full(num_states)
+    moves = tuple(tuple(order.tolist()) for order in levels.orders())
+    return Symmetry(tuple((k,) for k in range(num_states)), moves)
 
 
 def _of_size(classes: list[list[int]], size: int) -> list[list[int]]:

@@ -149,7 +149,10 @@ def _columns(
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
     if name == "transition_covariates":
         rows[data.starts] = False
-    return Columns.of(design.at(rows), readers)
+    found = Columns.of(design.at(rows), readers)
+    names = getattr(data, names_of(name))
+    kept = [names.index(c) for c in model.kept_columns if c in names]
+    return found.kept(kept) if name == "transition_covariates" else found
 
 
 def _silence(design: Tensor, starts: Tensor) -> None:

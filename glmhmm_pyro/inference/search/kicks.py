@@ -106,8 +106,10 @@ class Kicks:
             for axis, called in enumerate(site.axes):
                 if called in STATE_AXES:
                     kicked[name] = value.clone()
-                    source = others[name].select(axis, state)
-                    kicked[name].select(axis, state).copy_(source)
+                    known = component.own_states
+                    own = state if known is None else known.state(state)
+                    source = others[name].select(axis, own)
+                    kicked[name].select(axis, own).copy_(source)
         return kicked
 
     def _three(self) -> tuple[int, int, int]:

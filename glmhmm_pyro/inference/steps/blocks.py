@@ -11,7 +11,7 @@ from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import biject_to
 
-from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.base import Component, block_axes
 from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.optim.preconditioning import Evaluation
@@ -71,10 +71,10 @@ class Blocks:
             name: self.transforms[name].inverse_shape(site["fn"].shape())
             for name, site in sites.items()
         }
-        # The outermost axis of a separable prior is that of its blocks.
-        self.num_blocks = (
-            next(iter(self.shapes.values()))[0] if self.separates and sites else 1
-        )
+        # The outermost axes of a separable prior are those of its blocks.
+        self.depth = len(block_axes(component.blocks)) if self.separates else 0
+        first = next(iter(self.shapes.values()), torch.Size())
+        self.num_blocks = first[: self.depth].numel()
         self.is_flat = all(is_flat(site["fn"]) for site in sites.values())
 
     def pack(self, params: Params) -> Tensor:
@@ -130,7 +130,7 @@ class Blocks:
         total: Tensor | float = 0.0
         for name in self.transforms:
             site = sites[name]
-            event_dim = self.event_dims[name] - (1 if self.separates else 0)
+            event_dim = self.event_dims[name] - self.depth
             total = total + elementwise_log_prob(site["fn"], site["value"], event_dim)
         return torch.as_tensor(total).reshape(-1)
 
@@ -139,9 +139,12 @@ class Blocks:
         terms = torch.where(counts > 0, counts * log_probs, 0.0)
         if not self.separates:
             return terms.reshape(len(terms), -1).sum(-1)
-        if self.component.blocks == "origin":
+        axes = block_axes(self.component.blocks)
+        if "origin" in axes:
             terms = terms.sum(-1)
-        return terms.sum(-2).reshape(-1)
+        if {"origin", "state"} & {*axes}:
+            return terms.sum(-2).reshape(-1)
+        return terms.flatten(1 + len(axes)).sum(-1).reshape(-1)
 
 
 class LogPrior:

@@ -60,7 +60,8 @@ class MStep:
         self.scale = 1.0 / data.num_steps
         # Reading the sites draws them; the user's generator must not notice.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            _, sites = run(component, data, {})
+            log_probs, sites = run(component, data, {})
+        self.shape = log_probs.shape
         self.prefix = component._pyro_name + "." if component._pyro_name else ""
         names = hyperparameters(component, data, sites, self.prefix)
         hyper = {name: sites.pop(name) for name in names}
@@ -77,13 +78,21 @@ class MStep:
 
         Hyperparameters are maximised after the weights, and given them.
         """
-        counts = self.component.counted(counts, self.data)
+        counts = self.component.own_counts(counts, self.data)
+        counts = self._gathered(self.component.counted(counts, self.data))
         self.ends = Ends()
         updated = self._weights(counts, params)
         if self.hyper_step is not None:
             updated |= self.hyper_step(params | updated)
             self.ends |= self.hyper_step.ends
         return updated
+
+    def _gathered(self, counts: Tensor) -> Tensor:
+        """Counts of moves of all steps together, where they are the same at all."""
+        if self.component.counts_of != "transition":
+            return counts
+        same = self.shape[-3] == 1 and counts.shape[-3] > 1
+        return counts.sum(-3, keepdim=True) if same else counts
 
     def failure(self, number: int) -> Failure | None:
         """How the last call failed for a parameter set, if it did."""

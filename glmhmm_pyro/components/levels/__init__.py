@@ -1,0 +1,7 @@
+"""States on two timescales: what is slow, and what it modulates."""
+
+from glmhmm_pyro.components.levels.by_level import ByLevel
+from glmhmm_pyro.components.levels.levels import Levels
+from glmhmm_pyro.components.levels.two_levels import TwoLevels
+
+__all__ = ["ByLevel", "Levels", "TwoLevels"]

@@ -1,0 +1,119 @@
+"""What each component of a model on two levels knows of its pairs of states."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from glmhmm_pyro.components.levels.levels import Levels
+from glmhmm_pyro.components.own_states import OwnStates
+from glmhmm_pyro.sequences import Sequences
+
+
+class _OfLevels(OwnStates):
+    """The pairs of two levels.
+
+    Args:
+        levels: numbers of states.
+    """
+
+    def __init__(self, levels: Levels):
+        self.levels, self.num_states = levels, levels.size
+        self.sizes = {axis: self._size(axis) for axis in ("slow", *self.axes.values())}
+
+    def _size(self, axis: str) -> int:
+        is_slow = axis.startswith("slow")
+        return self.levels.slow if is_slow else self.levels.fast
+
+
+class ByFast(_OfLevels):
+    """Emissions that know fast states alone."""
+
+    axes = {"state": "fast"}
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Sums over slow states (..., fast)."""
+        return self.levels.marginal(counts, "fast")
+
+    def state(self, state: int) -> int:
+        """The fast state of a pair."""
+        return state % self.levels.fast
+
+    def permuted(
+        self, component: Any, name: str, value: Tensor, order: Tensor
+    ) -> Tensor:
+        """Fast states renumbered."""
+        permuted: Tensor = component.permuted(name, value, self.levels.parts(order)[1])
+        return permuted
+
+
+class BySlow(_OfLevels):
+    """Emissions that know slow states alone."""
+
+    axes = {"state": "slow"}
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Sums over fast states (..., slow)."""
+        return self.levels.marginal(counts, "slow")
+
+    def state(self, state: int) -> int:
+        """The slow state of a pair."""
+        return state // self.levels.fast
+
+    def permuted(
+        self, component: Any, name: str, value: Tensor, order: Tensor
+    ) -> Tensor:
+        """Slow states renumbered."""
+        permuted: Tensor = component.permuted(name, value, self.levels.parts(order)[0])
+        return permuted
+
+
+class SlowMoves(BySlow):
+    """Transitions between slow states.
+
+    Args:
+        levels: numbers of states.
+        ticks: steps at which they may be left, from a data set (steps,); ``None`` for
+            all of them.
+    """
+
+    axes = {"origin": "slow_origin", "destination": "slow_destination"}
+
+    def __init__(self, levels: Levels, ticks: Callable[[Sequences], Tensor | None]):
+        super().__init__(levels)
+        self.ticks = ticks
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Sums over fast states (..., steps, slow, slow), at steps of the clock."""
+        slow, fast = self.levels.slow, self.levels.fast
+        pairs = counts.unflatten(-2, (slow, fast)).unflatten(-1, (slow, fast))
+        moves = pairs.sum((-3, -1))
+        ticks = self.ticks(data)
+        if ticks is None or moves.shape[-3] == 1:
+            return moves
+        return moves * ticks[:, None, None]
+
+
+class FastMoves(_OfLevels):
+    """Transitions between fast states, by the slow state arrived at."""
+
+    axes = {"origin": "fast_origin", "destination": "fast_destination"}
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Sums over the slow state that is left, (..., slow, steps, fast, fast)."""
+        slow, fast = self.levels.slow, self.levels.fast
+        pairs = counts.unflatten(-2, (slow, fast)).unflatten(-1, (slow, fast))
+        return pairs.sum(-4).movedim(-2, -4)
+
+    def state(self, state: int) -> int:
+        """The fast state of a pair."""
+        return state % self.levels.fast
+
+    def permuted(
+        self, component: Any, name: str, value: Tensor, order: Tensor
+    ) -> Tensor:
+        """Slow states renumbered, and fast ones in each."""
+        slow, fast = self.levels.parts(order)
+        axis = -len(component.sites[name].axes)
+        permuted: Tensor = component.permuted(name, value, fast)
+        return permuted.index_select(axis, slow)

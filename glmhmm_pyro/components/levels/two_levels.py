@@ -1,0 +1,241 @@
+"""Transitions on two levels: slow states, and fast ones that each of them modulates."""
+
+import copy
+from typing import Any
+
+import torch
+from pyro.distributions import Categorical
+from torch import Tensor
+
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components.base import Component, Site, block_axes
+from glmhmm_pyro.components.levels.levels import Levels
+from glmhmm_pyro.components.levels.of_levels import FastMoves, SlowMoves
+from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.transitions import Stationary, Transitions
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.validation import close_matches
+from glmhmm_pyro.zeros import exact_logits
+
+
+@suggests_names
+class TwoLevels(Transitions):
+    r"""A slow chain, and a fast one whose moves depend on the slow state.
+
+    .. math::
+
+        s_t \mid s_{t-1} = i &\sim \text{slow}(i, u_t) \\
+        z_t \mid z_{t-1} = a, s_t = j &\sim \text{fast}_j(a, u_t)
+
+    Inside a step the slow state moves first, and the fast one as the slow state arrived
+    at has it. Both levels are ordinary transitions, whose parameters are
+    ``transitions.slow...`` and ``transitions.fast...``; the latter have an axis more,
+    ``slow``. It goes with :class:`Levels` in the place of ``num_states``, and is then
+    the default.
+
+    Args:
+        slow: transitions of the slow states; ``Stationary()`` by default.
+        fast: transitions of the fast states in each of them; ``Stationary()`` by
+            default.
+        clock: when slow states may be left: ``"step"``, at every step, or the name of a
+            transition covariate of ones and zeros, at the steps where it is 1. The
+            column is read by neither level, unless it is named there.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from glmhmm_pyro.components import Levels, TwoLevels
+        >>> moves = TwoLevels(slow=gh.InputDriven(), fast=gh.Stationary())
+        >>> model = gh.GLMHMM(Levels(slow=2, fast=2), gh.Bernoulli(), moves)
+        >>> model.bind(gh.Sequences([0, 1, 1, 0]))
+        >>> [name for name, *_ in model.site_names()][1:3]
+        ['transitions.slow.weights', 'transitions.fast.probs']
+    """
+
+    def __init__(
+        self,
+        slow: Transitions | None = None,
+        fast: Transitions | None = None,
+        clock: str = "step",
+    ):
+        super().__init__()
+        self.levels: Levels | None = None
+        self.clock = clock
+        self.slow = _copied("slow", Stationary() if slow is None else slow)
+        self.fast = _copied("fast", Stationary() if fast is None else fast)
+
+    @property
+    def parts(self) -> dict[str, Component]:
+        """Transitions of both levels."""
+        return {"slow": self.slow, "fast": self.fast}
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether both levels are, put together as here."""
+        as_here = is_as_defined(
+            self, TwoLevels, "forward", "logits", "log_probs", "design"
+        )
+        return as_here and self.slow.is_linear and self.fast.is_linear
+
+    def takes_sets(self) -> bool:
+        """Whether parameters may carry a leading axis of parameter sets."""
+        return self.slow.takes_sets() and self.fast.takes_sets()
+
+    def bind_states(self, num_states: int) -> None:
+        """Record the numbers of states of both levels."""
+        super().bind_states(num_states)
+        levels = known_levels(self, num_states)
+        self.slow.bind_states(levels.slow)
+        self.fast.bind_states(levels.fast)
+        self.slow.own_states = SlowMoves(levels, self.ticks)
+        self.fast.own_states = FastMoves(levels)
+        for name, site in self.fast.sites.items():
+            if site.axes[:1] != ("slow",):
+                setattr(self.fast, name, _by_slow_state(site, levels))
+        self.fast.blocks = ("slow", *block_axes(type(self.fast).blocks))
+
+    def bind(self, data: Sequences) -> None:
+        """Record or check the covariates of both levels, and the clock."""
+        names = data.transition_covariate_names
+        others = tuple(name for name in names if name != self.clock)
+        for part in (self.slow, self.fast):
+            if self.has_column and part.chosen is None:
+                part.chosen = others
+            part.bind(data)
+        if self.has_column or self.slow.num_features or self.fast.num_features:
+            super().bind(data)
+        check_ticks(self.clock, self.ticks(data), data)
+
+    @property
+    def has_column(self) -> bool:
+        """Whether the clock is a column of the data."""
+        return self.clock != "step"
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """Columns that are read as they are, whatever their units."""
+        return (self.clock,) if self.has_column else ()
+
+    def ticks(self, data: Sequences) -> Tensor | None:
+        """Steps at which slow states may be left, (steps,); ``None`` for all."""
+        if not self.has_column:
+            return None
+        place = self._clock_of(data.transition_covariate_names)
+        return data.transition_covariates[:, place] != 0
+
+    def _clock_of(self, names: tuple[str, ...]) -> int:
+        if self.clock not in names:
+            raise ValueError(
+                "clock must be 'step' or one of the transition covariates, "
+                f"{', '.join(names)}, got {self.clock!r}"
+                f"{close_matches(self.clock, names)}; name one of these"
+            )
+        return names.index(self.clock)
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
+        """The next pair: a slow state, then a fast one."""
+        levels, names = known_levels(self, self.num_states), self.covariate_names or ()
+        shape = torch.broadcast_shapes(state.shape, covariates.shape[:-1])
+        # One after the other: parameters of the fast level have an axis before these.
+        state = state.expand(shape).flatten()
+        covariates = covariates.expand(*shape, -1).reshape(len(state), -1)
+        slow, fast = (
+            exact_logits(
+                part(
+                    levels.of(state, level),
+                    covariates[:, part.places_among(names)],
+                )
+            ).log_softmax(-1)
+            for level, part in (("slow", self.slow), ("fast", self.fast))
+        )
+        if self.has_column:
+            ticks = covariates[:, self._clock_of(names)].unsqueeze(-1) != 0
+            here = levels.of(state, "slow").unsqueeze(-1)
+            stays = torch.arange(levels.slow, device=state.device) == here
+            slow = torch.where(ticks, slow, _certain(stays, slow))
+        pairs = slow.unsqueeze(-1) + fast.movedim(0, -2)
+        logits = pairs.flatten(-2, -1).reshape(*shape, levels.size)
+        return Categorical(logits=logits, validate_args=False)
+
+    def logits(self, data: Sequences) -> Tensor:
+        """Log-probabilities (*batch, steps or 1, pairs, pairs)."""
+        levels = known_levels(self, self.num_states)
+        slow, ticks = self.slow.log_probs(data), self.ticks(data)
+        if ticks is not None:
+            stays = torch.eye(levels.slow, dtype=torch.bool, device=slow.device)
+            slow = torch.where(ticks[:, None, None], slow, _certain(stays, slow))
+        return levels.product(slow, self.fast.log_probs(data))
+
+
+def known_levels(component: Any, num_states: int | None) -> Levels:
+    """The levels that a component was told of by its model.
+
+    Raises:
+        ValueError: the model has a single level.
+    """
+    levels: Levels | None = component.levels
+    if levels is None:
+        raise ValueError(
+            f"num_states must be Levels for {type(component).__name__}, got "
+            f"{num_states}; write GLMHMM(Levels(slow=2, fast=2), ...)"
+        )
+    return levels
+
+
+def check_ticks(clock: str, ticks: Tensor | None, data: Sequences) -> None:
+    """Refuse a clock that is none, or that never ticks."""
+    if ticks is None:
+        return
+    place = data.transition_covariate_names.index(clock)
+    column = data.transition_covariates[:, place]
+    inside = torch.ones_like(ticks)
+    inside[data.starts] = False
+    other = column[inside & (column != 0) & (column != 1)]
+    if len(other):
+        raise ValueError(
+            f"clock must be a column of ones and zeros, got {other[0].item():.6g} in "
+            f"{clock!r}; give 1 at the steps where slow states may be left, else 0"
+        )
+    if inside.any() and not (ticks & inside).any():
+        raise ValueError(
+            f"clock must tick, got {clock!r}, which is 0 at every step inside a "
+            "session, so that slow states are never left; give 1 at the steps where "
+            "they may be, or take one level"
+        )
+
+
+def _copied(name: str, part: Any) -> Transitions:
+    if not isinstance(part, Transitions) or isinstance(part, TwoLevels):
+        what = (
+            f"the class {part.__name__}"
+            if isinstance(part, type)
+            else (f"a {type(part).__name__}")
+        )
+        raise TypeError(
+            f"{name} must be transitions of one level, got {what}; give one such as "
+            "InputDriven()"
+        )
+    if (
+        part.emits is not None
+        or part.varies_over
+        or (name == "fast" and not part.batched)
+    ):
+        raise ValueError(
+            f"{name} must be transitions whose parameters may have axes before their "
+            f"own (batched), and no chain states, got {type(part).__name__}; take "
+            "Stationary() or InputDriven()"
+        )
+    return copy.deepcopy(part)
+
+
+def _certain(stays: Tensor, like: Tensor) -> Tensor:
+    """Log-probabilities of what is certain to be or not to be."""
+    return torch.zeros_like(stays, dtype=like.dtype).masked_fill(~stays, -torch.inf)
+
+
+def _by_slow_state(site: Site, levels: Levels) -> Site:
+    """A parameter of the fast transitions, with one for every slow state."""
+    axes = [
+        (axis, site.sizes[axis]) if axis in site.sizes else axis for axis in site.axes
+    ]
+    own = ("slow", levels.slow)
+    return Site(own, *axes, prior=site.prior, support=site.support, latent=site.latent)

@@ -1,0 +1,42 @@
+"""States that a component speaks of, where they are not the model's.
+
+A model on two levels has a state for every pair of a slow and a fast one. The slow
+transitions know slow states, emissions may know fast ones alone. What is said of pairs
+then comes to them summed over what they do not know, and their parameters keep axes of
+their own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from glmhmm_pyro.sequences import Sequences
+
+
+class OwnStates:
+    """From the states of a model to those of one of its components.
+
+    Attributes:
+        axes: what the axes of its parameters are called, where users see them.
+        sizes: of these axes.
+        num_states: number of states of the model.
+    """
+
+    axes: Mapping[str, str]
+    sizes: Mapping[str, int]
+    num_states: int
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Expected counts of the component's states, from those of the model's."""
+        raise NotImplementedError
+
+    def state(self, state: int) -> int:
+        """The component's state that goes with one of the model's."""
+        raise NotImplementedError
+
+    def permuted(
+        self, component: Any, name: str, value: Tensor, order: Tensor
+    ) -> Tensor:
+        """A parameter where state k of the model is what was ``order[k]``."""
+        raise NotImplementedError
