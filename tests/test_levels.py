@@ -17,7 +17,11 @@ from oracles import path_log_probs, path_posterior
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
+from glmhmm_pyro.inference.kinds.starts import StartMaker
+from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.symmetry import possible_orders
+from glmhmm_pyro.inference.search.unlike import KINDS, Unlike
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 UNFINISHED = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
@@ -337,6 +341,18 @@ def test_methods_with_draws_take_levels(fitted, method):
     np.testing.assert_allclose(probs.sum("state"), 1.0, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", list(KINDS.values()), ids=list(KINDS))
+def test_starts_of_every_kind_have_values_of_every_site(kind):
+    model, data, _ = simulated()
+    program = Program.of(model, data)
+    maker = StartMaker(program.model, program.data, seeded_generator(0))
+    start = kind(Unlike(maker, 0.5, np.random.default_rng(0)))
+    assert {n: v.shape for n, v in start.items()} == {
+        name: prior.shape() for name, prior in program.priors.items()
+    }
+    program.check_finite(start)
+
+
 @UNFINISHED
 def test_parameters_have_axes_of_their_own(fitted):
     fit, data = fitted
@@ -468,3 +484,28 @@ def test_a_clock_that_is_none_is_refused(clock, change, words):
     model = gh.GLMHMM(Levels(2, 2), gh.Bernoulli(), TwoLevels(clock=clock))
     with pytest.raises(ValueError, match=words):
         model.bind(data)
+
+
+def test_weights_without_a_finite_maximum_are_named_by_their_level(fitted):
+    fit, data = fitted
+    flat = gh.GLMHMM(
+        Levels(2, 2),
+        gh.Bernoulli(),
+        TwoLevels(gh.InputDriven(None, ["bias"]), gh.InputDriven(None, ["bias"])),
+    )
+    flat.bind(data)
+    slow = torch.tensor([[[-40.0]], [[-3.0]]], dtype=torch.float64)
+    fast = torch.tensor([[[[-1.0]], [[-1.0]]], [[[-1.0]], [[-40.0]]]]).double()
+    params = {
+        "initial.probs": fit.params["initial.probs"],
+        "transitions.slow.weights": slow,
+        "transitions.fast.weights": fast,
+        "emissions.weights": torch.tensor([[0.0, 1.0], [0.0, -60.0]]).double(),
+    }
+    hidden = hidden_markov(flat, data, params)
+    found = unbounded_weights(flat, data, hidden, params)
+    assert [sentence.split(" are ")[0] for sentence in found] == [
+        "emissions in fast state 1",
+        "transitions.slow from slow state 0",
+        "transitions.fast in slow state 1 from fast state 1",
+    ]

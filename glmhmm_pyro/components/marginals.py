@@ -31,7 +31,7 @@ class HasMarginal(Component):
             plain.axes = tuple(axis for axis in site.axes if axis not in MEMBER_AXES)
             setattr(own, name, plain)
         own.num_states = own.num_features = own.covariate_names = own.members = None
-        own.bounds = {}
+        own.bounds, own.own_states = {}, None
         if own.chosen is not None:
             own.choose(None)
         return own

@@ -235,9 +235,9 @@ class StartMaker:
         axes = 3 if component.counts_of == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
         if component.own_states is not None:
-            states = torch.Size([self.model.num_states] * (axes - 1))
-            steps = log_probs.shape[-axes : 1 - axes]
-            whole = whole if whole.dim() == axes else whole.expand(steps + states)
+            own = log_probs.shape[-axes : 1 - axes]
+            shape = own + torch.Size([self.model.num_states] * (axes - 1))
+            whole = whole.expand(torch.broadcast_shapes(whole.shape, shape))
             return _only_set(step(whole[None], start))
         if axes == 3 and whole.dim() == 3 and len(whole) > log_probs.shape[-3]:
             whole = whole.sum(0)

@@ -8,6 +8,7 @@ where a weight is large and all that speaks against a larger one is next to noth
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.nn.functional import pad
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.distributions import HiddenMarkov, Output
+from glmhmm_pyro.distributions.shared import Shared
 from glmhmm_pyro.inference.kinds.separated import (
     label_probs,
     large_weights,
@@ -121,9 +123,12 @@ def _emissions(known: _Known) -> Iterator[_Group]:
     """The states of every output whose weights are kept finite by nothing."""
     for name, output in known.hidden.outputs(known.data.emissions).items():
         what = f"emissions.{name}" if name else "emissions"
-        if not _is_flat(known.model.components[what]):
+        component = known.model.components[what]
+        if not _is_flat(component):
             continue
-        visited = known.counts.emission
+        if isinstance(output.emission_dist, Shared):
+            output = output._replace(emission_dist=output.emission_dist.law)
+        visited = component.own_counts(known.counts.emission, known.data)
         observed = steps_observed(output.mask)
         if observed is not None:
             visited = visited * observed[:, None]
@@ -132,11 +137,11 @@ def _emissions(known: _Known) -> Iterator[_Group]:
             # A density is no number of mistakes.
             losses = torch.full_like(losses, torch.inf)
         yield _Group(
-            _of_states(f"{what} in", len(visits)),
+            _of_states(f"{what} in", len(visits), *component.shown_axes(("state",))),
             losses,
             _labels_never_seen(output, visited),
             _large_in_emissions(known, what, output, visited),
-            known.present,
+            component.own_counts(known.present, known.data),
             visits,
             "it is visited only where the output was not observed",
         )
@@ -160,38 +165,87 @@ def _large_in_emissions(
     return {}
 
 
-def _transitions(known: _Known) -> Iterator[_Group]:
-    """Transitions from every state, and the weights that all of them share.
+class _Moves(NamedTuple):
+    """Moves between the states of one chain, which are expected and predicted.
+
+    Attributes:
+        name: of the component.
+        said: what sentences call it.
+        level: of its states, where there are two.
+        counts: expected moves (steps or 1, origins, destinations).
+        log_probs: of the moves, same shape.
+        weights: as users see them, if parameters are known.
+        present: expected number of steps in every state.
+    """
+
+    name: str
+    said: str
+    level: str
+    counts: Tensor
+    log_probs: Tensor
+    weights: Tensor | None
+    present: Tensor
+
+
+def _chains(known: _Known) -> Iterator[_Moves]:
+    """The chain of the model's states, or those of its two levels.
 
     What the weights of an expanded chain do is not known.
     """
-    component, moves = known.model.transitions, known.counts.transition
-    site = component.sites.get("weights")
-    if site is None or component.emits is not None:
+    moves, model = known.counts.transition, known.model
+    name, logits = "transitions", known.hidden.transition_logits
+    levels = model.levels
+    if levels is None and model.transitions.emits is None:
+        has_weights = "weights" in model.transitions.sites
+        weights = known.shown(name) if has_weights else None
+        yield _Moves(name, name, "state", moves, logits, weights, known.present)
+    if levels is None or known.params is None:
         return
-    probs, leaves = known.hidden.transition_logits.exp(), moves.sum(2)
-    noise = noise_of_labels(probs, leaves)
-    weights, is_shared = known.shown("transitions"), len(site.axes) == 2
-    if is_shared:
-        weights = None if weights is None else weights.unsqueeze(0)
-        noise = noise.sum(1, keepdim=True)
-    own = "baseline" if "baseline" in component.sites else "weights"
-    visits, losses = _by_state(moves, known.hidden.transition_logits, (0, 2))
-    large = {}
-    if _is_flat(component):
-        large = known.large("transitions", weights, noise, " to state")
-    if _is_flat(component, own):
-        yield _Group(
-            _of_states("transitions from", len(visits)),
-            losses,
-            _never(moves.sum(0), probs, leaves),
-            {} if is_shared else large,
-            known.present,
-            visits,
-            "it is visited only at the last step of a session",
-        )
-    if is_shared and _is_flat(component):
-        yield _Group(["transitions"], losses.sum(0, keepdim=True), large=large)
+    pairs = known.present.unflatten(-1, (levels.slow, levels.fast))
+    for level, part in model.transitions.parts.items():
+        name = f"transitions.{level}"
+        if "weights" not in part.sites:
+            continue
+        counts, weights = part.own_counts(moves, known.data), known.shown(name)
+        with model.at(known.params):
+            logs = part.log_probs(known.data)
+        if level == "slow":
+            yield _Moves(name, name, level, counts, logs, weights, pairs.sum(-1))
+            continue
+        for slow, own in enumerate(zip(counts, logs, weights, pairs)):  # type: ignore
+            yield _Moves(name, f"{name} in slow state {slow}", level, *own)
+
+
+def _transitions(known: _Known) -> Iterator[_Group]:
+    """Transitions from every state, and the weights that all of them share."""
+    for chain in _chains(known):
+        component, moves = known.model.components[chain.name], chain.counts
+        site = component.sites.get("weights")
+        if site is None:
+            continue
+        probs, leaves = chain.log_probs.exp(), moves.sum(2)
+        noise = noise_of_labels(probs, leaves)
+        weights, is_shared = chain.weights, len({*site.axes} - {"slow"}) == 2
+        if is_shared:
+            weights = None if weights is None else weights.unsqueeze(0)
+            noise = noise.sum(1, keepdim=True)
+        own = "baseline" if "baseline" in component.sites else "weights"
+        visits, losses = _by_state(moves, chain.log_probs, (0, 2))
+        large = {}
+        if _is_flat(component):
+            large = known.large(chain.name, weights, noise, " to state")
+        if _is_flat(component, own):
+            yield _Group(
+                _of_states(f"{chain.said} from", len(visits), chain.level),
+                losses,
+                _never(moves.sum(0), probs, leaves),
+                {} if is_shared else large,
+                chain.present,
+                visits,
+                "it is visited only at the last step of a session",
+            )
+        if is_shared and _is_flat(component):
+            yield _Group([chain.said], losses.sum(0, keepdim=True), large=large)
 
 
 def _first_states(known: _Known) -> Iterator[_Group]:
@@ -212,9 +266,10 @@ def _first_states(known: _Known) -> Iterator[_Group]:
     )
 
 
-def _of_states(what: str, states: int) -> list[str]:
-    """Names of the rows that are states."""
-    return [f"{what} state {state}" for state in range(states)]
+def _of_states(what: str, states: int, level: str = "state") -> list[str]:
+    """Names of the rows that are states, of one level where there are two."""
+    called = "state" if level == "state" else f"{level} state"
+    return [f"{what} {called} {state}" for state in range(states)]
 
 
 def _is_flat(component: Component, name: str = "weights") -> bool:
