@@ -10,7 +10,6 @@ import torch
 from scipy.stats import norm, t
 from torch import Tensor
 
-from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.refits import (
     run_jobs,
     warm_start,
@@ -29,6 +28,7 @@ from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit
 from glmhmm_pyro.inference.draws.alignment import state_probs
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import named_draws

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.refits import run_jobs, warn_of_interrupt, whole_fit
 from glmhmm_pyro.arguments import (
     seed_number,
@@ -26,6 +25,7 @@ from glmhmm_pyro.arguments import (
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.fits.predictive import prior_draws
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.batches import at_draws

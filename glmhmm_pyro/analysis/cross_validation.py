@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.evidence import NoEvidenceError, log_evidence, require_proper
 from glmhmm_pyro.analysis.folds import (
     Folds,
@@ -38,6 +37,7 @@ from glmhmm_pyro.arguments import one_of, seed_number, suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.displays import display, framed
 from glmhmm_pyro.inference import Fit, fit
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program

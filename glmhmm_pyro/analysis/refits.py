@@ -15,11 +15,11 @@ from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 from tqdm import tqdm
 
-from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.arguments import flag
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data

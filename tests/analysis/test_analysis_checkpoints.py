@@ -18,7 +18,8 @@ from glmhmm_pyro.analysis import (
     maximise_evidence,
     simulation_based_calibration,
 )
-from glmhmm_pyro.analysis.checkpoint import Checkpoint, digest
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
+from glmhmm_pyro.inference.fits.digests import digest
 
 QUICK = {"num_restarts": 1, "progress": False}
 

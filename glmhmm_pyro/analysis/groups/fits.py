@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.folds import check_sequences
 from glmhmm_pyro.analysis.groups.tables import facts_of, table_of
 from glmhmm_pyro.analysis.refits import (
@@ -17,6 +16,7 @@ from glmhmm_pyro.analysis.refits import (
 from glmhmm_pyro.arguments import seed_number, suggests_all_names, suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit, fit
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program

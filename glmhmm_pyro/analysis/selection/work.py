@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.analysis.checkpoint import Checkpoint
 from glmhmm_pyro.analysis.folds import (
     check_folds,
     check_sequences,
@@ -25,6 +24,7 @@ from glmhmm_pyro.analysis.refits import run_jobs, warn_of_interrupt, whole_fit
 from glmhmm_pyro.analysis.selection.study import study_table
 from glmhmm_pyro.arguments import seed_number
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed

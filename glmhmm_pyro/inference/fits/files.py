@@ -23,8 +23,11 @@ from glmhmm_pyro.version import __version__
 FORMAT = "glmhmm_pyro fit"
 FORMAT_VERSION = 2
 
+# What a call has come to that has not ended.
+CHECKPOINT = "glmhmm_pyro checkpoint"
+
 # The first bytes of every netCDF 4 file, which is an HDF5 file.
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 # What stands after the end of the content, before the checksum.
 _SEAL = b"\nglmhmm_pyro sha256 "
@@ -268,7 +271,13 @@ def _check_kind(path: str, content: bytes) -> None:
     """Raise a ValueError if the first bytes are not those of a netCDF 4 file."""
     if not content:
         raise _refusal(path, "which is empty; save the fit again, or load a copy")
-    if not content.startswith(_SIGNATURE):
+    if CHECKPOINT.encode() in content[: 2 * len(CHECKPOINT)]:
+        raise _refusal(
+            path,
+            "which is the checkpoint of a call that has not ended; make the same call "
+            "again, which goes on from it",
+        )
+    if not content.startswith(SIGNATURE):
         raise _refusal(
             path,
             f"which is no netCDF 4 file (it begins with {content[:8]!r}); load the "

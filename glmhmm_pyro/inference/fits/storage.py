@@ -63,6 +63,11 @@ def save(fit: "Fit", path: str | PathLike) -> None:
     killed, a file that stood there before stays as it was.
     """
     checked_path(path, "the file to write")
+    write_record(path, *recorded(fit))
+
+
+def recorded(fit: "Fit") -> tuple[Arrays, dict[str, Any]]:
+    """The arrays and the facts of a file of a fit."""
     arrays: Arrays = {}
     fields = {
         field.name: encoded(
@@ -71,7 +76,7 @@ def save(fit: "Fit", path: str | PathLike) -> None:
         for field in dataclasses.fields(fit)
         if field.name != "model"
     }
-    write_record(path, arrays, fields | {"model": describe(fit.model)})
+    return arrays, fields | {"model": describe(fit.model)}
 
 
 def read_fit(path: str | PathLike, model: Callable[..., Any] | None) -> dict[str, Any]:
@@ -101,8 +106,11 @@ def read_fit(path: str | PathLike, model: Callable[..., Any] | None) -> dict[str
 
 
 def _fields(arrays: Arrays, facts: dict[str, Any]) -> dict[str, Any]:
-    """Fields from the arrays and facts of a file; those it lacks have defaults."""
-    plain = {name: value for name, value in facts.items() if name != "model"}
+    """Fields from the arrays and facts of a file; those it lacks have defaults.
+
+    The model is made apart, and the call that a checkpoint belongs to is no field.
+    """
+    plain = {n: value for n, value in facts.items() if n not in ("model", "call")}
     return {name: decoded(value, arrays, TYPES) for name, value in plain.items()}
 
 
