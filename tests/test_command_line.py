@@ -201,3 +201,28 @@ def test_the_module_is_a_command():
     command = [sys.executable, "-m", "glmhmm_pyro", "--version"]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert gh.__version__ in said.stdout
+
+
+def test_a_fit_and_a_choice_go_on_from_checkpoints(folder, tmp_path, monkeypatch):
+    kept, fits = tmp_path / "kept.nc", []
+    arguments = ("study.toml", "--out", str(tmp_path / "fit.nc"), "--checkpoint")
+    first = call(folder, "fit", *arguments, str(kept), "--json")
+    assert first.exit_code == 0, first.output
+    assert gh.load(kept).log_joint == json.loads(first.stdout)["log_joint"]
+    again = call(folder, "fit", *arguments, str(kept), "--json")
+    assert again.stdout == first.stdout
+    text = STUDY.replace("tol = 1e-4", 'tol = 1e-4\ncheckpoint = "own.nc"')
+    text = text.replace("folds = 2", 'folds = 2\ncheckpoint = "folds"')
+    (tmp_path / "study.toml").write_text(text, encoding="utf-8")
+    study = (str(tmp_path / "study.toml"), "--data", "trials.csv")
+    out = ("--out", str(tmp_path / "chosen.nc"))
+    assert call(folder, "fit", *study, *out).exit_code == 0
+    assert gh.load(tmp_path / "own.nc").log_joint == gh.load(kept).log_joint
+    chosen = call(folder, "select", *study, *out)
+    assert chosen.exit_code == 0, chosen.output
+    monkeypatch.setattr(gh.analysis.refits, "fit", lambda *a, **o: fits.append(a))
+    assert call(folder, "select", *study, *out).stdout == chosen.stdout and not fits
+    refused = call(folder, "fit", *arguments, str(tmp_path / "folds"))
+    assert refused.exit_code == 1 and "whose call is 'choose_num_states'" in (
+        refused.output
+    )

@@ -51,6 +51,9 @@ STUDY = click.argument("study", type=click.Path(dir_okay=False))
 FIT = click.argument("fit_file", metavar="FIT", type=click.Path(dir_okay=False))
 DATA = click.option("--data", help="another table with the columns of the study's.")
 OUT = click.option("--out", required=True, help="where the result goes.")
+CHECKPOINT = click.option(
+    "--checkpoint", help="a file to go on from after an interrupt or a kill."
+)
 SEED = click.option(
     "--seed", default=0, show_default=True, help="makes it reproducible."
 )
@@ -86,12 +89,16 @@ def main() -> None:
 @STUDY
 @OUT
 @DATA
+@CHECKPOINT
 @JSON
 @in_sentences
-def fit(study: str, out: str, data: str | None, as_json: bool) -> None:
+def fit(
+    study: str, out: str, data: str | None, checkpoint: str | None, as_json: bool
+) -> None:
     """Fit the model of STUDY and write the fit to a file (.nc)."""
     known = read_study(study)
-    found = known.fitted(known.read_data(data), progress=sys.stderr.isatty())
+    sessions = known.read_data(data)
+    found = known.fitted(sessions, checkpoint, progress=sys.stderr.isatty())
     found.save(out)
     click.echo(json.dumps(described(found)) if as_json else str(found))
     if not found.status.is_success:
@@ -102,12 +109,16 @@ def fit(study: str, out: str, data: str | None, as_json: bool) -> None:
 @STUDY
 @OUT
 @DATA
+@CHECKPOINT
 @JSON
 @in_sentences
-def select(study: str, out: str, data: str | None, as_json: bool) -> None:
+def select(
+    study: str, out: str, data: str | None, checkpoint: str | None, as_json: bool
+) -> None:
     """Choose the number of states by sessions held out; write the chosen fit (.nc)."""
     known = read_study(study)
-    found = known.selected(known.read_data(data), progress=sys.stderr.isatty())
+    sessions = known.read_data(data)
+    found = known.selected(sessions, checkpoint, progress=sys.stderr.isatty())
     if found.fit is None:
         raise ValueError("no number of states was fitted to all data: start again")
     found.fit.save(out)

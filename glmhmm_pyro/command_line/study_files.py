@@ -76,19 +76,41 @@ class StudyFile:
         }
         return GLMHMM(num_states or self.model["num_states"], **parts)
 
-    def fitted(self, data: Sequences, progress: bool = False) -> Fit:
-        """The model fitted to data by the study's options."""
-        return fit(self.make_model(), data, **{"progress": progress, **self.options})
+    def fitted(
+        self, data: Sequences, checkpoint: str | None = None, progress: bool = False
+    ) -> Fit:
+        """The model fitted to data by the study's options.
 
-    def selected(self, data: Sequences, progress: bool = False) -> Study:
-        """Numbers of states compared by the options of [select]."""
+        Args:
+            data: the sessions.
+            checkpoint: file to go on from, in the place of the study's own.
+            progress: whether to show a progress bar.
+        """
+        options = self._with_checkpoint(self.options, checkpoint)
+        return fit(self.make_model(), data, **{"progress": progress, **options})
+
+    def selected(
+        self, data: Sequences, checkpoint: str | None = None, progress: bool = False
+    ) -> Study:
+        """Numbers of states compared by the options of [select]; see :meth:`fitted`."""
         if "num_states" not in self.selection:
             raise ValueError(
                 "entries of [select] must have num_states, got "
                 f"{', '.join(self.selection) or 'none'}; write num_states = [1, 2, 3]"
             )
-        options = {"progress": progress, **self.selection}
+        options = self._with_checkpoint(self.selection, checkpoint)
+        options = {"progress": progress, **options}
         return choose_num_states(self.make_model, data, **options)
+
+    def _with_checkpoint(
+        self, options: dict[str, Any], checkpoint: str | None
+    ) -> dict[str, Any]:
+        """Options with a path of a checkpoint; the study's own is from its folder."""
+        if checkpoint is not None:
+            return {**options, "checkpoint": checkpoint}
+        if "checkpoint" not in options:
+            return options
+        return {**options, "checkpoint": self.folder / options["checkpoint"]}
 
 
 def read_study(path: str | Path) -> StudyFile:

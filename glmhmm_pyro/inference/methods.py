@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from os import PathLike
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from glmhmm_pyro.arguments import suggestion, suggests_names
@@ -12,14 +13,16 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.after import ruined
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.baseline import Baseline
+from glmhmm_pyro.inference.fits.checkpoint import FitCheckpoint
 from glmhmm_pyro.inference.fits.fit import Fit
+from glmhmm_pyro.inference.journal import Journal, journalled
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
 from glmhmm_pyro.inference.program.program import Data, Model, Program, check_order
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
-from glmhmm_pyro.inference.status import ConvergenceWarning
+from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 from glmhmm_pyro.inference.svi.svi import SVI
 
 
@@ -46,7 +49,18 @@ METHODS: dict[str, type] = {
 }
 
 # Arguments of fit itself, which may be meant by the name of an option.
-_ARGUMENTS = ("num_restarts", "init", "init_noise", "seed", "progress", "method")
+_ARGUMENTS = (
+    "num_restarts",
+    "init",
+    "init_noise",
+    "seed",
+    "progress",
+    "checkpoint",
+    "method",
+)
+
+# How a fit ends that goes on when it is called again with its checkpoint.
+_UNFINISHED = (Status.INTERRUPTED, Status.CUT_SHORT)
 
 
 @suggests_names
@@ -61,6 +75,7 @@ def fit(
     init_noise: float = 0.5,
     seed: int = 0,
     progress: bool = True,
+    checkpoint: str | PathLike | None = None,
     **options: Any,
 ) -> Fit[Data]:
     """Fit a model to data.
@@ -93,10 +108,17 @@ def fit(
             1 over the root mean square of a weight's covariate.
         seed: makes the fit reproducible.
         progress: whether to show a progress bar.
+        checkpoint: path of a file, such as ``"fit.nc"``, that keeps what the fit has
+            come to every few seconds. The same call goes on from it after it was
+            interrupted or killed, and ends in the same numbers. In the end the file
+            holds the fit, as :meth:`Fit.save` writes it; the same call returns it
+            then. A model of the user's own is known by its code and all that it reads.
         options: fields of the method, e.g. ``num_iters``, ``tol``, ``keep_weights``.
 
     Raises:
-        ValueError: an option or a start is wrong, or the data do not fit the model.
+        ValueError: an option or a start is wrong, or the data do not fit the model; or
+            ``checkpoint`` is no such file, or of another model, data or options, or
+            of another version of this package, as the sentence says.
 
     Warns:
         ConvergenceWarning: the best start did not converge, weights are unbounded, or
@@ -115,6 +137,28 @@ def fit(
     check_order(model, data)
     engine = engine_of(method, options)
     search = Search(num_restarts, init, init_noise, seed, progress)
+    kept = _kept(checkpoint, model, data, engine, search)
+    if kept is not None and kept.fit is not None:
+        result, spoilt = kept.fit, kept.spoilt
+    else:
+        journal = None if kept is None else Journal(kept.results, kept.keep)
+        with journalled(journal):
+            result, spoilt = _made(model, data, engine, search)
+        _keep(kept, journal, result, spoilt)
+    if result.status.is_success and spoilt:
+        warn_caller(f"{'; '.join(spoilt)}.", ConvergenceWarning)
+    elif not result.status.is_success:
+        details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
+        warn_caller(f"{details}. {result.status.advice}", ConvergenceWarning)
+    if result.doubt:
+        warn_caller(f"{result.doubt}.", ConvergenceWarning)
+    return result
+
+
+def _made(
+    model: Model, data: Data, engine: Method, search: Search
+) -> tuple[Fit[Data], tuple[str, ...]]:
+    """The fit, and sentences about what makes it unusable."""
     with seeded(search.seed), watched(search.progress):
         program = Program.of(copy.deepcopy(model), data)
         program.check()
@@ -124,15 +168,41 @@ def fit(
             program = program.in_own_units()
         result = Fit.of(program, engine.fit(program, search), baseline)
         spoilt = undetermined + ruined(given, result.params)
-    result = replace(result, notes=result.notes + spoilt)
-    if result.status.is_success and spoilt:
-        warn_caller(f"{'; '.join(spoilt)}.", ConvergenceWarning)
-    elif not result.status.is_success:
-        details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
-        warn_caller(f"{details}. {result.status.advice}", ConvergenceWarning)
-    if result.doubt:
-        warn_caller(f"{result.doubt}.", ConvergenceWarning)
-    return result
+    return replace(result, notes=result.notes + spoilt), spoilt
+
+
+def _kept(
+    checkpoint: str | PathLike | None,
+    model: Model,
+    data: Data,
+    engine: Method,
+    search: Search,
+) -> FitCheckpoint | None:
+    """What an earlier call has left in the file, if there is to be one."""
+    if checkpoint is None:
+        return None
+    options = (engine, replace(search, progress=True))
+    return FitCheckpoint(checkpoint, model, {"data": data, "options": options})
+
+
+def _keep(
+    kept: FitCheckpoint | None,
+    journal: Journal | None,
+    result: Fit,
+    spoilt: tuple[str, ...],
+) -> None:
+    """The fit, if it has ended, in the place of its journal; a warning if it cannot."""
+    if kept is None or journal is None:
+        return
+    problem: OSError | None = journal.problem
+    try:
+        if result.status not in _UNFINISHED:
+            kept.finish(result, spoilt)
+            problem = None
+    except OSError as error:
+        problem = error
+    if problem is not None:
+        warn_caller(f"{problem}; the checkpoint is not up to date", ConvergenceWarning)
 
 
 def engine_of(

@@ -112,6 +112,14 @@ FITS = {
         lambda: gh.fit(None, data()),
         *("model", "must be a GLMHMM", "got a NoneType", "write GLMHMM("),
     ),
+    "fit: checkpoint": type_row(
+        lambda: fitted(checkpoint=3),
+        *("checkpoint", "must be the path", "got 3", "give a string"),
+    ),
+    "fit: a checkpoint that is another file": Row(
+        lambda: fitted(checkpoint=TEXT),
+        *("checkpoint", "must be a new path", "no intact file", "give another path"),
+    ),
     "fit: a method that is none": Row(
         lambda: fitted(method="EM"),
         *("method", "must be one of em, map", "got 'EM'", "did you mean 'em'?"),

@@ -8,12 +8,15 @@ density without end, or whose M-step fails, ends with a status that says so.
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
+from glmhmm_pyro.inference.em import resuming
 from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import reminded, schedule
+from glmhmm_pyro.inference.journal import Stage, stage
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
@@ -41,6 +44,10 @@ class Steps(Protocol):
 
     dtype: torch.dtype
     transforms: dict[str, Any]
+
+    @property
+    def about(self) -> tuple[Any, ...]:
+        """What tells these steps from others of one fit."""
 
     @property
     def is_discrete(self) -> bool:
@@ -101,19 +108,32 @@ def lead(
     for run in runs:
         run.way = run.way or Extrapolation(steps.transforms, options.accelerate)
         run.pause = math.inf if most is None else len(run.log_joints) + most
+    kept = _resumed(options, steps, runs, rule)
     try:
         for number in itertools.count():
             going = [run for run in runs if run.goes_on]
             if not going:
                 break
             _iterate(options, steps, going, rule)
+            kept.note()
             if callback is not None:
                 callback(number, runs)
+        kept.end()
     except KeyboardInterrupt:
         for run in runs:
             run.status = run.status or Status.INTERRUPTED
     for run in runs:
         _judge(steps, run)
+
+
+def _resumed(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> Stage:
+    """The stage of these runs, brought to where an earlier call had led them."""
+    give, firsts = partial(resuming.state_of, steps, runs), [run.first for run in runs]
+    kept = stage("EM", lambda: (options, rule, steps.about, firsts, give()))
+    kept.give = give
+    if kept.state is not None:
+        resuming.restore(steps, runs, kept.state)
+    return kept
 
 
 def _iterate(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> None:
@@ -224,11 +244,21 @@ def annealed(options: "EM", steps: Steps, starts: Sequence[Params]) -> list[Para
     """Where the annealed iterations lead from these starts."""
     rows, sets = list(range(len(starts))), list(starts)
     pairs = schedule(options.inverse_temperatures, options.prior_multipliers)
-    for beta, multiplier in pairs:
+    if not pairs:
+        return sets
+    kept, done = stage("annealed EM", lambda: (pairs, starts, steps.about)), 0
+    if kept.state is not None:
+        done, sets = kept.state["done"], list(kept.state["sets"])
+        resuming.restore(steps, (), kept.state)
+    for done, (beta, multiplier) in enumerate(pairs[done:], done + 1):
         for log_joint in steps.expect(sets, beta)[1]:
             check_possible(log_joint)
         sets = steps.maximise(sets, rows, multiplier)
         if beta < 1:
             ends = zip(sets, starts)
             sets = [reminded(*each, steps.transforms) for each in ends]
+        now = {"done": done, "sets": tuple(sets)}
+        kept.give = partial(resuming.state_of, steps, (), **now)
+        kept.note()
+    kept.end()
     return sets

@@ -17,6 +17,7 @@ from glmhmm_pyro import optim
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.journal import Function, Stage, remembered, stage
 from glmhmm_pyro.inference.mode.curved import searched
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -112,11 +113,14 @@ class MAP:
     def climb(self, program: Program, run: Run) -> None:
         """Lead one run to the mode near it; what it comes through is recorded."""
         ascent = _Ascent(program, run.params)
+        kept = self._stage(program, ascent.start, jacobian=False)
+        ascent.evaluate = remembered(ascent.evaluate, kept)
         try:
             end, run.status = searched(
                 program, self.minimise, ascent, ascent.start, jacobian=False
             )
             ascent.end(end)
+            kept.end()
         except KeyboardInterrupt:
             run.status = Status.INTERRUPTED
         for params, likelihood, joint in ascent.path:
@@ -143,8 +147,16 @@ class MAP:
             return -program.log_density(vector, jacobian=True) / steps
 
         start = program.coordinates.pack(params)
-        objective = value_and_grad(value)
-        return searched(program, self.minimise, objective, start, jacobian=True)
+        kept = self._stage(program, start, jacobian=True)
+        objective = remembered(value_and_grad(value), kept)
+        found = searched(program, self.minimise, objective, start, jacobian=True)
+        kept.end()
+        return found
+
+    def _stage(self, program: Program, start: Tensor, jacobian: bool) -> Stage:
+        """Where a search notes what it has evaluated."""
+        about = (self, getattr(program.data, "num_steps", None), start, jacobian)
+        return stage("search", lambda: about)
 
     def minimise(self, objective: Objective, start: Tensor) -> tuple[Tensor, Status]:
         """Where a search with these options ends, and how.
@@ -212,10 +224,16 @@ class _Ascent:
         sites = program.observed(params).values()
         self.steps = sum(site.hidden.event_shape[0] for site in sites)
         self.value_and_grad = value_and_grad(self._value)
+        self.evaluate: Function = self._numbers
 
     def __call__(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """Value and gradient at a point of the unconstrained coordinates."""
-        return self.value_and_grad(vector)
+        (value, likelihood, joint), gradient = self.evaluate(vector)
+        if joint.item() > (self.path[-1][2] if self.path else -torch.inf):
+            with torch.no_grad():
+                params = self.program.coordinates.unpack(vector)
+            self.path.append((params, likelihood.item(), joint.item()))
+        return value, gradient
 
     def end(self, vector: Tensor) -> None:
         """Note where the search ended, which rounding may hide among its equals."""
@@ -234,13 +252,15 @@ class _Ascent:
             if not gradient[own].isfinite().all()
         )
 
+    def _numbers(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """What is minimised, the log-likelihood and the log-joint, and the gradient."""
+        value, gradient = self.value_and_grad(vector)
+        return torch.stack([value, *self.logs]), gradient
+
     def _value(self, vector: Tensor) -> Tensor:
-        params, likelihood, joint = self._evaluate(vector)
-        highest = self.path[-1][2] if self.path else -torch.inf
-        if joint.item() > highest:
-            values = {name: value.detach() for name, value in params.items()}
-            self.path.append((values, likelihood.item(), joint.item()))
-        return -joint / self.steps
+        _, *logs = self._evaluate(vector)
+        self.logs = [log.detach() for log in logs]
+        return -logs[1] / self.steps
 
     def _evaluate(self, vector: Tensor) -> tuple[Params, Tensor, Tensor]:
         params = self.program.coordinates.unpack(vector)

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
@@ -22,6 +23,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.inference.journal import Stage, stage
+from glmhmm_pyro.inference.nuts.resuming import ChainFile, restore, state_of
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.search import seeded
@@ -78,10 +81,11 @@ class Board:
 
     Args:
         folder: where the files stand; made by :meth:`clean`.
+        is_kept: whether chains note their states too, to go on from.
     """
 
-    def __init__(self, folder: str):
-        self.folder = folder
+    def __init__(self, folder: str, is_kept: bool = False):
+        self.folder, self.is_kept = folder, is_kept
 
     def clean(self, num_chains: int, num_samples: int, size: int) -> "Board":
         """Make the files, empty."""
@@ -100,6 +104,26 @@ class Board:
     def open(self, name: str) -> np.ndarray:
         """One of the files: ``vectors``, ``stats`` or ``done`` (iterations)."""
         return np.lib.format.open_memmap(self._path(name), mode="r+")
+
+    def chain(self, number: int) -> ChainFile:
+        """Where a chain notes its state."""
+        return ChainFile(Path(self.folder) / f"chain {number}.pt")
+
+    def state(self, number: int) -> dict[str, Any]:
+        """All draws noted and the states of so many chains, as plain containers."""
+        names = ("vectors", "stats")
+        draws = {name: np.array(self.open(name)) for name in names}
+        return draws | {"chains": [self.chain(n).read() for n in range(number)]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Bring the files to where those of an earlier call were."""
+        for name in ("vectors", "stats"):
+            self.open(name)[:] = state[name]
+        done = self.open("done")
+        for number, chain in enumerate(state["chains"]):
+            if chain is not None:
+                self.chain(number).write(chain)
+                done[number] = chain["_t"]
 
     def _path(self, name: str) -> Path:
         return Path(self.folder) / f"{name}.npy"
@@ -132,14 +156,20 @@ def run_chains(
 ) -> Chains:
     """All chains, each of a potential of its own and from a point (chains, size)."""
     board.clean(len(starts), settings.num_samples, starts.shape[-1])
+    kept = stage("NUTS", lambda: (settings, starts, seeds))
+    kept.give = partial(board.state, len(starts))
+    board.is_kept = kept.is_kept
+    if kept.state is not None:
+        board.restore(kept.state)
     jobs = [
         (settings, potential, start, seed, board, number)
         for number, (potential, start, seed) in enumerate(
             zip(potentials, starts, seeds)
         )
     ]
-    with _watched(board, bar):
+    with _watched(board, bar, kept):
         ends = _in_parallel(jobs) if parallel else _in_sequence(jobs)
+    kept.end()
     drawn = np.clip(board.open("done") - settings.num_warmup, 0, None)
     numbers, length = _rectangle(drawn.tolist())
     vectors = np.array(board.open("vectors")[numbers, :length])
@@ -220,8 +250,13 @@ def _sample(
     )
     kernel.initial_params = {"z": start.clone()}
     kernel.setup(settings.num_warmup)
-    sites, mean = kernel.initial_params, 0.0
-    for iteration in range(settings.num_iterations):
+    first, mean, file = 0, 0.0, board.chain(number)
+    known = file.read() if board.is_kept else None
+    if known is not None:
+        restore(kernel, known)
+        first, mean = known["_t"], known["mean"]
+    sites = kernel._fetch_from_cache()[0]
+    for iteration in range(first, settings.num_iterations):
         before, draw = potential.num_calls, iteration - settings.num_warmup
         sites = kernel.sample(sites)
         if draw >= 0:
@@ -236,6 +271,10 @@ def _sample(
                 kernel.diagnostics()["divergences"][-1:] == [draw],
             )
         done[0] = iteration + 1
+        if board.is_kept:
+            file.note(kernel, mean=mean)
+    if board.is_kept:
+        file.write({**state_of(kernel), "mean": mean})
 
 
 @contextmanager
@@ -254,16 +293,18 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(board: Board, bar: tqdm) -> Iterator[None]:
-    """The bar moved on, from a thread, by what the chains note as done."""
+def _watched(board: Board, bar: tqdm, kept: Stage) -> Iterator[None]:
+    """The bar moved on, and states kept, from a thread, by what the chains note."""
     done, over = board.open("done"), threading.Event()
+    bar.n = bar.initial = int(done.sum())
 
     def look() -> None:
         while not over.wait(_LOOK):
             bar.update(int(done.sum()) - bar.n)
+            kept.note()
 
     watcher = threading.Thread(target=look, daemon=True)
-    if not bar.disable:
+    if kept.is_kept or not bar.disable:
         watcher.start()
     try:
         yield

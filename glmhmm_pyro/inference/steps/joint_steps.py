@@ -44,6 +44,12 @@ class JointSteps:
         self.units: Tensor | None = None
         self.ends = Ends()
 
+    @property
+    def about(self) -> tuple[Any, ...]:
+        """What tells these steps from others of one fit, which reads a sample first."""
+        num_steps = getattr(self.program.data, "num_steps", None)
+        return num_steps, self.options, tuple(self.transforms)
+
     def expect(
         self, sets: Sequence[Params], beta: float = 1.0
     ) -> tuple[list[float], list[float]]:

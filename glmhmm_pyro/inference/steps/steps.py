@@ -33,7 +33,7 @@ class ComponentSteps:
     """
 
     def __init__(self, model: GLMHMM, data: Sequences, options: LBFGSOptions | None):
-        self.model, self.data = model, data
+        self.model, self.data, self.options = model, data, options
         self.dtype = data.dtype
         self.m_steps = {
             name: MStep(component, component.view(data), options)
@@ -43,6 +43,11 @@ class ComponentSteps:
         for step in self.m_steps.values():
             self.transforms |= step.transforms
         self.counts: ExpectedCounts | None = None
+
+    @property
+    def about(self) -> tuple[Any, ...]:
+        """What tells these steps from others of one fit, which reads a sample first."""
+        return self.data.num_steps, self.options, tuple(self.transforms)
 
     @cached_property
     def collapse(self) -> Collapse:

@@ -8,16 +8,18 @@ a rise only if its mean is above the best one by more than the noise of both.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pyro
 import torch
 from pyro.infer import Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 from tqdm import tqdm
 
+from glmhmm_pyro.inference.journal import stage
 from glmhmm_pyro.inference.program.program import Data
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.svi.minibatches import MiniBatches
@@ -38,6 +40,8 @@ class Plateau:
     Attributes:
         best: highest mean that was clearly above those before it.
         error: standard error of ``best``.
+        waited: windows without a rise since then.
+        passed: plateaus that have slowed the climb down.
 
     Example:
         >>> plateau = Plateau(tol=0.1, patience=2)
@@ -50,6 +54,7 @@ class Plateau:
     best: float = -math.inf
     error: float = 0.0
     waited: int = 0
+    passed: int = 0
 
     def reached(self, window: Sequence[float]) -> bool:
         """Whether the curve has been flat for so long, this window included."""
@@ -119,6 +124,7 @@ class Ascent:
 
     Attributes:
         history: the bound at every step, nats.
+        leaves: the guide's parameters seen so far, unconstrained, by name.
         problem: what was not finite, if anything, in words.
     """
 
@@ -132,6 +138,7 @@ class Ascent:
 
     def __post_init__(self) -> None:
         self.optimiser: torch.optim.Optimizer | None = None
+        self.leaves: dict[str, Tensor] = {}
         self.kept: dict[Tensor, Tensor] = {}
 
     def step(self) -> bool:
@@ -139,6 +146,7 @@ class Ascent:
         batch = self.batches.draw()
         loss = self.estimator.estimate(batch.model, self.guide, batch.data)
         leaves = self.estimator.parameters()
+        self.leaves |= leaves
         # One tensor may have two names.
         optimiser = self._prepared(list(dict.fromkeys(leaves.values())))
         loss.backward()
@@ -163,6 +171,49 @@ class Ascent:
         self.learning_rate *= factor
         for group in self.optimiser.param_groups if self.optimiser else ():
             group["lr"] = self.learning_rate
+
+    def state(self) -> dict[str, Any]:
+        """All that further steps follow from, torch's generator included."""
+        adam: Any = self.optimiser.state if self.optimiser else {}
+        return {
+            "leaves": {name: _copied(leaf) for name, leaf in self.leaves.items()},
+            "kept": {n: self.kept[p] for n, p in self.leaves.items() if p in self.kept},
+            "adam": {
+                name: {key: _copied(value) for key, value in adam[leaf].items()}
+                for name, leaf in self.leaves.items()
+            },
+            "learning_rate": self.learning_rate,
+            "history": np.array(self.history),
+            "problem": self.problem,
+            "random": torch.get_rng_state(),
+        }
+
+    def go_on_from(self, state: dict[str, Any]) -> bool:
+        """Be where an earlier ascent of the same guide was; see :meth:`state`.
+
+        Not so, and all is as before, where the guide does not show its parameters in
+        every estimate.
+        """
+        with torch.random.fork_rng(devices=[]):
+            batch = self.batches.draw()
+            self.estimator.estimate(batch.model, self.guide, batch.data)
+        leaves = self.estimator.parameters()
+        if leaves.keys() != state["leaves"].keys():
+            return False
+        self.leaves = leaves
+        self.learning_rate, self.problem = state["learning_rate"], state["problem"]
+        self.history = state["history"].tolist()
+        optimiser = self._prepared(list(dict.fromkeys(self.leaves.values())))
+        for name, leaf in self.leaves.items():
+            optimiser.state[leaf] = {
+                key: _copied(value) for key, value in state["adam"][name].items()
+            }
+            if name in state["kept"]:
+                self.kept[leaf] = state["kept"][name]
+            with torch.no_grad():
+                leaf.copy_(state["leaves"][name])
+        torch.set_rng_state(state["random"])
+        return True
 
     def _prepared(self, leaves: list[Tensor]) -> torch.optim.Optimizer:
         """Adam over all parameters seen so far, without gradients."""
@@ -213,20 +264,43 @@ class StepSchedule:
             return Status.INTERRUPTED
 
     def _climb(self, ascent: Ascent, bar: tqdm) -> Status:
-        plateau, decays = Plateau(self.tol, self.patience), 0
-        for number in range(1, self.num_steps + 1):
-            if not ascent.step():
-                return Status.NON_FINITE
-            bar.update()
-            if number % self.window:
-                continue
+        plateau, status = Plateau(self.tol, self.patience), None
+        kept = stage("SVI", lambda: (self, ascent.learning_rate, _store()))
+        if kept.state is not None and ascent.go_on_from(kept.state["ascent"]):
+            plateau, status = Plateau(**kept.state["plateau"]), kept.state["status"]
+            bar.n = bar.initial = len(ascent.history)
+        kept.give = lambda: {
+            "ascent": ascent.state(),
+            "plateau": asdict(plateau),
+            "status": status,
+        }
+        while status is None:
+            status = self._step(ascent, plateau, bar)
+            kept.note()
+        kept.end()
+        return status
+
+    def _step(self, ascent: Ascent, plateau: Plateau, bar: tqdm) -> Status | None:
+        """One step up; how the climb has ended, if it has."""
+        if not ascent.step():
+            return Status.NON_FINITE
+        bar.update()
+        if not len(ascent.history) % self.window:
             window = ascent.history[-self.window :]
             mean = np.mean(window) + ascent.gain
             bar.set_postfix(elbo=f"{mean:.3f}", refresh=False)
-            if not plateau.reached(window):
-                continue
-            if decays == self.num_decays:
-                return Status.CONVERGED
-            ascent.slow_down(self.decay)
-            decays, plateau.waited = decays + 1, 0
-        return Status.MAX_ITERS
+            if plateau.reached(window):
+                if plateau.passed == self.num_decays:
+                    return Status.CONVERGED
+                ascent.slow_down(self.decay)
+                plateau.passed, plateau.waited = plateau.passed + 1, 0
+        return None if len(ascent.history) < self.num_steps else Status.MAX_ITERS
+
+
+def _store() -> dict[str, Tensor]:
+    """What Pyro's store holds: the parameters that the guide begins at."""
+    return {name: _copied(value) for name, value in pyro.get_param_store().items()}
+
+
+def _copied(value: Tensor) -> Tensor:
+    return value.detach().clone()

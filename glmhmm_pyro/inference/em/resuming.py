@@ -1,0 +1,71 @@
+"""Runs of EM as plain containers, from which EM goes on as if it had never stopped."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.steps.failures import Failure
+
+# What is kept of a run as it is.
+_PLAIN = ("status", "reasons", "pause")
+
+
+def state_of(steps: Any, runs: Sequence[Run], **more: Any) -> dict[str, Any]:
+    """All that further iterations follow from, between two of them.
+
+    Args:
+        steps: E-steps and M-steps; some remember units of their own.
+        runs: those that are led on together.
+        more: what else is to be known.
+    """
+    return {
+        **more,
+        "units": getattr(steps, "units", None),
+        "runs": [_state(run) for run in runs],
+    }
+
+
+def restore(steps: Any, runs: Sequence[Run], state: dict[str, Any]) -> None:
+    """Bring runs to where they were.
+
+    Args:
+        steps: as above.
+        runs: where they begin, changed in place.
+        state: from :func:`state_of`.
+    """
+    if state["units"] is not None:
+        steps.units = state["units"]
+    for run, known in zip(runs, state["runs"]):
+        run.params, run.ahead = _at(run, known["params"]), _at(run, known["ahead"])
+        for name in ("log_likelihoods", "log_joints"):
+            setattr(run, name, known[name].tolist())
+        for name in _PLAIN:
+            setattr(run, name, known[name])
+        run.weights = [_at(run, weights) for weights in known["weights"]]
+        run.failure = None if known["failure"] is None else Failure(*known["failure"])
+        run.way.path = [_at(run, point) for point in known["path"]]
+        run.way.fallback = known["fallback"] and _at(run, known["fallback"])
+        run.way.reach = known["reach"]
+
+
+def _state(run: Run) -> dict[str, Any]:
+    way, failure = run.way, run.failure
+    return {name: getattr(run, name) for name in _PLAIN} | {
+        "params": run.params,
+        "ahead": run.ahead,
+        "log_likelihoods": np.array(run.log_likelihoods, dtype=np.float64),
+        "log_joints": np.array(run.log_joints, dtype=np.float64),
+        "weights": tuple(run.weights),
+        "failure": failure if failure is None else tuple(failure),
+        "path": tuple(way.path),
+        "fallback": way.fallback,
+        "reach": way.reach,
+    }
+
+
+def _at(run: Run, params: Params) -> Params:
+    """Values on the device where the run's own are."""
+    return {name: value.to(run.first[name].device) for name, value in params.items()}
