@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.distributions import Distribution, constraints
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import GLMEmission, refuse_labels
+from glmhmm_pyro.components.laws import PoissonLaw, StepLaw
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
 from glmhmm_pyro.components.marginals import Marginal
@@ -82,6 +84,12 @@ class Poisson(GLMEmission):
         """Poisson with the predictor as its log rate."""
         single = dist.Poisson(predictor.exp(), validate_args=False)
         return single if self.num_outputs is None else single.to_event(1)
+
+    def predicted_law(self, **parameters: Tensor) -> StepLaw:
+        """In numpy."""
+        if not is_as_defined(self, Poisson, "distribution"):
+            return super().predicted_law(**parameters)
+        return lambda predictor: PoissonLaw(np.exp(predictor))
 
     def start(self, data: Sequences) -> dict[str, Tensor]:
         """Regressions of the logarithms, alike in all states."""

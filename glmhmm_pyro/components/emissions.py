@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import Site
+from glmhmm_pyro.components.laws import HasStepLaw, LabelLaw, StepLaw
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginals import HasMarginal, Marginal, label_marginal
 from glmhmm_pyro.components.rescaling import is_as_defined
@@ -110,6 +111,13 @@ class Emission(HasMarginal):
             and (values[name] < VANISHED * start[name]).any()
         )
 
+    def step_law(self) -> StepLaw | None:
+        """What gives the law of one step quickly, at the present parameters.
+
+        ``None`` leaves it to :meth:`table`.
+        """
+        return None
+
     @pyro_method
     def log_probs(self, data: Sequences) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""
@@ -119,7 +127,7 @@ class Emission(HasMarginal):
 
 
 @suggests_names
-class GLMEmission(Emission):
+class GLMEmission(HasStepLaw, Emission):
     r"""Generalised linear model: the covariates act through linear predictors.
 
     A family writes :meth:`distribution` alone. One product of the design and all
@@ -262,6 +270,11 @@ class Categorical(GLMEmission):
         """Softmax of the predictors and the 0 of the reference."""
         return dist.Categorical(logits=pad(predictor, (1, 0)), validate_args=False)
 
+    def predicted_law(self, **parameters: Tensor) -> StepLaw:
+        """In numpy."""
+        as_here = is_as_defined(self, Categorical, "distribution")
+        return LabelLaw.of_free if as_here else super().predicted_law(**parameters)
+
     def marginal(self, data: Sequences) -> Marginal | None:
         """Weights that give how often each class comes."""
         if not is_as_defined(self, Categorical, "distribution"):
@@ -301,6 +314,11 @@ class Bernoulli(GLMEmission):
     def distribution(self, predictor: Tensor) -> dist.Bernoulli:
         """Bernoulli with the predictor as its log-odds."""
         return dist.Bernoulli(logits=predictor, validate_args=False)
+
+    def predicted_law(self, **parameters: Tensor) -> StepLaw:
+        """In numpy."""
+        as_here = is_as_defined(self, Bernoulli, "distribution")
+        return LabelLaw.of_log_odds if as_here else super().predicted_law(**parameters)
 
     def marginal(self, data: Sequences) -> Marginal | None:
         """The weight that gives how often 1 comes."""

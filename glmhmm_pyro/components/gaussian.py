@@ -20,6 +20,7 @@ from glmhmm_pyro.components.emissions import (
     GLMEmission,
     check_outputs,
 )
+from glmhmm_pyro.components.laws import NormalLaw, StepLaw
 from glmhmm_pyro.components.least_squares import (
     LEAST_SCALE,
     NormalPrior,
@@ -120,6 +121,14 @@ class Gaussian(GLMEmission):
             )
         normal = dist.Normal(predictor, scale, validate_args=False)
         return normal if self.num_outputs is None else normal.to_event(1)
+
+    def predicted_law(self, **parameters: Tensor) -> StepLaw:
+        """In numpy, without correlations."""
+        as_here = is_as_defined(self, Gaussian, "distribution")
+        if not as_here or "correlation" in parameters:
+            return super().predicted_law(**parameters)
+        scale = parameters["scale"].numpy()
+        return lambda mean: NormalLaw(mean, scale)
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the scales, and of what correlations leave of them."""

@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import Emission, check_labels
+from glmhmm_pyro.components.laws import StepLaw, TorchLaw
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.fixed import Fixed
@@ -83,6 +84,13 @@ class KnownStates(Emission):
         """The same of all states at all steps."""
         states = self.all_states(design.device)
         return self._certain(states.expand(design.shape[0], -1))
+
+    def step_law(self) -> StepLaw | None:
+        """The same at every step."""
+        if not self.is_linear:
+            return None
+        law = TorchLaw(self._certain(self.all_states(self.codes.device)[None]))
+        return lambda covariates: law
 
     def _certain(self, state: Tensor) -> Distribution:
         codes = self.codes.round().long()

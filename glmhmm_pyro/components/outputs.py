@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.nn import pyro_method
@@ -13,8 +14,9 @@ from torch.distributions import Distribution, constraints
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.laws import ProductLaw, StepLaw
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.designs import DesignLike, DesignMatrix
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.masking import log_prob_of, observed_log_prob
 from glmhmm_pyro.sequences import Sequences
@@ -153,7 +155,20 @@ class Outputs(Emission):
                 tables[name] = family.table(self._columns(name, design))
         return self._product(tables)
 
-    def _columns(self, name: str, design: DesignLike) -> Any:
+    def step_law(self) -> StepLaw | None:
+        """Those of all families, where all have one."""
+        laws = {name: family.step_law() for name, family in self.families.items()}
+        if not is_as_defined(self, Outputs, "forward", "table", "design"):
+            return None
+
+        def law(covariates: np.ndarray) -> ProductLaw:
+            parts = {n: one(self._columns(n, covariates)) for n, one in known.items()}
+            return ProductLaw(parts, self.places)
+
+        known = {name: one for name, one in laws.items() if one is not None}
+        return law if len(known) == len(laws) else None
+
+    def _columns(self, name: str, design: Any) -> Any:
         """The covariates that an output reads, out of all."""
         own = self.selections[name].covariates
         if own is None or self.covariate_names is None:

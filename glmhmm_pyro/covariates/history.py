@@ -94,18 +94,19 @@ class PreviousChoice(Term):
         """The last valid choice, coded."""
         numbers = table.numbers(self.column)
         last = last_valid(~np.isnan(numbers), table)
-        return self._coded(np.where(last < 0, np.nan, numbers[last]))
+        return self.coded(np.where(last < 0, np.nan, numbers[last]))
 
     def recomputed(self, table: Table | None) -> Recomputed:
         """The choice before, coded; none of a simulation is missing."""
 
         def function(past: Past, rows: np.ndarray) -> np.ndarray:
             none = np.full(len(rows), np.nan)
-            return self._coded(past.last(1)[:, 0] if past.num_steps else none)
+            return self.coded(past.last(1)[:, 0] if past.num_steps else none)
 
         return function
 
-    def _coded(self, choices: np.ndarray) -> np.ndarray:
+    def coded(self, choices: np.ndarray) -> np.ndarray:
+        """Choices (steps,) as columns."""
         number = len(self._known())
         codes = _as_codes(self.column, choices[~np.isnan(choices)])
         if codes.max(initial=0) >= number:
@@ -182,9 +183,14 @@ class WinStayLoseSwitch(Term):
         """The last valid choice times its reward."""
         numbers = table.numbers(self.choice)
         valid = ~np.isnan(numbers)
-        stays = Signed(self.choice).coded(numbers) * self._rewards(numbers, table)
+        stays = self.earned(numbers, table)
         last = last_valid(valid, table)
         return np.where(last < 0, 0.0, stays[last])[:, None]
+
+    def earned(self, numbers: np.ndarray, table: Table) -> np.ndarray:
+        """Choices (steps,) as -1 and +1, the opposite where not rewarded."""
+        signed: np.ndarray = Signed(self.choice).coded(numbers)
+        return signed * self._rewards(numbers, table)
 
     def _rewards(self, choices: np.ndarray, table: Table) -> np.ndarray:
         """+1 where a choice was rewarded, else -1; 0 without a choice."""

@@ -17,6 +17,7 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import emission_columns
 from glmhmm_pyro.sequences.validation import close_matches
 
+from .online import OnlineDesign
 from .replay import BoundHistory
 from .table import Table
 from .terms import Term, all_columns
@@ -148,6 +149,11 @@ class DesignSource:
             for design in self.designs.values()
             if any(term.following(data.emission_names) for term in design.terms)
         ]
+
+    def online(self, data: Sequences) -> dict[str, OnlineDesign]:
+        """The designs step by step, by the argument of ``Sequences``."""
+        table = self.table_of(data)
+        return {a: OnlineDesign(design, table) for a, design in self.designs.items()}
 
     def relearnt(self, data: Sequences, training: Sequence[int]) -> dict[str, Any]:
         """Fields of the data with covariates learnt from these of its sessions.

@@ -27,6 +27,34 @@ def recipe_among(designs: Mapping[str, Any]) -> Recipe | None:
     return next((d for d in designs.values() if isinstance(d, Recipe)), None)
 
 
+class StepByStep(Protocol):
+    """The columns of a design as an experiment goes on.
+
+    Attributes:
+        names: of the columns.
+        follows: raw columns of whose past they are made.
+    """
+
+    names: tuple[str, ...]
+    follows: tuple[str, ...]
+
+    def start(self) -> None:
+        """Begin a session."""
+
+    def now(self, columns: Mapping[str, Any]) -> list[float]:
+        """The columns of the next step, from its raw columns."""
+
+    def seen(
+        self,
+        columns: Mapping[str, Any],
+        behaviour: Mapping[str, tuple[float, str | None]],
+    ) -> None:
+        """Take in the step, with the number and class of its behaviour."""
+
+    def copied(self) -> "StepByStep":
+        """Another one with the same past."""
+
+
 class Source(Protocol):
     """Raw columns and recipes of a data set, session by session."""
 
@@ -50,6 +78,9 @@ class Source(Protocol):
 
     def histories(self, data: "Sequences") -> list[Any]:
         """What makes the columns of past emissions anew in a simulation."""
+
+    def online(self, data: "Sequences") -> Mapping[str, "StepByStep"]:
+        """The designs, by the argument, as they go along with an experiment."""
 
     def simulated(self, copies: int) -> "Source":
         """The source of copies of all sessions, whose emissions were simulated."""

@@ -13,6 +13,7 @@ from glmhmm_pyro.inference.fits import (
     errors,
     export,
     lookups,
+    online,
     prediction,
     renumbered,
     simulation,
@@ -118,6 +119,7 @@ class Fit(Findings, Generic[Data]):
     decode = prediction.decode
     sample_states = prediction.sample_states
     predict = prediction.predict
+    online = online.online
     score = criteria.score
     simulate = simulation.simulate
 

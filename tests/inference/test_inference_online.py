@@ -1,0 +1,379 @@
+"""Fits that follow an experiment, against decode and predict of the whole session."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from families import (
+    EMISSIONS,
+    INITIALS,
+    MASK,
+    TRANSITIONS,
+    random_data,
+    random_params,
+)
+from made_fits import made_fit, with_posterior
+from test_chain_states import NegativeBinomialDwell
+from test_inference_varying import OwnBias
+from test_inference_varying import OwnMoves as OwnGroupMoves
+from test_inference_varying import sequences
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.components import KnownStates, StationaryInitial
+from glmhmm_pyro.covariates import (
+    BSpline,
+    Design,
+    ExponentialHistory,
+    Factor,
+    Imputed,
+    Indicator,
+    Interaction,
+    Intercept,
+    Lags,
+    Missing,
+    PreviousChoice,
+    RaisedCosine,
+    Signed,
+    Spline,
+    Standardised,
+    StepInSession,
+    WinStayLoseSwitch,
+)
+from glmhmm_pyro.covariates.terms import Term
+
+CLOSE = {"rtol": 0, "atol": 1e-12}
+
+
+UNSEEN = ("choice", "reward")
+
+
+def followed(fit, data, steps_ahead=3, rows=None, online=None):
+    """What ``online`` says of every step of all sessions, as decode and predict do."""
+    online = online or fit.online()
+    names = ("predicted", "filtered", "log_prob", "one", "later")
+    found = {name: [] for name in names}
+    for number, session in enumerate(data):
+        begin(online, data, number)
+        first = int(data.starts[number])
+        steps = [inputs(data, first + t, rows) for t in range(session.num_steps)]
+        ahead = []
+        for t, (row, options) in enumerate(steps):
+            coming = steps[t : t + steps_ahead]
+            listed = {name: [o[name] for _, o in coming] for name in options}
+            ahead.append(online.predict([r for r, _ in coming], **listed).emissions)
+            forecast = online.predict(without(row, *UNSEEN), **options)
+            found["predicted"].append(forecast.states)
+            found["one"].append(forecast.emissions)
+            y = behaviour(data, first + t)
+            found["filtered"].append(
+                online.update(without(row, "choice"), y, **options)
+            )
+            found["log_prob"].append(online.log_prob)
+            past = max(0, t - steps_ahead + 1)
+            found["later"].append(taken(ahead[past], t - past))
+    return found
+
+
+def begin(online, data, number):
+    options = {} if data.groups is None else {"group": data.groups[number]}
+    source = data.design_source
+    if data.initial_covariates is not None and source is None:
+        options["initial_covariates"] = data.initial_covariates[number]
+    online.start(data.session_names[number], **options)
+
+
+def inputs(data, step, rows):
+    if rows is not None:
+        return rows[step], {}
+    if data.transition_covariates is data.covariates:
+        return data.covariates[step], {}
+    u = data.transition_covariates[step]
+    return data.covariates[step], {"transition_covariates": u}
+
+
+def without(row, *names):
+    """What is known of a step before its behaviour."""
+    if not isinstance(row, dict):
+        return row
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def behaviour(data, step):
+    y = data.emissions[step].numpy().astype(float)
+    mask = True if data.mask is None else data.mask[step].numpy()
+    return np.where(np.broadcast_to(mask, y.shape), y, np.nan)
+
+
+def taken(said, place):
+    if isinstance(said, dict):
+        return {name: values[place] for name, values in said.items()}
+    return said[place]
+
+
+def assert_same(fit, data, steps_ahead=3, num_draws=None, **options):
+    """That steps, one at a time, give what the whole session does."""
+    data = fit.as_fitted(data)
+    found = followed(fit, data, steps_ahead, **options)
+    decoded = fit.decode(data, num_draws=num_draws)
+    for name in ("predicted", "filtered"):
+        np.testing.assert_allclose(found[name], decoded[f"{name}_probs"], **CLOSE)
+    np.testing.assert_allclose(found["log_prob"], decoded.log_prob_per_step, **CLOSE)
+    for name, ahead in {"one": 1, "later": steps_ahead}.items():
+        wanted = fit.predict(data, steps_ahead=ahead, num_draws=num_draws)
+        if not isinstance(found[name][0], dict):
+            np.testing.assert_allclose(found[name], wanted, **CLOSE)
+            continue
+        for output in found[name][0]:
+            values = [one[output] for one in found[name]]
+            np.testing.assert_allclose(values, wanted[output], **CLOSE)
+
+
+def any_fit(data, family, transitions=None, initial=None, states=3):
+    model = gh.GLMHMM(states, family, transitions, initial)
+    return made_fit(model, data, random_params(model, data))
+
+
+@pytest.mark.parametrize(
+    "family, transitions, initial",
+    [
+        *zip(EMISSIONS, [*TRANSITIONS] * 4, [*INITIALS] * 4),
+        *(("bernoulli", t, i) for t in TRANSITIONS for i in INITIALS),
+    ],
+)
+def test_every_step_is_as_decode_and_predict_have_it(family, transitions, initial):
+    data = random_data(family, mask=MASK)
+    parts = EMISSIONS[family](), TRANSITIONS[transitions](), INITIALS[initial]()
+    assert_same(any_fit(data, *parts), data)
+
+
+class OwnMoves(gh.components.Transitions):
+    """A user's transitions, known by ``forward`` alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = gh.Site("state", "covariate")
+
+    def forward(self, state, covariates):
+        """Softmax of the square of a predictor for every destination."""
+        scores = covariates @ self.weights.T
+        stays = torch.nn.functional.one_hot(state, self.num_states)
+        return torch.distributions.Categorical(logits=scores**2 + 2 * stays)
+
+
+class OwnBernoulli(gh.Bernoulli):
+    """A user's law on the package's predictors."""
+
+    def distribution(self, predictor):
+        """The complementary log-log link."""
+        return torch.distributions.Bernoulli(probs=1 - (-predictor.exp()).exp())
+
+
+def outputs_data(missing=True, states=True, seed=0):
+    rng = np.random.default_rng(seed)
+    columns = {"choice": rng.integers(0, 2, 8), "rt": rng.gamma(2.0, size=8)}
+    columns |= {"a": rng.poisson(2.0, 8), "b": rng.poisson(1.0, 8)}
+    columns |= {"state": rng.integers(0, 2, 8)}
+    y = np.column_stack([*columns.values()]).astype(float)
+    y[:, 4][[0, 2, 3, 6]] = np.nan
+    if missing:
+        y[1, 0] = y[2, 1] = y[4, 2] = y[5, 3] = np.nan
+        y[6] = np.nan
+    return gh.Sequences(
+        y, rng.normal(size=(8, 2)), lengths=[5, 3], emission_names=[*columns]
+    )
+
+
+def outputs_family(known):
+    families = {"choice": gh.Bernoulli(), "rt": gh.components.Gamma()}
+    columns = {"spikes": ["a", "b"]}
+    families |= {"spikes": gh.Poisson(num_outputs=2), "state": known}
+    read = {"choice": ["x1"]}
+    return gh.Outputs(columns=columns, covariates=read, **families)
+
+
+def correlated():
+    data = random_data("normals")
+    mask = torch.ones(8, 2, dtype=torch.bool)
+    mask[1, 0] = mask[2, 1] = mask[5, 0] = mask[5, 1] = False
+    return gh.Sequences(
+        data.emissions, data.covariates, lengths=data.lengths, mask=mask
+    )
+
+
+KINDS = {
+    "one state": lambda: (random_data(), gh.Bernoulli(), None, None, 1),
+    "outputs": lambda: (outputs_data(), outputs_family(KnownStates()), None, None, 2),
+    "outputs, one by torch": lambda: (
+        outputs_data(),
+        outputs_family(OwnKnown()),
+        None,
+        None,
+        2,
+    ),
+    "partly observed": lambda: (correlated(), gh.Gaussian(2, "full"), None, None, 2),
+    "shared scale": lambda: (
+        random_data("normal"),
+        gh.Gaussian(shared_scale=True),
+        None,
+        None,
+        2,
+    ),
+    "stationary start": lambda: (
+        random_data(mask=MASK),
+        gh.Bernoulli(),
+        gh.Stationary(),
+        StationaryInitial(),
+        3,
+    ),
+    "chosen covariates": lambda: (
+        random_data(features=3),
+        gh.Bernoulli(covariates=["x2", "x0"]),
+        gh.InputDriven(covariates=["u1"]),
+        gh.InitialGLM(covariates=["v1"]),
+        3,
+    ),
+    "own moves": lambda: (random_data(), gh.Bernoulli(), OwnMoves(), None, 3),
+    "own law": lambda: (random_data(), OwnBernoulli(), None, None, 2),
+    "phases": lambda: (
+        random_data(),
+        gh.Bernoulli(),
+        NegativeBinomialDwell(3),
+        None,
+        2,
+    ),
+    "by group": lambda: (
+        sequences(),
+        OwnBias("group"),
+        OwnGroupMoves(),
+        gh.Initial(per_session=True),
+        2,
+    ),
+}
+
+
+class OwnKnown(KnownStates):
+    """Which the package doesn't know to read no covariates."""
+
+    def forward(self, state, covariates):
+        """As it was."""
+        return super().forward(state, covariates)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_it_is_for_models_of_all_kinds(kind):
+    data, *parts = KINDS[kind]()
+    assert_same(any_fit(data, *parts), data)
+
+
+@pytest.mark.parametrize("kind", ["outputs", "own moves", "by group", "bernoulli"])
+@pytest.mark.parametrize("num_draws", [None, 7])
+def test_draws_are_weighted_by_the_behaviour_so_far(kind, num_draws):
+    if kind == "bernoulli":
+        data = random_data(mask=MASK)
+        fit = any_fit(data, gh.Bernoulli(), gh.InputDriven(), gh.InitialGLM())
+    else:
+        data, *parts = KINDS[kind]()
+        fit = any_fit(data, *parts)
+    fit = with_posterior(fit, data, num_draws=6, scale=0.7)
+    labels = torch.stack([torch.randperm(fit.model.num_states) for _ in range(12)])
+    posterior = dataclasses.replace(fit.posterior, by_label=labels.reshape(2, 6, -1))
+    fit = dataclasses.replace(fit, posterior=posterior)
+    online = fit.online(num_draws=num_draws)
+    assert_same(fit, data, num_draws=num_draws, online=online)
+
+
+class Running(Term):
+    """A user's term: the mean of the choices so far."""
+
+    label, follows = "running", "choice"
+
+    def names(self):
+        """One column."""
+        return ("running",)
+
+    def values(self, table):
+        """Of every row, the mean of those before it in its session."""
+        y = np.nan_to_num(table.numbers("choice"))
+        ends = np.cumsum(table.lengths)
+        sessions = [y[e - n : e] for e, n in zip(ends, table.lengths)]
+        means = [np.cumsum([0, *s[:-1]]) / (np.arange(len(s)) + 1) for s in sessions]
+        return np.concatenate(means)[:, None]
+
+
+class Hindsight(Running):
+    """A term that knows how a session ends."""
+
+    def values(self, table):
+        """The session's mean of a cue, in all its rows."""
+        ends = np.cumsum(table.lengths)
+        stim = table.numbers("stim")
+        means = [stim[e - n : e].mean() for e, n in zip(ends, table.lengths)]
+        return np.repeat(means, table.lengths)[:, None]
+
+
+def trials(labels=True, seed=0):
+    """A table of choices, some of them missing, with columns of all kinds."""
+    rng = np.random.default_rng(seed)
+    steps = 30
+    choice = rng.integers(0, 2, steps)
+    names = np.array(["left", "right"]) if labels else np.arange(2.0)
+    frame = pd.DataFrame(
+        {
+            "day": np.repeat(["mon", "tue", "wed"], [12, 1, 17]),
+            "stim": rng.normal(size=steps),
+            "block": rng.choice(["a", "b", "c"], steps),
+            "level": rng.choice([0.0, 0.5, 1.0], steps),
+            "pupil": rng.normal(size=steps),
+            "reward": rng.integers(0, 2, steps),
+            "answer": names[rng.integers(0, 2, steps)],
+            "choice": names[choice],
+        }
+    )
+    frame.loc[[3, 14, 15, 28], "choice"] = None
+    frame.loc[[0, 9, 20], "pupil"] = None
+    return frame
+
+
+def full_design(labels):
+    choice = "choice"
+    one = "right" if labels else 1.0
+    return Design(
+        Intercept(),
+        Standardised("stim"),
+        Factor("block"),
+        Factor("level", reference=0.5),
+        Interaction("stim", Factor("block"), PreviousChoice(choice)),
+        Spline(StepInSession(), num_bases=4),
+        Spline("stim", num_bases=2, degree=1, full=True, name="bent"),
+        Imputed("pupil"),
+        Missing("pupil"),
+        Lags("stim", 3, name="cue"),
+        Standardised(Lags(Signed(choice), 2, first_lag=1, name="turns")),
+        Lags(Indicator(choice, one), 1, first_lag=2, name="rights"),
+        RaisedCosine("stim", 3, 8, name="bumps"),
+        BSpline(Signed(choice), 4, 6, first_lag=1, name="splines"),
+        ExponentialHistory(Signed(choice), [1.0, 4.0], name="kernel"),
+        PreviousChoice(choice),
+        WinStayLoseSwitch(choice, reward="reward"),
+        WinStayLoseSwitch(choice, answer="answer", name="by_answer"),
+        Running(),
+    )
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_columns_are_made_anew_from_raw_columns_and_behaviour(labels):
+    frame = trials(labels)
+    data = full_design(labels).sequences(
+        frame,
+        session="day",
+        emissions="choice",
+        transition_design=Design(
+            Intercept(), PreviousChoice("choice", name="last"), Lags("stim", 2)
+        ),
+        initial_covariates=Design(Intercept(), "stim"),
+    )
+    fit = any_fit(data, gh.Bernoulli(), gh.InputDriven(), gh.InitialGLM())
+    rows = frame.drop(columns="day").to_dict("records")
+    assert_same(fit, data, rows=rows, online=fit.online(data))
