@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,8 @@ from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.symmetry import possible_orders
 from glmhmm_pyro.inference.search.unlike import KINDS, Unlike
+
+matplotlib.use("Agg")
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 UNFINISHED = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
@@ -509,3 +512,93 @@ def test_weights_without_a_finite_maximum_are_named_by_their_level(fitted):
         "transitions.slow from slow state 0",
         "transitions.fast in slow state 1 from fast state 1",
     ]
+
+
+def test_what_is_decoded_is_decoded_by_level(fitted):
+    fit, data = fitted
+    decoded = fit.decode(data)
+    pairs = decoded.smoothed_probs.values.reshape(-1, 2, 2)
+    np.testing.assert_allclose(decoded.slow_probs, pairs.sum(2), atol=1e-12)
+    np.testing.assert_allclose(decoded.fast_probs, pairs.sum(1), atol=1e-12)
+    assert decoded.slow_probs.dims == ("step", "slow")
+    path = decoded.viterbi_states.values
+    np.testing.assert_array_equal(decoded.slow_states, path // 2)
+    np.testing.assert_array_equal(decoded.fast_states, path % 2)
+    assert decoded.state.values.tolist() == ["0.0", "0.1", "1.0", "1.1"]
+    assert fit.state_names == ("0.0", "0.1", "1.0", "1.1")
+
+
+def test_names_by_level_go_with_their_states(fitted, tmp_path):
+    fit, data = fitted
+    named = fit.named({"slow": ["calm", "hungry"], "fast": ["steep", "flat"]})
+    assert named.state_names == (
+        *("calm.steep", "calm.flat", "hungry.steep", "hungry.flat"),
+    )
+    turned = named.permuted([3, 2, 1, 0])
+    assert turned.state_names[0] == "hungry.flat"
+    weights = [
+        f.parameters["transitions.fast.weights"].sel(
+            slow="calm", fast_origin="flat", fast_destination="steep"
+        )
+        for f in (named, turned)
+    ]
+    np.testing.assert_array_equal(*weights)
+    probs = [f.decode(data).slow_probs.sel(slow="hungry") for f in (named, turned)]
+    np.testing.assert_allclose(*probs, atol=1e-10)
+    assert fit.permuted([3, 2, 1, 0]).aligned(named, data).state_names == (
+        named.state_names
+    )
+    named.save(tmp_path / "fit.nc")
+    assert gh.load(tmp_path / "fit.nc").state_names == named.state_names
+    with pytest.raises(ValueError, match="names must be one of slow, fast"):
+        fit.named({"medium": ["a", "b"]})
+    with pytest.raises(ValueError, match=r"names\['slow'\] must"):
+        fit.named({"slow": ["a"]})
+
+
+def test_levels_are_put_in_order_one_by_one(fitted):
+    fit, data = fitted
+    for descending in (True, False):
+        turned = fit.ordered("cue", level="fast", descending=descending)
+        cue = turned.parameters["emissions.weights"].sel(covariate="cue").values
+        assert (cue[0] > cue[1]) == descending
+        turned = fit.ordered("occupancy", data, level="slow", descending=descending)
+        visits = turned.decode(data).slow_probs.mean("step").values
+        assert (visits[0] > visits[1]) == descending
+    turned = fit.ordered(lambda f: [0.0, 1.0], level="slow")
+    assert turned.score(data) == pytest.approx(fit.score(data), abs=1e-12)
+    torch.testing.assert_close(
+        turned.params["transitions.slow.weights"],
+        fit.params["transitions.slow.weights"].flip(0),
+    )
+    with pytest.raises(ValueError, match="level must be 'slow' or 'fast' for a model"):
+        fit.ordered("cue")
+
+
+def test_pictures_show_either_level(fitted):
+    fit, data = fitted
+    named = fit.named({"slow": ["calm", "hungry"], "fast": ["steep", "flat"]})
+    for level, names in (("slow", ["calm", "hungry"]), ("fast", ["steep", "flat"])):
+        ax = gh.plotting.timeline(named, data, level=level)
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+        ax = gh.plotting.transitions(named, data=data, level=level, slow="hungry")
+        image = ax.images[0].get_array()
+        np.testing.assert_allclose(image.sum(1), 1.0, atol=1e-9)
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == names
+        ax = gh.plotting.transitions(named, level=level, slow=1)
+        assert len(ax.images[0].get_array()) == 2
+    inside = torch.ones(data.num_steps, dtype=torch.bool)
+    inside[data.starts] = False
+    with fit.model.at(fit.params):
+        moves = fit.model.transitions.fast.log_probs(data)[1, inside].exp().mean(0)
+    ax = gh.plotting.transitions(named, data=data, level="fast", slow=1)
+    np.testing.assert_allclose(ax.images[0].get_array(), moves, atol=1e-12)
+    assert ax.get_title() == f"fast states in hungry, mean over {inside.sum():,} steps"
+    ax = gh.plotting.weights(named)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+    with pytest.raises(ValueError, match="slow must be a slow state, calm, hungry, or"):
+        gh.plotting.transitions(named, level="fast", slow=2)
+    flat = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
+    with pytest.raises(ValueError, match="level must be None for a model on one lev"):
+        gh.plotting.timeline(flat, data, level="slow")
+    matplotlib.pyplot.close("all")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+# Axes of weights that go with the states of one of two levels.
+LEVELS = ("slow", "fast")
+
 # Standard errors from a weight to an end of its interval of 95 %.
 _WIDTH = NormalDist().inv_cdf(0.975)
 
@@ -51,7 +54,8 @@ def weights(
         ax: where to draw; a new figure by default.
         data: what the model was fitted to, for the intervals of a fit without draws,
             see :meth:`Fit.covariance`.
-        parameter: which of ``fit.parameters``, with axes (state, ..., covariate).
+        parameter: which of ``fit.parameters``, with axes (state, ..., covariate); of a
+            model on two levels the first may be of slow or of fast states.
 
     Raises:
         ValueError: there is no such parameter, or it has other axes.
@@ -63,7 +67,8 @@ def weights(
     columns = len(names) * len(blocks)
     ax = axes_or_new(ax, min(4.5 + 0.45 * columns, 12.0), 4.0)
     ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
-    labels = state_labels(fit)
+    level = str(array.dims[0])
+    labels = state_labels(fit, level if level in LEVELS else None)
     for number, (title, values) in enumerate(blocks):
         # One empty place between two blocks.
         places = np.arange(len(names)) + number * (len(names) + 1)
@@ -90,7 +95,9 @@ def _weights_of(fit: Fit, parameter: str) -> "xr.DataArray":
     fitting = [
         name
         for name, array in found.items()
-        if array.dims[:1] == ("state",) and array.dims[-1] == "covariate"
+        if array.dims[0] in ("state", *LEVELS)
+        and array.dims[-1] == "covariate"
+        and "fast_origin" not in array.dims
     ]
     if parameter not in fitting:
         raise ValueError(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,9 +51,23 @@ def named_states(names: Sequence[str]) -> list[str]:
     return [f"state {n}" if str(n).isdigit() else plain(n) for n in names]
 
 
-def state_labels(fit: Any) -> list[str]:
-    """What legends call the states of a fit."""
-    return named_states(fit.state_names)
+def state_labels(fit: Any, level: str | None = None) -> list[str]:
+    """What legends call the states of a fit, or those of a level of two."""
+    if level is None:
+        return named_states(fit.state_names)
+    names = fit.labels.of_level(level)
+    return [f"{level} {n}" if n.isdigit() else plain(n) for n in names]
+
+
+def check_level(fit: Any, level: str | None) -> None:
+    """Refuse a level that a fit does not have."""
+    if level is None:
+        return
+    one_of("level", level, ("slow", "fast"))
+    if fit.labels.levels is None:
+        raise ValueError(
+            f"level must be None for a model on one level, got {level!r}; leave it out"
+        )
 
 
 def check_kind(argument: str, value: Any, kind: type, fix: str) -> None:

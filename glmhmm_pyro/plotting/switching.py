@@ -1,5 +1,6 @@
 """The transitions: a matrix of probabilities, or the weights that drive them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,10 @@ from glmhmm_pyro.plotting.style import (
     MOST_NAMES,
     axes_or_new,
     check_kind,
+    check_level,
     name_ticks,
     plain,
+    state_labels,
     write_numbers,
 )
 from glmhmm_pyro.sequences import Sequences
@@ -27,7 +30,12 @@ MOST_NUMBERS = 12
 
 @suggests_names
 def transitions(
-    fit: Fit, ax: "Axes | None" = None, *, data: Sequences | None = None
+    fit: Fit,
+    ax: "Axes | None" = None,
+    *,
+    data: Sequences | None = None,
+    level: str | None = None,
+    slow: int | str = 0,
 ) -> "Axes":
     """The transition matrix, or the weights of input-driven transitions.
 
@@ -41,6 +49,10 @@ def transitions(
         fit: the fit.
         ax: where to draw; a new figure by default.
         data: the steps to average over.
+        level: of a model on two levels ``"slow"``, for the moves of slow states (at the
+            steps of their clock), or ``"fast"``, for those of fast ones; by default
+            those of pairs, which need ``data``.
+        slow: number or name of the slow state in which fast ones move, for the latter.
 
     Raises:
         ValueError: ``data`` has no step inside a session, or is needed and missing.
@@ -48,6 +60,10 @@ def transitions(
     check_kind("fit", fit, Fit, "write transitions(fit)")
     if data is not None:
         check_kind("data", data, Sequences, "give the data set by data=")
+    check_level(fit, level)
+    if level is not None:
+        return _draw_level(fit, data, level, _slow_state(fit, slow), ax)
+    if data is not None:
         probs, steps = _mean_matrix(fit, data)
         return _draw_matrix(fit, probs, ax, f"mean over {steps:,} steps")
     found = fit.parameters if fit.model.transitions.emits is None else {}
@@ -64,8 +80,8 @@ def transitions(
     )
 
 
-def _mean_matrix(fit: Fit, data: Sequences) -> tuple[np.ndarray, int]:
-    """Mean transition matrix, and the number of steps that it is the mean of."""
+def _inside(data: Sequences) -> torch.Tensor:
+    """Steps that are no session's first one."""
     inside = torch.ones(data.num_steps, dtype=torch.bool, device=data.device)
     inside[data.starts] = False
     if not inside.any():
@@ -73,20 +89,89 @@ def _mean_matrix(fit: Fit, data: Sequences) -> tuple[np.ndarray, int]:
             "data must have a session of more than one step to average transitions "
             f"over, got {data.num_sessions} sessions of one step; give longer sessions"
         )
+    return inside
+
+
+def _mean_matrix(fit: Fit, data: Sequences) -> tuple[np.ndarray, int]:
+    """Mean transition matrix, and the number of steps that it is the mean of."""
+    inside = _inside(data)
     probs = fit.distribution(data).transition_probs()
     probs = probs[inside] if len(probs) > 1 else probs
     return probs.nanmean(0).cpu().numpy(), int(inside.sum())
 
 
+def _slow_state(fit: Fit, slow: int | str) -> int:
+    """Number of a slow state given by its number or its name."""
+    names = fit.labels.of_level("slow")
+    known: dict[int | str, int] = dict(zip(range(len(names)), range(len(names))))
+    known |= dict(zip(names, range(len(names))))
+    if slow not in known:
+        raise ValueError(
+            f"slow must be a slow state, {', '.join(names)}, or its number, got "
+            f"{slow!r:.60}; give one of these"
+        )
+    return known[slow]
+
+
+def _draw_level(
+    fit: Fit, data: Sequences | None, level: str, slow: int, ax: "Axes | None"
+) -> "Axes":
+    """Moves of the states of one level."""
+    names, found = fit.labels.of_level(level), fit.parameters
+    caption = f"{level} states"
+    if level == "fast":
+        caption += f" in {state_labels(fit, 'slow')[slow]}"
+    if data is not None:
+        probs, steps = _mean_of_level(fit, fit.as_fitted(data), level, slow)
+        said = f"{caption}, mean over {steps:,} steps"
+        return _draw_matrix(fit, probs, ax, said, names)
+    for kind in ("probs", "weights"):
+        array = found.get(f"transitions.{level}.{kind}")
+        if array is None or f"transitions.{level}.baseline" in found:
+            continue
+        array = array.isel(slow=slow) if level == "fast" else array
+        if kind == "probs":
+            return _draw_matrix(fit, array.values, ax, caption, names)
+        ends = ("origin", "destination")
+        array = array.rename({f"{level}_{end}": end for end in ends})
+        ax = _draw_weights(array.assign_coords({end: list(names) for end in ends}), ax)
+        ax.set_title(caption, fontsize="medium")
+        return ax
+    raise ValueError(
+        f"data must be given to draw the {level} transitions of "
+        f"{type(fit.model.transitions.parts[level]).__name__}, got none; give data=..."
+    )
+
+
+def _mean_of_level(
+    fit: Fit, data: Sequences, level: str, slow: int
+) -> tuple[np.ndarray, int]:
+    """Mean matrix of one level, and the number of steps that it is the mean of."""
+    model, inside = fit.model, _inside(data)
+    part = model.transitions.parts[level]
+    with model.at(fit.params), torch.no_grad():
+        logs = part.log_probs(data)
+    ticks = model.transitions.ticks(data) if level == "slow" else None
+    inside = inside if ticks is None else inside & ticks
+    probs = (logs if level == "slow" else logs[slow]).exp()
+    probs = probs[inside] if len(probs) > 1 else probs
+    return probs.mean(0).cpu().numpy(), int(inside.sum())
+
+
 def _draw_matrix(
-    fit: Fit, probs: np.ndarray, ax: "Axes | None", caption: str
+    fit: Fit,
+    probs: np.ndarray,
+    ax: "Axes | None",
+    caption: str,
+    names: Sequence[str] | None = None,
 ) -> "Axes":
     size = 2.6 + 0.45 * len(probs)
     ax = axes_or_new(ax, size + 0.8, size)
     image = ax.imshow(probs, cmap="Blues", vmin=0.0, vmax=1.0)
     write_numbers(ax, probs, image, digits=3 if len(probs) < 6 else 2)
-    name_ticks(ax.xaxis, fit.state_names)
-    name_ticks(ax.yaxis, fit.state_names)
+    names = fit.state_names if names is None else names
+    name_ticks(ax.xaxis, names)
+    name_ticks(ax.yaxis, names)
     ax.set_xlabel("state at t")
     ax.set_ylabel("state at t - 1")
     ax.set_title(caption, fontsize="medium")

@@ -12,6 +12,7 @@ from glmhmm_pyro.plotting.style import (
     INK,
     axes_or_new,
     check_kind,
+    check_level,
     hide_frame,
     legend_beside,
     plain,
@@ -29,7 +30,12 @@ ROW, GAP = 0.11, 0.06
 
 @suggests_names
 def timeline(
-    fit: Fit, data: Sequences, session: int | str = 0, ax: "Axes | None" = None
+    fit: Fit,
+    data: Sequences,
+    session: int | str = 0,
+    ax: "Axes | None" = None,
+    *,
+    level: str | None = None,
 ) -> "Axes":
     """Smoothed probabilities of the states through a session, behaviour above them.
 
@@ -44,8 +50,11 @@ def timeline(
         data: the data set.
         session: number or name of a session of ``data``.
         ax: where to draw; a new figure by default.
+        level: ``"slow"`` or ``"fast"``, whose states are shown of a model on two
+            levels; pairs by default.
     """
     check_kind("fit", fit, Fit, "write timeline(fit, data)")
+    check_level(fit, level)
     check_kind("data", data, Sequences, "write timeline(fit, data)")
     if isinstance(session, bool) or not isinstance(session, str | Integral):
         raise ValueError(
@@ -59,8 +68,8 @@ def timeline(
     name = shown.session_names[0]
     observed = _observed(data)[rows]
     ax = axes_or_new(ax, 9.0, 3.2)
-    smoothed = fit.decode(shown).smoothed_probs.values
-    _draw_posterior(ax, smoothed, np.any(observed, axis=1), state_labels(fit))
+    smoothed = fit.decode(shown)[f"{level or 'smoothed'}_probs"].values
+    _draw_posterior(ax, smoothed, np.any(observed, axis=1), state_labels(fit, level))
     behaviour: list[str] = []
     for title, output in hidden.outputs(data.emissions).items():
         behaviour += _draw_output(ax, len(behaviour), title, output, rows, data)

@@ -69,11 +69,11 @@ def check(fit: "Fit", data: Any) -> Report:
     findings = [*_ending(fit)]
     with torch.no_grad():
         sites = sites_of(fit, data)
-        for use in uses_of(fit.model, sites, fit.params, fit.labels.states or ()):
+        for use in uses_of(fit.model, sites, fit.params, fit.labels.state_names):
             findings += state_findings(use)
         lacking: dict[str, str] = {}
         for observed in sites.values():
-            names = fit.labels.states or ()
+            names = fit.labels.state_names
             findings += step_findings(fit.model, data, observed, names)
             lacking |= left_out(observed)
     made = [name for name in _MADE if name not in lacking]

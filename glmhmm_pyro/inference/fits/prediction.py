@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from glmhmm_pyro.arguments import seed_number, whole_number
+from glmhmm_pyro.components.levels import Levels
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN
 from glmhmm_pyro.inference.fits.latents import carried
@@ -59,7 +61,10 @@ def decode(
         Variables ``filtered_probs`` p(z_t | y_0..t), ``predicted_probs``
         p(z_t | y_0..t-1), ``smoothed_probs`` p(z_t | y) (step, state),
         ``viterbi_states`` and ``log_prob_per_step`` (step); coordinates ``session``,
-        ``state``, and ``group`` where sessions have groups.
+        ``state``, and ``group`` where sessions have groups. Of a model on two levels,
+        whose states are pairs, also the smoothed ``slow_probs`` (step, slow) and
+        ``fast_probs`` (step, fast), and the ``slow_states`` and ``fast_states`` of the
+        most probable path (step).
     """
     data = fit.as_fitted(data)
     fit = carried(fit, data)
@@ -75,18 +80,36 @@ def decode(
             draws = Draws.of(fit.posterior, num_draws)
             probs, log_probs = decoded_by_draws(fit, data, draws, site)
             said = _said_of(draws, point_of(fit))
-    found = by_step_dataset(
-        hidden,
-        data,
-        fit.labels,
-        **{name: (by_state, probs[name]) for name in _PROBS},
-        viterbi_states=(by_step, path),
-        log_prob_per_step=(by_step, log_probs),
-    )
+    variables: dict[str, Any] = {name: (by_state, probs[name]) for name in _PROBS}
+    variables |= {
+        "viterbi_states": (by_step, path),
+        "log_prob_per_step": (by_step, log_probs),
+    }
+    variables |= _by_level(fit, probs["smoothed_probs"], path)
+    found = by_step_dataset(hidden, data, fit.labels, **variables)
     for name in found:
-        found[name].attrs["parameters"] = said.get(str(name), "fit.params")
+        source = _FROM.get(str(name), str(name))
+        found[name].attrs["parameters"] = said.get(source, "fit.params")
     return found
 
+
+def _by_level(fit: "Fit", probs: Tensor, path: Tensor) -> dict[str, Any]:
+    """Smoothed probabilities and most probable states of slow and fast states."""
+    if fit.labels.levels is None:
+        return {}
+    levels = Levels(*fit.labels.levels)
+    found: dict[str, Any] = {}
+    for level in ("slow", "fast"):
+        found[f"{level}_probs"] = (("step", level), levels.marginal(probs, level))
+        found[f"{level}_states"] = (("step",), levels.of(path, level))
+    return found
+
+
+# What is said of a level is said of pairs.
+_FROM = {
+    **dict.fromkeys(("slow_probs", "fast_probs"), "smoothed_probs"),
+    **dict.fromkeys(("slow_states", "fast_states"), "viterbi_states"),
+}
 
 _PROBS = ("filtered_probs", "predicted_probs", "smoothed_probs")
 

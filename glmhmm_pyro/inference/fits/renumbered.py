@@ -89,10 +89,13 @@ def aligned(
     order = best_order(probs, own, possible_orders(fit.model, own.shape[-1]))
     is_kept = order.equal(torch.arange(len(order)))
     fit = fit if is_kept else permuted(fit, order, state_axes)
-    names = getattr(getattr(other, "labels", None), "states", None)
-    if names is None or fit.labels.states is not None:
+    known = getattr(other, "labels", fit.labels)
+    if fit.labels.states is not None or fit.labels.level_names:
         return fit
-    return replace(fit, labels=replace(fit.labels, states=names))
+    named = replace(
+        fit.labels, states=known.states, level_names=dict(known.level_names)
+    )
+    return replace(fit, labels=named)
 
 
 def _probs_of(fit: "Fit[Data]", data: Data) -> Tensor:

@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import flag, one_of
 from glmhmm_pyro.components.base import STATE_AXES
+from glmhmm_pyro.components.levels import Levels
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.fits.prediction import decode
 from glmhmm_pyro.inference.fits.renumbered import permuted
+from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Data
 from glmhmm_pyro.inference.program.renumbering import StateAxes
 from glmhmm_pyro.sequences.arrays import as_array
@@ -33,13 +35,14 @@ OCCUPANCY = "occupancy"
 def state_names(fit: "Fit") -> tuple[str, ...]:
     """Names of the states, in their order; '0', '1', ... where they have none.
 
+    Those of pairs of a slow and a fast state are '0.0', '0.1', ..., or the names that
+    levels were given with such a point between them.
+
     Raises:
         ValueError: the model has several numbers of states, or is one of the user's own
             from an older file, which does not say how many there are.
     """
-    if fit.labels.states is not None:
-        return fit.labels.states
-    return tuple(map(str, range(_num_states(fit))))
+    return fit.labels.state_names or tuple(map(str, range(_num_states(fit))))
 
 
 @usual_modes()
@@ -49,6 +52,7 @@ def ordered(
     data: Data | None = None,
     *,
     descending: bool = True,
+    level: str | None = None,
     class_: str | int | None = None,
     parameter: str | None = None,
     state_axes: Mapping[str, Sequence[int]] | None = None,
@@ -62,6 +66,9 @@ def ordered(
             The word means a covariate where there is one of that name.
         data: for the occupancy; as the model takes it.
         descending: whether state 0 is that of the largest number.
+        level: ``"slow"`` or ``"fast"``, which states of a model on two levels are put
+            in order: by the weights of their own, their occupancy, or what the function
+            returns.
         class_: name or number of the class whose weights count, where several are free
             (the name of an output, where there are several outputs).
         parameter: which of ``fit.parameters`` has the weights, where several have some
@@ -79,8 +86,11 @@ def ordered(
         >>> bool(weights[0, 0] >= weights[1, 0])
         True
     """
-    values = _values(fit, by, data, class_, parameter)
+    _check_level(fit, level)
+    values = _values(fit, by, data, class_, parameter, level)
     order = _sorted(values, flag("descending", descending))
+    if level is not None:
+        order = _of_pairs(fit, order, level)
     return _renumbered(fit, order, state_axes)
 
 
@@ -106,7 +116,8 @@ def named(
             "engaged" the state with the largest weight of the covariate ``stim``,
             "biased" that with the smallest of ``bias`` among the others; the states are
             then in the order of the rules. What a rule may go by is what
-            :meth:`ordered` may.
+            :meth:`ordered` may. Of a model on two levels names by level,
+            ``{"slow": ["hungry", "sated"], "fast": [...]}``, or of either.
         data: for rules by ``"occupancy"``.
         class_: as for :meth:`ordered`, for all rules.
         parameter: as for :meth:`ordered`.
@@ -127,6 +138,8 @@ def named(
         >>> fit.named(["engaged", "biased"]).state_names
         ('engaged', 'biased')
     """
+    if fit.labels.levels is not None and isinstance(names, Mapping):
+        return replace(fit, labels=_levels_named(fit.labels, names))
     rules = names if isinstance(names, Mapping) else {}
     given: Any = list(rules) if rules else names
     known = listed_names("names", given, _num_states(fit), "state")
@@ -137,6 +150,17 @@ def named(
     axes = {n: tuple(places) for n, places in (state_axes or {}).items()}
     axes = axes or fit.labels.state_axes
     return replace(fit, labels=replace(fit.labels, states=known, state_axes=axes))
+
+
+def _levels_named(labels: Labels, names: Mapping[str, Any]) -> Labels:
+    """Labels in which the states of levels have names."""
+    known = {}
+    for level, given in names.items():
+        one_of("names", level, ("slow", "fast"))
+        number = len(labels.of_level(level))
+        listed = listed_names(f"names[{level!r}]", given, number, f"{level} state")
+        known[level] = unique_names(f"names[{level!r}]", listed)
+    return replace(labels, level_names=labels.level_names | known)
 
 
 def _num_states(fit: "Fit") -> int:
@@ -172,6 +196,29 @@ def _filled(
     return chosen
 
 
+def _check_level(fit: "Fit", level: str | None) -> None:
+    """Refuse a level where there is one, and none where there are two."""
+    if level is not None:
+        one_of("level", level, ("slow", "fast"))
+    if level is None and fit.labels.levels is not None:
+        raise ValueError(
+            "level must be 'slow' or 'fast' for a model on two levels, whose states "
+            "are put in order level by level, got None; give level='fast', say"
+        )
+    if level is not None and fit.labels.levels is None:
+        raise ValueError(
+            f"level must be None for a model on one level, got {level!r}; leave it out"
+        )
+
+
+def _of_pairs(fit: "Fit", order: list[int], level: str) -> list[int]:
+    """The order of pairs in which the states of one level have this order."""
+    levels = Levels(*fit.labels.levels or ())
+    orders = {"slow": list(range(levels.slow)), "fast": list(range(levels.fast))}
+    orders[level] = order
+    return [levels.index(s, z) for s in orders["slow"] for z in orders["fast"]]
+
+
 def _sorted(values: np.ndarray, descending: bool) -> list[int]:
     """States in the order of their values; of equals the first stays first."""
     order = np.argsort(-values if descending else values, kind="stable")
@@ -190,11 +237,13 @@ def _values(
     data: Data | None,
     class_: str | int | None,
     parameter: str | None,
+    level: str | None = None,
 ) -> np.ndarray:
-    """A number a state."""
+    """A number a state, or a state of a level."""
+    number = len(fit.labels.of_level(level)) if level else _num_states(fit)
     if callable(by):
-        return _checked_values(by(fit), _num_states(fit))
-    weights = _weights_by_state(fit, parameter)
+        return _checked_values(by(fit), number)
+    weights = _weights_by_state(fit, parameter, level or "state")
     covariates = [str(c) for w in weights.values() for c in w["covariate"].values]
     if by == OCCUPANCY and by not in covariates:
         if data is None:
@@ -202,7 +251,8 @@ def _values(
                 "data must be given to order states by their occupancy, got none; "
                 "give the data fitted by data="
             )
-        return np.asarray(decode(fit, data).smoothed_probs.mean("step"))
+        name = f"{level or 'smoothed'}_probs"
+        return np.asarray(decode(fit, data)[name].mean("step"))
     if not isinstance(by, str):
         raise TypeError(
             "by must be the name of a covariate, 'occupancy' or a function of the fit, "
@@ -234,12 +284,14 @@ def _checked_values(values: ArrayLike, number: int) -> np.ndarray:
     return found.astype(float)
 
 
-def _weights_by_state(fit: "Fit", parameter: str | None) -> "dict[str, xr.DataArray]":
+def _weights_by_state(
+    fit: "Fit", parameter: str | None, axis: str
+) -> "dict[str, xr.DataArray]":
     """Weights with axes of states and covariates: of emissions, or those named."""
     fitting = {
-        name: array
+        name: array if axis == "state" else array.rename({axis: "state"})
         for name, array in fit.parameters.items()
-        if "state" in array.dims and array.dims[-1] == "covariate"
+        if axis in array.dims and array.dims[-1] == "covariate"
     }
     if parameter is not None:
         one_of("parameter", parameter, fitting)

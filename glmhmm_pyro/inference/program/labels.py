@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import STATE_AXES, Component
+from glmhmm_pyro.components.levels import Levels
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.masking import count_observed
@@ -38,6 +39,8 @@ class Labels:
         latents: names of the sites that belong to these sessions alone.
         num_states: number of states, where all that is observed has the same.
         states: names that the user gave to the states, in their order.
+        levels: numbers of slow and of fast states, where states are pairs of these.
+        level_names: names that the user gave to slow or fast states, by level.
         state_axes: axes along which states stand in sites of a model of the user's own,
             where they were named with the states.
     """
@@ -52,6 +55,8 @@ class Labels:
     num_states: int | None = None
     states: tuple[str, ...] | None = None
     state_axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    levels: tuple[int, int] | None = None
+    level_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Sequences) -> "Labels":
@@ -80,10 +85,11 @@ class Labels:
                 layout=program.layout,
                 latents=program.latents,
                 num_states=program.model.num_states,
+                levels=as_pair(program.model.levels),
             )
             for name, component in program.components.items():
-                if component.columns_read is not None:
-                    named.covariates[name] = component.covariate_names or ()
+                if component.covariate_names is not None:
+                    named.covariates[name] = component.covariate_names
             return named
         # Sizes alone are asked for, so that any values of the parameters will do.
         start = torch.zeros(program.coordinates.size, dtype=torch.float64)
@@ -152,6 +158,8 @@ class Labels:
             names: Any = np.arange(size)
             if dim in STATE_AXES:
                 names = self.of_states(size)
+            elif dim.partition("_")[0] in self.level_names:
+                names = list(self.level_names[dim.partition("_")[0]])
             elif dim == "covariate" and len(self.covariates.get(prefix, ())) == size:
                 names = list(self.covariates[prefix])
             elif dim == "class" and self.classes and len(self.classes) == size:
@@ -171,14 +179,39 @@ class Labels:
 
         Those of a chain that has more states than the model are numbers.
         """
-        named = self.states is not None and len(self.states) == size
-        return list(self.states or ()) if named else np.arange(size)
+        names = self.state_names
+        return list(names) if len(names) == size else np.arange(size)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the states; of pairs without any, those of both levels, 'slow.fast'.
+
+        Empty where they have none.
+        """
+        if self.states is not None or self.levels is None:
+            return self.states or ()
+        slow, fast = (self.of_level(level) for level in ("slow", "fast"))
+        return tuple(f"{s}.{z}" for s in slow for z in fast)
+
+    def of_level(self, level: str) -> tuple[str, ...]:
+        """Names of the states of a level; their numbers where they have none."""
+        number = (self.levels or (0, 0))[level == "fast"]
+        return self.level_names.get(level, tuple(map(str, range(number))))
 
     def renumbered(self, order: Sequence[int]) -> "Labels":
         """The labels with states renumbered: state k is what was ``order[k]``."""
-        if self.states is None:
-            return self
-        return replace(self, states=tuple(self.states[k] for k in order))
+        found = self
+        if self.states is not None:
+            found = replace(found, states=tuple(self.states[k] for k in order))
+        if self.level_names and self.levels is not None:
+            orders = Levels(*self.levels).parts(torch.as_tensor(order))
+            known = dict(zip(("slow", "fast"), (own.tolist() for own in orders)))
+            names = {
+                level: tuple(names[k] for k in known[level])
+                for level, names in self.level_names.items()
+            }
+            found = replace(found, level_names=names)
+        return found
 
     def axes_of(self, name: str, number: int) -> tuple[str, ...]:
         """Axes of a site that no component knows, by what the user said of states."""
@@ -195,6 +228,11 @@ class Labels:
         groups = {name: o.group for name, o in known if o.group is not None}
         found = [groups[name] for name in sessions if name in groups]
         return found if len(found) == len(sessions) else []
+
+
+def as_pair(levels: Levels | None) -> tuple[int, int] | None:
+    """Numbers of slow and of fast states, if there are two levels."""
+    return None if levels is None else (levels.slow, levels.fast)
 
 
 def named_parameters(
@@ -272,8 +310,8 @@ def by_step_dataset(
         for name, values in session_coords(hidden, data).items()
     }
     for dims, values in arrays.values():
-        if "state" in dims:
-            coords["state"] = labels.of_states(values.shape[dims.index("state")])
+        known = labels.coords("", dims, values.shape)
+        coords |= {dim: known[dim] for dim in ("state", "slow", "fast") if dim in known}
     return xr.Dataset(arrays, coords=coords).assign_coords(
         step=np.arange(int(lengths.sum()))
     )
