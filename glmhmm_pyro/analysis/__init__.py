@@ -17,6 +17,7 @@ from glmhmm_pyro.analysis.driven import marginal_effects, response_curve
 from glmhmm_pyro.analysis.evidence import log_evidence
 from glmhmm_pyro.analysis.groups import GroupFits, fit_groups
 from glmhmm_pyro.analysis.learnt_scales import EvidenceMaximum, maximise_evidence
+from glmhmm_pyro.analysis.planning import Power, power
 from glmhmm_pyro.analysis.selection import Study, choose_num_states, compare_models
 from glmhmm_pyro.analysis.states import (
     DwellTimes,
@@ -37,6 +38,7 @@ __all__ = [
     "DwellTimes",
     "EvidenceMaximum",
     "GroupFits",
+    "Power",
     "PredictiveCheck",
     "Study",
     "accuracy_by_state",
@@ -53,6 +55,7 @@ __all__ = [
     "marginal_effects",
     "maximise_evidence",
     "occupancy",
+    "power",
     "predictive_check",
     "psychometric",
     "residuals",

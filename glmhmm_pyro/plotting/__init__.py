@@ -22,6 +22,7 @@ from glmhmm_pyro.plotting.lag_filters import filters
 from glmhmm_pyro.plotting.model_selection import model_selection
 from glmhmm_pyro.plotting.overviews import overview
 from glmhmm_pyro.plotting.penalty_paths import penalty_path
+from glmhmm_pyro.plotting.planning import power
 from glmhmm_pyro.plotting.progress import history
 from glmhmm_pyro.plotting.responses import response_curve
 from glmhmm_pyro.plotting.state_curves import (
@@ -49,6 +50,7 @@ __all__ = [
     "occupancy",
     "overview",
     "penalty_path",
+    "power",
     "predictions",
     "predictive_check",
     "psychometric",

@@ -3,7 +3,7 @@
 import functools
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.analysis import choose_num_states, compare_models, fit_groups
+from glmhmm_pyro.analysis import choose_num_states, compare_models, fit_groups, power
 from glmhmm_pyro.components import Lapsing
 
 from .row import Row
@@ -34,7 +34,35 @@ def type_row(call, *words):
     return Row(call, *words, TypeError)
 
 
+def planned(num_sessions=(2,), **options):
+    """Experiments simulated from the fit."""
+    return power(fit(), data(), num_sessions, **QUICK, **options)
+
+
 ROWS = {
+    "power: no fit": type_row(
+        lambda: power(MODEL, data(), [2]),
+        *("fit", "must be a Fit of a GLMHMM", "got GLMHMM", "fit a model to"),
+    ),
+    "power: no data": type_row(
+        lambda: power(fit(), [1, 0], [2]),
+        *("data", "must be a Sequences", "got list", "give sessions whose"),
+    ),
+    "power: a number": Row(
+        lambda: planned(3),
+        *("num_sessions", "must be a list of whole numbers", "got 3", "write such as"),
+    ),
+    "power: more trials than there are": Row(
+        lambda: planned(num_trials=[10**6]),
+        "num_trials",
+        "must be at most the length of the shortest session",
+        "got 1000000",
+        "take fewer trials",
+    ),
+    "power: another criterion": Row(
+        lambda: planned(num_states=[1, 2], criterion="elbow"),
+        *("criterion", "must be", "got 'elbow'", "give one of these"),
+    ),
     "choose_num_states: a number": Row(
         lambda: chosen(3),
         *("num_states", "must be a list of numbers", "got 3", "write range(1, 6)"),
