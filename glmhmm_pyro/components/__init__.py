@@ -28,6 +28,12 @@ from glmhmm_pyro.components.transitions import (
     Stationary,
     Transitions,
 )
+from glmhmm_pyro.components.varying import (
+    Varying,
+    VaryingEmission,
+    VaryingInitial,
+    VaryingTransitions,
+)
 
 __all__ = [
     "Bernoulli",
@@ -57,4 +63,8 @@ __all__ = [
     "StudentT",
     "Transitions",
     "TwoLevels",
+    "Varying",
+    "VaryingEmission",
+    "VaryingInitial",
+    "VaryingTransitions",
 ]

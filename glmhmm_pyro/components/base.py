@@ -42,6 +42,10 @@ Component     own_gains(columns)                 by what takes them up,
 Component     own_outputs(columns, data)         outputs
 Component     counted(counts, data)              steps left out that were not observed
 Component     kept_columns                       columns that no unit of a fit changes
+Component     names_along(axis)                  names along axes of its own
+Component     carry(data, fitted, params)        its latents at data that go on
+Component     nested(), spread_out(params)       starts from a fit without latents
+Component     has_fixed_priors                   priors that read other parameters
 Component     log_probs(data)                    the chain's potentials otherwise made
 Emission      table(design)                      all steps and states at once
 Emission      check_varies(data)                 constant outputs refused
@@ -62,6 +66,7 @@ from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
 from torch.distributions import Distribution
 
+from glmhmm_pyro.components.latents import HasLatents
 from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.own_states import OwnStates
@@ -76,7 +81,7 @@ from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.sequences.members import Members
 
 
-class Component(CovariateReader, PyroModule):
+class Component(CovariateReader, HasLatents, PyroModule):
     """One conditional distribution of the model, with its parameters.
 
     A parameter is declared by assigning a :class:`Site` in ``__init__``. Reading the
@@ -95,8 +100,11 @@ class Component(CovariateReader, PyroModule):
             their priors allow it; see :meth:`takes_sets`.
         counts_of: the expected counts of an E-step that its M-step reads.
         own_states: the states that it speaks of, where they are not the model's.
+        has_fixed_priors: whether no prior of a site reads another site; recipes that
+            sample hyperparameters are known to.
     """
 
+    has_fixed_priors: ClassVar[bool] = True
     blocks: str | tuple[str, ...] | None = None
     batched: ClassVar[bool] = False
     counts_of: ClassVar[str]

@@ -144,7 +144,7 @@ class GLMEmission(HasStepLaw, Emission):
             output of :class:`Outputs` may be told so there too.
     """
 
-    blocks = "state"
+    blocks: str | tuple[str, ...] | None = "state"
     batched = True
     weights: Any
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.arguments import has_items, suggests_names
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors.answers import storable
 from glmhmm_pyro.priors.elementwise import Ridge
-from glmhmm_pyro.priors.filling import check_density, fill
+from glmhmm_pyro.priors.filling import fill
+from glmhmm_pyro.priors.learnt import LEARNT, axes_named, check_scale_prior
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily
 
 
@@ -35,7 +36,8 @@ class Hierarchical(ScaleFamily):
     posterior sampling has no such trouble.
 
     Args:
-        scale_prior: distribution of a positive number, such as ``HalfNormal(1.0)``.
+        scale_prior: distribution of a positive number, such as ``HalfNormal(1.0)``; or
+            ``"learnt"``, a flat one, as a law of :class:`gh.components.Varying`.
         base: prior of the weights where the scale is 1.
         per: axes of the parameter that have scales of their own, e.g. ``("state",)`` or
             ``("origin",)``; none for one scale of all weights. With the outermost one
@@ -48,38 +50,29 @@ class Hierarchical(ScaleFamily):
         >>> model = gh.GLMHMM(2, gh.Bernoulli(prior=prior))
     """
 
-    scale_prior: Distribution
+    scale_prior: Any
     base: ScaleFamily = field(default_factory=Ridge)
     per: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.scale_prior, Distribution):
+        if not isinstance(self.scale_prior, Distribution) and not self._is_learnt:
             raise TypeError(
                 "scale_prior of Hierarchical must be a distribution, such as "
                 f"HalfNormal(1.0), got {self.scale_prior!r}; give that"
             )
-        check_density("scale_prior of Hierarchical", self.scale_prior)
-        support: Any = self.scale_prior.support
-        lowest = torch.as_tensor(getattr(support, "lower_bound", -1.0))
-        if self.scale_prior.event_shape or not bool((lowest >= 0).all()):
-            raise ValueError(
-                "scale_prior of Hierarchical must be a distribution of a positive "
-                "number, such as HalfNormal(1.0), got "
-                f"{type(self.scale_prior).__name__} on {support}; give that"
-            )
+        if not self._is_learnt:
+            check_scale_prior("scale_prior of Hierarchical", self.scale_prior)
         if not isinstance(self.base, ScaleFamily):
             raise TypeError(
                 "base of Hierarchical must be a recipe that can be scaled, such as "
                 f"Ridge(), got {self.base!r}; give that"
             )
-        per = (self.per,) if isinstance(self.per, str) else self.per
-        if not has_items(per) or not all(isinstance(a, str) for a in per):
-            raise TypeError(
-                f"per of Hierarchical must be names of axes, got {self.per!r:.80}; "
-                "give such as ('covariate',)"
-            )
-        per = tuple(per)
-        object.__setattr__(self, "per", per)
+        object.__setattr__(self, "per", axes_named(self))
+
+    @property
+    def _is_learnt(self) -> bool:
+        """Whether the scale has a flat prior, as it may in a law."""
+        return isinstance(self.scale_prior, str) and self.scale_prior == LEARNT
 
     @property
     def event_dim(self) -> int:
@@ -97,6 +90,12 @@ class Hierarchical(ScaleFamily):
         self, shape: torch.Size, factor: Tensor | float, place: Place = Place()
     ) -> Distribution:
         """The base, its draws multiplied by a sampled scale."""
+        if self._is_learnt:
+            raise ValueError(
+                f"scale_prior of Hierarchical must be a distribution for {place.title},"
+                " got 'learnt', under whose flat prior a joint mode of scale and "
+                "weights is at 0; give such as InverseGamma(3.0, 2.0)"
+            )
         own = self._shared(place.axes)
         axes = place.axes or ("",) * len(shape)
         sizes = [n for n, axis in zip(shape, axes) if axis in own]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -10,6 +11,7 @@ from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors.answers import storable
+from glmhmm_pyro.priors.learnt import axes_named, check_scale
 from glmhmm_pyro.priors.recipe import Place, ScaleFamily, full_shape, require_positive
 
 
@@ -30,9 +32,17 @@ class RandomWalk(ScaleFamily):
     All columns of the parameter must be lags of one covariate, in order; where they are
     not, :class:`Grouped` gives each covariate a walk of its own.
 
+    As the law of :class:`gh.components.Varying` it is a walk over sessions or steps,
+    and its step may be learnt.
+
     Args:
-        step_scale: standard deviation s of a step from lag to lag.
+        step_scale: standard deviation s of a step from lag to lag. In a law also
+            numbers that broadcast to the weights of a unit, a distribution of one that
+            is learnt, or ``"learnt"`` for a flat one.
         start_scale: standard deviation of the weight at the first lag.
+        per: in a law, axes of the weights that have learnt steps of their own.
+        border_scale: in a law over steps, the same as ``step_scale`` of a step from one
+            session to the next; ``None`` for steps like all others.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -43,11 +53,17 @@ class RandomWalk(ScaleFamily):
                 [4.0000, 4.2500, 4.5000]], dtype=torch.float64)
     """
 
-    step_scale: float
+    step_scale: Any
     start_scale: float = 2.0
+    per: tuple[str, ...] = ()
+    border_scale: Any = None
 
     def __post_init__(self) -> None:
-        require_positive(self, "step_scale", "start_scale")
+        require_positive(self, "start_scale")
+        for field in ("step_scale", "border_scale"):
+            if field == "step_scale" or self.border_scale is not None:
+                check_scale(self, field)
+        object.__setattr__(self, "per", axes_named(self))
 
     @property
     def event_dim(self) -> int:
@@ -58,6 +74,12 @@ class RandomWalk(ScaleFamily):
         self, shape: torch.Size, factor: Tensor | float, place: Place = Place()
     ) -> Distribution:
         """Multivariate normal whose Cholesky factor holds the steps."""
+        if not isinstance(self.step_scale, float) or self.border_scale is not None:
+            raise ValueError(
+                f"step_scale of RandomWalk must be one number for {place.title}, a "
+                f"walk over lags, got {self.step_scale!r:.80}; steps are learnt, and "
+                "borders known, of walks over sessions or steps: in Varying(law=...)"
+            )
         root = _walk_root(self.step_scale, self.start_scale, shape[-1])
         return _normal(root, shape, factor)
 

@@ -17,6 +17,8 @@ from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_na
 from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.annealing import positive
+from glmhmm_pyro.inference.marginal.fitting import fit_marginal
+from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
@@ -83,7 +85,13 @@ class EM:
         return self.m_step is None
 
     def fit(self, program: Program, search: Search) -> Findings:
-        """EM from all starts of a search; the best one's fit."""
+        """EM from all starts of a search; the best one's fit.
+
+        Latents that have a normal law are integrated out; see ``marginal``.
+        """
+        problem = Problem.of(program)
+        if problem is not None:
+            return fit_marginal(problem, search, self.fit, self.name)
         if not search.is_free(program):
             runs = self.run_all(program, search.starts(program), search.progress)
             if self.m_step is None:

@@ -61,11 +61,11 @@ class Baseline:
 
 def _model(model: GLMHMM) -> GLMHMM:
     """A single state of the model's family, without covariates."""
-    family = model.emissions
+    family = model.emissions.covariate_free()
     sites = [site for part in family.parts.values() for site in part.sites.values()]
     if any(site.latent for site in sites):
         raise ValueError("its emissions have latents")
-    return GLMHMM(1, family.covariate_free())
+    return GLMHMM(1, family)
 
 
 def _at_constant(data: Sequences) -> Sequences:

@@ -8,13 +8,16 @@ over what they may be.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.program.program import Data, trace_at
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Data, Program, trace_at
 from glmhmm_pyro.inference.search.search import seeded
+from glmhmm_pyro.sequences.members import Members
 
 if TYPE_CHECKING:
     from glmhmm_pyro.inference.fits.fit import Fit
@@ -44,9 +47,14 @@ def carried(fit: "Fit[Data]", data: Data) -> "Fit[Data]":
     others = {n: v for n, v in posterior.flattened().items() if n not in names}
     number = posterior.num_chains * posterior.num_draws
     drawn: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+    layout = fit.labels.layout
+    whole, fitted = posterior.flattened(), Members(layout.sessions if layout else ())
+    components = Program.kind_of(fit.model).components_of(fit.model)
     with seeded(0), torch.no_grad():
         for draw in range(number):
             params = {name: value[draw] for name, value in others.items()}
+            at_draw = {name: value[draw] for name, value in whole.items()}
+            params |= _carried(components, data, fitted, at_draw)
             nodes = trace_at(fit.model, data, params).nodes
             for name in names:
                 drawn[name].append(nodes[name]["value"])
@@ -56,3 +64,19 @@ def carried(fit: "Fit[Data]", data: Data) -> "Fit[Data]":
     posterior = replace(posterior, draws={**posterior.draws, **latents})
     params = {**fit.params, **means}
     return replace(fit, params=params, posterior=posterior)
+
+
+def _carried(
+    components: dict[str, Component], data: Any, fitted: Members, params: Params
+) -> Params:
+    """Latents that go on from those fitted, as their components say."""
+    found: Params = {}
+    for prefix, component in components.items():
+        own = {
+            name.removeprefix(f"{prefix}."): value
+            for name, value in params.items()
+            if name.startswith(f"{prefix}.")
+        }
+        there = component.carry(component.view(data), fitted, own)
+        found |= {f"{prefix}.{name}": value for name, value in there.items()}
+    return found

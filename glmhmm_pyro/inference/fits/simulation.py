@@ -13,6 +13,7 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.fits.closed_loop import Drawn, History, closed_loop
 from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.lookups import checked_site, sites_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.search import seeded
@@ -69,7 +70,8 @@ def simulate(
             if asked is not None:
                 drawn = closed_loop(fit.model, params, data, histories, number)
             else:
-                hidden = replace(fit, params=params).distribution(data)
+                sites = sites_of(replace(fit, params=params), data)
+                hidden = sites[checked_site(sites, None)].hidden
                 emissions, states = hidden.sample_with_states(torch.Size((number,)))
                 emissions = typed_by_support(emissions, hidden.emission_dist)
                 drawn = Drawn(emissions, states, {})

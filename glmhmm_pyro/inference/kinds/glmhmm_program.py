@@ -122,8 +122,9 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     @property
     def _has_fixed_priors(self) -> bool:
-        """Whether no hyperparameter is drawn beside the declared sites."""
-        return self.priors.keys() == {name for name, *_ in self.model.site_names()}
+        """Whether no prior reads a site, nor draws one beside the declared ones."""
+        fixed = all(c.has_fixed_priors for c in self.model.components.values())
+        return fixed and self.priors.keys() == {n for n, *_ in self.model.site_names()}
 
     def visit_priors(self) -> None:
         """The priors alone, without the tables of all steps."""

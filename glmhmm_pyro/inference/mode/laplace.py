@@ -24,6 +24,8 @@ from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.draws.estimate import estimated
 from glmhmm_pyro.inference.draws.importance import told_of
 from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.marginal.evidence import expanded
+from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels
@@ -98,14 +100,34 @@ class Laplace:
         return MAP(num_iters=self.num_iters, tol=self.tol)
 
     def fit(self, program: Program, search: Search) -> Findings:
-        """Draws around the best mode; the MAP fit where there can be none."""
+        """Draws around the best mode; the MAP fit where there can be none.
+
+        Of latents that have a normal law they are draws given the parameters of the
+        largest evidence, which are held at these.
+        """
         found = replace(self._map().fit(program, search), method=self.name)
         if found.status in _NO_MODE:
             return found
+        problem = Problem.of(program)
+        if problem is not None:
+            return self._of_units(problem, search, found)
         try:
             return self._around_mode(program, search, found)
         except KeyboardInterrupt:
             return replace(found, status=Status.INTERRUPTED)
+
+    def _of_units(self, problem: Problem, search: Search, found: Findings) -> Findings:
+        """Draws of latents around their mode, other sites being held."""
+        w, v = problem.packed(found.params)
+        at = expanded(problem, v, w)
+        generator = torch.Generator().manual_seed(search.seed)
+        shape = (self.num_samples, *at.w.shape)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        log_normal = -noise.square().sum((1, 2)) / 2
+        same = {n: x.expand(len(noise), *x.shape) for n, x in found.params.items()}
+        params = {**same, **problem.latents(at.w + at.factor.draw(noise))}
+        draws = problem.program.coordinates.pack(params)
+        return _with_draws(problem.program, found, draws, log_normal, search.progress)
 
     def _around_mode(
         self, program: Program, search: Search, found: Findings

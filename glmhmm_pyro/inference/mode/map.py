@@ -18,6 +18,8 @@ from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.journal import Function, Stage, remembered, stage
+from glmhmm_pyro.inference.marginal.fitting import fit_marginal
+from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.mode.curved import searched
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -74,7 +76,13 @@ class MAP:
             keep_whole(self, em_iters=0)
 
     def fit(self, program: Program, search: Search) -> Findings:
-        """The best mode that the starts of a search lead to."""
+        """The best mode that the starts of a search lead to.
+
+        Latents that have a normal law are integrated out; see ``marginal``.
+        """
+        problem = Problem.of(program)
+        if problem is not None:
+            return fit_marginal(problem, search, EM().fit, self.name)
         if self.em_iters is None and search.is_free(program):
             return self._found(program, search)
         runs = self._begun(program, search)

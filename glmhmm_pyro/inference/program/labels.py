@@ -266,6 +266,8 @@ def named_draws(
         elif component is not None and attribute in component.hyperparameters:
             dims = _named_axes(component, attribute, tuple(values.shape[2:]))
         coords = labels.coords(prefix, dims, tuple(values.shape[2:]))
+        own = {} if component is None else {d: component.names_along(d) for d in dims}
+        coords |= {d: list(names) for d, names in own.items() if names is not None}
         coords |= {"chain": np.arange(len(values)), "draw": np.arange(values.shape[1])}
         array = values.detach().cpu().numpy()
         dims = ("chain", "draw", *dims)

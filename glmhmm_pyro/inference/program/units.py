@@ -197,6 +197,8 @@ def _read(
     component: Component, data: Sequences, columns: Mapping[str, Columns]
 ) -> Columns:
     """Units of the columns that a component reads."""
+    if not component.is_linear:
+        return Columns.none(component.num_features or 0)
     return columns[component.covariates_of].chosen(_places(component, data))
 
 

@@ -17,6 +17,7 @@ from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.draws.estimate import estimated
 from glmhmm_pyro.inference.draws.importance import told_of
 from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -145,7 +146,10 @@ class SVI:
 
     def _from_mode(self, program: Program, mode: Findings, progress: bool) -> Findings:
         """The guide fitted and drawn from; the mode's history is kept."""
-        inside, _ = _SETTLING.density_mode(program, mode.params)
+        inside = program.coordinates.pack(mode.params)
+        if Problem.of(program) is None:
+            # The joint mode of latents and their scales would be at 0.
+            inside, _ = _SETTLING.density_mode(program, mode.params)
         ascent = self._ascent(program, program.coordinates.unpack(inside))
         with tqdm(
             total=self.num_steps, desc="SVI", unit="step", disable=not progress

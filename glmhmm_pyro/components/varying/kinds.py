@@ -1,0 +1,371 @@
+"""Emissions, transitions and first states whose weights vary over units."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro.distributions import Categorical
+from pyro.nn import pyro_method
+from torch import Tensor
+from torch.distributions import Distribution
+
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.emissions import GLMEmission
+from glmhmm_pyro.components.initial import Initial, InitialGLM, InitialState
+from glmhmm_pyro.components.limits import Bounds
+from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.components.transitions import (
+    InputDriven,
+    Stationary,
+    Transitions,
+    insert_staying,
+)
+from glmhmm_pyro.components.varying.units import Units
+from glmhmm_pyro.components.varying.varies import Varies
+from glmhmm_pyro.designs import DesignMatrix, as_design
+from glmhmm_pyro.masking import emission_log_probs
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.zeros import zeros_allowed
+
+
+@suggests_names
+class VaryingEmission(Varies, GLMEmission):
+    """Emissions of a GLM family whose weights vary; see :func:`Varying`."""
+
+    blocks = None
+    batched = False
+    own_scales = ("state", "covariate")
+
+    def __init__(
+        self,
+        family: GLMEmission,
+        over: str = "session",
+        law: Any = "walk",
+        constant: Sequence[str] = (),
+    ):
+        Component.__init__(self)
+        if not isinstance(family, GLMEmission) or not family.is_linear:
+            raise _no_family(family)
+        if isinstance(family, Varies) or family.varies_over:
+            raise _no_family(family)
+        for name, site in family.sites.items():
+            if name != "weights":
+                setattr(self, name, site)
+        self._vary(family, over, law, constant, family.sites["weights"])
+
+    def bind_states(self, num_states: int) -> None:
+        """Record the number of hidden states, one where weights vary over steps."""
+        if self.over == "step" and num_states > 1:
+            raise ValueError(
+                "num_states must be 1 for weights that vary over steps, got "
+                f"{num_states}, of which they could take the place; let them vary over "
+                "sessions: over='session'"
+            )
+        super().bind_states(num_states)
+
+    def distribution(self, *predictor: Any, **parameters: Any) -> Distribution:
+        """The family's."""
+        found: Distribution = self.inner.distribution(*predictor, **parameters)
+        return found
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
+        """The family's distribution at the state's linear predictors."""
+        design, units = self.split(covariates)
+        predictor = _at_state(self.scores(design, units), state, units.dim())
+        others = {}
+        for name, value, own, _, by_state in self._other_parameters(design):
+            others[name] = value[state] if by_state else value
+        return self.distribution(predictor, **others)
+
+    @pyro_method
+    def table(self, design: DesignMatrix | Tensor) -> Distribution:
+        """Batch of distributions, batch shape (steps, states)."""
+        rows, units = self.split(design)
+        return self._table_at(self.scores(rows, units))
+
+    def _table_at(self, scores: Tensor) -> Distribution:
+        others = {n: v for n, v, *_ in self._other_parameters(scores)}
+        return self.distribution(scores, **others)
+
+    def log_probs_at(self, scores: Tensor, data: Sequences) -> Tensor:
+        """log p(y_t | z_t = k), 0 where masked, at predictors (steps, states, ...)."""
+        with zeros_allowed(self):
+            table = self._table_at(scores)
+        return emission_log_probs(table, data.emissions, data.mask)
+
+    def _other_parameters(
+        self, design: DesignMatrix | Tensor
+    ) -> Iterator[tuple[str, Tensor, int, str, bool]]:
+        """Those of the family, as it has them."""
+        for name, site in self.family.sites.items():
+            if name != "weights":
+                by_state = site.axes[:1] == ("state",)
+                value = getattr(self, name).to(design.dtype)
+                yield name, value, len(site.axes) - by_state, "", by_state
+
+    # What the family says.
+
+    def limits(self, data: Sequences) -> dict[str, Bounds]:
+        """Those of the family's scales."""
+        found: dict[str, Bounds] = self.inner.limits(data)
+        return found
+
+    def check_varies(self, data: Sequences) -> None:
+        """As the family does."""
+        self.inner.check_varies(data)
+
+    def collapsed(
+        self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
+    ) -> tuple[str, ...]:
+        """Nothing is known to."""
+        return ()
+
+    def start(self, data: Sequences) -> dict[str, Tensor]:
+        """As the family has it, but for the weights."""
+        return {n: v for n, v in self.inner.start(data).items() if n != "weights"}
+
+    def covariate_free(self) -> Any:
+        """The family without covariates."""
+        return self.inner.covariate_free()
+
+    def marginal(self, data: Sequences) -> Marginal | None:
+        """Not of this one, but of the family."""
+        return None
+
+
+@suggests_names
+class VaryingTransitions(Varies, Transitions):
+    """Transitions whose weights, or log-odds, vary; see :func:`Varying`."""
+
+    own_scales = ("origin", "covariate")
+
+    def __init__(
+        self,
+        family: Transitions,
+        over: str = "session",
+        law: Any = "walk",
+        constant: Sequence[str] = (),
+    ):
+        super().__init__()
+        weights = _logits_of(family, Stationary, InputDriven)
+        axes = ("origin", "destination", "covariate")
+        self._vary(family, over, law, constant, Site(*axes, prior=weights))
+        self._refuse_steps()
+
+    def _refuse_steps(self) -> None:
+        if self.over == "step":
+            raise ValueError(
+                "over must be 'group' or 'session' for transitions and first states, "
+                "got 'step'; what varies over steps is the emissions of one state"
+            )
+
+    def _family_sizes(self) -> dict[str, int | None]:
+        return _free("destination", self.num_states)
+
+    def design(self, data: Sequences) -> Tensor:
+        """The covariates of transitions; a constant where they have none."""
+        if isinstance(self.family, InputDriven):
+            return super().design(data)
+        return torch.ones(data.num_steps, 1, dtype=data.dtype, device=data.device)
+
+    def operator(self, data: Sequences) -> DesignMatrix:
+        """The same."""
+        if isinstance(self.family, InputDriven):
+            return data.operator(self.covariates_of)
+        return as_design(self.design(data), ("constant",))
+
+    def logits(self, data: Sequences) -> Tensor:
+        """Log-odds against staying, shape (steps, origins, destinations)."""
+        return insert_staying(self.scores(*self.split(self.inputs(data))))
+
+    def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
+        """Softmax of the linear predictors of the state's row."""
+        design, units = self.split(covariates)
+        if not isinstance(self.family, InputDriven):
+            design = torch.ones_like(design[..., :1])
+        rows = insert_staying(self.scores(design, units))
+        return Categorical(logits=_at_state(rows, state, units.dim()))
+
+    def _shown(self, weights: Tensor) -> Tensor:
+        return InputDriven().display("weights", weights)[0]
+
+    def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """Weights of every pair of states; scales by where states come from."""
+        if name in self.learnt_scales:
+            return Component.permuted(self, name, value, order)
+        return InputDriven().permuted("weights", value, order)
+
+    def _weights_of(self, params: Mapping[str, Tensor]) -> Tensor:
+        if "weights" in params:
+            return params["weights"]
+        logs = params["probs"].clamp(min=_LEAST).log()
+        odds = logs - logs.diagonal()[:, None]
+        states = len(odds)
+        others = ~torch.eye(states, dtype=torch.bool)
+        return odds[others].reshape(states, states - 1, 1)
+
+
+@suggests_names
+class VaryingInitial(Varies, InitialState):
+    """First states whose weights, or log-odds, vary; see :func:`Varying`."""
+
+    own_scales = ("covariate",)
+
+    def __init__(
+        self,
+        family: InitialState,
+        over: str = "session",
+        law: Any = "walk",
+        constant: Sequence[str] = (),
+    ):
+        super().__init__()
+        weights = _logits_of(family, Initial, InitialGLM)
+        site = Site("state", "covariate", prior=weights)
+        self._vary(family, over, law, constant, site)
+        VaryingTransitions._refuse_steps(self)
+
+    def _family_sizes(self) -> dict[str, int | None]:
+        return _free("state", self.num_states)
+
+    def design(self, data: Sequences) -> Tensor:
+        """The initial covariates; a constant where there are none."""
+        if isinstance(self.family, InitialGLM):
+            return super().design(data)
+        return torch.ones(data.num_sessions, 1, dtype=data.dtype, device=data.device)
+
+    def operator(self, data: Sequences) -> DesignMatrix:
+        """The same."""
+        if isinstance(self.family, InitialGLM):
+            return data.operator(self.covariates_of)
+        return as_design(self.design(data), ("constant",))
+
+    def entries(self, data: Sequences) -> Tensor:
+        """The unit of every session, (sessions, 1)."""
+        if self.link is None:
+            return torch.tensor(self.rows(self.over, data))[:, None]
+        return Units.of(data, self.over).of_session[:, None]
+
+    def logits(self, data: Sequences) -> Tensor:
+        """Log-odds against state 0, shape (sessions, states)."""
+        scores = self.scores(*self.split(self.inputs(data)))
+        return torch.nn.functional.pad(scores, (1, 0))
+
+    def _shown(self, weights: Tensor) -> Tensor:
+        return InitialGLM().display("weights", weights)[0]
+
+    def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """Weights relative to the new state 0's; scales stay."""
+        if name in self.learnt_scales:
+            return value
+        return InitialGLM().permuted("weights", value, order)
+
+    def _weights_of(self, params: Mapping[str, Tensor]) -> Tensor:
+        if "weights" in params:
+            return params["weights"]
+        logs = params["probs"].clamp(min=_LEAST).log()
+        return (logs[1:] - logs[0])[:, None]
+
+
+# Probability that one of 0 counts for where weights begin at log-odds.
+_LEAST = 1e-3
+
+
+def Varying(
+    family: Component,
+    over: str = "session",
+    law: Any = "walk",
+    constant: Sequence[str] = (),
+) -> Varies:
+    r"""A component whose weights vary over groups, sessions or steps, linked by a law.
+
+    .. math::
+        \text{pooled: } w_u \sim N(m, s^2), \qquad
+        \text{walk: } w_0 \sim N(0, s_0^2), \; w_u \sim N(w_{u-1}, s^2)
+
+    Pooled units share a mean that is learnt, with scales: what tells units apart is
+    learnt from all of them. A walk goes from each unit to the next, within a group, and
+    begins anew in the next group: weights that drift; over the steps of a single state
+    it is the model of PsyTrack (Roy et al. 2021). Without a law, ``None``, every unit
+    is by itself.
+
+    EM, MAP and Laplace maximise the evidence of the law's parameters, all weights
+    integrated out by Laplace's approximation, for the joint mode of weights and a
+    learnt scale runs to 0. Other sessions than were fitted have weights from the law.
+
+    Args:
+        family: a GLM family, ``InputDriven`` or ``Stationary`` transitions, or an
+            ``Initial`` or ``InitialGLM`` first state. Its prior is that of the mean of
+            pooled units, of constant weights, and of each unit without a law.
+        over: ``"group"``, ``"session"`` or ``"step"``; steps of one state alone.
+        law: ``"pooled"`` or ``"walk"``, with scales that are learnt for every state
+            and covariate; or :class:`gh.priors.Hierarchical` (pooled, ``per`` axes),
+            :class:`gh.priors.Ridge` (pooled, a known scale),
+            :class:`gh.priors.RandomWalk` (a walk); or ``None``.
+        constant: names of covariates whose weights are the same in all units.
+
+    Raises:
+        ValueError: the law is none, or is none of these units.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(4))
+        >>> law = gh.priors.RandomWalk(step_scale=0.1)
+        >>> model = gh.GLMHMM(1, gh.components.Varying(gh.Bernoulli(), law=law))
+        >>> fit = gh.fit(model, data, "map", progress=False)
+        >>> fit.parameters["emissions.weights"].dims
+        ('session', 'state', 'covariate')
+    """
+    kinds = (
+        (Transitions, VaryingTransitions),
+        (InitialState, VaryingInitial),
+    )
+    kind: Any = next((v for base, v in kinds if isinstance(family, base)), None)
+    found: Varies = (kind or VaryingEmission)(family, over, law, constant)
+    return found
+
+
+def _no_family(family: Any) -> TypeError:
+    what = type(family).__name__
+    if isinstance(family, type):
+        what = f"the class {family.__name__}"
+    return TypeError(
+        "family must be a GLM family, InputDriven or Stationary transitions, or an "
+        f"Initial or InitialGLM first state, for its weights to vary, got {what}; "
+        "write Varying(gh.Bernoulli())"
+    )
+
+
+def _logits_of(family: Any, by_probs: Any, by_weights: Any) -> Any:
+    """The prior of the weights, or log-odds, of transitions or a first state."""
+    if type(family) not in (by_probs, by_weights) or getattr(
+        family, "per_session", False
+    ):
+        raise _no_family(family)
+    if isinstance(family, by_probs) and family.prior is not None:
+        raise ValueError(
+            f"prior of {by_probs.__name__} must be None for log-odds that vary, got "
+            f"{family.prior!r:.80}, of probabilities; take {by_weights.__name__}(), "
+            "which reads a constant covariate, with a prior of its weights"
+        )
+    return family.prior
+
+
+def _free(axis: str, num_states: int | None) -> dict[str, int | None]:
+    """Size of an axis of states without the reference."""
+    return {axis: None if num_states is None else num_states - 1}
+
+
+def _at_state(scores: Tensor, state: Tensor, leading: int) -> Tensor:
+    """Scores (*rows, states, ...) of one state a row, which broadcasts to the rows.
+
+    Args:
+        scores: of all states.
+        state: numbers of states.
+        leading: number of axes of rows.
+    """
+    shape = torch.broadcast_shapes(scores.shape[:leading], state.shape)
+    whole = scores.expand(*shape, *scores.shape[leading:])
+    rest = scores.shape[leading + 1 :]
+    index = state.expand(shape).reshape(*shape, 1, *(1 for _ in rest))
+    return whole.gather(len(shape), index.expand(*shape, 1, *rest)).squeeze(len(shape))

@@ -1,0 +1,382 @@
+"""What all components have in common whose weights vary over units."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from glmhmm_pyro.arguments import has_items, one_of
+from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.varying.laws import SCALES, law_of
+from glmhmm_pyro.components.varying.units import OVER, Units
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.members import Members
+from glmhmm_pyro.sequences.sessions import rows_of_sessions, sessions_of
+
+# Sites of the weights, of their mean, and of those that are the same in all units.
+WEIGHTS, MEAN, CONSTANT = "weights", "weights_mean", "constant_weights"
+
+
+class Varies(Component):
+    """A component whose weights have an entry for every unit, linked by a law.
+
+    Units are groups, sessions or steps. The sites are ``weights``, which are latent
+    where there is a law, with the units for outermost axis; ``constant_weights`` of the
+    covariates named in ``constant``; and those of the law, ``weights_mean`` and learnt
+    scales. Further parameters of the family are as they were.
+
+    Args:
+        family: whose weights vary; its prior is that of the mean, of constant weights,
+            and of all where there is no law.
+        over: ``"group"``, ``"session"`` or ``"step"``.
+        law: what links the units, see :func:`Varying`.
+        constant: names of covariates whose weights are the same in all units.
+
+    Attributes:
+        units: those of the data at hand, bound by them.
+        fitted_lengths: numbers of steps of the first data set's sessions.
+    """
+
+    has_fixed_priors = False
+    family: Any
+    weights: Any
+    constant_weights: Any
+
+    # Axes of a unit's weights whose entries have scales of their own by default.
+    own_scales: ClassVar[tuple[str, ...]]
+
+    def _vary(
+        self,
+        family: Component,
+        over: str,
+        law: Any,
+        constant: Sequence[str],
+        weights: Site,
+    ) -> None:
+        """Declare the sites, after those of the family but its weights.
+
+        Args:
+            weights: axes and prior of the weights of one unit.
+        """
+        self.__dict__["family"] = copy.deepcopy(family)
+        self.over = one_of("over", over, OVER)
+        names = (constant,) if isinstance(constant, str) else constant
+        if not has_items(names) or not all(isinstance(n, str) for n in names):
+            raise TypeError(
+                f"constant must be names of covariates, got {constant!r:.80}; give "
+                "such as ['bias']"
+            )
+        self.law, self.constant = law, tuple(names)
+        self.prior = weights.prior
+        self.units: Any = None
+        self.fitted_lengths: tuple[int, ...] | None = None
+        self.link: Any = law_of(law, over, self.own_scales)
+        self.unit_axes = weights.axes
+        sizes = weights.sizes
+        declared = [(a, sizes[a]) if a in sizes else a for a in self.unit_axes]
+        if self.constant:
+            outer = [*declared[:-1], "constant"]
+            self.constant_weights = Site(*outer, prior=weights.prior)
+        self._declare_law(declared, weights)
+
+    def _declare_law(self, declared: list[Any], weights: Site) -> None:
+        """The sites of the law, before the weights that it links."""
+        if self.link is None:
+            self.weights = Site(self.over, *declared, prior=weights.prior)
+            return
+        if self.link.has_mean:
+            self.weights_mean = Site(*declared, prior=weights.prior)
+        for end, scale in self.link.scales.items():
+            if scale.is_learnt:
+                site = scale.site(self.unit_axes, weights.sizes)
+                setattr(self, f"{WEIGHTS}_{end}", site)
+        self.weights = Site(self.over, *declared, latent=True)
+
+    @property
+    def inner(self) -> Any:
+        """The family, bound as this component is."""
+        family = self.family
+        family.num_states, family.bounds = self.num_states, self.bounds
+        if WEIGHTS in family.sites:
+            family.num_features = self.num_features
+            family.covariate_names = self.covariate_names
+        return family
+
+    @property
+    def learnt_scales(self) -> tuple[str, ...]:
+        """Names of the sites of scales that are learnt."""
+        ends = [f"{WEIGHTS}_{end}" for end in SCALES]
+        return tuple(name for name in ends if name in self.sites)
+
+    @property
+    def places(self) -> tuple[list[int], list[int]]:
+        """Numbers of the covariates that vary, and of those that do not."""
+        names: Any = self.covariate_names or range(self.num_features or 0)
+        fixed = [i for i, name in enumerate(names) if name in self.constant]
+        return [i for i in range(len(names)) if i not in fixed], fixed
+
+    def sizes(self) -> dict[str, int | None]:
+        """As for every component, and the units of the data at hand."""
+        sizes = {**super().sizes(), **self._family_sizes()}
+        if self.num_features is not None:
+            sizes["covariate"], sizes["constant"] = map(len, self.places)
+        if self.link is not None:
+            sizes[self.over] = None if self.units is None else len(self.units)
+        return sizes
+
+    def _family_sizes(self) -> dict[str, int | None]:
+        """Sizes of axes without the reference."""
+        return {}
+
+    def names_along(self, axis: str) -> tuple[str, ...] | None:
+        """Names of covariates, of which the weights have some."""
+        if self.covariate_names is None or axis not in ("covariate", "constant"):
+            return None
+        return tuple(self.covariate_names[i] for i in self.places[axis == "constant"])
+
+    def bind(self, data: Sequences) -> None:
+        """Record or check the covariates, and the units of these data."""
+        Component.bind(self, data)
+        missing = [n for n in self.constant if n not in (self.covariate_names or ())]
+        if missing or not self.places[0]:
+            names = ", ".join(self.covariate_names or ())
+            raise ValueError(
+                f"constant must name some of the covariates, {names}, but not all, got "
+                f"{', '.join(self.constant)}; name those whose weights do not vary"
+            )
+        self.inner.bind(data)
+        self.units = Units.of(data, self.over)
+        if self.link is not None and self.over != "group":
+            self._check_order(data)
+        if self.fitted_lengths is None:
+            self._check_walk(data)
+            self.fitted_lengths = tuple(data.lengths.tolist())
+
+    def _check_order(self, data: Sequences) -> None:
+        """Refuse groups whose sessions do not come one after another."""
+        groups = data.groups or ()
+        changes = [g for i, g in enumerate(groups) if not i or g != groups[i - 1]]
+        twice = [g for g in changes if changes.count(g) > 1]
+        if twice:
+            raise ValueError(
+                "sessions of a group must come one after another for weights that walk "
+                f"from each to the next, got others between those of {twice[0]!r}; "
+                "sort the data by group, then by time"
+            )
+
+    def _check_walk(self, data: Sequences) -> None:
+        """Refuse a walk over sessions without a step."""
+        if self.over != "session" or "step_scale" not in getattr(
+            self.link, "scales", ()
+        ):
+            return
+        if not self.units.follows.any():
+            what = "groups of one session each" if data.groups else "one session"
+            raise ValueError(
+                "data must have groups of several sessions for weights that walk from "
+                f"session to session, got {what}, in which there is no step; give "
+                "law='pooled', or over='group'"
+            )
+
+    def filled(self, name: str) -> Any:
+        """The prior of a site; that of the weights is their law."""
+        if name != WEIGHTS or self.link is None:
+            return super().filled(name)
+        values = {
+            end: getattr(self, f"{WEIGHTS}_{end}")
+            for end in ("mean", *self.link.scales)
+            if f"{WEIGHTS}_{end}" in self.sites
+        }
+        return self._law_at(values)
+
+    def _law_at(self, values: Mapping[str, Tensor]) -> Distribution:
+        shape = self.shape(WEIGHTS)[1:]
+        return self.link.distribution(dict(values), self.units, self.unit_axes, shape)
+
+    # What steps read.
+
+    @property
+    def is_linear(self) -> bool:
+        """Not by one product of a design and weights."""
+        return False
+
+    def entries(self, data: Sequences) -> Tensor:
+        """The unit of every step, (steps, 1)."""
+        if self.link is None and self.over != "step":
+            return super().entries(data)
+        return Units.of(data, self.over).of_steps()[:, None]
+
+    def inputs(self, data: Sequences) -> Tensor:
+        """What ``forward`` reads of every step: the design, and last its unit."""
+        design = self.operator(data).dense()
+        return torch.cat([design, self.entries(data).to(design)], -1)
+
+    def factors(self, data: Sequences) -> Tensor:
+        """The same."""
+        return self.inputs(data)
+
+    def split(self, inputs: Any) -> tuple[Tensor, Tensor]:
+        """The design, and the units."""
+        return inputs[..., :-1], inputs[..., -1].long()
+
+    def scores(self, design: Tensor, units: Tensor) -> Tensor:
+        """Linear predictors of all rows, shape (*rows, *unit but covariates).
+
+        Args:
+            design: shape (*rows, features).
+            units: shape (*rows).
+        """
+        rows = self.weights.to(design.dtype)
+        if len(rows) != len(units) or self.over != "step" or units.dim() > 1:
+            rows = rows.index_select(0, units.flatten()).unflatten(0, units.shape)
+        found = _product(rows, design[..., self.places[0]])
+        return found + self.constant_scores(design) if self.constant else found
+
+    def constant_scores(self, design: Tensor) -> Tensor:
+        """The part of predictors that is the same in all units."""
+        weights = self.constant_weights.to(design.dtype)
+        return torch.tensordot(design[..., self.places[1]], weights, ([-1], [-1]))
+
+    def start_noise(self, name: str, data: Sequences) -> Tensor | float:
+        """One over the root mean square of the covariates of weights; else 1."""
+        if name not in (WEIGHTS, MEAN, CONSTANT):
+            return 1.0
+        size = self.operator(data).means(power=2).sqrt()
+        chosen = size[self.places[name == CONSTANT]]
+        return 1 / torch.where(chosen > 0, chosen, 1.0)
+
+    # What users see, and states renumbered.
+
+    def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """Weights as the family shows its own; scales as they are."""
+        axes = self.sites[name].axes
+        if name in (WEIGHTS, MEAN, CONSTANT):
+            return self._shown(value), axes
+        if name in self.learnt_scales:
+            return value, tuple(f"free_{a}" if a == "destination" else a for a in axes)
+        shown: tuple[Tensor, tuple[str, ...]] = self.inner.display(name, value)
+        return shown
+
+    def _shown(self, weights: Tensor) -> Tensor:
+        """Weights with reference rows in place."""
+        return self.inner.display(WEIGHTS, weights)[0]
+
+    def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """As the family does it."""
+        if name in (WEIGHTS, MEAN, CONSTANT):
+            return self.inner.permuted(WEIGHTS, value, order)
+        if name in self.learnt_scales:
+            return super().permuted(name, value, order)
+        return self.inner.permuted(name, value, order)
+
+    # What the law says of other data.
+
+    def nested(self) -> Component:
+        """The family, of which all units have the same weights."""
+        found = copy.deepcopy(self.family)
+        found.num_states = found.num_features = found.covariate_names = None
+        found.bounds = {}
+        return found
+
+    def spread_out(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Values at which all units are as one fit of the family has them.
+
+        Args:
+            params: of the family, by attribute. Scales are left out.
+        """
+        weights = self._weights_of(params)
+        varying, fixed = (weights[..., p] for p in self.places)
+        found = {n: v for n, v in params.items() if n in self.sites}
+        number = self.shape(WEIGHTS)[0]
+        found[WEIGHTS] = varying.expand(number, *varying.shape).clone()
+        if self.constant:
+            found[CONSTANT] = fixed
+        if MEAN in self.sites:
+            found[MEAN] = varying
+        return found
+
+    def _weights_of(self, params: Mapping[str, Tensor]) -> Tensor:
+        """The weights of a fit of the family."""
+        return params[WEIGHTS]
+
+    def carry(
+        self, data: Sequences, fitted: Members, params: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Weights at other data than those fitted, which are drawn where they are new.
+
+        Units that were fitted keep their weights. New sessions come after all those
+        fitted of their group, from whose last one a walk goes on; a new group begins
+        anew.
+
+        Args:
+            data: bound to this component.
+            fitted: the sessions fitted.
+            params: values of all sites at the data fitted, by attribute.
+        """
+        if self.link is None:
+            return {}
+        names = [f"{WEIGHTS}_{end}" for end in ("mean", *self.link.scales)]
+        values = {
+            name.removeprefix(f"{WEIGHTS}_"): params[name]
+            for name in names
+            if name in params
+        }
+        law: Any = self._law_at(values)
+        found, old = law.rsample().detach(), params[WEIGHTS]
+        steps, ends = law.steps(found), self._ends(fitted, old)
+        for session, known in enumerate(self._known(data, fitted)):
+            rows = self.units.rows(session)
+            here, group = slice(rows.start, rows.stop), _group_of(data, session)
+            if known is not None and len(known) == len(rows):
+                found[here] = old[known.start : known.stop]
+            elif law.walks:
+                own = steps[here]
+                if group in ends:
+                    if not law.follows[rows.start]:
+                        own[0] = self._border_step(law, values)
+                    found[here] = ends[group] + own.cumsum(0)
+                ends[group] = found[rows.stop - 1]
+        return {WEIGHTS: found}
+
+    def _border_step(self, law: Any, values: Mapping[str, Tensor]) -> Tensor:
+        """A step from the last unit fitted to the first of a new session."""
+        scales = self.link.scales
+        end = "border_scale" if "border_scale" in scales else "step_scale"
+        scale = scales[end].at(values.get(end), self.unit_axes).expand(law.unit)
+        return scale * torch.randn(law.unit, dtype=scale.dtype)
+
+    def _known(self, data: Sequences, fitted: Members) -> list[range | None]:
+        """The units fitted that each session of the data is, if it is one of them."""
+        if self.over == "group":
+            names = {n: range(i, i + 1) for i, n in enumerate(fitted.names("group"))}
+            return [names.get(group) for group in data.groups or ()]
+        places, _ = rows_of_sessions(fitted.sessions, sessions_of(data))
+        ends = self._last_units(len(fitted.sessions))
+        first = [0, *(end + 1 for end in ends)]
+        return [None if p is None else range(first[p], ends[p] + 1) for p in places]
+
+    def _last_units(self, number: int) -> list[int]:
+        """The last unit of every session fitted."""
+        lengths = self.fitted_lengths if self.over == "step" else [1] * number
+        return [int(end) - 1 for end in torch.tensor(lengths).cumsum(0)]
+
+    def _ends(self, fitted: Members, old: Tensor) -> dict[Any, Tensor]:
+        """Weights of the last unit fitted of every group."""
+        if self.over == "group":
+            return {}
+        ends = self._last_units(len(fitted.sessions))
+        return {o.group: old[end] for (_, o), end in zip(fitted.sessions, ends)}
+
+
+def _group_of(data: Sequences, session: int) -> str | None:
+    return data.groups[session] if data.groups else None
+
+
+def _product(rows: Tensor, design: Tensor) -> Tensor:
+    """Sums over the last axis of rows (*rows, *unit), that of a design (*rows, d)."""
+    extra = rows.dim() - design.dim()
+    shape = (*design.shape[:-1], *(1 for _ in range(extra)), design.shape[-1])
+    return (rows * design.reshape(shape)).sum(-1)

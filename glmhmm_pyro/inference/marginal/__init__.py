@@ -1,0 +1,1 @@
+"""The evidence of parameters, latents that have a normal law integrated out."""

@@ -1,0 +1,237 @@
+r"""Second and third derivatives of a log-likelihood by the weights of units.
+
+Where sessions are independent given the units' weights,
+
+.. math:: \partial^2 \log p(y \mid w) / \partial w_u \partial w_v = 0
+    \text{ for } u \ne v,
+
+with the states summed out, so that a derivative along one coordinate of *all* units
+together has those of every unit side by side.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.model import GLMHMM
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.marginal.problem import Problem
+
+# Step of second differences, in standard deviations of the posterior; and of first
+# ones, in parts of the largest number of a direction.
+_STEP, _SMALL = 0.02, 1e-4
+
+
+class ByUnit:
+    """Derivatives by the chain's tangents, one coordinate of all units at a time.
+
+    Args:
+        problem: whose sessions are independent given the units' weights.
+    """
+
+    # Whether second derivatives cost about as much as slopes.
+    is_cheap = False
+
+    def __init__(self, problem: "Problem"):
+        self.problem = problem
+
+    def value(self, w: Tensor, v: Tensor) -> Tensor:
+        """Log-likelihood of all that is observed."""
+        sites = self.problem.program.observed(self.problem.params(w, v)).values()
+        total = sum(
+            (site.hidden.log_prob(site.value) for site in sites), w.new_zeros(())
+        )
+        return total
+
+    def slopes(self, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value and derivatives by units and parameters."""
+        leaves = w.detach().requires_grad_(), v.detach().requires_grad_()
+        with torch.enable_grad():
+            value = self.value(*leaves)
+            found: Any = torch.autograd.grad(
+                value, leaves, allow_unused=True, materialize_grads=True
+            )
+        return value.detach(), *found
+
+    def hessian(self, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value, slope by the units, and second derivatives within each.
+
+        Shapes (), (units, size) and (units, size, size).
+        """
+        leaf = w.detach().requires_grad_()
+        with torch.enable_grad():
+            value = self.value(leaf, v.detach())
+            (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
+            columns = [
+                torch.autograd.grad(slope[:, i].sum(), leaf, retain_graph=True)[0]
+                for i in range(slope.shape[1])
+            ]
+        blocks = torch.stack(columns, -1)
+        return value.detach(), slope.detach(), (blocks + blocks.mT) / 2
+
+    def third(self, w: Tensor, v: Tensor, within: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Slopes of :math:`\tfrac12 \mathrm{tr}(V H)` by units and parameters.
+
+        By second differences of slopes along the columns of a root of V, which are a
+        standard deviation of the posterior long: no third derivative of the chain.
+
+        Args:
+            w: units' weights.
+            v: parameters.
+            within: V, the covariance of every unit, (units, size, size).
+        """
+        roots = torch.linalg.cholesky(within)
+        _, *centre = self.slopes(w, v)
+        found = [torch.zeros_like(w), torch.zeros_like(v)]
+        for column in roots.unbind(-1):
+            _, *ahead = self.slopes(w + _STEP * column, v)
+            _, *behind = self.slopes(w - _STEP * column, v)
+            for total, a, b, c in zip(found, ahead, behind, centre):
+                total += (a + b - 2 * c) / (2 * _STEP**2)
+        return found[0], found[1]
+
+    def mixed(self, w: Tensor, v: Tensor, along: Tensor) -> Tensor:
+        """Derivative by the parameters of the slope along a direction of the units."""
+        step = _SMALL / along.abs().max().clamp(min=1e-300)
+        ahead, behind = (self.slopes(w + s * step * along, v)[2] for s in (1, -1))
+        return (ahead - behind) / (2 * step)
+
+
+class ByPredictor:
+    """Derivatives of a single state's GLM, by linear predictors, exact in all orders.
+
+    Args:
+        problem: the problem.
+        component: emissions whose weights vary.
+    """
+
+    is_cheap = True
+
+    def __init__(self, problem: "Problem", component: Any):
+        self.problem, self.component = problem, component
+        data = component.view(problem.program.data)
+        self.data = data
+        self.design, self.units = component.split(component.inputs(data))
+        self.design = self.design.double()
+        self.columns = self.design[:, component.places[0]]
+        weights = data.session_weights
+        self.weights: Any = 1.0
+        if weights is not None:
+            self.weights = weights.repeat_interleave(data.lengths)[:, None].double()
+        self.is_whole = problem.number == len(self.units)
+
+    @classmethod
+    def of(cls, problem: "Problem") -> "ByPredictor | None":
+        """Those of a program of one state whose emissions alone vary."""
+        model = problem.program.model
+        if not isinstance(model, GLMHMM) or model.num_states > 1:
+            return None
+        component: Any = model.components.get("emissions")
+        if problem.names != ("emissions.weights",) or component is None:
+            return None
+        return cls(problem, component) if hasattr(component, "log_probs_at") else None
+
+    def value(self, w: Tensor, v: Tensor) -> Tensor:
+        """Log-likelihood of all that is observed."""
+        return self._at(self._scores(w), v)
+
+    def slopes(self, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value and derivatives by units and parameters."""
+        scores, v = self._scores(w).requires_grad_(), v.detach().requires_grad_()
+        with torch.enable_grad():
+            value = self._at(scores, v)
+            by_score, by_parameter = _grad(value, (scores, v))
+        return value.detach(), self._summed(by_score), by_parameter
+
+    def hessian(self, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value, slope by the units, and second derivatives within each."""
+        scores = self._scores(w).requires_grad_()
+        with torch.enable_grad():
+            value = self._at(scores, v.detach())
+            (slope,) = _grad(value, (scores,), create_graph=True)
+            bends = self._bends(slope, scores)
+        return value.detach(), self._summed(slope.detach()), self._blocks(bends)
+
+    def third(self, w: Tensor, v: Tensor, within: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Slopes of :math:`\tfrac12 \mathrm{tr}(V H)` by units and parameters."""
+        scores, v = self._scores(w).requires_grad_(), v.detach().requires_grad_()
+        spread = self._spread(within)
+        with torch.enable_grad():
+            (slope,) = _grad(self._at(scores, v), (scores,), create_graph=True)
+            bends = self._bends(slope, scores, create_graph=True)
+            by_score, by_parameter = _grad((bends * spread).sum() / 2, (scores, v))
+        return self._summed(by_score), by_parameter
+
+    def mixed(self, w: Tensor, v: Tensor, along: Tensor) -> Tensor:
+        """Derivative by the parameters of the slope along a direction of the units."""
+        scores, v = self._scores(w).requires_grad_(), v.detach().requires_grad_()
+        with torch.enable_grad():
+            (slope,) = _grad(self._at(scores, v), (scores,), create_graph=True)
+            (found,) = _grad((slope * self._scores(along)).sum(), (v,))
+        return found
+
+    def _at(self, scores: Tensor, v: Tensor) -> Tensor:
+        """Log-likelihood at predictors (steps, outputs) of what varies."""
+        unit = self.problem.units["emissions.weights"]
+        shaped = scores.reshape(len(scores), *unit[:-1])
+        with self.problem.program.model.at(self.problem.theta.unpack(v)):
+            if self.component.constant:
+                shaped = shaped + self.component.constant_scores(self.design)
+            log_probs = self.component.log_probs_at(shaped, self.data)
+        total: Tensor = (self.weights * log_probs).sum()
+        return total
+
+    def _rows(self, w: Tensor) -> Tensor:
+        """Numbers of every step's unit, (steps, outputs, features)."""
+        rows = w if self.is_whole else w[self.units]
+        return rows.unflatten(1, (-1, self.columns.shape[1]))
+
+    def _scores(self, w: Tensor) -> Tensor:
+        """Linear predictors (steps, outputs)."""
+        return (self._rows(w) * self.columns[:, None]).sum(-1).detach()
+
+    def _bends(self, slope: Tensor, scores: Tensor, **options: Any) -> Tensor:
+        """Second derivatives by predictors, (steps, outputs, outputs)."""
+        columns = [
+            _grad(column.sum(), (scores,), retain_graph=True, **options)[0]
+            for column in slope.unbind(1)
+        ]
+        return torch.stack(columns, -1)
+
+    def _summed(self, by_score: Tensor) -> Tensor:
+        """Derivatives by the units' numbers from those by predictors."""
+        by_step = (by_score[..., None] * self.columns[:, None]).flatten(1)
+        return self._by_unit(by_step)
+
+    def _blocks(self, bends: Tensor) -> Tensor:
+        """Second derivatives within units from those by predictors."""
+        x, size = self.columns, self.problem.size
+        whole = (bends[:, :, None, :, None] * x[:, None, :, None, None]) * x[
+            :, None, None, None, :
+        ]
+        return self._by_unit(whole.reshape(len(x), size, size))
+
+    def _spread(self, within: Tensor) -> Tensor:
+        """Covariance of the predictors of every step, (steps, outputs, outputs)."""
+        features = self.columns.shape[1]
+        shape = (-1, features)
+        by_step = within if self.is_whole else within[self.units]
+        by_step = by_step.unflatten(2, shape).unflatten(1, shape)
+        return torch.einsum("taibj,ti,tj->tab", by_step, self.columns, self.columns)
+
+    def _by_unit(self, by_step: Tensor) -> Tensor:
+        if self.is_whole:
+            return by_step
+        total = by_step.new_zeros(self.problem.number, *by_step.shape[1:])
+        return total.index_add(0, self.units, by_step)
+
+
+def _grad(value: Tensor, leaves: tuple[Tensor, ...], **options: Any) -> Any:
+    """Derivatives of a value, 0 by what it does not depend on."""
+    if not value.requires_grad:
+        return tuple(torch.zeros_like(leaf) for leaf in leaves)
+    return torch.autograd.grad(
+        value, leaves, allow_unused=True, materialize_grads=True, **options
+    )

@@ -1,0 +1,181 @@
+r"""Laplace's evidence of parameters, the units integrated out, and its exact gradient.
+
+.. math:: E(v) = \log p(y \mid \hat w, v) + \log p(\hat w \mid v)
+    + \tfrac{n}{2} \log 2\pi - \tfrac12 \log \det(-H)
+
+at the mode of the units given the parameters. With q the step that the determinant
+would have the mode take, :math:`q = (-H)^{-1} \partial_w (-\tfrac12 \log\det(-H))`,
+
+.. math:: \frac{dE}{dv} = \partial_v \log p(y, \hat w \mid v)
+    - \tfrac12 \partial_v \log\det(-H)
+    + \partial_v (q^\top \partial_w \log p(y, w \mid v)),
+
+the last term because the mode moves with the parameters (MacKay 1992 leaves it out).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.banded import Factor, factor
+from glmhmm_pyro.inference.marginal.problem import Prior, Problem
+
+# A Newton step that promises less than this ends the search for the mode, nats. The
+# evidence is not stationary in the mode: a looser end would cost digits of it.
+_ENOUGH = 1e-14
+_MOST_STEPS, _HALVINGS = 200, 40
+
+# Part of what the last step promised from which one is too slow for old derivatives.
+_SLOW = 0.2
+
+# Part of a log density that rounding may take.
+_ROUNDING = 1e-13
+
+
+class NoModeError(ValueError):
+    """The units have no mode with a curvature to go by, at these parameters."""
+
+
+class Expansion(NamedTuple):
+    """The density of the units expanded at its mode.
+
+    Attributes:
+        evidence: E, nats.
+        w: the mode, shape (units, size).
+        prior: what the priors say there.
+        factor: of minus the second derivatives.
+        bends: second derivatives of the log-likelihood, (units, size, size).
+    """
+
+    evidence: float
+    w: Tensor
+    prior: Prior
+    factor: Factor
+    bends: Tensor
+
+
+def expanded(
+    problem: Problem, v: Tensor, start: Tensor, bends: Tensor | None = None
+) -> Expansion:
+    """Find the mode of the units by Newton's method, and expand there.
+
+    Second derivatives are kept from step to step as long as they serve, where they cost
+    more than slopes do; those of the end are its own.
+
+    Args:
+        problem: the problem.
+        v: parameters.
+        start: weights of the units to begin at.
+        bends: second derivatives of the log-likelihood somewhere near.
+
+    Raises:
+        NoModeError: there is none.
+    """
+    with torch.no_grad():
+        prior = problem.prior(v)
+    w, fresh, before = start.clone(), False, torch.inf
+    if problem.curvature.is_cheap:
+        bends = None
+    for _ in range(_MOST_STEPS):
+        if bends is None:
+            value, slope, bends = problem.curvature.hessian(w, v)
+            fresh = True
+        else:
+            value, slope, _ = problem.curvature.slopes(w, v)
+        slope = slope + prior.slope(w)
+        made, is_exact = _factor(prior, bends)
+        step = made.solve(slope)
+        gain = float((slope * step).sum())
+        height = float(value + prior.log_prob(w))
+        if not gain == gain:
+            raise NoModeError("the weights of the units have no finite mode")
+        if gain < _ENOUGH and fresh:
+            break
+        if not fresh and (gain < _ENOUGH or gain > _SLOW * before or not is_exact):
+            bends, before = None, torch.inf
+            continue
+        moved = _searched(problem, prior, v, w, step, height, gain)
+        if moved is None and fresh:
+            break
+        stale = problem.curvature.is_cheap or moved is None or not is_exact
+        w, before, fresh = w if moved is None else moved, gain, False
+        bends = None if stale else bends
+    if not (is_exact and fresh):
+        raise NoModeError("the weights of the units have no mode with a curvature")
+    evidence = height - float(made.log_det) / 2
+    return Expansion(evidence, w, prior, made, torch.as_tensor(bends))
+
+
+def _factor(prior: Prior, bends: Tensor) -> tuple[Factor, bool]:
+    """Factor of minus the second derivatives, made positive where they are not."""
+    diag, below = prior.precision()
+    lower = below.diag_embed()
+    made = factor(diag.diag_embed() - bends, lower)
+    if made.is_positive:
+        return made, True
+    roots, directions = torch.linalg.eigh(-bends)
+    bent = (directions * roots.abs().unsqueeze(-2)) @ directions.mT
+    return factor(diag.diag_embed() + bent, lower), False
+
+
+def _searched(
+    problem: Problem,
+    prior: Prior,
+    v: Tensor,
+    w: Tensor,
+    step: Tensor,
+    height: float,
+    gain: float,
+) -> Tensor | None:
+    """The first of ever shorter steps that rises enough; ``None`` if none does."""
+    length = 1.0
+    for _ in range(_HALVINGS):
+        moved = w + length * step
+        with torch.no_grad():
+            value = problem.curvature.value(moved, v)
+        reached = float(value + prior.log_prob(moved))
+        slack = _ROUNDING * abs(height) if gain < 1e-6 else 0.0
+        if reached >= height + 1e-4 * length * gain - slack:
+            return moved
+        length /= 2
+    return None
+
+
+def variances_of_steps(at: Expansion) -> tuple[Tensor, Tensor]:
+    """Covariance within units, and variances (units, size) of what links them."""
+    within, between = at.factor.selected_inverse()
+    variances, lagged = (x.diagonal(dim1=-2, dim2=-1) for x in (within, between))
+    before = variances.roll(1, 0) - 2 * lagged
+    return within, variances + at.prior.follows * before
+
+
+def gradient(
+    problem: Problem, v: Tensor, at: Expansion, jacobian: bool = False
+) -> Tensor:
+    """The gradient of the evidence and of the log prior density, by the parameters.
+
+    Args:
+        problem: the problem.
+        v: parameters.
+        at: the expansion there.
+        jacobian: whether the density of the parameters is that of ``v``.
+    """
+    within, spread = variances_of_steps(at)
+    by_unit, by_parameter = problem.curvature.third(at.w, v, within)
+    along = at.factor.solve(by_unit)
+    total = by_parameter + problem.curvature.slopes(at.w, v)[2]
+    if v.numel():
+        total = total + problem.curvature.mixed(at.w, v, along)
+    leaf = v.detach().requires_grad_()
+    with torch.enable_grad():
+        prior = problem.prior(leaf, jacobian)
+        steps, moves = prior.steps(at.w, prior.centre), prior.steps(along)
+        inside = prior.scale**-2 * (spread / 2 + moves * steps)
+        value = prior.log_density + prior.log_prob(at.w) - inside.sum()
+        if value.requires_grad:
+            (found,) = torch.autograd.grad(
+                value, leaf, allow_unused=True, materialize_grads=True
+            )
+            total = total + found
+    return total.detach()

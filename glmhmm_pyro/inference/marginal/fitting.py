@@ -1,0 +1,331 @@
+"""Fits of models whose latents have a normal law: the largest evidence that is found.
+
+They begin at the fit of the model that this one is where nothing varies, so that states
+are matched between units, and the evidence is never below that one's.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from glmhmm_pyro.inference.draws.importance import POOR, pareto_k
+from glmhmm_pyro.inference.kinds.starts import given_value
+from glmhmm_pyro.inference.marginal.ascent import Ascent, Point
+from glmhmm_pyro.inference.marginal.curvatures import ByUnit
+from glmhmm_pyro.inference.marginal.evidence import NoModeError
+from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.runs import KICK, Restart, Solution
+from glmhmm_pyro.inference.search.search import Search
+from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.model import GLMHMM
+
+Fitting = Callable[[Program, Search], Findings]
+
+# Scales that a search begins with, in units of one over the size of a covariate: of
+# steps over trials, with those across borders, and of anything else; and the smallest.
+_OF_STEPS = ((2.0**-6, 2.0**-2), (2.0**-4, 2.0**-2), (2.0**-8, 2.0**-4))
+_OF_UNITS = (0.1, 0.4, 0.02)
+_NONE = 2.0**-12
+
+# Fixed-point steps of every start, and evaluations of the evidence at the most.
+_SETTLING, _MOST = 10, 400
+
+# Number of steps that are determined by data from which a weight counts as constant.
+_NO_STEP = 0.1
+
+# Draws that tell whether a normal approximation is near.
+_TOLD_BY = 100
+
+
+def fit_marginal(
+    problem: Problem, search: Search, fit_nested: Fitting, method: str
+) -> Findings:
+    """The parameters of the largest evidence that is found.
+
+    Args:
+        problem: a program, its latents and their law.
+        search: how starts are made: of the nested model, or one start that is given.
+        fit_nested: fits a program without latents.
+        method: name of the inference method.
+    """
+    starts = _starts(problem, search, fit_nested)
+    ascents: list[Ascent] = []
+    try:
+        for start in tqdm(starts, desc="evidence", disable=not search.progress):
+            ascents += _climbed(problem, start, len(starts) == 1)
+        if isinstance(problem.curvature, ByUnit):
+            _best(ascents).climb()
+        _check_nested(problem, ascents, starts[0])
+        status = Status.CONVERGED
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    if not ascents:
+        raise _no_start(status)
+    best = _best(ascents)
+    if status is Status.CONVERGED and best.most <= 0:
+        status = Status.MAX_ITERS
+    return findings_at(problem, best.best, ascents, status, method)
+
+
+def findings_at(
+    problem: Problem, point: Point, ascents: list[Ascent], status: Status, method: str
+) -> Findings:
+    """What is known at a point.
+
+    Args:
+        problem: the problem.
+        point: parameters and units.
+        ascents: all climbs; the one that came to this point is the best.
+        status: how the search ended.
+        method: name of the inference method.
+    """
+    notes, unbounded = ends_of(problem, point)
+    if unbounded and status is Status.CONVERGED:
+        status = Status.UNBOUNDED
+    ordered = sorted(ascents, key=lambda a: -a.best.height)
+    params = problem.params(point.at.w, point.v)
+    kicks = tuple(range(1, len(ordered)))
+    best = Solution(params, point.at.evidence, point.height, status, (0,), kicks)
+    return Findings(
+        method=method,
+        params=params,
+        solutions=(best,),
+        log_likelihood=point.at.evidence,
+        log_joint=point.height,
+        status=status,
+        restarts=tuple(_restart(a, i > 0, status) for i, a in enumerate(ordered)),
+        best=0,
+        unbounded=unbounded,
+        notes=(*notes, *_swaps(problem, point), *_doubts(problem, point)),
+    )
+
+
+def _starts(problem: Problem, search: Search, fit_nested: Fitting) -> list[Params]:
+    """Values of all sites for every start."""
+    program, given = problem.program, search.init
+    if isinstance(given, Mapping) and set(problem.program.priors) <= set(given):
+        return [_given(program, given)]
+    params = _nested(problem, search, fit_nested)
+    if isinstance(given, Mapping):
+        params |= _given(program, given)
+    scales = Ascent(problem).scales
+    w, v = problem.packed(params)
+    if not scales.any or any(_is_scale(problem, scales, n) for n in given or ()):
+        return [params]
+    found = []
+    for number, size in enumerate(_OF_UNITS):
+        step, border = _OF_STEPS[number]
+        is_step = any(law.startswith("step") for law in _axes(problem))
+        sizes = {"scale": size, "step_scale": step if is_step else size}
+        sizes["border_scale"] = border
+        found.append(problem.params(w, scales.at(v, sizes)))
+    # Where every evaluation runs through the chain, one start has to do.
+    return found[:1] if isinstance(problem.curvature, ByUnit) else found
+
+
+def _nested(problem: Problem, search: Search, fit_nested: Fitting) -> Params:
+    """Values at which all units are as one fit of the model without latents."""
+    program = problem.program
+    model: GLMHMM = program.model
+    parts = {
+        name: getattr(model, name).nested()
+        for name in ("emissions", "transitions", "initial")
+    }
+    nested = Program.of(GLMHMM(model.num_states, **parts), program.data)
+    params: Params = {
+        name: torch.ones(prior.shape(), dtype=torch.float64)
+        for name, prior in program.priors.items()
+    }
+    found: Params = {}
+    if nested.coordinates.size:
+        is_mapping = isinstance(search.init, Mapping)
+        plain = search if not is_mapping else Search(1, None, 0.0, search.seed, False)
+        found = fit_nested(nested.in_own_units(), plain).params
+        found = nested.in_own_units().units.outward(found)
+    for prefix, component in program.components.items():
+        own = {
+            name.removeprefix(f"{prefix}."): value
+            for name, value in found.items()
+            if name.startswith(f"{prefix}.")
+        }
+        spread = component.spread_out(own)
+        params |= {f"{prefix}.{name}": value for name, value in spread.items()}
+    return params
+
+
+def _given(program: Program, given: Mapping[str, Any]) -> Params:
+    """The user's values, checked."""
+    unknown = sorted(set(given) - set(program.priors))
+    if unknown:
+        raise ValueError(
+            f"init must name sites of the model, {', '.join(program.priors)}, got "
+            f"{unknown[0]!r}; name some of these"
+        )
+    return {
+        name: given_value(
+            name, value, program.priors[name].shape(), program.priors[name].support
+        )
+        for name, value in given.items()
+    }
+
+
+def _is_scale(problem: Problem, scales: Any, name: str) -> bool:
+    place = problem.theta.slices.get(name)
+    return place is not None and bool((scales.counts[place] > 0).any())
+
+
+def _axes(problem: Problem) -> list[str]:
+    """What the latents vary over."""
+    found = []
+    for name in problem.names:
+        prefix, component = problem.program.model.component_of(name)
+        found.append(component.sites[name.removeprefix(f"{prefix}.")].axes[0])
+    return found
+
+
+def _climbed(problem: Problem, start: Params, is_only: bool) -> list[Ascent]:
+    """The climb from a start; none where there is no mode."""
+    ascent = Ascent(problem, most=_MOST)
+    w, v = problem.packed(start)
+    low, high = torch.from_numpy(ascent.scales.ends).unbind(1)
+    try:
+        ascent.visit(v.maximum(low).minimum(high), w)
+    except NoModeError:
+        return []
+    ascent.settle(_SETTLING)
+    if not isinstance(problem.curvature, ByUnit):
+        ascent.climb()
+    return [ascent]
+
+
+def _check_nested(problem: Problem, ascents: list[Ascent], start: Params) -> None:
+    """Climb from where nothing varies, too, if the evidence is higher there."""
+    ascent = Ascent(problem, most=_MOST)
+    if not ascent.scales.any or not ascents:
+        return
+    w, v = problem.packed(start)
+    sizes = dict.fromkeys(("scale", "step_scale", "border_scale"), _NONE)
+    try:
+        ascent.visit(ascent.scales.at(v, sizes), w)
+    except NoModeError:
+        return
+    if ascent.best.height > _best(ascents).best.height:
+        ascent.climb()
+        ascents.append(ascent)
+
+
+def _best(ascents: list[Ascent]) -> Ascent:
+    return max(ascents, key=lambda ascent: ascent.best.height)
+
+
+def _restart(ascent: Ascent, is_other: bool, status: Status) -> Restart:
+    """The record of a climb; starts at other scales are no independent ones."""
+    return Restart(
+        np.array([point.at.evidence for point in ascent.path]),
+        np.array([point.height for point in ascent.path]),
+        status,
+        f"{KICK} of scales" if is_other else "start",
+    )
+
+
+def _no_start(status: Status) -> BaseException:
+    if status is Status.INTERRUPTED:
+        return KeyboardInterrupt("interrupted before the first evaluation")
+    return ValueError(
+        "weights that vary must have a mode to be integrated out by Laplace's "
+        "approximation, got none from any start; give the law smaller scales, or fit "
+        "by method='nuts'"
+    )
+
+
+def ends_of(problem: Problem, point: Point) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Sentences about scales that have run to 0, and about those without an end."""
+    scales = Ascent(problem).scales
+    high = torch.from_numpy(scales.ends)[:, 1]
+    known = scales.counts > 0
+    # Data determine no step at all of these (MacKay's effective number of them).
+    at_zero = known & (scales.determined(point) < _NO_STEP)
+    at_end = known & (point.v > high - 1e-6)
+    notes = [
+        f"{name} runs to 0: this weight does not vary"
+        for name in _named(problem, at_zero)
+    ]
+    ends = [f"{name} grows without end" for name in _named(problem, at_end)]
+    return tuple(notes), tuple(ends)
+
+
+def _named(problem: Problem, which: Tensor) -> list[str]:
+    """Names of parameters, with those of the covariates where they are known."""
+    found = []
+    for name, place in problem.theta.slices.items():
+        prefix, component = problem.program.model.component_of(name)
+        axes = component.sites[name.removeprefix(f"{prefix}.")].axes
+        shape = problem.theta.shapes[name]
+        for index in which[place].reshape(shape).nonzero().tolist():
+            said = []
+            for axis, number in zip(axes, index):
+                names = component.names_along(axis)
+                said.append(names[number] if names else f"{axis} {number}")
+            found.append(f"{name} of {', '.join(said)}" if said else name)
+    return found
+
+
+def _swaps(problem: Problem, point: Point) -> tuple[str, ...]:
+    """A sentence if states change places from a unit to the next."""
+    sentences = []
+    for name in problem.names:
+        prefix, component = problem.program.model.component_of(name)
+        axes = component.sites[name.removeprefix(f"{prefix}.")].axes
+        if "state" not in axes or not bool(point.at.prior.follows.any()):
+            continue
+        if prefix != "emissions":
+            continue
+        w = problem.latents(point.at.w)[name].movedim(axes.index("state"), 1).flatten(2)
+        units = problem.weight_units()
+        w = w / units.reshape(1, w.shape[1], -1) if units.numel() == w[0].numel() else w
+        apart = (w[1:, :, None] - w[:-1, None]).square().sum(-1)
+        stay = apart.diagonal(dim1=1, dim2=2)
+        other = apart.argmin(2) != torch.arange(w.shape[1])
+        pairs = (other & other.any(1, keepdim=True)).sum(1) > 1
+        worst = pairs & point.at.prior.follows[1:, 0] & (stay.sum(1) > 0)
+        if worst.any():
+            sentences.append(
+                f"states seem to change places between units {int(worst.nonzero()[0])} "
+                "and the next, for the weights of one are nearer to those of another "
+                "before: give a smaller step_scale, or share it over states"
+            )
+    return tuple(sentences)
+
+
+def log_weights(problem: Problem, point: Point, number: int, seed: int = 0) -> Tensor:
+    """Logarithms of importance weights of draws of the units, shape (draws,)."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(number):
+        noise = torch.randn(point.at.w.shape, generator=generator, dtype=torch.float64)
+        w = point.at.w + point.at.factor.draw(noise)
+        with torch.no_grad():
+            value = problem.curvature.value(w, point.v) + point.at.prior.log_prob(w)
+        found.append(value + noise.square().sum() / 2)
+    return torch.stack(found)
+
+
+def _doubts(problem: Problem, point: Point) -> tuple[str, ...]:
+    """A sentence if the units' density is far from normal."""
+    if not isinstance(problem.curvature, ByUnit):
+        return ()
+    k = pareto_k(log_weights(problem, point, _TOLD_BY))
+    if not k > POOR:
+        return ()
+    return (
+        "Laplace's approximation of the weights is not to be trusted, for the Pareto "
+        f"shape of its importance weights is {k:.2f}, above {POOR}: have draws by "
+        "method='nuts'",
+    )

@@ -1,0 +1,168 @@
+"""A program's density as one over units, linked by normal laws, and over parameters.
+
+The units' numbers are w, (units, size), of all latents with such a law side by side.
+The other sites are one unconstrained vector v.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from torch import Tensor
+
+from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.inference.marginal.curvatures import ByPredictor, ByUnit
+from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.priors.markov import markov
+
+
+class Prior(NamedTuple):
+    """What the priors say of the units and of the parameters.
+
+    Attributes:
+        log_density: of the parameters, without the units'.
+        centre: where walks begin, shape (size,).
+        scale: standard deviations, shape (units, size).
+        follows: whether a unit goes on from the one before, shape (units, 1).
+    """
+
+    log_density: Tensor
+    centre: Tensor
+    scale: Tensor
+    follows: Tensor
+
+    def steps(self, w: Tensor, centre: Tensor | float = 0.0) -> Tensor:
+        """What each unit is away from the one before it, or from a centre."""
+        return w - torch.where(self.follows, w.roll(1, 0), centre)
+
+    def log_prob(self, w: Tensor) -> Tensor:
+        """Log density of all units but for the constant."""
+        steps = self.steps(w, self.centre) / self.scale
+        return -steps.square().sum() / 2 - self.scale.log().sum()
+
+    def slope(self, w: Tensor) -> Tensor:
+        """Its derivative by the units."""
+        pulls = self.steps(w, self.centre) / self.scale**2
+        return self.follows.roll(-1, 0) * pulls.roll(-1, 0) - pulls
+
+    def precision(self) -> tuple[Tensor, Tensor]:
+        """Diagonals (units, size) of the precision's blocks, and of those below."""
+        own = self.scale**-2
+        below = -own * self.follows
+        return own - below.roll(-1, 0), below
+
+
+class Problem:
+    """A program, its latents that have a law, and its other sites.
+
+    Args:
+        program: the model with its data.
+        laws: those of the latents, by name, at any values of the parameters.
+
+    Attributes:
+        theta: coordinates of the other sites.
+        size: of the numbers of a unit.
+        curvature: second and third derivatives of the log-likelihood.
+    """
+
+    def __init__(self, program: Program, laws: dict[str, Any]):
+        self.program = program
+        self.names = tuple(laws)
+        others = {n: p for n, p in program.priors.items() if n not in laws}
+        self.theta = Coordinates(others)
+        self.units = {name: law.unit for name, law in laws.items()}
+        self.sizes = [unit.numel() for unit in self.units.values()]
+        self.size = sum(self.sizes)
+        self.number = _alike(laws)
+        by_predictor = ByPredictor.of(self)
+        self.curvature: Any = by_predictor or ByUnit(self)
+
+    @classmethod
+    def of(cls, program: Program) -> "Problem | None":
+        """The problem of a program; ``None`` where no latent has a normal law."""
+        if not program.components:
+            return None
+        laws = {name: markov(program.priors[name]) for name in program.latents}
+        found = {name: law for name, law in laws.items() if law is not None}
+        return cls(program, found) if found else None
+
+    def params(self, w: Tensor, v: Tensor) -> Params:
+        """Values of all sites."""
+        return {**self.theta.unpack(v), **self.latents(w)}
+
+    def latents(self, w: Tensor) -> Params:
+        """Values (*batch, units, *unit) of the latents, from (*batch, units, size)."""
+        pieces = w.split(self.sizes, -1)
+        return {
+            name: piece.unflatten(-1, unit or (1,)) if unit else piece[..., 0]
+            for (name, unit), piece in zip(self.units.items(), pieces)
+        }
+
+    def weight_units(self) -> Tensor:
+        """One over the root mean square of the covariate of every number of a unit."""
+        found = []
+        for name, unit in self.units.items():
+            prefix, component = self.program.model.component_of(name)
+            attribute = name.removeprefix(f"{prefix}.")
+            size = component.start_noise(attribute, component.view(self.program.data))
+            shape = (*unit, 1) if not unit else unit
+            found.append(torch.as_tensor(size).double().expand(shape).reshape(-1))
+        return torch.cat(found)
+
+    def packed(self, params: Params) -> tuple[Tensor, Tensor]:
+        """Units and vector of values of all sites."""
+        pieces = [params[name].reshape(self.number, -1) for name in self.names]
+        return torch.cat(pieces, -1).double(), self.theta.pack(params)
+
+    def prior(self, v: Tensor, jacobian: bool = False) -> Prior:
+        """What the priors say at these parameters."""
+        if jacobian:
+            values, gain = self.theta.unpack_with_jacobian(v)
+        else:
+            values, gain = self.theta.unpack(v), v.new_zeros(())
+        found = _Distributions(values)
+        with exclusively(), found:
+            self.program.visit_priors()
+        total = gain
+        for name, value in values.items():
+            total = total + found.by_site[name].log_prob(value).sum()
+        laws = [found.by_site[name] for name in self.names]
+        number = self.number
+        return Prior(
+            total,
+            torch.cat([law.centre.reshape(-1) for law in laws]),
+            torch.cat([law.scale.reshape(number, -1) for law in laws], -1),
+            laws[0].follows[:, None],
+        )
+
+
+class _Distributions(Messenger):
+    """Runs a model at given values and keeps the distributions of its sites."""
+
+    def __init__(self, params: Params):
+        super().__init__()
+        self.params = params
+        self.by_site: dict[str, Any] = {}
+
+    def _pyro_sample(self, msg: Message) -> None:
+        self.by_site[str(msg["name"])] = msg["fn"]
+        value = self.params.get(str(msg["name"]))
+        # What is not known is a latent, which no prior reads.
+        msg["value"] = msg["fn"].mean if value is None else value
+        msg["is_observed"] = True
+
+
+def _alike(laws: dict[str, Any]) -> int:
+    """The number of units, which all laws must share."""
+    first, *others = laws.values()
+    for name, law in zip(list(laws)[1:], others):
+        if not torch.equal(law.follows, first.follows):
+            raise ValueError(
+                "latents must vary over the same units, by laws of one kind, to be "
+                f"integrated out together, got others in {name} than in "
+                f"{next(iter(laws))}; give both one law and one over=, or fit by "
+                "method='nuts' or 'svi'"
+            )
+    return len(first.follows)

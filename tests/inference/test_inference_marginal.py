@@ -1,0 +1,215 @@
+"""Weights integrated out: against PsyTrack, dense algebra and quadrature."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from torch.distributions import HalfNormal
+from varying_cases import drifting, problem_of, rat
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.components import Varying
+from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.marginal.evidence import expanded, gradient
+
+Walk = gh.priors.RandomWalk
+
+
+def quiet(model, data, method="map", **options):
+    return gh.fit(model, data, method, progress=False, **options)
+
+
+@pytest.mark.parametrize(
+    "number, evidence", [(2000, -1324.2549727), (20_000, -12654.69983)]
+)
+def test_weights_over_steps_are_psytracks(shared, number, evidence):
+    """The log-evidence that PsyTrack 2.0.2 has at these hyperparameters."""
+    law = Walk(2.0**-4, start_scale=16.0, border_scale=2.0**-2)
+    model = gh.GLMHMM(1, Varying(gh.Bernoulli(), "step", law))
+    fit = quiet(model, rat(shared, number))
+    assert fit.log_likelihood == pytest.approx(evidence, abs=1e-5)
+    assert fit.params["emissions.weights"].shape == (number, 1, 6)
+    assert fit.num_parameters == 0
+
+
+def test_twelve_scales_are_learnt_from_the_rat(shared):
+    law = Walk("learnt", 16.0, per=("covariate",), border_scale="learnt")
+    model = gh.GLMHMM(1, Varying(gh.Bernoulli(), "step", law))
+    names = ("emissions.weights_step_scale", "emissions.weights_border_scale")
+    start = {name: np.full(6, size) for name, size in zip(names, (2.0**-6, 2.0**-2))}
+    fit = quiet(model, rat(shared, 2000), init=start)
+    assert fit.log_likelihood > -1276.95 and fit.num_parameters == 12
+    said = "emissions.weights_step_scale of s2 runs to 0: this weight does not vary"
+    assert said in fit.notes
+
+
+def cases():
+    data = drifting(4, 25)
+    masked = data.with_mask(torch.arange(100) % 7 != 0)
+    own = ("covariate",)
+    step = Walk("learnt", 2.0, own, HalfNormal(1.0))
+    pooled = gh.priors.Hierarchical(HalfNormal(1.0), per=own)
+    yield "steps", gh.GLMHMM(1, Varying(gh.Bernoulli(), "step", step)), data
+    three = drifting(4, 25, classes=3)
+    yield "classes", gh.GLMHMM(1, Varying(gh.Categorical(3), "step", step)), three
+    part = Varying(gh.Bernoulli(), law=pooled, constant=["bias"])
+    yield "constant", gh.GLMHMM(1, part), masked
+    yield "states", gh.GLMHMM(
+        2, Varying(gh.Bernoulli(gh.priors.Ridge()), law=pooled)
+    ), masked
+    both = gh.priors.Ridge(0.5), Walk("learnt")
+    yield "moves", gh.GLMHMM(
+        2, gh.Bernoulli(), Varying(gh.Stationary(), law=both[1])
+    ), data
+    yield "all", gh.GLMHMM(
+        2, Varying(gh.Bernoulli(), law=both[0]), Varying(gh.Stationary(), law=both[0])
+    ), data
+
+
+CASES = {name: (model, data) for name, model, data in cases()}
+
+
+@pytest.fixture(params=CASES)
+def expansion(request):
+    """A problem, parameters, and the units expanded there."""
+    problem = problem_of(*CASES[request.param])
+    v = 0.3 * torch.arange(1.0, problem.theta.size + 1).double().cos() - 0.5
+    w = torch.arange(problem.number * problem.size).double().reshape(problem.number, -1)
+    return problem, v, expanded(problem, v, w.sin() / 2)
+
+
+def test_the_evidence_is_laplaces(expansion):
+    """By all second derivatives of the log-joint at the mode, as a dense matrix."""
+    problem, v, at = expansion
+    program = problem.program
+    with torch.no_grad():
+        point = program.coordinates.pack(problem.params(at.w, v))
+        joint = float(program.log_density(point, jacobian=False))
+    place = torch.cat(
+        [
+            torch.arange(s.start, s.stop)
+            for n, s in slices(problem)
+            if n in problem.names
+        ]
+    )
+    matrix = -hessian(program, point)[place][:, place]
+    expected = (
+        joint + (len(place) * np.log(2 * np.pi) - float(torch.logdet(matrix))) / 2
+    )
+    prior = float(problem.prior(v).log_density)
+    assert at.evidence + prior == pytest.approx(expected, abs=1e-8)
+    leaf = point.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(program.log_density(leaf, jacobian=False), leaf)
+    assert slope[place].abs().max() < 1e-6
+
+
+def slices(problem):
+    return problem.program.coordinates.slices.items()
+
+
+def test_its_gradient_is_that_of_differences(expansion):
+    problem, v, at = expansion
+
+    def height(point):
+        found = expanded(problem, point, at.w)
+        return found.evidence + float(found.prior.log_density)
+
+    steps = 1e-4 * torch.eye(len(v)).double()
+    differences = [(height(v + s) - height(v - s)) / 2e-4 for s in steps]
+    found = gradient(problem, v, at)
+    np.testing.assert_allclose(found, differences, rtol=1e-4, atol=1e-4)
+
+
+def test_two_states_over_days_are_the_dense_laplace(shared):
+    """On 16 days, at numbers for all scales and a sticky matrix."""
+    data = rat(shared, 5000)
+    assert data.num_sessions == 16
+    law = Walk(0.15, start_scale=4.0)
+    fixed = gh.priors.Fixed([[0.95, 0.05], [0.05, 0.95]])
+    first = gh.Initial(gh.priors.Fixed([0.5, 0.5]))
+    model = gh.GLMHMM(2, Varying(gh.Bernoulli(), law=law), gh.Stationary(fixed), first)
+    fit = quiet(model, data, num_restarts=2)
+    program = problem_of(model, data).program
+    point = program.coordinates.pack(fit.params)
+    joint = float(program.log_density(point, jacobian=False))
+    size = 16 * 12
+    place = program.coordinates.slices["emissions.weights"]
+    matrix = -hessian(program, point)[place, place]
+    expected = joint + (size * np.log(2 * np.pi) - float(torch.logdet(matrix))) / 2
+    assert fit.log_likelihood == pytest.approx(expected, abs=0.01)
+
+
+def test_a_pooled_bias_is_integrated_as_quadrature_does():
+    """Where a group has many trials Laplace's error is small: 0.01 nats for three."""
+    data = drifting(3, 200, groups=["a", "b", "c"])
+    data = data.replace(covariates=np.ones((600, 1)), covariate_names=["bias"])
+    model = gh.GLMHMM(1, Varying(gh.Bernoulli(), "group", "pooled"))
+    problem = problem_of(model, data)
+    names = ["emissions.weights_mean", "emissions.weights_scale"]
+    mean, scale = 0.3, 0.7
+    values = {names[0]: torch.tensor([[mean]]), names[1]: torch.tensor([[scale]])}
+    v = problem.theta.pack({n: x.double() for n, x in values.items()})
+    found = expanded(problem, v, torch.zeros(3, 1).double()).evidence
+    nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+    odds, expected = mean + scale * nodes, 0.0
+    for session in data:
+        ones = float(session.emissions.sum())
+        log = ones * odds - 200 * np.logaddexp(0, odds)
+        expected += logsumexp(log, b=weights / weights.sum())
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_methods_agree_and_are_above_what_does_not_vary():
+    data = drifting(6, 40)
+    model = gh.GLMHMM(1, Varying(gh.Bernoulli(), law="walk"))
+    fits = [quiet(model, data, method) for method in ("map", "em")]
+    assert fits[0].log_likelihood == fits[1].log_likelihood
+    problem = problem_of(model, data)
+    v = problem.theta.pack(fits[0].params)
+    least = expanded(problem, torch.full_like(v, -12.0), torch.zeros(6, 2).double())
+    assert fits[0].log_likelihood >= least.evidence
+    # Where nothing moves, that is what is found, and said.
+    still = drifting(6, 40, seed=2, step=(0.0, 0.0))
+    fit = quiet(model, still)
+    least = expanded(
+        problem_of(model, still), torch.full_like(v, -12.0), torch.zeros(6, 2).double()
+    )
+    assert fit.log_likelihood >= least.evidence - 1e-3
+    assert any("runs to 0" in note for note in fit.notes)
+
+
+def test_steps_without_any_but_at_borders_are_sessions():
+    """A walk over sessions is one over steps that stands still inside of them."""
+    data = drifting(5, 30)
+    by_session = quiet(gh.GLMHMM(1, Varying(gh.Bernoulli(), law=Walk(0.4))), data)
+    law = Walk(1e-4, border_scale=0.4)
+    by_step = quiet(gh.GLMHMM(1, Varying(gh.Bernoulli(), "step", law)), data)
+    assert by_step.log_likelihood == pytest.approx(by_session.log_likelihood, abs=1e-5)
+
+
+def test_a_law_as_wide_as_one_likes_leaves_units_alone():
+    data = drifting(3, 80, step=(0.3, 0.1))
+    wide = quiet(gh.GLMHMM(1, Varying(gh.Bernoulli(), law=Walk(1e3, 1e3))), data)
+    for number, session in enumerate(data):
+        alone = quiet(gh.GLMHMM(1, gh.Bernoulli()), session, num_restarts=1)
+        found = wide.params["emissions.weights"][number]
+        torch.testing.assert_close(
+            found, alone.params["emissions.weights"], atol=1e-3, rtol=0
+        )
+
+
+def test_latents_over_other_units_are_not_mixed():
+    data = drifting(4, 20, groups=["a", "a", "b", "b"])
+    own = Varying(gh.Stationary(), "group", gh.priors.Ridge())
+    with pytest.raises(ValueError, match="latents must vary over the same units"):
+        quiet(gh.GLMHMM(2, Varying(gh.Bernoulli()), own), data)
+
+
+def test_starts_are_given_by_name():
+    data = drifting(4, 20)
+    model = gh.GLMHMM(1, Varying(gh.Bernoulli(), law="walk"))
+    fit = quiet(model, data)
+    again = quiet(model, data, init=fit)
+    assert again.log_likelihood == pytest.approx(fit.log_likelihood, abs=1e-6)
+    with pytest.raises(ValueError, match="init must name sites of the model"):
+        quiet(model, data, init={"weights": 0.0})
