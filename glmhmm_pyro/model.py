@@ -104,7 +104,8 @@ class GLMHMM(PyroModule):
         self.draw()
         last, values = data.lengths - 1, data.emissions.to(data.covariates.dtype)
         expansion = self.transitions.expansion
-        initial = expansion.enter(self.initial.logits(data))
+        entered = self.transitions.enter(self.initial.logits(data))
+        initial = expansion.enter(entered)
         x, u = self.emissions.inputs(data), self.transitions.inputs(data)
         observed = torch.ones(len(values), dtype=torch.bool, device=data.device)
         observed = observed if data.mask is None else data.mask
@@ -133,6 +134,7 @@ class GLMHMM(PyroModule):
         with zeros_allowed(self.initial):
             initial = self.initial.logits(data)
         with zeros_allowed(self.transitions):
+            initial = self.transitions.enter(initial)
             transition = self.transitions.logits(data)
         with zeros_allowed(self.emissions):
             table = self.emissions.table(self.emissions.factors(data))
@@ -181,7 +183,7 @@ class GLMHMM(PyroModule):
     @property
     def separates(self) -> bool:
         """Whether no component reads the parameters of another, as M-steps want it."""
-        return bool(self.initial.parts)
+        return bool(self.initial.parts) and not self.transitions.decides_first
 
     def component_of(self, site: str) -> tuple[str, Component]:
         """The component that a site belongs to, and its name."""

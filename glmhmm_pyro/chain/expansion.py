@@ -70,6 +70,10 @@ class Expansion:
         emits = self.emits.to(by_chain_state.device)
         return nothing.index_add(-1, emits, by_chain_state)
 
+    def fold_first(self, firsts: Tensor) -> Tensor:
+        """The same of first states, which may be those of the model already."""
+        return firsts if firsts.shape[-1] == self.num_states else self.fold(firsts)
+
     def fold_pairs(self, pairs: Tensor) -> Tensor:
         """The same along the last two axes, of pairs of chain states."""
         return self.fold(self.fold(pairs).mT).mT

@@ -1,8 +1,10 @@
 """The parts of a GLM-HMM: initial state, transitions, emissions, and their priors."""
 
+from glmhmm_pyro.components import dwell
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.continuous import Gamma, StudentT
 from glmhmm_pyro.components.counts import NegativeBinomial, Poisson
+from glmhmm_pyro.components.dwell import SemiMarkov
 from glmhmm_pyro.components.emissions import (
     Bernoulli,
     Categorical,
@@ -56,6 +58,7 @@ __all__ = [
     "OnlyState",
     "Outputs",
     "Poisson",
+    "SemiMarkov",
     "SharedInputDriven",
     "Site",
     "Stationary",
@@ -67,4 +70,5 @@ __all__ = [
     "VaryingEmission",
     "VaryingInitial",
     "VaryingTransitions",
+    "dwell",
 ]

@@ -51,6 +51,21 @@ class Transitions(Component):
         """The numbers of all chain states."""
         return torch.arange(self.expansion.num_chain_states, device=device)
 
+    @property
+    def decides_first(self) -> bool:
+        """Whether :meth:`enter` reads its parameters."""
+        return False
+
+    def separate(self) -> None:
+        """Leave first states to themselves from now on, where it is asked for less."""
+
+    def enter(self, log_probs: Tensor) -> Tensor:
+        """First chain states (..., chain states) of first states (..., states).
+
+        These are given back where every session begins in the first one of a state.
+        """
+        return log_probs
+
     def separates(self) -> bool:
         """Not where a row of the parameters moves several chain states."""
         return super().separates() and self.emits is None
@@ -222,7 +237,7 @@ class InputDriven(Transitions):
 
     def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
         """Weights of every pair of states, staying being the reference in all."""
-        by_feature = _permuted_pairs(value.movedim(-1, 0), order)
+        by_feature = permuted_pairs(value.movedim(-1, 0), order)
         return by_feature.movedim(0, -1)
 
 
@@ -300,7 +315,7 @@ class SharedInputDriven(Transitions):
 
         def gained(weights: Tensor) -> Tensor:
             to = insert_zeros(weights) @ centre.to(weights)
-            return _free_pairs(to.unsqueeze(-1) - to.unsqueeze(-2))
+            return free_pairs(to.unsqueeze(-1) - to.unsqueeze(-2))
 
         return {"baseline": Gain("weights", gained)}
 
@@ -328,7 +343,7 @@ class SharedInputDriven(Transitions):
 
         A row of the softmax is free of a constant, so both move on their own.
         """
-        permute = permuted_rows if name == "weights" else _permuted_pairs
+        permute = permuted_rows if name == "weights" else permuted_pairs
         return permute(value, order)
 
 
@@ -344,12 +359,12 @@ def insert_staying(free: Tensor) -> Tensor:
     return flat.reshape(free.shape[:-2] + (states, states))
 
 
-def _permuted_pairs(free: Tensor, order: Tensor) -> Tensor:
+def permuted_pairs(free: Tensor, order: Tensor) -> Tensor:
     """(..., origins, destinations - 1) with the states renumbered on both axes."""
-    return _free_pairs(insert_staying(free)[..., order[:, None], order])
+    return free_pairs(insert_staying(free)[..., order[:, None], order])
 
 
-def _free_pairs(pairs: Tensor) -> Tensor:
+def free_pairs(pairs: Tensor) -> Tensor:
     """(..., origins, destinations - 1) of a square matrix without its diagonal."""
     states = pairs.shape[-1]
     # Without the end of the flattened matrix, every stretch begins on the diagonal.

@@ -203,7 +203,8 @@ def _stepped(
     u = u[..., model.transitions.places_among(data.transition_covariate_names)]
     moving, emitting = model.transitions.entries(data), model.emissions.entries(data)
     expansion = model.transitions.expansion
-    initial = expansion.enter(model.initial.log_probs(data))
+    entered = model.transitions.enter(model.initial.log_probs(data))
+    initial = expansion.enter(entered)
     initial = initial.expand(data.num_sessions, -1)
     state = Categorical(logits=initial[simulations.sessions]).sample()
     for t in range(shape[1]):

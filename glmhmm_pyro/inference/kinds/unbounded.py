@@ -252,7 +252,9 @@ def _first_states(known: _Known) -> Iterator[_Group]:
     """First states that covariates of the sessions predict."""
     if not _is_flat(known.model.initial):
         return
-    log_probs, counts = known.hidden.initial_logits, known.counts.initial
+    fold = known.hidden.expansion.fold_first
+    log_probs = fold(known.hidden.initial_logits.exp()).log()
+    counts = fold(known.counts.initial)
     losses = _by_state(counts, log_probs, (0, 1))[1]
     probs, sessions = log_probs.exp().unsqueeze(1), counts.sum(1, keepdim=True)
     noise = noise_of_labels(probs, sessions)

@@ -87,8 +87,10 @@ def separated(
     if program.model.separates:
         return program
     model = copy.deepcopy(program.model)
-    model.initial = Initial()
-    model.initial.bind_states(model.num_states)
+    model.transitions.separate()
+    if not model.initial.parts:
+        model.initial = Initial()
+        model.initial.bind_states(model.num_states)
     return Program.of(model, program.data)
 
 

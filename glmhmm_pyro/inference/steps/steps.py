@@ -136,6 +136,7 @@ def e_step(
         trace = poutine.trace(body).get_trace(data)
         hidden = trace.nodes["_RETURN"]["value"]
         counts = hidden.expected_counts(data.emissions, out, beta)
+        counts = counts._replace(initial=hidden.expansion.fold_first(counts.initial))
         log_prior: Tensor | float = 0.0
         for site in trace.nodes.values():
             if site["type"] == "sample":

@@ -1,0 +1,255 @@
+r"""Laws of dwell times, as chains of phases.
+
+A dwell is a walk through the phases of a state. At every step after the first there is
+an *event* or there is none: it ends the dwell, or leads to the next phase. Whatever law
+can be said so needs no engine of its own, for the chain sums over phases as it does
+over states (Langrock & Zucchini 2011, Comput. Stat. Data Anal. 55:715).
+
+=================  ==========================  =======================================
+law                phases                      an event
+=================  ==========================  =======================================
+NegativeBinomial   as many as are given, each  ends a phase, the last one the dwell
+                   lasts by chance
+Poisson            steps since it was entered  ends the dwell, with the law's hazard
+Categorical        steps since it was entered  ends the dwell, with the law's hazard
+=================  ==========================  =======================================
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn.functional import logsigmoid, softplus
+
+from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.components.site import Site
+from glmhmm_pyro.priors.answers import is_flat
+from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.zeros import log_or_zero_slope
+
+
+class Events(NamedTuple):
+    """What may happen in every phase, as log-probabilities (..., states, phases).
+
+    Attributes:
+        event: of an event.
+        rest: of none.
+    """
+
+    event: Tensor
+    rest: Tensor
+
+
+class DwellLaw:
+    """A law of dwell times, in phases.
+
+    Attributes:
+        num_phases: of every state.
+        is_aged: whether phases count the steps, so that every event ends the dwell;
+            else an event leads to the next phase.
+        is_driven: whether covariates have a say in it.
+        site: the parameters that it has, by the name they get.
+    """
+
+    num_phases: int
+    is_aged: bool
+    is_driven: bool = False
+    site: tuple[str, Site]
+
+    def events(self, value: Tensor) -> Events:
+        """Log-probabilities of an event in every phase.
+
+        Args:
+            value: of the parameters (..., states) or (..., states, dwells); of a law
+                that is driven, the predictors (..., states).
+        """
+        raise NotImplementedError
+
+    def closed_form(self, events: Tensor, rests: Tensor) -> Tensor | None:
+        """The parameters that make expected numbers of events most probable.
+
+        Args:
+            events: expected numbers (..., states, phases).
+            rests: of steps without one, of the same shape.
+
+        Returns:
+            ``None`` where there is no formula.
+        """
+        return None
+
+    def log_stay(self, value: Tensor) -> Tensor:
+        """Log of the share of a long dwell's time that each phase takes.
+
+        That is where a session finds a state that did not begin with it (the law of the
+        forward recurrence time, Cox 1962, Renewal Theory, section 5.4), of shape
+        (..., states, phases).
+        """
+        event, rest = self.events(value)
+        if not self.is_aged:
+            return torch.zeros_like(event) - torch.tensor(float(self.num_phases)).log()
+        reached = torch.cat([torch.zeros_like(rest[..., :1]), rest[..., :-1]], -1)
+        visits = reached.cumsum(-1)
+        # In the last phase a dwell stays until the event comes.
+        last = visits[..., -1:] - event[..., -1:]
+        return torch.cat([visits[..., :-1], last], -1).log_softmax(-1)
+
+
+@suggests_names
+class NegativeBinomial(DwellLaw):
+    r"""Dwell times that are sums of geometric ones, one for every phase.
+
+    .. math:: P(d) = \binom{d - 1}{r - 1} p^r (1 - p)^{d - r}, \quad d \ge r
+
+    with mean r / p and standard deviation sqrt(r (1 - p)) / p: the more phases, the
+    more regular. With one phase it is the geometric law, that of any hidden Markov
+    chain. The number of phases is chosen as the number of states is, by comparison of
+    fits (:func:`glmhmm_pyro.analysis.compare_models`).
+
+    Args:
+        phases: their number r.
+        prior: of the probability p that a phase ends, (states,); of a driven law, of
+            the weights (states, features).
+        driven: whether the transition covariates drive p, which is then the logistic
+            function of a weighted sum of those of the step.
+
+    Raises:
+        ValueError: ``phases`` is no whole number from 1 on.
+    """
+
+    is_aged = False
+
+    def __init__(self, phases: int = 2, prior: Prior = None, driven: bool = False):
+        self.num_phases = whole_number("phases", phases, 1)
+        self.is_driven = bool(driven)
+        self.prior = prior
+        self.site = _site("leave", prior, self.is_driven, constraints.unit_interval)
+
+    def __repr__(self) -> str:
+        return f"NegativeBinomial(phases={self.num_phases}, driven={self.is_driven})"
+
+    def events(self, value: Tensor) -> Events:
+        """Every phase ends with the same probability."""
+        if self.is_driven:
+            event, rest = logsigmoid(value), logsigmoid(-value)
+        else:
+            event, rest = log_or_zero_slope(value), log_or_zero_slope(1 - value)
+        shape = value.shape + (self.num_phases,)
+        return Events(*(log.unsqueeze(-1).expand(shape) for log in (event, rest)))
+
+    def closed_form(self, events: Tensor, rests: Tensor) -> Tensor | None:
+        """The share of steps that end a phase."""
+        if self.is_driven or not is_flat(self.prior):
+            return None
+        ended = events.sum(-1)
+        return ended / (ended + rests.sum(-1)).clamp(min=torch.finfo(ended.dtype).tiny)
+
+
+@suggests_names
+class Poisson(DwellLaw):
+    r"""Dwell times of a Poisson number of steps beyond the first.
+
+    .. math:: P(d) = e^{-\lambda} \lambda^{d - 1} / (d - 1)!, \quad d \ge 1
+
+    with mean 1 + lambda. Up to ``longest`` steps the law is exact; from there on a
+    dwell ends with the probability that it had at ``longest``, so that the mass beyond
+    it, which :func:`glmhmm_pyro.analysis.dwell_law` states, is spread geometrically.
+    Every state has a phase for every step, and time and memory grow with the square of
+    their number: take ``longest`` as short as that mass allows.
+
+    Args:
+        longest: steps up to which the law is exact.
+        prior: of lambda, (states,); of a driven law, of the weights (states, features).
+        driven: whether the transition covariates drive lambda, the exponential of a
+            weighted sum: the covariates of every step say with which hazard a dwell
+            that has lasted so long ends there.
+
+    Raises:
+        ValueError: ``longest`` is no whole number from 1 on.
+    """
+
+    is_aged = True
+
+    def __init__(self, longest: int = 20, prior: Prior = None, driven: bool = False):
+        self.num_phases = whole_number("longest", longest, 1)
+        self.is_driven = bool(driven)
+        self.site = _site("rate", prior, self.is_driven, constraints.positive)
+
+    def __repr__(self) -> str:
+        return f"Poisson(longest={self.num_phases}, driven={self.is_driven})"
+
+    def events(self, value: Tensor) -> Events:
+        r"""The hazard of the law at every age.
+
+        .. math:: h_k = p_k / \sum_{j \ge k} p_j = 1 / R_k, \quad
+            R_k = 1 + \frac{\lambda}{k + 1} R_{k + 1}
+
+        The recursion is run downwards from so far out that its end is forgotten.
+        """
+        log_rate = value if self.is_driven else log_or_zero_slope(value)
+        log_more = torch.full_like(log_rate, -torch.inf)  # Of R - 1.
+        kept = []
+        for k in reversed(range(2 * self.num_phases + 64)):
+            log_more = log_rate - math.log(k + 1) + softplus(log_more)
+            kept.append(log_more)
+        by_age = torch.stack(kept[: -self.num_phases - 1 : -1], -1)
+        return Events(logsigmoid(-by_age), logsigmoid(by_age))
+
+
+@suggests_names
+class Categorical(DwellLaw):
+    """Dwell times of any law up to a longest one.
+
+    Args:
+        longest: steps that a dwell takes at most.
+        prior: of the probabilities of 1 to ``longest`` steps (states, dwells), such as
+            a Dirichlet; ``None`` for flat.
+
+    Raises:
+        ValueError: ``longest`` is no whole number from 2 on.
+    """
+
+    is_aged = True
+
+    def __init__(self, longest: int, prior: Prior = None):
+        self.num_phases = whole_number("longest", longest, 2)
+        self.prior = prior
+        axes = ("state", ("dwell", self.num_phases))
+        site = Site(*axes, prior=prior, support=constraints.simplex)
+        self.site = ("dwell_probs", site)
+
+    def __repr__(self) -> str:
+        return f"Categorical(longest={self.num_phases})"
+
+    def events(self, value: Tensor) -> Events:
+        """What ends at an age, of what has come so far; the last age ends for sure."""
+        tiny = torch.finfo(value.dtype).tiny
+        reached = value.flip(-1).cumsum(-1).flip(-1).clamp(min=tiny).log()
+        after = torch.cat([reached[..., 1:], torch.full_like(reached[..., :1], 0.0)], -1)
+        event = log_or_zero_slope(value) - reached
+        last = torch.arange(self.num_phases, device=value.device) + 1 == self.num_phases
+        return Events(
+            event.masked_fill(last, 0.0), (after - reached).masked_fill(last, -torch.inf)
+        )
+
+    def closed_form(self, events: Tensor, rests: Tensor) -> Tensor | None:
+        """The hazards of every age, multiplied up (Kaplan & Meier 1958)."""
+        if not is_flat(self.prior):
+            return None
+        tiny = torch.finfo(events.dtype).tiny
+        hazard = events / (events + rests).clamp(min=tiny)
+        hazard = torch.cat([hazard[..., :-1], torch.ones_like(hazard[..., :1])], -1)
+        reached = torch.cat([torch.ones_like(hazard[..., :1]), 1 - hazard[..., :-1]], -1)
+        probs = hazard * reached.cumprod(-1)
+        return probs / probs.sum(-1, keepdim=True)
+
+
+def _site(
+    name: str, prior: Prior, driven: bool, support: constraints.Constraint
+) -> tuple[str, Site]:
+    """The parameter of a state, or the weights that drive it."""
+    if driven:
+        return "dwell_weights", Site("state", "covariate", prior=prior)
+    return name, Site("state", prior=prior, support=support)
+
