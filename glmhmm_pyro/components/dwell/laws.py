@@ -79,6 +79,29 @@ class DwellLaw:
         """
         return None
 
+    def probs(self, value: Tensor, steps: int) -> Tensor:
+        """Probabilities that a dwell takes 1 to ``steps`` steps, (..., states, steps).
+
+        Args:
+            value: of the parameters, as for :meth:`events` of a law that is not driven.
+            steps: the longest dwell told of.
+        """
+        event, rest = (log.exp() for log in self.events(value))
+        ends = event.clone()
+        if not self.is_aged:
+            ends[..., :-1] = 0.0
+        ahead, stays = rest, torch.zeros_like(rest)
+        if not self.is_aged:
+            ahead, stays = event, rest
+        stays = torch.cat([stays[..., :-1], rest[..., -1:]], -1)
+        phases, found = torch.zeros_like(event), []
+        phases[..., 0] = 1.0
+        for _ in range(steps):
+            found.append((phases * ends).sum(-1))
+            moved = torch.nn.functional.pad((phases * ahead)[..., :-1], (1, 0))
+            phases = phases * stays + moved
+        return torch.stack(found, -1)
+
     def log_stay(self, value: Tensor) -> Tensor:
         """Log of the share of a long dwell's time that each phase takes.
 
@@ -226,11 +249,14 @@ class Categorical(DwellLaw):
         """What ends at an age, of what has come so far; the last age ends for sure."""
         tiny = torch.finfo(value.dtype).tiny
         reached = value.flip(-1).cumsum(-1).flip(-1).clamp(min=tiny).log()
-        after = torch.cat([reached[..., 1:], torch.full_like(reached[..., :1], 0.0)], -1)
+        after = torch.cat(
+            [reached[..., 1:], torch.full_like(reached[..., :1], 0.0)], -1
+        )
         event = log_or_zero_slope(value) - reached
         last = torch.arange(self.num_phases, device=value.device) + 1 == self.num_phases
         return Events(
-            event.masked_fill(last, 0.0), (after - reached).masked_fill(last, -torch.inf)
+            event.masked_fill(last, 0.0),
+            (after - reached).masked_fill(last, -torch.inf),
         )
 
     def closed_form(self, events: Tensor, rests: Tensor) -> Tensor | None:
@@ -240,7 +266,9 @@ class Categorical(DwellLaw):
         tiny = torch.finfo(events.dtype).tiny
         hazard = events / (events + rests).clamp(min=tiny)
         hazard = torch.cat([hazard[..., :-1], torch.ones_like(hazard[..., :1])], -1)
-        reached = torch.cat([torch.ones_like(hazard[..., :1]), 1 - hazard[..., :-1]], -1)
+        reached = torch.cat(
+            [torch.ones_like(hazard[..., :1]), 1 - hazard[..., :-1]], -1
+        )
         probs = hazard * reached.cumprod(-1)
         return probs / probs.sum(-1, keepdim=True)
 
@@ -252,4 +280,3 @@ def _site(
     if driven:
         return "dwell_weights", Site("state", "covariate", prior=prior)
     return name, Site("state", prior=prior, support=support)
-

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.dwell.laws import DwellLaw, NegativeBinomial
 from glmhmm_pyro.components.rescaling import Columns, is_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros
@@ -71,6 +71,8 @@ class SemiMarkov(Transitions):
     """
 
     batched = True
+    jump_probs: Any
+    jump_weights: Any
 
     def __init__(
         self,
@@ -222,7 +224,7 @@ class SemiMarkov(Transitions):
             return None
         kinds = self._kinds()
         counts = counts.sum(-3)
-        shape = counts.shape[:-2] + (self.num_states, self.dwell.num_phases)
+        shape = counts.shape[:-2] + (-1, self.dwell.num_phases)
         happened = (kinds == _EVENT) | (kinds == _JUMP)
         events = (counts * happened).sum(-1).reshape(shape)
         rests = (counts * (kinds == _REST)).sum(-1).reshape(shape)
