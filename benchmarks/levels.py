@@ -1,6 +1,6 @@
 """Two timescales found again: slow and fast states of simulated choices.
 
-    python benchmarks/levels.py [seeds] [steps]
+    python benchmarks/levels.py [clear | near] [seeds] [steps]
 
 Two slow states, driven by a covariate that changes slowly, modulate how two fast states
 follow one another, and these alone decide how choices depend on a stimulus. For every
@@ -8,6 +8,25 @@ seed: the model on two levels and flat ones of two and of four states with both
 covariates, all from as many starts; how many steps have their true slow and fast state
 decoded, at the fitted and at the true parameters; and the Bayesian information
 criterion (BIC) of all three models.
+
+What came out, 20,000 steps in 20 sessions, five starts each, a thread of its own::
+
+    clear    logL   truth | slow %  truth | fast %  truth | BIC levels     K=2     K=4
+       0  -9962.7 -9974.3 |   87.8   87.0 |   85.5   85.4 |    20113.5 20315.9 20325.0
+       1  -9789.8 -9795.8 |   90.1   90.8 |   86.4   86.3 |    19767.7 19971.5 19986.7
+       2  -9842.3 -9851.8 |   93.2   92.8 |   87.8   87.8 |    19872.7 20095.0 20112.3
+       3 -10056.4 -10067.4|   88.4   88.4 |   83.5   83.7 |    20301.0 20507.4 20533.6
+       4  -9961.4 -9969.5 |   89.7   90.5 |   85.4   85.5 |    20110.9 20276.2 20345.7
+    near
+       0 -10522.8 -10532.1|   80.9   83.8 |   78.8   78.8 |    21233.8 21206.9 21474.6
+       1 -10337.3 -10345.0|   86.1   87.5 |   78.8   79.0 |    20862.9 20848.7 21045.9
+       2 -10467.0 -10475.9|   84.5   88.7 |   80.1   80.2 |    21122.1 21077.4 21318.9
+
+Where slow states are told apart by how fast ones follow one another (``clear``), they
+are found as well as the true parameters find them, in 9 to 11 CPU seconds, and four or
+five of five starts end alike. Where they hardly are (``near``) slow states are decoded
+up to four points worse than at the truth, starts end apart, and the criterion takes two
+flat states: nineteen parameters are more than such data pay for.
 """
 
 import sys
@@ -25,11 +44,13 @@ MOVES = {"slow": ["satiety", "bias"], "fast": ["reward", "bias"]}
 TRUE = {
     "initial.probs": [0.25] * 4,
     "transitions.slow.weights": [[[0.8, -5.5]], [[-0.8, -5.5]]],
-    "transitions.fast.weights": [
-        [[[0.6, -2.5]], [[0.0, -2.0]]],
-        [[[-0.3, -1.0]], [[0.5, -1.2]]],
-    ],
     "emissions.weights": [[3.0, 0.0], [0.3, -1.5]],
+}
+
+# How fast states follow one another in both slow ones: otherwise, or nearly alike.
+FAST = {
+    "clear": [[[[1.0, -4.0]], [[-1.0, -4.0]]], [[[0.5, -1.5]], [[1.5, -1.0]]]],
+    "near": [[[[0.6, -2.5]], [[0.0, -2.0]]], [[[-0.3, -1.0]], [[0.5, -1.2]]]],
 }
 
 
@@ -49,7 +70,7 @@ def on_levels():
     return gh.GLMHMM(Levels(2, 2), gh.Bernoulli(), TwoLevels(slow, fast))
 
 
-def simulated(seed, steps):
+def simulated(kind, seed, steps):
     """Choices with the states they come from, and those decoded at true parameters."""
     rng = np.random.default_rng(seed)
     x, u = covariates(steps, rng)
@@ -63,7 +84,8 @@ def simulated(seed, steps):
     )
     model = on_levels()
     model.bind(blank)
-    params = {n: torch.tensor(v, dtype=torch.float64) for n, v in TRUE.items()}
+    true = TRUE | {"transitions.fast.weights": FAST[kind]}
+    params = {n: torch.tensor(v, dtype=torch.float64) for n, v in true.items()}
     torch.manual_seed(seed)
     with torch.no_grad():
         hidden = model.hidden_markov_at(params, blank)
@@ -82,9 +104,9 @@ def agreement(probs, states, levels, level):
     return max(share, 1 - share)
 
 
-def measure(seed, steps):
+def measure(kind, seed, steps):
     """One row of figures."""
-    data, states, at_truth, log_likelihood = simulated(seed, steps)
+    data, states, at_truth, log_likelihood = simulated(kind, seed, steps)
     options = {"num_restarts": STARTS, "progress": False, "seed": seed}
     began = time.process_time()
     fit = gh.fit(on_levels(), data, **options)
@@ -105,15 +127,16 @@ def measure(seed, steps):
 
 def main():
     """Print a line for every seed."""
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 20_000
+    kind = sys.argv[1] if len(sys.argv) > 1 else "clear"
+    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    steps = int(sys.argv[3]) if len(sys.argv) > 3 else 20_000
     warnings.simplefilter("ignore")
     print("seed    logL   truth | slow %  truth | fast %  truth |", end=" ")
     print("BIC levels    K=2    K=4 | starts at best  CPU s")
     for seed in range(seeds):
         print(
             "{:4d} {:8.1f} {:7.1f} | {:6.1f} {:6.1f} | {:6.1f} {:6.1f} | {:9.1f} "
-            "{:7.1f} {:7.1f} | {:6d} {:12.1f}".format(*measure(seed, steps)),
+            "{:7.1f} {:7.1f} | {:6d} {:12.1f}".format(*measure(kind, seed, steps)),
             flush=True,
         )
 

@@ -18,6 +18,7 @@ from oracles import path_log_probs, path_posterior
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
+from glmhmm_pyro.inference.fits.given import fit_at
 from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.program.program import Program
@@ -602,3 +603,90 @@ def test_pictures_show_either_level(fitted):
     with pytest.raises(ValueError, match="level must be None for a model on one lev"):
         gh.plotting.timeline(flat, data, level="slow")
     matplotlib.pyplot.close("all")
+
+
+def made_fit(slow_bias, rho, over="fast", clock="step", steps=2000):
+    """A fit at given parameters to data drawn there, slow states seeing an AR(1)."""
+    rng = np.random.default_rng(2)
+    noise, drift = rng.normal(size=steps), np.zeros(steps)
+    for t in range(1, steps):
+        drift[t] = rho * drift[t - 1] + (1 - rho**2) ** 0.5 * noise[t]
+    ones, ticks = np.ones(steps), np.ones(steps)
+    blank = gh.Sequences(
+        np.zeros(steps, dtype=int),
+        np.stack([rng.normal(size=steps), ones], 1),
+        transition_covariates=np.stack([drift, ones, ticks], 1),
+        transition_covariate_names=["drift", "bias", "poke"],
+    )
+    model = gh.GLMHMM(
+        Levels(2, 2),
+        ByLevel(gh.Bernoulli(), over=over),
+        TwoLevels(
+            gh.InputDriven(covariates=["drift", "bias"]),
+            gh.InputDriven(covariates=["bias"]),
+            clock,
+        ),
+    )
+    model.bind(blank)
+    rows = [[6.0, 0.0], [0.0, -3.0]]
+    params = {
+        "initial.probs": torch.full((4,), 0.25).double(),
+        "transitions.slow.weights": torch.tensor([[[1.0, slow_bias]]] * 2).double(),
+        "transitions.fast.weights": torch.tensor(
+            [[[[-3.0]], [[-1.0]]], [[[-1.0]], [[-3.0]]]]
+        ).double(),
+        "emissions.weights": torch.tensor(rows * (2 if over == "both" else 1)).double(),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        y, _ = hidden_markov(model, blank, params).sample_with_states()
+    data = blank.replace(emissions=y.long())
+    return fit_at(model, data, params, "by hand"), data
+
+
+@UNFINISHED
+@pytest.mark.parametrize(
+    "slow_bias, rho, expected",
+    [
+        (-3.0, 0.999, set()),
+        (-6.0, 0.999, {"few-slow-switches"}),
+        (-3.0, 0.0, {"blurred-switches"}),
+    ],
+)
+def test_what_slow_states_cannot_tell_is_warned_of(slow_bias, rho, expected):
+    fit, data = made_fit(slow_bias, rho)
+    codes = {"few-slow-switches", "blurred-switches", "free-levels"}
+    assert codes & {*fit.check(data).codes} == expected
+
+
+@UNFINISHED
+@pytest.mark.parametrize(
+    "over, clock", [("both", "step"), ("both", "poke"), ("slow", "step")]
+)
+def test_levels_that_nothing_tells_apart_are_warned_of(over, clock):
+    fit, data = made_fit(-3.0, 0.999, over, clock)
+    free = over == "both" and clock == "step"
+    assert ("free-levels" in fit.check(data).codes) == free
+    assert ("free-levels" in gh.check(fit.model, data).codes) == free
+
+
+@UNFINISHED
+def test_levels_are_among_the_numbers_of_states_to_choose():
+    _, data, _ = simulated()
+    found = gh.analysis.choose_num_states(
+        lambda states: gh.GLMHMM(states, gh.Bernoulli(RIDGE)),
+        data,
+        [Levels(2, 2), 4, 1],
+        folds=2,
+        num_restarts=1,
+        method=gh.EM(num_iters=5),
+        progress=False,
+    )
+    assert found.table.index.tolist() == [1, 4, "2 x 2"]
+    assert found.fits["2 x 2"].model.levels == Levels(2, 2)
+    gh.plotting.model_selection(found)
+    matplotlib.pyplot.close("all")
+    with pytest.raises(ValueError, match="make_model must return a model of 2 x 2"):
+        gh.analysis.choose_num_states(
+            lambda states: gh.GLMHMM(2, gh.Bernoulli()), data, [Levels(2, 2)]
+        )

@@ -10,6 +10,7 @@ from glmhmm_pyro.analysis.selection.study import Study
 from glmhmm_pyro.analysis.selection.work import Work
 from glmhmm_pyro.arguments import has_items, one_of, suggests_names, whole_number
 from glmhmm_pyro.components import Bernoulli, Categorical, Lapsing
+from glmhmm_pyro.components.levels import Levels
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.methods import Method
 from glmhmm_pyro.model import GLMHMM
@@ -19,9 +20,9 @@ from glmhmm_pyro.sequences import Sequences
 @suggests_names
 @usual_modes()
 def choose_num_states(
-    make_model: Callable[[int], GLMHMM],
+    make_model: Callable[[Any], GLMHMM],
     data: Sequences,
-    num_states: Sequence[int],
+    num_states: Sequence[int | Levels],
     *,
     folds: Any = 5,
     rule: str = "one_standard_error",
@@ -46,7 +47,8 @@ def choose_num_states(
         make_model: from a number of states to a model of as many.
         data: the sessions.
         num_states: the numbers to choose among, such as ``range(1, 6)``. 1 is the
-            baseline without states.
+            baseline without states. States on two levels are among them as ``Levels``,
+            which stand in the tables as ``"2 x 3"``.
         folds: number of folds, drawn at random, in each of which every group has its
             share where the data have groups; ``"group"`` to hold out one group (an
             animal) after the other; the fold of every session, a list; or a splitter of
@@ -83,7 +85,10 @@ def choose_num_states(
     """
     one_of("rule", rule, RULES)
     check_makes(make_model, "lambda K: GLMHMM(K, Bernoulli(gh.priors.Ridge(2)))")
-    models = {k: _of_size(make_model, k) for k in _numbers(num_states)}
+    numbers = _numbers(num_states)
+    models: dict[Any, Any] = {
+        str(k) if isinstance(k, Levels) else k: _of_size(make_model, k) for k in numbers
+    }
     work = Work.of(models, data, folds, refit_design, method, num_restarts, seed)
     keeper = work.checkpoint(checkpoint, "choose_num_states", "make_model")
     work.run("choose_num_states", num_jobs, keeper, progress)
@@ -170,26 +175,31 @@ def _baselines(models: Mapping[str, Any]) -> dict[str, GLMHMM]:
     return found
 
 
-def _numbers(num_states: Any) -> list[int]:
-    """The numbers of states, smallest first."""
+def _numbers(num_states: Any) -> list[int | Levels]:
+    """The numbers of states, smallest first; as many states of one level come first."""
     if isinstance(num_states, str) or not has_items(num_states):
         raise ValueError(
             f"num_states must be a list of numbers of states, got {num_states!r:.80}"
             "; write range(1, 6)"
         )
-    numbers = {whole_number("num_states", number, 1) for number in num_states}
+    numbers = {
+        n if isinstance(n, Levels) else whole_number("num_states", n, 1)
+        for n in num_states
+    }
     if not numbers:
         raise ValueError(
             "num_states must hold a number of states at least, got none; write "
             "range(1, 6)"
         )
-    return sorted(numbers)
+    return sorted(
+        numbers, key=lambda n: (n.size, n.slow) if isinstance(n, Levels) else (n, 0)
+    )
 
 
-def _of_size(make_model: Callable[[int], GLMHMM], num_states: int) -> GLMHMM:
+def _of_size(make_model: Callable[[Any], GLMHMM], num_states: int | Levels) -> GLMHMM:
     """The model of so many states, if it is one."""
     model = made(make_model, num_states)
-    if model.num_states != num_states:
+    if num_states not in (model.num_states, model.levels):
         raise ValueError(
             f"make_model must return a model of {num_states} states for {num_states}, "
             f"got one of {model.num_states}; hand the number on, as in lambda K: "

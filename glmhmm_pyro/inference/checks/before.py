@@ -9,6 +9,7 @@ import torch
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.columns import Columns, column_findings
+from glmhmm_pyro.inference.checks.levels import free_levels
 from glmhmm_pyro.inference.checks.outcomes import label_findings
 from glmhmm_pyro.inference.checks.report import NOTE, Finding, Report
 from glmhmm_pyro.inference.program.program import Program, check_order
@@ -31,7 +32,7 @@ def check(model: Any, data: Any) -> Report:
     that are 0, constant twice, far from the usual units, or (nearly) a sum of others
     (variance inflated a hundredfold). Labels: classes that never come, and classes
     that covariates tell apart without a mistake (Albert & Anderson 1984). Transitions:
-    more weights than there may be switches.
+    more weights than there may be switches; two levels that nothing tells apart.
 
     Args:
         model: a :class:`GLMHMM`; it is not changed.
@@ -78,6 +79,7 @@ def _findings(program: Program) -> Iterator[Finding]:
                     what, output, classes, by_component[component]
                 )
     yield from _switches(program)
+    yield from free_levels(program.model)
 
 
 def _switches(program: Program) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import torch
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.after import state_findings, uses_of
 from glmhmm_pyro.inference.checks.forecasts import Forecast
+from glmhmm_pyro.inference.checks.levels import level_findings
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding, Report
 from glmhmm_pyro.inference.checks.steps import (
     left_out,
@@ -36,7 +37,9 @@ def check(fit: "Fit", data: Any) -> Report:
     How the search ended; weights that run to infinity; states that are empty (less than
     one step is expected there), that vanish (fewer than 5 steps a weight, or never the
     most probable), that are one state twice, that are left less than twice, or in which
-    covariates follow from each other.
+    covariates follow from each other. Of slow states: whether they are left fewer than
+    10 times for each of their parameters, or look at covariates that change faster than
+    their switches can be timed.
 
     Then one-step forecasts, which at the right parameters err by martingale
     differences: whether they are calibrated in bins; whether quantile residuals
@@ -76,6 +79,7 @@ def check(fit: "Fit", data: Any) -> Report:
             names = fit.labels.state_names
             findings += step_findings(fit.model, data, observed, names)
             lacking |= left_out(observed)
+            findings += level_findings(fit.model, data, observed, fit.params)
     made = [name for name in _MADE if name not in lacking]
     return Report.of("a fit", findings, made, lacking)
 

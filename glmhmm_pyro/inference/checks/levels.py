@@ -1,0 +1,125 @@
+r"""What data cannot tell of states on two levels.
+
+A slow state that is rarely left says little of what makes it be left; and when it was
+left is known only to some steps, over which a covariate that changes from step to step
+is blurred. With w_t = p(s_t-1 != s_t | y) a switch is spread over so many steps:
+
+.. math:: W = \sum_t w_t \Big/ \sum_t w_t^2
+
+Emissions and fast moves that are both free in every slow state leave open which states
+are slow: the pairs are those of one level, cut in two.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.checks.report import WARNING, Finding
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Observed
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
+
+# Expected switches of slow states that each of their parameters needs.
+_SWITCHES = 10
+
+
+def free_levels(model: Any) -> Iterator[Finding]:
+    """Whether nothing holds the fast states of different slow ones together."""
+    if getattr(model, "levels", None) is None or model.transitions.has_column:
+        return
+    if model.emissions.over == "both":
+        yield Finding(
+            "free-levels",
+            WARNING,
+            "emissions and fast transitions are both free in every slow state, so that "
+            "the pairs are as good as one level of as many states, and which of them "
+            'are slow is open: take ByLevel(family, over="fast"), or give slow states '
+            "a clock",
+        )
+
+
+def level_findings(
+    model: Any, data: Any, observed: Observed, params: Params
+) -> Iterator[Finding]:
+    """What a fit of two levels says too little of.
+
+    Args:
+        model: of the fit.
+        data: laid out as those fitted.
+        observed: its only site, at ``params``.
+        params: the fitted parameters.
+    """
+    if getattr(model, "levels", None) is None:
+        return
+    yield from free_levels(model)
+    with torch.no_grad():
+        switches = _switches(model, observed)
+    expected = float(switches.sum())
+    sites = {n: v for n, v in params.items() if n.startswith("transitions.slow.")}
+    number = sum(_free(name, value) for name, value in sites.items())
+    if expected < _SWITCHES * number:
+        yield Finding(
+            "few-slow-switches",
+            WARNING,
+            f"slow states are left {expected:.0f} times, fewer than {_SWITCHES} times "
+            f"for each of their {number} parameters, so that what makes them be left "
+            "is a guess: give these a prior, take fewer covariates, or more data",
+        )
+    yield from _blurred(model, data, switches)
+
+
+def _switches(model: GLMHMM, observed: Observed) -> Tensor:
+    """Probability that the slow state has changed into a step, (steps,)."""
+    pairs = observed.hidden.pairwise_probs(observed.value)
+    levels: Any = model.levels
+    split = pairs.reshape(-1, levels.slow, levels.fast, levels.slow, levels.fast)
+    moves = split.sum((2, 4))
+    return moves.sum((1, 2)) - moves.diagonal(dim1=1, dim2=2).sum(1)
+
+
+def _free(name: str, value: Tensor) -> int:
+    """Free numbers of a parameter: rows of probabilities sum to 1."""
+    rows = value.numel() // value.shape[-1] if name.endswith(".probs") else 0
+    return value.numel() - rows
+
+
+def _blurred(model: GLMHMM, data: Sequences, switches: Tensor) -> Iterator[Finding]:
+    """Covariates that change faster than a switch can be timed."""
+    slow = model.transitions.parts["slow"]
+    squares = float((switches**2).sum())
+    if "weights" not in slow.sites or not squares:
+        return
+    width = float(switches.sum()) / squares
+    design = slow.design(data).to(torch.float64)
+    times = _memory(design, data)
+    names = slow.covariate_names or tuple(map(str, range(len(times))))
+    fast = [n for n, time in zip(names, times.tolist()) if time < width]
+    if fast:
+        yield Finding(
+            "blurred-switches",
+            WARNING,
+            f"slow states may look at {', '.join(fast)}, which change within fewer "
+            f"steps than the {width:.0f} over which it is open when a slow state was "
+            "left, so that their weights mean little: smooth these covariates, have "
+            "fast states look at them, or give slow states a clock",
+        )
+
+
+def _memory(design: Tensor, data: Sequences) -> Tensor:
+    """Steps over which columns stay alike, infinite of constant ones.
+
+    It is (1 + r) / (1 - r), r being the correlation of neighbours in a session.
+    """
+    first = torch.zeros(len(design), dtype=torch.bool, device=design.device)
+    first[data.starts] = True
+    centred = design - design.mean(0)
+    spread = (centred**2).mean(0)
+    products = (centred[1:] * centred[:-1])[~first[1:]]
+    if not len(products):
+        return torch.full_like(spread, torch.inf)
+    r = (products.mean(0) / spread.clamp(min=1e-300)).clamp(-0.99, 1 - 1e-9)
+    is_constant = spread <= 1e-12 * (design**2).mean(0).clamp(min=1e-300)
+    return torch.where(is_constant, torch.inf, (1 + r) / (1 - r))
