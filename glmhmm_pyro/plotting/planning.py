@@ -13,7 +13,7 @@ from glmhmm_pyro.plotting.style import (
     axes_or_new,
     check_kind,
     hide_frame,
-    legend_beside,
+    legend_above,
     named_states,
     plain,
 )
@@ -62,7 +62,7 @@ def power(
     if figure != "power":
         trials = table.index.unique("num_trials")
         lines = {f"{n} trials": table.xs(n, level="num_trials") for n in trials}
-    ax = axes_or_new(ax, 3.5, 2.6)
+    ax = axes_or_new(ax, 3.5, 2.6 + 0.15 * max(len(lines) - 2, 0))
     shown = np.array(sorted({n for frame in lines.values() for n in frame.index}))
     for number, (label, frame) in enumerate(lines.items()):
         # Side by side, so that bars of figures that are alike do not hide each other.
@@ -84,7 +84,7 @@ def power(
     ax.set_ylabel(said)
     hide_frame(ax)
     if len(lines) > 1:
-        legend_beside(ax)
+        legend_above(ax)
     return ax
 
 
