@@ -104,6 +104,33 @@ def test_tables_are_made_of_the_replicates():
     assert effects.index.names == names
 
 
+def test_states_are_numbered_as_in_the_truth():
+    fit, data = two_states()
+    swapped = fit.permuted([1, 0]).params
+    options = {"num_replicates": 2, "method": "map", "init": swapped, **QUICK}
+    found = power(fit, data, [4], **options)
+    assert found.replicates["accuracy"].min() > 0.7
+    stim = found.effects("emissions.weights").xs("stim", level="covariate")
+    assert stim["truth"].tolist() == [6.0, 0.0]
+    assert stim["bias"].abs().max() < 3
+
+
+def test_what_comes_after_the_trials_is_not_observed(monkeypatch):
+    fit, data = coin()
+    hidden = np.arange(120) % 30 != 5
+    seen = []
+    monkeypatch.setattr(
+        "glmhmm_pyro.analysis.planning.study.whole_fit",
+        lambda model, data, *_, **__: seen.append(data) or fit,
+    )
+    options = {"num_trials": [10], "num_replicates": 1, **QUICK}
+    power(fit, data.with_mask(hidden), [3], **options)
+    (cut,) = seen
+    steps = np.arange(30)
+    wanted = np.tile((steps < 10) & (steps != 5), 3)
+    np.testing.assert_array_equal(cut.mask.numpy(), wanted)
+
+
 def test_the_number_of_states_that_bic_prefers():
     fit, data = two_states()
     options = {"num_states": [1, 2], "method": "map", "num_replicates": 2}
