@@ -4,18 +4,18 @@
 
 Medians over 5000 steps after 500 of warm-up, microseconds, of ``update`` (the filtered
 states) and of ``predict`` and ``update`` together; three states, four covariates or a
-design. On two cores under a load of eight processes:
+design. On an idle machine of two cores:
 
-                              update      both
-    Bernoulli, stationary         35        64
-    Bernoulli, input-driven       43        79
-    Categorical(4)                38        78
-    Poisson                       37        61
-    Gaussian                      36        60
-    Gamma, by torch              333       469
-    design of 3 columns           55       113
-    design of 24 columns          69       125
-    400 draws                    253       518
+                                  update      both
+    Bernoulli, stationary             33        60
+    Bernoulli, input-driven           40        71
+    Categorical(4)                    35        64
+    Poisson                           32        53
+    Gaussian                          31        51
+    Gamma, by torch                  192       311
+    design of 3 columns               47        82
+    design of 24 columns              58       100
+    400 draws                        208       404
 """
 
 import time
