@@ -17,6 +17,7 @@ from glmhmm_pyro.analysis.driven import marginal_effects, response_curve
 from glmhmm_pyro.analysis.evidence import log_evidence
 from glmhmm_pyro.analysis.groups import GroupFits, fit_groups
 from glmhmm_pyro.analysis.learnt_scales import EvidenceMaximum, maximise_evidence
+from glmhmm_pyro.analysis.leaving_out import leave_out_sessions
 from glmhmm_pyro.analysis.planning import Power, power
 from glmhmm_pyro.analysis.selection import Study, choose_num_states, compare_models
 from glmhmm_pyro.analysis.states import (
@@ -53,6 +54,7 @@ __all__ = [
     "dwell_law",
     "dwell_times",
     "fit_groups",
+    "leave_out_sessions",
     "log_evidence",
     "marginal_effects",
     "maximise_evidence",

@@ -1,9 +1,16 @@
 """Studies, animals, scores and lapses: arguments that cannot be right."""
 
 import functools
+import warnings
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.analysis import choose_num_states, compare_models, fit_groups, power
+from glmhmm_pyro.analysis import (
+    choose_num_states,
+    compare_models,
+    fit_groups,
+    leave_out_sessions,
+    power,
+)
 from glmhmm_pyro.components import Lapsing
 
 from .row import Row
@@ -34,12 +41,42 @@ def type_row(call, *words):
     return Row(call, *words, TypeError)
 
 
+@functools.cache
+def drawn(initial=None):
+    """A fit with draws; of two states where their start is told."""
+    ridge = gh.priors.Ridge(1.0)
+    model = gh.GLMHMM(1 if initial is None else 2, gh.Bernoulli(ridge), initial=initial)
+    laplace = gh.Laplace(num_samples=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gh.ConvergenceWarning)
+        return gh.fit(model, data(), laplace, **QUICK)
+
+
 def planned(num_sessions=(2,), **options):
     """Experiments simulated from the fit."""
     return power(fit(), data(), num_sessions, **QUICK, **options)
 
 
 ROWS = {
+    "leave_out_sessions: no fit": type_row(
+        lambda: leave_out_sessions(MODEL, data()),
+        *("fit", "must be a Fit", "got GLMHMM", "write leave_out_sessions"),
+    ),
+    "leave_out_sessions: no draws": Row(
+        lambda: leave_out_sessions(fit(), data()),
+        *("fit", "must have draws", "got one by em", "or take cross_validate"),
+    ),
+    "leave_out_sessions: a threshold in words": Row(
+        lambda: leave_out_sessions(drawn(), data(), threshold="high"),
+        *("threshold", "must be", "got 'high'", "give 0.7"),
+    ),
+    "leave_out_sessions: parameters by session": Row(
+        lambda: leave_out_sessions(drawn(gh.Initial(per_session=True)), data()),
+        "fit",
+        "must have no parameters that a session left out alone tells of",
+        "got initial probabilities",
+        "fit with Initial(per_session=False)",
+    ),
     "power: no fit": type_row(
         lambda: power(MODEL, data(), [2]),
         *("fit", "must be a Fit of a GLMHMM", "got GLMHMM", "fit a model to"),

@@ -5,8 +5,10 @@ arviz 0.23 warns of its successor, once a day, and leaves a date in the user's c
 folder; neither may disturb a fit.
 """
 
+import copy
 import threading
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -63,6 +65,45 @@ def effective_size(draws: np.ndarray, part: str) -> float:
     return float(load_arviz().ess(draws, method=part, **options))
 
 
+def leave_one_out(exported: Any) -> Any:
+    """What ``az.loo`` says of the one variable of log-likelihoods, with all terms.
+
+    Pareto shapes that are too large are left for the caller to speak of.
+    """
+    arviz = load_arviz()
+    options = {} if _is_new(arviz) else {"scale": "log"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return arviz.loo(exported, pointwise=True, **options)
+
+
+def pareto_shapes(loo: Any) -> np.ndarray:
+    """Shapes of the tails of the importance weights of every term."""
+    return np.asarray(loo.pareto_k, dtype=float)
+
+
+def with_exact(loo: Any, exact: Mapping[int, float]) -> Any:
+    """The same with some terms known exactly, whose Pareto shapes are then 0.
+
+    Args:
+        loo: of :func:`leave_one_out`; it is not changed.
+        exact: log densities of what was left out, by number.
+    """
+    found, is_new = copy.copy(loo), hasattr(loo, "elpd_i")
+    names = ("elpd", "p", "elpd_i") if is_new else ("elpd_loo", "p_loo", "loo_i")
+    elpd, p, each = names
+    terms, shapes = (found[name].copy(deep=True) for name in (each, "pareto_k"))
+    for number, term in exact.items():
+        terms[number], shapes[number] = term, 0.0
+    total = float(terms.sum())
+    # What all data say of themselves does not change: its sum is elpd + p.
+    found[p] = found[p] + found[elpd] - total
+    found[elpd], found[each], found["pareto_k"] = total, terms, shapes
+    found["se"] = float(np.sqrt(terms.size * np.var(terms.values)))
+    found["warning"] = bool((shapes > found["good_k"]).any())
+    return found
+
+
 def container(groups: "dict[str, xr.Dataset]") -> Any:
     """Groups in what ArviZ reads: ``InferenceData``, from 1.0 on a ``DataTree``.
 
@@ -80,6 +121,11 @@ def container(groups: "dict[str, xr.Dataset]") -> Any:
             UserWarning,
         )
         return xr.DataTree.from_dict(groups)
-    if int(arviz.__version__.partition(".")[0]) >= 1:
+    if _is_new(arviz):
         return xr.DataTree.from_dict(groups)
     return arviz.InferenceData(**groups)
+
+
+def _is_new(arviz: ModuleType) -> bool:
+    """Whether it is 1.0 or newer."""
+    return int(arviz.__version__.partition(".")[0]) >= 1
