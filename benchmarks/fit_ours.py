@@ -44,14 +44,13 @@ class Recorded(GLMHMMProgram):
 
     def __init__(self, model, data, note):
         super().__init__(model, data)
-        self.note, self.last = note, None
+        self.note = note
 
-    def log_parts(self, params):
-        """As the program's; notes the point before, whose gradient is done by now."""
-        if self.last is not None:
-            self.note(self.last)
-        self.last = {name: value.detach() for name, value in params.items()}
-        return super().log_parts(params)
+    def evaluated(self, vector, jacobian):
+        """As the program's; notes the point."""
+        found = super().evaluated(vector, jacobian)
+        self.note(found.params)
+        return found
 
 
 def expectation_maximisation(model, data, params, note, num_iters):

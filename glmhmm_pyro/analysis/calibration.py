@@ -30,7 +30,8 @@ from glmhmm_pyro.inference.fits.predictive import prior_draws
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Program, check_order
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.refusals import check_order
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import symmetry_of
 from glmhmm_pyro.inference.search.search import seeded

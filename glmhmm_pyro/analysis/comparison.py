@@ -18,7 +18,8 @@ from glmhmm_pyro.displays import display, framed, listed
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program.labels import named_parameters
-from glmhmm_pyro.inference.program.program import Data, Model, Program, check_order
+from glmhmm_pyro.inference.program.program import Data, Model, Program
+from glmhmm_pyro.inference.program.refusals import check_order
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.joining import distinct_names
 

@@ -17,7 +17,6 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.program.renumbering import StateAxes
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.optim import value_and_grad
 from glmhmm_pyro.priors.answers import log_mass
 
 # How a search ends that leaves no point to expand around.
@@ -149,13 +148,13 @@ def search_near(
         return _SEARCH.density_mode(program, params)
     scale = factor
 
-    def value(point: Tensor) -> Tensor:
-        vector = start + scale @ point
-        return -program.log_density(vector, jacobian=True) / steps
+    def objective(point: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope = program.loss(start + scale @ point, True, steps)
+        return value, slope @ scale
 
     steps = sum(s.hidden.event_shape[0] for s in program.observed(params).values())
     zero = torch.zeros_like(start)
-    point, status = _SEARCH.minimise(value_and_grad(value), zero)
+    point, status = _SEARCH.minimise(objective, zero)
     return start + scale @ point, status
 
 

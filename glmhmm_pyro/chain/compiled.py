@@ -36,7 +36,7 @@ _PIECE_SIZE = 2**19
 Array = NDArray[np.float64]
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     """Pieces of work: ranges of sessions, for every parameter set."""
 
     batch: torch.Size
@@ -78,15 +78,21 @@ def counts(
     work = _plan(
         potentials, lengths, *([] if weights is None else [weights.shape[:-1]])
     )
-    shared = potentials.transition.shape[-3] == 1
     kernel = functools.partial(
-        counts_stationary if shared else counts_scaled, _states(potentials.num_states)
+        kernel_of(potentials.transition.shape[-3]), length_of(potentials.num_states)
     )
     rows = _all_rows(potentials, work)
     return _accumulate(kernel, rows, work, potentials, weights, out)
 
 
-def _states(num_states: int) -> tuple[float, ...] | Array:
+def kernel_of(transitions: int) -> Callable[..., None]:
+    """The kernel of counts for so many transition matrices: one, or one a step."""
+    kernel: Callable[..., None]
+    kernel = counts_stationary if transitions == 1 else counts_scaled
+    return kernel
+
+
+def length_of(num_states: int) -> tuple[float, ...] | Array:
     """What tells a kernel the number of states; a small one as it is compiled."""
     return (0.0,) * num_states if num_states <= 8 else np.empty(num_states)
 
@@ -149,7 +155,7 @@ def sample_paths(
 ) -> Tensor:
     """Paths (num_samples, \\*batch, steps), one uniform number for every state."""
     states = log_filtered.shape[-1]
-    work = _plan_batch(uniforms.shape[:-1], lengths, states)
+    work = plan(uniforms.shape[:-1], lengths, states)
     tensors = (log_filtered, transition, uniforms)
     filtered, moves, draws = (
         _rows(x, core, work.batch) for x, core in zip(tensors, (2, 3, 1))
@@ -167,7 +173,7 @@ def sample_paths(
 def _accumulate(
     kernel: Callable[..., None],
     rows: list[list[Array]],
-    work: _Work,
+    work: Work,
     potentials: Potentials,
     weights: Tensor | None,
     out: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
@@ -227,7 +233,7 @@ def _memory(tensor: Tensor, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def _gathering(shape: tuple[int, ...], work: _Work) -> Array:
+def _gathering(shape: tuple[int, ...], work: Work) -> Array:
     """Where counts go: (sets, pieces that are kept apart, \\*shape)."""
     if shape[0] == 1:
         return np.zeros((work.num_sets, len(work.ranges), *shape))
@@ -243,14 +249,14 @@ def _gathered(counts_by_piece: Array) -> Array:
     return total
 
 
-def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> _Work:
+def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> Work:
     batch = potentials.batch_shape
     if any(batches):
         batch = torch.broadcast_shapes(batch, *batches)
-    return _plan_batch(batch, lengths, potentials.num_states)
+    return plan(batch, lengths, potentials.num_states)
 
 
-def _plan_batch(batch: torch.Size, lengths: Tensor, states: int) -> _Work:
+def plan(batch: torch.Size, lengths: Tensor, states: int) -> Work:
     """Split the sessions into pieces; the split depends on their sizes alone."""
     offsets = np.zeros(lengths.numel() + 1, np.int64)
     lengths.numpy().cumsum(out=offsets[1:])
@@ -262,10 +268,10 @@ def _plan_batch(batch: torch.Size, lengths: Tensor, states: int) -> _Work:
         ranges = [(int(a), int(b)) for a, b in zip(borders[:-1], borders[1:])]
     sets = math.prod(batch)
     small = sets * size < 2 * _PIECE_SIZE
-    return _Work(batch, sets, offsets, ranges, 1 if small else torch.get_num_threads())
+    return Work(batch, sets, offsets, ranges, 1 if small else torch.get_num_threads())
 
 
-def _all_rows(potentials: Potentials, work: _Work) -> list[list[Array]]:
+def _all_rows(potentials: Potentials, work: Work) -> list[list[Array]]:
     return [_rows(x, core, work.batch) for x, core in zip(potentials, (2, 3, 2))]
 
 
@@ -280,7 +286,7 @@ def _rows(tensor: Tensor, core: int, batch: torch.Size) -> list[Array]:
     return [values[i] for i in index.flat]
 
 
-def _tensor(values: Array, work: _Work, dtype: torch.dtype) -> Tensor:
+def _tensor(values: Array, work: Work, dtype: torch.dtype) -> Tensor:
     """Results with the batch axes and the type that callers want."""
     if not work.batch:
         values = values[0]

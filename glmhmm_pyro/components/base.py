@@ -28,6 +28,7 @@ Component     bind_states(num_states)            to tell its parts of the states
 Component     closed_form(counts, data, params)  the exact M-step
 Component     block_objective(data)              an M-step by derivatives of its own,
                                                  of real weights, then positive numbers
+Component     log_table(data)                    slopes without a graph, for MAP, NUTS
 Component     start(data)                        optimisers that set out nearer the end
 Component     start_noise(name, data)            starts apart in its parameters' units
 Component     limits(data)                       scales that do not run to 0
@@ -73,6 +74,7 @@ from glmhmm_pyro.components.own_states import OwnStates
 from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
 from glmhmm_pyro.components.site import STATE_AXES, Site
+from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.filling import fill, recipe_of
 from glmhmm_pyro.priors.recipe import Place
@@ -330,6 +332,10 @@ class Component(CovariateReader, HasLatents, PyroModule):
             return 1.0
         size = self.operator(data).means(power=2).sqrt()
         return 1 / torch.where(size > 0, size, 1.0)
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """The chain's potentials with slopes made by hand, if there is such a table."""
+        return None
 
     def block_objective(self, data: Sequences) -> BlockObjective | None:
         """A faster M-step objective than automatic differentiation, if there is one."""

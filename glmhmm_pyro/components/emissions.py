@@ -23,6 +23,7 @@ from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
 from glmhmm_pyro.components.soft_labels import LabelObjective
 from glmhmm_pyro.components.softmax import insert_zeros
+from glmhmm_pyro.components.tables import LabelTable, LogTable
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
@@ -266,6 +267,12 @@ class Categorical(GLMEmission):
         super().bind(data)
         check_labels(data, self.num_classes, f"Categorical({self.num_classes})")
 
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Softmax regressions, differentiated by hand."""
+        if not self.is_linear or not is_as_defined(self, Categorical, "distribution"):
+            return None
+        return LabelTable(data, self.operator(data), self.shape("weights"))
+
     def distribution(self, predictor: Tensor) -> dist.Categorical:
         """Softmax of the predictors and the 0 of the reference."""
         return dist.Categorical(logits=pad(predictor, (1, 0)), validate_args=False)
@@ -310,6 +317,12 @@ class Bernoulli(GLMEmission):
         """Record or check the covariates; check that all labels are 0 or 1."""
         super().bind(data)
         check_labels(data, 2, "Bernoulli()")
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Logistic regressions, differentiated by hand."""
+        if not self.is_linear or not is_as_defined(self, Bernoulli, "distribution"):
+            return None
+        return LabelTable(data, self.operator(data), self.shape("weights"))
 
     def distribution(self, predictor: Tensor) -> dist.Bernoulli:
         """Bernoulli with the predictor as its log-odds."""

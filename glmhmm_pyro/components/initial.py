@@ -12,6 +12,7 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
+from glmhmm_pyro.components.tables import Certain, LogTable, ProbsTable
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior
@@ -65,6 +66,10 @@ class OnlyInitial(InitialState):
             self, OnlyInitial, "forward", "logits", "log_probs", "design"
         )
 
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Zeros."""
+        return Certain(1, 1) if self.is_linear else None
+
     def logits(self, data: Sequences) -> Tensor:
         """Zeros, shape (1, 1)."""
         return torch.zeros(1, 1, dtype=torch.float64, device=data.device)
@@ -99,6 +104,12 @@ class Initial(InitialState):
     def is_linear(self) -> bool:
         """Whether no covariates are read."""
         return is_as_defined(self, Initial, "forward", "logits", "log_probs", "design")
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """The probabilities, those of all sessions being the same."""
+        if not self.is_linear or self.varies_over:
+            return None
+        return ProbsTable(1, len(self.all_states(data.device)))
 
     def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the probabilities."""

@@ -16,6 +16,7 @@ from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
+from glmhmm_pyro.components.tables import Certain, LogTable, MovesTable, ProbsTable
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import is_flat, mode_given
 from glmhmm_pyro.priors.filling import Prior
@@ -120,6 +121,10 @@ class OnlyState(Transitions):
         """Certainty of staying."""
         return Categorical(logits=torch.zeros(state.shape + (1,), dtype=torch.float64))
 
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Zeros."""
+        return Certain(1, 1, 1) if self.is_linear else None
+
     def logits(self, data: Sequences) -> Tensor:
         """Zeros, shape (1, 1, 1)."""
         return torch.zeros(1, 1, 1, dtype=torch.float64, device=data.device)
@@ -161,6 +166,13 @@ class Stationary(Transitions):
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """The row of the matrix that belongs to the state."""
         return Categorical(probs=self.probs[..., state, :], validate_args=False)
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """The matrix, if its states are the model's."""
+        if not self.is_linear or self.emits is not None:
+            return None
+        states = len(self.all_states(data.device))
+        return ProbsTable(1, states, states)
 
     def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the matrix, shape (*batch, 1, origins, destinations)."""
@@ -225,6 +237,12 @@ class InputDriven(Transitions):
         scores = design @ weights.flatten(-3, -2).transpose(-1, -2)
         shape = scores.shape[:-1] + weights.shape[-3:-1]
         return insert_staying(scores.reshape(shape))
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Softmax regressions, differentiated by hand."""
+        if not self.is_linear or self.emits is not None:
+            return None
+        return MovesTable(self.operator(data), len(self.all_states(data.device)))
 
     def block_objective(self, data: Sequences) -> TransitionObjective:
         """All rows' softmax regressions evaluated together."""

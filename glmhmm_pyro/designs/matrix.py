@@ -84,7 +84,7 @@ class DesignMatrix(ABC):
 
         By default every step is by itself.
         """
-        return Pool(self, slice(None), lambda counts: counts)
+        return Pool(self, slice(None), lambda counts: counts, None)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -131,8 +131,10 @@ class Pool(NamedTuple):
         design: a row for every group.
         member: a step of each group, by which its values are found.
         sums: from counts (sets, steps, ...) to those of groups, (sets, groups, ...).
+        group: which of them every step is of, (steps,); ``None`` if each is its own.
     """
 
     design: DesignMatrix
     member: Tensor | slice
     sums: Callable[[Tensor], Tensor]
+    group: Tensor | None

@@ -92,7 +92,7 @@ class Repeated(DesignMatrix):
             return torch.stack([nothing.index_add(0, group, one) for one in counts])
 
         rows = self.rows[self.index[member]]
-        return Pool(Dense(rows, self.names), member, sums)
+        return Pool(Dense(rows, self.names), member, sums, group)
 
 
 def design_of(rows: Tensor, names: tuple[str, ...] | None = None) -> DesignMatrix:

@@ -19,7 +19,8 @@ from glmhmm_pyro.inference.journal import Journal, journalled
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
-from glmhmm_pyro.inference.program.program import Data, Model, Program, check_order
+from glmhmm_pyro.inference.program.program import Data, Model, Program
+from glmhmm_pyro.inference.program.refusals import check_order
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status

@@ -223,15 +223,15 @@ def test_where_a_distribution_refuses_its_parameters_the_search_turns_back():
 
 def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
     data, model = clear_data(), penalised()
-    calls, log_parts = [], GLMHMMProgram.log_parts
+    calls, evaluated = [], GLMHMMProgram.evaluated
 
-    def interrupted(self, params):
+    def interrupted(self, vector, jacobian):
         calls.append(None)
         if len(calls) == 8:
             raise KeyboardInterrupt
-        return log_parts(self, params)
+        return evaluated(self, vector, jacobian)
 
-    monkeypatch.setattr(GLMHMMProgram, "log_parts", interrupted)
+    monkeypatch.setattr(GLMHMMProgram, "evaluated", interrupted)
     with pytest.warns(gh.ConvergenceWarning, match="interrupted"):
         found = climbed(model, data)
     assert found.status is gh.Status.INTERRUPTED

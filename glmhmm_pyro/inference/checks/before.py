@@ -12,7 +12,8 @@ from glmhmm_pyro.inference.checks.columns import Columns, column_findings
 from glmhmm_pyro.inference.checks.levels import free_levels
 from glmhmm_pyro.inference.checks.outcomes import label_findings
 from glmhmm_pyro.inference.checks.report import NOTE, Finding, Report
-from glmhmm_pyro.inference.program.program import Program, check_order
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.refusals import check_order
 
 # How long a state is taken to last before anything is known of it, in steps.
 _USUAL_DWELL = 20

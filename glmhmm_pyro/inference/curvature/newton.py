@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.optim import value_and_grad
 
 # Standard deviations that a step must still go to be taken, those from which on the
 # curvature here says little of that at the mode, and the part that a step may leave.
@@ -40,13 +39,12 @@ def settled(
         The mode, or the vector as it came where there is none near it; and how many
         standard deviations away the gradient there still takes the mode to be.
     """
-    value = value_and_grad(lambda v: program.log_density(v, jacobian))
-    slope = factor.T @ value(vector)[1]
+    slope = factor.T @ program.evaluated(vector, jacobian).slope
     for _ in range(_MOST_STEPS):
         if not _LEAST < slope.norm() < _FAR:
             break
         moved = vector + factor @ slope
-        left = factor.T @ value(moved)[1]
+        left = factor.T @ program.evaluated(moved, jacobian).slope
         if not left.norm() <= _LEFT * slope.norm():
             break
         vector, slope = moved, left

@@ -106,20 +106,9 @@ def _curvature(program: Program, vector: Tensor) -> Tensor:
         return -hessian(program, vector)
     steps = _STEP * torch.eye(len(vector), dtype=vector.dtype)
     points = torch.cat([vector[None], vector + steps])
-    width = program.num_together if program.is_batched else 1
-    slopes = torch.cat([_slopes(program, some) for some in points.split(width)])
+    slopes = program.slopes(points)
     rows = (slopes[:1] - slopes[1:]) / _STEP
     return (rows + rows.T) / 2
-
-
-def _slopes(program: Program, points: Tensor) -> Tensor:
-    """Gradients of the log-joint at points (points, size), of one or in one go."""
-    leaf = (points if program.is_batched else points[0]).clone().requires_grad_()
-    with torch.enable_grad():
-        value = program.log_density(leaf, jacobian=False).sum()
-        (slopes,) = torch.autograd.grad(value, leaf, materialize_grads=True)
-    found: Tensor = slopes.reshape(points.shape)
-    return found
 
 
 def _values(program: Program, params: Params, before: Tensor, after: Tensor) -> Params:

@@ -16,7 +16,6 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels, named_draws, named_parameters
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import ConvergenceWarning
-from glmhmm_pyro.optim import value_and_grad
 from glmhmm_pyro.priors.answers import held
 
 if TYPE_CHECKING:
@@ -276,8 +275,8 @@ def _assessed(
     """The information at the fit, and errors with what is wrong with these sites."""
     vector = program.packed(params)
     information = Information.of(program, vector, jacobian=False)
-    gradient = value_and_grad(lambda v: program.log_density(v, jacobian=False))(vector)
-    rise = float((gradient[1] @ information.factor).square().sum() / 2)
+    slope = program.evaluated(vector, jacobian=False).slope
+    rise = float((slope @ information.factor).square().sum() / 2)
     number = None
     if robust is not None:
         factor = robust_factor(program, vector, information.factor, robust)

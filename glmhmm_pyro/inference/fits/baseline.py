@@ -9,7 +9,7 @@ from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.optim import LBFGSOptions, minimize, value_and_grad
+from glmhmm_pyro.optim import LBFGSOptions, minimize
 from glmhmm_pyro.sequences import Sequences
 
 # The name of the one covariate, which is constant.
@@ -110,9 +110,9 @@ def _maximised(program: Program) -> Params:
     (start,) = program.starts(1, "glm", 0.0, generator)
     steps = program.data.num_steps
 
-    def loss(vector: Tensor) -> Tensor:
-        return -program.log_density(vector, jacobian=False) / steps
+    def loss(vector: Tensor) -> tuple[Tensor, Tensor]:
+        return program.loss(vector, False, steps)
 
     options = LBFGSOptions(gradient_tol=1e-7, progress_tol=1e-12)
-    found = minimize(value_and_grad(loss), program.coordinates.pack(start), options)
+    found = minimize(loss, program.coordinates.pack(start), options)
     return program.users_values(found.x)

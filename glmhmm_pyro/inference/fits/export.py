@@ -24,7 +24,8 @@ from glmhmm_pyro.inference.fits.exporter import Exporter, dataset
 from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.fits.predictive import prior_draws
 from glmhmm_pyro.inference.program.labels import Labels
-from glmhmm_pyro.inference.program.program import Data, Model, Program, check_order
+from glmhmm_pyro.inference.program.program import Data, Model, Program
+from glmhmm_pyro.inference.program.refusals import check_order
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,6 +1,7 @@
 """A GLMHMM with its data: a density that components make up."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.inference.kinds.direct import DirectDensity, direct_density
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.kinds.undetermined import (
@@ -19,6 +21,7 @@ from glmhmm_pyro.inference.kinds.undetermined import (
 )
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
+from glmhmm_pyro.inference.program.evaluated import Evaluated
 from glmhmm_pyro.inference.program.program import (
     Init,
     Observed,
@@ -108,6 +111,30 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         """Log-likelihood and log prior, without Pyro's handlers."""
         hidden = self.model.hidden_markov_at(params, self.data)
         return hidden.log_prob(self.data.emissions), self.log_prior(params)
+
+    def evaluated(self, vector: Tensor, jacobian: bool) -> Evaluated:
+        """The same, by one function where all parts are the package's own."""
+        if self._direct is None:
+            return super().evaluated(vector, jacobian)
+        with exclusively():
+            return self._direct(vector, jacobian)
+
+    def slopes(self, points: Tensor) -> Tensor:
+        """One after another where that function knows them, which is faster."""
+        if self._direct is None:
+            return super().slopes(points)
+        return torch.stack([self.evaluated(p, jacobian=False).slope for p in points])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What processes are sent, who make that function themselves."""
+        return {name: v for name, v in vars(self).items() if name != "_direct"}
+
+    @cached_property
+    def _direct(self) -> DirectDensity | None:
+        if not self._has_fixed_priors or self.latents:
+            return None
+        parts = self.model, self.data, self.coordinates, self.priors
+        return direct_density(*parts)
 
     def log_prior(self, params: Params) -> Tensor:
         """Log density of the priors, which are fixed unless a site of them is drawn."""

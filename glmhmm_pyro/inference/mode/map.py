@@ -28,7 +28,7 @@ from glmhmm_pyro.inference.search.findings import Findings, best_of
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.optim import LBFGSOptions, value_and_grad
+from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.optim.drivers import Objective
 
 # Largest entry of the gradient of the log-joint per step at which a search that can
@@ -151,13 +151,14 @@ class MAP:
         sites = program.observed(params).values()
         steps = sum(site.hidden.event_shape[0] for site in sites)
 
-        def value(vector: Tensor) -> Tensor:
-            return -program.log_density(vector, jacobian=True) / steps
+        def objective(vector: Tensor) -> tuple[Tensor, Tensor]:
+            return program.loss(vector, True, steps)
 
         start = program.coordinates.pack(params)
         kept = self._stage(program, start, jacobian=True)
-        objective = remembered(value_and_grad(value), kept)
-        found = searched(program, self.minimise, objective, start, jacobian=True)
+        found = searched(
+            program, self.minimise, remembered(objective, kept), start, jacobian=True
+        )
         kept.end()
         return found
 
@@ -231,7 +232,6 @@ class _Ascent:
         self.path: list[tuple[Params, float, float]] = []
         sites = program.observed(params).values()
         self.steps = sum(site.hidden.event_shape[0] for site in sites)
-        self.value_and_grad = value_and_grad(self._value)
         self.evaluate: Function = self._numbers
 
     def __call__(self, vector: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,15 +245,15 @@ class _Ascent:
 
     def end(self, vector: Tensor) -> None:
         """Note where the search ended, which rounding may hide among its equals."""
-        with torch.no_grad():
-            params, likelihood, joint = self._evaluate(vector)
+        found = self.program.evaluated(vector, jacobian=False)
+        joint = found.log_density
         if self.path and joint >= self.path[-1][2] - _ROUNDING * abs(joint):
-            self.path[-1] = (params, likelihood.item(), joint.item())
+            self.path[-1] = (found.params, found.log_likelihood, joint)
 
     def not_finite(self, params: Params) -> tuple[str, ...]:
         """Sentences about sites by which the gradient is no number at these values."""
         coordinates = self.program.coordinates
-        gradient = self.value_and_grad(coordinates.pack(params))[1]
+        gradient = self.program.evaluated(coordinates.pack(params), False).slope
         return tuple(
             f"the gradient by {name} is not finite"
             for name, own in coordinates.slices.items()
@@ -262,15 +262,7 @@ class _Ascent:
 
     def _numbers(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """What is minimised, the log-likelihood and the log-joint, and the gradient."""
-        value, gradient = self.value_and_grad(vector)
-        return torch.stack([value, *self.logs]), gradient
-
-    def _value(self, vector: Tensor) -> Tensor:
-        _, *logs = self._evaluate(vector)
-        self.logs = [log.detach() for log in logs]
-        return -logs[1] / self.steps
-
-    def _evaluate(self, vector: Tensor) -> tuple[Params, Tensor, Tensor]:
-        params = self.program.coordinates.unpack(vector)
-        likelihood, prior = self.program.log_parts(params)
-        return params, likelihood, likelihood + prior
+        found = self.program.evaluated(vector, jacobian=False)
+        joint = found.log_density
+        numbers = [-joint / self.steps, found.log_likelihood, joint]
+        return torch.tensor(numbers, dtype=torch.float64), -found.slope / self.steps

@@ -20,6 +20,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from pyro.infer import NUTS as PyroNUTS
 from pyro.ops.integrator import potential_grad
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from tqdm import tqdm
 
 from glmhmm_pyro.concurrency import exclusively
@@ -37,6 +38,23 @@ INTERRUPTED = "interrupted"
 
 # Seconds between two looks at how far the chains have come.
 _LOOK = 0.2
+
+
+class _Known(torch.autograd.Function):
+    """A potential whose slope came with its value."""
+
+    @staticmethod
+    def forward(ctx: Any, point: Tensor, potential: "Potential") -> Tensor:
+        """The potential at a point."""
+        energy, slope = potential.at(point)
+        ctx.save_for_backward(slope)
+        return point.new_tensor(energy)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """The slope, known already."""
+        return grads[0] * ctx.saved_tensors[0], None
 
 
 class Potential:
@@ -57,7 +75,13 @@ class Potential:
     def __call__(self, sites: dict[str, Tensor]) -> Tensor:
         """Potential energy at the only site, ``z``."""
         self.num_calls += 1
-        return -self.program.log_density(self.whitening(sites["z"]), jacobian=True)
+        energy: Tensor = _Known.apply(sites["z"], self)
+        return energy
+
+    def at(self, point: Tensor) -> tuple[float, Tensor]:
+        """Potential energy and its slope."""
+        found = self.program.evaluated(self.whitening(point), jacobian=True)
+        return -found.log_density, -(found.slope @ self.whitening.scale)
 
 
 @dataclass(frozen=True)

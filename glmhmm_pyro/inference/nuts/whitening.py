@@ -14,7 +14,6 @@ from glmhmm_pyro.inference.curvature.newton import settled
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.optim import value_and_grad
 
 # Smallest eigenvalue, of curvature scaled to a diagonal of 1, that is taken as it is.
 _FLOOR = 1e-4
@@ -65,7 +64,7 @@ def whitened(program: Program, params: Params) -> Whitening | None:
         scale = _scale_at(program, mode)
     if scale is None:
         return None
-    step = scale.T @ _gradient(program, mode)
+    step = scale.T @ program.evaluated(mode, jacobian=True).slope
     if not step.square().sum() < 2 * _ARRIVED:
         return None
     return Whitening(mode, scale)
@@ -87,9 +86,3 @@ def _scale_at(program: Program, mode: Tensor) -> Tensor | None:
     values, vectors = torch.linalg.eigh(curvature / size / size[:, None])
     roots = values.abs().clamp(min=_FLOOR).sqrt()
     return vectors / roots @ vectors.T / size[:, None]
-
-
-def _gradient(program: Program, vector: Tensor) -> Tensor:
-    """Gradient of the density of the vector."""
-    value = value_and_grad(lambda v: program.log_density(v, jacobian=True))
-    return value(vector)[1]

@@ -26,11 +26,11 @@ from glmhmm_pyro.inference.program.densities import (
     Drawable,
     in_its_own_words,
 )
+from glmhmm_pyro.inference.program.evaluated import Evaluated, differentiated
+from glmhmm_pyro.inference.program.refusals import check_sites
 from glmhmm_pyro.inference.program.units import Units
-from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.priors.answers import is_proper, log_mass
-from glmhmm_pyro.priors.filling import check_density
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
@@ -116,7 +116,7 @@ class Program(ABC, Generic[Model, Data]):
             n: s["fn"] for n, s in sites.items() if not s["is_observed"]
         }
         hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
-        _check(self.priors, any(site["is_observed"] for site in hidden))
+        check_sites(self.priors, any(site["is_observed"] for site in hidden))
         self.latents = self._latents(sites)
         self.coordinates = Coordinates(self.priors)
         chains = [site["fn"] for site in hidden]
@@ -322,6 +322,33 @@ class Program(ABC, Generic[Model, Data]):
         params, gain = self.coordinates.unpack_with_jacobian(vector)
         return self.log_joint(params) + gain
 
+    def evaluated(self, vector: Tensor, jacobian: bool) -> Evaluated:
+        """:meth:`log_density` and its slope at a point.
+
+        Args:
+            vector: shape (size,).
+            jacobian: whether the log volume of the transform is added.
+        """
+        return differentiated(self.coordinates, self.log_parts, vector, jacobian)
+
+    def loss(self, vector: Tensor, jacobian: bool, steps: int) -> tuple[Tensor, Tensor]:
+        """Minus the log density per step, and its slope, for a minimiser."""
+        found = self.evaluated(vector, jacobian)
+        value = torch.tensor(-found.log_density / steps, dtype=torch.float64)
+        return value, -found.slope / steps
+
+    def slopes(self, points: Tensor) -> Tensor:
+        """Slopes of the log-joint at points (points, size), in one go where it can."""
+        if not self.is_batched:
+            return torch.stack([self.evaluated(p, False).slope for p in points])
+        found: list[Tensor] = []
+        for some in points.split(self.num_together):
+            leaf = some.detach().clone().requires_grad_()
+            with torch.enable_grad():
+                total = self.log_density(leaf, jacobian=False).sum()
+                found += torch.autograd.grad(total, leaf, materialize_grads=True)
+        return torch.cat(found)
+
     @staticmethod
     def _taken(model: Model, data: Data) -> Data:
         """The data as the model reads them."""
@@ -338,29 +365,6 @@ def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
     return max(1, _TABLE_BYTES // size)
 
 
-def check_order(model: Callable[[Data], Any], data: Data) -> None:
-    """Raise a TypeError if ``model`` is no model, such as a data set in its place."""
-    kind = type(model).__name__
-    if isinstance(model, Sequences) or isinstance(data, GLMHMM):
-        raise TypeError(
-            f"model must be a GLMHMM or a Pyro model, and data come after it, got a "
-            f"{kind}, then a {type(data).__name__}; write fit(model, data)"
-        )
-    what = f"a {kind}"
-    if isinstance(model, Component):
-        fix = f"put it into a model, as in GLMHMM(2, {kind}(...))"
-    elif isinstance(model, type):
-        what, fix = f"the class {model.__name__}", f"make one, {model.__name__}(...)"
-    elif not callable(model):
-        fix = "write GLMHMM(num_states, emissions)"
-    else:
-        return
-    raise TypeError(
-        "model must be a GLMHMM or a Pyro model (a function of the data), got "
-        f"{what}; {fix}"
-    )
-
-
 def is_variable(site: dict[str, Any]) -> bool:
     """Whether a site of a trace is a sample statement that has a density."""
     return site["type"] == "sample" and not poutine.util.site_is_subsample(site)
@@ -370,25 +374,3 @@ def trace_at(model: Callable[[Data], Any], data: Data, params: Params) -> Any:
     """Pyro's trace of a model at these values of its parameters."""
     with exclusively(), zeros_allowed(model):
         return poutine.trace(poutine.condition(model, data=params)).get_trace(data)
-
-
-def _check(priors: dict[str, TorchDistribution], is_observed: bool) -> None:
-    """Raise a ValueError for a model that no method can fit."""
-    if not is_observed:
-        raise ValueError(
-            "model must have an observed HiddenMarkov site, got none; write "
-            'pyro.sample("y", HiddenMarkov(...), obs=data.emissions) in it'
-        )
-    if not priors:
-        raise ValueError(
-            "model must have parameters, got none; declare them by pyro.sample with "
-            "a prior, pyro.param is not read"
-        )
-    for name, prior in priors.items():
-        if prior.support.is_discrete:
-            raise ValueError(
-                f"model must have continuous parameters, got the discrete site "
-                f"{name!r}; hidden states belong in a HiddenMarkov site, which sums "
-                "them out"
-            )
-        check_density(f"site {name!r}", prior)

@@ -1,0 +1,133 @@
+"""Compiled softmaxes of many short rows, and what expected counts make of them.
+
+A row of free scores stands for itself and a reference of score 0. Exponentials are
+taken of a tile of steps together, so that processors work on several at once, and what
+a tile needs stays in a near cache.
+"""
+
+import numpy as np
+
+from glmhmm_pyro.chain.arithmetic import exp
+from glmhmm_pyro.chain.compiler import compiled
+
+# Steps of a tile.
+_TILE = 128
+
+
+@compiled(reassociate=False)
+def _probabilities(
+    scores: np.ndarray, base: np.ndarray, tops: np.ndarray, totals: np.ndarray
+) -> None:
+    """Scores (rows, free) become probabilities; all else is of their rows.
+
+    ``base`` gets the probability of the reference, ``tops`` the largest score and
+    ``totals`` the logarithm of the sum relative to it.
+    """
+    rows, free = scores.shape
+    flat = scores.reshape(-1)
+    for r in range(rows):
+        top = 0.0
+        for f in range(free):
+            top = max(top, flat[r * free + f])
+        tops[r] = top
+        base[r] = -top
+        for f in range(free):
+            flat[r * free + f] -= top
+    for i in range(flat.size):
+        flat[i] = exp(flat[i])
+    for r in range(rows):
+        base[r] = exp(base[r])
+    for r in range(rows):
+        total = base[r]
+        for f in range(free):
+            total += flat[r * free + f]
+        totals[r] = np.log(total)
+        for f in range(free):
+            flat[r * free + f] /= total
+        base[r] /= total
+
+
+@compiled(reassociate=False)
+def label_logs(scores: np.ndarray, labels: np.ndarray, logs: np.ndarray) -> None:
+    """Log-probabilities of labels; scores (steps, states, free) become probabilities.
+
+    Args:
+        labels: of the steps, 0 for the reference, -1 where there is none: it counts as
+            certain.
+        logs: shape (steps, states), written.
+    """
+    steps, states, free = scores.shape
+    base, tops, totals = np.empty((3, _TILE * states))
+    for first in range(0, steps, _TILE):
+        last = min(first + _TILE, steps)
+        for t in range(first, last):
+            for k in range(states):
+                logs[t, k] = scores[t, k, labels[t] - 1] if labels[t] > 0 else 0.0
+        _probabilities(scores[first:last].reshape(-1, free), base, tops, totals)
+        for t in range(first, last):
+            for k in range(states):
+                r = (t - first) * states + k
+                seen = logs[t, k] - tops[r] - totals[r]
+                logs[t, k] = seen if labels[t] >= 0 else 0.0
+
+
+@compiled(reassociate=False)
+def label_residuals(probs: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> None:
+    """Probabilities (steps, states, free) become slopes by the scores.
+
+    Args:
+        labels: as for :func:`label_logs`.
+        counts: how often every state is expected, shape (steps, states).
+    """
+    steps, states, free = probs.shape
+    for t in range(steps):
+        for k in range(states):
+            count = counts[t, k] if labels[t] >= 0 else 0.0
+            for f in range(free):
+                probs[t, k, f] *= -count
+            if labels[t] > 0:
+                probs[t, k, labels[t] - 1] += count
+
+
+@compiled(reassociate=False)
+def move_logs(scores: np.ndarray, logs: np.ndarray) -> None:
+    """Log-probabilities of moves, staying being the reference.
+
+    Scores (steps, origins, destinations - 1) become probabilities.
+
+    Args:
+        logs: shape (steps, origins, destinations), written.
+    """
+    steps, states, free = scores.shape
+    base, tops, totals = np.empty((3, _TILE * states))
+    for first in range(0, steps, _TILE):
+        last = min(first + _TILE, steps)
+        for t in range(first, last):
+            for i in range(states):
+                for f in range(free):
+                    logs[t, i, f + (f >= i)] = scores[t, i, f]
+                logs[t, i, i] = 0.0
+        _probabilities(scores[first:last].reshape(-1, free), base, tops, totals)
+        for t in range(first, last):
+            for i in range(states):
+                r = (t - first) * states + i
+                for j in range(states):
+                    logs[t, i, j] -= tops[r] + totals[r]
+
+
+@compiled(reassociate=False)
+def move_residuals(probs: np.ndarray, counts: np.ndarray) -> None:
+    """Probabilities (steps, origins, destinations - 1) become slopes by the scores.
+
+    Args:
+        counts: how often every move is expected, (steps, origins, destinations).
+    """
+    steps, states, free = probs.shape
+    for t in range(steps):
+        for i in range(states):
+            total = 0.0
+            for j in range(states):
+                total += counts[t, i, j]
+            for f in range(free):
+                moved = counts[t, i, f + (f >= i)]
+                probs[t, i, f] = moved - total * probs[t, i, f]

@@ -1,0 +1,187 @@
+"""Log-probabilities of the package's own components, with slopes made by hand.
+
+A method that takes slopes evaluates one model thousands of times. Here a component's
+table is made in numpy, without a graph of what was done, and expected counts are led
+back to its parameters: for a softmax of predictors s with probabilities p,
+
+.. math:: \\frac{\\partial}{\\partial s_j} \\sum_i n_i \\log p_i
+    = n_j - p_j \\sum_i n_i
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.components.table_kernels import (
+    label_logs,
+    label_residuals,
+    move_logs,
+    move_residuals,
+)
+from glmhmm_pyro.designs import DesignMatrix
+from glmhmm_pyro.sequences import Sequences
+
+Values = Mapping[str, np.ndarray]
+
+
+class LogTable(Protocol):
+    """A component's potentials of the chain at values, and slopes by expected counts.
+
+    Attributes:
+        shape: of the potentials: (sessions or 1, states), (steps or 1, states, states)
+            or (steps, states).
+    """
+
+    shape: tuple[int, ...]
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """Potentials at the values of all parameters, by attribute."""
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Derivatives by these values of the counts times the potentials, summed.
+
+        Args:
+            counts: in the shape of the potentials last returned; it may be overwritten.
+        """
+
+
+class Certain:
+    """The potentials of a single state, which are 0."""
+
+    def __init__(self, *shape: int):
+        self.shape = shape
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """Zeros."""
+        return np.zeros(self.shape)
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """No parameter has any."""
+        return {}
+
+
+class ProbsTable:
+    """Probabilities that are the parameter ``probs``, the same at all steps.
+
+    Args:
+        shape: of the potentials, the first axis being of size 1.
+    """
+
+    def __init__(self, *shape: int):
+        self.shape = shape
+        self._probs = self._sums = np.zeros(0)
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """Logarithms of the probabilities."""
+        self._probs = values["probs"].reshape(self.shape)
+        self._sums = self._probs.sum(-1, keepdims=True)
+        return np.log(self._probs / self._sums)
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those by the probabilities, 0 for one that is 0."""
+        expected = counts.sum(-1, keepdims=True) / self._sums
+        possible = np.where(self._probs > 0, self._probs, np.inf)
+        slopes = counts / possible - np.where(self._probs > 0, expected, 0.0)
+        return {"probs": slopes[0]}
+
+
+class _Regressions:
+    """Softmax regressions of which all steps with equal rows are put together.
+
+    Args:
+        design: covariates, shape (steps, features).
+        values: what else a step's table depends on, shape (steps,).
+    """
+
+    shape: tuple[int, ...]
+    _scores: np.ndarray
+
+    def __init__(self, design: DesignMatrix, values: Tensor | None = None):
+        pool = design.pooled(values)
+        self.rows = pool.design.dense().contiguous()
+        self.member, self.sums = pool.member, pool.sums
+        self.group = None if pool.group is None else pool.group.numpy()
+
+    def spread(self, table: np.ndarray) -> np.ndarray:
+        """The table of all steps, from that of groups (groups, ...)."""
+        return table if self.group is None else table[self.group]
+
+    def pooled(self, counts: np.ndarray) -> np.ndarray:
+        """Counts of groups, from those of steps (steps, ...)."""
+        if self.group is None:
+            return counts
+        return self.sums(torch.from_numpy(counts[None]))[0].numpy()
+
+    def _predict(self, weights: np.ndarray) -> None:
+        """Scores of all groups, where they stand."""
+        scores = torch.from_numpy(self._scores).reshape(len(self.rows), -1)
+        by_row = torch.from_numpy(weights).reshape(-1, self.rows.shape[1])
+        # A thin product is torch's twice as fast as numpy's.
+        torch.mm(self.rows, by_row.T, out=scores)
+
+    def _by_weights(self) -> np.ndarray:
+        """Slopes by rows of weights, from those by the scores in their place."""
+        slopes = torch.from_numpy(self._scores).reshape(len(self.rows), -1)
+        found: np.ndarray = torch.mm(slopes.T, self.rows).numpy()
+        return found
+
+
+class LabelTable(_Regressions):
+    """Softmax regressions of labels for every state, class 0 being the reference.
+
+    Args:
+        data: where the labels stand; masked steps have log-probability 0.
+        design: covariates, shape (steps, features).
+        shape: of the weights (states, features), or (states, classes - 1, features).
+    """
+
+    def __init__(self, data: Sequences, design: DesignMatrix, shape: torch.Size):
+        labels = data.emissions.to(torch.int64)
+        if data.mask is not None:
+            labels = torch.where(data.mask, labels, -1)
+        super().__init__(design, labels)
+        self.labels = labels[self.member].contiguous().numpy()
+        self.weights, self.shape = shape, (len(labels), shape[0])
+        self._scores = np.empty((len(self.rows), shape[0], shape[1:-1].numel()))
+        self._logs = np.empty(self._scores.shape[:2])
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """log p(y_t | z_t = k)."""
+        self._predict(values["weights"])
+        label_logs(self._scores, self.labels, self._logs)
+        return self.spread(self._logs)
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those by the weights of all classes but the reference."""
+        label_residuals(self._scores, self.labels, self.pooled(counts))
+        return {"weights": self._by_weights().reshape(self.weights)}
+
+
+class MovesTable(_Regressions):
+    """Softmax regressions of the next state for every origin, staying the reference.
+
+    Args:
+        design: transition covariates, shape (steps, features).
+        num_states: number of states.
+    """
+
+    def __init__(self, design: DesignMatrix, num_states: int):
+        super().__init__(design)
+        self.shape = (len(design), num_states, num_states)
+        self._scores = np.empty((len(self.rows), num_states, num_states - 1))
+        self._logs = np.empty((len(self.rows), num_states, num_states))
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """log p(z_t = j | z_t-1 = i)."""
+        self._predict(values["weights"])
+        move_logs(self._scores, self._logs)
+        return self.spread(self._logs)
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those by the weights of all pairs of different states."""
+        move_residuals(self._scores, self.pooled(counts))
+        by_row = self._by_weights()
+        return {"weights": by_row.reshape(*self._scores.shape[1:], -1)}

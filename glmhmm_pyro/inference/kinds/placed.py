@@ -1,0 +1,155 @@
+"""Values of one site out of the unconstrained vector, and slopes led back to it.
+
+In numpy, by hand for the supports that sites of the package's own have, else by the
+transform's own derivatives. The transforms are those of ``torch``'s ``biject_to``.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributions import (
+    ExpTransform,
+    IndependentTransform,
+    StickBreakingTransform,
+    Transform,
+)
+
+_FLOAT = np.finfo(np.float64)
+
+
+class Placed:
+    """A site whose unconstrained numbers are its values.
+
+    Args:
+        transform: from unconstrained numbers to values.
+        shape: of the unconstrained numbers.
+    """
+
+    def __init__(self, transform: Transform, shape: torch.Size):
+        self.transform, self.shape = transform, shape
+
+    def value(self, free: np.ndarray) -> np.ndarray:
+        """Values of unconstrained numbers, kept for what is asked next."""
+        return free
+
+    def gain(self) -> float:
+        """Log volume that the map to the last values gains."""
+        return 0.0
+
+    def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
+        """Slope by the unconstrained numbers, from that by the last values.
+
+        Args:
+            by_value: in the shape of the values.
+            jacobian: whether the log volume is added to what is derived.
+        """
+        return by_value
+
+
+class PlacedPositive(Placed):
+    """A site of positive numbers, which are exponentials."""
+
+    def value(self, free: np.ndarray) -> np.ndarray:
+        """Exponentials."""
+        self._free, self._value = free, np.exp(free)
+        return self._value
+
+    def gain(self) -> float:
+        """Sum of the logarithms."""
+        return float(self._free.sum())
+
+    def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
+        """Slope by the logarithms."""
+        return by_value * self._value + jacobian
+
+
+class PlacedSimplex(Placed):
+    r"""A site of probabilities, which are broken sticks.
+
+    Of what is left of a stick, number k takes the share z_k, whose log-odds are the
+    unconstrained number less log(number of those that follow), so that
+
+    .. math:: \frac{\partial \log p_j}{\partial x_k} = 1 - z_k \; (j = k),
+        \quad -z_k \; (j > k)
+    """
+
+    def __init__(self, transform: Transform, shape: torch.Size):
+        super().__init__(transform, shape)
+        self.offset = np.log(np.arange(shape[-1], 0, -1.0)) if shape[-1] else 0.0
+
+    def value(self, free: np.ndarray) -> np.ndarray:
+        """Probabilities."""
+        self._odds = free - self.offset
+        share = 1.0 / (1.0 + np.exp(-self._odds))
+        self._share = np.clip(share, _FLOAT.tiny, 1.0 - _FLOAT.eps)
+        self._moves = share == self._share
+        self._value = np.ones(free.shape[:-1] + (free.shape[-1] + 1,))
+        np.cumprod(1.0 - self._share, -1, out=self._value[..., 1:])
+        self._value[..., :-1] *= self._share
+        return self._value
+
+    def gain(self) -> float:
+        """Logarithms of the shares that are left and of the probabilities."""
+        left = -np.logaddexp(0.0, self._odds)
+        return float(left.sum() + np.log(self._value[..., :-1]).sum())
+
+    def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
+        """Slope by the log-odds of the shares."""
+        by_log = np.where(self._value > 0, by_value * self._value, 0.0)
+        by_log[..., :-1] += jacobian
+        after = np.cumsum(by_log[..., :0:-1], -1)[..., ::-1]
+        own = by_log[..., :-1] * (1.0 - self._share) - after * self._share
+        found: np.ndarray = own * self._moves
+        return found - self._share if jacobian else found
+
+
+class PlacedOtherwise(Placed):
+    """A site of any other support, by automatic differentiation of its transform."""
+
+    def value(self, free: np.ndarray) -> np.ndarray:
+        """What the transform makes of them."""
+        self._leaf = torch.tensor(free, requires_grad=True)
+        with torch.enable_grad():
+            self._value = self.transform(self._leaf)
+        found: np.ndarray = self._value.detach().numpy()
+        return found
+
+    def _gain(self) -> Any:
+        return self.transform.log_abs_det_jacobian(self._leaf, self._value).sum()
+
+    def gain(self) -> float:
+        """What the transform says of it."""
+        return float(self._gain().detach())
+
+    def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
+        """The transform's own derivatives."""
+        with torch.enable_grad():
+            total = (self._value * torch.from_numpy(by_value)).sum()
+            total = total + self._gain() if jacobian else total
+            if not total.requires_grad:
+                return np.zeros(self.shape)
+            (slope,) = torch.autograd.grad(total, self._leaf, materialize_grads=True)
+        found: np.ndarray = slope.numpy()
+        return found
+
+
+_PLACED: dict[type, type[Placed]] = {
+    ExpTransform: PlacedPositive,
+    StickBreakingTransform: PlacedSimplex,
+}
+
+
+def placed(transform: Transform, shape: torch.Size, is_real: bool) -> Placed:
+    """How the values of a site stand in the vector.
+
+    Args:
+        transform: from unconstrained numbers to values.
+        shape: of the unconstrained numbers.
+        is_real: whether the values are the unconstrained numbers.
+    """
+    inner = transform
+    while isinstance(inner, IndependentTransform):
+        inner = inner.base_transform
+    kind = Placed if is_real else _PLACED.get(type(inner), PlacedOtherwise)
+    return kind(transform, shape)

@@ -1,0 +1,56 @@
+"""Models that no method can fit, and arguments that are no models, refused in words."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyro.distributions import TorchDistribution
+
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.priors.filling import check_density
+from glmhmm_pyro.sequences import Sequences
+
+
+def check_order(model: Callable[..., Any], data: Any) -> None:
+    """Raise a TypeError if ``model`` is no model, such as a data set in its place."""
+    kind = type(model).__name__
+    if isinstance(model, Sequences) or isinstance(data, GLMHMM):
+        raise TypeError(
+            f"model must be a GLMHMM or a Pyro model, and data come after it, got a "
+            f"{kind}, then a {type(data).__name__}; write fit(model, data)"
+        )
+    what = f"a {kind}"
+    if isinstance(model, Component):
+        fix = f"put it into a model, as in GLMHMM(2, {kind}(...))"
+    elif isinstance(model, type):
+        what, fix = f"the class {model.__name__}", f"make one, {model.__name__}(...)"
+    elif not callable(model):
+        fix = "write GLMHMM(num_states, emissions)"
+    else:
+        return
+    raise TypeError(
+        "model must be a GLMHMM or a Pyro model (a function of the data), got "
+        f"{what}; {fix}"
+    )
+
+
+def check_sites(priors: Mapping[str, TorchDistribution], is_observed: bool) -> None:
+    """Raise a ValueError for a model that no method can fit."""
+    if not is_observed:
+        raise ValueError(
+            "model must have an observed HiddenMarkov site, got none; write "
+            'pyro.sample("y", HiddenMarkov(...), obs=data.emissions) in it'
+        )
+    if not priors:
+        raise ValueError(
+            "model must have parameters, got none; declare them by pyro.sample with "
+            "a prior, pyro.param is not read"
+        )
+    for name, prior in priors.items():
+        if prior.support.is_discrete:
+            raise ValueError(
+                f"model must have continuous parameters, got the discrete site "
+                f"{name!r}; hidden states belong in a HiddenMarkov site, which sums "
+                "them out"
+            )
+        check_density(f"site {name!r}", prior)

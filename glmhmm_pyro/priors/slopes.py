@@ -1,0 +1,108 @@
+"""Log densities of priors with their slopes, in numpy.
+
+What a prior's parameters give is computed once; a sampler asks thousands of times.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributions import Dirichlet, Distribution, MultivariateNormal, Normal
+
+from glmhmm_pyro.priors.affine import Rescaled
+from glmhmm_pyro.priors.answers import Question
+from glmhmm_pyro.priors.flat import Flat
+
+# From a value of the parameter to its log density, and the slope in its shape.
+Scored = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@Question
+def scored(prior: Distribution, shape: torch.Size) -> Scored:
+    """The log density of a value of this shape, summed, with its slope."""
+
+    def score(value: np.ndarray) -> tuple[float, np.ndarray]:
+        leaf = torch.tensor(value, requires_grad=True)
+        with torch.enable_grad():
+            total = prior.log_prob(leaf).sum()
+            if not total.requires_grad:
+                return total.item(), np.zeros_like(value)
+            (slope,) = torch.autograd.grad(total, leaf, materialize_grads=True)
+        return total.item(), slope.numpy()
+
+    return score
+
+
+@scored.register
+def _of_flat(prior: Flat, shape: torch.Size) -> Scored:
+    return lambda value: (0.0, np.zeros_like(value))
+
+
+@scored.register
+def _of_normal(prior: Normal, shape: torch.Size) -> Scored:
+    centre, scale = (_array(x).copy() for x in (prior.loc, prior.scale))
+    constant = np.broadcast_to(np.log(scale) + math.log(2 * math.pi) / 2, shape).sum()
+
+    def score(value: np.ndarray) -> tuple[float, np.ndarray]:
+        away = (value - centre) / scale
+        return -float((away * away).sum()) / 2 - constant, -away / scale
+
+    return score
+
+
+@scored.register
+def _of_normals(prior: MultivariateNormal, shape: torch.Size) -> Scored:
+    centre, precision = _array(prior.loc), _array(prior.precision_matrix)
+    at_centre = _array(prior.log_prob(prior.loc))
+    constant = float(np.broadcast_to(at_centre, shape[:-1]).sum())
+
+    def score(value: np.ndarray) -> tuple[float, np.ndarray]:
+        away = value - centre
+        slope = -(precision @ away[..., None])[..., 0]
+        return constant + float((away * slope).sum()) / 2, slope
+
+    return score
+
+
+@scored.register
+def _of_dirichlet(prior: Dirichlet, shape: torch.Size) -> Scored:
+    excess = _array(prior.concentration) - 1
+    uniform = torch.ones_like(prior.concentration) / prior.concentration.shape[-1]
+    logs = excess * math.log(excess.shape[-1])
+    constants = _array(prior.log_prob(uniform)) + logs.sum(-1)
+    constant = float(np.broadcast_to(constants, shape[:-1]).sum())
+    counts = excess != 0
+
+    def score(value: np.ndarray) -> tuple[float, np.ndarray]:
+        logs = np.where(counts, np.log(value), 0.0)
+        slope = np.where(counts, excess / value, 0.0)
+        return constant + float((excess * logs).sum()), slope
+
+    return score
+
+
+@scored.register
+def _of_rescaled(prior: Rescaled, shape: torch.Size) -> Scored:
+    affine, base = prior.affine, scored(prior.base, shape)
+    volume = affine.log_volume(shape, len(shape))
+    offset, factor = _array(torch.as_tensor(affine.offset)), _array(affine.factor)
+    shares = None if affine.shares is None else _array(affine.shares)
+
+    def score(value: np.ndarray) -> tuple[float, np.ndarray]:
+        if shares is not None:
+            value = value.copy()
+            value[..., affine.column] -= value @ shares
+        density, slope = base(value * factor + offset)
+        slope = slope * factor
+        if shares is not None:
+            slope -= slope[..., affine.column, None] * shares
+        return density + float(volume), slope
+
+    return score
+
+
+def _array(values: Any) -> np.ndarray:
+    found: np.ndarray = values.detach().to(torch.float64).numpy()
+    return found

@@ -1,0 +1,223 @@
+"""The log-joint of the package's own parts by hand, against Pyro's densities.
+
+The reference is automatic differentiation of the model's own distributions, and
+differences of values where that is what a slope is.
+"""
+
+import pickle
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.inference.nuts.chains import Potential
+from glmhmm_pyro.inference.nuts.whitening import Whitening
+from glmhmm_pyro.inference.program.evaluated import differentiated
+from glmhmm_pyro.inference.program.program import Program
+
+STEPS = 60
+
+
+def recorded(classes=2, repeated=False, steps=STEPS, **options):
+    """Random labels; covariates that repeat themselves or do not."""
+    rng = np.random.default_rng(3)
+    columns = (
+        rng.integers(0, 3, (steps, 2)) if repeated else rng.normal(size=(steps, 2))
+    )
+    covariates = np.column_stack([3.0 * columns + 1.0, np.ones(steps)])
+    labels = rng.integers(0, classes, steps)
+    lengths = [steps // 2, steps // 4, steps - steps // 2 - steps // 4]
+    return gh.Sequences(labels, covariates, lengths=lengths, **options)
+
+
+def correlated(size):
+    root = torch.tensor([[1.0, 0.0, 0.0], [0.5, 1.0, 0.0], [-0.3, 0.2, 2.0]])
+    return dist.MultivariateNormal(torch.zeros(size), scale_tril=root)
+
+
+MASK = np.arange(STEPS) % 7 > 0
+CASES = {
+    "bernoulli": (gh.GLMHMM(2, gh.Bernoulli()), recorded()),
+    "one state": (gh.GLMHMM(1, gh.Bernoulli(dist.Normal(0.5, 2.0))), recorded()),
+    "masked": (gh.GLMHMM(3, gh.Bernoulli(gh.priors.Ridge(1.0))), recorded(mask=MASK)),
+    "sticky": (
+        gh.GLMHMM(3, gh.Bernoulli(), gh.Stationary(gh.priors.Sticky(9.0, 0.7))),
+        recorded(),
+    ),
+    "dirichlet": (
+        gh.GLMHMM(
+            2,
+            gh.Bernoulli(),
+            initial=gh.Initial(dist.Dirichlet(torch.tensor([2.0, 1.0]))),
+        ),
+        recorded(),
+    ),
+    "weighed sessions": (
+        gh.GLMHMM(2, gh.Bernoulli()),
+        recorded().weighted([1.0, 0.5, 2.5]),
+    ),
+    "classes": (gh.GLMHMM(3, gh.Categorical(4, correlated(3))), recorded(4)),
+    "masked classes": (gh.GLMHMM(2, gh.Categorical(3)), recorded(3, mask=MASK)),
+    "driven": (
+        gh.GLMHMM(
+            3, gh.Categorical(3), gh.InputDriven(dist.Normal(torch.arange(3.0), 2.0))
+        ),
+        recorded(3),
+    ),
+    "other kinds of priors": (
+        gh.GLMHMM(
+            2, gh.Bernoulli(dist.Laplace(0.1, 2.0)), gh.InputDriven(correlated(3))
+        ),
+        recorded(),
+    ),
+    "held": (
+        gh.GLMHMM(2, gh.Bernoulli(gh.priors.Fixed({"x_1": 0.3}))),
+        recorded(covariate_names=["x_0", "x_1", "c"]),
+    ),
+    "repeated": (
+        gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)), gh.InputDriven()),
+        recorded(repeated=True, steps=1200, mask=np.arange(1200) % 5 > 0),
+    ),
+    "repeated classes": (
+        gh.GLMHMM(3, gh.Categorical(3)),
+        recorded(3, repeated=True, steps=1200),
+    ),
+}
+
+
+def programs(name):
+    """The program of a case, and the one in units of its own."""
+    program = Program.of(*CASES[name])
+    return [program, program.in_own_units()]
+
+
+def points(size):
+    """Points near the middle, and one where probabilities are rounded to 0 or 1."""
+    generator = torch.Generator().manual_seed(1)
+    draws = torch.randn(3, size, generator=generator, dtype=torch.float64)
+    return draws * torch.tensor([[0.3], [1.0], [12.0]])
+
+
+@pytest.mark.parametrize("jacobian", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_slopes_are_those_of_the_models_densities(name, jacobian):
+    for program in programs(name):
+        assert program._direct is not None
+        for point in points(program.coordinates.size):
+            ours = program.evaluated(point, jacobian)
+            graph = differentiated(
+                program.coordinates, program.log_parts, point, jacobian
+            )
+            for kind in ("log_likelihood", "log_prior", "log_volume", "log_density"):
+                expected = getattr(graph, kind)
+                assert getattr(ours, kind) == pytest.approx(
+                    expected, rel=1e-12, abs=1e-11
+                )
+            scale = float(graph.slope.abs().max())
+            torch.testing.assert_close(
+                ours.slope, graph.slope, rtol=0, atol=1e-11 * (1 + scale)
+            )
+            for site, value in graph.params.items():
+                torch.testing.assert_close(ours.params[site], value, rtol=1e-13, atol=0)
+        several = points(program.coordinates.size)
+        together = Program.slopes(program, several) if program.is_batched else None
+        if together is not None:
+            torch.testing.assert_close(program.slopes(several[:2]), together[:2])
+
+
+@pytest.mark.parametrize(
+    "name", ["sticky", "driven", "repeated", "other kinds of priors"]
+)
+def test_slopes_are_differences_of_values(name):
+    program = programs(name)[1]
+    point = points(program.coordinates.size)[1]
+    slope = program.evaluated(point, jacobian=True).slope
+    for number, step in enumerate(1e-5 * torch.eye(len(point), dtype=torch.float64)):
+        ends = [program.evaluated(point + s * step, True).log_density for s in (1, -1)]
+        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(
+            float(slope[number]), rel=1e-6, abs=1e-5
+        )
+
+
+def test_a_result_is_kept_when_the_next_is_made():
+    program = programs("driven")[1]
+    first, second = points(program.coordinates.size)[:2]
+    found = program.evaluated(first, True)
+    kept = found.slope.clone(), {n: v.clone() for n, v in found.params.items()}
+    before = first.clone()
+    program.evaluated(second, True)
+    assert torch.equal(found.slope, kept[0]) and torch.equal(first, before)
+    first += 1.0
+    assert all(torch.equal(found.params[n], v) for n, v in kept[1].items())
+
+
+class Own(gh.Bernoulli):
+    """A family of a user's own that is derived from a known one."""
+
+    def distribution(self, predictor):
+        return dist.Bernoulli(logits=2.0 * predictor, validate_args=False)
+
+
+class OwnModel(gh.GLMHMM):
+    """A model of a user's own that is derived from a known one."""
+
+    def hidden_markov(self, data):
+        return super().hidden_markov(data)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        gh.GLMHMM(2, Own()),
+        OwnModel(2, gh.Bernoulli()),
+        gh.GLMHMM(2, gh.Bernoulli(), initial=gh.StationaryInitial()),
+        gh.GLMHMM(2, gh.Bernoulli(), initial=gh.Initial(per_session=True)),
+        gh.GLMHMM(2, gh.Bernoulli(gh.priors.Hierarchical(dist.HalfNormal(1.0)))),
+    ],
+    ids=["family", "model", "stationary", "sessions", "hyperparameter"],
+)
+def test_what_is_not_known_is_left_to_the_graph(model):
+    program = Program.of(model, recorded())
+    assert program._direct is None
+    point = points(program.coordinates.size)[0]
+    found = program.evaluated(point, jacobian=True)
+    value = float(program.log_density(point, jacobian=True))
+    assert found.log_density == pytest.approx(value, rel=1e-13)
+
+
+def test_single_precision_is_left_to_the_graph():
+    single = recorded(dtype=torch.float32)
+    assert Program.of(gh.GLMHMM(2, gh.Bernoulli()), single)._direct is None
+
+
+def test_numbers_that_overflow_give_no_warning_and_no_number():
+    program = programs("driven")[0]
+    point = torch.full((program.coordinates.size,), 1e308, dtype=torch.float64)
+    assert not np.isfinite(program.evaluated(point, True).log_density)
+
+
+def test_the_samplers_potential_has_the_slope_of_the_density():
+    program = programs("sticky")[1]
+    size = program.coordinates.size
+    scale = torch.randn(
+        size, size, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
+    potential = Potential(program, Whitening(points(size)[0], 0.1 * scale))
+    point = points(size)[1].requires_grad_()
+    energy = potential({"z": point})
+    (slope,) = torch.autograd.grad(energy, point)
+    expected = -program.log_density(potential.whitening(point), jacobian=True)
+    (wanted,) = torch.autograd.grad(expected, point)
+    assert energy.item() == pytest.approx(expected.item(), rel=1e-13)
+    torch.testing.assert_close(slope, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_a_program_is_sent_to_processes_without_what_they_make_themselves():
+    program = programs("sticky")[1]
+    point = points(program.coordinates.size)[0]
+    here = program.evaluated(point, True)
+    sent = pickle.loads(pickle.dumps(program))
+    assert "_direct" not in vars(sent)
+    assert torch.equal(sent.evaluated(point, True).slope, here.slope)
