@@ -18,53 +18,54 @@ class Passes:
     """Log marginal and expected counts of one chain at many potentials, on the CPU.
 
     Args:
-        shapes: of the initial (sessions|1, states), transition (steps|1, states,
-            states) and emission (steps, states) potentials.
+        out: where counts go, in the shapes of the initial (sessions|1, states),
+            transition (steps|1, states, states) and emission (steps, states)
+            potentials: float64, contiguous.
         lengths: number of steps of every session.
         weights: how often every session counts, shape (sessions,); once by default.
 
+    Attributes:
+        log_marginals: of all sessions at the last potentials, shape (sessions,).
+
     Example:
-        >>> import torch
-        >>> passes = Passes([(1, 2), (1, 2, 2), (3, 2)], torch.tensor([3]))
-        >>> total, (initial, transition, emission) = passes(
-        ...     np.zeros((1, 2)), np.zeros((1, 2, 2)), np.zeros((3, 2))
-        ... )
-        >>> print(round(np.exp(total)), initial)  # 2 ** 3 paths
+        >>> out = np.empty((1, 2)), np.empty((1, 2, 2)), np.empty((3, 2))
+        >>> passes = Passes(out, torch.tensor([3]))
+        >>> total = passes(np.zeros((1, 2)), np.zeros((1, 2, 2)), np.zeros((3, 2)))
+        >>> print(round(np.exp(total)), out[0])  # 2 ** 3 paths
         8 [[0.5 0.5]]
     """
 
     def __init__(
         self,
-        shapes: list[tuple[int, ...]],
+        out: tuple[Array, Array, Array],
         lengths: Tensor,
         weights: Tensor | None = None,
     ):
-        states = shapes[2][-1]
+        states = out[2].shape[-1]
         self.work = compiled.plan(torch.Size(), lengths, states)
-        self.kernel = compiled.kernel_of(shapes[1][0])
+        self.kernel = compiled.kernel_of(len(out[1]))
         self.states = compiled.length_of(states)
         sessions = len(lengths)
         self.weights = np.ones(sessions) if weights is None else weights.numpy()
-        self.totals = np.empty(sessions)
-        gathers = [shape[0] == 1 for shape in shapes[:2]]
-        self.initial, self.transition = (
-            np.zeros((len(self.work.ranges) if gathered else 1, *shape))
-            for gathered, shape in zip(gathers, shapes)
-        )
-        self.emission = np.empty(shapes[2])
+        self.log_marginals = np.empty(sessions)
+        self.initial, self.transition, self.emission = out
+        # What an axis of size 1 gathers is kept apart by piece, added in their order.
+        pieces = len(self.work.ranges)
+        self.by_piece = [
+            np.empty((pieces, *where.shape)) if len(where) == 1 else where[None]
+            for where in out[:2]
+        ]
 
-    def __call__(
-        self, initial: Array, transition: Array, emission: Array
-    ) -> tuple[float, tuple[Array, Array, Array]]:
-        """Log marginal of all sessions, and counts in memory that the next call uses.
+    def __call__(self, initial: Array, transition: Array, emission: Array) -> float:
+        """Log marginal of all sessions, the counts of each as often as it counts.
 
         Args:
             initial, transition, emission: float64 potentials, contiguous.
         """
-        self.initial[:] = 0.0
+        entries, moves = self.by_piece
+        entries[:] = 0.0
         if len(transition) == 1:
-            self.transition[:] = 0.0
-        most = len(self.initial) - 1, len(self.transition) - 1
+            moves[:] = 0.0
 
         def task(_: int, piece: int, first: int, last: int) -> None:
             self.kernel(
@@ -76,16 +77,14 @@ class Passes:
                 first,
                 last,
                 self.weights,
-                self.totals,
-                self.initial[min(piece, most[0])],
-                self.transition[min(piece, most[1])],
+                self.log_marginals,
+                entries[min(piece, len(entries) - 1)],
+                moves[min(piece, len(moves) - 1)],
                 self.emission,
             )
 
         self.work.run(task)
-        initial, transition = (
-            by_piece[0] if len(by_piece) == 1 else by_piece.sum(0)
-            for by_piece in (self.initial, self.transition)
-        )
-        counts = initial, transition, self.emission
-        return float(self.totals @ self.weights), counts
+        for gathered, out in zip(self.by_piece, (self.initial, self.transition)):
+            if len(out) == 1:
+                gathered.sum(0, out=out)
+        return float(self.log_marginals @ self.weights)

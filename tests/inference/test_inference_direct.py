@@ -16,6 +16,7 @@ from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.evaluated import differentiated
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.steps.steps import ComponentSteps
 
 STEPS = 60
 
@@ -125,6 +126,26 @@ def test_values_and_slopes_are_those_of_the_models_densities(name, jacobian):
         together = Program.slopes(program, several) if program.is_batched else None
         if together is not None:
             torch.testing.assert_close(program.slopes(several[:2]), together[:2])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_expected_counts_by_tables_are_those_of_the_distribution(name):
+    program = programs(name)[1]
+    model, data = program.model, program.data
+    vectors = points(program.coordinates.size)
+    sets = [program.coordinates.unpack(vector) for vector in vectors]
+    steps = ComponentSteps(model, data, None)
+    likelihoods, joints = steps.expect(sets)
+    assert steps._tabled is not None
+    for number, params in enumerate(sets):
+        hidden = model.hidden_markov_at(params, data)
+        expected = hidden.expected_counts(data.emissions)
+        for kind, count in zip(expected._fields, expected):
+            ours = getattr(steps.counts, kind)[number]
+            torch.testing.assert_close(ours, count, rtol=1e-9, atol=1e-11)
+        likelihood, prior = (part.item() for part in program.log_parts(params))
+        assert likelihoods[number] == pytest.approx(likelihood, rel=1e-12)
+        assert joints[number] == pytest.approx(likelihood + prior, rel=1e-12)
 
 
 @pytest.mark.parametrize(

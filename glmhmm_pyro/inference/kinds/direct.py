@@ -12,39 +12,31 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from glmhmm_pyro.chain.passes import Passes
-from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.inference.kinds.placed import placed
 from glmhmm_pyro.inference.program.coordinates import Coordinates
 from glmhmm_pyro.inference.program.evaluated import Evaluated
+from glmhmm_pyro.inference.steps.tabled import Tabled, by_part, tables_of
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.slopes import scored
 from glmhmm_pyro.sequences import Sequences
-
-_PARTS = ("initial", "transitions", "emissions")
 
 
 class DirectDensity:
     """Value and slope of the log-joint at points of the unconstrained coordinates.
 
     Args:
-        tables: of first states, transitions and emissions, in this order.
-        data: the data set.
+        chain: of the model, for one parameter set.
         coordinates: those of all sites.
         priors: of all sites, which are fixed.
     """
 
     def __init__(
         self,
-        tables: list[LogTable],
-        data: Sequences,
+        chain: Tabled,
         coordinates: Coordinates,
         priors: Mapping[str, TorchDistribution],
     ):
-        self.tables = dict(zip(_PARTS, tables))
-        shapes = [table.shape for table in tables]
-        self.passes = Passes(shapes, data.lengths, data.session_weights)
+        self.chain = chain
         self.slices = coordinates.slices
         self.sites = {
             name: placed(transform, coordinates.shapes[name], coordinates.is_real[name])
@@ -62,16 +54,11 @@ class DirectDensity:
             name: site.value(flat[self.slices[name]].reshape(site.shape))
             for name, site in self.sites.items()
         }
-        own = {
-            part: {n.removeprefix(f"{part}."): v for n, v in values.items()}
-            for part in _PARTS
-        }
-        logs = [table(own[part]) for part, table in self.tables.items()]
-        likelihood, counts = self.passes(*logs)
+        likelihood = self.chain.pass_over(0, by_part(values))
         slopes = {
             f"{part}.{name}": slope
-            for (part, table), count in zip(self.tables.items(), counts)
-            for name, slope in table.slopes(count).items()
+            for (part, table), counts in zip(self.chain.tables.items(), self.chain.out)
+            for name, slope in table.slopes(counts[0]).items()
         }
         prior, gain, found = 0.0, 0.0, np.empty_like(flat)
         for name, site in self.sites.items():
@@ -98,11 +85,7 @@ def direct_density(
         coordinates: those of all sites.
         priors: of all sites; no hyperparameter is drawn beside them.
     """
-    as_here = is_as_defined(model, GLMHMM, "forward", "hidden_markov", "_hidden_markov")
-    if not as_here or data.device.type != "cpu" or data.dtype != torch.float64:
+    tables = tables_of(model, data)
+    if tables is None:
         return None
-    tables = [getattr(model, part).log_table(data) for part in _PARTS]
-    found = [table for table in tables if table is not None]
-    if len(found) < len(tables):
-        return None
-    return DirectDensity(found, data, coordinates, priors)
+    return DirectDensity(Tabled(tables, data, 1), coordinates, priors)

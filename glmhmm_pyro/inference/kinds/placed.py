@@ -82,9 +82,10 @@ class PlacedSimplex(Placed):
         """Probabilities."""
         self._odds = free - self.offset
         share = 1.0 / (1.0 + np.exp(-self._odds))
-        self._share = np.clip(share, _FLOAT.tiny, 1.0 - _FLOAT.eps)
+        self._share = np.minimum(np.maximum(share, _FLOAT.tiny), 1.0 - _FLOAT.eps)
         self._moves = share == self._share
-        self._value = np.ones(free.shape[:-1] + (free.shape[-1] + 1,))
+        self._value = np.empty(free.shape[:-1] + (free.shape[-1] + 1,))
+        self._value[..., 0] = 1.0
         np.cumprod(1.0 - self._share, -1, out=self._value[..., 1:])
         self._value[..., :-1] *= self._share
         return self._value
@@ -96,7 +97,9 @@ class PlacedSimplex(Placed):
 
     def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
         """Slope by the log-odds of the shares."""
-        by_log = np.where(self._value > 0, by_value * self._value, 0.0)
+        by_log = by_value * self._value
+        if not self._value.all():
+            by_log[self._value == 0] = 0.0
         by_log[..., :-1] += jacobian
         after = np.cumsum(by_log[..., :0:-1], -1)[..., ::-1]
         own = by_log[..., :-1] * (1.0 - self._share) - after * self._share

@@ -75,9 +75,9 @@ class Renumbering:
     @staticmethod
     def _unchanged(component: Component, value: Tensor) -> Tensor:
         """The order of all states of the model that changes nothing."""
-        if component.own_states is None:
-            return component.all_states(value.device)
-        return torch.arange(component.own_states.num_states, device=value.device)
+        own = component.own_states
+        states = component.num_states or 0 if own is None else own.num_states
+        return torch.arange(states, device=value.device)
 
     def _may_hold_states(self, value: Tensor) -> bool:
         """Whether a site that nothing is declared of could have an axis of states."""

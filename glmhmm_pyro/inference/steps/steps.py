@@ -18,6 +18,7 @@ from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.steps.failures import Failure
 from glmhmm_pyro.inference.steps.hyperparameters import runaways
 from glmhmm_pyro.inference.steps.m_step import MStep
+from glmhmm_pyro.inference.steps.tabled import Tabled, Tables, tables_of
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import Sequences
@@ -43,6 +44,7 @@ class ComponentSteps:
         for step in self.m_steps.values():
             self.transforms |= step.transforms
         self.counts: ExpectedCounts | None = None
+        self._tabled: Tabled | None = None
 
     @property
     def about(self) -> tuple[Any, ...]:
@@ -64,7 +66,8 @@ class ComponentSteps:
     ) -> tuple[list[float], list[float]]:
         """E-steps: log-likelihoods and log-joints of the sets, nats; see ``e_step``."""
         params, out = stack(sets), self._used_counts(len(sets))
-        self.counts, *logs = e_step(self.model, self.data, params, out, beta)
+        chain = self._chain(len(sets)) if beta == 1.0 else None
+        self.counts, *logs = e_step(self.model, self.data, params, out, beta, chain)
         return logs[0], logs[1]
 
     def maximise(
@@ -109,6 +112,18 @@ class ComponentSteps:
             if (site["fn"].log_prob(site["value"]) == math.inf).any()
         )
 
+    @cached_property
+    def _tables(self) -> Tables | None:
+        return tables_of(self.model, self.data)
+
+    def _chain(self, sets: int) -> Tabled | None:
+        """The chain by tables, where all parts have one, for so many sets."""
+        if self._tables is None:
+            return None
+        if self._tabled is None or len(self._tabled.passes) != sets:
+            self._tabled = Tabled(self._tables, self.data, sets)
+        return self._tabled
+
     def _used_counts(self, sets: int) -> ExpectedCounts | None:
         """The last E-step's counts, which nothing needs any more, if they fit."""
         if self.counts is None or self.dtype != torch.float64:
@@ -122,6 +137,7 @@ def e_step(
     params: Params,
     out: ExpectedCounts | None = None,
     beta: float = 1.0,
+    chain: Tabled | None = None,
 ) -> tuple[ExpectedCounts, list[float], list[float]]:
     """Expected counts, log-likelihoods and log-joints of parameter sets.
 
@@ -130,13 +146,21 @@ def e_step(
         out: counts of an earlier E-step on as many sets, whose memory is used again.
         beta: inverse temperature; below 1 the likelihoods are those of
             ``HiddenMarkov.expected_counts``.
+        chain: that of the model by tables, for as many sets, if there is one.
     """
-    body = poutine.condition(model.hidden_markov, data=_as_taken(model, params))
+    taken = _as_taken(model, params)
     with torch.no_grad():
-        trace = poutine.trace(body).get_trace(data)
-        hidden = trace.nodes["_RETURN"]["value"]
-        counts = hidden.expected_counts(data.emissions, out, beta)
-        counts = counts._replace(initial=hidden.expansion.fold_first(counts.initial))
+        if chain is not None:
+            body = poutine.condition(model.draw, data=taken)
+            trace = poutine.trace(body).get_trace()
+            counts = chain.expected_counts(params)
+        else:
+            body = poutine.condition(model.hidden_markov, data=taken)
+            trace = poutine.trace(body).get_trace(data)
+            hidden = trace.nodes["_RETURN"]["value"]
+            counts = hidden.expected_counts(data.emissions, out, beta)
+            first = hidden.expansion.fold_first(counts.initial)
+            counts = counts._replace(initial=first)
         log_prior: Tensor | float = 0.0
         for site in trace.nodes.values():
             if site["type"] == "sample":
