@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.components.table_kernels import soft_residuals
 from glmhmm_pyro.designs import DesignLike, DesignMatrix, as_design
 
 # Steps that a rough curvature is estimated from, at least this many and this many times
@@ -59,16 +60,17 @@ class SoftmaxRegression:
             targets: from problems and a stretch of time to the expected counts of the
                 free classes (problems, classes - 1, steps), all (problems, steps).
         """
-        features = self.design.shape[1]
-        weights = points.reshape(-1, features)
-        values, gradient = np.zeros(len(which)), np.zeros_like(weights)
-        for stretch, part in self.design.stretches(_fitting(features, len(weights))):
-            rows = part.numpy()
-            scores = (weights @ rows.T).reshape(len(which), self.num_free, len(rows))
+        features, values = self.design.shape[1], np.zeros(len(which))
+        weights = torch.from_numpy(points).reshape(-1, features)
+        gradient = torch.zeros_like(weights)
+        for stretch, rows in self.design.stretches(_fitting(features, len(weights))):
+            # A thin product is torch's twice as fast as numpy's.
+            scores = rows @ weights.T
+            by_problem = scores.numpy().reshape(len(rows), len(which), self.num_free)
             counts, total = targets(which, stretch)
-            values += _residuals(scores, counts, total)
-            gradient += scores.reshape(len(weights), len(rows)) @ rows
-        return values, gradient.reshape(points.shape)
+            soft_residuals(by_problem, counts, total, values)
+            gradient.addmm_(scores.T, rows)
+        return values, gradient.numpy().reshape(points.shape)
 
     def curvature(self, points: np.ndarray, targets: Targets) -> np.ndarray:
         """Minus the second derivatives, class by class, from some of the steps.
@@ -110,8 +112,9 @@ def row_by_row(design: DesignLike) -> DesignMatrix:
 def predictors(design: DesignMatrix, weights: np.ndarray) -> np.ndarray:
     """Products (problems, steps) of a design and weights (problems, features)."""
     found = np.empty((len(weights), len(design)))
+    columns = torch.from_numpy(weights).T
     for where, rows in design.stretches():
-        np.matmul(weights, rows.numpy().T, out=found[:, where])
+        found[:, where] = (rows @ columns).numpy().T
     return found
 
 
@@ -124,20 +127,6 @@ def mean_moments(design: DesignMatrix) -> np.ndarray:
 def _fitting(features: int, scores: int) -> int:
     """Number of steps of which one piece of all arrays stays in the cache."""
     return int(np.clip(_CACHED_NUMBERS // (features + 4 * scores), 256, 16384))
-
-
-def _residuals(scores: np.ndarray, counts: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Value of each problem; ``scores`` become counts minus their expectations."""
-    largest = np.maximum(scores.max(axis=1), 0.0)
-    values = np.einsum("pct,pct->p", counts, scores)
-    scores -= largest[:, None]
-    np.exp(scores, out=scores)
-    normaliser = scores.sum(axis=1)
-    normaliser += np.exp(-largest)
-    values -= np.einsum("pt,pt->p", total, largest + np.log(normaliser))
-    scores *= (total / normaliser)[:, None]
-    np.subtract(counts, scores, out=scores)
-    return values
 
 
 def _probabilities(scores: np.ndarray) -> np.ndarray:

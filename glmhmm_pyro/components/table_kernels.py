@@ -131,3 +131,33 @@ def move_residuals(probs: np.ndarray, counts: np.ndarray) -> None:
             for f in range(free):
                 moved = counts[t, i, f + (f >= i)]
                 probs[t, i, f] = moved - total * probs[t, i, f]
+
+
+@compiled(reassociate=False)
+def soft_residuals(
+    scores: np.ndarray, counts: np.ndarray, total: np.ndarray, values: np.ndarray
+) -> None:
+    """Expected log-probabilities are added to values; scores become their slopes.
+
+    Args:
+        scores: free ones (steps, problems, free), changed.
+        counts: expected counts of these (problems, free, steps).
+        total: those of all, the reference included, shape (problems, steps).
+        values: shape (problems,).
+    """
+    steps, problems, free = scores.shape
+    base, tops, totals = np.empty((3, _TILE * problems))
+    for first in range(0, steps, _TILE):
+        last = min(first + _TILE, steps)
+        for t in range(first, last):
+            for p in range(problems):
+                for f in range(free):
+                    values[p] += counts[p, f, t] * scores[t, p, f]
+        _probabilities(scores[first:last].reshape(-1, free), base, tops, totals)
+        for t in range(first, last):
+            for p in range(problems):
+                r = (t - first) * problems + p
+                values[p] -= total[p, t] * (tops[r] + totals[r])
+                for f in range(free):
+                    expected = total[p, t] * scores[t, p, f]
+                    scores[t, p, f] = counts[p, f, t] - expected
