@@ -333,6 +333,11 @@ class Component(CovariateReader, HasLatents, PyroModule):
         size = self.operator(data).means(power=2).sqrt()
         return 1 / torch.where(size > 0, size, 1.0)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether predictors are all there is to it, alike in all sessions."""
+        return self.is_linear and not self.varies_over and self.own_states is None
+
     def log_table(self, data: Sequences) -> LogTable | None:
         """The chain's potentials with slopes made by hand, if there is such a table."""
         return None

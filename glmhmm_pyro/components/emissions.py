@@ -23,7 +23,7 @@ from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
 from glmhmm_pyro.components.soft_labels import LabelObjective
 from glmhmm_pyro.components.softmax import insert_zeros
-from glmhmm_pyro.components.tables import LabelTable, LogTable
+from glmhmm_pyro.components.tables import LogTable, label_table
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
@@ -228,9 +228,8 @@ class GLMEmission(HasStepLaw, Emission):
                 axis = site.axes[0] if {*site.axes[:1]} & {*self.varies_over} else ""
                 by_state = site.axes[bool(axis) :][:1] == ("state",)
                 value = getattr(self, name).to(design.dtype)
-                yield name, value, len(site.axes) - bool(
-                    axis
-                ) - by_state, axis, by_state
+                own = len(site.axes) - bool(axis) - by_state
+                yield name, value, own, axis, by_state
 
 
 @suggests_names
@@ -269,9 +268,7 @@ class Categorical(GLMEmission):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Softmax regressions, differentiated by hand."""
-        if not self.is_linear or not is_as_defined(self, Categorical, "distribution"):
-            return None
-        return LabelTable(data, self.operator(data), self.shape("weights"))
+        return label_table(self, data, Categorical)
 
     def distribution(self, predictor: Tensor) -> dist.Categorical:
         """Softmax of the predictors and the 0 of the reference."""
@@ -320,9 +317,7 @@ class Bernoulli(GLMEmission):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Logistic regressions, differentiated by hand."""
-        if not self.is_linear or not is_as_defined(self, Bernoulli, "distribution"):
-            return None
-        return LabelTable(data, self.operator(data), self.shape("weights"))
+        return label_table(self, data, Bernoulli)
 
     def distribution(self, predictor: Tensor) -> dist.Bernoulli:
         """Bernoulli with the predictor as its log-odds."""

@@ -68,7 +68,7 @@ class OnlyInitial(InitialState):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Zeros."""
-        return Certain(1, 1) if self.is_linear else None
+        return Certain(1, 1) if self.is_plain else None
 
     def logits(self, data: Sequences) -> Tensor:
         """Zeros, shape (1, 1)."""
@@ -107,7 +107,7 @@ class Initial(InitialState):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """The probabilities, those of all sessions being the same."""
-        if not self.is_linear or self.varies_over:
+        if not self.is_plain:
             return None
         return ProbsTable(1, len(self.all_states(data.device)))
 

@@ -9,12 +9,13 @@ back to its parameters: for a softmax of predictors s with probabilities p,
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.table_kernels import (
     label_logs,
     label_residuals,
@@ -158,6 +159,19 @@ class LabelTable(_Regressions):
         """Those by the weights of all classes but the reference."""
         label_residuals(self._scores, self.labels, self.pooled(counts))
         return {"weights": self._by_weights().reshape(self.weights)}
+
+
+def label_table(family: Any, data: Sequences, kind: type) -> LabelTable | None:
+    """The table of a family of labels, if it is as its class of this package has it.
+
+    Args:
+        family: bound to the data.
+        data: what it reads of the data set.
+        kind: that class.
+    """
+    if not family.is_plain or not is_as_defined(family, kind, "distribution"):
+        return None
+    return LabelTable(data, family.operator(data), family.shape("weights"))
 
 
 class MovesTable(_Regressions):

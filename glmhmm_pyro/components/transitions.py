@@ -123,7 +123,7 @@ class OnlyState(Transitions):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Zeros."""
-        return Certain(1, 1, 1) if self.is_linear else None
+        return Certain(1, 1, 1) if self.is_plain else None
 
     def logits(self, data: Sequences) -> Tensor:
         """Zeros, shape (1, 1, 1)."""
@@ -169,7 +169,7 @@ class Stationary(Transitions):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """The matrix, if its states are the model's."""
-        if not self.is_linear or self.emits is not None:
+        if not self.is_plain or self.emits is not None:
             return None
         states = len(self.all_states(data.device))
         return ProbsTable(1, states, states)
@@ -240,7 +240,7 @@ class InputDriven(Transitions):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Softmax regressions, differentiated by hand."""
-        if not self.is_linear or self.emits is not None:
+        if not self.is_plain or self.emits is not None:
             return None
         return MovesTable(self.operator(data), len(self.all_states(data.device)))
 

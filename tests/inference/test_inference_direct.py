@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.components import Levels
 from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.evaluated import differentiated
@@ -196,8 +197,9 @@ class OwnModel(gh.GLMHMM):
         gh.GLMHMM(2, gh.Bernoulli(), initial=gh.StationaryInitial()),
         gh.GLMHMM(2, gh.Bernoulli(), initial=gh.Initial(per_session=True)),
         gh.GLMHMM(2, gh.Bernoulli(gh.priors.Hierarchical(dist.HalfNormal(1.0)))),
+        gh.GLMHMM(Levels(slow=2, fast=2), gh.Bernoulli()),
     ],
-    ids=["family", "model", "stationary", "sessions", "hyperparameter"],
+    ids=["family", "model", "stationary", "sessions", "hyperparameter", "levels"],
 )
 def test_what_is_not_known_is_left_to_the_graph(model):
     program = Program.of(model, recorded())
