@@ -134,6 +134,51 @@ def move_residuals(probs: np.ndarray, counts: np.ndarray) -> None:
 
 
 @compiled(reassociate=False)
+def shared_scores(
+    predictors: np.ndarray, baseline: np.ndarray, scores: np.ndarray
+) -> None:
+    """Scores of moves against staying, from a baseline and predictors of destinations.
+
+    Args:
+        predictors: shape (steps, destinations - 1), that of state 0 being 0.
+        baseline: shape (origins, destinations - 1).
+        scores: shape (steps, origins, destinations - 1), written.
+    """
+    steps, states, free = scores.shape
+    for t in range(steps):
+        for i in range(states):
+            own = predictors[t, i - 1] if i > 0 else 0.0
+            for f in range(free):
+                j = f + (f >= i)
+                towards = predictors[t, j - 1] if j > 0 else 0.0
+                scores[t, i, f] = baseline[i, f] + towards - own
+
+
+@compiled(reassociate=False)
+def shared_slopes(
+    residuals: np.ndarray, by_predictor: np.ndarray, by_baseline: np.ndarray
+) -> None:
+    """Slopes by what :func:`shared_scores` takes, from those by the scores.
+
+    Args:
+        residuals: shape (steps, origins, destinations - 1).
+        by_predictor: shape (steps, destinations - 1), written.
+        by_baseline: shape (origins, destinations - 1), added to.
+    """
+    steps, states, free = residuals.shape
+    by_predictor[:] = 0.0
+    for t in range(steps):
+        for i in range(states):
+            for f in range(free):
+                j, slope = f + (f >= i), residuals[t, i, f]
+                by_baseline[i, f] += slope
+                if j > 0:
+                    by_predictor[t, j - 1] += slope
+                if i > 0:
+                    by_predictor[t, i - 1] -= slope
+
+
+@compiled(reassociate=False)
 def soft_residuals(
     scores: np.ndarray, counts: np.ndarray, total: np.ndarray, values: np.ndarray
 ) -> None:

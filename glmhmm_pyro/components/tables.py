@@ -21,6 +21,8 @@ from glmhmm_pyro.components.table_kernels import (
     label_residuals,
     move_logs,
     move_residuals,
+    shared_scores,
+    shared_slopes,
 )
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.sequences import Sequences
@@ -98,7 +100,6 @@ class _Regressions:
     """
 
     shape: tuple[int, ...]
-    _scores: np.ndarray
 
     def __init__(self, design: DesignMatrix, values: Tensor | None = None):
         pool = design.pooled(values)
@@ -116,18 +117,18 @@ class _Regressions:
             return counts
         return self.sums(torch.from_numpy(counts[None]))[0].numpy()
 
-    def _predict(self, weights: np.ndarray) -> None:
-        """Scores of all groups, where they stand."""
-        scores = torch.from_numpy(self._scores).reshape(len(self.rows), -1)
+    def predicted(self, weights: np.ndarray, out: np.ndarray) -> None:
+        """Predictors of all groups (groups, ...) by weights (..., features)."""
         by_row = torch.from_numpy(weights).reshape(-1, self.rows.shape[1])
+        scores = torch.from_numpy(out).reshape(len(self.rows), -1)
         # A thin product is torch's twice as fast as numpy's.
         torch.mm(self.rows, by_row.T, out=scores)
 
-    def _by_weights(self) -> np.ndarray:
-        """Slopes by rows of weights, from those by the scores in their place."""
-        slopes = torch.from_numpy(self._scores).reshape(len(self.rows), -1)
+    def by_weights(self, residuals: np.ndarray) -> np.ndarray:
+        """Slopes by weights (..., features), from those by predictors (groups, ...)."""
+        slopes = torch.from_numpy(residuals).reshape(len(self.rows), -1)
         found: np.ndarray = torch.mm(slopes.T, self.rows).numpy()
-        return found
+        return found.reshape(*residuals.shape[1:], -1)
 
 
 class LabelTable(_Regressions):
@@ -151,14 +152,14 @@ class LabelTable(_Regressions):
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(y_t | z_t = k)."""
-        self._predict(values["weights"])
+        self.predicted(values["weights"], self._scores)
         label_logs(self._scores, self.labels, self._logs)
         return self.spread(self._logs)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the weights of all classes but the reference."""
         label_residuals(self._scores, self.labels, self.pooled(counts))
-        return {"weights": self._by_weights().reshape(self.weights)}
+        return {"weights": self.by_weights(self._scores).reshape(self.weights)}
 
 
 def label_table(family: Any, data: Sequences, kind: type) -> LabelTable | None:
@@ -190,12 +191,46 @@ class MovesTable(_Regressions):
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(z_t = j | z_t-1 = i)."""
-        self._predict(values["weights"])
+        self.predicted(values["weights"], self._scores)
         move_logs(self._scores, self._logs)
         return self.spread(self._logs)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the weights of all pairs of different states."""
         move_residuals(self._scores, self.pooled(counts))
-        by_row = self._by_weights()
-        return {"weights": by_row.reshape(*self._scores.shape[1:], -1)}
+        return {"weights": self.by_weights(self._scores)}
+
+
+class SharedMovesTable(_Regressions):
+    """The same with a baseline for every pair and predictors that origins share.
+
+    Args:
+        design: transition covariates, shape (steps, features).
+        num_states: number of states.
+    """
+
+    def __init__(self, design: DesignMatrix, num_states: int):
+        super().__init__(design)
+        self.shape = (len(design), num_states, num_states)
+        groups, free = len(self.rows), num_states - 1
+        self._predictors = np.empty((groups, free))
+        self._scores = np.empty((groups, num_states, free))
+        self._logs = np.empty((groups, num_states, num_states))
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """log p(z_t = j | z_t-1 = i)."""
+        self.predicted(values["weights"], self._predictors)
+        baseline = np.ascontiguousarray(values["baseline"])
+        shared_scores(self._predictors, baseline, self._scores)
+        move_logs(self._scores, self._logs)
+        return self.spread(self._logs)
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those by the shared weights, and by the baseline."""
+        by_baseline = np.zeros(self._scores.shape[1:])
+        move_residuals(self._scores, self.pooled(counts))
+        shared_slopes(self._scores, self._predictors, by_baseline)
+        return {
+            "weights": self.by_weights(self._predictors),
+            "baseline": by_baseline,
+        }

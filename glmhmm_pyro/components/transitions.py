@@ -16,7 +16,13 @@ from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
-from glmhmm_pyro.components.tables import Certain, LogTable, MovesTable, ProbsTable
+from glmhmm_pyro.components.tables import (
+    Certain,
+    LogTable,
+    MovesTable,
+    ProbsTable,
+    SharedMovesTable,
+)
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import is_flat, mode_given
 from glmhmm_pyro.priors.filling import Prior
@@ -343,6 +349,13 @@ class SharedInputDriven(Transitions):
         weights = self.weights.to(covariates.dtype)
         scores = covariates @ insert_zeros(weights).transpose(-1, -2)
         return Categorical(logits=baseline + scores, validate_args=False)
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Softmax regressions, differentiated by hand."""
+        if not self.is_plain or self.emits is not None:
+            return None
+        states = len(self.all_states(data.device))
+        return SharedMovesTable(self.operator(data), states)
 
     def logits(self, data: Sequences) -> Tensor:
         """Baseline (origins, destinations) plus predictors (steps, 1, destinations)."""

@@ -17,7 +17,7 @@ from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.evaluated import differentiated
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.steps.steps import ComponentSteps
+from glmhmm_pyro.inference.steps.steps import ComponentSteps, stack
 
 STEPS = 60
 
@@ -32,6 +32,17 @@ def recorded(classes=2, repeated=False, steps=STEPS, **options):
     labels = rng.integers(0, classes, steps)
     lengths = [steps // 2, steps // 4, steps - steps // 2 - steps // 4]
     return gh.Sequences(labels, covariates, lengths=lengths, **options)
+
+
+def moved(*classes, **options):
+    """The same with transition covariates that hold no constant column."""
+    data = recorded(*classes, **options)
+    return gh.Sequences(
+        data.emissions,
+        data.covariates,
+        lengths=data.lengths,
+        transition_covariates=data.covariates[:, :2],
+    )
 
 
 def correlated(size):
@@ -81,6 +92,14 @@ CASES = {
     "repeated": (
         gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)), gh.InputDriven()),
         recorded(repeated=True, steps=1200, mask=np.arange(1200) % 5 > 0),
+    ),
+    "shared": (
+        gh.GLMHMM(3, gh.Categorical(3), gh.SharedInputDriven(gh.priors.Ridge(1.0))),
+        moved(3),
+    ),
+    "shared, repeated": (
+        gh.GLMHMM(2, gh.Bernoulli(), gh.SharedInputDriven()),
+        moved(repeated=True, steps=1200),
     ),
     "repeated classes": (
         gh.GLMHMM(3, gh.Categorical(3)),
@@ -147,6 +166,23 @@ def test_expected_counts_by_tables_are_those_of_the_distribution(name):
         likelihood, prior = (part.item() for part in program.log_parts(params))
         assert likelihoods[number] == pytest.approx(likelihood, rel=1e-12)
         assert joints[number] == pytest.approx(likelihood + prior, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["shared", "shared, repeated"])
+def test_an_m_step_by_a_table_is_that_of_the_components_definition(name):
+    model, data = CASES[name]
+    program = Program.of(model, data)
+    vectors = points(program.coordinates.size)[:2]
+    sets = [program.coordinates.unpack(vector) for vector in vectors]
+    steps = ComponentSteps(program.model, program.data, None)
+    steps.expect(sets)
+    step, counts = steps.m_steps["transitions"], steps.counts.transition
+    own = {n: v for n, v in stack(sets).items() if n.startswith("transitions.")}
+    rows = step.blocks.pack(own).numpy() + 0.3
+    ours, graph = step._tabled(counts, own), step._differentiated(counts, own)
+    for which in (np.array([0, 1]), np.array([1])):
+        for found, expected in zip(ours(rows[which], which), graph(rows[which], which)):
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.objectives import BlockObjective
+from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.steps.blocks import (
     Blocks,
@@ -72,6 +73,7 @@ class MStep:
         self.ends = Ends()
         simple = self._is_simple(sites)
         self.fast = component.block_objective(data) if simple else None
+        self.table = self._table(set(sites) == declared)
 
     def __call__(self, counts: Tensor, params: Params) -> Params:
         """Parameters (sets, *shape) that maximise, starting from ``params``.
@@ -149,7 +151,10 @@ class MStep:
         if not start.shape[1]:
             return {name: params[name] for name in self.blocks.transforms}
         if self.fast is None:
-            objective = self._differentiated(counts, params)
+            by_table = self.table is not None
+            objective = (self._tabled if by_table else self._differentiated)(
+                counts, params
+            )
             rows = self._minimum(objective, start, self.options, plain=True)
         else:
             rows = self._solve_fast(self.fast, counts, params)
@@ -161,11 +166,7 @@ class MStep:
         """Minimum of an objective that knows its own derivatives."""
         start = self.blocks.pack(params).numpy()
         prepared = fast.prepare(counts)
-        prior: LogPrior | None = None
-        if not self.blocks.is_flat:
-            taken = as_taken(self.component, params)
-            sites = smooth(prior_sites(self.component, taken), taken)
-            prior = LogPrior(self.blocks, sites, len(counts))
+        prior = self._prior(len(counts), params)
 
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
             values, gradient = fast(points, which, prepared)
@@ -189,6 +190,14 @@ class MStep:
         found = self._minimum(problem, np.zeros_like(start), options)
         return problem.original(found, np.arange(len(start)))
 
+    def _prior(self, sets: int, params: Params) -> LogPrior | None:
+        """The smooth prior at the present parameters of all sets, unless it is flat."""
+        if self.blocks.is_flat:
+            return None
+        taken = as_taken(self.component, params)
+        sites = smooth(prior_sites(self.component, taken), taken)
+        return LogPrior(self.blocks, sites, sets)
+
     def _minimum(
         self,
         objective: Objective,
@@ -207,15 +216,52 @@ class MStep:
         self.ends = Ends.of(name, results, self.blocks.num_blocks, plain)
         return np.stack([result.x for result in results])
 
+    def _table(self, is_whole: bool) -> LogTable | None:
+        """Slopes by hand for a joint problem, if all of its sites are declared ones."""
+        on_cpu = self.data.device.type == "cpu" and self.data.dtype == torch.float64
+        if self.fast is not None or self.blocks.separates or not (is_whole and on_cpu):
+            return None
+        return self.component.log_table(self.data)
+
+    def _tabled(self, counts: Tensor, params: Params) -> Objective:
+        """Expected log-joint of every set, by the component's table."""
+        table: Any = self.table
+        prior, scale = self._prior(len(counts), params), self._scale(counts)
+
+        def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
+            values, gradient = np.zeros(len(points)), np.zeros_like(points)
+            if prior is not None:
+                values, gradient = prior(points, which)
+            leaf = torch.tensor(points, requires_grad=True)
+            unpacked = self.blocks.unpack(leaf)
+            own = {n.removeprefix(self.prefix): v for n, v in unpacked.items()}
+            slopes = {name: torch.empty_like(value) for name, value in own.items()}
+            for i, number in enumerate(which):
+                logs = table({n: v[i].detach().numpy() for n, v in own.items()})
+                count = counts[number].numpy()
+                values[i] += np.where(count > 0, count * logs, 0.0).sum()
+                for name, slope in table.slopes(count.copy()).items():
+                    slopes[name][i] = torch.from_numpy(slope)
+            (more,) = torch.autograd.grad(
+                list(own.values()), leaf, [slopes[name] for name in own]
+            )
+            return -scale * values, -scale * (gradient + more.numpy())
+
+        return objective
+
+    def _scale(self, counts: Tensor) -> float:
+        """What objectives without coordinates of their own are multiplied by."""
+        if self.options is not None:
+            return self.scale
+        # Per event: of first states there are few, however many the steps.
+        return 1 / max(float(counts.sum()) / len(counts), 1.0)
+
     def _differentiated(self, counts: Tensor, params: Params) -> Objective:
         """The same by automatic differentiation of the component's definition."""
         rows = self.blocks.pack(params).numpy()
         first = rows.copy()
         start = as_taken(self.component, params)
-        scale = self.scale
-        if self.options is None:
-            # Per event: of first states there are few, however many the steps.
-            scale = 1 / max(float(counts.sum()) / len(counts), 1.0)
+        scale = self._scale(counts)
 
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
             rows[which] = points
