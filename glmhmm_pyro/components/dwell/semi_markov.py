@@ -112,7 +112,7 @@ class SemiMarkov(Transitions):
             )
 
     def bind_states(self, num_states: int) -> None:
-        """Record the number of states; jumps have parameters where there is a choice."""
+        """Record the number of states, and that jumps between three have parameters."""
         super().bind_states(num_states)
         if num_states < 3:
             return
