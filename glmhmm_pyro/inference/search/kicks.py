@@ -51,6 +51,12 @@ class Kicks:
             name = names[i % len(names)]
             yield name, getattr(self, name)()
 
+    def shaken(self, number: int) -> Iterator[tuple[str, Params]]:
+        """That many times a little noise on all values: to the optima next to this."""
+        for _ in range(number):
+            noise = float(2.0 ** self.rng.uniform(*_NOISE))
+            yield "shake", self.maker.perturbed(self.params, noise)
+
     def split(self) -> Params:
         """One state joined to another, its place taken by a part of a third."""
         rng, probs = self.rng, self.probs.copy()

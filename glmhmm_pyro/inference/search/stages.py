@@ -51,6 +51,8 @@ STARTS = (
     Stage(None, 0.95, 4),
 )
 KICKS = (Stage(15, 0.8, 4, slow=5.0), Stage(40, 0.9, 2, slow=5.0), Stage(None, 0.95, 2))
+# Where weights are many, optima stand side by side that decode nearly the same.
+SHAKES = (Stage(40, 0.999, 4, slow=5.0), Stage(None, 0.999, 4))
 
 # Tolerance until the end.
 LOOSE = 1e-6
@@ -124,25 +126,32 @@ class Hunt:
             self.runs += self.engine.begun(self.steps, some)
         self.narrow(self.runs, STARTS)
         kicked: Run | None = None
+        near = False
         while not self.is_over():
             best = self.best
-            self.kick(number, shrink=best is not kicked)
+            self.kick(number, shrink=best is not kicked, near=near)
             kicked = best
+            # What gains goes on; else it is tried nearby, or far off again.
+            near ^= self.rounds_without_gain > 0
 
-    def kick(self, number: int, shrink: bool) -> None:
+    def kick(self, number: int, shrink: bool, near: bool) -> None:
         """A round of kicks from the best.
 
         Args:
             number: of random kicks.
             shrink: whether every state is shrunk too, which gives the same each time.
+            near: whether to go to optima next to the best, not to far ones.
         """
         best = self.best
         probs = decodings(self.program, [best.params], whole=True)[0][0]
         kicks = Kicks(self.unlike, best.params, probs)
-        made = list(chain(kicks.shrunk() if shrink else (), kicks.made(number)))
+        if near:
+            made = list(kicks.shaken(number))
+        else:
+            made = list(chain(kicks.shrunk() if shrink else (), kicks.made(number)))
         sets = self.possible([params for _, params in made])
         runs = [Run(p, kind=f"{KICK}: {name}") for (name, _), p in zip(made, sets)]
-        self.runs += self.narrow(runs, KICKS, self.heads())
+        self.runs += self.narrow(runs, SHAKES if near else KICKS, self.heads())
         risen = self.best.log_joints[-1] > best.log_joints[-1] + GAIN
         self.rounds_without_gain = 0 if risen else self.rounds_without_gain + 1
 
