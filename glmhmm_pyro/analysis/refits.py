@@ -19,7 +19,7 @@ from glmhmm_pyro.arguments import flag
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
-from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint, Part
 from glmhmm_pyro.inference.methods import Method
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data
@@ -104,6 +104,8 @@ def run_jobs(
     kept = {} if checkpoint is None else checkpoint.results
     results = {number: kept[number] for number in range(len(jobs)) if number in kept}
     left = [number for number in range(len(jobs)) if number not in results]
+    if checkpoint is not None:
+        checkpoint.clean(results)
     bar = tqdm(
         total=len(jobs),
         initial=len(results),
@@ -111,13 +113,16 @@ def run_jobs(
         unit="fit",
         disable=not progress,
     )
-    made = _called(function, [jobs[number] for number in left], num_jobs)
+    parts = {n: None if checkpoint is None else checkpoint.part(n) for n in left}
+    calls = [(function, jobs[n], parts[n]) for n in left]
+    made = _called(_noted, calls, num_jobs)
     with bar, _closing_quietly(made):
         try:
             for number, result in zip(left, made):
                 results[number] = result
                 if checkpoint is not None:
                     checkpoint.add(number, result)
+                    checkpoint.clean([number])
                 bar.update()
         except KeyboardInterrupt:
             if not results:
@@ -173,6 +178,11 @@ def warn_of_interrupt(what: str, num_done: int, num_wanted: int) -> bool:
             ConvergenceWarning,
         )
     return num_done == num_wanted
+
+
+def _noted(function: Callable[..., Any], job: tuple, part: Part | None) -> Any:
+    """A call, of which a file keeps how far its fits are."""
+    return function(*job) if part is None else part.made(lambda: function(*job))
 
 
 def _in_process(function: Callable[..., Any], job: tuple, caller: int) -> Any:

@@ -39,7 +39,7 @@ class Journal:
     def __init__(
         self, entries: Mapping[str, Any], write: Callable[[dict[str, Any]], None]
     ):
-        self.entries, self._write = dict(entries), write
+        self.entries, self._write = entries, write
         self._new: dict[str, Any] = {}
         self.problem: OSError | None = None
         self._due = monotonic() + EVERY
@@ -51,7 +51,7 @@ class Journal:
 
     def put(self, name: str, state: Any) -> None:
         """Note what a stage has come to, and write if it is time."""
-        self.entries[name] = self._new[name] = state
+        self._new[name] = state
         if self.is_due:
             self.write()
 
@@ -109,15 +109,31 @@ _kept: ContextVar[tuple[Journal, str] | None] = ContextVar("journal", default=No
 
 
 @contextmanager
-def journalled(journal: Journal | None) -> Iterator[None]:
-    """Inside, loops note how far they are; after it, all is written."""
-    before = _kept.set(None if journal is None else (journal, ""))
+def journalled(journal: Journal) -> Iterator[None]:
+    """Inside, loops note how far they are; where it ends early, all is written."""
+    before = _kept.set((journal, ""))
+    try:
+        yield
+    except BaseException:
+        journal.write()
+        raise
+    finally:
+        _kept.reset(before)
+
+
+@contextmanager
+def apart(name: Callable[[], str]) -> Iterator[None]:
+    """Inside, loops are told from those of other fits that note in the same journal.
+
+    Args:
+        name: gives that of the fit; not called where there is no journal.
+    """
+    kept = _kept.get()
+    before = _kept.set(None if kept is None else (kept[0], kept[1] + name()))
     try:
         yield
     finally:
         _kept.reset(before)
-        if journal is not None:
-            journal.write()
 
 
 def stage(kind: str, begins_with: Callable[[], Any]) -> Stage:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import partial
 from os import PathLike
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -14,8 +15,9 @@ from glmhmm_pyro.inference.checks.after import ruined
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.checkpoint import FitCheckpoint
+from glmhmm_pyro.inference.fits.digests import digest
 from glmhmm_pyro.inference.fits.fit import Fit
-from glmhmm_pyro.inference.journal import Journal, journalled
+from glmhmm_pyro.inference.journal import apart
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
@@ -23,7 +25,7 @@ from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import check_order
 from glmhmm_pyro.inference.search.findings import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
-from glmhmm_pyro.inference.status import ConvergenceWarning, Status
+from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
 
 
@@ -59,9 +61,6 @@ _ARGUMENTS = (
     "checkpoint",
     "method",
 )
-
-# How a fit ends that goes on when it is called again with its checkpoint.
-_UNFINISHED = (Status.INTERRUPTED, Status.CUT_SHORT)
 
 
 @suggests_names
@@ -138,14 +137,14 @@ def fit(
     check_order(model, data)
     engine = engine_of(method, options)
     search = Search(num_restarts, init, init_noise, seed, progress)
-    kept = _kept(checkpoint, model, data, engine, search)
-    if kept is not None and kept.fit is not None:
-        result, spoilt = kept.fit, kept.spoilt
+    unseen = replace(search, progress=False)
+    key = {"model": model, "data": data, "options": (engine, unseen)}
+    make = partial(_made, model, data, engine, search)
+    if checkpoint is not None:
+        result, spoilt = FitCheckpoint(checkpoint, key).made(make)
     else:
-        journal = None if kept is None else Journal(kept.results, kept.keep)
-        with journalled(journal):
-            result, spoilt = _made(model, data, engine, search)
-        _keep(kept, journal, result, spoilt)
+        with apart(lambda: digest(key)):
+            result, spoilt = make()
     if result.status.is_success and spoilt:
         warn_caller(f"{'; '.join(spoilt)}.", ConvergenceWarning)
     elif not result.status.is_success:
@@ -170,40 +169,6 @@ def _made(
         result = Fit.of(program, engine.fit(program, search), baseline)
         spoilt = undetermined + ruined(given, result.params)
     return replace(result, notes=result.notes + spoilt), spoilt
-
-
-def _kept(
-    checkpoint: str | PathLike | None,
-    model: Model,
-    data: Data,
-    engine: Method,
-    search: Search,
-) -> FitCheckpoint | None:
-    """What an earlier call has left in the file, if there is to be one."""
-    if checkpoint is None:
-        return None
-    options = (engine, replace(search, progress=True))
-    return FitCheckpoint(checkpoint, model, {"data": data, "options": options})
-
-
-def _keep(
-    kept: FitCheckpoint | None,
-    journal: Journal | None,
-    result: Fit,
-    spoilt: tuple[str, ...],
-) -> None:
-    """The fit, if it has ended, in the place of its journal; a warning if it cannot."""
-    if kept is None or journal is None:
-        return
-    problem: OSError | None = journal.problem
-    try:
-        if result.status not in _UNFINISHED:
-            kept.finish(result, spoilt)
-            problem = None
-    except OSError as error:
-        problem = error
-    if problem is not None:
-        warn_caller(f"{problem}; the checkpoint is not up to date", ConvergenceWarning)
 
 
 def engine_of(

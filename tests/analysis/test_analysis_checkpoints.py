@@ -18,6 +18,8 @@ from glmhmm_pyro.analysis import (
     maximise_evidence,
     simulation_based_calibration,
 )
+from glmhmm_pyro.inference import journal
+from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.fits.digests import digest
 
@@ -327,3 +329,57 @@ def test_digests_tell_what_differs_and_nothing_else():
         pd.Series([1.0]),
     ]
     assert len({digest(value) for value in unlike}) == len(unlike)
+
+
+def chosen(data, **options):
+    def make_model(num_states):
+        return gh.GLMHMM(num_states, gh.Bernoulli(gh.priors.Ridge(2.0)))
+
+    options = {"folds": 2, **QUICK, **options}
+    return gh.analysis.choose_num_states(make_model, data, [1, 2], **options)
+
+
+@pytest.mark.parametrize("after", [10, 60])
+def test_a_choice_killed_in_the_midst_of_a_fit_goes_on_within_it(
+    after, data, tmp_path, monkeypatch
+):
+    path, made, iterate = tmp_path / "study", [], loop._iterate
+
+    def counted(*args):
+        made.append(1)
+        iterate(*args)
+
+    monkeypatch.setattr(loop, "_iterate", counted)
+    expected, whole = chosen(data), len(made)
+    monkeypatch.setattr(journal, "EVERY", 0.0)
+    monkeypatch.setattr(journal, "SHARE", 0.0)
+    keep, kept = Checkpoint.keep, []
+
+    def dies(self, results):
+        keep(self, results)
+        kept.extend(results)
+        if len(kept) == after:
+            kill()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "keep", dies)
+        ended = killed_with(lambda: chosen(data, checkpoint=path))
+    assert ended == signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2  # A fit was on its way.
+    made.clear()
+    again = chosen(data, checkpoint=path)
+    # Beside iterations, ends of loops and results of fits were kept.
+    assert whole - after <= len(made) <= whole - after + 13
+    assert [file.name for file in tmp_path.iterdir()] == ["study"]
+    pd.testing.assert_frame_equal(again.table, expected.table, check_exact=True)
+    pd.testing.assert_frame_equal(again.folds, expected.folds, check_exact=True)
+    assert digest(again.fit.params) == digest(expected.fit.params)
+
+
+def test_files_of_parts_that_are_something_else_are_left_alone(data, tmp_path):
+    path, notes = tmp_path / "study", tmp_path / "study.part1"
+    notes.write_text("my notes")
+    expected = chosen(data).table
+    found = chosen(data, checkpoint=path).table
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert notes.read_text() == "my notes"

@@ -6,14 +6,16 @@ fit becomes the fit itself in the end, a file as ``fit.save`` writes it.
 """
 
 import base64
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.inference.fits.descriptions import describe, own_parts
 from glmhmm_pyro.inference.fits.digests import digest
 from glmhmm_pyro.inference.fits.encoding import Arrays, decoded, encoded
@@ -30,9 +32,17 @@ from glmhmm_pyro.inference.fits.files import (
 )
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.fits.storage import TYPES, recorded
+from glmhmm_pyro.inference.journal import Journal, journalled
+from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 from glmhmm_pyro.version import __version__
 
 FORMAT_VERSION = 1
+
+# A fit, and sentences about what makes it unusable.
+Made = tuple[Fit, tuple[str, ...]]
+
+# How a fit ends that goes on when it is called again.
+_UNFINISHED = (Status.INTERRUPTED, Status.CUT_SHORT)
 
 
 class Checkpoint:
@@ -53,6 +63,9 @@ class Checkpoint:
         OSError: the file can be neither read nor written.
     """
 
+    # Whether a new file is written before there is anything to keep.
+    begins_at_once = True
+
     def __init__(self, path: str | PathLike, call: str, key: Mapping[str, Any]):
         self.path = checked_path(path, "the checkpoint", "checkpoint")
         digests = {name: digest(part) for name, part in key.items()}
@@ -67,22 +80,31 @@ class Checkpoint:
         self.results: dict[Any, Any] = {}
         if os.path.exists(self.path):
             self._read(read_bytes(self.path, "a checkpoint", "checkpoint"))
-        else:
+        elif self.begins_at_once:
             self._write()
 
     def add(self, number: int, result: Any) -> None:
         """Keep the result of a part: what a file of a fit can hold."""
+        self.results[number] = result
         self.keep({number: result})
 
     def keep(self, results: Mapping[Any, Any]) -> None:
-        """Keep the results of parts, in the place of those that they had."""
+        """Write results of parts, in the place of those that stood there."""
         for number, result in results.items():
             arrays: Arrays = {}
             plain = encoded(result, "", arrays, TYPES)
             packed = {name: _packed(array) for name, array in arrays.items()}
             self._lines[number] = json.dumps([number, plain, packed])
-            self.results[number] = result
         self._write()
+
+    def part(self, number: int) -> "Part":
+        """Where the fits of a part note how far they are while it is made."""
+        return Part(f"{self.path}.part{number}", {**self.head, "part": number})
+
+    def clean(self, numbers: Iterable[int]) -> None:
+        """Remove the files of parts whose results are kept."""
+        for number in numbers:
+            self.part(number).remove()
 
     def _write(self) -> None:
         text = "\n".join([json.dumps(self.head), *self._lines.values()])
@@ -105,7 +127,8 @@ class Checkpoint:
             arrays = {name: _unpacked(array) for name, array in packed.items()}
             self._lines[number] = line
             self.results[number] = decoded(plain, arrays, TYPES)
-        self._write()
+        if self.begins_at_once:
+            self._write()
 
     def _check(self, head: Mapping[str, Any]) -> None:
         """Raise a ValueError that says what differs if a file is of another call."""
@@ -128,29 +151,84 @@ class Checkpoint:
         )
 
 
+class _PartCheckpoint(Checkpoint):
+    begins_at_once = False
+
+
+class Part:
+    """A file beside a checkpoint for a part that is being made, in any process.
+
+    It is no more than a help: where it cannot be read or written, or is something else,
+    the part is made without.
+
+    Args:
+        path: of the file.
+        belongs_to: what tells the part from those of other calls.
+    """
+
+    def __init__(self, path: str, belongs_to: Mapping[str, Any]):
+        self.path, self.belongs_to = path, belongs_to
+
+    def made(self, make: Callable[[], Any]) -> Any:
+        """What a function gives, whose fits go on from where they were."""
+        try:
+            kept = _PartCheckpoint(self.path, "a part", self.belongs_to)
+        except (OSError, ValueError):
+            return make()
+        with journalled(Journal(kept.results, kept.keep)):
+            return make()
+
+    def remove(self) -> None:
+        """Remove the file, if it is one of these."""
+        with contextlib.suppress(OSError):
+            with open(self.path, "rb") as file:
+                is_ours = CHECKPOINT.encode() in file.read(2 * len(CHECKPOINT))
+            if is_ours:
+                os.unlink(self.path)
+
+
 class FitCheckpoint(Checkpoint):
     """That of a fit: what its loops have come to, and in the end the fit.
 
     Args:
         path: of the file.
-        model: that is fitted.
-        key: what the fit follows from.
-
-    Attributes:
-        fit: the fit, where it is made.
-        spoilt: sentences about it, of which users are warned.
+        key: what the fit follows from: its ``"model"``, and all else.
     """
 
-    def __init__(self, path: str | PathLike, model: Any, key: Mapping[str, Any]):
-        self.fit: Fit | None = None
-        self.spoilt: tuple[str, ...] = ()
-        self._model = model
-        super().__init__(path, "fit", {"model": model, **key})
+    def __init__(self, path: str | PathLike, key: Mapping[str, Any]):
+        self._made: Made | None = None
+        self._model = key["model"]
+        super().__init__(path, "fit", key)
 
-    def finish(self, fit: Fit, spoilt: tuple[str, ...]) -> None:
-        """Have the fit in the file."""
-        arrays, facts = recorded(fit)
-        write_record(self.path, arrays, facts | {"call": [self.head, spoilt]})
+    def made(self, make: Callable[[], Made]) -> Made:
+        """The fit in the file, which is made first where it is not there.
+
+        Args:
+            make: gives the fit, and sentences about it of which users are warned.
+
+        Warns:
+            ConvergenceWarning: the file could not be written.
+        """
+        if self._made is None:
+            journal = Journal(self.results, self.keep)
+            with journalled(journal):
+                self._made = make()
+            try:
+                self._finish(journal, *self._made)
+            except OSError as error:
+                said = f"{error}; the checkpoint is not up to date"
+                warn_caller(said, ConvergenceWarning)
+        return self._made
+
+    def _finish(self, journal: Journal, fit: Fit, spoilt: tuple[str, ...]) -> None:
+        """Have the fit in the file, or how far it is if it has not ended."""
+        if fit.status in _UNFINISHED:
+            journal.write()
+            if journal.problem is not None:
+                raise journal.problem
+        else:
+            arrays, facts = recorded(fit)
+            write_record(self.path, arrays, facts | {"call": [self.head, spoilt]})
 
     def _read(self, content: bytes) -> None:
         if not content.startswith(SIGNATURE):
@@ -165,8 +243,8 @@ class FitCheckpoint(Checkpoint):
         head, spoilt = facts["call"]
         self._check(head)
         own = own_parts(describe(self._model))
-        self.fit = Fit.load(self.path, self._model if own else None)
-        self.spoilt = tuple(spoilt)
+        fit = Fit.load(self.path, self._model if own else None)
+        self._made = fit, tuple(spoilt)
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform
+from torch.distributions.utils import lazy_property
 
 from glmhmm_pyro.inference.fits.descriptions import describe
 from glmhmm_pyro.model import GLMHMM
@@ -88,10 +89,6 @@ def _parts(value: Any) -> list[Any]:
         return list(value)
     if isinstance(value, GLMHMM):
         return _parts_of_model(value)
-    if isinstance(value, Distribution):
-        names = sorted(value.arg_constraints) or sorted(value.__dict__)
-        known = [name for name in names if name in value.__dict__]
-        return [str(value.batch_shape), *[getattr(value, name) for name in known]]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         shown = [f for f in dataclasses.fields(value) if f.compare]
         return [part for f in shown for part in (f.name, getattr(value, f.name))]
@@ -136,7 +133,8 @@ def _attributes(value: Any) -> list[Any]:
     """Names and values of an object's attributes; what pickle knows, if it has none."""
     if hasattr(value, "__dict__"):
         own = vars(value)
-        return [part for name in sorted(own) for part in (name, own[name])]
+        made = _by_use(value)
+        return [part for n in sorted(own) if n not in made for part in (n, own[n])]
     if type(value).__module__ == "builtins" or not hasattr(type(value), "__slots__"):
         try:
             return [pickle.dumps(value)]
@@ -148,6 +146,17 @@ def _attributes(value: Any) -> list[Any]:
             ) from error
     names = [name for kind in type(value).__mro__ for name in _slots(kind)]
     return [part for n in names if hasattr(value, n) for part in (n, getattr(value, n))]
+
+
+def _by_use(value: Any) -> set[str]:
+    """Names of attributes that come with the use of distributions and transforms."""
+    names = {"_cached_x_y", "_inv"} if isinstance(value, Transform) else set()
+    if isinstance(value, Distribution):
+        given = value.__dict__.get("_param")
+        for kind in type(value).__mro__:
+            lazy = {n for n, v in vars(kind).items() if isinstance(v, lazy_property)}
+            names |= {n for n in lazy if value.__dict__.get(n) is not given}
+    return names
 
 
 def _slots(kind: type) -> tuple[str, ...]:
