@@ -21,7 +21,16 @@ from test_inference_varying import OwnMoves as OwnGroupMoves
 from test_inference_varying import sequences
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import KnownStates, StationaryInitial
+from glmhmm_pyro.components import (
+    ByLevel,
+    KnownStates,
+    Levels,
+    SemiMarkov,
+    StationaryInitial,
+    TwoLevels,
+    Varying,
+    dwell,
+)
 from glmhmm_pyro.covariates import (
     BSpline,
     Design,
@@ -202,6 +211,20 @@ def correlated():
     )
 
 
+def clocked():
+    """Sessions in which slow states may be left at some steps only."""
+    data = random_data()
+    pokes = np.array([0, 1, 0, 0, 1, 0, 0, 1.0])
+    u = np.column_stack([data.transition_covariates, pokes])
+    return gh.Sequences(
+        data.emissions,
+        data.covariates,
+        lengths=data.lengths,
+        transition_covariates=u,
+        transition_covariate_names=["u0", "u1", "poke"],
+    )
+
+
 KINDS = {
     "one state": lambda: (random_data(), gh.Bernoulli(), None, None, 1),
     "outputs": lambda: (outputs_data(), outputs_family(KnownStates()), None, None, 2),
@@ -233,6 +256,35 @@ KINDS = {
         gh.InputDriven(covariates=["u1"]),
         gh.InitialGLM(covariates=["v1"]),
         3,
+    ),
+    "two levels": lambda: (random_data(), gh.Bernoulli(), None, None, Levels(2, 2)),
+    "two driven levels": lambda: (
+        random_data(),
+        ByLevel(gh.Bernoulli(), over="both"),
+        TwoLevels(gh.InputDriven(), gh.InputDriven()),
+        None,
+        Levels(2, 2),
+    ),
+    "levels with a clock": lambda: (
+        clocked(),
+        gh.Bernoulli(),
+        TwoLevels(gh.InputDriven(), clock="poke"),
+        None,
+        Levels(2, 2),
+    ),
+    "driven dwell times": lambda: (
+        random_data(),
+        gh.Bernoulli(),
+        SemiMarkov(dwell.Poisson(3, driven=True), jumps="driven"),
+        None,
+        3,
+    ),
+    "varying by group": lambda: (
+        sequences(),
+        Varying(gh.Bernoulli(), over="group", law=None),
+        None,
+        None,
+        2,
     ),
     "own moves": lambda: (random_data(), gh.Bernoulli(), OwnMoves(), None, 3),
     "own law": lambda: (random_data(), OwnBernoulli(), None, None, 2),

@@ -16,6 +16,7 @@ from torch import Tensor
 from glmhmm_pyro.components.laws import Law, TorchLaw
 from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.transitions import InputDriven, SharedInputDriven
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -94,11 +95,11 @@ class Potentials:
         if logits.shape[1] == 1:
             same = np.exp(logits[:, 0])
             return lambda inputs: same
-        if not transitions.is_linear:
+        has_linear_logits = isinstance(transitions, (InputDriven, SharedInputDriven))
+        if not (transitions.is_linear and has_linear_logits):
             return self._moves_by_row
         base = logits[:, 0]
-        # What is forbidden at all covariates is so whatever they are.
-        rises = np.where(np.isfinite(base)[:, None], logits[:, 1:] - base[:, None], 0.0)
+        rises = logits[:, 1:] - base[:, None]
         flat = np.moveaxis(rises, 1, -1).reshape(-1, width)
 
         def moves(inputs: np.ndarray) -> np.ndarray:
