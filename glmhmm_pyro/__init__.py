@@ -13,7 +13,7 @@ from glmhmm_pyro import (
     plotting,
     priors,
 )
-from glmhmm_pyro.analysis import Comparison, compare_methods
+from glmhmm_pyro.analysis import compare_methods
 from glmhmm_pyro.components import (
     Bernoulli,
     Categorical,
@@ -30,6 +30,8 @@ from glmhmm_pyro.components import (
     Stationary,
     StationaryInitial,
     Transitions,
+    dwell,
+    levels,
 )
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference import (
@@ -63,7 +65,6 @@ __all__ = [
     "SVI",
     "Bernoulli",
     "Categorical",
-    "Comparison",
     "ConvergenceWarning",
     "Emission",
     "Fit",
@@ -90,8 +91,10 @@ __all__ = [
     "components",
     "covariates",
     "datasets",
+    "dwell",
     "fit",
     "importers",
+    "levels",
     "load",
     "optim",
     "plotting",
@@ -100,10 +103,23 @@ __all__ = [
 ]
 
 
+# Names that live in a room of their own, and are found here as well.
+_ELSEWHERE = {
+    "Comparison": analysis,
+    "ByLevel": components,
+    "Levels": components,
+    "SemiMarkov": components,
+    "TwoLevels": components,
+    "Varying": components,
+}
+
+
 def __getattr__(name: str) -> Any:
-    """The estimator, loaded when first asked for: its base class takes a second."""
+    """The estimator, whose base class takes a second to load, and what is elsewhere."""
     if name == "GLMHMMEstimator":
         return import_module("glmhmm_pyro.estimator").GLMHMMEstimator
+    if name in _ELSEWHERE:
+        return getattr(_ELSEWHERE[name], name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

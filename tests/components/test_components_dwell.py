@@ -405,3 +405,10 @@ def test_dwell_law_refuses_what_is_not_the_same_at_every_step():
     model, data, values = made("phases", driven=True)
     with pytest.raises(ValueError, match="take dwell_times"):
         gh.analysis.dwell_law(fit_at(model, data, values, "given"))
+
+
+def test_what_lives_in_rooms_is_found_at_the_top_as_well():
+    for name in ("ByLevel", "Levels", "SemiMarkov", "TwoLevels", "Varying"):
+        assert getattr(gh, name) is getattr(gh.components, name)
+    assert gh.Comparison is gh.analysis.Comparison
+    assert gh.dwell.SemiMarkov is gh.SemiMarkov and gh.levels.Levels is gh.Levels

@@ -63,8 +63,8 @@ class SemiMarkov(Transitions):
 
     Example:
         >>> import glmhmm_pyro as gh
-        >>> dwell = gh.components.dwell.NegativeBinomial(phases=3)
-        >>> model = gh.GLMHMM(2, gh.Bernoulli(), gh.components.SemiMarkov(dwell))
+        >>> dwell = gh.dwell.NegativeBinomial(phases=3)
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(), gh.SemiMarkov(dwell))
         >>> model.bind(gh.Sequences([0, 1, 1]))
         >>> [name for name, *_ in model.site_names()]
         ['initial.probs', 'transitions.leave', 'emissions.weights']
