@@ -172,8 +172,9 @@ def chosen(table: "pd.DataFrame", rule: str, argument: str) -> Any:
             f"{argument} must give models under which sessions held out are possible, "
             "got none; give probabilities a prior such as a Dirichlet"
         )
-    best = differences.idxmax()
+    names = table.index.tolist()  # Numbers of Python's own.
+    best = int(np.nanargmax(differences))
     if rule == "best":
-        return best
-    near = (-differences <= errors) | (differences.index == best)
-    return table.index[near.argmax()]
+        return names[best]
+    near = (-differences <= errors) | (np.arange(len(names)) == best)
+    return names[near.to_numpy().argmax()]

@@ -7,6 +7,9 @@ from estimator_cases import fit_quietly, make_estimator, make_trials
 
 from glmhmm_pyro import GLMHMMEstimator
 
+# Rounding grows over the forty iterations: to 2e-11 with the oldest libraries.
+RELATIVE = 1e-10
+
 
 def test_annealing_follows_the_original(shared):
     with np.load(shared / "golden" / "glmhmm_B2_anneal.npz") as archive:
@@ -28,7 +31,7 @@ def test_annealing_follows_the_original(shared):
     }
     for name, theirs in names.items():
         ours = np.stack([entry[name] for entry in history])
-        np.testing.assert_allclose(ours, run[theirs], 1e-11, 1e-8, err_msg=name)
+        np.testing.assert_allclose(ours, run[theirs], RELATIVE, 1e-8, err_msg=name)
     marginal = [entry["marginal_log_likelihood"] for entry in history]
     np.testing.assert_allclose(marginal, run["marginal_ll"][1:], 0, 1e-8)
 
