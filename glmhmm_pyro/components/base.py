@@ -52,9 +52,13 @@ Emission      table(design)                      all steps and states at once
 Emission      check_varies(data)                 constant outputs refused
 Emission      collapsed(values, start)           a status where the density is infinite
 Emission      has_log_rate                       large weights of counts named
+Emission      step_law()                         experiments followed online in numpy
 Emission      covariate_free(), marginal(data)   the baseline of scores in bits
 Transitions   logits(data)                       all steps and origins at once
 Transitions   emits                              a chain of more states than the model's
+Transitions   decides_first                      sessions that begin in any chain state,
+Transitions   enter(log_probs)                   such as these,
+Transitions   separate()                         and a search without that
 InitialState  follow(transitions)                a first state that follows from them
 ============  =================================  =======================================
 """

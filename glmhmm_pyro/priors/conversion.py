@@ -41,7 +41,7 @@ def prior_from_lambda(
         >>> gh.priors.prior_from_lambda(0.01, num_steps=10_000)
         Ridge(scale=0.1)
         >>> gh.priors.prior_from_lambda(0.01, 10_000, smooth=True)
-        RandomWalk(step_scale=0.1, start_scale=10.0)
+        RandomWalk(step_scale=0.1, start_scale=10.0, per=(), border_scale=None)
     """
     strength, steps = as_number(lambda_), as_number(num_steps)
     if not 0 <= strength < math.inf:

@@ -271,6 +271,7 @@ class VaryingInitial(Varies, InitialState):
 _LEAST = 1e-3
 
 
+@suggests_names
 def Varying(
     family: Component,
     over: str = "session",
