@@ -8,11 +8,11 @@ from pyro.distributions import Categorical
 from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import pad
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.chain import Expansion
 from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
 from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
@@ -376,31 +376,6 @@ class SharedInputDriven(Transitions):
         """
         permute = permuted_rows if name == "weights" else permuted_pairs
         return permute(value, order)
-
-
-def insert_staying(free: Tensor) -> Tensor:
-    """(..., origins, destinations - 1) with the zeros of staying on the diagonal.
-
-    In a flattened square matrix as many numbers stand between two diagonal ones as it
-    has rows, so the zeros are the fronts of such stretches, and the end.
-    """
-    states = free.shape[-2]
-    stretches = free.reshape(free.shape[:-2] + (states - 1, states))
-    flat = pad(pad(stretches, (1, 0)).flatten(-2), (0, 1))
-    return flat.reshape(free.shape[:-2] + (states, states))
-
-
-def permuted_pairs(free: Tensor, order: Tensor) -> Tensor:
-    """(..., origins, destinations - 1) with the states renumbered on both axes."""
-    return free_pairs(insert_staying(free)[..., order[:, None], order])
-
-
-def free_pairs(pairs: Tensor) -> Tensor:
-    """(..., origins, destinations - 1) of a square matrix without its diagonal."""
-    states = pairs.shape[-1]
-    # Without the end of the flattened matrix, every stretch begins on the diagonal.
-    stretches = pairs.flatten(-2)[..., :-1].unflatten(-1, (states - 1, states + 1))
-    return stretches[..., 1:].reshape(pairs.shape[:-1] + (states - 1,))
 
 
 def _insert_staying_rows(free: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def test_a_fit_is_watched_if_its_progress_is(progress, monkeypatch):
 
 
 def test_the_threads_that_kernels_run_in_are_watched_like_their_caller():
-    work = engine._Work(
+    work = engine.Work(
         torch.Size([]), 1, np.array([0, 1, 2]), [(0, 1), (1, 2)], threads=2
     )
     seen = []

@@ -17,8 +17,8 @@ from families import (
 )
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.components.pairs import insert_staying
 from glmhmm_pyro.components.softmax import insert_zeros
-from glmhmm_pyro.components.transitions import insert_staying
 
 SHAPES = {
     "bernoulli": ({"emissions.weights": (3, 2)}, gh.Bernoulli()),

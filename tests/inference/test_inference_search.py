@@ -140,6 +140,21 @@ def test_kicks_lead_out_of_an_optimum_where_one_state_stands_for_two():
     assert hunt.rounds_without_gain == 1
 
 
+def test_kicks_to_the_optima_next_to_the_best_change_weights_a_little():
+    program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
+    hunt = hunt_of(program)
+    hunt.runs = [Run(dict(hunt.unlike.glm))]
+    hunt.lead(hunt.loosely, hunt.runs)
+    best = hunt.best
+    hunt.kick(4, shrink=False, near=True)
+    shaken = hunt.runs[1:]
+    assert shaken and {run.kind for run in shaken} == {"kick: shake"}
+    for run in shaken:
+        moved = run.first["emissions.weights"] - best.params["emissions.weights"]
+        # Noise of at most 1 in units of 1 over the root mean square of the covariate.
+        assert (0 < moved.abs()).all() and (moved.abs() < 6).all()
+
+
 @pytest.mark.parametrize("agreeing, rounds", [(1, 2), (2, 2), (3, 1), (4, 1), (5, 0)])
 def test_the_more_starts_agree_the_fewer_rounds_of_kicks_without_gain_are_made(
     agreeing, rounds

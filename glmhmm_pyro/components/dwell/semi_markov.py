@@ -11,14 +11,10 @@ from torch.distributions import constraints
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.dwell.laws import DwellLaw, NegativeBinomial
+from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
 from glmhmm_pyro.components.rescaling import Columns, is_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros
-from glmhmm_pyro.components.transitions import (
-    Transitions,
-    free_pairs,
-    insert_staying,
-    permuted_pairs,
-)
+from glmhmm_pyro.components.transitions import Transitions
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior

@@ -15,11 +15,11 @@ from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.initial import Initial, InitialGLM, InitialState
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.components.pairs import insert_staying
 from glmhmm_pyro.components.transitions import (
     InputDriven,
     Stationary,
     Transitions,
-    insert_staying,
 )
 from glmhmm_pyro.components.varying.units import Units
 from glmhmm_pyro.components.varying.varies import Varies

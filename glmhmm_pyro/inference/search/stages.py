@@ -134,7 +134,7 @@ class Hunt:
             # What gains goes on; else it is tried nearby, or far off again.
             near ^= self.rounds_without_gain > 0
 
-    def kick(self, number: int, shrink: bool, near: bool) -> None:
+    def kick(self, number: int, shrink: bool, near: bool = False) -> None:
         """A round of kicks from the best.
 
         Args:
