@@ -151,12 +151,29 @@ def write_numbers(
     image: "AxesImage",
     digits: int = 2,
     sign: str = "",
+    below: Sequence[Sequence[str]] | None = None,
+    sizes: tuple[float, float] = (10.0, 7.0),
 ) -> None:
-    """The value of every cell of an image, dark on light cells and light on dark."""
+    """The value of every cell of an image, dark on light cells and light on dark.
+
+    Args:
+        ax: where the image is.
+        values: of the cells, shape (rows, columns).
+        image: what has their colours.
+        digits: after the point.
+        sign: ``"+"`` where positive numbers are to have one.
+        below: what stands in smaller letters below every number.
+        sizes: of the letters of both in points.
+    """
     for (row, column), value in np.ndenumerate(values):
         red, green, blue, _ = image.to_rgba(value)
         luminance = 0.299 * red + 0.587 * green + 0.114 * blue
         colour = INK if luminance > 0.5 else "white"
         # Rounded first, plus 0: no "-0.00".
         text = f"{round(float(value), digits) + 0.0:{sign}.{digits}f}"
-        ax.text(column, row, text, ha="center", va="center", color=colour)
+        said = "" if below is None else below[row][column]
+        rest: Any = {"ha": "center", "color": colour}
+        va = "bottom" if said else "center"
+        ax.text(column, row, text, va=va, fontsize=sizes[0], **rest)
+        if said:
+            ax.text(column, row, said, va="top", fontsize=sizes[1], **rest)

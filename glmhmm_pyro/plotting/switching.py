@@ -1,13 +1,18 @@
 """The transitions: a matrix of probabilities, or the weights that drive them."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.plotting.matrices import (
+    Matrix,
+    draw_matrix,
+    given_matrix,
+    mean_matrix,
+    mean_of_level,
+)
 from glmhmm_pyro.plotting.style import (
     MOST_NAMES,
     axes_or_new,
@@ -37,7 +42,7 @@ def transitions(
     level: str | None = None,
     slow: int | str = 0,
 ) -> "Axes":
-    """The transition matrix, or the weights of input-driven transitions.
+    """The transition matrix with intervals, or the weights of driven transitions.
 
     Stationary transitions are drawn as their matrix. Those driven by covariates have a
     matrix for every step: without ``data`` their weights are drawn, a row for every
@@ -45,10 +50,16 @@ def transitions(
     or for every destination where they are shared by all origins; with ``data`` the
     mean of the matrices over its steps, session starts left out.
 
+    Below a probability stands its interval of 95 %: of the draws of a fit that has any,
+    else by the delta method on the scale of log-odds, which needs ``data``. It is left
+    out where cells are too small for it, of probabilities at 0 or 1, and of laws of
+    dwell times, whose chain has other states.
+
     Args:
         fit: the fit.
         ax: where to draw; a new figure by default.
-        data: the steps to average over.
+        data: the steps to average over; for intervals of a fit without draws, what the
+            model was fitted to.
         level: of a model on two levels ``"slow"``, for the moves of slow states (at the
             steps of their clock), or ``"fast"``, for those of fast ones; by default
             those of pairs, which need ``data``.
@@ -63,41 +74,23 @@ def transitions(
     check_level(fit, level)
     if level is not None:
         return _draw_level(fit, data, level, _slow_state(fit, slow), ax)
+    names = fit.state_names
     if data is not None:
-        probs, steps = _mean_matrix(fit, data)
-        return _draw_matrix(fit, probs, ax, f"mean over {steps:,} steps")
+        matrix, steps = mean_matrix(fit, data)
+        return draw_matrix(matrix, names, ax, f"mean over {steps:,} steps")
     found = fit.parameters if fit.model.transitions.emits is None else {}
     if fit.model.num_states == 1:
-        return _draw_matrix(fit, np.ones((1, 1)), ax, "a single state")
+        only = Matrix.without_intervals(np.ones((1, 1)))
+        return draw_matrix(only, names, ax, "a single state")
     if "transitions.probs" in found:
-        probs = found["transitions.probs"].values
-        return _draw_matrix(fit, probs, ax, "the same at every step")
+        matrix = given_matrix(fit, "transitions.probs")
+        return draw_matrix(matrix, names, ax, "the same at every step")
     if "transitions.weights" in found:
         return _draw_weights(found["transitions.weights"], ax)
     raise ValueError(
         "data must be given to draw the transitions of "
         f"{type(fit.model.transitions).__name__}, got none; give data=..."
     )
-
-
-def _inside(data: Sequences) -> torch.Tensor:
-    """Steps that are no session's first one."""
-    inside = torch.ones(data.num_steps, dtype=torch.bool, device=data.device)
-    inside[data.starts] = False
-    if not inside.any():
-        raise ValueError(
-            "data must have a session of more than one step to average transitions "
-            f"over, got {data.num_sessions} sessions of one step; give longer sessions"
-        )
-    return inside
-
-
-def _mean_matrix(fit: Fit, data: Sequences) -> tuple[np.ndarray, int]:
-    """Mean transition matrix, and the number of steps that it is the mean of."""
-    inside = _inside(data)
-    probs = fit.distribution(data).transition_probs()
-    probs = probs[inside] if len(probs) > 1 else probs
-    return probs.nanmean(0).cpu().numpy(), int(inside.sum())
 
 
 def _slow_state(fit: Fit, slow: int | str) -> int:
@@ -122,16 +115,17 @@ def _draw_level(
     if level == "fast":
         caption += f" in {state_labels(fit, 'slow')[slow]}"
     if data is not None:
-        probs, steps = _mean_of_level(fit, fit.as_fitted(data), level, slow)
+        matrix, steps = mean_of_level(fit, data, level, slow)
         said = f"{caption}, mean over {steps:,} steps"
-        return _draw_matrix(fit, probs, ax, said, names)
+        return draw_matrix(matrix, names, ax, said)
     for kind in ("probs", "weights"):
-        array = found.get(f"transitions.{level}.{kind}")
-        if array is None or f"transitions.{level}.baseline" in found:
+        name, chosen = f"transitions.{level}.{kind}", {"slow": slow}
+        if name not in found or f"transitions.{level}.baseline" in found:
             continue
-        array = array.isel(slow=slow) if level == "fast" else array
+        chosen = chosen if level == "fast" else {}
         if kind == "probs":
-            return _draw_matrix(fit, array.values, ax, caption, names)
+            return draw_matrix(given_matrix(fit, name, **chosen), names, ax, caption)
+        array = found[name].isel(chosen)
         ends = ("origin", "destination")
         array = array.rename({f"{level}_{end}": end for end in ends})
         ax = _draw_weights(array.assign_coords({end: list(names) for end in ends}), ax)
@@ -141,42 +135,6 @@ def _draw_level(
         f"data must be given to draw the {level} transitions of "
         f"{type(fit.model.transitions.parts[level]).__name__}, got none; give data=..."
     )
-
-
-def _mean_of_level(
-    fit: Fit, data: Sequences, level: str, slow: int
-) -> tuple[np.ndarray, int]:
-    """Mean matrix of one level, and the number of steps that it is the mean of."""
-    model, inside = fit.model, _inside(data)
-    part = model.transitions.parts[level]
-    with model.at(fit.params), torch.no_grad():
-        logs = part.log_probs(data)
-    ticks = model.transitions.ticks(data) if level == "slow" else None
-    inside = inside if ticks is None else inside & ticks
-    probs = (logs if level == "slow" else logs[slow]).exp()
-    probs = probs[inside] if len(probs) > 1 else probs
-    return probs.mean(0).cpu().numpy(), int(inside.sum())
-
-
-def _draw_matrix(
-    fit: Fit,
-    probs: np.ndarray,
-    ax: "Axes | None",
-    caption: str,
-    names: Sequence[str] | None = None,
-) -> "Axes":
-    size = 2.6 + 0.45 * len(probs)
-    ax = axes_or_new(ax, size + 0.8, size)
-    image = ax.imshow(probs, cmap="Blues", vmin=0.0, vmax=1.0)
-    write_numbers(ax, probs, image, digits=3 if len(probs) < 6 else 2)
-    names = fit.state_names if names is None else names
-    name_ticks(ax.xaxis, names)
-    name_ticks(ax.yaxis, names)
-    ax.set_xlabel("state at t")
-    ax.set_ylabel("state at t - 1")
-    ax.set_title(caption, fontsize="medium")
-    ax.figure.colorbar(image, ax=ax, label="transition probability")
-    return ax
 
 
 def _draw_weights(array: "xr.DataArray", ax: "Axes | None") -> "Axes":
