@@ -99,15 +99,15 @@ def legend_beside(ax: "Axes") -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def legend_above(ax: "Axes") -> None:
-    """A legend above the axes, in as many columns as the panel has room for."""
+def legend_above(ax: "Axes", rise: float = 0.0) -> None:
+    """A legend so many inches above, in as many columns as the panel has room for."""
     _, labels = ax.get_legend_handles_labels()
     inches = ax.bbox.width / ax.figure.dpi
     # Small letters; a line and the space around it are as wide as six of them.
-    columns = int(1.6 * LETTERS_PER_INCH * inches / (max(map(len, labels)) + 6))
+    columns = int(1.5 * LETTERS_PER_INCH * inches / (max(map(len, labels)) + 6))
     ax.legend(
         loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
+        bbox_to_anchor=(0.0, 1.0 + rise * ax.figure.dpi / ax.bbox.height),
         ncols=min(max(columns, 1), len(labels)),
         frameon=False,
         fontsize="small",

@@ -314,9 +314,23 @@ PICTURES = {
             ("filters", (MODEL,)),
         )
     },
-    "timeline: a list of sessions": Row(
-        lambda: gh.plotting.timeline(fit(), data(), [0, 1]),
-        *("session", "must be the number or the name of one", "[0, 1]", "one by one"),
+    "timeline: sessions that are none": Row(
+        lambda: gh.plotting.timeline(fit(), data(), [0, 1.5]),
+        *("session", "must be the number or the name", "[0, 1.5]", "write session=0"),
+    ),
+    "timeline: no session": Row(
+        lambda: gh.plotting.timeline(fit(), data(), []),
+        *("session", "must name a session", "an empty list", "write session=0"),
+    ),
+    "timeline: right and wrong by other numbers": Row(
+        lambda: gh.plotting.timeline(
+            fit(), data(), correct=np.full(data().num_steps, 2)
+        ),
+        *("correct", "must be True or False", "2.0", "write choice == answer"),
+    ),
+    "timeline: a column that is none": Row(
+        lambda: gh.plotting.timeline(fit(), data(), columns="speed"),
+        *("columns", "must be one of", "'speed'", "give one of"),
     ),
     "timeline: no data": type_row(
         lambda: gh.plotting.timeline(fit(), data().emissions),

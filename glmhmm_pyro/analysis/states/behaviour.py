@@ -15,6 +15,7 @@ from glmhmm_pyro.analysis.states.paths import (
     column_of,
     rates,
     ratio,
+    right_or_wrong,
     table_of,
     weights_of_units,
 )
@@ -76,14 +77,8 @@ def accuracy_by_state(
         >>> float(accuracy_by_state(fit, data, right).estimate.iloc[0])
         0.75
     """
-    is_right = column_of(data, correct, "correct")
+    is_right = right_or_wrong(data, correct)
     known = np.isfinite(is_right)
-    if not np.isin(is_right[known], (0, 1)).all():
-        wrong = is_right[known & ~np.isin(is_right, (0, 1))][0]
-        raise ValueError(
-            f"correct must be True or False, 1 or 0, or NaN, got {wrong}; write "
-            "choice == answer"
-        )
     paths = StatePaths.of(fit, data, num_samples, seed, weights)
     one, values = np.zeros(len(known), dtype=int), np.where(known, is_right, 0.0)
     steps = paths.expected(known, one, 1)[0]

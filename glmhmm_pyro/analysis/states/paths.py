@@ -175,6 +175,23 @@ def column_of(data: Sequences, column: str | ArrayLike, argument: str) -> np.nda
     return found.astype(float)
 
 
+def right_or_wrong(data: Sequences, correct: str | ArrayLike) -> np.ndarray:
+    """1 where a step was right, 0 where wrong, NaN where neither, shape (steps,).
+
+    Args:
+        data: the data set.
+        correct: such values, or the name of their column.
+    """
+    is_right = column_of(data, correct, "correct")
+    known = is_right[np.isfinite(is_right)]
+    if not np.isin(known, (0, 1)).all():
+        raise ValueError(
+            "correct must be True or False, 1 or 0, or NaN, got "
+            f"{known[~np.isin(known, (0, 1))][0]}; write choice == answer"
+        )
+    return is_right
+
+
 def rates(hits: np.ndarray, misses: np.ndarray, seed: int) -> np.ndarray:
     """Rates that counts leave possible, one drawn for each, under Jeffreys' prior."""
     rng = np.random.default_rng([seed, 1])
