@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -45,20 +46,21 @@ class Work(NamedTuple):
     ranges: list[tuple[int, int]]
     threads: int
 
-    def run(self, task: Callable[[int, int, int, int], None]) -> None:
-        """Call ``task(parameter set, piece, first session, last session)`` for all."""
-        pieces = [
-            (b, piece, first, last)
-            for b in range(self.num_sets)
-            for piece, (first, last) in enumerate(self.ranges)
-        ]
-        if self.threads == 1 or len(pieces) == 1:
-            for piece in pieces:
-                task(*piece)
+    @property
+    def pieces(self) -> list[tuple[int, int, int, int]]:
+        """Parameter set, number of the range, its first and last session, of each."""
+        ranges = [(piece, *ends) for piece, ends in enumerate(self.ranges)]
+        return [(b, *each) for b in range(self.num_sets) for each in ranges]
+
+    def run(self, kernel: Callable[..., None], calls: Sequence[tuple]) -> None:
+        """Call a kernel with the arguments of every piece, in threads if it pays."""
+        if self.threads == 1 or len(calls) == 1:
+            for arguments in calls:
+                kernel(*arguments)
             return
-        with ThreadPoolExecutor(min(self.threads, len(pieces))) as pool:
+        with ThreadPoolExecutor(min(self.threads, len(calls))) as pool:
             # A thread is told all that its caller knows of its surroundings.
-            runs = [functools.partial(copy_context().run, task, *p) for p in pieces]
+            runs = [functools.partial(copy_context().run, kernel, *c) for c in calls]
             for done in [pool.submit(run) for run in runs]:
                 done.result()
 
@@ -117,12 +119,18 @@ def filter_messages(
     filtered = np.empty_like(predicted)
     log_probs = np.empty((work.num_sets, steps))
 
-    def task(b: int, piece: int, first: int, last: int) -> None:
-        inputs = (row[b] for row in rows)
-        outputs = (predicted[b], filtered[b], log_probs[b])
-        filter_log(*inputs, work.offsets, first, last, *outputs)
-
-    work.run(task)
+    outputs = (predicted, filtered, log_probs)
+    calls = [
+        (
+            *[row[b] for row in rows],
+            work.offsets,
+            first,
+            last,
+            *[out[b] for out in outputs],
+        )
+        for b, _, first, last in work.pieces
+    ]
+    work.run(filter_log, calls)
     totals = np.add.reduceat(log_probs, work.offsets[:-1], axis=1)
     dtype = potentials.emission.dtype
     return (
@@ -140,11 +148,11 @@ def viterbi(potentials: Potentials, lengths: Tensor) -> tuple[Tensor, Tensor]:
     log_probs = np.empty((work.num_sets, len(lengths)))
     states = np.empty((work.num_sets, potentials.emission.shape[-2]), np.int64)
 
-    def task(b: int, piece: int, first: int, last: int) -> None:
-        inputs = (row[b] for row in rows)
-        viterbi_log(*inputs, work.offsets, first, last, log_probs[b], states[b])
-
-    work.run(task)
+    calls = [
+        (*[row[b] for row in rows], work.offsets, first, last, log_probs[b], states[b])
+        for b, _, first, last in work.pieces
+    ]
+    work.run(viterbi_log, calls)
     scores = torch.from_numpy(log_probs).to(potentials.emission.dtype)
     paths = torch.from_numpy(states)
     return paths.reshape(*work.batch, -1), scores.reshape(*work.batch, -1)
@@ -162,11 +170,11 @@ def sample_paths(
     )
     paths = np.empty((work.num_sets, uniforms.shape[-1]), np.int64)
 
-    def task(b: int, piece: int, first: int, last: int) -> None:
-        inputs = (filtered[b], moves[b], work.offsets, first, last, draws[b])
-        sample_log(*inputs, paths[b])
-
-    work.run(task)
+    calls = [
+        (filtered[b], moves[b], work.offsets, first, last, draws[b], paths[b])
+        for b, _, first, last in work.pieces
+    ]
+    work.run(sample_log, calls)
     return torch.from_numpy(paths).reshape(uniforms.shape)
 
 
@@ -198,8 +206,8 @@ def _accumulate(
         np.empty((sets, *steps)) if out is None else _memory(out[3], (sets, *steps))
     )
 
-    def task(b: int, piece: int, first: int, last: int) -> None:
-        kernel(
+    calls = [
+        (
             *[row[b] for row in rows],
             work.offsets,
             first,
@@ -210,8 +218,9 @@ def _accumulate(
             transition[b, min(piece, transition.shape[1] - 1)],
             emission[b],
         )
-
-    work.run(task)
+        for b, piece, first, last in work.pieces
+    ]
+    work.run(kernel, calls)
     dtype = potentials.emission.dtype
     return (
         _tensor(totals, work, dtype),

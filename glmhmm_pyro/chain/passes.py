@@ -43,6 +43,7 @@ class Passes:
     ):
         states = out[2].shape[-1]
         self.work = compiled.plan(torch.Size(), lengths, states)
+        self.pieces = self.work.pieces
         self.kernel = compiled.kernel_of(len(out[1]))
         self.states = compiled.length_of(states)
         sessions = len(lengths)
@@ -67,8 +68,8 @@ class Passes:
         if len(transition) == 1:
             moves[:] = 0.0
 
-        def task(_: int, piece: int, first: int, last: int) -> None:
-            self.kernel(
+        calls = [
+            (
                 self.states,
                 initial,
                 transition,
@@ -82,8 +83,9 @@ class Passes:
                 moves[min(piece, len(moves) - 1)],
                 self.emission,
             )
-
-        self.work.run(task)
+            for _, piece, first, last in self.pieces
+        ]
+        self.work.run(self.kernel, calls)
         for gathered, out in zip(self.by_piece, (self.initial, self.transition)):
             if len(out) == 1:
                 gathered.sum(0, out=out)

@@ -108,5 +108,5 @@ def test_the_threads_that_kernels_run_in_are_watched_like_their_caller():
     )
     seen = []
     with watched(True), ThreadPoolExecutor(1):
-        work.run(lambda *piece: seen.append(is_watched()))
+        work.run(lambda *piece: seen.append(is_watched()), work.pieces)
     assert seen == [True, True]
