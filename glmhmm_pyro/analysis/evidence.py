@@ -13,6 +13,7 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.mode.descent import Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.program.renumbering import StateAxes
@@ -146,16 +147,9 @@ def search_near(
         factor = _factor_at(program, start)
     if factor is None:
         return _SEARCH.density_mode(program, params)
-    scale = factor
-
-    def objective(point: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope = program.loss(start + scale @ point, True, steps)
-        return value, slope @ scale
-
-    steps = sum(s.hidden.event_shape[0] for s in program.observed(params).values())
-    zero = torch.zeros_like(start)
-    point, status = _SEARCH.minimise(objective, zero)
-    return start + scale @ point, status
+    descent = Descent(program, params, jacobian=True).seen_from(start, factor)
+    point, status = _SEARCH.minimise(descent, torch.zeros_like(start))
+    return start + factor @ point, status
 
 
 def _factor_at(program: Program, vector: Tensor) -> Tensor | None:

@@ -19,9 +19,9 @@ from glmhmm_pyro.analysis import (
     simulation_based_calibration,
 )
 from glmhmm_pyro.inference import journal
-from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.fits.digests import digest
+from glmhmm_pyro.inference.steps.steps import ComponentSteps
 
 QUICK = {"num_restarts": 1, "progress": False}
 
@@ -343,13 +343,13 @@ def chosen(data, **options):
 def test_a_choice_killed_in_the_midst_of_a_fit_goes_on_within_it(
     after, data, tmp_path, monkeypatch
 ):
-    path, made, iterate = tmp_path / "study", [], loop._iterate
+    path, made, expect = tmp_path / "study", [], ComponentSteps.expect
 
     def counted(*args):
         made.append(1)
-        iterate(*args)
+        return expect(*args)
 
-    monkeypatch.setattr(loop, "_iterate", counted)
+    monkeypatch.setattr(ComponentSteps, "expect", counted)
     expected, whole = chosen(data), len(made)
     monkeypatch.setattr(journal, "EVERY", 0.0)
     monkeypatch.setattr(journal, "SHARE", 0.0)

@@ -19,7 +19,7 @@ from torch.distributions import Dirichlet, Gamma, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.steps.m_step import MStep
-from glmhmm_pyro.inference.steps.steps import e_step, m_step
+from glmhmm_pyro.inference.steps.steps import ComponentSteps, m_step
 from glmhmm_pyro.optim import LBFGSOptions
 
 EVEN = Dirichlet(torch.full((2,), 2.0))
@@ -127,8 +127,9 @@ def test_values_that_are_not_observed_change_no_number(data):
         hidden = hidden_markov(model, each, params)
         logs.append(hidden.log_prob_per_session(each.emissions))
     assert torch.equal(*logs) and hidden.num_observed == data.num_steps - 1
-    sets = with_sets([params])
-    counts, _, _ = e_step(model, data, sets)
+    sets, e_step = with_sets([params]), ComponentSteps(model, data, None)
+    e_step.expect([params])
+    counts = e_step.counts
     for name, component in model.components.items():
         view = component.view(data)
         updated = MStep(component, view, steps)(
@@ -140,11 +141,13 @@ def test_values_that_are_not_observed_change_no_number(data):
 
 def test_an_m_step_of_all_outputs_raises_the_expected_log_joint(data):
     model, _ = bound(three_outputs(), data=data, states=2)
-    sets = with_sets([random_params(model, data, seed=s) for s in (1, 2)])
-    counts, _, before = e_step(model, data, sets)
+    params = [random_params(model, data, seed=s) for s in (1, 2)]
+    sets, e_step = with_sets(params), ComponentSteps(model, data, None)
+    _, before = e_step.expect(params)
     steps = {n: MStep(c, c.view(data)) for n, c in model.components.items()}
     assert list(steps)[2:] == ["emissions.choice", "emissions.wings", "emissions.rt"]
-    _, _, after = e_step(model, data, m_step(steps, counts, sets))
+    updated = m_step(steps, e_step.counts, sets)
+    _, after = e_step.expect([{n: v[i] for n, v in updated.items()} for i in (0, 1)])
     assert (np.array(after) > np.array(before) + 1.0).all()
 
 

@@ -24,7 +24,7 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError
 from glmhmm_pyro.inference.steps.m_step import MStep
-from glmhmm_pyro.inference.steps.steps import e_step, m_step
+from glmhmm_pyro.inference.steps.steps import ComponentSteps, m_step
 from glmhmm_pyro.optim import LBFGSOptions, minimize
 
 TO_THE_END = LBFGSOptions(max_iters=500, gradient_tol=1e-11, progress_tol=1e-16)
@@ -101,8 +101,9 @@ def test_an_m_step_with_priors_is_a_maximum_of_the_expected_log_joint(transition
 def _check_m_step(model, data):
     """Zero gradient at the M-step's result, in coordinates made here."""
     params = random_params(model, data, seed=2)
-    sets = with_sets([params])
-    counts, _, _ = e_step(model, data, sets)
+    sets, e_step = with_sets([params]), ComponentSteps(model, data, None)
+    e_step.expect([params])
+    counts = e_step.counts
     steps = {n: MStep(c, data, TO_THE_END) for n, c in model.components.items()}
     best = {n: v[0] for n, v in m_step(steps, counts, sets).items()}
     priors = parameter_sites(model, data)
@@ -137,8 +138,10 @@ def test_the_default_m_step_raises_the_expected_log_joint_for_every_set(
         family, transitions, states=3
     )
     model.bind(data)
-    sets = with_sets([random_params(model, data, seed=s, size=1.5) for s in range(3)])
-    counts, _, _ = e_step(model, data, sets)
+    params = [random_params(model, data, seed=s, size=1.5) for s in range(3)]
+    sets, e_step = with_sets(params), ComponentSteps(model, data, None)
+    e_step.expect(params)
+    counts = e_step.counts
     steps = {n: MStep(c, data, gh.EM().m_step) for n, c in model.components.items()}
     after = m_step(steps, counts, sets)
 
@@ -336,7 +339,9 @@ def test_expected_counts_of_sets_are_those_of_each_set():
     data, model = clear_data(mask=True), penalised()
     model.bind(data)
     params = [random_params(model, data, seed=s) for s in range(3)]
-    counts, likelihoods, joints = e_step(model, data, with_sets(params))
+    e_step = ComponentSteps(model, data, None)
+    likelihoods, joints = e_step.expect(params)
+    counts = e_step.counts
     for i, one in enumerate(params):
         expected = hidden_markov(model, data, one).expected_counts(data.emissions)
         for actual, alone in zip(counts, expected):

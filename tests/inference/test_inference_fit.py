@@ -96,17 +96,17 @@ def test_a_class_never_seen_in_a_state_ends_with_a_status_that_says_so():
 
 
 def test_an_interrupt_returns_the_best_so_far(data, monkeypatch):
-    from glmhmm_pyro.inference.steps import steps
+    from glmhmm_pyro.inference.steps.steps import ComponentSteps
 
-    calls, e_step = [], steps.e_step
+    calls, expect = [], ComponentSteps.expect
 
     def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return e_step(*arguments)
+        return expect(*arguments)
 
-    monkeypatch.setattr(steps, "e_step", interrupted)
+    monkeypatch.setattr(ComponentSteps, "expect", interrupted)
     with pytest.warns(gh.ConvergenceWarning, match="interrupted.*init=fit.params"):
         fit = gh.fit(penalised("categorical"), data, **QUICK)
     assert fit.status is gh.Status.INTERRUPTED
@@ -116,12 +116,12 @@ def test_an_interrupt_returns_the_best_so_far(data, monkeypatch):
 
 
 def test_an_interrupt_before_the_first_e_step_is_not_swallowed(data, monkeypatch):
-    from glmhmm_pyro.inference.steps import steps
+    from glmhmm_pyro.inference.steps.steps import ComponentSteps
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps, "e_step", interrupted)
+    monkeypatch.setattr(ComponentSteps, "expect", interrupted)
     with pytest.raises(KeyboardInterrupt):
         gh.fit(penalised("categorical"), data, **QUICK)
 

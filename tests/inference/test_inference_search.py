@@ -127,16 +127,16 @@ def test_kicks_lead_out_of_an_optimum_where_one_state_stands_for_two():
     caught["emissions.weights"] = torch.tensor([[2.0], [7.5], [8.5]]).double()
     caught["emissions.scale"] = torch.tensor([2.2, 0.7, 0.7]).double()
     hunt.runs = [Run(caught)]
-    hunt.lead(hunt.loosely, hunt.runs)
+    hunt.narrow(hunt.runs, stages.STARTS[-1:])
     before = hunt.best.log_joints[-1]
-    hunt.kick(10, shrink=True)
+    hunt.take(hunt.narrow(*hunt.kicks(10)))
     assert hunt.best.kind.startswith("kick: ")
     assert hunt.best.log_joints[-1] > before + 50 and hunt.rounds_without_gain == 0
     levels = hunt.best.params["emissions.weights"].flatten().sort().values
     torch.testing.assert_close(
         levels, torch.tensor([0.0, 4.0, 8.0]).double(), atol=0.5, rtol=0
     )
-    hunt.kick(10, shrink=True)
+    hunt.take(hunt.narrow(*hunt.kicks(10)))
     assert hunt.rounds_without_gain == 1
 
 
@@ -144,9 +144,10 @@ def test_kicks_to_the_optima_next_to_the_best_change_weights_a_little():
     program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
     hunt = hunt_of(program)
     hunt.runs = [Run(dict(hunt.unlike.glm))]
-    hunt.lead(hunt.loosely, hunt.runs)
+    hunt.narrow(hunt.runs, stages.STARTS[-1:])
     best = hunt.best
-    hunt.kick(4, shrink=False, near=True)
+    hunt.is_near = True
+    hunt.take(hunt.narrow(*hunt.kicks(4)))
     shaken = hunt.runs[1:]
     assert shaken and {run.kind for run in shaken} == {"kick: shake"}
     for run in shaken:

@@ -6,6 +6,7 @@ input-driven transitions Escola et al. 2011 and Calhoun, Pillow & Murthy
 2019). Several parameter sets (restarts) advance together.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from tqdm import tqdm
 from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em import loop
+from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import positive
 from glmhmm_pyro.inference.marginal.fitting import fit_marginal
 from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
-from glmhmm_pyro.inference.search.find import find, finish
+from glmhmm_pyro.inference.search.find import find
 from glmhmm_pyro.inference.search.findings import Findings, best_of
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
@@ -98,7 +100,7 @@ class EM:
                 polish(program, runs)
             return best_of(program, runs, self.name)
         hunt = find(self, program, search)
-        finish(self, hunt)
+        hunt.finish()
         if self.m_step is None:
             polish(program, hunt.runs)
         return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
@@ -118,7 +120,10 @@ class EM:
             starts: values of all sites, for every start.
             callback: called after every E-step with its number and all runs.
         """
-        return self._run_together(Program.of(model, data), starts, callback)
+        steps = Program.of(model, data).em_steps(self.m_step)
+        runs = self.begun(steps, [Run(params) for params in starts])
+        self.lead(steps, runs, callback=callback)
+        return runs
 
     def run_all(
         self, program: Program, starts: Sequence[Params], progress: bool
@@ -130,25 +135,21 @@ class EM:
             starts: values of all sites, for every start.
             progress: whether to show a progress bar.
         """
-        width, runs = num_together(program.model, program.data, len(starts)), []
+        width = num_together(program.model, program.data, len(starts))
+        runs: list[Run] = []
         with tqdm(
             total=len(starts), desc="EM", unit="start", disable=not progress
         ) as bar:
             for first in range(0, len(starts), width):
-                some, show = starts[first : first + width], _Show(bar, program)
-                runs += self._run_together(program, some, show)
+                steps = program.em_steps(self.m_step)
+                some = [Run(params) for params in starts[first : first + width]]
+                some = self.begun(steps, some)
+                self.lead(steps, some, callback=_Show(bar, program))
+                runs += some
                 bar.n = len(runs)
                 if runs[-1].status is Status.INTERRUPTED:
                     break
         return [run for run in runs if run.log_joints]
-
-    def _run_together(
-        self, program: Program, starts: Sequence[Params], callback: loop.Callback | None
-    ) -> list[Run]:
-        steps = program.em_steps(self.m_step)
-        runs = self.begun(steps, [Run(params) for params in starts])
-        self.lead(steps, runs, callback=callback)
-        return runs
 
     def begun(self, steps: loop.Steps, runs: Sequence[Run]) -> list[Run]:
         """The runs after the annealed iterations, from whose end all of them begin.
@@ -180,7 +181,32 @@ class EM:
             callback: see :meth:`run`.
             rule: when a run has converged, in the place of ``tol``.
         """
-        loop.lead(self, steps, runs, most, callback, rule)
+        rule = loop.SmallRises(self.tol) if rule is None else rule
+        for run in runs:
+            run.way = run.way or Extrapolation(steps.transforms, self.accelerate)
+            run.pause = math.inf if most is None else len(run.log_joints) + most
+        kept = loop.resumed(self, steps, runs, rule)
+        try:
+            for iteration in itertools.count():
+                going = [run for run in runs if run.goes_on]
+                if not going:
+                    break
+                sets = [run.ahead for run in going]
+                found = enumerate(zip(going, *steps.expect(sets)))
+                rows = [i for i, each in found if loop.arrive(self, steps, rule, *each)]
+                updates = steps.maximise(sets, rows) if rows else []
+                for number, (row, updated) in enumerate(zip(rows, updates)):
+                    failure = steps.failure(number)
+                    loop.depart(steps, rule, going[row], updated, failure)
+                kept.note()
+                if callback is not None:
+                    callback(iteration, runs)
+            kept.end()
+        except KeyboardInterrupt:
+            for run in runs:
+                run.status = run.status or Status.INTERRUPTED
+        for run in runs:
+            loop.judge(steps, run)
 
 
 class _Show:

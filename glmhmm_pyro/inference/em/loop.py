@@ -1,11 +1,10 @@
-"""The loop of EM: E-step, record, M-step, converged? for several runs in lockstep.
+"""What EM does with a run after an E-step, after an M-step, and at its end.
 
 E- and M-steps are those of a program, which extrapolation
 (:mod:`~glmhmm_pyro.inference.em.acceleration`) makes longer. A run that closes in on a
 density without end, or whose M-step fails, ends with a status that says so.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 
 from glmhmm_pyro.inference.em import resuming
-from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import reminded, schedule
 from glmhmm_pyro.inference.journal import Stage, stage
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -86,47 +84,7 @@ class Rule(Protocol):
         """Whether it has by what the M-step from there gave."""
 
 
-def lead(
-    options: "EM",
-    steps: Steps,
-    runs: Sequence[Run],
-    most: int | None = None,
-    callback: Callback | None = None,
-    rule: Rule | None = None,
-) -> None:
-    """Lead runs that have not ended on, in lockstep, until they end or pause.
-
-    Args:
-        options: an :class:`EM`, for its number of iterations, tolerance, acceleration.
-        steps: E-steps and M-steps.
-        runs: changed in place; what is led on later goes on as if never paused.
-        most: number of iterations after which a run pauses.
-        callback: called after every iteration with its number and all runs.
-        rule: when a run has converged; by default :class:`SmallRises`.
-    """
-    rule = SmallRises(options.tol) if rule is None else rule
-    for run in runs:
-        run.way = run.way or Extrapolation(steps.transforms, options.accelerate)
-        run.pause = math.inf if most is None else len(run.log_joints) + most
-    kept = _resumed(options, steps, runs, rule)
-    try:
-        for number in itertools.count():
-            going = [run for run in runs if run.goes_on]
-            if not going:
-                break
-            _iterate(options, steps, going, rule)
-            kept.note()
-            if callback is not None:
-                callback(number, runs)
-        kept.end()
-    except KeyboardInterrupt:
-        for run in runs:
-            run.status = run.status or Status.INTERRUPTED
-    for run in runs:
-        _judge(steps, run)
-
-
-def _resumed(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> Stage:
+def resumed(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> Stage:
     """The stage of these runs, brought to where an earlier call had led them."""
     give, firsts = partial(resuming.state_of, steps, runs), [run.first for run in runs]
     kept = stage("EM", lambda: (options, rule, steps.about, firsts, give()))
@@ -134,21 +92,6 @@ def _resumed(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> St
     if kept.state is not None:
         resuming.restore(steps, runs, kept.state)
     return kept
-
-
-def _iterate(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> None:
-    """One E-step and one M-step of all runs."""
-    sets = [run.ahead for run in runs]
-    found = enumerate(zip(runs, *steps.expect(sets)))
-    going = [i for i, each in found if _arrive(options, steps, rule, *each)]
-    if not going:
-        return
-    for number, (i, updated) in enumerate(zip(going, steps.maximise(sets, going))):
-        run = runs[i]
-        run.failure = steps.failure(number)
-        if rule.has_converged(steps, run, updated):
-            run.status = Status.CONVERGED
-        run.ahead = run.way.after(run.params, updated)
 
 
 class SmallRises(NamedTuple):
@@ -182,7 +125,7 @@ class SmallRises(NamedTuple):
         return max(self.tol, _NEAR_A_FLOOR) if is_near else self.tol
 
 
-def _arrive(
+def arrive(
     options: "EM",
     steps: Steps,
     rule: Rule,
@@ -219,6 +162,16 @@ def _arrive(
     return run.status is None
 
 
+def depart(
+    steps: Steps, rule: Rule, run: Run, updated: Params, failure: Failure | None
+) -> None:
+    """Choose where a run goes next, by the M-step from where it is."""
+    run.failure = failure
+    if rule.has_converged(steps, run, updated):
+        run.status = Status.CONVERGED
+    run.ahead = run.way.after(run.params, updated)
+
+
 def _check_rise(run: Run, rounding: float) -> None:
     """Raise a FallingLikelihoodError if an EM step lowered the log-joint."""
     if run.rise < -rounding or math.isnan(run.rise):
@@ -229,7 +182,7 @@ def _check_rise(run: Run, rounding: float) -> None:
         )
 
 
-def _judge(steps: Steps, run: Run) -> None:
+def judge(steps: Steps, run: Run) -> None:
     """Say of a run that has ended at a floor of a scale, or with a failed M-step."""
     if run.status not in (Status.CONVERGED, Status.MAX_ITERS):
         return

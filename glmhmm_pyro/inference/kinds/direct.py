@@ -15,7 +15,7 @@ from torch import Tensor
 from glmhmm_pyro.inference.kinds.placed import placed
 from glmhmm_pyro.inference.program.coordinates import Coordinates
 from glmhmm_pyro.inference.program.evaluated import Evaluated
-from glmhmm_pyro.inference.steps.tabled import Tabled, by_part, tables_of
+from glmhmm_pyro.inference.steps.tabled import Tabled, tables_of
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.slopes import scored
 from glmhmm_pyro.sequences import Sequences
@@ -46,27 +46,21 @@ class DirectDensity:
 
     def __call__(self, vector: Tensor, jacobian: bool) -> Evaluated:
         """What :meth:`Program.evaluated` returns."""
-        with np.errstate(all="ignore"):
-            return self._evaluated(vector.detach().numpy().copy(), jacobian)
-
-    def _evaluated(self, flat: np.ndarray, jacobian: bool) -> Evaluated:
-        values = {
-            name: site.value(flat[self.slices[name]].reshape(site.shape))
-            for name, site in self.sites.items()
-        }
-        likelihood = self.chain.pass_over(0, by_part(values))
-        slopes = {
-            f"{part}.{name}": slope
-            for (part, table), counts in zip(self.chain.tables.items(), self.chain.out)
-            for name, slope in table.slopes(counts[0]).items()
-        }
+        flat = vector.detach().numpy().copy()
         prior, gain, found = 0.0, 0.0, np.empty_like(flat)
-        for name, site in self.sites.items():
-            density, slope = self.scored[name](values[name])
-            prior += density
-            gain += site.gain() if jacobian else 0.0
-            slope = site.slope(slope + slopes[name], jacobian)
-            found[self.slices[name]] = slope.reshape(-1)
+        with np.errstate(all="ignore"):
+            values = {
+                name: site.value(flat[self.slices[name]].reshape(site.shape))
+                for name, site in self.sites.items()
+            }
+            likelihood = self.chain.passes[0](*self.chain.potentials(values))
+            slopes = self.chain.slopes(0)
+            for name, site in self.sites.items():
+                density, slope = self.scored[name](values[name])
+                prior += density
+                gain += site.gain() if jacobian else 0.0
+                slope = site.slope(slope + slopes[name], jacobian)
+                found[self.slices[name]] = slope.reshape(-1)
         params = {name: torch.from_numpy(value) for name, value in values.items()}
         return Evaluated(params, likelihood, prior, gain, torch.from_numpy(found))
 

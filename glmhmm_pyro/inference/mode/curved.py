@@ -7,51 +7,55 @@ cost one nat each.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError, hessian
 from glmhmm_pyro.inference.curvature.uncertainty import RISING, Information
+from glmhmm_pyro.inference.mode.descent import Descent
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.optim.drivers import Objective
 
-Minimise = Callable[[Objective, Tensor], tuple[Tensor, Status]]
+Minimise = Callable[[Descent, Tensor], tuple[Tensor, Status]]
 
 # Most searches one after the other, and nats that a Newton step promises at a mode.
 _ROUNDS, _ENOUGH = 5, 1e-6
 
 
-def searched(
-    program: Program,
-    minimise: Minimise,
-    objective: Objective,
-    start: Tensor,
-    jacobian: bool,
-) -> tuple[Tensor, Status]:
-    """Where a search ends, and how; in units by curvature if there are no others.
+def curved(program: Program, minimise: Minimise, jacobian: bool) -> Minimise:
+    """A search in units by curvature; the same one if a program has units of its own.
 
     Args:
         program: the model with its data; a ``GLMHMM`` has units of its own.
         minimise: a search.
-        objective: value and gradient of minus the log density per step.
-        start: shape (size,).
         jacobian: whether the density is that of the vector.
     """
     if program.components:
-        return minimise(objective, start)
+        return minimise
+    return partial(_in_units, program, minimise, jacobian)
+
+
+def _in_units(
+    program: Program,
+    minimise: Minimise,
+    jacobian: bool,
+    descent: Descent,
+    start: Tensor,
+) -> tuple[Tensor, Status]:
+    """Where searches one after the other end, and how."""
     end, status = start, Status.STALLED
     for number in range(_ROUNDS):
         try:
             matrix = -hessian(program, end, jacobian)
         except CurvatureError:
-            return minimise(objective, start) if number == 0 else (end, status)
-        slope = num_steps(program, end) * objective(end)[1]
+            return minimise(descent, start) if number == 0 else (end, status)
+        slope = descent.steps * descent(end)[1]
         if number and _promised(program, end, matrix, slope, jacobian) <= _ENOUGH:
             return end, Status.CONVERGED
         units = _units(program, matrix)
-        moved, status = minimise(_scaled(objective, end, units), torch.zeros_like(end))
+        moved, status = minimise(descent.seen_from(end, units), torch.zeros_like(end))
         end = end + units * moved
         if status not in (Status.CONVERGED, Status.STALLED):
             break
@@ -76,19 +80,3 @@ def _promised(
     steps = information.factor.T @ slope
     upwards = (information.units * slope) @ information.missing[RISING]
     return float(steps.square().sum() + upwards.square().sum()) / 2
-
-
-def num_steps(program: Program, vector: Tensor) -> int:
-    """Number of steps of all sites together."""
-    sites = program.observed(program.coordinates.unpack(vector)).values()
-    return sum(site.hidden.event_shape[0] for site in sites)
-
-
-def _scaled(objective: Objective, centre: Tensor, units: Tensor) -> Objective:
-    """An objective of steps in these units away from a point."""
-
-    def value_and_slope(moved: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope = objective(centre + units * moved)
-        return value, units * slope
-
-    return value_and_slope

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,26 +16,23 @@ from glmhmm_pyro import optim
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em.em import EM
-from glmhmm_pyro.inference.journal import Function, Stage, remembered, stage
+from glmhmm_pyro.inference.journal import Stage, stage
 from glmhmm_pyro.inference.marginal.fitting import fit_marginal
 from glmhmm_pyro.inference.marginal.problem import Problem
-from glmhmm_pyro.inference.mode.curved import searched
+from glmhmm_pyro.inference.mode.curved import curved
+from glmhmm_pyro.inference.mode.descent import ROUNDING, Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.find import find, near_best
+from glmhmm_pyro.inference.search.find import find
 from glmhmm_pyro.inference.search.findings import Findings, best_of
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
-from glmhmm_pyro.optim.drivers import Objective
 
 # Largest entry of the gradient of the log-joint per step at which a search that can
 # find no lower value has arrived all the same: what is left is rounding.
 _ARRIVED = 1e-5
-
-# Part of a log-joint that its rounding errors may amount to.
-_ROUNDING = 1e-13
 
 # Iterations of EM before the search, for a GLMHMM.
 _EM_ITERS = 50
@@ -84,7 +80,11 @@ class MAP:
         if problem is not None:
             return fit_marginal(problem, search, EM().fit, self.name)
         if self.em_iters is None and search.is_free(program):
-            return self._found(program, search)
+            hunt = find(EM(), program, search)
+            for run in hunt.near_best():
+                self.climb(program, run)
+            polish(program, hunt.runs)
+            return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
         runs = self._begun(program, search)
         for run in tqdm(runs, desc="MAP", unit="start", disable=not search.progress):
             if run.status is Status.INTERRUPTED:
@@ -96,14 +96,6 @@ class MAP:
             program.check_finite(runs[0].ahead)
         polish(program, evaluated)
         return best_of(program, evaluated, self.name)
-
-    def _found(self, program: Program, search: Search) -> Findings:
-        """The best mode that unlike starts lead to, by EM until they are near it."""
-        hunt = find(EM(), program, search)
-        for run in near_best(hunt):
-            self.climb(program, run)
-        polish(program, hunt.runs)
-        return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
 
     def em_iters_of(self, program: Program) -> int:
         """Number of EM iterations before the search."""
@@ -120,24 +112,23 @@ class MAP:
 
     def climb(self, program: Program, run: Run) -> None:
         """Lead one run to the mode near it; what it comes through is recorded."""
-        ascent = _Ascent(program, run.params)
-        kept = self._stage(program, ascent.start, jacobian=False)
-        ascent.evaluate = remembered(ascent.evaluate, kept)
+        start = program.coordinates.pack(run.params)
+        kept = self._stage(program, start, jacobian=False)
+        descent = Descent(program, run.params, False, kept)
+        search = curved(program, self.minimise, jacobian=False)
         try:
-            end, run.status = searched(
-                program, self.minimise, ascent, ascent.start, jacobian=False
-            )
-            ascent.end(end)
+            end, run.status = search(descent, start)
+            descent.end(end)
             kept.end()
         except KeyboardInterrupt:
             run.status = Status.INTERRUPTED
-        for params, likelihood, joint in ascent.path:
-            slack = _ROUNDING * abs(joint)
+        for params, likelihood, joint in descent.path:
+            slack = ROUNDING * abs(joint)
             if not run.log_joints or joint > run.log_joints[-1] - slack:
                 run.ahead = params
                 run.record(likelihood, joint, keep=False)
         if run.status is Status.NON_FINITE:
-            run.reasons = ascent.not_finite(run.params)
+            run.reasons = _not_finite(program, run.params)
         elif run.status is not Status.INTERRUPTED:
             run.reasons = program.collapsed(run.params)
             run.status = Status.COLLAPSED if run.reasons else run.status
@@ -148,30 +139,23 @@ class MAP:
         It includes the volume of the transform, so that it is inside even where the
         best value is at the border of its support: where draws are to begin.
         """
-        sites = program.observed(params).values()
-        steps = sum(site.hidden.event_shape[0] for site in sites)
-
-        def objective(vector: Tensor) -> tuple[Tensor, Tensor]:
-            return program.loss(vector, True, steps)
-
         start = program.coordinates.pack(params)
         kept = self._stage(program, start, jacobian=True)
-        found = searched(
-            program, self.minimise, remembered(objective, kept), start, jacobian=True
-        )
+        descent = Descent(program, params, True, kept)
+        found = curved(program, self.minimise, jacobian=True)(descent, start)
         kept.end()
         return found
 
     def _stage(self, program: Program, start: Tensor, jacobian: bool) -> Stage:
         """Where a search notes what it has evaluated."""
         about = (self, getattr(program.data, "num_steps", None), start, jacobian)
-        return stage("search", lambda: about)
+        return stage("descent", lambda: about)
 
-    def minimise(self, objective: Objective, start: Tensor) -> tuple[Tensor, Status]:
+    def minimise(self, descent: Descent, start: Tensor) -> tuple[Tensor, Status]:
         """Where a search with these options ends, and how.
 
         Args:
-            objective: value and gradient of minus a log density per step.
+            descent: what it goes down.
             start: shape (size,).
         """
         if not start.numel():
@@ -182,27 +166,13 @@ class MAP:
             gradient_tol=self.tol,
             progress_tol=1e-14,
         )
-        values: list[float] = []
-
-        def watched(vector: Tensor) -> tuple[Tensor, Tensor]:
-            try:
-                value, gradient = objective(vector)
-            except ValueError:
-                # Far out a distribution may refuse its own parameters: no number there.
-                if not values:
-                    raise
-                value, gradient = torch.tensor(math.nan), torch.zeros_like(vector)
-            values.append(value.item())
-            return value, gradient
-
-        found = optim.minimize(watched, start, options)
+        found = optim.minimize(descent, start, options)
         if found.status in _STATUS:
             return found.x, _STATUS[found.status]
         # No progress counts as arrival where the ground is flat, and only there.
         if found.optimality <= max(self.tol, _ARRIVED):
             return found.x, Status.CONVERGED
-        was_lost = not all(map(math.isfinite, values))
-        return found.x, Status.NON_FINITE if was_lost else Status.STALLED
+        return found.x, Status.NON_FINITE if descent.was_lost else Status.STALLED
 
 
 _STATUS = {
@@ -215,54 +185,12 @@ _STATUS = {
 }
 
 
-class _Ascent:
-    """Minus the log-joint per step and its gradient; remembers where it rose.
-
-    Args:
-        program: the model with its data.
-        params: where the search starts.
-
-    Attributes:
-        path: values, log-likelihood and log-joint of every point higher than before.
-    """
-
-    def __init__(self, program: Program, params: Params):
-        self.program = program
-        self.start = program.coordinates.pack(params)
-        self.path: list[tuple[Params, float, float]] = []
-        sites = program.observed(params).values()
-        self.steps = sum(site.hidden.event_shape[0] for site in sites)
-        self.evaluate: Function = self._numbers
-
-    def __call__(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and gradient at a point of the unconstrained coordinates."""
-        (value, likelihood, joint), gradient = self.evaluate(vector)
-        if joint.item() > (self.path[-1][2] if self.path else -torch.inf):
-            with torch.no_grad():
-                params = self.program.coordinates.unpack(vector)
-            self.path.append((params, likelihood.item(), joint.item()))
-        return value, gradient
-
-    def end(self, vector: Tensor) -> None:
-        """Note where the search ended, which rounding may hide among its equals."""
-        found = self.program.evaluated(vector, jacobian=False)
-        joint = found.log_density
-        if self.path and joint >= self.path[-1][2] - _ROUNDING * abs(joint):
-            self.path[-1] = (found.params, found.log_likelihood, joint)
-
-    def not_finite(self, params: Params) -> tuple[str, ...]:
-        """Sentences about sites by which the gradient is no number at these values."""
-        coordinates = self.program.coordinates
-        gradient = self.program.evaluated(coordinates.pack(params), False).slope
-        return tuple(
-            f"the gradient by {name} is not finite"
-            for name, own in coordinates.slices.items()
-            if not gradient[own].isfinite().all()
-        )
-
-    def _numbers(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """What is minimised, the log-likelihood and the log-joint, and the gradient."""
-        found = self.program.evaluated(vector, jacobian=False)
-        joint = found.log_density
-        numbers = [-joint / self.steps, found.log_likelihood, joint]
-        return torch.tensor(numbers, dtype=torch.float64), -found.slope / self.steps
+def _not_finite(program: Program, params: Params) -> tuple[str, ...]:
+    """Sentences about sites by which the gradient is no number at these values."""
+    coordinates = program.coordinates
+    gradient = program.evaluated(coordinates.pack(params), jacobian=False).slope
+    return tuple(
+        f"the gradient by {name} is not finite"
+        for name, own in coordinates.slices.items()
+        if not gradient[own].isfinite().all()
+    )

@@ -16,7 +16,7 @@ from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.search.solutions import ranked
-from glmhmm_pyro.inference.search.stages import NEAR, STARTS, Engine, Hunt
+from glmhmm_pyro.inference.search.stages import STARTS, Engine, Hunt
 from glmhmm_pyro.inference.search.unlike import Unlike
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
@@ -44,7 +44,10 @@ def find(engine: Engine, program: Program[GLMHMM, Sequences], search: Search) ->
     with tqdm(desc="EM", unit="iteration", disable=not search.progress) as bar:
         hunt = Hunt(engine, part, unlike_starts(part, search), bar)
         try:
-            hunt.go(search.num_restarts)
+            hunt.begin(search.num_restarts)
+            hunt.narrow(hunt.runs, STARTS)
+            while not hunt.is_over():
+                hunt.take(hunt.narrow(*hunt.kicks(search.num_restarts)))
         except KeyboardInterrupt:
             for run in hunt.runs:
                 run.status = run.status or Status.INTERRUPTED
@@ -61,23 +64,6 @@ def unlike_starts(program: Program[GLMHMM, Sequences], search: Search) -> Unlike
     rng = np.random.default_rng(int(torch.randint(2**62, (), generator=choices)))
     maker = StartMaker(program.model, program.data, generator)
     return Unlike(maker, search.init_noise, rng)
-
-
-def finish(engine: Engine, hunt: Hunt) -> None:
-    """Lead the best runs to their ends, the tolerance being the engine's own."""
-    near = near_best(hunt)
-    for run in near:
-        if run.status is Status.CONVERGED and engine.tol < hunt.loosely.tol:
-            run.status = None
-    hunt.lead(engine, near)
-
-
-def near_best(hunt: Hunt) -> list[Run]:
-    """The runs that may turn out to be the best when they are led to their ends."""
-    if hunt.was_interrupted or not hunt.runs:
-        return []
-    best = hunt.best.log_joints[-1]
-    return [run for run in hunt.heads() if run.log_joints[-1] >= best - NEAR]
 
 
 def separated(

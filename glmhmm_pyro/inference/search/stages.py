@@ -9,7 +9,6 @@ kicks try to improve on it. The best are led to their ends last.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -109,6 +108,8 @@ class Hunt:
     Attributes:
         runs: independent starts first, then the kicks that came to an end.
         rounds_without_gain: rounds of kicks since the best was found.
+        kicked: the run that was kicked last.
+        is_near: whether the next kicks go to optima next to the best.
     """
 
     def __init__(self, engine: Engine, program: Program, unlike: Unlike, bar: tqdm):
@@ -117,43 +118,62 @@ class Hunt:
         self.steps = program.em_steps(engine.m_step)
         self.runs: list[Run] = []
         self.rounds_without_gain = 0
+        self.kicked: Run | None = None
+        self.is_near = False
 
-    def go(self, number: int) -> None:
-        """The search from this many independent starts, and kicks from the best."""
+    def begin(self, number: int) -> None:
+        """Make this many independent starts, of unlike kinds in turn."""
         made = self.possible([self.unlike.make(i) for i in range(number)])
         starts = [Run(params, kind=kind_of(i)) for i, params in enumerate(made)]
         for some in self._chunks(starts):
             self.runs += self.engine.begun(self.steps, some)
-        self.narrow(self.runs, STARTS)
-        kicked: Run | None = None
-        near = False
-        while not self.is_over():
-            best = self.best
-            self.kick(number, shrink=best is not kicked, near=near)
-            kicked = best
-            # What gains goes on; else it is tried nearby, or far off again.
-            near ^= self.rounds_without_gain > 0
 
-    def kick(self, number: int, shrink: bool, near: bool = False) -> None:
-        """A round of kicks from the best.
+    def kicks(self, number: int) -> tuple[list[Run], Sequence[Stage], list[Run]]:
+        """A round of kicks from the best, what :meth:`narrow` makes of them given.
+
+        From a best that is new every state is shrunk too, which gives the same each
+        time. Kicks go to optima next to the best where far ones have gained nothing.
 
         Args:
             number: of random kicks.
-            shrink: whether every state is shrunk too, which gives the same each time.
-            near: whether to go to optima next to the best, not to far ones.
         """
-        best = self.best
+        best, heads = self.best, self.heads()
         probs = decodings(self.program, [best.params], whole=True)[0][0]
         kicks = Kicks(self.unlike, best.params, probs)
-        if near:
+        if self.is_near:
             made = list(kicks.shaken(number))
         else:
-            made = list(chain(kicks.shrunk() if shrink else (), kicks.made(number)))
+            shrunk = () if best is self.kicked else kicks.shrunk()
+            made = [*shrunk, *kicks.made(number)]
+        self.kicked = best
         sets = self.possible([params for _, params in made])
         runs = [Run(p, kind=f"{KICK}: {name}") for (name, _), p in zip(made, sets)]
-        self.runs += self.narrow(runs, SHAKES if near else KICKS, self.heads())
-        risen = self.best.log_joints[-1] > best.log_joints[-1] + GAIN
+        return runs, SHAKES if self.is_near else KICKS, heads
+
+    def take(self, kicked: Sequence[Run]) -> None:
+        """Take kicks in that came to an end, and see whether they have gained."""
+        before = self.best.log_joints[-1]
+        self.runs += kicked
+        risen = self.best.log_joints[-1] > before + GAIN
         self.rounds_without_gain = 0 if risen else self.rounds_without_gain + 1
+        # What gains goes on; else it is tried nearby, or far off again.
+        self.is_near ^= not risen
+
+    def finish(self) -> None:
+        """Lead the best runs to their ends, the tolerance being the engine's own."""
+        near = self.near_best()
+        for run in near:
+            if run.status is Status.CONVERGED and self.engine.tol < self.loosely.tol:
+                run.status = None
+        for some in self._chunks(near):
+            self.engine.lead(self.steps, some, callback=self._show)
+
+    def near_best(self) -> list[Run]:
+        """The runs that may turn out to be the best when they are led to their ends."""
+        if self.was_interrupted or not self.runs:
+            return []
+        least = self.best.log_joints[-1] - NEAR
+        return [run for run in self.heads() if run.log_joints[-1] >= least]
 
     def heads(self) -> list[Run]:
         """The runs that came to an end of their own, best first."""
@@ -203,18 +223,12 @@ class Hunt:
         """
         going = list(runs)
         for stage in stages:
-            self.lead(self.loosely, going, stage.most)
+            for some in self._chunks(going):
+                self.loosely.lead(self.steps, some, stage.most, self._show)
             if any(run.status is Status.INTERRUPTED for run in going):
                 break
             going = self._pruned(going, stage, known)
         return going
-
-    def lead(
-        self, engine: Engine, runs: Sequence[Run], most: int | None = None
-    ) -> None:
-        """Lead runs on, as many together as memory allows."""
-        for some in self._chunks(runs):
-            engine.lead(self.steps, some, most, self._show)
 
     def _pruned(
         self, runs: Sequence[Run], stage: Stage, known: Sequence[Run]

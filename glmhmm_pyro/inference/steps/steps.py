@@ -64,11 +64,35 @@ class ComponentSteps:
     def expect(
         self, sets: Sequence[Params], beta: float = 1.0
     ) -> tuple[list[float], list[float]]:
-        """E-steps: log-likelihoods and log-joints of the sets, nats; see ``e_step``."""
-        params, out = stack(sets), self._used_counts(len(sets))
-        chain = self._chain(len(sets)) if beta == 1.0 else None
-        self.counts, *logs = e_step(self.model, self.data, params, out, beta, chain)
-        return logs[0], logs[1]
+        """E-steps: log-likelihoods and log-joints of the sets, nats.
+
+        Args:
+            beta: inverse temperature; below 1 the likelihoods are those of
+                ``HiddenMarkov.expected_counts``.
+        """
+        params, chain = stack(sets), self._chain(len(sets)) if beta == 1.0 else None
+        taken = _as_taken(self.model, params)
+        with torch.no_grad():
+            if chain is not None:
+                body = poutine.condition(self.model.draw, data=taken)
+                trace = poutine.trace(body).get_trace()
+                counts = chain.expected_counts(params)
+            else:
+                body = poutine.condition(self.model.hidden_markov, data=taken)
+                trace = poutine.trace(body).get_trace(self.data)
+                hidden = trace.nodes["_RETURN"]["value"]
+                used = self._used_counts(len(sets))
+                counts = hidden.expected_counts(self.data.emissions, used, beta)
+                first = hidden.expansion.fold_first(counts.initial)
+                counts = counts._replace(initial=first)
+            log_prior: Tensor | float = 0.0
+            for site in trace.nodes.values():
+                if site["type"] == "sample":
+                    log_prior = log_prior + _log_prior(self.model, site)
+        self.counts = _with_sets(counts, len(sets))
+        likelihoods = counts.log_marginal.sum(-1).expand(len(sets))
+        joints = (likelihoods + log_prior).expand(len(sets))
+        return likelihoods.tolist(), joints.tolist()
 
     def maximise(
         self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
@@ -129,46 +153,6 @@ class ComponentSteps:
         if self.counts is None or self.dtype != torch.float64:
             return None
         return self.counts if len(self.counts.emission) == sets else None
-
-
-def e_step(
-    model: GLMHMM,
-    data: Sequences,
-    params: Params,
-    out: ExpectedCounts | None = None,
-    beta: float = 1.0,
-    chain: Tabled | None = None,
-) -> tuple[ExpectedCounts, list[float], list[float]]:
-    """Expected counts, log-likelihoods and log-joints of parameter sets.
-
-    Args:
-        params: values with a leading axis of sets.
-        out: counts of an earlier E-step on as many sets, whose memory is used again.
-        beta: inverse temperature; below 1 the likelihoods are those of
-            ``HiddenMarkov.expected_counts``.
-        chain: that of the model by tables, for as many sets, if there is one.
-    """
-    taken = _as_taken(model, params)
-    with torch.no_grad():
-        if chain is not None:
-            body = poutine.condition(model.draw, data=taken)
-            trace = poutine.trace(body).get_trace()
-            counts = chain.expected_counts(params)
-        else:
-            body = poutine.condition(model.hidden_markov, data=taken)
-            trace = poutine.trace(body).get_trace(data)
-            hidden = trace.nodes["_RETURN"]["value"]
-            counts = hidden.expected_counts(data.emissions, out, beta)
-            first = hidden.expansion.fold_first(counts.initial)
-            counts = counts._replace(initial=first)
-        log_prior: Tensor | float = 0.0
-        for site in trace.nodes.values():
-            if site["type"] == "sample":
-                log_prior = log_prior + _log_prior(model, site)
-    sets = len(next(iter(params.values()))) if params else 1
-    likelihoods = counts.log_marginal.sum(-1).expand(sets)
-    joints = (likelihoods + log_prior).expand(sets)
-    return _with_sets(counts, sets), likelihoods.tolist(), joints.tolist()
 
 
 def m_step(m_steps: dict[str, MStep], counts: ExpectedCounts, params: Params) -> Params:

@@ -1,7 +1,5 @@
 """The chain of a GLMHMM whose parts all have tables made by hand."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 
@@ -53,16 +51,19 @@ class Tabled:
             for first, moves, states in zip(*self.out)
         ]
 
-    def pass_over(self, number: int, values: Mapping[str, Values]) -> float:
-        """Log-likelihood of one set; its counts are put in their place.
+    def potentials(self, values: Values) -> list[np.ndarray]:
+        """Log-probabilities that a pass reads, at values of all parameters by site."""
+        own = _by_part(values)
+        return [table(own[part]) for part, table in self.tables.items()]
 
-        Args:
-            number: of the set.
-            values: of all parameters, by part and attribute.
-        """
-        logs = [table(values[part]) for part, table in self.tables.items()]
-        with np.errstate(all="ignore"):
-            return self.passes[number](*logs)
+    def slopes(self, number: int) -> dict[str, np.ndarray]:
+        """Slopes of one set's log-likelihood at its last potentials, by site."""
+        parts = zip(self.tables.items(), self.out)
+        return {
+            f"{part}.{name}": slope
+            for (part, table), counts in parts
+            for name, slope in table.slopes(counts[number]).items()
+        }
 
     def expected_counts(self, params: Params) -> ExpectedCounts:
         """What ``HiddenMarkov.expected_counts`` gives, in memory used again.
@@ -72,9 +73,9 @@ class Tabled:
         """
         arrays = {name: value.numpy() for name, value in params.items()}
         with np.errstate(all="ignore"):
-            for number in range(len(self.passes)):
-                sets = {name: value[number] for name, value in arrays.items()}
-                self.pass_over(number, by_part(sets))
+            for number, pass_over in enumerate(self.passes):
+                one = {name: value[number] for name, value in arrays.items()}
+                pass_over(*self.potentials(one))
         logs = torch.tensor(np.stack([p.log_marginals for p in self.passes]))
         logs = logs if self.weights is None else logs * self.weights
         initial, transition, emission = map(torch.from_numpy, self.out)
@@ -83,7 +84,7 @@ class Tabled:
         return ExpectedCounts(logs, initial, transition, emission)
 
 
-def by_part(values: Values) -> dict[str, dict[str, np.ndarray]]:
+def _by_part(values: Values) -> dict[str, dict[str, np.ndarray]]:
     """Values by site, as values by part and attribute."""
     return {
         part: {

@@ -1,0 +1,117 @@
+"""What a search for a mode goes down: minus a log density per step, with its slope."""
+
+import copy
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.inference.journal import Stage, remembered
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.evaluated import Evaluated
+from glmhmm_pyro.inference.program.program import Program
+
+# Part of a log density that its rounding errors may amount to.
+ROUNDING = 1e-13
+
+
+class Descent:
+    """Minus the log density per step and its slope; remembers where it went down.
+
+    Args:
+        program: the model with its data.
+        params: where the search starts.
+        jacobian: whether the density is that of the vector.
+        kept: where evaluations are noted, if they are.
+
+    Attributes:
+        steps: number of steps of all sites together.
+        path: values, log-likelihood and log density of every point lower than before.
+        was_lost: whether there was no finite number somewhere.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        params: Params,
+        jacobian: bool,
+        kept: Stage | None = None,
+    ):
+        self.program = program
+        sites = program.observed(params).values()
+        self.steps = sum(site.hidden.event_shape[0] for site in sites)
+        self.evaluate: Callable[[Tensor], Evaluated]
+        self.evaluate = partial(program.evaluated, jacobian=jacobian)
+        if kept is not None and kept.is_kept:
+            self.evaluate = _noted(self.evaluate, kept)
+        self.path: list[tuple[Params, float, float]] = []
+        self.has_begun = self.was_lost = False
+        self.centre: Tensor | None = None
+        self.units: Tensor | None = None
+
+    def __call__(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Value and slope at a point."""
+        centre, units = self.centre, self.units
+        vector = point
+        if centre is not None and units is not None:
+            vector = centre + (units @ point if units.ndim == 2 else units * point)
+        try:
+            found = self.evaluate(vector)
+        except ValueError:
+            # Far out a distribution may refuse its own parameters: no number there.
+            if not self.has_begun:
+                raise
+            self.was_lost = True
+            return torch.tensor(math.nan), torch.zeros_like(point)
+        density, self.has_begun = found.log_density, True
+        self.was_lost |= not math.isfinite(density)
+        if density > (self.path[-1][2] if self.path else -math.inf):
+            with torch.no_grad():
+                params = self.program.coordinates.unpack(vector)
+            self.path.append((params, found.log_likelihood, density))
+        value = torch.tensor(-density / self.steps, dtype=torch.float64)
+        slope = -found.slope / self.steps
+        if units is not None:
+            slope = slope @ units if units.ndim == 2 else units * slope
+        return value, slope
+
+    def seen_from(self, centre: Tensor, units: Tensor) -> "Descent":
+        """The same of steps away from a vector.
+
+        Args:
+            centre: shape (size,).
+            units: of the steps, shape (size,), or a matrix of them (size, size).
+        """
+        moved = copy.copy(self)
+        moved.centre, moved.units = centre, units
+        moved.has_begun = moved.was_lost = False
+        return moved
+
+    def end(self, vector: Tensor) -> None:
+        """Note where the search ended, which rounding may hide among its equals."""
+        found = self.program.evaluated(vector, jacobian=False)
+        joint = found.log_density
+        if self.path and joint >= self.path[-1][2] - ROUNDING * abs(joint):
+            self.path[-1] = (found.params, found.log_likelihood, joint)
+
+
+def _noted(
+    evaluate: Callable[[Tensor], Evaluated], kept: Stage
+) -> Callable[[Tensor], Evaluated]:
+    """The same density, noted by a stage, without the values of its sites."""
+
+    def numbers(vector: Tensor) -> tuple[Tensor, Tensor]:
+        found = evaluate(vector)
+        parts = [found.log_likelihood, found.log_prior, found.log_volume]
+        return torch.tensor(parts, dtype=torch.float64), found.slope
+
+    known = remembered(numbers, kept)
+
+    def noted(vector: Tensor) -> Evaluated:
+        parts, slope = known(vector)
+        likelihood, prior, volume = parts.tolist()
+        return Evaluated({}, likelihood, prior, volume, slope)
+
+    return noted
