@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import partial
 from os import PathLike
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -139,12 +138,22 @@ def fit(
     search = Search(num_restarts, init, init_noise, seed, progress)
     unseen = replace(search, progress=False)
     key = {"model": model, "data": data, "options": (engine, unseen)}
-    make = partial(_made, model, data, engine, search)
-    if checkpoint is not None:
-        result, spoilt = FitCheckpoint(checkpoint, key).made(make)
+    kept = FitCheckpoint(checkpoint, key) if checkpoint is not None else None
+    if kept is not None and kept.made is not None:
+        result, spoilt = kept.made
     else:
-        with apart(lambda: digest(key)):
-            result, spoilt = make()
+        noted = apart(lambda: digest(key)) if kept is None else kept.noted()
+        with noted, seeded(search.seed), watched(search.progress):
+            given = Program.of(copy.deepcopy(model), data)
+            given.check()
+            undetermined, baseline = given.undetermined(), Baseline.of(given)
+            in_own_units = getattr(engine, "in_own_units", False)
+            program = given.in_own_units() if in_own_units else given
+            result = Fit.of(program, engine.fit(program, search), baseline)
+            spoilt = undetermined + ruined(given, result.params)
+        result = replace(result, notes=result.notes + spoilt)
+        if kept is not None:
+            kept.finish(result, spoilt)
     if result.status.is_success and spoilt:
         warn_caller(f"{'; '.join(spoilt)}.", ConvergenceWarning)
     elif not result.status.is_success:
@@ -153,22 +162,6 @@ def fit(
     if result.doubt:
         warn_caller(f"{result.doubt}.", ConvergenceWarning)
     return result
-
-
-def _made(
-    model: Model, data: Data, engine: Method, search: Search
-) -> tuple[Fit[Data], tuple[str, ...]]:
-    """The fit, and sentences about what makes it unusable."""
-    with seeded(search.seed), watched(search.progress):
-        program = Program.of(copy.deepcopy(model), data)
-        program.check()
-        undetermined, baseline = program.undetermined(), Baseline.of(program)
-        given = program
-        if getattr(engine, "in_own_units", False):
-            program = program.in_own_units()
-        result = Fit.of(program, engine.fit(program, search), baseline)
-        spoilt = undetermined + ruined(given, result.params)
-    return replace(result, notes=result.notes + spoilt), spoilt
 
 
 def engine_of(

@@ -253,19 +253,19 @@ def test_an_error_in_the_model_keeps_the_other_chains_and_is_told(monkeypatch):
 
 def test_an_end_before_the_first_draw_gives_the_mode_or_an_error(monkeypatch):
     model, data = regression()
-    monkeypatch.setattr(chains, "_sample", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(chains, "PyroNUTS", raising(KeyboardInterrupt()))
     fit = sample(model, data)
     assert fit.status is gh.Status.CUT_SHORT and fit.posterior is None
     assert fit.params.keys() == {"emissions.weights"}
     with pytest.raises(ValueError, match="must have draws to be diagnosed"):
         fit.diagnostics()
-    monkeypatch.setattr(chains, "_sample", raising(ArithmeticError("no")))
+    monkeypatch.setattr(chains, "PyroNUTS", raising(ArithmeticError("no")))
     with pytest.raises(RuntimeError, match="no chain.*ArithmeticError: no"):
         sample(model, data)
 
 
 def raising(error):
-    def function(*arguments):
+    def function(*arguments, **options):
         raise error
 
     return function

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any
 
@@ -37,9 +38,6 @@ from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 from glmhmm_pyro.version import __version__
 
 FORMAT_VERSION = 1
-
-# A fit, and sentences about what makes it unusable.
-Made = tuple[Fit, tuple[str, ...]]
 
 # How a fit ends that goes on when it is called again.
 _UNFINISHED = (Status.INTERRUPTED, Status.CUT_SHORT)
@@ -193,42 +191,42 @@ class FitCheckpoint(Checkpoint):
     Args:
         path: of the file.
         key: what the fit follows from: its ``"model"``, and all else.
+
+    Attributes:
+        made: the fit in the file, and sentences about it of which users are warned.
     """
 
     def __init__(self, path: str | PathLike, key: Mapping[str, Any]):
-        self._made: Made | None = None
+        self.made: tuple[Fit, tuple[str, ...]] | None = None
         self._model = key["model"]
         super().__init__(path, "fit", key)
+        self._journal = Journal(self.results, self.keep)
 
-    def made(self, make: Callable[[], Made]) -> Made:
-        """The fit in the file, which is made first where it is not there.
+    def noted(self) -> AbstractContextManager[None]:
+        """Inside, the loops of the fit note how far they are."""
+        return journalled(self._journal)
+
+    def finish(self, fit: Fit, spoilt: tuple[str, ...]) -> None:
+        """Have the fit in the file, or how far it is if it has not ended.
 
         Args:
-            make: gives the fit, and sentences about it of which users are warned.
+            fit: as it was made.
+            spoilt: sentences about it of which users are warned.
 
         Warns:
             ConvergenceWarning: the file could not be written.
         """
-        if self._made is None:
-            journal = Journal(self.results, self.keep)
-            with journalled(journal):
-                self._made = make()
-            try:
-                self._finish(journal, *self._made)
-            except OSError as error:
-                said = f"{error}; the checkpoint is not up to date"
-                warn_caller(said, ConvergenceWarning)
-        return self._made
-
-    def _finish(self, journal: Journal, fit: Fit, spoilt: tuple[str, ...]) -> None:
-        """Have the fit in the file, or how far it is if it has not ended."""
-        if fit.status in _UNFINISHED:
-            journal.write()
-            if journal.problem is not None:
-                raise journal.problem
-        else:
-            arrays, facts = recorded(fit)
-            write_record(self.path, arrays, facts | {"call": [self.head, spoilt]})
+        try:
+            if fit.status in _UNFINISHED:
+                self._journal.write()
+                if self._journal.problem is not None:
+                    raise self._journal.problem
+            else:
+                arrays, facts = recorded(fit)
+                write_record(self.path, arrays, facts | {"call": [self.head, spoilt]})
+        except OSError as error:
+            said = f"{error}; the checkpoint is not up to date"
+            warn_caller(said, ConvergenceWarning)
 
     def _read(self, content: bytes) -> None:
         if not content.startswith(SIGNATURE):
@@ -244,7 +242,7 @@ class FitCheckpoint(Checkpoint):
         self._check(head)
         own = own_parts(describe(self._model))
         fit = Fit.load(self.path, self._model if own else None)
-        self._made = fit, tuple(spoilt)
+        self.made = fit, tuple(spoilt)
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:

@@ -46,9 +46,10 @@ class _Known(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, point: Tensor, potential: "Potential") -> Tensor:
         """The potential at a point."""
-        energy, slope = potential.at(point)
-        ctx.save_for_backward(slope)
-        return point.new_tensor(energy)
+        whitening = potential.whitening
+        found = potential.program.evaluated(whitening(point), jacobian=True)
+        ctx.save_for_backward(-(found.slope @ whitening.scale))
+        return point.new_tensor(-found.log_density)
 
     @staticmethod
     @once_differentiable
@@ -77,11 +78,6 @@ class Potential:
         self.num_calls += 1
         energy: Tensor = _Known.apply(sites["z"], self)
         return energy
-
-    def at(self, point: Tensor) -> tuple[float, Tensor]:
-        """Potential energy and its slope."""
-        found = self.program.evaluated(self.whitening(point), jacobian=True)
-        return -found.log_density, -(found.slope @ self.whitening.scale)
 
 
 @dataclass(frozen=True)
@@ -192,7 +188,9 @@ def run_chains(
         )
     ]
     with _watched(board, bar, kept):
-        ends = _in_parallel(jobs) if parallel else _in_sequence(jobs)
+        ends = _in_parallel(jobs) if parallel else []
+        for job in jobs[len(ends) :]:
+            ends.append(INTERRUPTED if INTERRUPTED in ends else run_chain(*job))
     kept.end()
     drawn = np.clip(board.open("done") - settings.num_warmup, 0, None)
     numbers, length = _rectangle(drawn.tolist())
@@ -220,17 +218,8 @@ def seconds_per_gradient(potential: Potential, start: Tensor) -> float:
     return float(np.median(times))
 
 
-def _in_sequence(jobs: list[tuple]) -> list[str]:
-    ends = []
-    for job in jobs:
-        ends.append(run_chain(*job))
-        if ends[-1] == INTERRUPTED:
-            break
-    return ends + [INTERRUPTED] * (len(jobs) - len(ends))
-
-
 def _in_parallel(jobs: list[tuple]) -> list[str]:
-    """The same in processes, which cloudpickle sends notebooks' functions to."""
+    """How chains in processes ended; cloudpickle sends these a notebook's functions."""
     try:
         with parallel_config(backend="loky", inner_max_num_threads=1):
             workers = Parallel(n_jobs=num_workers(len(jobs)))
@@ -250,55 +239,56 @@ def run_chain(
     number: int,
 ) -> str:
     """One chain, noted on the board; says how it ended if not as it should."""
-    try:
-        with seeded(seed), alone():
-            _sample(settings, potential, start, board, number)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:  # Whatever the user's model raises.
-        return described(error)
-    return ""
-
-
-def _sample(
-    settings: Settings, potential: Potential, start: Tensor, board: Board, number: int
-) -> None:
-    vectors, stats, done = (
-        board.open(n)[number:] for n in ("vectors", "stats", "done")
-    )
-    kernel = PyroNUTS(
-        potential_fn=potential,
-        full_mass=settings.dense_mass,
-        target_accept_prob=settings.target_accept,
-        max_tree_depth=settings.max_tree_depth,
-    )
-    kernel.initial_params = {"z": start.clone()}
-    kernel.setup(settings.num_warmup)
-    first, mean, file = 0, 0.0, board.chain(number)
-    known = file.read() if board.is_kept else None
-    if known is not None:
-        restore(kernel, known)
-        first, mean = known["_t"], known["mean"]
-    sites = kernel._fetch_from_cache()[0]
-    for iteration in range(first, settings.num_iterations):
-        before, draw = potential.num_calls, iteration - settings.num_warmup
-        sites = kernel.sample(sites)
-        if draw >= 0:
-            # Pyro tells the mean acceptance of all draws alone: the last one's share.
-            total, mean = mean * draw, kernel._mean_accept_prob
-            vectors[0, draw] = sites["z"].numpy()
-            stats[0, draw] = (
-                float(kernel._fetch_from_cache()[1]),
-                mean * (draw + 1) - total,
-                float(kernel.step_size),
-                potential.num_calls - before,
-                kernel.diagnostics()["divergences"][-1:] == [draw],
-            )
-        done[0] = iteration + 1
+    with _ending() as ended, seeded(seed), alone():
+        vectors, stats, done = (
+            board.open(n)[number:] for n in ("vectors", "stats", "done")
+        )
+        kernel = PyroNUTS(
+            potential_fn=potential,
+            full_mass=settings.dense_mass,
+            target_accept_prob=settings.target_accept,
+            max_tree_depth=settings.max_tree_depth,
+        )
+        kernel.initial_params = {"z": start.clone()}
+        kernel.setup(settings.num_warmup)
+        first, mean, file = 0, 0.0, board.chain(number)
+        known = file.read() if board.is_kept else None
+        if known is not None:
+            restore(kernel, known)
+            first, mean = known["_t"], known["mean"]
+        sites = kernel._fetch_from_cache()[0]
+        for iteration in range(first, settings.num_iterations):
+            before, draw = potential.num_calls, iteration - settings.num_warmup
+            sites = kernel.sample(sites)
+            if draw >= 0:
+                # Pyro tells the mean acceptance of all draws: the last one's share.
+                total, mean = mean * draw, kernel._mean_accept_prob
+                vectors[0, draw] = sites["z"].numpy()
+                stats[0, draw] = (
+                    float(kernel._fetch_from_cache()[1]),
+                    mean * (draw + 1) - total,
+                    float(kernel.step_size),
+                    potential.num_calls - before,
+                    kernel.diagnostics()["divergences"][-1:] == [draw],
+                )
+            done[0] = iteration + 1
+            if board.is_kept:
+                file.note(kernel, mean=mean)
         if board.is_kept:
-            file.note(kernel, mean=mean)
-    if board.is_kept:
-        file.write({**state_of(kernel), "mean": mean})
+            file.write({**state_of(kernel), "mean": mean})
+    return "".join(ended)
+
+
+@contextmanager
+def _ending() -> Iterator[list[str]]:
+    """What is raised inside goes no further, but into a list, in words."""
+    ended: list[str] = []
+    try:
+        yield ended
+    except KeyboardInterrupt:
+        ended.append(INTERRUPTED)
+    except Exception as error:  # Whatever the user's model raises.
+        ended.append(described(error))
 
 
 @contextmanager
