@@ -74,17 +74,19 @@ def expanded(
     """
     with torch.no_grad():
         prior = problem.prior(v)
-    w, fresh, before = start.clone(), False, torch.inf
+    w, fresh, before, ready = start.clone(), False, torch.inf, None
+    diag, below = prior.precision()
+    lower = below.diag_embed()
     if problem.curvature.is_cheap:
         bends = None
     for _ in range(_MOST_STEPS):
         if bends is None:
-            value, slope, bends = problem.curvature.hessian(w, v)
+            value, slope, bends = ready or problem.curvature.hessian(w, v)
             fresh = True
         else:
             value, slope, _ = problem.curvature.slopes(w, v)
         slope = slope + prior.slope(w)
-        made, is_exact = _factor(prior, bends)
+        made, is_exact = _factor(diag, lower, bends)
         step = made.solve(slope)
         gain = float((slope * step).sum())
         height = float(value + prior.log_prob(w))
@@ -95,7 +97,7 @@ def expanded(
         if not fresh and (gain < _ENOUGH or gain > _SLOW * before or not is_exact):
             bends, before = None, torch.inf
             continue
-        moved = _searched(problem, prior, v, w, step, height, gain)
+        moved, ready = _searched(problem, prior, v, w, step, height, gain)
         if moved is None and fresh:
             break
         stale = problem.curvature.is_cheap or moved is None or not is_exact
@@ -107,16 +109,26 @@ def expanded(
     return Expansion(evidence, w, prior, made, torch.as_tensor(bends))
 
 
-def _factor(prior: Prior, bends: Tensor) -> tuple[Factor, bool]:
-    """Factor of minus the second derivatives, made positive where they are not."""
-    diag, below = prior.precision()
-    lower = below.diag_embed()
-    made = factor(diag.diag_embed() - bends, lower)
+def _factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[Factor, bool]:
+    """Factor of minus the second derivatives, made positive where they are not.
+
+    Args:
+        diag: of the prior's precision, (units, size).
+        lower: its blocks below the diagonal, (units, size, size).
+        bends: second derivatives of the log-likelihood, of the same shape.
+    """
+    made = factor(_plus(-bends, diag), lower)
     if made.is_positive:
         return made, True
     roots, directions = torch.linalg.eigh(-bends)
     bent = (directions * roots.abs().unsqueeze(-2)) @ directions.mT
-    return factor(diag.diag_embed() + bent, lower), False
+    return factor(_plus(bent, diag), lower), False
+
+
+def _plus(blocks: Tensor, diag: Tensor) -> Tensor:
+    """Blocks, to whose diagonals numbers are added in place."""
+    blocks.diagonal(dim1=-2, dim2=-1).add_(diag)
+    return blocks
 
 
 def _searched(
@@ -127,19 +139,24 @@ def _searched(
     step: Tensor,
     height: float,
     gain: float,
-) -> Tensor | None:
-    """The first of ever shorter steps that rises enough; ``None`` if none does."""
-    length = 1.0
+) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor] | None]:
+    """The first of ever shorter steps that rises enough; ``None`` if none does.
+
+    With it come the derivatives there, where they cost about what the value does.
+    """
+    length, found = 1.0, None
     for _ in range(_HALVINGS):
         moved = w + length * step
         with torch.no_grad():
-            value = problem.curvature.value(moved, v)
+            if problem.curvature.is_cheap:
+                found = problem.curvature.hessian(moved, v)
+            value = found[0] if found else problem.curvature.value(moved, v)
         reached = float(value + prior.log_prob(moved))
         slack = _ROUNDING * abs(height) if gain < 1e-6 else 0.0
         if reached >= height + 1e-4 * length * gain - slack:
-            return moved
+            return moved, found
         length /= 2
-    return None
+    return None, None
 
 
 def variances_of_steps(at: Expansion) -> tuple[Tensor, Tensor]:
