@@ -1,0 +1,185 @@
+"""Weights that drift from trial to trial, beside PsyTrack: `Varying(over="step")`.
+
+    python benchmarks/psytrack.py           at hyperparameters given, and learnt ones
+    python benchmarks/psytrack.py --only 2000
+    python benchmarks/psytrack.py --days    two states whose weights walk over 80 days
+
+The choices of rat W053 (20,000 trials, 80 days), weights of five covariates and a bias.
+PsyTrack 2.0.2 runs in an environment of its own, made at the first call; both get one
+thread, and times are CPU seconds of a call after a first one on a few trials.
+
+What came out, on a two-core machine that others worked on::
+
+                                                2,000 trials        20,000 trials
+    all weights and the evidence, same hyperparameters
+      the search for the mode              0.011 s  -1324.254973   0.10 s  -12654.699827
+      gh.fit in all                        0.078 s                 0.27 s
+      PsyTrack                             0.95 s   -1324.254973  119.5 s  -12654.699827
+      times as long as the search               81 to 85               1168
+      times as long as gh.fit                      12                   448
+    twelve hyperparameters learnt
+      gh.fit                               4.9 s    -1276.9015
+      PsyTrack                            54.1 s    -1277.1908
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import time
+import warnings
+
+import numpy as np
+from run import environment, one_thread
+
+HERE = pathlib.Path(__file__).resolve().parent
+COLUMNS = ["prev_answer", "prev_choice", "s1", "s2", "s_avg_prev"]
+SIZES = (2000, 20_000)
+
+# Hyperparameters of the comparison: first weights, steps over trials and over days.
+START, STEP, DAY = 2.0**4, 2.0**-4, 2.0**-2
+
+
+def choices(number, folder):
+    """The first trials in a file, as PsyTrack takes them; where it is."""
+    from glmhmm_pyro.datasets import load_rat_dataframe
+
+    table = load_rat_dataframe().iloc[:number]
+    path = pathlib.Path(folder) / f"rat_{number}.npz"
+    path.parent.mkdir(exist_ok=True, parents=True)
+    columns = {"y": table["choice_right"], "X": table[COLUMNS], "day": table["day"]}
+    np.savez(path, names=COLUMNS, scales=[START, STEP, DAY], **columns)
+    return path
+
+
+def sequences(path):
+    """The same for this package, the bias first."""
+    import glmhmm_pyro as gh
+
+    found = np.load(path)
+    day, one = found["day"], np.ones((len(found["y"]), 1))
+    lengths = np.diff(np.flatnonzero(np.r_[True, day[1:] != day[:-1], True]))
+    names = ["bias", *COLUMNS]
+    x = np.hstack([one, found["X"]])
+    return gh.Sequences(found["y"], x, lengths=lengths, covariate_names=names)
+
+
+def walks(step=STEP, day=DAY):
+    """A model of one state whose weights walk over steps."""
+    import glmhmm_pyro as gh
+    from glmhmm_pyro.components import Varying
+
+    law = gh.priors.RandomWalk(step, START, per=("covariate",), border_scale=day)
+    return gh.GLMHMM(1, Varying(gh.Bernoulli(), "step", law))
+
+
+def timed(function, times=1):
+    """What comes of a call, and the fewest CPU seconds of a few."""
+    spent = []
+    for _ in range(times):
+        began = time.process_time()
+        found = function()
+        spent.append(time.process_time() - began)
+    return found, min(spent)
+
+
+def ours(path, learn):
+    """Weights and evidence of the fit; and seconds of the mode's search by itself."""
+    import torch
+
+    import glmhmm_pyro as gh
+    from glmhmm_pyro.inference.marginal.evidence import expanded
+    from glmhmm_pyro.inference.marginal.problem import Problem
+    from glmhmm_pyro.inference.program.program import Program
+
+    data = sequences(path)
+    gh.fit(walks(), data.subset([0]), "map", progress=False)
+    fit, seconds = timed(lambda: gh.fit(walks(), data, "map", progress=False), 3)
+    problem = Problem.of(Program.of(walks(), data))
+    none = torch.zeros(data.num_steps, 6, dtype=torch.float64)
+    at, alone = timed(lambda: expanded(problem, none[0, :0], none), 5)
+    found = {
+        "map_seconds": alone,
+        "fit_seconds": seconds,
+        "map_evidence": at.evidence,
+        "weights": fit.params["emissions.weights"][:, 0].T.numpy(),
+    }
+    if learn:
+        learnt, seconds = timed(
+            lambda: gh.fit(walks("learnt", "learnt"), data, "map", progress=False)
+        )
+        found |= {
+            "learnt_seconds": seconds,
+            "learnt_evidence": learnt.log_likelihood,
+        }
+    return found
+
+
+def theirs(path, folder, learn):
+    """The same of PsyTrack."""
+    out = str(pathlib.Path(folder) / f"{path.stem}_psytrack")
+    script = [HERE / "fit_psytrack.py", path, out]
+    command = [environment("psytrack", folder), "-I", *script]
+    more = ["--learn"] if learn else []
+    subprocess.run([*command, *more], check=True, env=one_thread())
+    with open(out + ".json") as file:
+        facts = json.load(file)
+    return {**facts, **np.load(out + ".npz")}
+
+
+def compare(number, folder):
+    """A line for the same hyperparameters, and one for those that are learnt."""
+    path, learn = choices(number, folder), number <= 2000
+    own, other = ours(path, learn), theirs(path, folder, learn)
+    order = [["bias", *COLUMNS].index(name) for name in other["names"]]
+    apart = np.abs(own["weights"][order] - other["weights"]).max()
+    ratio = other["map_seconds"] / own["map_seconds"]
+    print(f"{number} trials, hyperparameters given: weights at most {apart:.1e} apart")
+    row = "  {:22} {:8.3f} s   log-evidence {:.6f}"
+    print(row.format("mode and evidence", own["map_seconds"], own["map_evidence"]))
+    print(f"  {'gh.fit in all':22} {own['fit_seconds']:8.3f} s")
+    print(row.format("PsyTrack", other["map_seconds"], other["map_evidence"]))
+    print(f"  PsyTrack takes {ratio:.0f} times as long", end="")
+    print(f", {other['map_seconds'] / own['fit_seconds']:.0f} times gh.fit in all")
+    if learn:
+        print(f"{number} trials, twelve hyperparameters learnt")
+        for name, run in (("gh.fit", own), ("PsyTrack", other)):
+            print(row.format(name, run["learnt_seconds"], run["learnt_evidence"]))
+
+
+def days():
+    """Two states whose weights walk over days, all that is learnt learnt."""
+    import glmhmm_pyro as gh
+    from glmhmm_pyro.components import Varying
+
+    rat = gh.datasets.load_rat()
+    options = {"method": "map", "num_restarts": 3, "seed": 0, "progress": False}
+    law = gh.priors.RandomWalk("learnt", 4.0, per=("covariate",))
+    model = gh.GLMHMM(2, Varying(gh.Bernoulli(), law=law))
+    gh.fit(model, rat.subset(range(4)), **{**options, "num_restarts": 1})
+    static, first = timed(lambda: gh.fit(gh.GLMHMM(2, gh.Bernoulli()), rat, **options))
+    fit, seconds = timed(lambda: gh.fit(model, rat, **options))
+    print(f"static: {first:.1f} s, log-likelihood {static.log_likelihood:.3f}")
+    print(f"walking: {seconds:.1f} s, log-evidence {fit.log_likelihood:.3f}")
+    print(*fit.notes, fit.status, sep="\n")
+
+
+def main(argv=None):
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--days", action="store_true", help="two states over 80 days")
+    parser.add_argument("--folder", default=str(HERE / "results"))
+    args = parser.parse_args(argv)
+    os.environ.update(one_thread())
+    warnings.simplefilter("ignore")
+    if args.days:
+        days()
+        return
+    for number in args.only:
+        compare(number, args.folder)
+
+
+if __name__ == "__main__":
+    main()
