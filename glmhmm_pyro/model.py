@@ -102,7 +102,7 @@ class GLMHMM(PyroModule):
         """The same model with every state written out: the oracle, and for teaching."""
         data = self.laid_out(data)
         self.draw()
-        last, values = data.lengths - 1, data.emissions.to(data.covariates.dtype)
+        last, values = data.lengths - 1, data.emissions.to(data.dtype)
         expansion = self.transitions.expansion
         entered = self.transitions.enter(self.initial.logits(data))
         initial = expansion.enter(entered)

@@ -7,7 +7,8 @@ from families import normals
 from torch.autograd import gradcheck, gradgradcheck
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.designs import Dense, Repeated, as_design, design_of
+from glmhmm_pyro.designs import Dense, Joined, Repeated, Stacked, as_design, design_of
+from glmhmm_pyro.designs.streamed import Changed, Chosen, Moved
 
 ROWS = torch.tensor(
     [[0.5, -2.0, 1.0], [3.0, 0.25, 1.0], [-1.5, 4.0, 1.0], [9.0, 9.0, 9.0]],
@@ -20,7 +21,23 @@ MATRIX = ROWS[INDEX].numpy()
 FORMS = {
     "dense": lambda: Dense(ROWS[INDEX], NAMES),
     "repeated": lambda: Repeated(ROWS, INDEX, NAMES),
+    "changed": lambda: streamed(ROWS[INDEX]),
+    "moved": lambda: Moved(streamed(2 * ROWS[INDEX] + 5), 5.0, 2.0),
+    "chosen": lambda: Chosen(streamed(ROWS), INDEX),
+    "side by side": lambda: Stacked(
+        [streamed(ROWS[INDEX, :2], NAMES[:2]), Dense(ROWS[INDEX, 2:], NAMES[2:])]
+    ),
+    "end to end": lambda: Joined(
+        [streamed(ROWS[INDEX[:4]]), Repeated(ROWS, INDEX[4:], NAMES)]
+    ),
 }
+
+
+def streamed(rows, names=NAMES):
+    """Rows that are read when they are multiplied."""
+    return Changed(Dense(rows, names), torch.clone, names)
+
+
 every_form = pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
 
 

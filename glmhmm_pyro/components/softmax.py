@@ -99,14 +99,14 @@ class SoftmaxRegression:
             1, len(steps) // max(_SAMPLED_STEPS, _SAMPLED_PER_FEATURE * features)
         )
         steps = steps[::every]
-        rows = self.design.at(torch.from_numpy(steps)).dense().numpy()
+        rows = self.design.read(torch.from_numpy(steps)).numpy()
         moments = every * (rows * weights[steps, None]).T @ rows
         return moments + _FLOOR * mean * len(weights) * self.mean_moments
 
 
 def row_by_row(design: DesignLike) -> DesignMatrix:
     """An array or a design in double precision, a row's numbers side by side."""
-    return as_design(design).to(torch.float64).mapped(Tensor.contiguous)
+    return as_design(design).to(torch.float64).contiguous()
 
 
 def predictors(design: DesignMatrix, weights: np.ndarray) -> np.ndarray:

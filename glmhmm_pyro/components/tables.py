@@ -103,7 +103,7 @@ class _Regressions:
 
     def __init__(self, design: DesignMatrix, values: Tensor | None = None):
         pool = design.pooled(values)
-        self.rows = pool.design.dense().contiguous()
+        self.design = pool.design.contiguous()
         self.member, self.sums = pool.member, pool.sums
         self.group = None if pool.group is None else pool.group.numpy()
 
@@ -119,15 +119,14 @@ class _Regressions:
 
     def predicted(self, weights: np.ndarray, out: np.ndarray) -> None:
         """Predictors of all groups (groups, ...) by weights (..., features)."""
-        by_row = torch.from_numpy(weights).reshape(-1, self.rows.shape[1])
-        scores = torch.from_numpy(out).reshape(len(self.rows), -1)
-        # A thin product is torch's twice as fast as numpy's.
-        torch.mm(self.rows, by_row.T, out=scores)
+        by_row = torch.from_numpy(weights).reshape(-1, self.design.shape[1])
+        scores = torch.from_numpy(out).reshape(len(self.design), -1)
+        self.design.multiply(by_row.T, scores)
 
     def by_weights(self, residuals: np.ndarray) -> np.ndarray:
         """Slopes by weights (..., features), from those by predictors (groups, ...)."""
-        slopes = torch.from_numpy(residuals).reshape(len(self.rows), -1)
-        found: np.ndarray = torch.mm(slopes.T, self.rows).numpy()
+        slopes = torch.from_numpy(residuals).reshape(len(self.design), -1)
+        found: np.ndarray = (slopes.T @ self.design).numpy()
         return found.reshape(*residuals.shape[1:], -1)
 
 
@@ -147,7 +146,7 @@ class LabelTable(_Regressions):
         super().__init__(design, labels)
         self.labels = labels[self.member].contiguous().numpy()
         self.weights, self.shape = shape, (len(labels), shape[0])
-        self._scores = np.empty((len(self.rows), shape[0], shape[1:-1].numel()))
+        self._scores = np.empty((len(self.design), shape[0], shape[1:-1].numel()))
         self._logs = np.empty(self._scores.shape[:2])
 
     def __call__(self, values: Values) -> np.ndarray:
@@ -186,8 +185,8 @@ class MovesTable(_Regressions):
     def __init__(self, design: DesignMatrix, num_states: int):
         super().__init__(design)
         self.shape = (len(design), num_states, num_states)
-        self._scores = np.empty((len(self.rows), num_states, num_states - 1))
-        self._logs = np.empty((len(self.rows), num_states, num_states))
+        self._scores = np.empty((len(self.design), num_states, num_states - 1))
+        self._logs = np.empty((len(self.design), num_states, num_states))
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(z_t = j | z_t-1 = i)."""
@@ -212,7 +211,7 @@ class SharedMovesTable(_Regressions):
     def __init__(self, design: DesignMatrix, num_states: int):
         super().__init__(design)
         self.shape = (len(design), num_states, num_states)
-        groups, free = len(self.rows), num_states - 1
+        groups, free = len(self.design), num_states - 1
         self._predictors = np.empty((groups, free))
         self._scores = np.empty((groups, num_states, free))
         self._logs = np.empty((groups, num_states, num_states))

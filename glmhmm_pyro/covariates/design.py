@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import ArrayLike
 
-from glmhmm_pyro.arguments import has_items, suggests_all_names
+from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.dataframes import as_pandas
 from glmhmm_pyro.sequences.frames import Columns as Names
@@ -217,6 +217,7 @@ class Design(Recipe):
         initial_covariates: "Design | Names | ArrayLike | None" = None,
         time: str | None = None,
         class_names: Sequence[str] | None = None,
+        as_array: bool | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
     ) -> Sequences:
@@ -243,6 +244,9 @@ class Design(Recipe):
                 (sessions, features), or a design.
             time: column by which the order of the rows is checked, if there is one.
             class_names: as for ``Sequences``.
+            as_array: whether columns on lags are put into an array; by default where
+                all columns take at most a gigabyte. Otherwise they are made of the raw
+                columns as they are read, and memory does not grow with the lags.
             dtype: floating type of everything that is not a class or a mask.
             device: where the tensors go.
 
@@ -275,6 +279,7 @@ class Design(Recipe):
             mask=mask,
             time=time,
             class_names=class_names,
+            as_array=as_array,
             dtype=dtype,
             device=device,
         )
@@ -308,21 +313,6 @@ class Design(Recipe):
             self._learn(read_table(data, *told, known).hiding(hidden))
             self._session, self._columns = told[:2]
         return self._table(data, *told).hiding(hidden)
-
-    def emission_classes(
-        self, data: Raw, session: Names | None, emissions: Names | Lists
-    ) -> Classes:
-        """Classes of a single output of labels, learnt where they are not known yet."""
-        single = isinstance(emissions, str) or not has_items(emissions)
-        names = [emissions] if single else list(emissions)
-        known = getattr(data, "columns", ())
-        if len(names) != 1 or not isinstance(names[0], str) or names[0] not in known:
-            return None
-        if names[0] not in self._classes:
-            table = self._table(data, session, None, None)
-            table.numbers(names[0])
-            self._classes = dict(table.classes)
-        return self._classes.get(names[0])
 
     def is_like(self, other: "Design") -> bool:
         """Whether the other one makes the same columns of the same classes."""

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from glmhmm_pyro.arguments import has_items
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import Columns, arrays_from_dataframe, given_designs
 from glmhmm_pyro.sequences.joining import joined_arguments
 from glmhmm_pyro.sequences.recipes import Recipe
 
+from .lagging import operator_of_terms, streams
 from .relearning import DesignSource, rows_read
 from .replay import refuse_leaks
 from .table import Classes, Lists, Raw, is_frame, output_names
@@ -28,6 +30,7 @@ def data_set(
     mask: Columns | Lists | None = None,
     time: str | None = None,
     class_names: Sequence[str] | None = None,
+    as_array: bool | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
 ) -> Sequences:
@@ -50,16 +53,20 @@ def data_set(
     made: dict[str, Any] = {}
     for argument, design in recipes.items():
         table = design.learnt_from(data, told, hidden, known)
-        frame = design.frame_of(table).iloc[rows_read(argument, table)]
         of_steps = argument != "initial_covariates"
+        if of_steps and streams(design.terms, table.num_steps, as_array):
+            made[argument] = operator_of_terms(
+                design.terms, design.reading(table), dtype, device or "cpu"
+            )
+            continue
+        frame = design.frame_of(table).iloc[rows_read(argument, table)]
         made[argument] = frame if of_steps else frame.reset_index(drop=True)
     first: Any = next(iter(recipes.values()))
     options: dict[str, Any] = {"emissions": emissions, "group": group, "mask": mask}
     if is_frame(data):
         options |= {"session": session, "time": time, "class_names": class_names}
         if class_names is None:
-            classes = first.emission_classes(data, keys, emissions)
-            options["class_names"] = classes
+            options["class_names"] = _learnt_classes(first, data, keys, emissions)
         arguments = arrays_from_dataframe(data, given_designs(**plain), **options)
     else:
         options["class_names"] = class_names
@@ -87,6 +94,23 @@ def _given_classes(
     if class_names is None or single is None:
         return {}
     return {single: tuple(map(str, class_names))}
+
+
+def _learnt_classes(
+    design: Any, data: Raw, session: Columns | None, emissions: Columns | Lists
+) -> Classes:
+    """Classes of a single output of labels, learnt where they are not known yet."""
+    single = isinstance(emissions, str) or not has_items(emissions)
+    names = [emissions] if single else list(emissions)
+    known = getattr(data, "columns", ())
+    if len(names) != 1 or not isinstance(names[0], str) or names[0] not in known:
+        return None
+    if names[0] not in design._classes:
+        table = design._table(data, session, None, None)
+        table.numbers(names[0])
+        design._classes = dict(table.classes)
+    found: Classes = design._classes.get(names[0])
+    return found
 
 
 def _of_lists(told: Mapping[str, Any], initial: ArrayLike | None) -> dict[str, Any]:

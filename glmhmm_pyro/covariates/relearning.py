@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from glmhmm_pyro.designs import DesignMatrix, Stacked
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.frames import emission_columns
+from glmhmm_pyro.sequences.naming import names_of
+from glmhmm_pyro.sequences.operators import kept
 from glmhmm_pyro.sequences.validation import close_matches
 
+from .lagging import operator_of_terms
 from .online import OnlineDesign
 from .replay import BoundHistory
 from .table import Table
@@ -180,7 +184,7 @@ class DesignSource:
             for term in design.terms
         )
 
-    def _fields(self, data: Sequences, table: Table) -> dict[str, torch.Tensor]:
+    def _fields(self, data: Sequences, table: Table) -> dict[str, Any]:
         """The designs of the data, their columns made from this table."""
         return {
             argument: _placed(data, argument, design.terms, design.reading(table))
@@ -193,12 +197,12 @@ def rows_read(argument: str, table: Table) -> Any:
     return table.starts if argument == "initial_covariates" else slice(None)
 
 
-def _placed(
-    data: Sequences, argument: str, terms: Sequence[Term], table: Table
-) -> torch.Tensor:
+def _placed(data: Sequences, argument: str, terms: Sequence[Term], table: Table) -> Any:
     """A design of the data with the columns of these terms in their places."""
-    design = getattr(data, argument).clone()
-    names = list(getattr(data, f"{argument[:-1]}_names"))
+    design, names = kept(data, argument), list(getattr(data, names_of(argument)))
+    if isinstance(design, DesignMatrix):
+        return _placed_operator(design, names, terms, table)
+    design = design.clone()
     made = [name for term in terms for name in term.names()]
     rows = rows_read(argument, table)
     values = torch.as_tensor(np.asarray(all_columns(terms, table))[rows]).to(design)
@@ -206,3 +210,17 @@ def _placed(
         if name in names:
             design[:, names.index(name)] = values[:, column]
     return design
+
+
+def _placed_operator(
+    design: DesignMatrix, names: list[str], terms: Sequence[Term], table: Table
+) -> DesignMatrix:
+    """The same of a design whose rows are made as they are read."""
+    made = operator_of_terms(terms, table, design.dtype, design.device)
+    order = [name for term in terms for name in term.names()]
+    others = [name for name in names if name not in order]
+    if others:
+        places = [names.index(name) for name in others]
+        made = Stacked([made, design.columns(places)])
+    order += others
+    return made if order == names else made.columns([order.index(n) for n in names])

@@ -24,6 +24,10 @@ class Dense(DesignMatrix):
     def __matmul__(self, weights: Tensor) -> Tensor:
         return self.rows @ weights
 
+    def multiply(self, weights: Tensor, out: Tensor) -> None:
+        """One thin product, torch's being twice as fast as numpy's."""
+        torch.mm(self.rows, weights, out=out)
+
     def __rmatmul__(self, residuals: Tensor) -> Tensor:
         return residuals @ self.rows
 
@@ -44,6 +48,15 @@ class Dense(DesignMatrix):
     def at(self, steps: Tensor) -> DesignMatrix:
         """Some of the rows."""
         return Dense(self.rows[steps], self.names)
+
+    def silenced(self, steps: Tensor) -> DesignMatrix:
+        """A copy with zeros at these steps."""
+        rows = self.rows.clone()
+        others = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        others[steps] = False
+        used = (rows[others] != 0).any(0)
+        rows[steps] = torch.where(used, 0.0, rows[steps])
+        return Dense(rows, self.names)
 
     def stretches(self, size: int = STRETCH) -> Iterator[tuple[slice, Tensor]]:
         """Views of the rows."""

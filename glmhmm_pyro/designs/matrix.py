@@ -27,8 +27,11 @@ class DesignMatrix(ABC):
         names: those of the columns, if they have any.
         dtype: floating type.
         device: where the products are made.
+        is_streamed: whether rows are made as they are read, so that the array of all
+            is never asked for.
     """
 
+    is_streamed = False
     shape: torch.Size
     names: tuple[str, ...] | None
     dtype: torch.dtype
@@ -72,12 +75,31 @@ class DesignMatrix(ABC):
         """Some of the rows: by their numbers, or where a boolean (steps,) is true."""
 
     @abstractmethod
+    def silenced(self, steps: Tensor) -> "DesignMatrix":
+        """The design with zeros at the steps of these numbers.
+
+        A column that is 0 at all other steps is left: it would be none.
+        """
+
+    @abstractmethod
     def stretches(self, size: int = STRETCH) -> Iterator[tuple[slice, Tensor]]:
         """All rows, so many steps at a time, with where they stand."""
 
     @abstractmethod
     def dense(self) -> Tensor:
         """The numbers themselves, shape (steps, features)."""
+
+    def multiply(self, weights: Tensor, out: Tensor) -> None:
+        """Predictors (steps, columns) of weights (features, columns), put into out."""
+        out.copy_(self @ weights)
+
+    def read(self, steps: slice | Tensor) -> Tensor:
+        """Rows (some, features) at a stretch of steps, or at steps by their numbers."""
+        return self.at(steps).dense()  # type: ignore[arg-type]
+
+    def contiguous(self) -> "DesignMatrix":
+        """The design with a row's numbers side by side."""
+        return self.mapped(Tensor.contiguous)
 
     def pooled(self, values: Tensor | None = None) -> "Pool":
         """Steps put together whose rows, and values (steps,), are the same.

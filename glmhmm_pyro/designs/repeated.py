@@ -64,6 +64,10 @@ class Repeated(DesignMatrix):
             return Dense(self.rows[index], self.names)
         return Repeated(self.rows, index, self.names)
 
+    def silenced(self, steps: Tensor) -> DesignMatrix:
+        """All rows, with zeros at these steps."""
+        return Dense(self.dense(), self.names).silenced(steps)
+
     def stretches(self, size: int = STRETCH) -> Iterator[tuple[slice, Tensor]]:
         """Rows looked up."""
         for start in range(0, len(self), size):

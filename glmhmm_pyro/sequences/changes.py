@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.designs import DesignMatrix, as_design
 
 from .construction import (
     DESIGNS,
@@ -17,7 +18,7 @@ from .construction import (
     names_of,
     simplified_mask,
 )
-from .operators import operators_at
+from .operators import are_shared, kept, operators_at
 from .sessions import distinct_names, regrouped
 from .validation import close_matches
 
@@ -39,7 +40,10 @@ ARGUMENTS = (
 
 def replaced_arguments(data: "Sequences", changes: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments that make the same data set but for these changes."""
-    arguments = {name: getattr(data, name) for name in ARGUMENTS}
+    arguments = {
+        name: kept(data, name) if name in DESIGNS else getattr(data, name)
+        for name in ARGUMENTS
+    }
     arguments |= {"dtype": data.dtype, "device": data.device}
     unknown = changes.keys() - arguments.keys()
     if unknown:
@@ -53,7 +57,7 @@ def replaced_arguments(data: "Sequences", changes: Mapping[str, Any]) -> dict[st
             "mask must come together with emissions, got a mask alone; with_mask hides "
             "more, and what was masked cannot be uncovered"
         )
-    if data.transition_covariates is data.covariates:
+    if are_shared(data):
         arguments["transition_covariates"] = None
         arguments["transition_covariate_names"] = None
     # Names belong to what they named.
@@ -79,7 +83,7 @@ def kept_identity(
     fields: dict[str, Any] = {"generated_names": generated}
     source = before.design_source
     if "lengths" not in changes and before.session_weights is not None:
-        fields["session_weights"] = before.session_weights.to(after.covariates)
+        fields["session_weights"] = before.session_weights.to(after.device, after.dtype)
     if source is not None and "lengths" not in changes:
         fields["design_source"] = source.without([n for n in DESIGNS if n in changes])
     if "lengths" not in changes and "session_names" not in changes:
@@ -99,8 +103,8 @@ def subset_fields(data: "Sequences", chosen: Sequence[int]) -> dict[str, Any]:
     rows = torch.arange(int(lengths.sum()), device=data.device) + shift
     made = operators_at(data, rows, index)
 
-    def at(name: str, places: Tensor) -> Tensor:
-        return made[name].dense() if name in made else getattr(data, name)[places]
+    def at(name: str, places: Tensor) -> Any:
+        return made[name] if name in made else kept(data, name)[places]
 
     fields: dict[str, Any] = {
         "emissions": data.emissions[rows],
@@ -115,9 +119,9 @@ def subset_fields(data: "Sequences", chosen: Sequence[int]) -> dict[str, Any]:
         fields["session_weights"] = data.session_weights[index]
     if data.design_source is not None:
         fields["design_source"] = data.design_source.subset(chosen)
-    if data.transition_covariates is not data.covariates:
+    if not are_shared(data):
         fields["transition_covariates"] = at("transition_covariates", rows)
-    if data.initial_covariates is not None:
+    if kept(data, "initial_covariates") is not None:
         fields["initial_covariates"] = at("initial_covariates", index)
     return fields | {"_operators": made}
 
@@ -141,7 +145,10 @@ def moved_fields(
 
     fields = {name: moved(name, value) for name, value in data.__dict__.items()}
     fields["_operators"] = {}
-    if data.transition_covariates is data.covariates:
+    for name, design in data.__dict__["_operators"].items():
+        if design.is_streamed:
+            fields[name] = design.to(dtype or design.dtype).to(device or design.device)
+    if are_shared(data):
         fields["transition_covariates"] = fields["covariates"]
     return fields
 
@@ -160,27 +167,30 @@ def intercept_fields(data: "Sequences", designs: Sequence[str]) -> dict[str, Any
                 f"designs must be among {', '.join(DESIGNS)}, got {name!r:.80}"
                 f"{close_matches(str(name), DESIGNS)}; name some of these"
             )
-        design, names = getattr(data, name), getattr(data, names_of(name))
+        design, names = kept(data, name), getattr(data, names_of(name))
         if design is not None:
             fields[name] = intercept_added(name, design, names)
             fields[names_of(name)] = (*names, INTERCEPT)
-    if data.transition_covariates is data.covariates and "covariates" in fields:
+    if are_shared(data) and "covariates" in fields:
         names = (*data.transition_covariate_names, INTERCEPT)
         fields["transition_covariates"] = fields["covariates"]
         fields["transition_covariate_names"] = names
     return fields
 
 
-def intercept_added(name: str, design: Tensor, names: Sequence[str]) -> Tensor:
+def intercept_added(name: str, design: Any, names: Sequence[str]) -> Any:
     """A design with a last column of ones, refused where it has a constant one."""
     # In a single row every column is constant; there the name alone can tell.
-    constant = (design == design[0]).all(0) & (design[0] != 0)
+    low, high = as_design(design).extent()
+    constant = (low == high) & (low != 0)
     for column, found in zip(names, (constant & (len(design) > 1)).tolist()):
         if found or column == INTERCEPT:
             raise ValueError(
                 f"{name} must not be given a second intercept, got the constant column "
                 f"{column!r} already; leave it out, or add no intercept"
             )
+    if isinstance(design, DesignMatrix):
+        return design.with_constant()
     return torch.cat([design, torch.ones_like(design[:, :1])], dim=1)
 
 
@@ -199,7 +209,7 @@ class Selection(NamedTuple):
         """A data set of these columns alone, on the same steps."""
         changes: dict[str, Any] = {
             "emission_names": self.outputs,
-            "transition_covariates": data.transition_covariates,
+            "transition_covariates": kept(data, "transition_covariates"),
         }
         if data.emissions.dim() > 1:
             places = _places("emissions", data.emission_names, self.outputs)
@@ -209,9 +219,16 @@ class Selection(NamedTuple):
                 changes["mask"] = simplified_mask(mask)
         if self.covariates is not None:
             places = _places("covariates", data.covariate_names, self.covariates)
-            changes["covariates"] = data.covariates[:, places]
+            changes["covariates"] = taken(kept(data, "covariates"), places)
             changes["covariate_names"] = self.covariates
         return data._derive(**changes)
+
+
+def taken(design: Any, places: list[int]) -> Any:
+    """Some columns of a design, in whichever form it is kept."""
+    if isinstance(design, DesignMatrix):
+        return design.columns(places)
+    return design[:, places]
 
 
 def _one_is_a_vector(columns: Tensor) -> Tensor:

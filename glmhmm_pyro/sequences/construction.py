@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.displays import display, framed
 
 from .arrays import plain_array
 from .indexed import columns_in_order, refuse_other_order, rows_in_order
-from .naming import Names, given_or_numbered
+from .naming import Names, given_or_numbered, names_of
+from .operators import are_shared, checked_operator, kept
 from .reading import output_names, read_emissions
 from .sessions import session_fields
 from .validation import (
@@ -35,11 +37,6 @@ DESIGNS = {
     "transition_covariates": "u",
     "initial_covariates": "v",
 }
-
-
-def names_of(design: str) -> str:
-    """The argument that names the columns of a design."""
-    return f"{design.removesuffix('s')}_names"
 
 
 @usual_modes()
@@ -63,16 +60,19 @@ def checked_fields(
     """
     check_dtype(dtype)
     check_device(device)
-    _refuse_swapped(emissions, designs["covariates"][0])
+    arrays = {
+        n: None if isinstance(v, DesignMatrix) else v for n, (v, _) in designs.items()
+    }
+    _refuse_swapped(emissions, arrays["covariates"])
     refuse_other_order(
         {"emissions": emissions, "mask": mask}
-        | {name: designs[name][0] for name in ("covariates", "transition_covariates")}
+        | {name: arrays[name] for name in ("covariates", "transition_covariates")}
     )
     emissions = columns_in_order("emissions", emissions, emission_names)
     known = column_names(emissions) if emission_names is None else emission_names
     mask = columns_in_order("mask", mask, known)
     read = read_emissions(emissions, mask, class_names)
-    _refuse_transposed(read.values.shape, lengths, designs["covariates"][0])
+    _refuse_transposed(read.values.shape, lengths, arrays["covariates"])
     num_steps = len(read.values)
     counts = check_lengths(lengths, num_steps)
     outputs = output_names(emission_names, read.values.shape, emissions)
@@ -85,7 +85,8 @@ def checked_fields(
     }
     fields |= session_fields(session_names, groups, counts, read.values)
     initial, initial_names = designs["initial_covariates"]
-    initial = rows_in_order(initial, fields["session_names"])
+    if not isinstance(initial, DesignMatrix):
+        initial = rows_in_order(initial, fields["session_names"])
     designs = {**designs, "initial_covariates": (initial, initial_names)}
     fields |= _read_designs(designs, num_steps, len(counts), dtype, device)
     return fields | _names_apart({"emission_names": outputs}, fields)
@@ -198,8 +199,11 @@ def _read_designs(
 
     def read(
         name: str, values: ArrayLike, unit: str, num_rows: int
-    ) -> tuple[Tensor, Names]:
+    ) -> tuple[Any, Names]:
         names = designs[name][1]
+        if isinstance(values, DesignMatrix):
+            design = checked_operator(name, values, (num_rows, unit), dtype, device)
+            return design, design_names(name, values, names, design.shape[1])
         values = columns_in_order(name, values, names)
         array = read_features(name, values, num_rows, unit)
         columns = design_names(name, values, names, array.shape[1])
@@ -237,11 +241,12 @@ def _read_designs(
 
 
 def design_names(
-    name: str, values: ArrayLike | None, names: Labels | None, num_features: int
+    name: str, values: Any, names: Labels | None, num_features: int
 ) -> Names:
     """Names of a design's columns: as given, a DataFrame's own, or numbered."""
     numbered = tuple(f"{DESIGNS[name]}{i}" for i in range(num_features))
-    return given_or_numbered(names_of(name), names, column_names(values), numbered)
+    own = values.names if isinstance(values, DesignMatrix) else column_names(values)
+    return given_or_numbered(names_of(name), names, own, numbered)
 
 
 def simplified_mask(mask: Tensor) -> Tensor | None:
@@ -263,10 +268,10 @@ def summary(data: "Sequences") -> str:
         missing = int((~data.mask).sum())
         lines.append(f"masked: {missing} of {data.mask.numel()} entries")
     lines.append(f"covariates: {_brief(data.covariate_names)}")
-    if data.transition_covariates is not data.covariates:
+    if not are_shared(data):
         names = _brief(data.transition_covariate_names)
         lines.append(f"transition covariates: {names}")
-    if data.initial_covariates is not None:
+    if kept(data, "initial_covariates") is not None:
         lines.append(
             f"initial covariates: {_brief(data.initial_covariate_names or ())}"
         )

@@ -27,7 +27,7 @@ from .construction import DESIGNS, checked_fields, summary, summary_html
 from .dataframes import as_pandas
 from .facts import Facts
 from .leaks import warn_of_leaks
-from .operators import kept_operators, operator_of
+from .operators import are_shared, operator_of, with_fields
 from .reading import narrowed
 from .recipes import Recipe, Source, recipe_among
 from .sessions import Session
@@ -162,7 +162,7 @@ class Sequences(Facts):
                 device=device,
             )
         warn_of_leaks(checked)
-        self.__dict__.update(checked)
+        self.__dict__.update(with_fields(self, checked))
 
     @classmethod
     def from_lists(
@@ -330,15 +330,14 @@ class Sequences(Facts):
 
     @property
     def _transitions_share_covariates(self) -> bool:
-        return self.transition_covariates is self.covariates
+        return are_shared(self)
 
     def _derive(self, **changes: Any) -> "Sequences":
         """A copy with some fields exchanged, for changes that need no new checks."""
         if "covariates" in changes and self._transitions_share_covariates:
             changes.setdefault("transition_covariates", changes["covariates"])
         derived = object.__new__(type(self))
-        kept = {"_operators": kept_operators(self, changes)}
-        derived.__dict__.update(self.__dict__ | kept | changes)
+        derived.__dict__.update(with_fields(self, changes))
         return derived
 
     def to(

@@ -1,8 +1,11 @@
 """What follows from the fields of a data set: numbers, types, groups."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from .operators import kept
 from .sessions import Session
 
 
@@ -20,6 +23,13 @@ class Facts:
     lengths: Tensor
     session_origins: tuple[Session, ...]
     session_weights: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """A design that is kept as an operator, as the tensor that it stands for."""
+        made = self.__dict__.get("_operators", {})
+        if not (name in made and made[name].is_streamed):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return made[name].dense()
 
     @property
     def num_steps(self) -> int:
@@ -50,22 +60,22 @@ class Facts:
     @property
     def num_features(self) -> int:
         """Columns of the covariates."""
-        return self.covariates.shape[1]
+        return kept(self, "covariates").shape[1]
 
     @property
     def num_transition_features(self) -> int:
         """Columns of the transition covariates."""
-        return self.transition_covariates.shape[1]
+        return kept(self, "transition_covariates").shape[1]
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating type of the covariates, and of emissions that are not classes."""
-        return self.covariates.dtype
+        return kept(self, "covariates").dtype
 
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
-        return self.covariates.device
+        return kept(self, "covariates").device
 
     @property
     def is_integer(self) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import has_items, is_missing
 
+from .operators import are_shared
 from .reading import as_numbers, listed_classes, observed_entries, read_mask
 from .recipes import Recipe
 from .validation import close_matches
@@ -389,7 +390,7 @@ def dataframe_from(data: "Sequences") -> "pd.DataFrame":
 def _designs(data: "Sequences") -> Iterator[tuple[str, Tensor, Sequence[str]]]:
     """Argument, rows (one per step) and column names of each design of a data set."""
     yield "covariates", data.covariates, data.covariate_names
-    if data.transition_covariates is not data.covariates:
+    if not are_shared(data):
         names = data.transition_covariate_names
         yield "transition_covariates", data.transition_covariates, names
     if data.initial_covariates is not None:

@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.designs import DesignMatrix, Joined, as_design
 
 from .arrays import plain_array, real_array
 from .indexed import alike, columns_in_order
 from .layout import Layout
+from .operators import are_shared, kept
 from .recipes import joined_source
 from .sessions import distinct_names, names_with_groups
 from .validation import column_names
@@ -275,7 +277,7 @@ def joined_fields(parts: Sequence["Sequences"]) -> dict[str, Any]:
     origins = tuple(s for part in parts for s in part.session_origins)
     fields: dict[str, Any] = {
         "emissions": torch.cat([part.emissions for part in parts]),
-        "covariates": torch.cat([part.covariates for part in parts]),
+        "covariates": _joined_rows(parts, "covariates"),
         "mask": _joined_mask(parts),
         "lengths": lengths,
         "starts": lengths.cumsum(0) - lengths,
@@ -284,15 +286,19 @@ def joined_fields(parts: Sequence["Sequences"]) -> dict[str, Any]:
         "design_source": joined_source(parts),
         "session_weights": joined_weights(parts),
     }
-    if any(part.transition_covariates is not part.covariates for part in parts):
-        fields["transition_covariates"] = torch.cat(
-            [part.transition_covariates for part in parts]
-        )
-    if first.initial_covariates is not None:
-        fields["initial_covariates"] = torch.cat(
-            [p.initial_covariates for p in parts if p.initial_covariates is not None]
-        )
+    if not all(are_shared(part) for part in parts):
+        fields["transition_covariates"] = _joined_rows(parts, "transition_covariates")
+    if kept(first, "initial_covariates") is not None:
+        fields["initial_covariates"] = _joined_rows(parts, "initial_covariates")
     return fields
+
+
+def _joined_rows(parts: Sequence["Sequences"], name: str) -> Any:
+    """A design of several data sets end to end; streamed if one of them is."""
+    designs = [kept(part, name) for part in parts]
+    if any(isinstance(design, DesignMatrix) for design in designs):
+        return Joined([as_design(design) for design in designs])
+    return torch.cat(designs)
 
 
 def _like(first: "Sequences", part: "Sequences") -> "Sequences":

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .construction import DESIGNS, names_of, simplified_mask
-from .naming import Names, brief, matched
+from .changes import taken
+from .construction import DESIGNS, simplified_mask
+from .naming import Names, brief, matched, names_of
+from .operators import are_shared, kept
 from .sessions import Known, sessions_of
 from .validation import close_matches
 
@@ -68,7 +70,7 @@ class Layout:
         for design in DESIGNS:
             if design in designs:
                 notes += self._columns(design, data, found, changes)
-        if changes and data.transition_covariates is data.covariates:
+        if changes and are_shared(data):
             _keep_shared(data, changes, "transition_covariates" in designs)
         return (data._derive(**changes) if changes else data), tuple(notes)
 
@@ -128,7 +130,7 @@ class Layout:
             return ()
         places, notes = matched(design, wanted, found.names[argument])
         if places != list(range(len(found.names[argument].names))):
-            changes[design] = getattr(data, design)[:, places]
+            changes[design] = taken(kept(data, design), places)
         if wanted != found.names[argument]:
             _rename(argument, wanted, data, changes)
         return notes
@@ -169,10 +171,13 @@ def _renumbered(
 def _keep_shared(data: "Sequences", changes: dict, are_read: bool) -> None:
     """Transitions go on sharing the covariates, unless they read other ones."""
     own, names = "covariates", "covariate_names"
-    shared = {f"transition_{k}": changes.get(k, getattr(data, k)) for k in (own, names)}
+    shared = {
+        f"transition_{own}": changes.get(own, kept(data, own)),
+        f"transition_{names}": changes.get(names, data.covariate_names),
+    }
     other = changes.get("transition_covariate_names", data.transition_covariate_names)
     if are_read and other != shared["transition_covariate_names"]:
-        changes.setdefault("transition_covariates", data.covariates)
+        changes.setdefault("transition_covariates", kept(data, own))
         return
     generated = dict(changes.get("generated_names", data.generated_names))
     generated["transition_covariate_names"] = generated.get(names, frozenset())

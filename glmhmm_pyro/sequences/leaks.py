@@ -1,11 +1,13 @@
 """Ready-made columns of history that know the choice they are to explain."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from glmhmm_pyro.callers import warn_caller
+from glmhmm_pyro.designs import DesignMatrix
 
 # Classes beyond which emissions are counts or measurements rather than choices.
 MOST_CLASSES = 20
@@ -37,8 +39,9 @@ def warn_of_leaks(fields: Mapping[str, Any]) -> None:
     if len(np.unique(values[first])) < 2 or len(rows) < FEWEST_ROWS:
         return
     emission = fields["emission_names"][0]
-    for name, column in zip(fields["covariate_names"], fields["covariates"].T):
-        if _leaks(column.cpu().numpy(), values, first, rows):
+    columns = _columns(fields["covariates"], values, first)
+    for name, column in zip(fields["covariate_names"], columns):
+        if column is not None and _leaks(column, values, first, rows):
             warn_caller(
                 "covariates must not hold the emission of their own step, got column "
                 f"{name!r}: it is {emission!r} of the step before, but at the first "
@@ -47,6 +50,21 @@ def warn_of_leaks(fields: Mapping[str, Any]) -> None:
                 "is 0 there",
                 LeakageWarning,
             )
+
+
+def _columns(
+    design: Any, values: np.ndarray, first: np.ndarray
+) -> Iterator[np.ndarray | None]:
+    """The columns of a design; of one that streams, those that are codes at starts."""
+    if not isinstance(design, DesignMatrix):
+        yield from design.cpu().numpy().T
+        return
+    begins = design.read(torch.from_numpy(first)).cpu().numpy()
+    same = [np.ptp(begins[values[first] == c], axis=0) == 0 for c in set(values[first])]
+    is_code = np.all(same, axis=0) & (np.ptp(begins, axis=0) > 0)
+    for place, may_be in enumerate(is_code.tolist()):
+        column = design.columns([place]).dense()[:, 0] if may_be else None
+        yield None if column is None else column.cpu().numpy()
 
 
 def _are_choices(values: np.ndarray) -> bool:

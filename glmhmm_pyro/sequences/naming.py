@@ -11,6 +11,11 @@ from typing import NamedTuple
 from .validation import Labels, check_names, close_matches
 
 
+def names_of(design: str) -> str:
+    """The argument that names the columns of a design."""
+    return f"{design.removesuffix('s')}_names"
+
+
 class MatchingWarning(UserWarning):
     """Something without a name was taken, by its place, for something that has one."""
 

@@ -54,7 +54,7 @@ def joined_weights(parts: Any) -> Tensor | None:
     return torch.cat(
         [
             (
-                part.covariates.new_ones(part.num_sessions)
+                torch.ones(part.num_sessions, dtype=part.dtype, device=part.device)
                 if part.session_weights is None
                 else part.session_weights
             )

@@ -51,7 +51,7 @@ def exchanged(data: Sequences, columns: Mapping[str, Any]) -> Sequences:
             fields[design] = moved
     for name in columns:
         one_of("covariate", name, list(known))
-    shared = data.transition_covariates is data.covariates
+    shared = data._transitions_share_covariates
     if shared and "covariates" in fields:
         fields["transition_covariates"] = fields["covariates"]
     return data._derive(**fields)

@@ -70,7 +70,8 @@ def _model(model: GLMHMM) -> GLMHMM:
 
 def _at_constant(data: Sequences) -> Sequences:
     """The same emissions, with one column of ones for all covariates."""
-    ones, names = data.covariates.new_ones(data.num_steps, 1), (_CONSTANT,)
+    ones = torch.ones(data.num_steps, 1, dtype=data.dtype, device=data.device)
+    names = (_CONSTANT,)
     given: dict[str, frozenset[str]] = {
         "covariate_names": frozenset(),
         "transition_covariate_names": frozenset(),

@@ -225,7 +225,7 @@ def _stepped(
 def _copies(data: Sequences, num_samples: int) -> dict[str, Tensor]:
     """Covariates of every sample; those of the transitions where they are others."""
     names = ["covariates", "transition_covariates"]
-    if data.transition_covariates is data.covariates:
+    if data._transitions_share_covariates:
         names = names[:1]
     return {name: getattr(data, name).repeat(num_samples, 1, 1) for name in names}
 

@@ -27,6 +27,8 @@ from torch.distributions.utils import lazy_property
 
 from glmhmm_pyro.inference.fits.descriptions import describe
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.operators import kept
 
 # Where packages are installed.
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
@@ -90,8 +92,9 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, GLMHMM):
         return _parts_of_model(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        shown = [f for f in dataclasses.fields(value) if f.compare]
-        return [part for f in shown for part in (f.name, getattr(value, f.name))]
+        shown = [f.name for f in dataclasses.fields(value) if f.compare]
+        read = kept if isinstance(value, Sequences) else getattr
+        return [part for name in shown for part in (name, read(value, name))]
     return _parts_of_object(value)
 
 

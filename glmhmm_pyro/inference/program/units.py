@@ -23,7 +23,8 @@ from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.affine import Affine, rescaled
 from glmhmm_pyro.priors.filling import is_positive, is_real
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.sequences.construction import names_of
+from glmhmm_pyro.sequences.naming import names_of
+from glmhmm_pyro.sequences.operators import kept
 
 DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
 
@@ -93,12 +94,13 @@ def own_units(
     """
     columns = {name: _columns(model, data, priors, name) for name in DESIGNS}
     designs = {
-        name: found(data.operator(name)).dense()
+        name: found(data.operator(name))
         for name, found in columns.items()
         if not found.are_as_given
     }
     if "transition_covariates" in designs:
-        _silence(designs["transition_covariates"], data.starts)
+        moves = designs["transition_covariates"].silenced(data.starts)
+        designs["transition_covariates"] = moves
     maps: dict[str, Affine] = {}
     outputs: dict[str, OutputUnits] = {}
     gains: dict[str, Gain] = {}
@@ -114,7 +116,10 @@ def own_units(
     if not maps:
         return model, data, Units()
     # Transitions may share a tensor with emissions, but not their units.
-    changes = {"transition_covariates": data.transition_covariates, **designs}
+    changes: dict[str, Any] = {
+        "transition_covariates": kept(data, "transition_covariates"),
+        **designs,
+    }
     changes |= _emissions(model, data, outputs)
     own_model, declared = _with_priors(model, maps)
     gain = _log_scale(model, data, outputs)
@@ -139,7 +144,7 @@ def _columns(
     model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
 ) -> Columns:
     """Units of one of the designs."""
-    if getattr(data, name) is None:
+    if kept(data, name) is None:
         return Columns.none(0)
     design = data.operator(name)
     readers, takers = _readers(model, data, priors, name)
@@ -151,19 +156,8 @@ def _columns(
         rows[data.starts] = False
     found = Columns.of(design.at(rows), readers)
     names = getattr(data, names_of(name))
-    kept = [names.index(c) for c in model.kept_columns if c in names]
-    return found.kept(kept) if name == "transition_covariates" else found
-
-
-def _silence(design: Tensor, starts: Tensor) -> None:
-    """Zeros where no step is driven, so that starts and curvatures do not see it.
-
-    A column that is 0 everywhere else is left: it would be none.
-    """
-    drives = torch.ones(len(design), dtype=torch.bool, device=design.device)
-    drives[starts] = False
-    used = (design[drives] != 0).any(0)
-    design[starts] = torch.where(used, 0.0, design[starts])
+    as_given = [names.index(c) for c in model.kept_columns if c in names]
+    return found.kept(as_given) if name == "transition_covariates" else found
 
 
 def _readers(

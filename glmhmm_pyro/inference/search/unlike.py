@@ -38,7 +38,7 @@ class Unlike:
         self.steps, self.states = maker.data.num_steps, maker.model.num_states
         self.glm, self.zeros = maker.glm(), maker.zeros()
         # What every state sees of all steps, so that few steps do not run away.
-        self.background = maker.data.covariates.shape[-1] / self.steps
+        self.background = maker.data.num_features / self.steps
 
     def make(self, number: int) -> Params:
         """The start of this number."""
