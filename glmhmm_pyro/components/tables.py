@@ -179,11 +179,12 @@ class MovesTable(_Regressions):
 
     Args:
         design: transition covariates, shape (steps, features).
-        num_states: number of states.
+        never: whether moves cannot be, shape (states, states - 1).
     """
 
-    def __init__(self, design: DesignMatrix, num_states: int):
+    def __init__(self, design: DesignMatrix, never: np.ndarray):
         super().__init__(design)
+        num_states, self._never = len(never), never if never.any() else None
         self.shape = (len(design), num_states, num_states)
         self._scores = np.empty((len(self.design), num_states, num_states - 1))
         self._logs = np.empty((len(self.design), num_states, num_states))
@@ -191,6 +192,8 @@ class MovesTable(_Regressions):
     def __call__(self, values: Values) -> np.ndarray:
         """log p(z_t = j | z_t-1 = i)."""
         self.predicted(values["weights"], self._scores)
+        if self._never is not None:
+            self._scores[:, self._never] = -np.inf
         move_logs(self._scores, self._logs)
         return self.spread(self._logs)
 
@@ -205,11 +208,12 @@ class SharedMovesTable(_Regressions):
 
     Args:
         design: transition covariates, shape (steps, features).
-        num_states: number of states.
+        never: whether moves cannot be, shape (states, states - 1).
     """
 
-    def __init__(self, design: DesignMatrix, num_states: int):
+    def __init__(self, design: DesignMatrix, never: np.ndarray):
         super().__init__(design)
+        num_states, self._never = len(never), never if never.any() else None
         self.shape = (len(design), num_states, num_states)
         groups, free = len(self.design), num_states - 1
         self._predictors = np.empty((groups, free))
@@ -221,6 +225,8 @@ class SharedMovesTable(_Regressions):
         self.predicted(values["weights"], self._predictors)
         baseline = np.ascontiguousarray(values["baseline"])
         shared_scores(self._predictors, baseline, self._scores)
+        if self._never is not None:
+            self._scores[:, self._never] = -np.inf
         move_logs(self._scores, self._logs)
         return self.spread(self._logs)
 

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.chain import Expansion
 from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.forbidden import Forbidding
 from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
 from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
@@ -193,7 +194,7 @@ class Stationary(Transitions):
 
 
 @suggests_names
-class InputDriven(Transitions):
+class InputDriven(Forbidding, Transitions):
     r"""Softmax regression of the next state, with weights for every pair of states.
 
     .. math:: p(z_t = j \mid z_{t-1} = i, u_t) \propto \exp(w_{ij}^\top u_t),
@@ -205,17 +206,25 @@ class InputDriven(Transitions):
         prior: distribution that broadcasts to the free weights (origins,
             destinations - 1, features), or ``None`` for flat.
         covariates: names of the transition covariates that it reads; all by default.
+        forbidden: pairs of states (from, to) of moves that cannot be; none by default.
     """
 
     blocks = "origin"
     batched = True
     weights: Any
 
-    def __init__(self, prior: Prior = None, covariates: Sequence[str] | None = None):
+    def __init__(
+        self,
+        prior: Prior = None,
+        covariates: Sequence[str] | None = None,
+        *,
+        forbidden: Sequence[tuple[int, int]] = (),
+    ):
         super().__init__()
         self.choose(covariates)
-        self.prior = prior
-        self.weights = Site("origin", "destination", "covariate", prior=prior)
+        self.forbid(forbidden)
+        self.prior, given = prior, self.where_allowed(prior, 1)
+        self.weights = Site("origin", "destination", "covariate", prior=given)
 
     def sizes(self) -> dict[str, int | None]:
         """As for every component, and the free destinations: all but staying."""
@@ -233,7 +242,7 @@ class InputDriven(Transitions):
         """Softmax of the linear predictors of the state's row."""
         weights = self.weights.to(covariates.dtype)
         weights = _insert_staying_rows(weights)[..., state, :, :]
-        scores = (weights * covariates.unsqueeze(-2)).sum(-1)
+        scores = self.possible((weights * covariates.unsqueeze(-2)).sum(-1), state)
         return Categorical(logits=scores, validate_args=False)
 
     def logits(self, data: Sequences) -> Tensor:
@@ -242,13 +251,13 @@ class InputDriven(Transitions):
         weights = self.weights.to(design.dtype)
         scores = design @ weights.flatten(-3, -2).transpose(-1, -2)
         shape = scores.shape[:-1] + weights.shape[-3:-1]
-        return insert_staying(scores.reshape(shape))
+        return self.possible(insert_staying(scores.reshape(shape)))
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Softmax regressions, differentiated by hand."""
         if not self.is_plain or self.emits is not None:
             return None
-        return MovesTable(self.operator(data), len(self.all_states(data.device)))
+        return MovesTable(self.operator(data), self.never)
 
     def block_objective(self, data: Sequences) -> TransitionObjective:
         """All rows' softmax regressions evaluated together."""
@@ -266,7 +275,7 @@ class InputDriven(Transitions):
 
 
 @suggests_names
-class SharedInputDriven(Transitions):
+class SharedInputDriven(Forbidding, Transitions):
     r"""A baseline for every pair of states, and weights shared by all origins.
 
     .. math:: p(z_t = j \mid z_{t-1} = i, u_t) \propto \exp(b_{ij} + w_j^\top u_t),
@@ -281,6 +290,7 @@ class SharedInputDriven(Transitions):
         baseline_prior: distribution that broadcasts to the free baseline (origins,
             destinations - 1), or ``None`` for flat.
         covariates: names of the transition covariates that it reads; all by default.
+        forbidden: pairs of states (from, to) of moves that cannot be; none by default.
     """
 
     batched = True
@@ -292,13 +302,17 @@ class SharedInputDriven(Transitions):
         prior: Prior = None,
         baseline_prior: Prior = None,
         covariates: Sequence[str] | None = None,
+        *,
+        forbidden: Sequence[tuple[int, int]] = (),
     ):
         super().__init__()
         self.choose(covariates)
+        self.forbid(forbidden)
         self.prior = prior
         self.baseline_prior = baseline_prior
         self.weights = Site("destination", "covariate", prior=prior)
-        self.baseline = Site("origin", "destination", prior=baseline_prior)
+        given = self.where_allowed(baseline_prior, 0)
+        self.baseline = Site("origin", "destination", prior=given)
 
     def sizes(self) -> dict[str, int | None]:
         """As for every component, and the free destinations."""
@@ -329,7 +343,7 @@ class SharedInputDriven(Transitions):
     @property
     def takes_centres(self) -> bool:
         """Whether the baseline is free to take up the means of the covariates."""
-        return bool(is_flat(self.sites["baseline"].prior))
+        return bool(is_flat(self.sites["baseline"].prior)) and not self.forbidden
 
     def own_gains(self, columns: Columns) -> dict[str, Gain]:
         """The baseline's, by the predictors at the means, that of staying being 0."""
@@ -348,21 +362,22 @@ class SharedInputDriven(Transitions):
         baseline = insert_staying(self.baseline)[..., state, :]
         weights = self.weights.to(covariates.dtype)
         scores = covariates @ insert_zeros(weights).transpose(-1, -2)
-        return Categorical(logits=baseline + scores, validate_args=False)
+        logits = self.possible(baseline + scores, state)
+        return Categorical(logits=logits, validate_args=False)
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Softmax regressions, differentiated by hand."""
         if not self.is_plain or self.emits is not None:
             return None
-        states = len(self.all_states(data.device))
-        return SharedMovesTable(self.operator(data), states)
+        return SharedMovesTable(self.operator(data), self.never)
 
     def logits(self, data: Sequences) -> Tensor:
         """Baseline (origins, destinations) plus predictors (steps, 1, destinations)."""
         design = self.operator(data)
         weights = self.weights.to(design.dtype)
         scores = design @ insert_zeros(weights).transpose(-1, -2)
-        return insert_staying(self.baseline).unsqueeze(-3) + scores.unsqueeze(-2)
+        scores = insert_staying(self.baseline).unsqueeze(-3) + scores.unsqueeze(-2)
+        return self.possible(scores)
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """Weights of all destinations, or the whole baseline."""

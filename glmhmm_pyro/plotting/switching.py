@@ -1,5 +1,6 @@
 """The transitions: a matrix of probabilities, or the weights that drive them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,7 +87,8 @@ def transitions(
         matrix = given_matrix(fit, "transitions.probs")
         return draw_matrix(matrix, names, ax, "the same at every step")
     if "transitions.weights" in found:
-        return _draw_weights(found["transitions.weights"], ax)
+        never = getattr(fit.model.transitions, "forbidden", ())
+        return _draw_weights(found["transitions.weights"], ax, never)
     raise ValueError(
         "data must be given to draw the transitions of "
         f"{type(fit.model.transitions).__name__}, got none; give data=..."
@@ -137,9 +139,11 @@ def _draw_level(
     )
 
 
-def _draw_weights(array: "xr.DataArray", ax: "Axes | None") -> "Axes":
-    """A table of weights: moves down, covariates along."""
-    values, moves, reference = _moves(array)
+def _draw_weights(
+    array: "xr.DataArray", ax: "Axes | None", never: Sequence[tuple[int, int]] = ()
+) -> "Axes":
+    """A table of weights: moves down but those that cannot be, covariates along."""
+    values, moves, reference = _moves(array, never)
     names = array.coords["covariate"].values.tolist()
     width = min(3.8 + 0.8 * len(names), 11.0)
     ax = axes_or_new(ax, width, max(3.2, 1.4 + 0.24 * len(moves)))
@@ -161,7 +165,9 @@ def _draw_weights(array: "xr.DataArray", ax: "Axes | None") -> "Axes":
     return ax
 
 
-def _moves(array: "xr.DataArray") -> tuple[np.ndarray, list[str], str]:
+def _moves(
+    array: "xr.DataArray", never: Sequence[tuple[int, int]]
+) -> tuple[np.ndarray, list[str], str]:
     """Rows of weights, the zeros of staying left out; what they drive; against what."""
     if "origin" not in array.dims:
         first, *others = map(plain, array["destination"].values)
@@ -169,7 +175,7 @@ def _moves(array: "xr.DataArray") -> tuple[np.ndarray, list[str], str]:
         return array.values[1:], rows, f"going to {first}"
     names = [plain(name) for name in array["destination"].values]
     states = range(len(array))
-    pairs = [(i, j) for i in states for j in states if i != j]
+    pairs = [(i, j) for i in states for j in states if i != j and (i, j) not in never]
     values = np.stack([array.values[pair] for pair in pairs])
     moves = [f"{names[i]} \N{RIGHTWARDS ARROW} {names[j]}" for i, j in pairs]
     return values, moves, "staying"

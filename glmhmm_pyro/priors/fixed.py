@@ -56,7 +56,7 @@ class Fixed(PriorRecipe):
                 )
             object.__setattr__(self, "value", by_name)
             return
-        array = given.detach().cpu() if isinstance(given, Tensor) else given
+        array = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
         try:
             numbers = np.array(array, dtype=float)
         except (TypeError, ValueError) as error:

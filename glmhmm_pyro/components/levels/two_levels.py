@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component, Site, block_axes
+from glmhmm_pyro.components.forbidden import refuse_forbidden
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import FastMoves, SlowMoves
 from glmhmm_pyro.components.rescaling import is_as_defined
@@ -224,6 +225,7 @@ def _copied(name: str, part: Any) -> Transitions:
             f"own (batched), and no chain states, got {type(part).__name__}; take "
             "Stationary() or InputDriven()"
         )
+    refuse_forbidden(name, part)
     return copy.deepcopy(part)
 
 

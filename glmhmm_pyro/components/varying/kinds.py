@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.emissions import GLMEmission
+from glmhmm_pyro.components.forbidden import refuse_forbidden
 from glmhmm_pyro.components.initial import Initial, InitialGLM, InitialState
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginals import Marginal
@@ -343,6 +344,7 @@ def _logits_of(family: Any, by_probs: Any, by_weights: Any) -> Any:
         family, "per_session", False
     ):
         raise _no_family(family)
+    refuse_forbidden("family", family)
     if isinstance(family, by_probs) and family.prior is not None:
         raise ValueError(
             f"prior of {by_probs.__name__} must be None for log-odds that vary, got "

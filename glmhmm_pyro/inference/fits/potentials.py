@@ -99,7 +99,9 @@ class Potentials:
         if not (transitions.is_linear and has_linear_logits):
             return self._moves_by_row
         base = logits[:, 0]
-        rises = logits[:, 1:] - base[:, None]
+        # What cannot be has log-odds of -inf, whatever the covariates.
+        rises = logits[:, 1:] - np.where(np.isfinite(base), base, 0.0)[:, None]
+        rises = np.where(np.isfinite(rises), rises, 0.0)
         flat = np.moveaxis(rises, 1, -1).reshape(-1, width)
 
         def moves(inputs: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ gives the new numbers another density, so that renumbered draws are no draws fro
 posterior any more.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from glmhmm_pyro.components.forbidden import Forbidding
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.alignment import (
     AS_DRAWN,
@@ -43,6 +45,9 @@ _ENOUGH, _SAME = 2, 1e-9
 
 # What is known of draws from a distribution that is gone once each is renumbered.
 _OF_DRAWN_FROM = ("log_weight", "log_guide")
+
+# A model, and the same with its states renumbered.
+Models = tuple[Callable[..., Any], Callable[..., Any]]
 
 _VIEW = "draws are numbered by what their states do, whatever priors say of the numbers"
 
@@ -125,14 +130,16 @@ def permuted(
     order = _checked_order(order, renumbering.states)
     posterior: Posterior | None = fit.posterior
     params = renumbering(fit.params, order)
+    models = fit.model, _renumbered_model(fit.model, order)
     if posterior is not None:
-        posterior = _permuted(fit.model, posterior, order, renumbering)
+        posterior = _permuted(models, posterior, order, renumbering)
     before = "before its states were renumbered: "
     return replace(
         fit,
+        model=models[1],
         labels=fit.labels.renumbered(order.tolist()),
         params=params,
-        log_joint=fit.log_joint + _gain(fit.model, fit.params, params),
+        log_joint=fit.log_joint + _gain(models, fit.params, params),
         weights=tuple(renumbering(weights, order) for weights in fit.weights),
         posterior=posterior,
         solutions=tuple(
@@ -157,8 +164,18 @@ def _known(fit: "Fit", state_axes: StateAxes | None) -> Renumbering:
     return renumbering
 
 
+def _renumbered_model(model: Callable[..., Any], order: Tensor) -> Callable[..., Any]:
+    """The model, with moves that cannot be renumbered where it forbids any."""
+    transitions = getattr(model, "transitions", None)
+    if not isinstance(transitions, Forbidding) or not transitions.forbidden:
+        return model
+    made: Any = copy.deepcopy(model)
+    made.transitions.renumber(order.tolist())
+    return made
+
+
 def _permuted(
-    model: Callable[..., Any],
+    models: Models,
     posterior: Posterior,
     order: Tensor,
     renumbering: Renumbering,
@@ -167,7 +184,7 @@ def _permuted(
     draws, labels = renumbering(posterior.draws, order), posterior.by_label
     if labels is not None:
         labels = order.argsort()[labels[..., order]]
-    gains = _gains(model, posterior.draws, draws)
+    gains = _gains(models, posterior.draws, draws)
     # The density of the distribution drawn from moves along with its draws.
     stats = {
         name: value + gains if name in ("log_joint", "log_weight") else value
@@ -176,28 +193,34 @@ def _permuted(
     return replace(posterior, draws=draws, by_label=labels, stats=stats)
 
 
-def _gains(model: Callable[..., Any], before: Params, after: Params) -> np.ndarray:
+def _gains(models: Models, before: Params, after: Params) -> np.ndarray:
     """Changes of the log prior of all draws (chains, draws)."""
     shape = next(iter(before.values())).shape[:2]
     places = list(np.ndindex(*shape))
 
     def gain(place: tuple[int, ...]) -> float:
         pairs = ({n: v[place] for n, v in values.items()} for values in (before, after))
-        return _gain(model, *pairs)
+        return _gain(models, *pairs)
 
     if np.allclose([gain(place) for place in places[:_ENOUGH]], 0, atol=_SAME):
         return np.zeros(shape)
     return np.array([gain(place) for place in places]).reshape(shape)
 
 
-def _gain(model: Callable[..., Any], before: Params, after: Params) -> float:
-    """Change of the log prior; 0 for a model that needs data to tell its prior."""
-    kind, densities = Program.kind_of(model), []
-    for params in (after, before):
+def _gain(models: Models, before: Params, after: Params) -> float:
+    """Change of the log prior; 0 for a model that needs data to tell its prior.
+
+    Args:
+        models: before and after.
+        before: values of its sites.
+        after: the same after.
+    """
+    densities = []
+    for model, params in zip(models, (before, after)):
         with torch.no_grad(), Densities(params) as found:
-            kind.visit_known_priors(model)
+            Program.kind_of(model).visit_known_priors(model)
         densities.append(float(found.of_parameters))
-    gain = densities[0] - densities[1]
+    gain = densities[1] - densities[0]
     # At the border of a support both may be infinite.
     return 0.0 if math.isnan(gain) else gain
 

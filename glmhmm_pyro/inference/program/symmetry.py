@@ -19,6 +19,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from glmhmm_pyro.components.forbidden import Forbidding
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
@@ -190,9 +191,17 @@ def possible_orders(model: Any, num_states: int) -> Symmetry:
     """All renumberings that a model allows, whatever they do to its densities.
 
     They are all that there are, but of pairs of states on two levels: there slow states
-    change numbers, and fast ones within them.
+    change numbers, and fast ones within them. Where moves are forbidden, they are those
+    that forbid the same.
     """
     levels = getattr(model, "levels", None)
+    transitions = getattr(model, "transitions", None)
+    if isinstance(transitions, Forbidding) and transitions.forbidden:
+        all_orders = itertools.permutations(range(num_states))
+        tried = itertools.islice(all_orders, _MOST)
+        kept = tuple(order for order in tried if transitions.keeps(order))
+        is_complete = factorial(num_states) <= _MOST
+        return Symmetry(tuple((k,) for k in range(num_states)), kept, is_complete)
     if levels is None or levels.size != num_states:
         return Symmetry.full(num_states)
     moves = tuple(tuple(order.tolist()) for order in levels.orders())

@@ -239,7 +239,9 @@ class MStep:
             for i, number in enumerate(which):
                 logs = table({n: v[i].detach().numpy() for n, v in own.items()})
                 count = counts[number].numpy()
-                values[i] += np.where(count > 0, count * logs, 0.0).sum()
+                # 0 counts times log 0 is 0.
+                terms, expected = np.zeros_like(count), count > 0
+                values[i] += np.multiply(count, logs, out=terms, where=expected).sum()
                 for name, slope in table.slopes(count.copy()).items():
                     slopes[name][i] = torch.from_numpy(slope)
             (more,) = torch.autograd.grad(

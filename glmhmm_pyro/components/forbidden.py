@@ -1,0 +1,140 @@
+"""Moves that cannot be, of transitions that have a weight for every pair of states."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.priors.fixed import Fixed
+from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+
+# Pairs of states, from where to where.
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class WhereAllowed(PriorRecipe):
+    """A prior of what moves have that can be; 0 is held of those that cannot.
+
+    Args:
+        pairs: that cannot be.
+        rest: prior of the others.
+        trailing: number of axes after those of origins and free destinations.
+    """
+
+    pairs: Pairs
+    rest: Prior
+    trailing: int
+
+    event_dim = Fixed.event_dim
+
+    def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
+        """Distribution over a parameter of this shape."""
+        origins, free = shape[len(shape) - self.trailing - 2 :][:2]
+        held = torch.full((origins, free), torch.nan, dtype=torch.float64)
+        held[free_places(self.pairs, origins)] = 0.0
+        held = held.reshape(origins, free, *[1] * self.trailing)
+        return Fixed(held.expand(shape), rest=self.rest)(shape, place)
+
+
+def free_places(pairs: Pairs, num_states: int) -> np.ndarray:
+    """Whether moves cannot be, staying left out: (origins, destinations - 1)."""
+    never = np.zeros((num_states, num_states - 1), dtype=bool)
+    for origin, end in pairs:
+        never[origin, end - (end > origin)] = True
+    return never
+
+
+class Forbidding:
+    """What transitions share of which some moves cannot be: a base beside theirs.
+
+    Attributes:
+        forbidden: pairs of different states, from where to where.
+    """
+
+    forbidden: Pairs = ()
+    num_states: int | None
+
+    def forbid(self, forbidden: Any) -> None:
+        """Take note of pairs of states."""
+        self.forbidden = _checked(forbidden)
+
+    def where_allowed(self, prior: Prior, trailing: int) -> Prior:
+        """The prior of a parameter of all pairs; see :class:`WhereAllowed`."""
+        if not self.forbidden:
+            return prior
+        return WhereAllowed(self.forbidden, prior, trailing)
+
+    def bind_states(self, num_states: int) -> None:
+        """Record the number of hidden states; refuse moves between others."""
+        super().bind_states(num_states)  # type: ignore[misc]
+        highest = max(map(max, self.forbidden), default=0)
+        if highest >= num_states:
+            raise ValueError(
+                f"forbidden must be pairs of states below {num_states}, the number of "
+                f"states, got {highest}; number them from 0"
+            )
+
+    @property
+    def never(self) -> np.ndarray:
+        """Whether moves cannot be, staying left out: (origins, destinations - 1)."""
+        return free_places(self.forbidden, self.num_states or 1)
+
+    def possible(self, scores: Tensor, state: Tensor | None = None) -> Tensor:
+        """Log-odds (..., origins, destinations) with -inf where a move cannot be.
+
+        Args:
+            scores: log-odds of all moves; those from ``state`` alone, if it is given.
+            state: where the moves start, as it broadcasts to all axes but the last.
+        """
+        if not self.forbidden:
+            return scores
+        never = torch.zeros(scores.shape[-1], scores.shape[-1], dtype=torch.bool)
+        never[tuple(zip(*self.forbidden))] = True
+        never = never.to(scores.device)
+        rows = never if state is None else never[state]
+        return scores.masked_fill(rows, -torch.inf)
+
+    def keeps(self, order: Sequence[int]) -> bool:
+        """Whether states renumbered so have the same moves; see ``permuted``."""
+        moved = {(order[i], order[j]) for i, j in self.forbidden}
+        return moved == set(self.forbidden)
+
+    def renumber(self, order: Sequence[int]) -> None:
+        """Forbid the same moves where state k is what was ``order[k]``."""
+        place = {int(old): new for new, old in enumerate(order)}
+        self.forbidden = tuple(sorted((place[i], place[j]) for i, j in self.forbidden))
+        for site in self.sites.values():  # type: ignore[attr-defined]
+            if isinstance(site.prior, WhereAllowed):
+                recipe = site.prior
+                site.prior = replace(recipe, pairs=self.forbidden)
+
+
+def _checked(forbidden: Any) -> Pairs:
+    """Pairs of different states, each once."""
+    listed = list(forbidden) if has_items(forbidden) else [forbidden]
+    pairs = [tuple(pair) if has_items(pair) else (pair,) for pair in listed]
+    for pair in pairs:
+        whole = all(isinstance(n, int | np.integer) and n >= 0 for n in pair)
+        if len(pair) != 2 or not whole or pair[0] == pair[1]:
+            raise ValueError(
+                "forbidden must be pairs of different states, from where to where, got "
+                f"{forbidden!r:.60}; write forbidden=[(0, 2), (2, 0)], staying always "
+                "can be"
+            )
+    return tuple(sorted({(int(i), int(j)) for i, j in pairs}))
+
+
+def refuse_forbidden(argument: str, transitions: Any) -> None:
+    """Refuse transitions with forbidden moves where these would not be heeded."""
+    if getattr(transitions, "forbidden", ()):
+        raise ValueError(
+            f"{argument} must be transitions of which all moves can be, got "
+            f"forbidden={list(transitions.forbidden)}; leave forbidden out here"
+        )
