@@ -22,7 +22,7 @@ from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.steps.failures import Failure
+from glmhmm_pyro.inference.steps.blocks import Failure
 from glmhmm_pyro.inference.steps.steps import ComponentSteps, check_possible
 from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.optim import LBFGSOptions

@@ -19,8 +19,7 @@ from glmhmm_pyro.inference.methods import fit
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
-from glmhmm_pyro.inference.search.findings import Findings
-from glmhmm_pyro.inference.search.runs import Restart, Solution
+from glmhmm_pyro.inference.search.runs import Findings, Restart, Solution
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 from glmhmm_pyro.inference.svi.svi import SVI
 

@@ -11,11 +11,11 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search import find, stages
-from glmhmm_pyro.inference.search.kicks import Kicks
+from glmhmm_pyro.inference.search import search as find
+from glmhmm_pyro.inference.search import stages
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
-from glmhmm_pyro.inference.search.unlike import KINDS
+from glmhmm_pyro.inference.search.unlike import KINDS, Kicks
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 

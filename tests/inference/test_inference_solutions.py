@@ -9,9 +9,7 @@ from inference_cases import clear_data
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.findings import best_of
-from glmhmm_pyro.inference.search.runs import Run
-from glmhmm_pyro.inference.search.solutions import similarity
+from glmhmm_pyro.inference.search.runs import Run, best_of, similarity
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 

@@ -15,7 +15,7 @@ from torch.distributions import constraints
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Emission, GLMEmission, Site, Transitions
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search import find
+from glmhmm_pyro.inference.search import search as find
 
 NAMES, GROUPS, LENGTHS = (
     ["1", "2", "1", "2"],

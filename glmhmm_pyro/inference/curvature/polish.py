@@ -16,8 +16,7 @@ from glmhmm_pyro.inference.curvature.newton import ARRIVED, settled
 from glmhmm_pyro.inference.curvature.uncertainty import RISING, Information
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.runs import Run
-from glmhmm_pyro.inference.search.solutions import ranked
+from glmhmm_pyro.inference.search.runs import Run, ranked
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.steps.collapse import at_bounds
 

@@ -18,7 +18,7 @@ from glmhmm_pyro.inference.journal import Stage, stage
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
-from glmhmm_pyro.inference.steps.failures import Failure
+from glmhmm_pyro.inference.steps.blocks import Failure
 from glmhmm_pyro.inference.steps.steps import check_possible
 
 if TYPE_CHECKING:

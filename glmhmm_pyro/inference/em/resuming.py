@@ -7,7 +7,7 @@ import numpy as np
 
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.runs import Run
-from glmhmm_pyro.inference.steps.failures import Failure
+from glmhmm_pyro.inference.steps.blocks import Failure
 
 # What is kept of a run as it is.
 _PLAIN = ("status", "reasons", "pause")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from glmhmm_pyro.inference.search.solutions import AGREEMENT
+from glmhmm_pyro.inference.search.runs import AGREEMENT
 from glmhmm_pyro.inference.status import Status
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.restored import in_users_units
 from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.runs import Findings
 
 
 @suggests_all_names

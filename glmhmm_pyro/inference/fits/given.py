@@ -10,8 +10,7 @@ from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.fit import Fit
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
-from glmhmm_pyro.inference.search.findings import Findings
-from glmhmm_pyro.inference.search.runs import Restart
+from glmhmm_pyro.inference.search.runs import Findings, Restart
 from glmhmm_pyro.inference.status import Status
 
 

@@ -7,8 +7,7 @@ import torch
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.findings import Findings
-from glmhmm_pyro.inference.search.runs import Restart, Solution
+from glmhmm_pyro.inference.search.runs import Findings, Restart, Solution
 
 
 def in_users_units(program: Program, found: Findings) -> Findings:

@@ -20,8 +20,7 @@ from glmhmm_pyro.inference.marginal.evidence import NoModeError
 from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.findings import Findings
-from glmhmm_pyro.inference.search.runs import KICK, Restart, Solution
+from glmhmm_pyro.inference.search.runs import KICK, Findings, Restart, Solution
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM

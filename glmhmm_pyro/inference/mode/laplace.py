@@ -30,7 +30,7 @@ from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.steps.collapse import at_bounds

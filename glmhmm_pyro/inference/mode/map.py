@@ -23,10 +23,8 @@ from glmhmm_pyro.inference.mode.curved import curved
 from glmhmm_pyro.inference.mode.descent import ROUNDING, Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.find import find
-from glmhmm_pyro.inference.search.findings import Findings, best_of
-from glmhmm_pyro.inference.search.runs import Run
-from glmhmm_pyro.inference.search.search import Search
+from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
+from glmhmm_pyro.inference.search.search import Search, find
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 

@@ -51,7 +51,7 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import possible_orders
-from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 

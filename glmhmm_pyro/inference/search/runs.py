@@ -1,12 +1,28 @@
-"""One start of a fit: where it is on its way, and how it went."""
+"""What starts of a fit come to: runs, the solutions that they lead to, findings.
+
+Two ends with the same log-joint may explain the data by other states, as mirrored ones
+do, and two runs may be far apart in log-joint on their way to one solution. What tells
+solutions apart is the probability of every state at every step, after the states have
+been matched, since their numbers mean nothing. :class:`Findings` are what an inference
+method returns, of which ``gh.fit`` makes a fit.
+"""
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
+from glmhmm_pyro.arguments import suggests_all_names
+from glmhmm_pyro.inference.draws.estimate import Estimate
+from glmhmm_pyro.inference.draws.posterior import Posterior
+from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import Status
 
 # What the kind of a start begins with that is no independent one.
@@ -129,3 +145,222 @@ class Solution:
     status: Status
     starts: tuple[int, ...] = ()
     kicks: tuple[int, ...] = ()
+
+
+# Ends whose log-joints are this close, in nats, are said to agree.
+AGREEMENT = 0.1
+
+# Correlation over time of every state's probability with its match, from which two
+# parameter sets decode the same states.
+SAME = 0.95
+
+# Statuses of runs that found no maximum, however high their density rose.
+NO_MAXIMUM = (Status.COLLAPSED, Status.UNBOUNDED)
+
+# Steps at which states are compared, and the spread below which a state's probability
+# counts as constant.
+_MOST_STEPS = 20_000
+_CONSTANT = 0.005
+
+# Probabilities of the states (steps, states) at every HiddenMarkov site.
+Decoding = tuple[np.ndarray, ...]
+
+
+def decodings(
+    program: Program, sets: Sequence[Params], whole: bool = False
+) -> list[Decoding]:
+    """What parameter sets decode.
+
+    Args:
+        program: the model with its data.
+        sets: values of all sites, for every set.
+        whole: whether all steps are wanted; else there may be a choice of them, the
+            same for all sets.
+    """
+    if not sets:
+        return []
+    draws = {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
+    found: list[Decoding] = []
+    for sites in sites_at_draws(program.model, program.data, draws):
+        kept = []
+        for hidden, value in sites.values():
+            with torch.no_grad():
+                probs = hidden.smoothed_probs(value).cpu().double().numpy()
+            probs = probs.reshape(-1, *probs.shape[-2:])
+            kept.append(probs if whole else probs[:, _compared(probs.shape[1])])
+        found += list(zip(*kept))
+    return found
+
+
+def _compared(num_steps: int) -> np.ndarray:
+    """Numbers of the steps at which states are compared."""
+    if num_steps <= _MOST_STEPS:
+        return np.arange(num_steps)
+    rng = np.random.default_rng(num_steps)
+    return np.sort(rng.choice(num_steps, _MOST_STEPS, replace=False))
+
+
+def similarity(first: Decoding, second: Decoding) -> float:
+    """Least correlation of a state's probability with that of its match.
+
+    A state that is rarely visited counts as much as any other. Whatever the numbers of
+    the states, it is 1 for the same decoding.
+    """
+    return min(_matched(*pair) for pair in zip(first, second))
+
+
+def _matched(first: np.ndarray, second: np.ndarray) -> float:
+    moves = [probs - probs.mean(0) for probs in (first, second)]
+    spreads = [np.sqrt((m**2).mean(0)) for m in moves]
+    products = np.maximum(spreads[0], _CONSTANT)[:, None] * np.maximum(
+        spreads[1], _CONSTANT
+    )
+    correlations = moves[0].T @ moves[1] / len(first) / products
+    # Where both are constant nothing tells them apart.
+    still = [spread < _CONSTANT for spread in spreads]
+    correlations[np.ix_(*still)] = 1.0
+    return float(correlations[linear_sum_assignment(-correlations)].min())
+
+
+def ranked(runs: Sequence[Run]) -> list[int]:
+    """Numbers of the runs, best first: ends before what was pruned or has no end."""
+    last = NO_MAXIMUM + (Status.PRUNED,)
+    return sorted(
+        range(len(runs)),
+        key=lambda i: (runs[i].status in last, -runs[i].log_joints[-1]),
+    )
+
+
+def solutions_of(program: Program, runs: Sequence[Run]) -> tuple[Solution, ...]:
+    """The distinct solutions of runs that have ended, best first."""
+    heads = [runs[i] for i in ranked(runs)]
+    heads = [r for r in heads if r.joined is None and r.status is not Status.PRUNED]
+    alone = len(heads) == 1
+    decoded = [()] if alone else decodings(program, [run.params for run in heads])
+    groups: list[list[int]] = []
+    for i, run in enumerate(heads):
+        for group in groups:
+            first = group[0]
+            apart = abs(heads[first].log_joints[-1] - run.log_joints[-1])
+            if apart <= AGREEMENT and similarity(decoded[first], decoded[i]) >= SAME:
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return tuple(_solution(runs, [heads[i] for i in group]) for group in groups)
+
+
+def _solution(runs: Sequence[Run], ends: list[Run]) -> Solution:
+    """The solution of which these are the ends."""
+    led = [i for i, run in enumerate(runs) if any(run.end is end for end in ends)]
+    head, restarts = ends[0], {i: runs[i].restart for i in led}
+    return Solution(
+        params=head.params,
+        log_likelihood=head.log_likelihoods[-1],
+        log_joint=head.log_joints[-1],
+        status=head.restart.status,
+        starts=tuple(i for i in led if not restarts[i].is_kick),
+        kicks=tuple(i for i in led if restarts[i].is_kick),
+    )
+
+
+Found = TypeVar("Found", bound="Findings")
+
+
+@suggests_all_names
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Parameters that a method found, how it came there, draws if it has any.
+
+    Attributes:
+        method: name of the inference method.
+        params: values of the sites by name, reference rows left out. Where there is a
+            posterior they are the mean of the draws; or the draw of the highest
+            log-joint, as a note says, where the data are less probable at the mean than
+            on average over the draws, as products of sites or several modes make it.
+        log_likelihood: marginal log-likelihood of the emissions at ``params``, nats.
+        log_joint: log-likelihood plus log prior density.
+        status: how the method ended.
+        restarts: all starts, in their order; ``best`` is the number of the one kept.
+        weights: parameters at every iteration of the best start, if they were kept.
+        unbounded: sentences about weights without a finite maximum.
+        posterior: draws of the parameters, from methods that have any.
+        notes: further sentences on how the method ended.
+        solutions: the distinct solutions that the starts led to, best first; told apart
+            by the states that they decode.
+        rounds_without_gain: rounds of kicks since the best solution was found.
+    """
+
+    method: str = "em"
+    params: dict[str, Tensor]
+    log_likelihood: float
+    log_joint: float
+    status: Status
+    restarts: tuple[Restart, ...]
+    best: int
+    weights: tuple[dict[str, Tensor], ...] = ()
+    unbounded: tuple[str, ...] = ()
+    posterior: Posterior | None = None
+    notes: tuple[str, ...] = ()
+    solutions: tuple[Solution, ...] = ()
+    rounds_without_gain: int = 0
+
+    def at(self: Found, point: Estimate, **changes: Any) -> Found:
+        """These findings at the point that stands for the draws, with its notes."""
+        notes = (*changes.pop("notes", self.notes), *point.notes)
+        return replace(
+            self,
+            params=point.params,
+            log_likelihood=point.log_likelihood,
+            log_joint=point.log_joint,
+            notes=notes,
+            **changes,
+        )
+
+
+def best_of(
+    program: Program, runs: list[Run], method: str, rounds_without_gain: int = 0
+) -> Findings:
+    """Where the best run ended, with the histories of all.
+
+    Args:
+        program: the model with its data.
+        runs: all starts, in their order.
+        method: name of the inference method.
+        rounds_without_gain: rounds of kicks since the best was found.
+    """
+    if not runs:
+        raise KeyboardInterrupt("interrupted before the first evaluation")
+    best = ranked(runs)[0]
+    kept = runs[best]
+    found = Findings(
+        params=kept.params,
+        log_likelihood=kept.log_likelihoods[-1],
+        log_joint=kept.log_joints[-1],
+        status=kept.status or Status.INTERRUPTED,
+        restarts=tuple(run.restart for run in runs),
+        best=best,
+        method=method,
+        weights=tuple(kept.weights),
+        unbounded=kept.reasons,
+        solutions=solutions_of(program, runs),
+        rounds_without_gain=rounds_without_gain,
+    )
+    return _checked(found, program)
+
+
+def _checked(found: Findings, program: Program) -> Findings:
+    """The findings; status UNBOUNDED if weights have no finite maximum."""
+    final = (Status.INTERRUPTED, Status.COLLAPSED, Status.M_STEP_FAILED)
+    if found.status in final:
+        return found
+    sentences = program.unbounded(found.params)
+    if not sentences:
+        return found
+    best = tuple(replace(s, status=Status.UNBOUNDED) for s in found.solutions[:1])
+    return replace(
+        found,
+        status=Status.UNBOUNDED,
+        unbounded=sentences,
+        solutions=best + found.solutions[1:],
+    )

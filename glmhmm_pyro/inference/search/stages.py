@@ -17,10 +17,8 @@ from tqdm import tqdm
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.kicks import Kicks
-from glmhmm_pyro.inference.search.runs import KICK, Run
-from glmhmm_pyro.inference.search.solutions import decodings, ranked, similarity
-from glmhmm_pyro.inference.search.unlike import Unlike, kind_of
+from glmhmm_pyro.inference.search.runs import KICK, Run, decodings, ranked, similarity
+from glmhmm_pyro.inference.search.unlike import Kicks, Unlike, kind_of
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 

@@ -21,7 +21,7 @@ from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.findings import Findings
+from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.svi.elbo import Ascent, StepSchedule, TracedELBO
