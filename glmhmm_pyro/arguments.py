@@ -248,7 +248,7 @@ def suggests_all_names(kind: type[Kind]) -> type[Kind]:
     return suggests_names(kind)
 
 
-def _naming(function: Any, title: str, is_method: bool = False) -> Any:
+def _naming(function: Callable[..., Any], title: str, is_method: bool = False) -> Any:
     """The function, its arguments checked by name; ``title`` is what was called."""
     parameters = dict(inspect.signature(function).parameters)
     own = list(parameters)[:1] if is_method else []

@@ -248,7 +248,7 @@ def cross_validate(
 _SUCH_AS = "lambda strength: GLMHMM(2, Bernoulli(gh.priors.Ridge(strength ** -0.5)))"
 
 
-def check_makes(make_model: Any, such_as: str = _SUCH_AS) -> None:
+def check_makes(make_model: Callable[..., Any], such_as: str = _SUCH_AS) -> None:
     """Refuse what is no function that could make models."""
     if isinstance(make_model, GLMHMM) or not callable(make_model):
         raise TypeError(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from glmhmm_pyro.banded import kernels
 
@@ -121,7 +121,7 @@ def solve(diag: Tensor, lower: Tensor, vectors: Tensor) -> Tensor:
 
 class _LogDet(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, diag: Tensor, lower: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, diag: Tensor, lower: Tensor) -> Tensor:
         made = factor(diag, lower)
         ctx.save_for_backward(*made)
         return made.log_det
@@ -137,7 +137,9 @@ class _LogDet(torch.autograd.Function):
 
 class _Solve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, diag: Tensor, lower: Tensor, vectors: Tensor) -> Tensor:
+    def forward(
+        ctx: FunctionCtx, diag: Tensor, lower: Tensor, vectors: Tensor
+    ) -> Tensor:
         made = factor(diag, lower)
         found = made.solve(vectors)
         ctx.save_for_backward(*made, found)

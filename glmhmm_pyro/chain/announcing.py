@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from numba.core import event
+from numba.core.event import Event
 from tqdm import tqdm
 
 NOTICE = "compiling the recursions over states: takes seconds, the first time only"
@@ -43,7 +43,7 @@ class Announcer(event.Listener):
     def __init__(self) -> None:
         self.depth, self.line = 0, None
 
-    def on_start(self, event: Any) -> None:
+    def on_start(self, event: Event) -> None:
         """A kernel, or what one calls, begins to be compiled."""
         if not _is_ours(event):
             return
@@ -51,7 +51,7 @@ class Announcer(event.Listener):
             self.line = tqdm(desc=NOTICE, bar_format="{desc}", leave=False)
         self.depth += 1
 
-    def on_end(self, event: Any) -> None:
+    def on_end(self, event: Event) -> None:
         """It is compiled, or has failed to be."""
         if not _is_ours(event):
             return
@@ -61,6 +61,6 @@ class Announcer(event.Listener):
             self.line = None
 
 
-def _is_ours(event: Any) -> bool:
+def _is_ours(event: Event) -> bool:
     kernel = event.data["dispatcher"].py_func
     return kernel.__module__.startswith(f"{__package__}.")

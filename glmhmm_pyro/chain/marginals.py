@@ -12,6 +12,7 @@ asking for one raises.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -193,7 +194,9 @@ class _LogMarginal(torch.autograd.Function):
         return _Tangents.apply(*arguments)[0], None, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, tuple[Any, ...]]:
+    def vmap(
+        info: NamedTuple, in_dims: tuple[int | None, ...], *arguments: Any
+    ) -> tuple[Any, tuple[Any, ...]]:
         result = _LogMarginal.apply(*_lead(arguments, in_dims))
         return result, (0, *(0 if arguments[-1] else None for _ in result[1:]))
 
@@ -256,7 +259,9 @@ class _Counts(torch.autograd.Function):
         return tuple(a + b for a, b in zip(moved, by_weight))
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, tuple[int, ...]]:
+    def vmap(
+        info: NamedTuple, in_dims: tuple[int | None, ...], *arguments: Any
+    ) -> tuple[Any, tuple[int, ...]]:
         return _Counts.apply(*_lead(arguments, in_dims)), (0, 0, 0)
 
 
@@ -287,7 +292,9 @@ class _Tangents(torch.autograd.Function):
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, tuple[int, ...]]:
+    def vmap(
+        info: NamedTuple, in_dims: tuple[int | None, ...], *arguments: Any
+    ) -> tuple[Any, tuple[int, ...]]:
         return _Tangents.apply(*_lead(arguments, in_dims)), (0, 0, 0, 0)
 
 
@@ -319,7 +326,7 @@ def _unit_weights(potentials: list[Tensor], lengths: Tensor) -> Tensor:
 
 
 def _sum_to(
-    counts: Any, potentials: list[Tensor], needed: tuple[bool, ...]
+    counts: Iterable[Tensor], potentials: list[Tensor], needed: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """Gradients of the potentials that need one, summed over broadcast batch axes."""
     return [

@@ -41,8 +41,6 @@ states an array, that has their number as its length.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from glmhmm_pyro.chain.arithmetic import LOG_2, exp, rescale, stack_vector
@@ -62,7 +60,12 @@ def at(position: int) -> np.uint64:
 
 @compiled(reassociate=False)
 def _fill(
-    states: Any, transition: Array, emission: Array, first: int, last: int, out: Array
+    states: tuple[float, ...] | np.ndarray,
+    transition: Array,
+    emission: Array,
+    first: int,
+    last: int,
+    out: Array,
 ) -> float:
     """Exponentials of both potentials by step, relative to the greatest emission."""
     size = len(states)
@@ -205,7 +208,7 @@ def put_product(alpha: Array, beta: Array, scale: float, out: Array, t: int) -> 
 
 @compiled
 def _session(
-    states: Any,
+    states: tuple[float, ...] | np.ndarray,
     initial: Array,
     transition: Array,
     emission: Array,
@@ -280,7 +283,7 @@ def agree(from_start: float, middle: float, from_end: float, least: float) -> bo
 
 @compiled
 def counts_scaled(
-    states: Any,
+    states: tuple[float, ...] | np.ndarray,
     initial: Array,
     transition: Array,
     emission: Array,

@@ -18,8 +18,6 @@ are added up as they arise, but for the factor A that they have in common::
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from glmhmm_pyro.chain.arithmetic import LOG_2, exp, rescale, stack_vector
@@ -30,7 +28,11 @@ from glmhmm_pyro.chain.scaled_kernels import agree, at, dot, enter, put_product,
 
 @compiled(reassociate=False)
 def _likelihoods(
-    states: Any, emission: Array, first: int, last: int, out: Array
+    states: tuple[float, ...] | np.ndarray,
+    emission: Array,
+    first: int,
+    last: int,
+    out: Array,
 ) -> float:
     """Exponentials of the emissions relative to each step's greatest; their sum."""
     size = len(states)
@@ -95,7 +97,7 @@ def _add_pairs(earlier: Array, later: Array, scale: float, pairs: Array) -> None
 
 @compiled
 def _session(
-    states: Any,
+    states: tuple[float, ...] | np.ndarray,
     initial: Array,
     moves: Array,
     emission: Array,
@@ -164,7 +166,7 @@ def _session(
 
 @compiled
 def counts_stationary(
-    states: Any,
+    states: tuple[float, ...] | np.ndarray,
     initial: Array,
     transition: Array,
     emission: Array,

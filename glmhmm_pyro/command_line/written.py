@@ -5,7 +5,7 @@ called with: a table of arguments, ``{Sticky = {stay = 20, move = 2}}``, or the 
 them, ``{Ridge = 2.0}``. Arguments may be classes themselves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ def _known(name: str) -> Any:
     return _DISTRIBUTIONS.get(name)
 
 
-def _called(place: str, function: Any, given: Any) -> Any:
+def _called(place: str, function: Callable[..., Any], given: Any) -> Any:
     """What the class makes of what is given to it."""
     given = built(place, given)
     try:

@@ -14,6 +14,7 @@ from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import (
     Bernoulli,
     Categorical,
+    Emission,
     GLMEmission,
     check_labels,
 )
@@ -121,7 +122,7 @@ class Lapsing(GLMEmission):
         return self.family.display(name, value)
 
 
-def _what(family: Any) -> str:
+def _what(family: Emission | type[Emission]) -> str:
     """What was given in the place of a family, in words."""
     if isinstance(family, type):
         return f"the class {family.__name__}"

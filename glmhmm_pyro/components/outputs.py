@@ -181,7 +181,7 @@ class Outputs(Emission):
     def _product(self, families: dict[str, Distribution]) -> "Product":
         return Product(families, self.places)
 
-    def _check_family(self, name: str, family: Any) -> None:
+    def _check_family(self, name: str, family: Emission) -> None:
         if getattr(family, "varies_over", ()):
             raise ValueError(
                 "families must have the same parameters in all sessions, got "

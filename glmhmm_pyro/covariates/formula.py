@@ -70,7 +70,7 @@ def terms_of(formula: str) -> list[Term | Source]:
     ]
 
 
-def _parsed(formula: Any) -> Any:
+def _parsed(formula: str) -> Any:
     """The terms that formulaic finds."""
     try:
         from formulaic.errors import FormulaSyntaxError

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import reduce
 from typing import Any, cast
 
@@ -286,7 +286,7 @@ def _remembered(coded: Callable[[np.ndarray], Any]) -> Callable[[float], Any]:
     return code
 
 
-def _keep(known: dict[Any, Any], key: Any, value: Any) -> None:
+def _keep(known: dict[Any, Any], key: Hashable, value: Any) -> None:
     """Remember a value, among not too many."""
     if len(known) >= _MOST_CODES:
         known.clear()

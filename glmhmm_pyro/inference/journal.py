@@ -49,7 +49,7 @@ class Journal:
         """Whether the last writing is long enough ago."""
         return monotonic() >= self._due
 
-    def put(self, name: str, state: Any) -> None:
+    def put(self, name: str, state: Mapping[str, Any]) -> None:
         """Note what a stage has come to, and write if it is time."""
         self._new[name] = state
         if self.is_due:

@@ -140,7 +140,9 @@ def _draw_units(ax: "Axes | None", table: "pd.DataFrame", level: str) -> "Axes":
     return ax
 
 
-def band(ax: "Axes", x: Any, part: "pd.DataFrame", state: int, label: str) -> None:
+def band(
+    ax: "Axes", x: np.ndarray, part: "pd.DataFrame", state: int, label: str
+) -> None:
     """The line of a state with a band between the ends of its intervals."""
     colour = state_colour(state)
     ax.plot(x, part["estimate"], color=colour, linewidth=1.5, label=label)

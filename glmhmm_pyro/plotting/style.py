@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
+from glmhmm_pyro.inference import Fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def named_states(names: Sequence[str]) -> list[str]:
     return [f"state {n}" if str(n).isdigit() else plain(n) for n in names]
 
 
-def state_labels(fit: Any, level: str | None = None) -> list[str]:
+def state_labels(fit: Fit, level: str | None = None) -> list[str]:
     """What legends call the states of a fit, or those of a level of two."""
     if level is None:
         return named_states(fit.state_names)
@@ -59,7 +60,7 @@ def state_labels(fit: Any, level: str | None = None) -> list[str]:
     return [f"{level} {n}" if n.isdigit() else plain(n) for n in names]
 
 
-def check_level(fit: Any, level: str | None) -> None:
+def check_level(fit: Fit, level: str | None) -> None:
     """Refuse a level that a fit does not have."""
     if level is None:
         return

@@ -137,7 +137,7 @@ def _tell_apart(panels: "list[Axes]", longest: float) -> None:
     panels[-1].set_xlabel("step of the session")
 
 
-def _chosen(session: Any, data: Sequences) -> list[int]:
+def _chosen(session: int | str | Sequence[int | str], data: Sequences) -> list[int]:
     """Numbers of the sessions to draw."""
     listed = list(session) if isinstance(session, list | tuple | range) else [session]
     for item in listed:

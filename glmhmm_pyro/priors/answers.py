@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from pyro import distributions as dist
+from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import (
     ExpandedDistribution,
     MaskedDistribution,
@@ -71,7 +72,7 @@ class Question:
         self.register = self._answers.register
         update_wrapper(self, general)
 
-    def __call__(self, prior: Any, *args: Any) -> Any:
+    def __call__(self, prior: TorchDistribution, *args: Any) -> Any:
         """What a prior answers that is told the rest."""
         bare, known = _bare(prior), self._answers.registry
         for kind in type(bare).__mro__:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from pyro import distributions as dist
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Dirichlet, Distribution, biject_to, constraints
 
@@ -180,7 +181,9 @@ class PartlyFixed(dist.TorchDistribution):
         free = 0.1 * torch.randn(shape + (transform.size,), dtype=torch.float64)
         return transform(free)
 
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "PartlyFixed":
+    def expand(
+        self, batch_shape: torch.Size, _instance: TorchDistribution | None = None
+    ) -> "PartlyFixed":
         """Itself: it has no batch shape."""
         if torch.Size(batch_shape) != self.batch_shape:
             raise ValueError(
@@ -190,7 +193,7 @@ class PartlyFixed(dist.TorchDistribution):
         return self
 
 
-def _check_rest(rest: Any, support: Partly, place: Place) -> None:
+def _check_rest(rest: TorchDistribution, support: Partly, place: Place) -> None:
     """Refuse priors that are no product over what is free."""
     fits = isinstance(rest, Dirichlet) if support.is_shares else not rest.event_shape
     if not fits:

@@ -209,7 +209,7 @@ def _over(part: TorchDistribution, outer: torch.Size, columns: int) -> Distribut
     return part.expand(outer if part.event_shape else outer + (columns,))
 
 
-def _is_pair(pair: Any) -> bool:
+def _is_pair(pair: int | str | tuple | list) -> bool:
     return isinstance(pair, tuple | list) and len(pair) == 2
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from pyro.distributions import TorchDistribution
 from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import has_items
@@ -35,7 +37,7 @@ def check_scale(recipe: PriorRecipe, field: str) -> None:
     object.__setattr__(recipe, field, found)
 
 
-def check_scale_prior(name: str, prior: Any) -> None:
+def check_scale_prior(name: str, prior: TorchDistribution) -> None:
     """Raise an error if a prior is no distribution of a positive number."""
     check_density(name, prior)
     lowest = torch.as_tensor(getattr(prior.support, "lower_bound", -1.0))
@@ -57,7 +59,7 @@ def axes_named(recipe: Any) -> tuple[str, ...]:
     return tuple(per)
 
 
-def _positive(given: Any) -> Any:
+def _positive(given: ArrayLike) -> Any:
     """A positive float, or nested tuples of some; ``None`` for anything else."""
     try:
         found = np.asarray(given, dtype=float)
@@ -68,5 +70,5 @@ def _positive(given: Any) -> Any:
     return _tuples(found.tolist())
 
 
-def _tuples(numbers: Any) -> Any:
+def _tuples(numbers: list | float) -> Any:
     return tuple(map(_tuples, numbers)) if isinstance(numbers, list) else numbers

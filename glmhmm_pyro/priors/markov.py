@@ -1,5 +1,6 @@
 """Normal laws of units one after another: a walk, or draws around a mean."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,7 +49,9 @@ class GaussianMarkov(TorchDistribution):
         """That of the walk's beginning, for all units."""
         return self.centre.expand(self.event_shape)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "GaussianMarkov":
+    def expand(
+        self, batch_shape: Sequence[int], _instance: TorchDistribution | None = None
+    ) -> "GaussianMarkov":
         """Itself, which has no batch."""
         if torch.Size(batch_shape):
             raise NotImplementedError("a GaussianMarkov has no batch axes")
@@ -69,7 +72,7 @@ class GaussianMarkov(TorchDistribution):
         found: Tensor = normal.log_prob(self.steps(value))
         return found.flatten(-len(self.event_shape)).sum(-1)
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws (*sample_shape, units, *unit)."""
         shape = (*torch.Size(sample_shape), *self.event_shape)
         noise = torch.randn(shape, dtype=self.scale.dtype, device=self.scale.device)

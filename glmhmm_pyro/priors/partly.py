@@ -5,7 +5,6 @@ row share what the known ones leave; a single free one is known by the others.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -116,11 +115,11 @@ class Completed(Transform):
             return sum(len(places) - 1 for places, _ in self.rows)
         return int(self.support.free.sum())
 
-    def forward_shape(self, shape: Any) -> torch.Size:
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
         """That of the parameter."""
         return torch.Size(shape[:-1]) + self.support.value.shape
 
-    def inverse_shape(self, shape: Any) -> torch.Size:
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
         """That of the unconstrained numbers."""
         batch = len(shape) - self.support.value.dim()
         return torch.Size(shape[:batch]) + torch.Size([self.size])
@@ -181,7 +180,7 @@ class Completed(Transform):
         return torch.cat([flat[:0], *(flat[places[:-1]] for places, _ in self.rows)])
 
 
-def of_free(transform: Any, numbers: Tensor) -> Tensor:
+def of_free(transform: Transform, numbers: Tensor) -> Tensor:
     """Of numbers that broadcast to a parameter those of its unconstrained numbers.
 
     Args:

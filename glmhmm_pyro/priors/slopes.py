@@ -5,10 +5,10 @@ What a prior's parameters give is computed once; a sampler asks thousands of tim
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.distributions import Dirichlet, Distribution, MultivariateNormal, Normal
 
 from glmhmm_pyro.priors.affine import Rescaled
@@ -103,6 +103,6 @@ def _of_rescaled(prior: Rescaled, shape: torch.Size) -> Scored:
     return score
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: Tensor) -> np.ndarray:
     found: np.ndarray = values.detach().to(torch.float64).numpy()
     return found

@@ -170,7 +170,7 @@ def _of_series(series: "pd.Series") -> np.ndarray:
     return np.array(series.to_numpy(dtype=getattr(series.dtype, "numpy_dtype", float)))
 
 
-def _item(item: Any) -> Any:
+def _item(item: Tensor | float) -> Any:
     """An item of a list, such as numpy can read it."""
     return item.tolist() if isinstance(item, Tensor) else item
 

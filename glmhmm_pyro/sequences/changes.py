@@ -134,7 +134,7 @@ def moved_fields(
         check_dtype(dtype)
     check_device(device)
 
-    def moved(name: str, value: Any) -> Any:
+    def moved(name: str, value: Tensor | None) -> Any:
         if not isinstance(value, Tensor):
             return value
         floating = dtype if value.is_floating_point() else None

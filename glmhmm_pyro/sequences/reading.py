@@ -109,7 +109,7 @@ def _no_emissions(got: str, fix: str) -> TypeError:
     )
 
 
-def _needs_pandas(dtype: Any) -> bool:
+def _needs_pandas(dtype: np.dtype) -> bool:
     """Whether values are labels, objects, or of one of pandas' nullable types."""
     if isinstance(dtype, np.dtype):
         return dtype.kind in "OU"

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .arrays import real_array
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from .data import Sequences
 
 
-def weighted(data: "Sequences", weights: Any) -> "Sequences":
+def weighted(data: "Sequences", weights: ArrayLike) -> "Sequences":
     r"""The same data, the log-likelihood of every session multiplied by its weight.
 
     .. math:: \sum_s w_s \log p(y_s)

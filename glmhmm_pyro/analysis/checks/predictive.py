@@ -1,5 +1,6 @@
 """predictive_check: does behaviour simulated from a fit look like the animal's?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,7 @@ def predictive_check(
 _Pair = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _history_of(data: Sequences, history: Any) -> Any:
+def _history_of(data: Sequences, history: str | Sequence[str] | None) -> Any:
     """What closes the loop: that given, or that of the data's own designs."""
     if history is not None:
         return history

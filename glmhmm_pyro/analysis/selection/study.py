@@ -118,7 +118,9 @@ def _of_fit(fit: Fit, data: Sequences) -> list[Any]:
     return [*known, fit.aic, fit.bic, fit.icl(data)]
 
 
-def _note(label: Any, fits: Mapping[Any, Fit], endings: Mapping[Any, list[str]]) -> str:
+def _note(
+    label: int | str, fits: Mapping[Any, Fit], endings: Mapping[Any, list[str]]
+) -> str:
     """Sentences about a model in one line."""
     notes, ended = [], endings.get(label, [])
     astray = sum(not Status[name].is_success for name in ended)

@@ -1,8 +1,9 @@
 """The fits of a study: every model in every fold and to all data, in any processes."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from glmhmm_pyro.arguments import seed_number
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Model, Program
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.sequences import Sequences
 
@@ -66,7 +67,7 @@ class Work:
         cls,
         models: dict[Any, Any],
         data: Sequences,
-        folds: Any,
+        folds: int | Sequence,
         refit_design: bool,
         method: str | Method,
         num_restarts: int,
@@ -83,7 +84,9 @@ class Work:
         options = {"num_restarts": num_restarts, "seed": seed, "progress": False}
         return cls(models, data, splits, parts, engine, options, refit_design)
 
-    def checkpoint(self, path: Any, call: str, argument: str) -> Checkpoint | None:
+    def checkpoint(
+        self, path: str | PathLike | None, call: str, argument: str
+    ) -> Checkpoint | None:
         """The file that keeps the results, if there is to be one."""
         if path is None:
             return None
@@ -101,7 +104,7 @@ class Work:
         self.results = run_jobs(self.fitted, jobs, num_jobs, label, progress, keeper)
         self.is_complete = warn_of_interrupt("fits", len(self.results), len(jobs))
 
-    def fitted(self, model: Any, train: Sequences, test: Sequences | None) -> Any:
+    def fitted(self, model: Model, train: Sequences, test: Sequences | None) -> Any:
         """Scores of sessions held out and how the fit ended, or a fit to all data."""
         found = whole_fit(model, train, self.engine, **self.options)
         if test is None:
@@ -138,7 +141,7 @@ class Work:
         return frame, study_table(frame, labels, self.fits, endings, self.data)
 
 
-def _fit_of(model: Any, data: Sequences, found: Mapping[str, Any]) -> Fit:
+def _fit_of(model: Model, data: Sequences, found: Mapping[str, Any]) -> Fit:
     """The fit of which these are the fields, its model bound to the data."""
     bound = Program.of(copy.deepcopy(model), data).users_model
     return Fit(model=bound, **found)

@@ -1,6 +1,6 @@
 """Semi-Markov transitions: states last by a law of their own, then jump to another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -266,7 +266,7 @@ class SemiMarkov(Transitions):
         table = torch.where(kinds == _REST, rest, table)
         return torch.where(kinds == _JUMP, jump, table)
 
-    def _log_jumps(self, predicted: Any) -> Tensor:
+    def _log_jumps(self, predicted: Callable[..., Tensor]) -> Tensor:
         """Log-probabilities of where jumps lead, for all pairs of chain states."""
         if "jump_probs" in self.sites:
             free = log_or_zero_slope(self.jump_probs)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from pyro.nn import pyro_method
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import one_of, suggests_names
@@ -69,7 +69,7 @@ class ByLevel(Emission):
         self.over = over
         self.family = copy.deepcopy(family)
 
-    def _pyro_set_supermodule(self, name: str, context: Any) -> None:
+    def _pyro_set_supermodule(self, name: str, context: nn.Module) -> None:
         """Parameters are named as those of the family alone would be."""
         super()._pyro_set_supermodule(name, context)
         self.family._pyro_set_supermodule(name, context)

@@ -1,10 +1,10 @@
 """What each component of a model on two levels knows of its pairs of states."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.own_states import OwnStates
 from glmhmm_pyro.sequences import Sequences
@@ -40,7 +40,7 @@ class ByFast(_OfLevels):
         return state % self.levels.fast
 
     def permuted(
-        self, component: Any, name: str, value: Tensor, order: Tensor
+        self, component: Component, name: str, value: Tensor, order: Tensor
     ) -> Tensor:
         """Fast states renumbered."""
         permuted: Tensor = component.permuted(name, value, self.levels.parts(order)[1])
@@ -61,7 +61,7 @@ class BySlow(_OfLevels):
         return state // self.levels.fast
 
     def permuted(
-        self, component: Any, name: str, value: Tensor, order: Tensor
+        self, component: Component, name: str, value: Tensor, order: Tensor
     ) -> Tensor:
         """Slow states renumbered."""
         permuted: Tensor = component.permuted(name, value, self.levels.parts(order)[0])
@@ -110,7 +110,7 @@ class FastMoves(_OfLevels):
         return state % self.levels.fast
 
     def permuted(
-        self, component: Any, name: str, value: Tensor, order: Tensor
+        self, component: Component, name: str, value: Tensor, order: Tensor
     ) -> Tensor:
         """Slow states renumbered, and fast ones in each."""
         slow, fast = self.levels.parts(order)

@@ -167,7 +167,7 @@ class TwoLevels(Transitions):
         return levels.product(slow, self.fast.log_probs(data))
 
 
-def known_levels(component: Any, num_states: int | None) -> Levels:
+def known_levels(component: Component, num_states: int | None) -> Levels:
     """The levels that a component was told of by its model.
 
     Raises:

@@ -327,7 +327,7 @@ def Varying(
     return found
 
 
-def _no_family(family: Any) -> TypeError:
+def _no_family(family: Component | type[Component]) -> TypeError:
     what = type(family).__name__
     if isinstance(family, type):
         what = f"the class {family.__name__}"
@@ -338,7 +338,7 @@ def _no_family(family: Any) -> TypeError:
     )
 
 
-def _logits_of(family: Any, by_probs: Any, by_weights: Any) -> Any:
+def _logits_of(family: Component, by_probs: type, by_weights: type) -> Any:
     """The prior of the weights, or log-odds, of transitions or a first state."""
     if type(family) not in (by_probs, by_weights) or getattr(
         family, "per_session", False

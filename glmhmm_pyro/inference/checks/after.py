@@ -1,7 +1,6 @@
 """What can be said of a fit from one pass over its data."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -13,10 +12,10 @@ from glmhmm_pyro.inference.checks.states import (
     unusable_states,
 )
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.program.program import Model, Observed, Program
 
 
-def weights_of_a_state(model: Any, params: Params, site: str = "") -> int:
+def weights_of_a_state(model: Model, params: Params, site: str = "") -> int:
     """Free numbers of the emissions of one state; 1 of a model of the user's own."""
     components = Program.kind_of(model).components_of(model)
     number = 0
@@ -31,7 +30,7 @@ def weights_of_a_state(model: Any, params: Params, site: str = "") -> int:
 
 
 def uses_of(
-    model: Any, sites: Mapping[str, Observed], params: Params, names: Sequence[str]
+    model: Model, sites: Mapping[str, Observed], params: Params, names: Sequence[str]
 ) -> Iterator[StateUse]:
     """How the states are used at every site of a model that has several states.
 

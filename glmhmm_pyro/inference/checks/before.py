@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
@@ -12,7 +11,7 @@ from glmhmm_pyro.inference.checks.columns import Columns, column_findings
 from glmhmm_pyro.inference.checks.levels import free_levels
 from glmhmm_pyro.inference.checks.outcomes import label_findings
 from glmhmm_pyro.inference.checks.report import NOTE, Finding, Report
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import check_order
 
 # How long a state is taken to last before anything is known of it, in steps.
@@ -26,7 +25,7 @@ _MADE = (
 
 @suggests_names
 @usual_modes()
-def check(model: Any, data: Any) -> Report:
+def check(model: Model, data: Data) -> Report:
     """Look for what would spoil a fit, before it is made.
 
     Columns of covariates are looked at where they bear on anything observed: those

@@ -21,7 +21,7 @@ from glmhmm_pyro.inference.checks.martingales import (
     smooth_p_value,
 )
 from glmhmm_pyro.inference.checks.report import NOTE, RATE, WARNING, Finding
-from glmhmm_pyro.inference.program.program import Observed, Program
+from glmhmm_pyro.inference.program.program import Data, Model, Observed, Program
 from glmhmm_pyro.priors.answers import is_proper
 from glmhmm_pyro.sequences import Sequences
 
@@ -199,7 +199,7 @@ def starts_of(hidden: HiddenMarkov) -> np.ndarray:
     return (hidden.lengths.cumsum(0) - hidden.lengths).cpu().numpy()
 
 
-def named_forecasts(data: Any, observed: Observed) -> list[Forecast]:
+def named_forecasts(data: Data, observed: Observed) -> list[Forecast]:
     """Forecasts of a site, named as its data name emissions and classes."""
     classes: tuple[str, ...] | None = None
     names: tuple[str, ...] = ()
@@ -224,7 +224,7 @@ def left_out(observed: Observed) -> dict[str, str]:
 
 
 def step_findings(
-    model: Any, data: Any, observed: Observed, names: Sequence[str]
+    model: Model, data: Data, observed: Observed, names: Sequence[str]
 ) -> list[Finding]:
     """Findings of all checks by one-step forecasts of a site.
 
@@ -254,7 +254,7 @@ def step_findings(
 
 
 def rank_deficiency(
-    model: Any,
+    model: Model,
     probs: np.ndarray,
     names: Sequence[str],
     designs: Designs,

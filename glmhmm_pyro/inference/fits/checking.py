@@ -1,6 +1,6 @@
 """check of a fit: what its states, forecasts and ends say of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from glmhmm_pyro.inference.checks.steps import (
 )
 from glmhmm_pyro.inference.fits.latents import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
-from glmhmm_pyro.inference.program.program import Observed
+from glmhmm_pyro.inference.program.program import Data, Observed
 from glmhmm_pyro.inference.status import Status
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _MADE = (
 
 
 @usual_modes()
-def check(fit: "Fit", data: Any) -> Report:
+def check(fit: "Fit", data: Data) -> Report:
     r"""Look for what makes a fit useless or doubtful, in a pass or two over the data.
 
     How the search ended; weights that run to infinity; states that are empty (less than
@@ -85,7 +85,7 @@ def check(fit: "Fit", data: Any) -> Report:
 
 
 @usual_modes()
-def forecasts(fit: "Fit", data: Any) -> tuple[list[Forecast], np.ndarray]:
+def forecasts(fit: "Fit", data: Data) -> tuple[list[Forecast], np.ndarray]:
     """One-step forecasts of every column of the emissions, and the sessions' starts.
 
     Args:

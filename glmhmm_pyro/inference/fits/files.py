@@ -17,6 +17,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.version import __version__
 
@@ -320,7 +321,7 @@ def _variables(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return arrays, {name: _plain(value) for name, value in file.attrs.items()}
 
 
-def _plain(attribute: Any) -> Any:
+def _plain(attribute: ArrayLike) -> Any:
     """An attribute as a number or a string, in whichever form HDF5 kept it."""
     single = np.size(attribute) == 1
     value = np.asarray(attribute).item() if single else attribute

@@ -302,7 +302,7 @@ def _weighed(probs: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return joint / np.where(total > 0, total, 1.0), (np.log(total) + top)[:, 0]
 
 
-def _is_several(row: Any) -> bool:
+def _is_several(row: ArrayLike | Mapping[str, Any]) -> bool:
     """Whether these are rows of several steps."""
     if isinstance(row, Mapping) or row is None:
         return False

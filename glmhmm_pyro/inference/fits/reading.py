@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.construction import DESIGNS, INTERCEPT, names_of
@@ -111,7 +112,11 @@ class Reader:
         groups = data.groups if known.group is None else (known.group,)
         return data._derive(session_origins=(known,), groups=groups)
 
-    def covariates(self, row: Any, moves: Any) -> tuple[np.ndarray, np.ndarray]:
+    def covariates(
+        self,
+        row: ArrayLike | Mapping[str, Any] | None,
+        moves: ArrayLike | Mapping[str, Any] | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Covariates of the emission and of the transition of the next step."""
         if self.designs and not isinstance(row, Mapping):
             raise ValueError(
@@ -126,7 +131,9 @@ class Reader:
             return own, self._row(_MOVES, moves)
         return own, own if self.is_shared else self._row(_MOVES, row)
 
-    def _row(self, argument: str, row: Any) -> np.ndarray:
+    def _row(
+        self, argument: str, row: ArrayLike | Mapping[str, Any] | None
+    ) -> np.ndarray:
         names = self.names[argument]
         if argument not in self.read:
             return np.zeros(len(names))
@@ -202,13 +209,13 @@ class Reader:
         is_known = self.classes is not None and 0 <= number < len(self.classes)
         return self.classes[int(number)] if is_known and self.classes else None
 
-    def seen(self, row: Any, emission: ReadEmission) -> None:
+    def seen(self, row: Mapping[str, Any], emission: ReadEmission) -> None:
         """Take in a step for those that follow."""
         self.is_first = False
         for design in self.designs.values():
             design.seen(row, emission.columns)
 
-    def suppose(self, row: Any) -> None:
+    def suppose(self, row: Mapping[str, Any]) -> None:
         """Take in a step that is only supposed, by the behaviour in its row."""
         if not self.designs:
             return

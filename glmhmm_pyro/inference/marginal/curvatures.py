@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.model import GLMHMM
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class ByPredictor:
 
     is_cheap = True
 
-    def __init__(self, problem: "Problem", component: Any):
+    def __init__(self, problem: "Problem", component: Component):
         self.problem, self.component = problem, component
         data = component.view(problem.program.data)
         self.data = data

@@ -20,7 +20,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from pyro.infer import NUTS as PyroNUTS
 from pyro.ops.integrator import potential_grad
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 from tqdm import tqdm
 
 from glmhmm_pyro.concurrency import exclusively
@@ -44,7 +44,7 @@ class _Known(torch.autograd.Function):
     """A potential whose slope came with its value."""
 
     @staticmethod
-    def forward(ctx: Any, point: Tensor, potential: "Potential") -> Tensor:
+    def forward(ctx: FunctionCtx, point: Tensor, potential: "Potential") -> Tensor:
         """The potential at a point."""
         whitening = potential.whitening
         found = potential.program.evaluated(whitening(point), jacobian=True)
@@ -53,7 +53,7 @@ class _Known(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, None]:
         """The slope, known already."""
         return grads[0] * ctx.saved_tensors[0], None
 
