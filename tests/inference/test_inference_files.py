@@ -123,6 +123,20 @@ def test_a_flipped_bit_or_a_cut_never_loads_other_numbers(tmp_path, fit):
             gh.load(path)
 
 
+def test_damage_to_the_checksum_itself_is_seen_before_the_library_reads(
+    tmp_path, fit, monkeypatch
+):
+    # Some versions of HDF5 abort the process when they read such a file.
+    path = tmp_path / "fit.nc"
+    fit.save(path)
+    whole = path.read_bytes()
+    monkeypatch.setattr("h5py.File", None)
+    for length in (90, 200):
+        path.write_bytes(whole[:-length] + b"x" * length)
+        with pytest.raises(ValueError, match="something after its end that is no che"):
+            gh.load(path)
+
+
 @pytest.mark.parametrize("method", ["em", "nuts"])
 def test_a_damaged_file_without_a_checksum_is_refused_in_a_sentence(tmp_path, method):
     whole, rng = (GOLDEN / f"{method}.nc").read_bytes(), np.random.default_rng(1)
