@@ -87,7 +87,7 @@ def _polish(program: Program, run: Run) -> None:
     if run.status is Status.MAX_ITERS and not joint <= before + _CREPT:
         return
     if left <= ARRIVED and information.is_complete:
-        run.status = Status.CONVERGED
+        run.status, run.reasons = Status.CONVERGED, ()
     fell = not joint >= before - _ROUNDING * max(abs(before), 1.0)
     if torch.equal(mode, vector) or fell or at_bounds(program.components, params):
         return
