@@ -57,10 +57,10 @@ class Fixed(PriorRecipe):
                 )
             object.__setattr__(self, "value", by_name)
             return
-        array = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
         try:
+            array = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
             numbers = np.array(array, dtype=float)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, NotImplementedError) as error:
             raise TypeError(
                 f"value must be numbers, NaN where they are free, got {given!r:.80}; "
                 "give a number, or a nested list of them"

@@ -174,6 +174,20 @@ ROWS = {
         "got ['a']",
         "give numbers",
     ),
+    "behaviour that is no number": Row(
+        lambda: of_golden([1]),
+        "emission",
+        "must be a number for each output",
+        "got [1]",
+        "give None",
+    ),
+    "first covariates that no data had": Row(
+        lambda: golden().online().start(initial_covariates=[1.0]),
+        "initial_covariates",
+        "must be left out",
+        "got [1.0]",
+        "leave it out",
+    ),
     "an output lacking": Row(
         lambda: outputs().online().update(None, {"choice": 1}),
         "emission",

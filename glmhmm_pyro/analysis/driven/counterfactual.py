@@ -168,6 +168,12 @@ def component_of(fit: Fit, part: str, output: str | None) -> Any:
             f"{type(fit.model.transitions).__name__}, whose chain has others; take "
             "dwell_times and simulate"
         )
+    if part == "transitions" and fit.model.transitions.num_features is None:
+        raise ValueError(
+            "part must be one that covariates drive, got transitions of "
+            f"{type(fit.model.transitions).__name__}; fit gh.InputDriven(), or take "
+            "part='emissions'"
+        )
     if part != "emissions":
         return getattr(fit.model, part)
     parts = fit.model.emissions.parts

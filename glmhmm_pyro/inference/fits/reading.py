@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from glmhmm_pyro.arguments import has_items, plain_number
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.construction import DESIGNS, INTERCEPT, names_of
 from glmhmm_pyro.sequences.layout import Layout
@@ -82,6 +83,11 @@ class Reader:
             design.start()
         self.is_first = True
         self.member = {"session_names": session, "groups": group}
+        if initial is not None and _FIRST not in self.names:
+            raise ValueError(
+                f"{_FIRST} must be left out, as the data of the fit have none, got "
+                f"{initial!r:.80}; leave it out"
+            )
         self.initial = None if initial is None else self._ordered(_FIRST, initial)
 
     @property
@@ -177,7 +183,7 @@ class Reader:
             given = [given[name] for name in self.outputs]
         elif given is None:
             given = [None] * len(self.outputs)
-        elif not several:
+        elif not several or not has_items(given) or isinstance(given, str):
             given = [given]
         if len(given) != len(self.outputs):
             raise ValueError(
@@ -203,7 +209,13 @@ class Reader:
                     f"{given!r}{close_matches(given, classes)}; give one of these"
                 )
             return float(classes.index(given))
-        return float(given)
+        found = plain_number("emission", given)
+        if not isinstance(found, int | float):
+            raise ValueError(
+                "emission must be a number for each output, or the name of a class, "
+                f"got {given!r:.80}; give None where it was not observed"
+            )
+        return float(found)
 
     def _class_of(self, number: float) -> str | None:
         is_known = self.classes is not None and 0 <= number < len(self.classes)
@@ -255,7 +267,7 @@ def _numbers(argument: str, given: Sequence[Any]) -> np.ndarray:
     """Finite numbers."""
     try:
         found = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         found = np.array(np.nan)
     if not np.isfinite(found).all():
         raise ValueError(

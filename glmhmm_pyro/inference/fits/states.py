@@ -243,6 +243,11 @@ def _values(
     number = len(fit.labels.of_level(level)) if level else _num_states(fit)
     if callable(by):
         return _checked_values(by(fit), number)
+    if not isinstance(by, str):
+        raise TypeError(
+            "by must be the name of a covariate, 'occupancy' or a function of the fit, "
+            f"got {by!r:.80}; give one of these"
+        )
     weights = _weights_by_state(fit, parameter, level or "state")
     covariates = [str(c) for w in weights.values() for c in w["covariate"].values]
     if by == OCCUPANCY and by not in covariates:
@@ -253,11 +258,6 @@ def _values(
             )
         name = f"{level or 'smoothed'}_probs"
         return np.asarray(decode(fit, data)[name].mean("step"))
-    if not isinstance(by, str):
-        raise TypeError(
-            "by must be the name of a covariate, 'occupancy' or a function of the fit, "
-            f"got {by!r:.80}; give one of these"
-        )
     one_of("by", by, [*dict.fromkeys(covariates), OCCUPANCY])
     having = {n: w for n, w in weights.items() if by in w["covariate"].values}
     if len(having) > 1:
