@@ -8,7 +8,7 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from types import NoneType
 from typing import Any, TypeAlias, TypeGuard, TypeVar, get_args, get_origin
 
@@ -253,7 +253,8 @@ def _naming(function: Callable[..., Any], title: str, is_method: bool = False) -
     parameters = dict(inspect.signature(function).parameters)
     own = list(parameters)[:1] if is_method else []
     by_place = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    readers = {name: _reader_of(p.annotation) for name, p in parameters.items()}
+    call = f"{title}({', '.join(_needed(parameters, own))})"
+    readers = {n: _reader_of(p.annotation, call) for n, p in parameters.items()}
 
     @functools.wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
@@ -273,22 +274,24 @@ def read_annotated(annotation: Any, reader: Reader) -> None:
 
     Args:
         annotation: of the arguments.
-        reader: from the name and value of one to what the function is to be given, or
-            to an error.
+        reader: from name and value of one to what the function is given instead.
     """
     _READERS[annotation] = reader
 
 
-def _reader_of(annotation: Any) -> Reader:
+def want_kind(kind: type, source: str) -> None:
+    """Have arguments checked that are annotated to be of a class; what makes one."""
+    _WANTED[kind] = f"a {kind.__name__}", source
+
+
+def _reader_of(annotation: Any, call: str) -> Reader:
     """What reads an argument of this annotation; see :func:`read_annotated`."""
     if isinstance(annotation, Hashable) and annotation in _READERS:
         return _READERS[annotation]
     kinds = _kinds(annotation)
-    return functools.partial(_of_kind, kinds) if kinds else _as_it_is
-
-
-def _as_it_is(name: str, value: Any) -> Any:
-    return value
+    if not kinds:
+        return lambda name, value: value
+    return functools.partial(_of_kind, kinds, call)
 
 
 def plain_number(name: str, value: Any) -> Any:
@@ -306,14 +309,17 @@ def _kinds(annotation: Any) -> tuple[type, ...]:
     return found if all(kind in _WANTED for kind in found) else ()
 
 
-def _of_kind(kinds: tuple[type, ...], name: str, value: Any) -> Any:
+def _of_kind(kinds: tuple[type, ...], call: str, name: str, value: Any) -> Any:
     """The value, if it is of a kind that an argument is annotated to be of."""
     if kinds[0] is bool:
         return value if value is None and NoneType in kinds else flag(name, value)
-    wanted, fix = _WANTED[kinds[0]]
     if not isinstance(value, kinds):
-        is_named = kinds[0] in (Mapping, Tensor)
-        got = type(value).__name__ if is_named else f"{value!r:.80}"
+        wanted, fix = _WANTED[kinds[0]]
+        got = type(value).__name__
+        if kinds[0] not in _PLAIN:
+            got, fix = f"a {got}", f"write {call}; {fix}"
+        elif kinds[0] not in (Mapping, Tensor):
+            got = f"{value!r:.80}"
         raise TypeError(f"{name} must be {wanted}, got {got}; {fix}")
     if isinstance(value, Tensor) and value.is_meta:
         raise TypeError(
@@ -337,6 +343,15 @@ _WANTED: dict[Any, tuple[str, str]] = {
     constraints.Constraint: ("a constraint", "give such as constraints.positive"),
     NoneType: ("None", "leave it out"),
 }
+
+
+_PLAIN = tuple(_WANTED)
+
+
+def _needed(parameters: dict[str, inspect.Parameter], own: Sequence[str]) -> list[str]:
+    """Names of the arguments that must be given."""
+    items = [(n, p) for n, p in parameters.items() if n not in own]
+    return [n for n, p in items if p.kind not in _OPEN and p.default is p.empty]
 
 
 def _check_given(
@@ -369,12 +384,12 @@ def _check_given(
             f"{twice[0]} must be given once, got it by its place and by its name; "
             "leave one of the two out"
         )
-    empty = inspect.Parameter.empty
-    needed = [name for name in public if parameters[name].default is empty]
+    needed = _needed(parameters, own)
     missing = [name for name in needed if name not in first and name not in options]
     if missing:
         kind = parameters[missing[0]].annotation
-        what = f" ({kind.__name__})" if isinstance(kind, type) and kind != empty else ""
+        known = isinstance(kind, type) and kind != inspect.Parameter.empty
+        what = f" ({kind.__name__})" if known else ""
         raise TypeError(
             f"{missing[0]}{what} must be given to {title}, got nothing for it; "
             f"write {title}({', '.join(f'{name}=...' for name in needed)})"

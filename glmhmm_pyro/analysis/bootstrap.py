@@ -299,15 +299,6 @@ def bootstrap(
 
 
 def _check(fit: Fit, data: Sequences, num_samples: int, kind: str) -> None:
-    if not isinstance(fit, Fit):
-        raise TypeError(
-            f"fit must be a Fit, got {type(fit).__name__}; write bootstrap(fit, data)"
-        )
-    if not isinstance(data, Sequences):
-        raise TypeError(
-            f"data must be a Sequences, got {type(data).__name__}; give what the model "
-            "was fitted to"
-        )
     one_of("kind", kind, KINDS)
     whole_number("num_samples", num_samples, 2)
     if kind == "group" and len(data.group_names) < 2:

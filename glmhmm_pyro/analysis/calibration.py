@@ -166,11 +166,6 @@ def simulation_based_calibration(
         >>> found.ranks.shape, found.names
         ((3, 2), ('emissions.weights[0, 0]', 'log_likelihood'))
     """
-    if not isinstance(data, Sequences):
-        raise TypeError(
-            f"data must be a Sequences, got {type(data).__name__}; give sessions of "
-            "the covariates and lengths to be simulated"
-        )
     num_simulations = whole_number("num_simulations", num_simulations, 1)
     num_draws, seed = whole_number("num_draws", num_draws, 1), seed_number(seed)
     check_order(model, data)

@@ -14,7 +14,6 @@ from glmhmm_pyro.analysis.folds import (
     Folds,
     Splits,
     check_folds,
-    check_sequences,
     check_several,
     held_out,
     splits_of,
@@ -271,7 +270,6 @@ def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
 
 
 def _check(data: Sequences, criterion: str, rule: str) -> None:
-    check_sequences(data)
     one_of("criterion", criterion, CRITERIA)
     one_of("rule", rule, RULES)
     if criterion == "evidence" and rule != "best":

@@ -92,11 +92,6 @@ def log_evidence(
         >>> round(log_evidence(found, data), 2)
         -2.39
     """
-    if not isinstance(found, Fit):
-        raise TypeError(
-            f"found must be a Fit, got {type(found).__name__}; write log_evidence(fit, "
-            "data)"
-        )
     program = Program.of(
         copy.deepcopy(found.model), found.as_fitted(data)
     ).in_own_units()

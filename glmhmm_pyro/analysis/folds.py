@@ -138,16 +138,6 @@ def _splits_by(numbers: np.ndarray) -> Places:
     ]
 
 
-def check_sequences(data: Sequences) -> None:
-    """Refuse what is no data set of sessions."""
-    if not isinstance(data, Sequences):
-        raise TypeError(
-            f"data must be a Sequences, got {type(data).__name__}"
-            "; make one by Sequences(...), Sequences.from_lists or "
-            "Sequences.from_dataframe"
-        )
-
-
 def check_several(data: Sequences, fix: str) -> None:
     """Refuse data of which no session can be held out."""
     if data.num_sessions < 2:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glmhmm_pyro.analysis.folds import check_sequences, check_several
+from glmhmm_pyro.analysis.folds import check_several
 from glmhmm_pyro.analysis.refits import (
     run_jobs,
     warm_start,
@@ -164,12 +164,6 @@ class _Work(NamedTuple):
 
 
 def _check(fit: Fit, data: Sequences) -> None:
-    if not isinstance(fit, Fit):
-        raise TypeError(
-            f"fit must be a Fit, got {type(fit).__name__}; write "
-            "leave_out_sessions(fit, data)"
-        )
-    check_sequences(data)
     check_several(data, "divide it into sessions by lengths")
     if fit.posterior is None:
         raise ValueError(

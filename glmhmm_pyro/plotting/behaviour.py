@@ -53,8 +53,6 @@ def predictions(
         steps_ahead: see :meth:`Fit.predict`.
         num_bins: number of bins.
     """
-    check_kind("fit", fit, Fit, "write predictions(fit, data)")
-    check_kind("data", data, Sequences, "write predictions(fit, data)")
     num_bins = whole_number("num_bins", num_bins, 1)
     data = fit.as_fitted(data)
     name, values, observed = _output(data, output)

@@ -34,8 +34,6 @@ def calibration_of_steps(
         ax: where to draw; a new figure by default.
         num_bins: see :func:`glmhmm_pyro.analysis.calibration_of_steps`.
     """
-    check_kind("fit", fit, Fit, "write calibration_of_steps(fit, data)")
-    check_kind("data", data, Sequences, "write calibration_of_steps(fit, data)")
     table = checks.calibration_of_steps(fit, data, num_bins=num_bins)
     ax = axes_or_new(ax, 3.5, 3.2)
     ax.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, zorder=0)
@@ -74,8 +72,6 @@ def residuals(
     """
     from scipy.stats import beta, norm
 
-    check_kind("fit", fit, Fit, "write residuals(fit, data)")
-    check_kind("data", data, Sequences, "write residuals(fit, data)")
     table = checks.residuals(fit, data, seed=seed)
     ax = axes_or_new(ax, 3.5, 3.2)
     names = list(dict.fromkeys(table.index.get_level_values("emission")))

@@ -60,7 +60,6 @@ def weights(
     Raises:
         ValueError: there is no such parameter, or it has other axes.
     """
-    check_kind("fit", fit, Fit, "write weights(fit)")
     array = _weights_of(fit, parameter)
     ends = _ends(fit, parameter, array, data)
     names, blocks = array.coords["covariate"].values, _blocks(array, *ends)

@@ -65,7 +65,6 @@ def filters(
     Raises:
         ValueError: ``term`` or ``row`` must be told and is not, or there is none such.
     """
-    check_kind("fit", fit, Fit, "write filters(fit, design)")
     check_kind("design", design, Design, "write filters(fit, design)")
     weights, covariance = _weights(fit, data, parameter)
     frame = design.filters(weights, bin_width, covariance)

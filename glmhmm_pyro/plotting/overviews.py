@@ -8,7 +8,6 @@ from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.by_state import occupancy
 from glmhmm_pyro.plotting.coefficients import weights
 from glmhmm_pyro.plotting.state_curves import dwell_times, states_in_session
-from glmhmm_pyro.plotting.style import check_kind
 from glmhmm_pyro.plotting.switching import transitions
 from glmhmm_pyro.plotting.timelines import timeline
 from glmhmm_pyro.sequences import Sequences
@@ -47,8 +46,6 @@ def overview(
     """
     import matplotlib.pyplot as plt
 
-    check_kind("fit", fit, Fit, "write overview(fit, data)")
-    check_kind("data", data, Sequences, "write overview(fit, data)")
     figure = plt.figure(figsize=(_WIDTH, sum(_ROWS)), layout="constrained")
     grid = figure.add_gridspec(len(_ROWS), 2, height_ratios=_ROWS)
     places = [grid[0, :], grid[1, 0], grid[1, 1], grid[2, 0], grid[2, 1], grid[3, :]]

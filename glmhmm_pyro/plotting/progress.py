@@ -11,7 +11,6 @@ from glmhmm_pyro.plotting.style import (
     FAINT,
     STATE_COLOURS,
     axes_or_new,
-    check_kind,
     hide_frame,
 )
 
@@ -36,7 +35,6 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     """
     from matplotlib.ticker import MaxNLocator
 
-    check_kind("fit", fit, Fit, "write history(fit)")
     ax = axes_or_new(ax, 6.4, 3.8)
     curves = [restart.log_joints for restart in fit.restarts]
     ends = np.array([curve[-1] for curve in curves])

@@ -17,7 +17,6 @@ from glmhmm_pyro.plotting.matrices import (
 from glmhmm_pyro.plotting.style import (
     MOST_NAMES,
     axes_or_new,
-    check_kind,
     check_level,
     name_ticks,
     plain,
@@ -69,9 +68,6 @@ def transitions(
     Raises:
         ValueError: ``data`` has no step inside a session, or is needed and missing.
     """
-    check_kind("fit", fit, Fit, "write transitions(fit)")
-    if data is not None:
-        check_kind("data", data, Sequences, "give the data set by data=")
     check_level(fit, level)
     if level is not None:
         return _draw_level(fit, data, level, _slow_state(fit, slow), ax)

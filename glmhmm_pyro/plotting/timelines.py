@@ -15,7 +15,6 @@ from glmhmm_pyro.plotting.style import (
     FAINT,
     INK,
     axes_or_new,
-    check_kind,
     check_level,
     hide_frame,
     legend_above,
@@ -103,9 +102,7 @@ def timeline(
         >>> [panel.get_title("left") for panel in ax.child_axes]
         ['session 24', 'session 25']
     """
-    check_kind("fit", fit, Fit, "write timeline(fit, data)")
     check_level(fit, level)
-    check_kind("data", data, Sequences, "write timeline(fit, data)")
     sessions = _chosen(session, data)
     found = _behaviour(fit, data, sessions, correct, columns)
     rows = ROW * (len(found.outputs) + 2) + (COLUMN + GAP) * len(found.columns)

@@ -251,9 +251,9 @@ def test_wrong_arguments_are_named(regression):
         bootstrap(fit, data, 1)
     with pytest.raises(ValueError, match="whole number from 2, got 2.5"):
         bootstrap(fit, data, 2.5)
-    with pytest.raises(TypeError, match="fit must be a Fit, got GLMHMM"):
+    with pytest.raises(TypeError, match="fit must be a Fit, got a GLMHMM"):
         bootstrap(fit.model, data)
-    with pytest.raises(TypeError, match="data must be a Sequences, got int"):
+    with pytest.raises(TypeError, match="data must be a Sequences, got a int"):
         bootstrap(fit, 3)
     with pytest.raises(ValueError, match="'parametric' for a single session"):
         bootstrap(fit, data.subset([0]))

@@ -243,7 +243,7 @@ def test_wrong_arguments_are_named(sessions):
     by_session = "make_model must give all sessions .*Initial.per_session=False"
     with pytest.raises(ValueError, match=by_session):
         call(lambda _: gh.GLMHMM(2, gh.Bernoulli(), initial=gh.Initial(None, True)))
-    with pytest.raises(TypeError, match="data must be a Sequences, got list"):
+    with pytest.raises(TypeError, match="data must be a Sequences, got a list"):
         call(data=[1])
     with pytest.raises(ValueError, match="num_jobs must be a number of processes"):
         call(num_jobs=0)

@@ -258,5 +258,5 @@ def test_a_direction_without_curvature_is_named():
 
 
 def test_what_is_no_fit_is_refused():
-    with pytest.raises(TypeError, match="found must be a Fit, got GLMHMM"):
+    with pytest.raises(TypeError, match="found must be a Fit, got a GLMHMM"):
         log_evidence(gh.GLMHMM(2, gh.Bernoulli()), clear_data())

@@ -275,7 +275,7 @@ def test_wrong_arguments_are_named(sessions, animals):
         ValueError, match="rule must be one of best, one_standard_error"
     ):
         call(rule="aic")
-    with pytest.raises(TypeError, match="data must be a Sequences, got list"):
+    with pytest.raises(TypeError, match="data must be a Sequences, got a list"):
         call(data=[1])
     with pytest.raises(ValueError, match="models must hold a model .* got none"):
         compare_models({}, sessions)

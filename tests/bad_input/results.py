@@ -393,7 +393,7 @@ ANALYSES = {
     ),
     "bootstrap: swapped": type_row(
         lambda: bootstrap(data(), fit("map")),
-        *("fit", "must be a Fit", "got Sequences", "bootstrap(fit, data)"),
+        *("fit", "must be a Fit", "got a Sequences", "bootstrap(fit, data)"),
     ),
     "bootstrap: no processes": Row(
         lambda: bootstrapped(num_jobs=0),
@@ -432,7 +432,12 @@ ANALYSES = {
     ),
     "calibration: no data": type_row(
         lambda: simulation_based_calibration(MODEL, [0, 1], "laplace"),
-        *("data", "must be a Sequences", "got list", "give sessions"),
+        *(
+            "data",
+            "must be a Sequences",
+            "got a list",
+            "write simulation_based_calibration(model, data",
+        ),
     ),
     "prior_predictive": Row(
         lambda: gh.prior_predictive(MODEL, data(), 2.5),
@@ -440,7 +445,7 @@ ANALYSES = {
     ),
     "log_evidence: swapped": type_row(
         lambda: gh.analysis.log_evidence(data(), fit("map")),
-        *("found", "must be a Fit", "got Sequences", "log_evidence(fit, data)"),
+        *("found", "must be a Fit", "got a Sequences", "log_evidence(found, data)"),
     ),
     "compare_methods: a name for a list": Row(
         lambda: gh.compare_methods(MODEL, data(), "map"),

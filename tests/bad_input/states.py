@@ -105,12 +105,12 @@ ROWS = {
     ),
     "tables: swapped": Row(
         lambda: analysis.occupancy(*case()[::-1]),
-        *("fit", "must be a Fit", "got Sequences", "give the fit, then the data"),
+        *("fit", "must be a Fit", "got a Sequences", "write occupancy(fit, data)"),
         TypeError,
     ),
     "tables: no data": Row(
         lambda: analysis.dwell_times(fit(), [0, 1]),
-        *("data", "must be a Sequences", "got list", "give the fit, then the data"),
+        *("data", "must be a Sequences", "got a list", "write dwell_times(fit, data)"),
         TypeError,
     ),
     "tables: a single path": Row(
@@ -170,5 +170,40 @@ ROWS = {
     "psychometric: no covariate": Row(
         table("psychometric", "x9", class_="left"),
         *("covariate", "must be one of x0, x1, x2", "got 'x9'", ";"),
+    ),
+    **{
+        f"{name}: {argument} of another kind": Row(
+            functools.partial(getattr(analysis, name), *given, **more),
+            argument,
+            f"must be a {kind}",
+            "got a int",
+            f"write {name}(fit, data",
+            TypeError,
+        )
+        for name, more in {
+            "response_curve": {"covariate": "x0"},
+            "marginal_effects": {"covariate": "x0"},
+            "accuracy_by_state": {"correct": ONES},
+            "occupancy": {},
+        }.items()
+        for argument, given, kind in (
+            ("fit", (1, 2), "Fit"),
+            ("data", (fit(), 2), "Sequences"),
+        )
+    },
+    "response_curve: transitions that nothing drives": Row(
+        table("response_curve", "x0"),
+        "part",
+        "must be one that covariates drive",
+        "got transitions of Stationary",
+        "part='emissions'",
+    ),
+    "ordered: by numbers": Row(
+        ordered([1.0, 2.0, 3.0]),
+        "by",
+        "must be the name of a covariate",
+        "got [1.0",
+        "give one of these",
+        TypeError,
     ),
 }

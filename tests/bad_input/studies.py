@@ -60,7 +60,12 @@ def planned(num_sessions=(2,), **options):
 ROWS = {
     "leave_out_sessions: no fit": type_row(
         lambda: leave_out_sessions(MODEL, data()),
-        *("fit", "must be a Fit", "got GLMHMM", "write leave_out_sessions"),
+        *(
+            "fit",
+            "must be a Fit",
+            "got a GLMHMM",
+            "write leave_out_sessions(fit, data)",
+        ),
     ),
     "leave_out_sessions: no draws": Row(
         lambda: leave_out_sessions(fit(), data()),
@@ -79,11 +84,16 @@ ROWS = {
     ),
     "power: no fit": type_row(
         lambda: power(MODEL, data(), [2]),
-        *("fit", "must be a Fit of a GLMHMM", "got GLMHMM", "fit a model to"),
+        *(
+            "fit",
+            "must be a Fit",
+            "got a GLMHMM",
+            "write power(fit, data, num_sessions)",
+        ),
     ),
     "power: no data": type_row(
         lambda: power(fit(), [1, 0], [2]),
-        *("data", "must be a Sequences", "got list", "give sessions whose"),
+        *("data", "must be a Sequences", "got a list", "write power(fit, data, num_"),
     ),
     "power: a number": Row(
         lambda: planned(3),

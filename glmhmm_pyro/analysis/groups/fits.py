@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro.analysis.folds import check_sequences
 from glmhmm_pyro.analysis.groups.tables import facts_of, table_of
 from glmhmm_pyro.analysis.refits import (
     run_jobs,
@@ -126,7 +125,6 @@ def fit_groups(
         >>> each.table().index.tolist()
         [('ann', '0'), ('bob', '0')]
     """
-    check_sequences(data)
     if len(data.group_names) < 1:
         raise ValueError(
             "data must have groups to be fitted one by one, got none; give groups to "

@@ -307,15 +307,10 @@ def _found(part: "pd.DataFrame", is_weight: np.ndarray, level: float) -> np.ndar
 
 
 def _check(fit: Fit, data: Sequences) -> None:
-    if not isinstance(fit, Fit) or not isinstance(fit.model, GLMHMM):
+    if not isinstance(fit.model, GLMHMM):
         raise TypeError(
-            f"fit must be a Fit of a GLMHMM, got {type(fit).__name__}; fit a model to "
-            "earlier data, or give a fit other params by dataclasses.replace"
-        )
-    if not isinstance(data, Sequences):
-        raise TypeError(
-            f"data must be a Sequences, got {type(data).__name__}; give sessions whose "
-            "covariates are to be used"
+            f"fit must be one of a GLMHMM, got one of {type(fit.model).__name__}; fit "
+            "such a model to earlier data"
         )
 
 

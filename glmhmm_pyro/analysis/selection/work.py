@@ -10,7 +10,6 @@ import numpy as np
 
 from glmhmm_pyro.analysis.folds import (
     check_folds,
-    check_sequences,
     check_several,
     held_out,
     splits_of,
@@ -74,7 +73,6 @@ class Work:
         seed: int,
     ) -> "Work":
         """The work of a study, its arguments checked."""
-        check_sequences(data)
         check_several(data, "divide it into sessions by lengths")
         seed, engine = seed_number(seed), engine_of(method, {})
         splits = splits_of(data, folds, None, seed)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from glmhmm_pyro.analysis.states.paths import (
     StatePaths,
-    check_fit_and_data,
     column_of,
     rates,
     ratio,
@@ -78,7 +77,6 @@ def psychometric(
     """
     import pandas as pd
 
-    check_fit_and_data(fit, data)
     whole_number("num_bins", num_bins, 1)
     one_of("covariate", covariate, _known(fit, data))
     paths = StatePaths.of(fit, data, num_samples, seed, weights)

@@ -65,7 +65,6 @@ class StatePaths:
             weights: ``"smoothed"``, p(z_t | all y); or ``"predicted"``, p(z_t | y
                 before t), from which states are drawn step by step.
         """
-        check_fit_and_data(fit, data)
         laid_out = fit.as_fitted(data)
         sites = sites_of(carried(fit, laid_out), laid_out)
         if len(sites) > 1:
@@ -128,16 +127,6 @@ def _drawn_by_step(probs: np.ndarray, num_samples: int, seed: int) -> np.ndarray
     below = probs.cumsum(1)[:, :-1]
     drawn = rng.random((num_samples, len(probs), 1))
     return np.asarray((drawn > below).sum(-1))
-
-
-def check_fit_and_data(fit: Fit, data: Sequences) -> None:
-    """Refuse what no table by state can be made of."""
-    for name, value, kind in (("fit", fit, Fit), ("data", data, Sequences)):
-        if not isinstance(value, kind):
-            raise TypeError(
-                f"{name} must be a {kind.__name__}, got {type(value).__name__}; give "
-                "the fit, then the data set"
-            )
 
 
 def column_of(data: Sequences, column: str | ArrayLike, argument: str) -> np.ndarray:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, Generic
 
-from glmhmm_pyro.arguments import suggests_all_names
+from glmhmm_pyro.arguments import suggests_all_names, want_kind
 from glmhmm_pyro.inference.fits import (
     checking,
     criteria,
@@ -129,3 +129,6 @@ class Fit(Findings, Generic[Data]):
     ordered = states.ordered
     permuted = renumbered.permuted
     aligned = renumbered.aligned
+
+
+want_kind(Fit, "gh.fit(model, data) makes one, gh.load reads one")
