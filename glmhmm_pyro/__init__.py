@@ -13,7 +13,6 @@ from glmhmm_pyro import (
     plotting,
     priors,
 )
-from glmhmm_pyro.analysis import compare_methods
 from glmhmm_pyro.components import (
     Bernoulli,
     Categorical,
@@ -28,7 +27,6 @@ from glmhmm_pyro.components import (
     SharedInputDriven,
     Site,
     Stationary,
-    StationaryInitial,
     Transitions,
     dwell,
     levels,
@@ -81,13 +79,11 @@ __all__ = [
     "SharedInputDriven",
     "Site",
     "Stationary",
-    "StationaryInitial",
     "Status",
     "Transitions",
     "__version__",
     "analysis",
     "check",
-    "compare_methods",
     "components",
     "covariates",
     "datasets",
@@ -105,12 +101,14 @@ __all__ = [
 
 # Names that live in a room of their own, and are found here as well.
 _ELSEWHERE = {
-    "Comparison": analysis,
     "ByLevel": components,
+    "Comparison": analysis,
     "Levels": components,
     "SemiMarkov": components,
+    "StationaryInitial": components,
     "TwoLevels": components,
     "Varying": components,
+    "compare_methods": analysis,
 }
 
 

@@ -4,6 +4,7 @@ import configparser
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from packaging.version import Version
@@ -29,6 +30,16 @@ def test_what_is_listed_of_the_package_are_its_public_names_and_nothing_else():
     assert {"GLMHMMEstimator", "components", "optim", "fit"} <= set(listed)
     assert listed == sorted(glmhmm_pyro.__all__)
     assert all(hasattr(glmhmm_pyro, name) for name in listed)
+
+
+def test_names_that_live_in_a_room_are_found_at_the_top_too_but_not_listed():
+    rooms = {"compare_methods": "analysis", "StationaryInitial": "components"}
+    for name, room in rooms.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = getattr(glmhmm_pyro, name)
+        assert found is getattr(getattr(glmhmm_pyro, room), name)
+        assert name not in dir(glmhmm_pyro)
 
 
 def requirements(section, option):
