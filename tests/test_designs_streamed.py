@@ -1,5 +1,7 @@
 """Lagged signals, and what else is made as it is read, against their definitions."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,16 @@ from glmhmm_pyro.covariates import (
     RaisedCosine,
     Standardised,
 )
-from glmhmm_pyro.designs import Dense, Lagged, Repeated, Stacked, lagged, streamed
+from glmhmm_pyro.designs import (
+    Blocks,
+    Dense,
+    Lagged,
+    Repeated,
+    Stacked,
+    blocks,
+    lagged,
+    streamed,
+)
 from glmhmm_pyro.sequences.leaks import LeakageWarning
 
 LENGTHS = [7, 1, 12, 3]
@@ -90,6 +101,70 @@ def test_products_of_a_stream_are_mapped_and_differentiated_forwards():
     residuals = torch.from_numpy(rng().normal(size=(4, 23)))
     sums = torch.func.vmap(lambda r: r @ design)(residuals)
     np.testing.assert_allclose(sums, residuals @ design.dense(), atol=1e-13)
+
+
+SOURCES = {
+    "array": lambda folder, rows: rows,
+    "npy": lambda folder, rows: _saved(folder / "rows.npy", rows),
+    "zarr": lambda folder, rows: _zarr(folder / "rows.zarr", rows),
+    "parquet": lambda folder, rows: _parquet(folder / "rows.parquet", rows),
+}
+
+
+def _saved(path, rows):
+    np.save(path, rows)
+    return path
+
+
+def _zarr(path, rows):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(str(path), shape=rows.shape, chunks=(7, 2), dtype="f8")
+    array[:] = rows
+    return path
+
+
+def _parquet(path, rows):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(rows, columns=["a", "b", "c"])
+    frame.to_parquet(path, row_group_size=6)
+    return path
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_rows_on_disk_are_read_in_blocks(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK_NUMBERS", 15)
+    rows = rng().normal(size=(sum(LENGTHS), 3))
+    names = ("a", "b", "c")
+    design = Blocks(source(tmp_path, rows), names)
+    assert design.names == names and design.shape == rows.shape
+    assert len(design.edges) > 3
+    np.testing.assert_array_equal(design.dense(), rows)
+    for part in (slice(0, 5), slice(4, 6), slice(5, 23), slice(22, 23), slice(3, 3)):
+        np.testing.assert_array_equal(design.read(part), rows[part])
+    steps = torch.tensor([22, 0, 5, 4, 5])
+    np.testing.assert_array_equal(design.read(steps), rows[steps])
+    residuals = torch.from_numpy(rng().normal(size=(2, len(rows))))
+    np.testing.assert_allclose(residuals @ design, residuals.numpy() @ rows, atol=1e-13)
+    again = pickle.loads(pickle.dumps(design))
+    np.testing.assert_array_equal(again.dense(), rows)
+    stack = Stacked([design, Dense(torch.ones(len(rows), 1).double(), ("one",))])
+    data = gh.Sequences([0, 1] * 11 + [0], stack, lengths=LENGTHS)
+    assert data.covariate_names == ("a", "b", "c", "one")
+    np.testing.assert_array_equal(data[[2, 0]].covariates[:12, :3], rows[8:20])
+
+
+def test_some_columns_of_a_table_are_read(tmp_path):
+    path = _parquet(tmp_path / "rows.parquet", rng().normal(size=(9, 3)))
+    whole = pd.read_parquet(path)
+    np.testing.assert_array_equal(Blocks(path, ["c", "a"]).dense(), whole[["c", "a"]])
+    assert Blocks(path).names == ("a", "b", "c")
+
+
+def test_a_source_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="source must be a path that ends in .npy"):
+        Blocks(tmp_path / "rows.csv")
+    with pytest.raises(ValueError, match="source must have shape .steps, features."):
+        Blocks(np.zeros(3))
 
 
 def test_steps_are_silenced_but_in_columns_that_are_nothing_elsewhere():

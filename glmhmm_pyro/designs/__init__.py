@@ -1,5 +1,6 @@
 """Designs: matrices of covariates as operators, whatever form they are kept in."""
 
+from glmhmm_pyro.designs.blocks import Blocks
 from glmhmm_pyro.designs.dense import Dense, DesignLike, as_design
 from glmhmm_pyro.designs.lagged import Lagged
 from glmhmm_pyro.designs.matrix import DesignMatrix, Pool
@@ -8,6 +9,7 @@ from glmhmm_pyro.designs.stacked import Joined, Stacked
 from glmhmm_pyro.designs.streamed import Streamed
 
 __all__ = [
+    "Blocks",
     "Dense",
     "DesignMatrix",
     "Joined",

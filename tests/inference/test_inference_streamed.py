@@ -1,5 +1,7 @@
 """Fits to designs that are made as they are read are those to all their rows."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from torch.distributions import Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.covariates import Design, Intercept, Lags, RaisedCosine, Standardised
-from glmhmm_pyro.designs import streamed
+from glmhmm_pyro.designs import Blocks, streamed
 from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.fits.digests import digest
 from glmhmm_pyro.inference.program.program import Program
@@ -47,6 +49,19 @@ def both():
     )
     told = {"session": "day", "emissions": "y"}
     return [design.sequences(frame, **told, as_array=how) for how in (True, False)]
+
+
+def test_rows_on_disk_are_fitted_as_those_in_memory(tmp_path, never_dense):
+    array, _ = both()
+    np.save(tmp_path / "rows.npy", array.covariates.numpy())
+    rows = Blocks(tmp_path / "rows.npy", array.covariate_names)
+    disk = gh.Sequences(array.emissions, rows, lengths=array.lengths)
+    told = METHODS["em"] | {"seed": 0, "progress": False}
+    with warnings.catch_warnings(action="ignore"):
+        found, expected = (gh.fit(model(), d, "em", **told) for d in (disk, array))
+    for name in expected.parameters:
+        one, other = expected.parameters[name].values, found.parameters[name].values
+        np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-7)
 
 
 def model():
