@@ -89,7 +89,7 @@ def ours(path, learn):
     import torch
 
     import glmhmm_pyro as gh
-    from glmhmm_pyro.inference.marginal.evidence import expanded
+    from glmhmm_pyro.inference.marginal.law_evidence import expanded
     from glmhmm_pyro.inference.marginal.problem import Problem
     from glmhmm_pyro.inference.program.program import Program
 

@@ -26,7 +26,7 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
-from glmhmm_pyro.inference.fits.predictive import prior_draws
+from glmhmm_pyro.inference.fits.predictive_draws import prior_draws
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params

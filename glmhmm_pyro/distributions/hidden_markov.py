@@ -9,9 +9,9 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro import chain
 from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.distributions.event_shapes import check_shapes
 from glmhmm_pyro.distributions.log_probs import normalised, weighted_sum
 from glmhmm_pyro.distributions.output import Output, expected_emission
-from glmhmm_pyro.distributions.shapes import check_shapes
 from glmhmm_pyro.masking import (
     check_mask,
     count_observed,

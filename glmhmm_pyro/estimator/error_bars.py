@@ -9,9 +9,9 @@ from pyro import poutine
 from torch import Tensor
 
 from glmhmm_pyro.designs import DesignMatrix
+from glmhmm_pyro.estimator.fit_problem import Iteration, Problem
 from glmhmm_pyro.estimator.original import TRANSITIONS, output_of
-from glmhmm_pyro.estimator.problem import Iteration, Problem
-from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.estimator.weight_arrays import Weights
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed

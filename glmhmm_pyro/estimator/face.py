@@ -6,8 +6,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from glmhmm_pyro.estimator.layout import Layout
-from glmhmm_pyro.estimator.options import (
+from glmhmm_pyro.estimator.parameters import (
     RandomState,
     check_emissions,
     check_parameters,
@@ -15,9 +14,10 @@ from glmhmm_pyro.estimator.options import (
 )
 from glmhmm_pyro.estimator.plan import Fitted, fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
-from glmhmm_pyro.estimator.starts import Start
+from glmhmm_pyro.estimator.rows import Layout
+from glmhmm_pyro.estimator.starting_weights import Start
 from glmhmm_pyro.estimator.trials import PerTrial, Trials, num_outputs_of
-from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.estimator.weight_arrays import Weights
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 

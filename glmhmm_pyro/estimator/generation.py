@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import softmax
 
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.estimator.weight_arrays import Weights
 
 # Bins of the first labelled trials by which a wrong reading of a row is thrown out.
 _FIRST_LOOK = 500

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.concurrency import exclusively
-from glmhmm_pyro.estimator.annealing import schedule_of
-from glmhmm_pyro.estimator.em import Ending, OriginalEM
 from glmhmm_pyro.estimator.error_bars import error_bars
+from glmhmm_pyro.estimator.fit_problem import Iteration, Problem
 from glmhmm_pyro.estimator.generation import Lagged, generated, lagged_rows
-from glmhmm_pyro.estimator.held_out import regularised, split
-from glmhmm_pyro.estimator.layout import Layout, row_numbers
-from glmhmm_pyro.estimator.options import AR_ROWS, is_given
+from glmhmm_pyro.estimator.original_em import Ending, OriginalEM
+from glmhmm_pyro.estimator.parameters import AR_ROWS, is_given
 from glmhmm_pyro.estimator.penalties import Columns, Penalties
-from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.estimator.penalty_schedule import schedule_of
+from glmhmm_pyro.estimator.rows import Layout, row_numbers
 from glmhmm_pyro.estimator.smoothness import learn
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.estimator.trials_held_out import regularised, split
+from glmhmm_pyro.estimator.weight_arrays import Weights
 
 
 @dataclass(frozen=True)

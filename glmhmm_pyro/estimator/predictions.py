@@ -5,10 +5,10 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
-from glmhmm_pyro.estimator.layout import Layout
 from glmhmm_pyro.estimator.original import output_of
+from glmhmm_pyro.estimator.rows import Layout
 from glmhmm_pyro.estimator.trials import PerTrial, Trials
-from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.estimator.weight_arrays import Weights
 from glmhmm_pyro.sequences import Sequences
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from glmhmm_pyro.designs import DesignMatrix
-from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.estimator.fit_problem import Iteration, Problem
 from glmhmm_pyro.priors.lags import process_correlation
 
 # Share of a filter's variance that is independent from bin to bin, which keeps its

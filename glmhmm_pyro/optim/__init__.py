@@ -7,8 +7,8 @@ user's :class:`LBFGS`; all of them run the coroutine :func:`lbfgs`.
 from glmhmm_pyro.optim.drivers import minimize, minimize_batched, value_and_grad
 from glmhmm_pyro.optim.lbfgs import lbfgs
 from glmhmm_pyro.optim.minfunc import minfunc_options
+from glmhmm_pyro.optim.minimum import MinimizeResult, Status, Trace
 from glmhmm_pyro.optim.options import LBFGSOptions
-from glmhmm_pyro.optim.result import MinimizeResult, Status, Trace
 from glmhmm_pyro.optim.torch_face import LBFGS
 
 __all__ = [

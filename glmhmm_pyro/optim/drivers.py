@@ -10,8 +10,8 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.optim.lbfgs import Problem, lbfgs
+from glmhmm_pyro.optim.minimum import MinimizeResult
 from glmhmm_pyro.optim.options import LBFGSOptions, resolve_options
-from glmhmm_pyro.optim.result import MinimizeResult
 
 Objective = Callable[[Tensor], tuple[Any, Tensor]]
 BatchedObjective = Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]

@@ -9,8 +9,8 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.optim.armijo import armijo_search
 from glmhmm_pyro.optim.interpolation import divide
 from glmhmm_pyro.optim.memory import DampedHistory, History, SkippingHistory
+from glmhmm_pyro.optim.minimum import MinimizeResult, Status, Trace
 from glmhmm_pyro.optim.options import LBFGSOptions
-from glmhmm_pyro.optim.result import MinimizeResult, Status, Trace
 from glmhmm_pyro.optim.trial import Found, Line, Reply, Trial, is_finite, largest_entry
 from glmhmm_pyro.optim.wolfe import wolfe_search
 

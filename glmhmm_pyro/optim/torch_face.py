@@ -9,8 +9,8 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.optim.drivers import minimize
+from glmhmm_pyro.optim.minimum import MinimizeResult
 from glmhmm_pyro.optim.options import LBFGSOptions, resolve_options
-from glmhmm_pyro.optim.result import MinimizeResult
 
 
 @suggests_names

@@ -10,7 +10,7 @@ from torch import Tensor
 from glmhmm_pyro.analysis.driven.bands import band
 from glmhmm_pyro.analysis.driven.quantities import PROBABILITY
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Program

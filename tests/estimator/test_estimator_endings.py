@@ -5,7 +5,7 @@ import pytest
 from estimator_cases import make_estimator, make_trials
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.estimator import em
+from glmhmm_pyro.estimator import original_em as em
 
 
 def trials(size):

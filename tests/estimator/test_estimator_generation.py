@@ -13,10 +13,10 @@ from estimator_cases import (
 from scipy.stats import chi2
 
 from glmhmm_pyro import GLMHMMEstimator
-from glmhmm_pyro.estimator.em import OriginalEM
 from glmhmm_pyro.estimator.generation import generated, lagged_rows
+from glmhmm_pyro.estimator.original_em import OriginalEM
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.estimator.weight_arrays import Weights
 
 
 def test_labels_are_generated_for_every_trial():

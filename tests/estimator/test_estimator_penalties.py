@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from glmhmm_pyro import GLMHMMEstimator, Status
-from glmhmm_pyro.estimator.options import is_given
+from glmhmm_pyro.estimator.parameters import is_given
 from glmhmm_pyro.estimator.penalties import Columns, Penalties, Quadratic
 
 SMOOTH = {"L2_smooth": True, "smooth_lambda": 0.3}

@@ -26,7 +26,7 @@ from glmhmm_pyro.inference.fits import checkpoint, files
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.fits.digests import digest
 from glmhmm_pyro.inference.nuts import chains
-from glmhmm_pyro.inference.nuts.resuming import ChainFile
+from glmhmm_pyro.inference.nuts.chain_files import ChainFile
 from glmhmm_pyro.inference.steps.steps import ComponentSteps
 
 ROW = Dirichlet(torch.tensor([2.0, 1.0], dtype=torch.float64))

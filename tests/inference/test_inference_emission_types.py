@@ -9,7 +9,7 @@ from made_fits import made_fit, with_posterior
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis.bootstrap import _Job
 from glmhmm_pyro.analysis.calibration import _simulated
-from glmhmm_pyro.inference.fits.predictive import replicated
+from glmhmm_pyro.inference.fits.predictive_draws import replicated
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.testing import check_emission
 

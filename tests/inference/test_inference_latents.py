@@ -12,7 +12,7 @@ import torch
 from families import seeded_generator
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.fits import latents
+from glmhmm_pyro.inference.fits import latent_draws as latents
 from glmhmm_pyro.inference.program.program import Program
 
 STAY = torch.tensor([[2.5, 0.0], [0.0, 2.5]]).double()

@@ -10,7 +10,7 @@ from varying_cases import drifting, problem_of, rat
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Varying
 from glmhmm_pyro.inference.curvature.curvature import hessian
-from glmhmm_pyro.inference.marginal.evidence import expanded, gradient
+from glmhmm_pyro.inference.marginal.law_evidence import expanded, gradient
 
 Walk = gh.priors.RandomWalk
 

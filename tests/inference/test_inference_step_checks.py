@@ -17,7 +17,7 @@ from glmhmm_pyro.inference.checks.martingales import (
     memory_p_value,
     smooth_p_value,
 )
-from glmhmm_pyro.inference.fits.checking import forecasts
+from glmhmm_pyro.inference.fits.fit_checking import forecasts
 from glmhmm_pyro.inference.fits.given import fit_at
 
 MOVES = np.array([[0.95, 0.05], [0.05, 0.95]])

@@ -6,8 +6,8 @@ import numpy as np
 
 from glmhmm_pyro.arguments import seed_number, suggests_names, whole_number
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.checks.steps import calibration_table
-from glmhmm_pyro.inference.fits.checking import forecasts
+from glmhmm_pyro.inference.checks.step_checks import calibration_table
+from glmhmm_pyro.inference.fits.fit_checking import forecasts
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from glmhmm_pyro.analysis.states.paths import StatePaths, ratio, table_of
 from glmhmm_pyro.arguments import suggests_all_names, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit, Posterior
-from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.sequences import Sequences

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from glmhmm_pyro.arguments import is_missing, one_of, seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import plain_array

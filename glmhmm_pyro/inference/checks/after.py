@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding
-from glmhmm_pyro.inference.checks.states import (
+from glmhmm_pyro.inference.checks.state_checks import (
     StateUse,
     doubtful_states,
     listed_states,

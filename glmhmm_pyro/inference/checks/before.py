@@ -8,7 +8,7 @@ import torch
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.columns import Columns, column_findings
-from glmhmm_pyro.inference.checks.levels import free_levels
+from glmhmm_pyro.inference.checks.level_checks import free_levels
 from glmhmm_pyro.inference.checks.outcomes import label_findings
 from glmhmm_pyro.inference.checks.report import NOTE, Finding, Report
 from glmhmm_pyro.inference.program.program import Data, Model, Program

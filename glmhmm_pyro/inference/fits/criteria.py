@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import one_of
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.program import Data, Program

@@ -21,8 +21,8 @@ from glmhmm_pyro.arguments import (
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.arviz_versions import container
 from glmhmm_pyro.inference.fits.exporter import Exporter, dataset
-from glmhmm_pyro.inference.fits.latents import carried
-from glmhmm_pyro.inference.fits.predictive import prior_draws
+from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.predictive_draws import prior_draws
 from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import check_order

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glmhmm_pyro.chain import left_out
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.fits.predictive import replicated
+from glmhmm_pyro.inference.fits.predictive_draws import replicated
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels, named_draws, session_coords

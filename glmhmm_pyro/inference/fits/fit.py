@@ -6,14 +6,14 @@ from typing import Any, Generic
 
 from glmhmm_pyro.arguments import suggests_all_names, want_kind
 from glmhmm_pyro.inference.fits import (
-    checking,
     criteria,
     display,
     ends,
     errors,
     export,
+    fit_checking,
     lookups,
-    online,
+    online_fit,
     prediction,
     renumbered,
     simulation,
@@ -111,7 +111,7 @@ class Fit(Findings, Generic[Data]):
     icl = criteria.icl
 
     # What speaks against it.
-    check = checking.check
+    check = fit_checking.check
 
     # What it says of data.
     as_fitted = lookups.as_fitted
@@ -119,7 +119,7 @@ class Fit(Findings, Generic[Data]):
     decode = prediction.decode
     sample_states = prediction.sample_states
     predict = prediction.predict
-    online = online.online
+    online = online_fit.online
     score = criteria.score
     simulate = simulation.simulate
 

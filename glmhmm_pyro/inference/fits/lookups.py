@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.program.labels import named_parameters
 from glmhmm_pyro.inference.program.program import Data, Observed, Program
 

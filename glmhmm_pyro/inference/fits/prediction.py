@@ -10,7 +10,7 @@ from glmhmm_pyro.arguments import seed_number, whole_number
 from glmhmm_pyro.components.levels import Levels
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN
-from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import checked_site, sites_of
 from glmhmm_pyro.inference.fits.mixture import (
     Draws,

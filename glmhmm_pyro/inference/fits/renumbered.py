@@ -28,7 +28,7 @@ from glmhmm_pyro.inference.draws.alignment import (
 )
 from glmhmm_pyro.inference.draws.estimate import STANDS, estimated
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
 from glmhmm_pyro.inference.program.program import Data, Program

@@ -22,13 +22,13 @@ from glmhmm_pyro.inference.kinds.undetermined import (
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
 from glmhmm_pyro.inference.program.evaluated import Evaluated
+from glmhmm_pyro.inference.program.own_units import own_units
 from glmhmm_pyro.inference.program.program import (
     Init,
     Observed,
     Program,
     sets_together,
 )
-from glmhmm_pyro.inference.program.units import own_units
 from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.steps.joint_steps import JointSteps
 from glmhmm_pyro.inference.steps.steps import ComponentSteps

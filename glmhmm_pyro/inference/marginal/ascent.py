@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.marginal.evidence import (
+from glmhmm_pyro.inference.marginal.law_evidence import (
     Expansion,
     NoModeError,
     expanded,

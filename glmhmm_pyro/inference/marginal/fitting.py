@@ -16,7 +16,7 @@ from glmhmm_pyro.inference.draws.importance import POOR, pareto_k
 from glmhmm_pyro.inference.kinds.starts import given_value
 from glmhmm_pyro.inference.marginal.ascent import Ascent, Point
 from glmhmm_pyro.inference.marginal.curvatures import ByUnit
-from glmhmm_pyro.inference.marginal.evidence import NoModeError
+from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
 from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program

@@ -24,7 +24,7 @@ from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.draws.estimate import estimated
 from glmhmm_pyro.inference.draws.importance import told_of
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.marginal.evidence import expanded
+from glmhmm_pyro.inference.marginal.law_evidence import expanded
 from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params

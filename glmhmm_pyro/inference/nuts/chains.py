@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.journal import Stage, stage
-from glmhmm_pyro.inference.nuts.resuming import ChainFile, restore, state_of
+from glmhmm_pyro.inference.nuts.chain_files import ChainFile, restore, state_of
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.search import seeded

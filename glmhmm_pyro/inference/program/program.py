@@ -27,8 +27,8 @@ from glmhmm_pyro.inference.program.densities import (
     in_its_own_words,
 )
 from glmhmm_pyro.inference.program.evaluated import Evaluated, differentiated
+from glmhmm_pyro.inference.program.own_units import Units
 from glmhmm_pyro.inference.program.refusals import check_sites
-from glmhmm_pyro.inference.program.units import Units
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.priors.answers import is_proper, log_mass
 from glmhmm_pyro.sequences import Sequences

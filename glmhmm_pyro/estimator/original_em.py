@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 
 from glmhmm_pyro.distributions import weighted_sum
-from glmhmm_pyro.estimator.annealing import Schedule
+from glmhmm_pyro.estimator.fit_problem import Iteration, Problem
 from glmhmm_pyro.estimator.penalties import Penalties
-from glmhmm_pyro.estimator.problem import Iteration, Problem
+from glmhmm_pyro.estimator.penalty_schedule import Schedule
 from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.program.coordinates import Params

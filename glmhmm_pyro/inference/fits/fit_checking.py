@@ -8,15 +8,15 @@ import torch
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.after import state_findings, uses_of
 from glmhmm_pyro.inference.checks.forecasts import Forecast
-from glmhmm_pyro.inference.checks.levels import level_findings
+from glmhmm_pyro.inference.checks.level_checks import level_findings
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding, Report
-from glmhmm_pyro.inference.checks.steps import (
+from glmhmm_pyro.inference.checks.step_checks import (
     left_out,
     named_forecasts,
     starts_of,
     step_findings,
 )
-from glmhmm_pyro.inference.fits.latents import carried
+from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.inference.program.program import Data, Observed
 from glmhmm_pyro.inference.status import Status

@@ -9,12 +9,12 @@ import numpy as np
 from torch.distributions import Distribution
 
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.estimator.annealing import Schedule
-from glmhmm_pyro.estimator.layout import Layout
 from glmhmm_pyro.estimator.original import INITIAL, original_model
 from glmhmm_pyro.estimator.penalties import Penalties
+from glmhmm_pyro.estimator.penalty_schedule import Schedule
+from glmhmm_pyro.estimator.rows import Layout
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.estimator.weight_arrays import Weights
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences

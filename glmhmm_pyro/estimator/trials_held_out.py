@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from glmhmm_pyro.estimator.annealing import Schedule
-from glmhmm_pyro.estimator.em import OriginalEM
+from glmhmm_pyro.estimator.fit_problem import Problem
+from glmhmm_pyro.estimator.original_em import OriginalEM
 from glmhmm_pyro.estimator.penalties import Penalties
-from glmhmm_pyro.estimator.problem import Problem
+from glmhmm_pyro.estimator.penalty_schedule import Schedule
 from glmhmm_pyro.estimator.trials import Trials
 
 # Strengths that are tried, those of the original.

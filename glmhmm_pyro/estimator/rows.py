@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.original import INITIAL, original_model, sites_of
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weights import Weights
+from glmhmm_pyro.estimator.weight_arrays import Weights
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.sequences import Sequences
 

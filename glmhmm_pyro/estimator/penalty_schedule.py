@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from glmhmm_pyro.estimator.options import is_given
+from glmhmm_pyro.estimator.parameters import is_given
 from glmhmm_pyro.estimator.penalties import Penalties
 
 

@@ -18,7 +18,7 @@ from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.fits.potentials import Potentials
-from glmhmm_pyro.inference.fits.reading import Reader
+from glmhmm_pyro.inference.fits.row_reading import Reader
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
