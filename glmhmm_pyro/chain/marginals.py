@@ -12,9 +12,9 @@ asking for one raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -145,6 +145,26 @@ def engine_module(name: str) -> ModuleType:
     return _ENGINES[name]
 
 
+class _Context(Protocol):
+    """What torch hands from a function's forward pass to its derivatives."""
+
+    engine: str
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors for :attr:`saved_tensors` of reverse mode."""
+
+    def save_for_forward(self, *tensors: Tensor) -> None:
+        """Keep tensors for :attr:`saved_tensors` of forward mode."""
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Say which results have no derivative."""
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Say whether gradients that are lacking are zeros, or None."""
+
+
 class _LogMarginal(torch.autograd.Function):
     """(initial, transition, emission, lengths, engine, with counts) -> log marginals.
 
@@ -170,7 +190,9 @@ class _LogMarginal(torch.autograd.Function):
         return module.log_marginal(potentials, lengths), *nothing
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(
+        ctx: _Context, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
+    ) -> None:
         *tensors, ctx.engine, _ = inputs
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[1:])
@@ -178,7 +200,9 @@ class _LogMarginal(torch.autograd.Function):
         ctx.save_for_forward(*tensors, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: _Context, grad: Tensor | None, *_: None
+    ) -> tuple[Tensor | None, ...]:
         if grad is None:
             return (None,) * 6
         tensors, known = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
@@ -186,7 +210,7 @@ class _LogMarginal(torch.autograd.Function):
         return *_sum_to(counts, tensors[:3], ctx.needs_input_grad), None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
+    def jvp(ctx: _Context, *tangents: Any) -> tuple[Tensor | None, ...]:
         *potentials, lengths = ctx.saved_tensors[:4]
         directions = _filled(tangents[:3], potentials)
         ones = _unit_weights(potentials, lengths)
@@ -228,13 +252,15 @@ class _Counts(torch.autograd.Function):
         return counts[1:]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(
+        ctx: _Context, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
+    ) -> None:
         ctx.engine = inputs[5]
         ctx.save_for_backward(*inputs[:5], *inputs[6:])
         ctx.save_for_forward(*inputs[:5], *inputs[6:])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *potentials, lengths, weights = ctx.saved_tensors[:5]
         arguments = (*potentials, *grads, lengths, weights, ctx.engine)
         by_session, *hessian = _Tangents.apply(*arguments)
@@ -247,7 +273,7 @@ class _Counts(torch.autograd.Function):
         )
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
+    def jvp(ctx: _Context, *tangents: Any) -> tuple[Tensor, ...]:
         *potentials, lengths, weights = ctx.saved_tensors[:5]
         directions = _filled(tangents[:3], potentials)
         arguments = (*potentials, *directions, lengths, weights, ctx.engine)
@@ -281,12 +307,14 @@ class _Tangents(torch.autograd.Function):
         return result
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(
+        ctx: _Context, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
+    ) -> None:
         """Nothing is kept: the chain of derivatives ends here."""
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: _Context, *grads: Tensor) -> Any:
         raise NotImplementedError(
             "third derivatives of a chain's log marginal are not available"
         )
@@ -326,7 +354,7 @@ def _unit_weights(potentials: list[Tensor], lengths: Tensor) -> Tensor:
 
 
 def _sum_to(
-    counts: Iterable[Tensor], potentials: list[Tensor], needed: tuple[bool, ...]
+    counts: Iterable[Tensor], potentials: Sequence[Tensor], needed: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """Gradients of the potentials that need one, summed over broadcast batch axes."""
     return [

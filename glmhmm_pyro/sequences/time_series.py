@@ -4,9 +4,10 @@ Nothing is imported of pynapple: what has times ``t`` and values ``d`` is a time
 what has ``start`` and ``end`` are epochs.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .arrays import as_array
 from .validation import column_names
@@ -17,13 +18,28 @@ _ROUNDING = 1e-9
 _DESIGNS = ("covariates", "transition_covariates")
 
 
+class TimeSeries(Protocol):
+    """What is read of a time series; some have ``values`` in the place of ``d``."""
+
+    t: np.ndarray
+    d: np.ndarray
+    values: np.ndarray
+
+
+class Epochs(Protocol):
+    """Stretches of time, both ends included."""
+
+    start: np.ndarray
+    end: np.ndarray
+
+
 def from_time_series(
     cls: Any,
-    emissions: Any,
-    covariates: Any = None,
+    emissions: TimeSeries,
+    covariates: TimeSeries | None = None,
     *,
-    epochs: Any = None,
-    transition_covariates: Any = None,
+    epochs: Epochs | ArrayLike | None = None,
+    transition_covariates: TimeSeries | None = None,
     **options: Any,
 ) -> Any:
     """A data set from time series, one session an epoch.
@@ -64,7 +80,7 @@ def from_time_series(
     return cls(**arguments, **options)
 
 
-def _times(name: str, series: Any) -> np.ndarray:
+def _times(name: str, series: TimeSeries) -> np.ndarray:
     """Times of the steps, in order."""
     if not hasattr(series, "t") or not (hasattr(series, "d") or _has_values(series)):
         raise TypeError(
@@ -81,11 +97,11 @@ def _times(name: str, series: Any) -> np.ndarray:
     return times
 
 
-def _has_values(series: Any) -> bool:
+def _has_values(series: TimeSeries) -> bool:
     return hasattr(series, "values") and not callable(series.values)
 
 
-def _taken(name: str, series: Any, rows: np.ndarray) -> Any:
+def _taken(name: str, series: TimeSeries, rows: np.ndarray) -> Any:
     """Values of the steps chosen."""
     values = series.d if hasattr(series, "d") else series.values
     values = values if hasattr(values, "shape") else np.asarray(values)
@@ -97,13 +113,14 @@ def _taken(name: str, series: Any, rows: np.ndarray) -> Any:
     return values[rows]
 
 
-def _names(series: Any) -> tuple[str, ...] | None:
+def _names(series: TimeSeries) -> tuple[str, ...] | None:
     """Names of the columns of a time series, if it has any."""
     values = series.d if hasattr(series, "d") else series.values
-    return column_names(series) if np.ndim(values) == 2 else None
+    table: Any = series
+    return column_names(table) if np.ndim(values) == 2 else None
 
 
-def _epochs(emissions: Any, epochs: Any) -> np.ndarray:
+def _epochs(emissions: TimeSeries, epochs: Epochs | ArrayLike | None) -> np.ndarray:
     """Starts and ends, (epochs, 2)."""
     epochs = getattr(emissions, "time_support", None) if epochs is None else epochs
     if epochs is None:
