@@ -1,4 +1,4 @@
-"""Compilation is told of where a person is watching: it takes seconds, once."""
+"""A line on the screen while kernels compile, which takes seconds, once."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _watched: ContextVar[bool | None] = ContextVar("watched", default=None)
 
 @contextmanager
 def watched(progress: bool) -> Iterator[None]:
-    """Inside, compilation is told of if a user wants to see progress."""
+    """Context: show a line while kernels compile, if the user wants to see progress."""
     before = _watched.set(progress)
     try:
         yield
@@ -25,7 +25,7 @@ def watched(progress: bool) -> Iterator[None]:
 
 
 def is_watched() -> bool:
-    """Whether a person sees what is written: at a terminal, in a notebook."""
+    """Whether output goes to a terminal or a notebook, where a person sees it."""
     chosen = _watched.get()
     if chosen is not None:
         return chosen
@@ -44,7 +44,7 @@ class Announcer(event.Listener):
         self.depth, self.line = 0, None
 
     def on_start(self, event: Event) -> None:
-        """A kernel, or what one calls, begins to be compiled."""
+        """Hook of numba: a kernel, or a function that it calls, begins to compile."""
         if not _is_ours(event):
             return
         if not self.depth and is_watched():
@@ -52,7 +52,7 @@ class Announcer(event.Listener):
         self.depth += 1
 
     def on_end(self, event: Event) -> None:
-        """It is compiled, or has failed to be."""
+        """Hook of numba: it is compiled, or compilation has failed."""
         if not _is_ours(event):
             return
         self.depth -= 1

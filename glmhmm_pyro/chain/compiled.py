@@ -88,14 +88,14 @@ def counts(
 
 
 def kernel_of(transitions: int) -> Callable[..., None]:
-    """The kernel of counts for so many transition matrices: one, or one a step."""
+    """The kernel of counts: for one transition matrix, or for one at each step."""
     kernel: Callable[..., None]
     kernel = counts_stationary if transitions == 1 else counts_scaled
     return kernel
 
 
 def length_of(num_states: int) -> tuple[float, ...] | Array:
-    """What tells a kernel the number of states; a small one as it is compiled."""
+    """As many zeros as states; a tuple up to 8, whose length is compiled in."""
     return (0.0,) * num_states if num_states <= 8 else np.empty(num_states)
 
 
@@ -231,7 +231,7 @@ def _accumulate(
 
 
 def _memory(tensor: Tensor, shape: tuple[int, ...]) -> Array:
-    """The memory of an earlier result, as an array of this shape."""
+    """Reuse the memory of an earlier result as an array of this shape."""
     fits = tensor.numel() == math.prod(shape) and tensor.is_contiguous()
     if not fits or tensor.dtype != torch.float64:
         raise ValueError(
@@ -285,7 +285,7 @@ def _all_rows(potentials: Potentials, work: Work) -> list[list[Array]]:
 
 
 def _rows(tensor: Tensor, core: int, batch: torch.Size) -> list[Array]:
-    """The array of every parameter set; an axis of size 1 is shared, not expanded."""
+    """One array for each parameter set; axes of size 1 are shared, not expanded."""
     values = np.ascontiguousarray(tensor.numpy(force=True), dtype=np.float64)
     if not batch:
         return [values]

@@ -12,7 +12,7 @@ from glmhmm_pyro.chain.shapes import Potentials, align
 
 
 class Filtered(NamedTuple):
-    r"""What the emissions up to a step tell of it.
+    r"""Posterior of each state given the emissions up to its step.
 
     .. math::
         p(z_t \mid y_{0..t-1}), \qquad p(z_t \mid y_{0..t}), \qquad
@@ -35,7 +35,7 @@ class Filtered(NamedTuple):
 
 
 class Smoothed(NamedTuple):
-    r"""What all emissions tell of every state and of every pair of neighbours.
+    r"""Posterior of each state and each pair of neighbours given all emissions.
 
     .. math::
         p(z_t = j \mid y_{0..T-1}), \qquad p(z_{t-1} = i, z_t = j \mid y_{0..T-1})
@@ -140,7 +140,7 @@ def left_out(
 
 
 def _backwards(lengths: Tensor) -> Tensor:
-    """The rows of every session from its last to its first, shape (steps,)."""
+    """Row numbers, each session from its last step to its first, shape (steps,)."""
     ends = lengths.cumsum(0)
     mirror = (2 * ends - lengths - 1).repeat_interleave(lengths)
     return mirror - torch.arange(len(mirror), device=lengths.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Expansion:
-    """The states of a chain and those of the model, from one to the other.
+    """Maps states of a chain to states of the model, and back.
 
     Args:
         emits: state of the model that each chain state emits as, (chain states,);
@@ -42,7 +42,7 @@ class Expansion:
             self.emits = None
 
     def check_even(self) -> None:
-        """Refuse states that cannot be renumbered: one has more chain states."""
+        """Raise a ValueError if states have unequal numbers of chain states."""
         numbers = [] if self.emits is None else self.emits.bincount().tolist()
         if len(set(numbers)) > 1:
             raise ValueError(
@@ -55,13 +55,13 @@ class Expansion:
         return path if self.emits is None else self.emits.to(path.device)[path]
 
     def expand(self, by_state: Tensor) -> Tensor:
-        """The value of its state for every chain state, along the last axis."""
+        """Repeat each state's value for all its chain states, along the last axis."""
         if self.emits is None:
             return by_state
         return by_state.index_select(-1, self.emits.to(by_state.device))
 
     def fold(self, by_chain_state: Tensor) -> Tensor:
-        """Sums over the chain states of every state, along the last axis."""
+        """Sum over the chain states of each state, along the last axis."""
         if self.emits is None:
             return by_chain_state
         nothing = by_chain_state.new_zeros(
@@ -71,11 +71,11 @@ class Expansion:
         return nothing.index_add(-1, emits, by_chain_state)
 
     def fold_first(self, firsts: Tensor) -> Tensor:
-        """The same of first states, which may be those of the model already."""
+        """As :meth:`fold`; values by state of the model stay as they are."""
         return firsts if firsts.shape[-1] == self.num_states else self.fold(firsts)
 
     def fold_pairs(self, pairs: Tensor) -> Tensor:
-        """The same along the last two axes, of pairs of chain states."""
+        """As :meth:`fold` along the last two axes, for pairs of chain states."""
         return self.fold(self.fold(pairs).mT).mT
 
     def enter(self, log_probs: Tensor) -> Tensor:

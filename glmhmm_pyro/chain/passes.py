@@ -58,7 +58,7 @@ class Passes:
         ]
 
     def __call__(self, initial: Array, transition: Array, emission: Array) -> float:
-        """Log marginal of all sessions, the counts of each as often as it counts.
+        """Log marginal of all sessions, and their counts, each weighted by its session.
 
         Args:
             initial, transition, emission: float64 potentials, contiguous.

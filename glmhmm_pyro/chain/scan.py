@@ -42,7 +42,7 @@ class _Messages(NamedTuple):
 
 @dataclass(frozen=True)
 class _Border:
-    """Where the steps of the sessions lie, and which are there: (sessions, longest)."""
+    """Indices of the steps of all sessions, and which exist, (sessions, longest)."""
 
     index: Tensor
     inside: Tensor

@@ -57,7 +57,7 @@ def scale_bounds(family: "Emission", data: Sequences) -> dict[str, Bounds]:
 
 
 def check_varies(family: "Emission", data: Sequences) -> None:
-    """A sentence for outputs that do not vary, and so give a scale nothing to go by."""
+    """Raise a ValueError for outputs without spread, from which no scale follows."""
     values, mask = columns_of(data)
     names = [n for n in family.bounds if n != "correlation"]
     flat = [n for n in names if _is_flat(family.sites[n].prior)]
@@ -96,7 +96,7 @@ def _floor(
 
 
 def _is_scale(family: "Emission", name: str, data: Sequences, is_log: bool) -> bool:
-    """Whether a unit twice as small doubles emissions (or logarithms) and scale."""
+    """Whether doubling emissions (or their logarithms) doubles this parameter."""
     event = data.emissions.shape[1:]
     asked = torch.tensor(_ASKED, dtype=torch.float64)
     y = asked.reshape((-1,) + (1,) * len(event)).expand((-1,) + event)
@@ -137,7 +137,7 @@ def _log_probs(
 
 
 def _somewhere(family: "Emission", name: str) -> Tensor:
-    """A value of a parameter inside its support, no entry like another."""
+    """A value inside the parameter's support, all entries different."""
     transform = biject_to(family.sites[name].support)
     shape = transform.inverse_shape(family.shape(name))
     free = torch.arange(shape.numel(), dtype=torch.float64).add(1.0).sin() / 2

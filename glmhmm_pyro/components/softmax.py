@@ -125,7 +125,7 @@ def mean_moments(design: DesignMatrix) -> np.ndarray:
 
 
 def _fitting(features: int, scores: int) -> int:
-    """Number of steps of which one piece of all arrays stays in the cache."""
+    """Number of steps whose arrays together fit into the processor's cache."""
     return int(np.clip(_CACHED_NUMBERS // (features + 4 * scores), 256, 16384))
 
 

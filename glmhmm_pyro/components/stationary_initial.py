@@ -1,4 +1,4 @@
-"""A first state drawn from the distribution in which the chain would stay."""
+"""Initial state from the stationary distribution of the transitions."""
 
 import torch
 from torch import Tensor
@@ -37,11 +37,11 @@ class StationaryInitial(InitialState):
 
     @property
     def parts(self) -> dict[str, Component]:
-        """None: it has nothing of its own to be fitted."""
+        """Empty: the distribution has no parameters of its own."""
         return {}
 
     def follow(self, transitions: Component) -> None:
-        """Take the distribution from these transitions."""
+        """Hook: receives the transitions, whose stationary distribution this is."""
         if not isinstance(transitions, Stationary):
             raise ValueError(
                 "initial must not be a StationaryInitial where covariates drive the "

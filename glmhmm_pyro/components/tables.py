@@ -62,7 +62,7 @@ class Certain:
         return np.zeros(self.shape)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """No parameter has any."""
+        """Empty: there are no parameters."""
         return {}
 
 

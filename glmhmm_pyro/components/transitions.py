@@ -65,7 +65,7 @@ class Transitions(Component):
         return False
 
     def separate(self) -> None:
-        """Leave first states to themselves from now on, where it is asked for less."""
+        """Hook: from now on do not tie the initial distribution to the transitions."""
 
     def enter(self, log_probs: Tensor) -> Tensor:
         """First chain states (..., chain states) of first states (..., states).
@@ -75,11 +75,11 @@ class Transitions(Component):
         return log_probs
 
     def separates(self) -> bool:
-        """Not where a row of the parameters moves several chain states."""
+        """False where one row of parameters drives several chain states."""
         return super().separates() and self.emits is None
 
     def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
-        """As for every component; the chain states follow."""
+        """As for every component; chain states are renumbered with their states."""
         Expansion(self.emits, len(order)).check_even()
         return super().permuted(name, value, order)
 
@@ -110,7 +110,7 @@ class Transitions(Component):
 
 
 class OnlyState(Transitions):
-    """The transitions of a model with a single state: it stays, nothing is learnt."""
+    """Transitions of a model with one state, which stays; there are no parameters."""
 
     batched = True
 
@@ -125,7 +125,7 @@ class OnlyState(Transitions):
         )
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
-        """Certainty of staying."""
+        """The distribution of the only state."""
         return Categorical(logits=torch.zeros(state.shape + (1,), dtype=torch.float64))
 
     def log_table(self, data: Sequences) -> LogTable | None:

@@ -116,7 +116,7 @@ def _filters(num_states: int, num_classes: int, num_lags: int) -> dict[str, np.n
 def _thresholded(
     design: np.ndarray, parameters: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """States and classes as the demo makes them, by comparing drives with zero."""
+    """States and classes as in the demo: 1 where the drive is above 0."""
     states = (design @ parameters["transition_weights"][0, 1] > 0).astype(np.int64)
     drives = design @ parameters["emission_weights"][:, 1].T
     return states, (drives[np.arange(len(states)), states] > 0).astype(np.int64)

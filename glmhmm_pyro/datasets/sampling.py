@@ -1,4 +1,4 @@
-"""What every simulator returns, and the draws that they share.
+"""The result type of all simulators, and the sampling functions that they share.
 
 The model is that of the package: row t of the transition covariates drives the step
 from t - 1 INTO t, and a session starts from the initial distribution.
@@ -111,7 +111,7 @@ def sample_categorical(
 
 
 def check_count(name: str, value: int, least: int) -> None:
-    """Refuse a count that is not a whole number of at least ``least``."""
+    """Raise a ValueError if a count is no whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(
             f"{name} must be a whole number, got {value!r}; give {least} or more"
@@ -127,7 +127,7 @@ def check_count(name: str, value: int, least: int) -> None:
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
-    """A generator of random numbers; itself where it is one already."""
+    """Random generator from a seed; a generator is returned as it is."""
     try:
         if seed is None or isinstance(seed, bool):
             raise TypeError

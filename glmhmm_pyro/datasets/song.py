@@ -142,7 +142,7 @@ def through_filters(cues: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 
 def _song_weights(num_filters: int) -> dict[str, np.ndarray]:
-    """The true weights: every cue's shrink over its filters by one profile."""
+    """The true weights; those of each cue decay over its filters by one profile."""
     num_features = len(CUES) * num_filters + 1
     profile = np.exp(-np.arange(num_filters) / DECAY)
     emission = np.zeros((len(STATES), len(MODES), num_features))
