@@ -90,6 +90,7 @@ def main():
     model.bind(data)
     params, method = start(w), METHODS[args.method]
     # Compiles, or reads what is compiled.
+    gh.chain.warm_up([states])
     method(model, data, params, lambda params: None, 1)
 
     recorder = Recorder("glmhmm_pyro", args)

@@ -17,6 +17,7 @@ from glmhmm_pyro.chain.decoding import (
 )
 from glmhmm_pyro.chain.expansion import Expansion
 from glmhmm_pyro.chain.marginals import ExpectedCounts, expected_counts, log_marginal
+from glmhmm_pyro.chain.specialised import warm_up
 
 __all__ = [
     "ExpectedCounts",
@@ -32,4 +33,5 @@ __all__ = [
     "sample_paths",
     "smooth",
     "viterbi",
+    "warm_up",
 ]

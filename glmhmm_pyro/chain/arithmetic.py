@@ -69,6 +69,21 @@ def _from_bits(typingctx: Context, value: types.Type) -> Any:
 
 
 @intrinsic
+def at(typingctx: Context, position: types.Type) -> Any:
+    """An index that is known not to be negative, which saves a test of its sign."""
+
+    def codegen(
+        context: BaseContext,
+        builder: ir.IRBuilder,
+        signature: Signature,
+        args: Sequence[ir.Value],
+    ) -> Any:
+        return args[0]
+
+    return types.uint64(types.int64), codegen
+
+
+@intrinsic
 def stack_vector(typingctx: Context, states: types.Type) -> Any:
     """An array with as many elements as ``states``, a tuple or an array, on the stack.
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glmhmm_pyro.chain.log_kernels import (
+    counts_log,
     filter_log,
     sample_log,
     tangents_log,
@@ -27,6 +28,7 @@ from glmhmm_pyro.chain.log_kernels import (
 )
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
 from glmhmm_pyro.chain.shapes import Potentials
+from glmhmm_pyro.chain.specialised import states_for
 from glmhmm_pyro.chain.stationary_kernels import counts_stationary
 
 # Sessions are grouped into pieces of work of about this many (step, origin,
@@ -80,23 +82,58 @@ def counts(
     work = _plan(
         potentials, lengths, *([] if weights is None else [weights.shape[:-1]])
     )
-    kernel = functools.partial(
-        kernel_of(potentials.transition.shape[-3]), length_of(potentials.num_states)
-    )
     rows = _all_rows(potentials, work)
-    return _accumulate(kernel, rows, work, potentials, weights, out)
+    return _accumulate(counted, rows, work, potentials, weights, out)
 
 
-def kernel_of(transitions: int) -> Callable[..., None]:
-    """The kernel of counts: for one transition matrix, or for one at each step."""
-    kernel: Callable[..., None]
-    kernel = counts_stationary if transitions == 1 else counts_scaled
-    return kernel
+def counted(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    session_weights: Array,
+    log_marginal: Array,
+    out_initial: Array,
+    out_transition: Array,
+    out_emission: Array,
+) -> None:
+    """Counts of the sessions first to last: the fast way, where that lost none of them.
 
-
-def length_of(num_states: int) -> tuple[float, ...] | Array:
-    """As many zeros as states; a tuple up to 8, whose length is compiled in."""
-    return (0.0,) * num_states if num_states <= 8 else np.empty(num_states)
+    Arguments are those of :func:`counts_log`, which does the others.
+    """
+    steps, size = int(offsets[last] - offsets[first]), emission.shape[1]
+    stationary = len(transition) == 1
+    kernel = counts_stationary if stationary else counts_scaled
+    space = np.empty(size * (2 * size + steps) if stationary else 0)
+    doubtful = kernel(
+        states_for(kernel, size, steps),
+        *[x.reshape(-1) for x in (initial, transition, emission)],
+        offsets,
+        first,
+        last,
+        session_weights,
+        space,
+        log_marginal,
+        *[x.reshape(-1) for x in (out_initial, out_transition, out_emission)],
+    )
+    if not doubtful:
+        return
+    for s in first + np.flatnonzero(np.isnan(log_marginal[first:last])):
+        counts_log(
+            initial,
+            transition,
+            emission,
+            offsets,
+            s,
+            s + 1,
+            session_weights,
+            log_marginal,
+            out_initial,
+            out_transition,
+            out_emission,
+        )
 
 
 def tangents(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any, Callable
 
@@ -23,6 +24,7 @@ def compiled(
     function: Callable[..., Any] | None = None,
     *,
     reassociate: bool = True,
+    exact: bool = False,
     inline: bool = False,
 ) -> Callable[..., Any]:
     """Compile a kernel on its first call and keep the machine code on disk.
@@ -33,14 +35,19 @@ def compiled(
     Args:
         function: what is compiled; left out in a decorator with arguments.
         reassociate: whether sums may be taken in any order.
+        exact: whether every operation is rounded by itself, in the order it is written
+            in, so that results are the same bits however loops are unrolled.
         inline: whether callers copy the function, under their own rules for sums.
     """
     if function is None:
-        return lambda f: compiled(f, reassociate=reassociate, inline=inline)
+        return functools.partial(
+            compiled, reassociate=reassociate, exact=exact, inline=inline
+        )
+    rules = {"nsz"} if exact else _REASSOCIATED if reassociate else _EXACT
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
-        "fastmath": _REASSOCIATED if reassociate else _EXACT,
+        "fastmath": rules,
         "inline": "always" if inline else "never",
     }
     try:
@@ -49,6 +56,15 @@ def compiled(
         _log_uncached(str(error))
         kernel = numba.njit(**options)(function)
     return kernel
+
+
+def is_on_disk(kernel: Any, signature: tuple[Any, ...]) -> bool:
+    """Whether the cache folder has machine code of a kernel for such arguments."""
+    cache = kernel._cache
+    if not hasattr(cache, "_cache_file"):
+        return False
+    key = cache._index_key(signature, kernel.targetctx.codegen())
+    return key in cache._cache_file._load_index()
 
 
 _logged: set[str] = set()

@@ -44,8 +44,6 @@ class Passes:
         states = out[2].shape[-1]
         self.work = compiled.plan(torch.Size(), lengths, states)
         self.pieces = self.work.pieces
-        self.kernel = compiled.kernel_of(len(out[1]))
-        self.states = compiled.length_of(states)
         sessions = len(lengths)
         self.weights = np.ones(sessions) if weights is None else weights.numpy()
         self.log_marginals = np.empty(sessions)
@@ -70,7 +68,6 @@ class Passes:
 
         calls = [
             (
-                self.states,
                 initial,
                 transition,
                 emission,
@@ -85,7 +82,7 @@ class Passes:
             )
             for _, piece, first, last in self.pieces
         ]
-        self.work.run(self.kernel, calls)
+        self.work.run(compiled.counted, calls)
         for gathered, out in zip(self.by_piece, (self.initial, self.transition)):
             if len(out) == 1:
                 gathered.sum(0, out=out)

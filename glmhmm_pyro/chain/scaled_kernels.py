@@ -43,19 +43,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from glmhmm_pyro.chain.arithmetic import LOG_2, exp, rescale, stack_vector
+from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale, stack_vector
 from glmhmm_pyro.chain.compiler import compiled
-from glmhmm_pyro.chain.log_kernels import Array, counts_log
+from glmhmm_pyro.chain.log_kernels import Array
 
 # Steps whose exponentials are taken together, so that they are still in a near
 # cache when the recursion reads them.
 _TILE = 128
-
-
-@compiled(inline=True)
-def at(position: int) -> np.uint64:
-    """An index that is known not to be negative, which saves a test of its sign."""
-    return np.uint64(position)
 
 
 @compiled(reassociate=False)
@@ -83,9 +77,8 @@ def _fill(
             for j in range(size):
                 k = at((t * size + i) * size + j)
                 out[k] = transition[k] + relative[j]
-    flat = out[first * size * size : last * size * size]
-    for k in range(flat.size):
-        flat[k] = exp(flat[k])
+    for k in range(first * size * size, last * size * size):
+        out[at(k)] = exp(out[at(k)])
     return total
 
 
@@ -188,11 +181,13 @@ def dot(first: Array, second: Array) -> float:
 
 
 @compiled(inline=True)
-def enter(alpha: Array, beta: Array, initial: Array, emission: Array, t: int) -> float:
+def enter(
+    alpha: Array, beta: Array, initial: Array, row: int, emission: Array, t: int
+) -> float:
     """Messages at both ends of a session; returns the shift of ``alpha``."""
     shift = -np.inf
     for j in range(len(alpha)):
-        alpha[j] = initial[j] + emission[at(t * len(alpha) + j)]
+        alpha[j] = initial[at(row * len(alpha) + j)] + emission[at(t * len(alpha) + j)]
         shift = max(shift, alpha[j])
         beta[j] = 1.0
     for j in range(len(alpha)):
@@ -206,26 +201,38 @@ def put_product(alpha: Array, beta: Array, scale: float, out: Array, t: int) -> 
         out[at(t * len(alpha) + j)] = scale * alpha[j] * beta[j]
 
 
-@compiled
-def _session(
+@compiled(inline=True)
+def add_row(values: Array, t: int, out: Array, row: int, size: int) -> None:
+    for j in range(size):
+        out[at(row * size + j)] += values[at(t * size + j)]
+
+
+@compiled(inline=True)
+def agree(from_start: float, middle: float, from_end: float, least: float) -> bool:
+    """Whether nothing that counts was lost; False if anything is not a number."""
+    spread = max(abs(from_start - middle), abs(from_end - middle))
+    return least > 1e-280 and spread < 1e-9 * max(1.0, 1e-5 * abs(middle))
+
+
+@compiled(inline=True)
+def _approach(
     states: tuple[float, ...] | np.ndarray,
-    initial: Array,
+    alpha: Array,
+    beta: Array,
+    work_a: Array,
+    work_b: Array,
     transition: Array,
     emission: Array,
     start: int,
     stop: int,
-    weight: float,
+    half: int,
     out_transition: Array,
     out_emission: Array,
-) -> tuple[float, bool]:
-    """Counts of one session; its log marginal, and whether they can be trusted."""
-    alpha, beta = stack_vector(states), stack_vector(states)
-    work_a, work_b = stack_vector(states), stack_vector(states)
-    other_a, other_b = stack_vector(states), stack_vector(states)
-    shift = enter(alpha, beta, initial, emission, start)
+) -> tuple[float, int, int]:
+    """Advance both messages until they meet; what was taken from the scale of each."""
+    shift, power_a, power_b = 0.0, 0, 0
     store(alpha, out_emission, start)
-    half = start + 1 + (stop - start - 1) // 2
-    a, b, power_a, power_b = start + 1, stop - 1, 0, 0
+    a, b = start + 1, stop - 1
     while b >= half:
         num_a, num_b = min(half - a, _TILE), min(b - half + 1, _TILE)
         low = b - num_b + 1
@@ -245,43 +252,50 @@ def _session(
             power_b += rescale(beta)
         a += num_a
         b -= num_b
+    return shift, power_a, power_b
+
+
+@compiled(inline=True)
+def _part(
+    alpha: Array,
+    beta: Array,
+    work_a: Array,
+    work_b: Array,
+    other_a: Array,
+    other_b: Array,
+    start: int,
+    stop: int,
+    half: int,
+    power_a: int,
+    power_b: int,
+    weight: float,
+    moves: Array,
+    out: Array,
+) -> tuple[float, bool]:
+    """Counts from where the messages meet; a log marginal, and whether to trust it."""
     total = dot(alpha, beta)
     middle = np.log(total) + (power_a + power_b) * LOG_2
-    put_product(alpha, beta, weight / total, out_emission, half - 1)
-    least, last = total, total
-    from_end = middle
+    put_product(alpha, beta, weight / total, out, half - 1)
+    least, end, from_end = total, total, middle
     for k in range(half - 1 - start):
         if k & 3 == 3:
             power_a += rescale(alpha)
             power_b += rescale(beta)
-        total = _meet_forward(
-            alpha, work_a, other_a, out_transition, out_emission, half + k, weight
-        )
-        last = _meet_backward(
-            beta, work_b, other_b, out_transition, out_emission, half - 1 - k, weight
-        )
-        least = min(least, min(total, last))
+        total = _meet_forward(alpha, work_a, other_a, moves, out, half + k, weight)
+        end = _meet_backward(beta, work_b, other_b, moves, out, half - 1 - k, weight)
+        least = min(least, min(total, end))
     if half - 1 > start:
-        from_end = np.log(last) + power_b * LOG_2
-    for t in range(2 * half - 1 - start, stop):
-        total = _meet_forward(
-            alpha, work_a, other_a, out_transition, out_emission, t, weight
-        )
+        from_end = np.log(end) + power_b * LOG_2
+    if 2 * half - 1 - start < stop:
+        total = _meet_forward(alpha, work_a, other_a, moves, out, stop - 1, weight)
         least = min(least, total)
-    for j in range(len(states)):
+    for j in range(len(alpha)):
         beta[j] = 1.0
     from_start = np.log(dot(alpha, beta)) + power_a * LOG_2
-    return shift + from_start, agree(from_start, middle, from_end, least)
+    return from_start, agree(from_start, middle, from_end, least)
 
 
-@compiled
-def agree(from_start: float, middle: float, from_end: float, least: float) -> bool:
-    """Whether nothing that counts was lost; False if anything is not a number."""
-    spread = max(abs(from_start - middle), abs(from_end - middle))
-    return least > 1e-280 and spread < 1e-9 * max(1.0, 1e-5 * abs(middle))
-
-
-@compiled
+@compiled(exact=True)
 def counts_scaled(
     states: tuple[float, ...] | np.ndarray,
     initial: Array,
@@ -291,42 +305,62 @@ def counts_scaled(
     first: int,
     last: int,
     session_weights: Array,
+    space: Array,
     log_marginal: Array,
     out_initial: Array,
     out_transition: Array,
     out_emission: Array,
-) -> None:
+) -> int:
     """Log marginal and weighted expected counts; transitions with a row for each step.
 
-    Writes and adds as :func:`glmhmm_pyro.chain.log_kernels.counts_log` does.
+    Writes and adds as :func:`glmhmm_pyro.chain.log_kernels.counts_log` does, and
+    returns how many sessions are to be done again by it: their log marginal is NaN.
     """
+    size, doubtful = len(states), 0
+    alpha, beta = stack_vector(states), stack_vector(states)
+    work_a, work_b = stack_vector(states), stack_vector(states)
+    other_a, other_b = stack_vector(states), stack_vector(states)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
-        log_marginal[s], trusted = _session(
+        half = start + 1 + (stop - start - 1) // 2
+        entry = min(s, len(initial) // size - 1)
+        shift = enter(alpha, beta, initial, entry, emission, start)
+        moved, power_a, power_b = _approach(
             states,
-            initial[min(s, len(initial) - 1)],
-            transition.reshape(-1),
-            emission.reshape(-1),
+            alpha,
+            beta,
+            work_a,
+            work_b,
+            transition,
+            emission,
             start,
             stop,
-            session_weights[s],
-            out_transition.reshape(-1),
-            out_emission.reshape(-1),
+            half,
+            out_transition,
+            out_emission,
         )
-        if trusted:
-            out_transition[start] = 0.0
-            out_initial[min(s, len(out_initial) - 1)] += out_emission[start]
-        else:
-            counts_log(
-                initial,
-                transition,
-                emission,
-                offsets,
-                s,
-                s + 1,
-                session_weights,
-                log_marginal,
-                out_initial,
-                out_transition,
-                out_emission,
-            )
+        from_start, trusted = _part(
+            alpha,
+            beta,
+            work_a,
+            work_b,
+            other_a,
+            other_b,
+            start,
+            stop,
+            half,
+            power_a,
+            power_b,
+            session_weights[s],
+            out_transition,
+            out_emission,
+        )
+        log_marginal[s] = shift + moved + from_start if trusted else np.nan
+        if not trusted:
+            doubtful += 1
+            continue
+        for k in range(start * size * size, (start + 1) * size * size):
+            out_transition[at(k)] = 0.0
+        row = min(s, len(out_initial) // size - 1)
+        add_row(out_emission, start, out_initial, row, size)
+    return doubtful

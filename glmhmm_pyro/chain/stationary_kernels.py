@@ -20,10 +20,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from glmhmm_pyro.chain.arithmetic import LOG_2, exp, rescale, stack_vector
+from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale, stack_vector
 from glmhmm_pyro.chain.compiler import compiled
-from glmhmm_pyro.chain.log_kernels import Array, counts_log
-from glmhmm_pyro.chain.scaled_kernels import agree, at, dot, enter, put_product, store
+from glmhmm_pyro.chain.log_kernels import Array
+from glmhmm_pyro.chain.scaled_kernels import (
+    add_row,
+    agree,
+    dot,
+    enter,
+    put_product,
+    store,
+)
 
 
 @compiled(reassociate=False)
@@ -34,14 +41,17 @@ def _likelihoods(
     last: int,
     out: Array,
 ) -> float:
-    """Exponentials of the emissions relative to each step's greatest; their sum."""
+    """Exponentials of the emissions relative to each step's greatest.
+
+    Returns the sum of these, without the first, which ``enter`` takes out.
+    """
     size = len(states)
     total = 0.0
     for t in range(first, last):
         top = emission[at(t * size)]
         for j in range(1, size):
             top = max(top, emission[at(t * size + j)])
-        total += top
+        total += top if t > first else 0.0
         for j in range(size):
             out[at((t - first) * size + j)] = emission[at(t * size + j)] - top
     for k in range((last - first) * size):
@@ -95,76 +105,97 @@ def _add_pairs(earlier: Array, later: Array, scale: float, pairs: Array) -> None
             pairs[at(i * size + j)] += (scale * earlier[i]) * later[j]
 
 
-@compiled
-def _session(
-    states: tuple[float, ...] | np.ndarray,
-    initial: Array,
-    moves: Array,
-    emission: Array,
-    first: int,
-    stop: int,
-    weight: float,
-    likely: Array,
-    pairs: Array,
-    out: Array,
-) -> tuple[float, bool]:
-    """Counts of one session; its log marginal, and whether they can be trusted.
+@compiled(inline=True)
+def _top(values: Array, first: int, last: int) -> float:
+    top = values[at(first)]
+    for k in range(first + 1, last):
+        top = max(top, values[at(k)])
+    return top
 
-    ``pairs`` gathers the pairwise counts but for the factor ``moves``.
-    """
-    alpha, beta = stack_vector(states), stack_vector(states)
-    work_a, work_b = stack_vector(states), stack_vector(states)
-    other_a, other_b = stack_vector(states), stack_vector(states)
-    shift = _likelihoods(states, emission, first, stop, likely)
-    shift -= emission[first * len(states) : (first + 1) * len(states)].max()
-    shift += enter(alpha, beta, initial, emission, first)
-    store(alpha, out, first)
-    half = first + 1 + (stop - first - 1) // 2
+
+@compiled(inline=True)
+def _approach(
+    alpha: Array,
+    beta: Array,
+    work_a: Array,
+    work_b: Array,
+    moves: Array,
+    likely: Array,
+    start: int,
+    stop: int,
+    half: int,
+    out: Array,
+) -> tuple[int, int]:
+    """Advance both messages until they meet; the powers of two taken out of each."""
     power_a, power_b = 0, 0
+    store(alpha, out, start)
     for k in range(stop - half):
-        a, b = first + 1 + k, stop - 1 - k
+        a, b = start + 1 + k, stop - 1 - k
         store(beta, out, b)
-        _backward(beta, work_b, moves, likely, b - first)
+        _backward(beta, work_b, moves, likely, b - start)
         if a < half:
-            _forward(alpha, work_a, moves, likely, a - first)
+            _forward(alpha, work_a, moves, likely, a - start)
         if k & 3 == 3:
             power_a += rescale(alpha)
             power_b += rescale(beta)
         if a < half:
             store(alpha, out, a)
+    return power_a, power_b
+
+
+@compiled(inline=True)
+def _part(
+    alpha: Array,
+    beta: Array,
+    work_a: Array,
+    work_b: Array,
+    other_a: Array,
+    other_b: Array,
+    moves: Array,
+    likely: Array,
+    start: int,
+    stop: int,
+    half: int,
+    power_a: int,
+    power_b: int,
+    weight: float,
+    pairs: Array,
+    out: Array,
+) -> tuple[float, bool]:
+    """Counts from where the messages meet; a log marginal, and whether to trust it."""
     total = dot(alpha, beta)
     middle = np.log(total) + (power_a + power_b) * LOG_2
     put_product(alpha, beta, weight / total, out, half - 1)
-    least, last, power_end = total, total, power_a + power_b
+    least, end, power_end = total, total, power_a + power_b
     for k in range(stop - half):
         a, b = half + k, half - 1 - k
         if k & 3 == 3:
             power_a += rescale(alpha)
             power_b += rescale(beta)
-        for j in range(len(states)):
+        for j in range(len(alpha)):
             other_a[j] = alpha[j]
-        _forward(alpha, work_a, moves, likely, a - first)
+        _forward(alpha, work_a, moves, likely, a - start)
         _load(work_a, out, a)
         total = dot(alpha, work_a)
         least = min(least, total)
         put_product(alpha, work_a, weight / total, out, a)
-        _multiply(work_a, likely, a - first)
+        _multiply(work_a, likely, a - start)
         _add_pairs(other_a, work_a, weight / total, pairs)
-        if b > first:
-            _backward(beta, work_b, moves, likely, b - first)
+        if b > start:
+            _backward(beta, work_b, moves, likely, b - start)
             _load(other_b, out, b - 1)
-            last, power_end = dot(other_b, beta), power_b
-            least = min(least, last)
-            put_product(other_b, beta, weight / last, out, b - 1)
-            _add_pairs(other_b, work_b, weight / last, pairs)
-    from_end = np.log(last) + power_end * LOG_2
-    for j in range(len(states)):
+            end, power_end = dot(other_b, beta), power_b
+            least = min(least, end)
+            put_product(other_b, beta, weight / end, out, b - 1)
+            _add_pairs(other_b, work_b, weight / end, pairs)
+    from_end = np.log(end) + power_end * LOG_2
+    for j in range(len(alpha)):
         beta[j] = 1.0
     from_start = np.log(dot(alpha, beta)) + power_a * LOG_2
-    return shift + from_start, agree(from_start, middle, from_end, least)
+    return from_start, agree(from_start, middle, from_end, least)
 
 
-@compiled
+@compiled(exact=True)
 def counts_stationary(
     states: tuple[float, ...] | np.ndarray,
     initial: Array,
@@ -174,52 +205,76 @@ def counts_stationary(
     first: int,
     last: int,
     session_weights: Array,
+    space: Array,
     log_marginal: Array,
     out_initial: Array,
     out_transition: Array,
     out_emission: Array,
-) -> None:
+) -> int:
     """Log marginal and weighted expected counts; one transition for all steps.
 
-    Writes and adds as :func:`glmhmm_pyro.chain.log_kernels.counts_log` does.
+    Writes and adds as :func:`glmhmm_pyro.chain.log_kernels.counts_log` does, and
+    returns how many sessions are to be done again by it: their log marginal is NaN.
+    ``space`` holds the exponentiated matrix, the pairs of a session but for that
+    factor, and its likelihoods.
     """
-    longest = 0
+    size, doubtful = len(states), 0
+    squared = size * size
+    moves, pairs, likely = space[:squared], space[squared:], space[2 * squared :]
+    alpha, beta = stack_vector(states), stack_vector(states)
+    work_a, work_b = stack_vector(states), stack_vector(states)
+    other_a, other_b = stack_vector(states), stack_vector(states)
+    top = _top(transition, 0, squared)
+    for k in range(squared):
+        moves[at(k)] = np.exp(transition[at(k)] - top)
     for s in range(first, last):
-        longest = max(longest, offsets[s + 1] - offsets[s])
-    likely = np.empty(longest * len(states))
-    top = transition.max()
-    moves = np.exp(transition - top).reshape(-1)
-    pairs = np.empty(moves.size)
-    for s in range(first, last):
-        pairs[:] = 0.0
-        value, trusted = _session(
-            states,
-            initial[min(s, len(initial) - 1)],
+        start, stop = offsets[s], offsets[s + 1]
+        half = start + 1 + (stop - start - 1) // 2
+        entry = min(s, len(initial) // size - 1)
+        shift = _likelihoods(states, emission, start, stop, likely)
+        shift += enter(alpha, beta, initial, entry, emission, start)
+        power_a, power_b = _approach(
+            alpha,
+            beta,
+            work_a,
+            work_b,
             moves,
-            emission.reshape(-1),
-            offsets[s],
-            offsets[s + 1],
-            session_weights[s],
             likely,
-            pairs,
-            out_emission.reshape(-1),
+            start,
+            stop,
+            half,
+            out_emission,
         )
-        steps = offsets[s + 1] - offsets[s]
-        if trusted and (steps == 1 or np.isfinite(top)):
-            log_marginal[s] = value + (top * (steps - 1) if steps > 1 else 0.0)
-            out_initial[min(s, len(out_initial) - 1)] += out_emission[offsets[s]]
-            out_transition[0] += (pairs * moves).reshape(transition.shape[1:])
-        else:
-            counts_log(
-                initial,
-                transition,
-                emission,
-                offsets,
-                s,
-                s + 1,
-                session_weights,
-                log_marginal,
-                out_initial,
-                out_transition,
-                out_emission,
-            )
+        for k in range(squared):
+            pairs[at(k)] = 0.0
+        from_start, trusted = _part(
+            alpha,
+            beta,
+            work_a,
+            work_b,
+            other_a,
+            other_b,
+            moves,
+            likely,
+            start,
+            stop,
+            half,
+            power_a,
+            power_b,
+            session_weights[s],
+            pairs,
+            out_emission,
+        )
+        # What forbids all moves does not concern a session of one step.
+        single = stop - start == 1
+        if not trusted or not (single or np.isfinite(top)):
+            log_marginal[s] = np.nan
+            doubtful += 1
+            continue
+        moved = 0.0 if single else top * (stop - start - 1)
+        log_marginal[s] = shift + from_start + moved
+        row = min(s, len(out_initial) // size - 1)
+        add_row(out_emission, start, out_initial, row, size)
+        for k in range(squared):
+            out_transition[at(k)] += pairs[at(k)] * moves[at(k)]
+    return doubtful
