@@ -29,7 +29,8 @@ from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.initial import Initial, InitialState, OnlyInitial
 from glmhmm_pyro.components.levels import Levels
 from glmhmm_pyro.components.levels.by_level import on_levels
-from glmhmm_pyro.components.transitions import OnlyState, Stationary, Transitions
+from glmhmm_pyro.components.only_state import OnlyState
+from glmhmm_pyro.components.transitions import Stationary, Transitions
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.displays import as_written, display
 from glmhmm_pyro.distributions import HiddenMarkov

@@ -234,6 +234,22 @@ def test_every_list_of_public_names_resolves_and_is_documented():
                 assert value.__doc__, f"{info.name}.{name} has no docstring"
 
 
+SHOWN = [gh, gh.components, gh.priors, gh.analysis, gh.plotting]
+SHOWN += [gh.optim, gh.levels, gh.dwell]
+
+# Public names without an example.
+UNSHOWN: set[str] = set()
+
+
+@pytest.mark.parametrize("room", SHOWN, ids=lambda room: room.__name__)
+def test_every_public_name_has_an_example(room):
+    """Which runs as a doctest, for the modules of the package are collected."""
+    public = {name: getattr(room, name) for name in room.__all__}
+    called = {name: value for name, value in public.items() if callable(value)}
+    lacking = {n for n, value in called.items() if ">>> " not in (value.__doc__ or "")}
+    assert lacking == UNSHOWN & public.keys()
+
+
 @pytest.mark.parametrize("name", [n for n in gh.__all__ if n[0].isupper()])
 def test_public_classes_document_their_public_methods(name):
     for attribute, value in vars(getattr(gh, name)).items():

@@ -60,6 +60,15 @@ class Bootstrap:
             leaves fewer.
         num_sessions: number of sessions that were drawn, or ``None`` where none were.
         num_groups: the same of groups.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> found = gh.analysis.bootstrap(fit, data, num_samples=3, progress=False)
+        >>> found.standard_errors["emissions.weights"].dims
+        ('state', 'covariate')
     """
 
     replicates: "dict[str, xr.DataArray]"

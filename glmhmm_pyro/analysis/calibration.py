@@ -53,6 +53,18 @@ class Calibration:
         num_draws: number of draws that a true value is ranked among.
         complete: whether there are as many simulations as were asked for; an interrupt
             leaves fewer.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from torch.distributions import Normal
+        >>> data = gh.Sequences([0] * 20, [[1.0]] * 20)
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(prior=Normal(0.0, 1.0)))
+        >>> options = {"num_simulations": 2, "num_draws": 3, "progress": False}
+        >>> found = gh.analysis.simulation_based_calibration(
+        ...     model, data, "laplace", **options
+        ... )
+        >>> found.ranks.shape
+        (2, 2)
     """
 
     ranks: np.ndarray

@@ -47,6 +47,14 @@ class Comparison:
         fits: by method, states numbered as in the first.
         train: the data fitted.
         test: the data held out, or ``None``.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> found = gh.analysis.compare_methods(model, data, ["em"], progress=False)
+        >>> list(found.fits)
+        ['em']
     """
 
     table: "pd.DataFrame"

@@ -69,6 +69,16 @@ class CrossValidation:
         rule: ``"best"`` or ``"one_standard_error"``.
         complete: whether the table is of all folds, or strengths; an interrupt leaves
             fewer.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(4))
+        >>> def ridge(strength):
+        ...     return gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(strength**-0.5)))
+        >>> quick = {"folds": 2, "num_restarts": 1, "progress": False}
+        >>> found = gh.analysis.cross_validate(ridge, data, [0.1, 10.0], **quick)
+        >>> found.table.index.tolist()
+        [0.1, 10.0]
     """
 
     table: "pd.DataFrame"

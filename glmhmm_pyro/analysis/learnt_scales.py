@@ -53,6 +53,16 @@ class EvidenceMaximum:
         fit: the model at these, fitted by MAP.
         table: a row an evaluation: hyperparameters and ``log_evidence``.
         converged: whether the search ended by itself.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(3))
+        >>> def ridge(scale):
+        ...     return gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(scale)))
+        >>> start, maximise = {"scale": 1.0}, gh.analysis.maximise_evidence
+        >>> found = maximise(ridge, start, data, progress=False)
+        >>> list(found.values)
+        ['scale']
     """
 
     values: dict[str, float]

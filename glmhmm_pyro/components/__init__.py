@@ -21,11 +21,11 @@ from glmhmm_pyro.components.initial import (
 from glmhmm_pyro.components.known_states import KnownStates
 from glmhmm_pyro.components.lapsing import Lapsing
 from glmhmm_pyro.components.levels import ByLevel, Levels, TwoLevels
+from glmhmm_pyro.components.only_state import OnlyState
 from glmhmm_pyro.components.outputs import Outputs
 from glmhmm_pyro.components.stationary_initial import StationaryInitial
 from glmhmm_pyro.components.transitions import (
     InputDriven,
-    OnlyState,
     SharedInputDriven,
     Stationary,
     Transitions,

@@ -77,7 +77,7 @@ from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.own_states import OwnStates
 from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
-from glmhmm_pyro.components.site import STATE_AXES, Site
+from glmhmm_pyro.components.site import STATE_AXES, Site, block_axes
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.filling import fill, recipe_of
@@ -108,6 +108,11 @@ class Component(CovariateReader, HasLatents, PyroModule):
         own_states: the states that it speaks of, where they are not the model's.
         has_fixed_priors: whether no prior of a site reads another site; recipes that
             sample hyperparameters are known to.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> isinstance(gh.Bernoulli(), gh.components.Component)
+        True
     """
 
     has_fixed_priors: ClassVar[bool] = True
@@ -390,10 +395,3 @@ class _Prior:
         filled = component.filled(self.name)
         bounds = component.bounds.get(self.name)
         return filled if bounds is None else Within(filled, bounds)
-
-
-def block_axes(blocks: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """Names of the axes over which an M-step separates."""
-    if blocks is None:
-        return ()
-    return (blocks,) if isinstance(blocks, str) else blocks

@@ -9,7 +9,8 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.emissions import GLMEmission, check_outputs
+from glmhmm_pyro.components.emission_checks import check_outputs
+from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.least_squares import (
     columns_of,
     location_units,
@@ -41,6 +42,11 @@ class StudentT(GLMEmission):
         df_prior: the same of the degrees of freedom (states,). Where tails are no
             heavier than normal ones they grow for ever, and little changes.
         covariates: names of the covariates that the family reads; all by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> family = gh.components.StudentT(prior=gh.priors.Ridge(1.0))
+        >>> model = gh.GLMHMM(2, family)
     """
 
     scale: Any
@@ -117,6 +123,14 @@ class Gamma(GLMEmission):
         concentration_prior: the same of the concentrations (states,), which others call
             shapes.
         covariates: names of the covariates that the family reads; all by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> times = gh.Sequences([0.2, 0.4, 0.3, 0.9, 1.1, 0.8])
+        >>> model = gh.GLMHMM(1, gh.components.Gamma())
+        >>> fit = gh.fit(model, times, num_restarts=1, progress=False)
+        >>> round(float(fit.params["emissions.weights"].exp()), 3)  # The mean.
+        0.617
     """
 
     concentration: Any

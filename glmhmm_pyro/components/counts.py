@@ -11,7 +11,8 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.emissions import GLMEmission, refuse_labels
+from glmhmm_pyro.components.emission_checks import refuse_labels
+from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.laws import PoissonLaw, StepLaw
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
@@ -134,6 +135,13 @@ class NegativeBinomial(GLMEmission):
             more than Poisson ones the best dispersion is 0, which a fit approaches.
         offset: as for :class:`Poisson`.
         covariates: as for :class:`Poisson`.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> counts = gh.Sequences([0, 5, 1, 0, 9, 2])
+        >>> model = gh.GLMHMM(1, gh.components.NegativeBinomial(gh.priors.Ridge(2.0)))
+        >>> sorted(gh.fit(model, counts, "map", num_restarts=1, progress=False).params)
+        ['emissions.dispersion', 'emissions.weights']
     """
 
     has_log_rate = True

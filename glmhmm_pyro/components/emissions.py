@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.base import Site
+from glmhmm_pyro.components.emission_checks import check_labels
 from glmhmm_pyro.components.laws import HasStepLaw, LabelLaw, StepLaw
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginals import HasMarginal, Marginal, label_marginal
@@ -40,6 +41,11 @@ class Emission(HasMarginal):
     A family writes ``forward`` alone, broadcasting over ``state``. An enumerated state
     serves :func:`pyro.markov`, a sampled one the simulator, and all states at once give
     the table of likelihoods that EM, MAP, SVI and NUTS share.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> issubclass(gh.GLMEmission, gh.Emission)
+        True
     """
 
     counts_of = "emission"
@@ -143,6 +149,13 @@ class GLMEmission(HasStepLaw, Emission):
             or ``None`` for flat.
         covariates: names of the covariates that the family reads; all by default. An
             output of :class:`Outputs` may be told so there too.
+
+    Example:
+        >>> import torch, glmhmm_pyro as gh
+        >>> class Exponential(gh.GLMEmission):
+        ...     def distribution(self, predictor):
+        ...         return torch.distributions.Exponential(predictor.exp())
+        >>> model = gh.GLMHMM(2, Exponential(prior=gh.priors.Ridge(1.0)))
     """
 
     blocks: str | tuple[str, ...] | None = "state"
@@ -248,6 +261,13 @@ class Categorical(GLMEmission):
             features), or ``None`` for flat. Its negative log density is the penalty of
             a MAP fit: Normal(0, s) is a ridge.
         covariates: names of the covariates that the family reads; all by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> model = gh.GLMHMM(2, gh.Categorical(3))
+        >>> model.bind(gh.Sequences([0, 1, 1], [[0.5, 1.0], [0.2, 1.0], [0.1, 1.0]]))
+        >>> model.components["emissions"].shape("weights")
+        torch.Size([2, 2, 2])
     """
 
     def __init__(
@@ -305,6 +325,13 @@ class Bernoulli(GLMEmission):
         prior: distribution that broadcasts to the weights (states, features), or
             ``None`` for flat.
         covariates: names of the covariates that the family reads; all by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 1])
+        >>> fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
+        >>> round(float(fit.params["emissions.weights"].sigmoid()), 6)
+        0.75
     """
 
     def __init__(self, prior: Prior = None, covariates: Sequence[str] | None = None):
@@ -351,50 +378,3 @@ def entry_of(site: Site, values: Tensor) -> str:
     index = np.unravel_index(int(values.argmin()), values.shape)
     words = [f"{axis} {number}" for axis, number in zip(site.axes, index)]
     return f" in {', '.join(words)}" if words else ""
-
-
-def check_labels(data: Sequences, num_classes: int, family: str) -> None:
-    """A sentence for labels that are no classes of the family."""
-    labels = data.emissions if data.mask is None else data.emissions[data.mask]
-    if labels.dim() != 1:
-        raise ValueError(
-            f"emissions must have shape (steps,) for {family}, got "
-            f"{tuple(data.emissions.shape)}; take gh.Outputs, with a family for each "
-            "of several outputs"
-        )
-    smallest, largest = labels.aminmax() if len(labels) else (0, 0)
-    whole = not labels.is_floating_point() or bool((labels == labels.round()).all())
-    if smallest < 0 or largest >= num_classes or not whole:
-        wrong = (labels < 0) | (labels >= num_classes) | (labels != labels.round())
-        raise ValueError(
-            f"emissions must be labels 0 to {num_classes - 1} for {family}, got "
-            f"{labels[wrong][0].item()}; mask steps without an emission, or take "
-            "Categorical(num_classes) with as many as there are"
-        )
-
-
-def refuse_labels(data: Sequences, family: str) -> None:
-    """Error message for labels, where a family speaks of numbers."""
-    names = data.class_names
-    if names is not None:
-        raise ValueError(
-            f"emissions must be numbers for {family}, got labels "
-            f"({', '.join(names[:8])}); take gh.Categorical(num_classes={len(names)})"
-            f"{', or gh.Bernoulli()' if len(names) == 2 else ''}, or give numbers "
-            "without class_names"
-        )
-
-
-def check_outputs(data: Sequences, num_outputs: int | None, family: str) -> None:
-    """A sentence for labels, and for emissions of another number of outputs."""
-    refuse_labels(data, f"{family}()")
-    found = tuple(data.emissions.shape[1:])
-    if found == (() if num_outputs is None else (num_outputs,)):
-        return
-    wanted = "(steps,)" if num_outputs is None else f"(steps, {num_outputs})"
-    fix = f"num_outputs={found[0]}" if found else "no num_outputs"
-    raise ValueError(
-        f"emissions must have shape {wanted} for {family}(num_outputs={num_outputs}), "
-        f"got {tuple(data.emissions.shape)}; give the family {fix}, or gh.Outputs for "
-        "outputs of several families"
-    )

@@ -15,11 +15,8 @@ from glmhmm_pyro.components.correlations import (
     correlations_of,
     factor_of,
 )
-from glmhmm_pyro.components.emissions import (
-    VANISHED,
-    GLMEmission,
-    check_outputs,
-)
+from glmhmm_pyro.components.emission_checks import check_outputs
+from glmhmm_pyro.components.emissions import VANISHED, GLMEmission
 from glmhmm_pyro.components.laws import NormalLaw, StepLaw
 from glmhmm_pyro.components.least_squares import (
     LEAST_SCALE,

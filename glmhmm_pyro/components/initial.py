@@ -24,6 +24,11 @@ class InitialState(Component):
     """Distribution of the first hidden state of a session.
 
     A subclass writes :meth:`logits`.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> issubclass(gh.Initial, gh.components.InitialState)
+        True
     """
 
     covariates_of = "initial_covariates"
@@ -55,7 +60,13 @@ class InitialState(Component):
 
 
 class OnlyInitial(InitialState):
-    """The start of a model with a single state: nothing is learnt."""
+    """The start of a model with a single state: nothing is learnt.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> type(gh.GLMHMM(1, gh.Bernoulli()).initial).__name__
+        'OnlyInitial'
+    """
 
     batched = True
 
@@ -85,6 +96,11 @@ class Initial(InitialState):
             original of Calhoun et al. 2019. Such a model speaks of the sessions it was
             fitted to, in any order, and of no others. It knows them by their names, and
             a copy of one for that one, whatever it is called.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> first = gh.Initial(prior=gh.priors.Fixed([1, 0]))  # Always state 0.
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(), initial=first)
     """
 
     batched = True
@@ -144,6 +160,15 @@ class InitialGLM(InitialState):
         prior: distribution that broadcasts to the weights (states - 1, features), or
             ``None`` for flat.
         covariates: names of the initial covariates that it reads; all by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> first = [[1.0], [0.5]]
+        >>> data = gh.Sequences([0, 1, 1], lengths=[2, 1], initial_covariates=first)
+        >>> model = gh.GLMHMM(3, gh.Bernoulli(), initial=gh.InitialGLM())
+        >>> model.bind(data)
+        >>> model.components["initial"].shape("weights")
+        torch.Size([2, 1])
     """
 
     batched = True

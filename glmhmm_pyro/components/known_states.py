@@ -12,7 +12,8 @@ from torch.nn.functional import one_hot
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.emissions import Emission, check_labels
+from glmhmm_pyro.components.emission_checks import check_labels
+from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.laws import StepLaw, TorchLaw
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.designs import DesignMatrix

@@ -11,12 +11,12 @@ from torch.nn.functional import logsigmoid
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
+from glmhmm_pyro.components.emission_checks import check_labels
 from glmhmm_pyro.components.emissions import (
     Bernoulli,
     Categorical,
     Emission,
     GLMEmission,
-    check_labels,
 )
 from glmhmm_pyro.components.marginals import Marginal
 from glmhmm_pyro.priors.filling import Prior

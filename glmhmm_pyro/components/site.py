@@ -24,6 +24,12 @@ class Site:
         support: where the parameter lives; used by a flat prior.
         latent: whether its shape follows the data (steps, sessions). Other data then
             have values of their own, drawn from the prior; it counts as no parameter.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> site = gh.Site("state", ("way", 2), prior=gh.priors.Ridge(1.0))
+        >>> site.axes, site.sizes
+        (('state', 'way'), {'way': 2})
     """
 
     def __init__(
@@ -45,3 +51,10 @@ class Site:
         It is one given its hyperparameters, where it has any.
         """
         return recipe_of(self.prior).event_dim <= len(self.axes) - axes
+
+
+def block_axes(blocks: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Names of the axes over which an M-step separates."""
+    if blocks is None:
+        return ()
+    return (blocks,) if isinstance(blocks, str) else blocks

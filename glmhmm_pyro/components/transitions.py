@@ -18,7 +18,6 @@ from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
 from glmhmm_pyro.components.tables import (
-    Certain,
     LogTable,
     MovesTable,
     ProbsTable,
@@ -36,6 +35,11 @@ class Transitions(Component):
 
     A subclass writes ``forward``, broadcasting over the state it comes from; that alone
     serves every method. :meth:`logits`, the table over all origins, may be overridden.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> issubclass(gh.InputDriven, gh.Transitions)
+        True
     """
 
     covariates_of = "transition_covariates"
@@ -109,34 +113,6 @@ class Transitions(Component):
         return normalised(logits)
 
 
-class OnlyState(Transitions):
-    """Transitions of a model with one state, which stays; there are no parameters."""
-
-    batched = True
-
-    def bind(self, data: Sequences) -> None:
-        """No covariates are read."""
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether no covariates are read."""
-        return is_as_defined(
-            self, OnlyState, "forward", "logits", "log_probs", "design"
-        )
-
-    def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
-        """The distribution of the only state."""
-        return Categorical(logits=torch.zeros(state.shape + (1,), dtype=torch.float64))
-
-    def log_table(self, data: Sequences) -> LogTable | None:
-        """Zeros."""
-        return Certain(1, 1, 1) if self.is_plain else None
-
-    def logits(self, data: Sequences) -> Tensor:
-        """Zeros, shape (1, 1, 1)."""
-        return torch.zeros(1, 1, 1, dtype=torch.float64, device=data.device)
-
-
 @suggests_names
 class Stationary(Transitions):
     """One matrix of transition probabilities for all steps.
@@ -144,6 +120,11 @@ class Stationary(Transitions):
     Args:
         prior: distribution of a row of the matrix, such as a Dirichlet or a
             :class:`~glmhmm_pyro.priors.Sticky`, or ``None`` for flat.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> sticky = gh.priors.Sticky(stay=20, move=2)
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(), gh.Stationary(prior=sticky))
     """
 
     blocks = "origin"
@@ -207,6 +188,11 @@ class InputDriven(Forbidding, Transitions):
             destinations - 1, features), or ``None`` for flat.
         covariates: names of the transition covariates that it reads; all by default.
         forbidden: pairs of states (from, to) of moves that cannot be; none by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> moves = gh.InputDriven(gh.priors.Ridge(1.0), forbidden=[(0, 2), (2, 0)])
+        >>> model = gh.GLMHMM(3, gh.Bernoulli(), moves)
     """
 
     blocks = "origin"
@@ -291,6 +277,11 @@ class SharedInputDriven(Forbidding, Transitions):
             destinations - 1), or ``None`` for flat.
         covariates: names of the transition covariates that it reads; all by default.
         forbidden: pairs of states (from, to) of moves that cannot be; none by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> moves = gh.SharedInputDriven(gh.priors.Ridge(1.0))
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(), moves)
     """
 
     batched = True

@@ -4,7 +4,13 @@ from enum import Enum
 
 
 class Status(Enum):
-    """How a fit ended; the value is the sentence that users read."""
+    """How a fit ended; the value is the sentence that users read.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> gh.Status["MAX_ITERS"].value
+        'stopped at the largest number of iterations, not yet converged'
+    """
 
     CONVERGED = "the log-joint, or its bound, changed by less than the tolerance"
     GIVEN = "the parameters were given, nothing was fitted"
@@ -101,7 +107,14 @@ _ADVICE = {
 
 
 class ConvergenceWarning(UserWarning):
-    """A fit ended without reaching a proper maximum."""
+    """A fit ended without reaching a proper maximum.
+
+    Example:
+        >>> import warnings
+        >>> import glmhmm_pyro as gh
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", gh.ConvergenceWarning)  # A first look.
+    """
 
 
 class FallingLikelihoodError(RuntimeError):

@@ -16,6 +16,10 @@ class Status(Enum):
     Each has minFunc's ``message`` and ``exit_flag`` for it (1: the gradient is small,
     2: no progress, 0: a limit) or, where minFunc has none, our own and -1; and a
     ``sentence`` that says what it means.
+
+    Example:
+        >>> Status.CONVERGED_GRADIENT.exit_flag
+        1
     """
 
     CONVERGED_GRADIENT = (
@@ -116,6 +120,15 @@ class Trace(NamedTuple):
         step: step length along the direction.
         fun: value of the objective.
         optimality: largest absolute entry of the gradient.
+
+    Example:
+        >>> import numpy as np
+        >>> from glmhmm_pyro.optim import minimize_batched
+        >>> def bowl(points, problems):
+        ...     return ((points - 1) ** 2).sum(1), 2 * (points - 1)
+        >>> (result,) = minimize_batched(bowl, np.zeros((1, 2)), keep_trace=True)
+        >>> result.trace.iteration.tolist()[0], float(result.trace.fun[0])
+        (0, 2.0)
     """
 
     iteration: np.ndarray
@@ -146,6 +159,15 @@ class MinimizeResult(Generic[Array]):
             value had fallen without end.
         exit_flag: minFunc's ``exitflag``, or -1 where minFunc has none.
         trace: values by iteration, if they were asked for.
+
+    Example:
+        >>> import numpy as np
+        >>> from glmhmm_pyro.optim import minimize_batched
+        >>> def bowl(points, problems):
+        ...     return ((points - 1) ** 2).sum(1), 2 * (points - 1)
+        >>> (result,) = minimize_batched(bowl, np.zeros((1, 2)))
+        >>> result.x.round(6).tolist(), result.status.name
+        ([1.0, 1.0], 'CONVERGED_GRADIENT')
     """
 
     x: Array

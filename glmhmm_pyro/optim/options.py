@@ -49,6 +49,10 @@ class LBFGSOptions:
     Raises:
         ValueError: if a number is out of range or a choice is unknown.
         TypeError: if an argument has the wrong type.
+
+    Example:
+        >>> LBFGSOptions(max_iters=20).history_size
+        100
     """
 
     max_iters: int = 500

@@ -37,6 +37,14 @@ def groups(each: GroupFits, ax: "Axes | None" = None) -> "Axes":
 
     Raises:
         ValueError: no group has a fit, or its emissions have no weights.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> animals = ["ann", "bob"]
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3], groups=animals)
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> ax = groups(gh.analysis.fit_groups(fit, data, progress=False))
     """
     check_kind("each", each, GroupFits, "take what fit_groups returns")
     whole = weights_by_state(each.whole)

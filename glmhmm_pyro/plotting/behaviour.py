@@ -52,6 +52,13 @@ def predictions(
         ax: where to draw; a new figure by default.
         steps_ahead: see :meth:`Fit.predict`.
         num_bins: number of bins.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> ax = predictions(fit, data)
     """
     num_bins = whole_number("num_bins", num_bins, 1)
     data = fit.as_fitted(data)
@@ -116,6 +123,14 @@ def generated(
             ``"runs"``, how long the same label lasts; ``"memory"``, the autocorrelation
             within sessions.
         max_lag: largest lag of the autocorrelation, in steps.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> simulated = fit.simulate(data, seed=0)[0]
+        >>> ax = generated({"real": data, "generated": simulated})
     """
     drawings = {"values": _draw_values, "runs": _draw_runs, "memory": _draw_memory}
     one_of("statistic", statistic, drawings)

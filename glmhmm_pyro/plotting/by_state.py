@@ -40,6 +40,14 @@ def occupancy(
         data: the data set, for a fit.
         ax: where to draw; a new figure by default.
         options: of that function, for a fit.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> occupancy(fit, data, by=None).get_ylabel()
+        'share of steps'
     """
     table = table_or_made("occupancy", found, data, analysis.occupancy, options)
     levels = [name for name in table.index.names if name != "state"]
@@ -66,6 +74,14 @@ def accuracy_by_state(
         data: the data set, for a fit.
         ax: where to draw; a new figure by default.
         options: of that function, for a fit: ``correct=`` at least.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> accuracy_by_state(fit, data, correct=[1, 1, 0, 1, 0, 1]).get_ylabel()
+        'share correct'
     """
     make = analysis.accuracy_by_state
     table = table_or_made("accuracy_by_state", found, data, make, options)
@@ -89,6 +105,15 @@ def column_by_state(
         data: the data set, for a fit.
         ax: where to draw; a new figure by default.
         options: of that function, for a fit: ``column=`` at least.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> times = [0.2, 0.4, 0.3, 0.5, 0.6, 0.4]
+        >>> column_by_state(fit, data, column=times).get_ylabel()
+        'mean value'
     """
     make = analysis.column_by_state
     table = table_or_made("column_by_state", found, data, make, options)

@@ -33,6 +33,12 @@ def calibration_of_steps(
         data: the data set.
         ax: where to draw; a new figure by default.
         num_bins: see :func:`glmhmm_pyro.analysis.calibration_of_steps`.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(4))
+        >>> fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
+        >>> ax = calibration_of_steps(fit, data, num_bins=2)
     """
     table = checks.calibration_of_steps(fit, data, num_bins=num_bins)
     ax = axes_or_new(ax, 3.5, 3.2)
@@ -69,6 +75,13 @@ def residuals(
         data: the data set.
         ax: where to draw; a new figure by default.
         seed: of the randomisation of counts and classes.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> ax = residuals(fit, data)
     """
     from scipy.stats import beta, norm
 
@@ -116,6 +129,13 @@ def predictive_check(
         check: of :func:`glmhmm_pyro.analysis.predictive_check`.
         statistic: ``"autocorrelation"``, ``"runs"``, ``"psychometric"`` or ``"dwell"``.
         ax: where to draw; a new figure by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0] * 10, lengths=[20, 20])
+        >>> fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
+        >>> check = gh.analysis.predictive_check(fit, data, num_samples=20)
+        >>> ax = predictive_check(check, "runs")
     """
     fix = "make it by gh.analysis.predictive_check(fit, data)"
     check_kind("check", check, checks.PredictiveCheck, fix)

@@ -59,6 +59,15 @@ def weights(
 
     Raises:
         ValueError: there is no such parameter, or it has other axes.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> x = [[-1.0], [0.0], [1.0], [-1.0], [0.0], [1.0]]
+        >>> data = gh.Sequences([0, 0, 1, 0, 1, 1], x, covariate_names=["sound"])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> weights(fit, data=data).get_xlabel()
+        'covariate'
     """
     array = _weights_of(fit, parameter)
     ends = _ends(fit, parameter, array, data)

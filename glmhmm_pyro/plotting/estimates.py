@@ -43,6 +43,13 @@ def comparison(comparison: Comparison, ax: "Axes | None" = None) -> "Axes":
 
     Raises:
         ValueError: no method gave a fit.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> found = gh.analysis.compare_methods(model, data, ["em"], progress=False)
+        >>> ax = comparison(found)
     """
     fix = "take what compare_methods returns"
     check_kind("comparison", comparison, Comparison, fix)

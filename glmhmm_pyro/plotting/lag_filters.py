@@ -64,6 +64,19 @@ def filters(
 
     Raises:
         ValueError: ``term`` or ``row`` must be told and is not, or there is none such.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"sound": [0.1, 0.9, 0.3, 0.8] * 5})
+        >>> table["choice"] = [0, 1] * 10
+        >>> bumps = gh.covariates.RaisedCosine("sound", 2, 6)
+        >>> design = gh.covariates.Design(bumps)
+        >>> data = design.sequences(table, session=None, emissions="choice")
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> filters(fit, design, data=data).get_xlabel()
+        'lag (steps)'
     """
     check_kind("design", design, Design, "write filters(fit, design)")
     weights, covariance = _weights(fit, data, parameter)

@@ -36,6 +36,13 @@ def model_selection(study: Study, ax: "Axes | None" = None) -> "Axes":
     Args:
         study: of :func:`choose_num_states` or :func:`compare_models`.
         ax: where to draw; a new figure by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(4))
+        >>> models = {"one": gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(2.0)))}
+        >>> quick = {"folds": 2, "num_restarts": 1, "progress": False}
+        >>> ax = model_selection(gh.analysis.compare_models(models, data, **quick))
     """
     check_kind("study", study, Study, "take what choose_num_states returns")
     table = study.table

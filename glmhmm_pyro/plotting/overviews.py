@@ -43,6 +43,15 @@ def overview(
 
     Returns:
         The figure; its axes in this order.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0] * 5, lengths=[15, 15])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> figure = overview(fit, data, num_samples=20)
+        >>> len(figure.axes) >= 6
+        True
     """
     import matplotlib.pyplot as plt
 

@@ -30,6 +30,15 @@ def penalty_path(result: CrossValidation, ax: "Axes | None" = None) -> "Axes":
     Args:
         result: of :func:`cross_validate`.
         ax: where to draw; a new figure by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(4))
+        >>> def ridge(strength):
+        ...     return gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(strength**-0.5)))
+        >>> quick = {"folds": 2, "num_restarts": 1, "progress": False}
+        >>> found = gh.analysis.cross_validate(ridge, data, [0.1, 10.0], **quick)
+        >>> ax = penalty_path(found)
     """
     check_kind("result", result, CrossValidation, "take what cross_validate returns")
     ax = axes_or_new(ax, 5.6, 3.6)

@@ -53,6 +53,14 @@ def power(
             ``"converged"``, or ``"right_num_states"`` where several were fitted.
         parameter: whose weights, for ``"power"``.
         ax: where to draw; a new figure by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(4))
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(2.0)))
+        >>> fit = gh.fit(model, data, method="map", progress=False)
+        >>> quick = {"num_replicates": 2, "method": "map", "progress": False}
+        >>> ax = power(gh.analysis.power(fit, data, [2, 4], **quick))
     """
     check_kind("result", result, Power, "take what gh.analysis.power returns")
     table = result.table()

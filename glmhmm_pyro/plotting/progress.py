@@ -32,6 +32,14 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     Args:
         fit: the fit.
         ax: where to draw; a new figure by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> history(fit).get_xlabel()
+        'EM iteration'
     """
     from matplotlib.ticker import MaxNLocator
 

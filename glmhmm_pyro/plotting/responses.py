@@ -44,6 +44,16 @@ def response_curve(
         curve: what :func:`glmhmm_pyro.analysis.response_curve` returns.
         kind: which of its kinds; ``"leaving"`` of transitions by default.
         ax: where to draw; a new figure by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> x = [[-1.0], [0.0], [1.0], [-1.0], [0.0], [1.0]]
+        >>> data = gh.Sequences([0, 0, 1, 0, 1, 1], x, covariate_names=["sound"])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> curve = gh.analysis.response_curve(fit, data, "sound", part="emissions")
+        >>> response_curve(curve).get_xlabel()
+        'sound'
     """
     import pandas as pd
 

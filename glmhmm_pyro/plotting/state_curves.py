@@ -45,6 +45,15 @@ def psychometric(
         data: the data set, for a fit.
         ax: where to draw; a new figure by default.
         options: of that function, for a fit: ``covariate=`` at least.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> x = [[-1.0], [0.0], [1.0], [-1.0], [0.0], [1.0]]
+        >>> data = gh.Sequences([0, 0, 1, 0, 1, 1], x, covariate_names=["sound"])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> psychometric(fit, data, covariate="sound").get_ylabel()
+        'probability of 1'
     """
     table = table_or_made("psychometric", found, data, analysis.psychometric, options)
     states = states_of(table)
@@ -82,6 +91,14 @@ def switch_triggered(
         data: the data set, for a fit.
         ax: where to draw; a new figure by default.
         options: of that function, for a fit: ``column=`` at least.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> times = [0.2, 0.4, 0.3, 0.5, 0.6, 0.4]
+        >>> ax = switch_triggered(fit, data, column=times, steps_before=1)
     """
     make = analysis.switch_triggered
     table = table_or_made("switch_triggered", found, data, make, options)
@@ -114,6 +131,13 @@ def states_in_session(
         data: the data set, for a fit.
         ax: where to draw; a new figure by default.
         options: of that function, for a fit.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> ax = states_in_session(fit, data, num_bins=1)
     """
     make = analysis.states_in_session
     table = table_or_made("states_in_session", found, data, make, options)
@@ -147,6 +171,14 @@ def dwell_times(
         data: the data set, for a fit.
         ax: where to draw; a new figure by default.
         options: of that function, for a fit.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> dwell_times(fit, data, num_samples=20, max_steps=3).get_xlabel()
+        'steps'
     """
     dwell = table_or_made("dwell_times", found, data, analysis.dwell_times, options)
     states = states_of(dwell.table)

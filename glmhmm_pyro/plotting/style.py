@@ -38,7 +38,12 @@ LETTERS_PER_INCH = 9
 
 @suggests_names
 def state_colour(state: int) -> str:
-    """Colour of a state; from state 8 on colours come a second time."""
+    """Colour of a state; from state 8 on colours come a second time.
+
+    Example:
+        >>> state_colour(0)
+        '#0072B2'
+    """
     return STATE_COLOURS[whole_number("state", state) % len(STATE_COLOURS)]
 
 

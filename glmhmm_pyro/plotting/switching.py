@@ -67,6 +67,14 @@ def transitions(
 
     Raises:
         ValueError: ``data`` has no step inside a session, or is needed and missing.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> transitions(fit).get_xlabel()
+        'state at t'
     """
     check_level(fit, level)
     if level is not None:

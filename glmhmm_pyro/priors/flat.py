@@ -28,6 +28,11 @@ class Flat(TorchDistribution):
     Args:
         shape: shape of one value, the event axes of ``support`` included.
         support: a ``torch.distributions.constraints`` object.
+
+    Example:
+        >>> import torch
+        >>> Flat(torch.Size([2])).log_prob(torch.tensor([3.0, -1.0]).double())
+        tensor([0., 0.], dtype=torch.float64)
     """
 
     arg_constraints: dict = {}

@@ -83,7 +83,13 @@ class PriorRecipe(ABC):
 
 
 class ScaleFamily(PriorRecipe):
-    """A recipe whose draws may be multiplied by a factor, such as a sampled scale."""
+    """A recipe whose draws may be multiplied by a factor, such as a sampled scale.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> isinstance(gh.priors.Ridge(1.0), gh.priors.ScaleFamily)
+        True
+    """
 
     @abstractmethod
     def scaled(

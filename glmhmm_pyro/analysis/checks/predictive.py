@@ -54,6 +54,14 @@ class PredictiveCheck:
             the data are.
         num_samples: number of simulations.
         report: findings, of the statistics in which the data stand out.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0] * 10, lengths=[20, 20])
+        >>> fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
+        >>> check = gh.analysis.predictive_check(fit, data, num_samples=20)
+        >>> check.p_values.index.tolist()
+        ['autocorrelation', 'runs']
     """
 
     table: "pd.DataFrame"

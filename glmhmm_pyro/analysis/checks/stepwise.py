@@ -60,6 +60,14 @@ def residuals(fit: Fit, data: Sequences, *, seed: int = 0) -> "pd.DataFrame":
         of a jump of F (Dunn & Smyth 1996; Zucchini, MacDonald & Langrock 2016, section
         6.2), NaN where the law has no F. Of labels one class against the rest. Index
         ``emission`` and ``step``.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> len(residuals(fit, data))
+        6
     """
     import pandas as pd
     from scipy.stats import norm

@@ -40,6 +40,16 @@ class GroupFits:
         facts: by group, what :meth:`table` says of it beside parameters.
         messages: by group, how its fit ended, in words; or why there is none.
         complete: whether all groups were fitted; an interrupt leaves fewer.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> animals = ["ann", "bob"]
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3], groups=animals)
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> each = gh.analysis.fit_groups(fit, data, progress=False)
+        >>> each.table().index.tolist()
+        [('ann', '0'), ('bob', '0')]
     """
 
     fits: dict[str, Fit]

@@ -33,6 +33,16 @@ class Power:
         num_states: the true number.
         complete: whether there are as many as were asked for; an interrupt leaves
             fewer.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(4))
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(2.0)))
+        >>> fit = gh.fit(model, data, method="map", progress=False)
+        >>> quick = {"num_replicates": 2, "method": "map", "progress": False}
+        >>> found = gh.analysis.power(fit, data, [2, 4], **quick)
+        >>> "power" in found.effects().columns
+        True
     """
 
     replicates: "pd.DataFrame"

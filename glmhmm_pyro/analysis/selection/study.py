@@ -52,6 +52,15 @@ class Study:
         best: the K, or name, that was chosen.
         rule: ``"best"`` or ``"one_standard_error"``.
         complete: whether all fits were made; an interrupt leaves fewer.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.datasets.load_rat().subset(range(4))
+        >>> models = {"one": gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(2.0)))}
+        >>> quick = {"folds": 2, "num_restarts": 1, "progress": False}
+        >>> study = gh.analysis.compare_models(models, data, **quick)
+        >>> "one" in study.fits
+        True
     """
 
     table: "pd.DataFrame"

@@ -134,6 +134,15 @@ def column_by_state(
     Returns:
         Columns ``estimate``, ``lower``, ``upper`` and ``steps``, the expected number of
         steps that have a value; index ``state``. Attributes ``column``, ``statistic``.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> times = [0.2, 0.4, 0.3, 0.5, 0.6, 0.4]
+        >>> float(column_by_state(fit, data, times).estimate.iloc[0].round(6))
+        0.4
     """
     one_of("statistic", statistic, _FINDERS)
     values = column_of(data, column, "column")
@@ -231,6 +240,16 @@ def switch_triggered(
         Columns ``estimate``, ``lower``, ``upper`` and ``switches``, the expected number
         of those that have a value at the lag; index ``state`` and ``lag``. Attributes
         ``column`` and ``direction``.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> times = [0.2, 0.4, 0.3, 0.5, 0.6, 0.4]
+        >>> found = switch_triggered(fit, data, times, steps_before=1, steps_after=1)
+        >>> found.index.unique("state").tolist()
+        ['0', '1']
     """
     one_of("direction", direction, DIRECTIONS)
     before = whole_number("steps_before", steps_before, 0)

@@ -74,6 +74,16 @@ def psychometric(
         Columns ``estimate``, ``lower``, ``upper`` and ``effective_count``, of the data
         :math:`(\sum_t w_{tk})^2 / \sum_t w_{tk}^2` in the bin; index ``source`` (model
         or data), ``state`` and the covariate. Attribute ``class``: whose probability.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> x = [[-1.0], [0.0], [1.0], [-1.0], [0.0], [1.0]]
+        >>> data = gh.Sequences([0, 0, 1, 0, 1, 1], x, covariate_names=["sound"])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> table = psychometric(fit, data, "sound")
+        >>> table.attrs["class"], table.index.unique("source").tolist()
+        ('1', ['model', 'data'])
     """
     import pandas as pd
 

@@ -37,6 +37,15 @@ class DwellTimes:
         survival: share of the runs that last more than some steps, index ``state`` and
             ``step``: columns ``estimate``, ``lower``, ``upper`` and ``model``.
         law: where ``model`` is from: ``"geometric"`` or ``"simulated"``.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> dwell = gh.analysis.dwell_times(fit, data, num_samples=20, max_steps=3)
+        >>> dwell.table.index.tolist()
+        ['0', '1']
     """
 
     table: "pd.DataFrame"

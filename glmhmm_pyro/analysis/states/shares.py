@@ -116,6 +116,15 @@ def states_in_session(
     Returns:
         Columns ``estimate``, ``lower``, ``upper``, and ``sessions``, how many reach the
         bin; index ``step`` (or ``time``), the middle of the bin, and ``state``.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> table = states_in_session(fit, data, num_bins=1)
+        >>> float(table.estimate.sum().round(6))
+        1.0
     """
     paths = StatePaths.of(fit, data, num_samples, seed)
     lengths = np.bincount(paths.sessions)

@@ -51,6 +51,11 @@ class DwellLaw:
             else an event leads to the next phase.
         is_driven: whether covariates have a say in it.
         site: the parameters that it has, by the name they get.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> issubclass(gh.dwell.Poisson, gh.dwell.DwellLaw)
+        True
     """
 
     num_phases: int
@@ -139,6 +144,11 @@ class NegativeBinomial(DwellLaw):
 
     Raises:
         ValueError: ``phases`` is no whole number from 1 on.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from glmhmm_pyro.components import SemiMarkov, dwell
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(), SemiMarkov(dwell.NegativeBinomial(3)))
     """
 
     is_aged = False
@@ -190,6 +200,11 @@ class Poisson(DwellLaw):
 
     Raises:
         ValueError: ``longest`` is no whole number from 1 on.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from glmhmm_pyro.components import SemiMarkov, dwell
+        >>> transitions = SemiMarkov(dwell.Poisson(longest=20))
     """
 
     is_aged = True
@@ -231,6 +246,11 @@ class Categorical(DwellLaw):
 
     Raises:
         ValueError: ``longest`` is no whole number from 2 on.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from glmhmm_pyro.components import SemiMarkov, dwell
+        >>> transitions = SemiMarkov(dwell.Categorical(longest=5))
     """
 
     is_aged = True

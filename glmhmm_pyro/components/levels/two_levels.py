@@ -8,11 +8,12 @@ from pyro.distributions import Categorical
 from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.components.base import Component, Site, block_axes
+from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import refuse_forbidden
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import FastMoves, SlowMoves
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.transitions import Stationary, Transitions
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.validation import close_matches

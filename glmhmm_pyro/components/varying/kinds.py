@@ -32,7 +32,14 @@ from glmhmm_pyro.zeros import zeros_allowed
 
 @suggests_names
 class VaryingEmission(Varies, GLMEmission):
-    """Emissions of a GLM family whose weights vary; see :func:`Varying`."""
+    """Emissions of a GLM family whose weights vary; see :func:`Varying`.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> family = gh.components.Varying(gh.Bernoulli(), over="session")
+        >>> type(family).__name__
+        'VaryingEmission'
+    """
 
     blocks = None
     batched = False
@@ -137,7 +144,13 @@ class VaryingEmission(Varies, GLMEmission):
 
 @suggests_names
 class VaryingTransitions(Varies, Transitions):
-    """Transitions whose weights, or log-odds, vary; see :func:`Varying`."""
+    """Transitions whose weights, or log-odds, vary; see :func:`Varying`.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> type(gh.components.Varying(gh.InputDriven(), over="session")).__name__
+        'VaryingTransitions'
+    """
 
     own_scales = ("origin", "covariate")
 
@@ -209,7 +222,14 @@ class VaryingTransitions(Varies, Transitions):
 
 @suggests_names
 class VaryingInitial(Varies, InitialState):
-    """First states whose weights, or log-odds, vary; see :func:`Varying`."""
+    """First states whose weights, or log-odds, vary; see :func:`Varying`.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> first = gh.components.Varying(gh.Initial(), over="group", law="pooled")
+        >>> type(first).__name__
+        'VaryingInitial'
+    """
 
     own_scales = ("covariate",)
 

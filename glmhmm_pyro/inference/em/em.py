@@ -57,6 +57,14 @@ class EM:
             annealed iterations, positive, e.g. ``[math.exp(-n / 2) * 100 + 1 for n in
             range(20)]``. Both lists are gone through together; where one has ended its
             number is 1. Annealed iterations stand in no history.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, gh.EM(num_iters=50), progress=False)
+        >>> fit.status.name
+        'CONVERGED'
     """
 
     num_iters: int = 1000

@@ -42,6 +42,14 @@ class Fit(Findings, Generic[Data]):
             data, against which scores in bits are; ``None`` in an older file.
 
     Those of :class:`Findings` are its other attributes.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> fit.parameters["emissions.weights"].dims, fit.num_parameters
+        (('state', 'covariate'), 1)
     """
 
     model: Any
@@ -79,6 +87,18 @@ class Fit(Findings, Generic[Data]):
             OSError: the file cannot be read.
             ValueError: it is damaged, of another program or of a newer format, or
                 ``model`` is not the model that was fitted.
+
+        Example:
+            >>> import glmhmm_pyro as gh
+            >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+            >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+            >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+            >>> import os, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     fit.save(os.path.join(folder, "fit.nc"))
+            ...     again = gh.load(os.path.join(folder, "fit.nc"))
+            >>> again.log_likelihood == fit.log_likelihood
+            True
         """
         return cls(**storage.read_fit(path, model))
 

@@ -54,6 +54,14 @@ class MAP:
             cheap, and 0 for one with a ``StationaryInitial`` or a user's own model.
             Where EM converges within them, little is left to do; where it creeps,
             quasi-Newton steps go on much faster.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, gh.MAP(), num_restarts=1, progress=False)
+        >>> fit.method, fit.status.name
+        ('map', 'CONVERGED')
     """
 
     num_iters: int = 1000

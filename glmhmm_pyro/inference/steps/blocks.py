@@ -19,8 +19,9 @@ from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import biject_to
 
-from glmhmm_pyro.components.base import Component, block_axes
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.limits import bounds_of
+from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import MinimizeResult
