@@ -13,6 +13,10 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.marginal.ascent import Scales
+from glmhmm_pyro.inference.marginal.integrated import integrated
+from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
+from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.mode.descent import Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
@@ -70,6 +74,10 @@ def log_evidence(
     than 4 standard deviations of the posterior apart overlap, and are refused: their
     sum would count a part of the volume twice.
 
+    Of weights that vary by a law whose scales are learnt there is no such mode, for the
+    scales run to 0 there: the weights are integrated out at every value of the scales,
+    then the scales around the maximum of that.
+
     Source: MacKay 1992, "Bayesian interpolation"; Tierney & Kadane 1986.
 
     Args:
@@ -92,9 +100,11 @@ def log_evidence(
         >>> round(log_evidence(found, data), 2)
         -2.39
     """
-    program = Program.of(
-        copy.deepcopy(found.model), found.as_fitted(data)
-    ).in_own_units()
+    program = Program.of(copy.deepcopy(found.model), found.as_fitted(data))
+    problem = Problem.of(program)
+    if problem is not None and Scales(problem).any:
+        return _of_scales(problem, found.params, all_images)
+    program = program.in_own_units()
     require_proper(program)
     vector, status = search_near(program, found.params)
     expansion = expanded(program, vector, status, found)
@@ -103,6 +113,28 @@ def log_evidence(
     mode = program.units.inward(expansion.mode)
     images = log_num_images(program, mode, expansion.factor, state_axes)
     return expansion.log_evidence + images
+
+
+def _of_scales(problem: Problem, params: Params, all_images: bool) -> float:
+    """The evidence where scales of a law are learnt."""
+    flat = [n for n in problem.program.improper if n.endswith("scale")]
+    if flat:
+        raise ValueError(
+            "priors must be proper for an evidence, got flat ones of scales that are "
+            f"learnt, {', '.join(flat)}; fit.log_likelihood is the evidence at the "
+            "scales found, and a law that gives them a prior, such as "
+            "gh.priors.RandomWalk(HalfNormal(1.0)), has them integrated out"
+        )
+    require_proper(problem.program)
+    if all_images and problem.program.model.num_states > 1:
+        raise ValueError(
+            "all_images must be False where scales of a law are learnt, got True; "
+            "compare numbers of states by gh.analysis.cross_validate"
+        )
+    try:
+        return integrated(problem, params)
+    except NoModeError as error:
+        raise NoEvidenceError(f"{error}; give scales a tighter prior") from error
 
 
 def require_proper(program: Program) -> None:

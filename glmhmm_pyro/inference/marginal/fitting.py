@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from glmhmm_pyro.inference.draws.importance import POOR, pareto_k
 from glmhmm_pyro.inference.kinds.starts import given_value
-from glmhmm_pyro.inference.marginal.ascent import Ascent, Point
+from glmhmm_pyro.inference.marginal.ascent import Ascent, Point, Scales
 from glmhmm_pyro.inference.marginal.curvatures import ByUnit
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
 from glmhmm_pyro.inference.marginal.problem import Problem
@@ -38,6 +38,10 @@ _SETTLING, _MOST = 10, 400
 
 # Number of steps that are determined by data from which a weight counts as constant.
 _NO_STEP = 0.1
+
+# Logarithm of the part of the greatest scale from which one may run there, and nats
+# that the evidence may lose on its way.
+_FAR, _LEVEL = 3.0, 0.1
 
 # Draws that tell whether a normal approximation is near.
 _TOLD_BY = 100
@@ -247,17 +251,33 @@ def _no_start(status: Status) -> BaseException:
 def ends_of(problem: Problem, point: Point) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sentences about scales that have run to 0, and about those without an end."""
     scales = Ascent(problem).scales
-    high = torch.from_numpy(scales.ends)[:, 1]
     known = scales.counts > 0
     # Data determine no step at all of these (MacKay's effective number of them).
     at_zero = known & (scales.determined(point) < _NO_STEP)
-    at_end = known & (point.v > high - 1e-6)
+    at_end = _endless(problem, point, scales)
     notes = [
         f"{name} runs to 0: this weight does not vary"
         for name in _named(problem, at_zero)
     ]
     ends = [f"{name} grows without end" for name in _named(problem, at_end)]
     return tuple(notes), tuple(ends)
+
+
+def _endless(problem: Problem, point: Point, scales: Scales) -> Tensor:
+    """Which scales are at their greatest, or might as well be."""
+    high = torch.from_numpy(scales.ends)[:, 1]
+    found = (scales.counts > 0) & (point.v > high - 1e-6)
+    # A search ends where the evidence is as good as level, far before that.
+    large = (scales.counts > 0) & ~found & (point.v > high - _FAR)
+    for place in large.nonzero().flatten().tolist():
+        v = point.v.clone()
+        v[place] = high[place]
+        try:
+            reached = Ascent(problem).visit(v, point.at.w).height
+        except NoModeError:
+            continue
+        found[place] = reached > point.height - _LEVEL
+    return found
 
 
 def _named(problem: Problem, which: Tensor) -> list[str]:
