@@ -38,7 +38,7 @@ def psychometric(
 ) -> "Axes":
     """Probability of a choice against a covariate: a line a state, the data as dots.
 
-    Bands, of fits with draws, and bars hold 95 %.
+    Bands and bars hold 95 %; the band of a fit without draws needs the data fitted.
 
     Args:
         found: what :func:`glmhmm_pyro.analysis.psychometric` returns; or a fit.

@@ -287,6 +287,23 @@ def test_psychometric_averages_the_model_over_the_steps():
     assert ((drawn.lower <= drawn.estimate) & (drawn.estimate <= drawn.upper)).all()
 
 
+def test_bands_of_a_fit_without_draws_are_those_of_its_weight():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 1))
+    y = (rng.random(80) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    data = gh.Sequences(y, x, covariate_names=["stim"])
+    model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(2.0)))
+    fit = gh.fit(model, data, num_restarts=1, progress=False)
+    weight = float(fit.params["emissions.weights"])
+    error = fit.standard_errors(data)["emissions.weights"].item()
+    table = by_state.psychometric(fit, data, "stim", num_samples=5).loc[("model", "0")]
+    at = table.index.to_numpy()
+    # Log-odds are w x, whose error is |x| times that of w.
+    for sign, end in ((-1, table.lower), (1, table.upper)):
+        odds = weight * at + sign * 1.959964 * np.abs(at) * error
+        np.testing.assert_allclose(end, 1 / (1 + np.exp(-odds)), rtol=1e-4)
+
+
 def test_a_share_lies_in_its_interval_as_often_as_it_says():
     """Of 80 shares at 95 % more than 13 are outside once in 1e5."""
     outside = 0

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.analysis.driven.bands import band
+from glmhmm_pyro.analysis.driven.quantities import PROBABILITY
 from glmhmm_pyro.analysis.states.paths import (
     StatePaths,
     column_of,
@@ -20,6 +22,8 @@ from glmhmm_pyro.inference import Fit, Posterior
 from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.batches import sites_at_draws
+from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -52,8 +56,9 @@ def psychometric(
         \quad w_{tk} = p(z_t = k \mid y) \text{ or } p(z_t = k \mid y_{<t})
 
     The data's is the share of the choice among the steps in a bin of x, counted alike.
-    Its intervals of 95 % are as for :func:`accuracy_by_state`; the model's are those of
-    the draws of its parameters, and missing where a fit has none.
+    Its intervals of 95 % are as for :func:`accuracy_by_state`. The model's are those of
+    the draws of its parameters, else by the delta method on the scale of log-odds, for
+    which ``data`` must be what was fitted; the weights :math:`w_{tk}` are held.
 
     Args:
         fit: the fit.
@@ -97,9 +102,10 @@ def psychometric(
     grid = np.linspace(x.min(), x.max(), NUM_POINTS)
     moved = [_moved(data, covariate, value) for value in grid]
     curves = _of_model(fit, moved, choice, paths.probs, num_samples)
-    unknown = np.full((1, *curves.shape[1:]), np.nan)
-    samples = unknown if fit.posterior is None else curves
-    model = table_of(curves.mean(0), samples, state=paths.names, x=grid)
+    model = table_of(curves.mean(0), curves, state=paths.names, x=grid)
+    if fit.posterior is None:
+        ends = _ends_of_model(fit, data, moved, choice, paths.probs)
+        model["lower"], model["upper"] = (end.ravel() for end in ends)
     found = pd.concat({"model": model, "data": observed}, names=["source"])
     found = found.rename_axis(index={"x": covariate})
     found.attrs["class"] = choice.label
@@ -235,3 +241,29 @@ def _of_model(
             means.append((probs * shares).sum(-2))
         curves.append(torch.cat(means))
     return torch.stack(curves, -1).cpu().numpy()
+
+
+def _ends_of_model(
+    fit: Fit,
+    data: Sequences,
+    moved: list[Sequences],
+    choice: _Choice,
+    weights: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of intervals of a fit without draws, each of shape (states, data sets)."""
+    if fit.labels.latents:
+        unknown = np.full((weights.shape[1], len(moved)), np.nan)
+        return unknown, unknown
+    kind, shares = Program.kind_of(fit.model), torch.as_tensor(weights / weights.sum(0))
+    moved = [fit.as_fitted(each) for each in moved]
+
+    def curves(params: Params) -> Tensor:
+        means = []
+        for each in moved:
+            (site,) = kind.observed_sites(fit.model, each, params).values()
+            probs = choice.probs(site.hidden.outputs(site.value))
+            means.append((probs * shares).sum(-2))
+        return torch.stack(means, -1)
+
+    found = band(fit, data, curves, PROBABILITY, 1)
+    return found.lower, found.upper
