@@ -125,6 +125,8 @@ def _check_part(place: str, saved: dict[str, Any], given: dict[str, Any]) -> Non
         other = given["arguments"].get(name)
         if isinstance(value, dict) and "components" in value:
             _check_outputs(place, value["components"], other)
+        elif _is_component(value) and _is_component(other):
+            _check_part(place, value["component"], other["component"])
         elif not _same(value, other):
             wanted, found = _shown(value), _shown(other)
             raise _other_model("have", f"{place} with {name} = {wanted}", found)
@@ -230,6 +232,10 @@ def _name_of(value: Any) -> str:
 
 def _holds_components(value: dict[str, Any]) -> bool:
     return any(isinstance(item, components.Component) for item in value.values())
+
+
+def _is_component(value: Plain) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and "component" in value
 
 
 def _is_foreign(value: Plain) -> TypeGuard[dict[str, Any]]:
