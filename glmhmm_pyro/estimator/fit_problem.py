@@ -101,7 +101,9 @@ class Problem:
         penalties = iteration.penalties
         parts = {f"{name}_likelihood": nats for name, nats in iteration.nats.items()}
         # Penalties are 0 where the weights are; a normal density has its normaliser.
-        level = 0.0 if self.analog is None else _at_mean(self.analog)
+        level = 0.0
+        if self.analog is not None:
+            level = float(self.analog.log_prob(self.analog.mean).sum())
         return {
             **self.weights(iteration).shown,
             "prior": alone if first is None else first.numpy().copy(),
@@ -113,8 +115,3 @@ class Problem:
             "trans_lambda": penalties.trans_lambda,
             "smooth_lambda": penalties.smooth_lambda,
         }
-
-
-def _at_mean(prior: Distribution) -> float:
-    """Log density of a normal prior where it is highest."""
-    return float(prior.log_prob(prior.mean).sum())

@@ -69,7 +69,7 @@ def _translate(key: str, upper: str, value: Setting) -> dict[str, Any]:
     if upper in _TRANSLATIONS:
         name, convert = _TRANSLATIONS[upper]
         return {name: convert(key, value)}
-    if upper in _SILENT or (upper in _OFF and _is_off(value)):
+    if upper in _SILENT or (upper in _OFF and value in (0, "off")):
         return {}
     if upper == "METHOD":
         if str(value).lower() != "lbfgs":
@@ -83,11 +83,6 @@ def _translate(key: str, upper: str, value: Setting) -> dict[str, Any]:
         raise ValueError(f"options must be of minFunc 2012, got {key!r}; use {new!r}")
     known = sorted([name for name in _SPELLINGS.values()] + ["Method", "Display"])
     raise ValueError(f"options must be among {known}, got {key!r}; leave it out")
-
-
-def _is_off(value: Setting) -> bool:
-    """Whether a value switches a minFunc feature off."""
-    return value in (0, "off")
 
 
 def _integer(key: str, value: Setting) -> int:

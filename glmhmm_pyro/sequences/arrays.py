@@ -79,7 +79,7 @@ def as_array(
 def _of_others(name: str, values: ArrayLike) -> np.ndarray:
     """Whatever numpy can read: arrays and lists, and what calls itself an array."""
     if isinstance(values, (list, tuple)):
-        values = [_item(item) for item in values]
+        values = [v.tolist() if isinstance(v, Tensor) else v for v in values]
     try:
         return _native(np.array(values))
     except OverflowError as error:
@@ -168,11 +168,6 @@ def _of_series(series: "pd.Series") -> np.ndarray:
     if series.isna().any():
         return series.to_numpy(dtype=float, na_value=np.nan)
     return np.array(series.to_numpy(dtype=getattr(series.dtype, "numpy_dtype", float)))
-
-
-def _item(item: Tensor | float) -> Any:
-    """An item of a list, such as numpy can read it."""
-    return item.tolist() if isinstance(item, Tensor) else item
 
 
 def _native(array: np.ndarray) -> np.ndarray:
