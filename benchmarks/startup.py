@@ -1,4 +1,9 @@
-"""What a fresh process pays: the import beyond `import pyro`, the cached kernels."""
+"""What a fresh process pays: the import beyond `import pyro`, the cached kernels.
+
+Seen once, on two busy cores: EM of 3 iterations from ten starts, on 2,000 steps, for
+each K = 1..8 in one process, in CPU seconds without the import: `Stationary` 7.2 with
+an empty cache and 2.2 with a full one, driven 16.7 and 6.4.
+"""
 
 import subprocess
 import sys
