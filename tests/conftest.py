@@ -21,18 +21,25 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_configure(config):
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    config.pluginmanager.register(_ClosedFigures())
+
+
+class _ClosedFigures:
+    """Figures of one test are closed before the next, of examples in docstrings too."""
+
+    def pytest_runtest_teardown(self):
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(autouse=True)
 def _fresh_state():
-    """As in a new process: no parameters of Pyro, no figures, a seeded generator."""
+    """As in a new process: no parameters of Pyro, a seeded generator."""
     pyro.clear_param_store()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
     pyro.clear_param_store()
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -67,12 +67,14 @@ def test_the_tests_have_a_home_folder_of_their_own():
         assert "glmhmm-tests-" in os.environ[name]
 
 
+RIVALS = {"fit_dynamax", "fit_psytrack"}
+
+
 def test_every_benchmark_and_script_can_be_loaded():
-    """But for those of others, which come with environments of their own."""
+    """But for those of rivals, which come with environments of their own."""
     for folder in ("benchmarks", "docs"):
         here = ROOT / folder
-        apart = {"fit_dynamax", "fit_psytrack"}
-        names = sorted({path.stem for path in here.glob("*.py")} - apart)
+        names = sorted({path.stem for path in here.glob("*.py")} - RIVALS)
         code = f"import {', '.join(names)}"
         run = subprocess.run(
             [sys.executable, "-c", code], cwd=here, capture_output=True

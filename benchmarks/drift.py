@@ -1,8 +1,8 @@
 """Weights that drift from trial to trial, beside PsyTrack: `Varying(over="step")`.
 
-    python benchmarks/psytrack.py           at hyperparameters given, and learnt ones
-    python benchmarks/psytrack.py --only 2000
-    python benchmarks/psytrack.py --days    two states whose weights walk over 80 days
+    python benchmarks/drift.py              at hyperparameters given, and learnt ones
+    python benchmarks/drift.py --only 2000
+    python benchmarks/drift.py --days       two states whose weights walk over 80 days
 
 The choices of rat W053 (20,000 trials, 80 days), weights of five covariates and a bias.
 PsyTrack 2.0.2 runs in an environment of its own, made at the first call; both get one
