@@ -13,6 +13,7 @@ from glmhmm_pyro import (
     plotting,
     priors,
 )
+from glmhmm_pyro.analysis import compare_methods
 from glmhmm_pyro.components import (
     Bernoulli,
     Categorical,
@@ -27,7 +28,6 @@ from glmhmm_pyro.components import (
     SharedInputDriven,
     Site,
     Stationary,
-    Transitions,
     dwell,
     levels,
 )
@@ -80,10 +80,10 @@ __all__ = [
     "Site",
     "Stationary",
     "Status",
-    "Transitions",
     "__version__",
     "analysis",
     "check",
+    "compare_methods",
     "components",
     "covariates",
     "datasets",
@@ -106,9 +106,9 @@ _ELSEWHERE = {
     "Levels": components,
     "SemiMarkov": components,
     "StationaryInitial": components,
+    "Transitions": components,
     "TwoLevels": components,
     "Varying": components,
-    "compare_methods": analysis,
 }
 
 
