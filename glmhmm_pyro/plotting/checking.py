@@ -34,6 +34,9 @@ def calibration_of_steps(
         ax: where to draw; a new figure by default.
         num_bins: see :func:`glmhmm_pyro.analysis.calibration_of_steps`.
 
+    Raises:
+        ValueError: the data are too few to fill a bin.
+
     Example:
         >>> import glmhmm_pyro as gh
         >>> data = gh.datasets.load_rat().subset(range(4))
@@ -41,6 +44,11 @@ def calibration_of_steps(
         >>> ax = calibration_of_steps(fit, data, num_bins=2)
     """
     table = checks.calibration_of_steps(fit, data, num_bins=num_bins)
+    if table.empty:
+        raise ValueError(
+            "data must have steps enough for one bin, 20, and of a class 5 that are "
+            f"expected and 5 that are not, got {data.num_steps} steps; give more data"
+        )
     ax = axes_or_new(ax, 3.5, 3.2)
     ax.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, zorder=0)
     names = list(dict.fromkeys(table.index.get_level_values("emission")))

@@ -4,6 +4,7 @@ import functools
 
 from made_fits import categorical_fit
 
+import glmhmm_pyro as gh
 from glmhmm_pyro import analysis, plotting
 
 from .row import Row
@@ -19,6 +20,13 @@ def case():
 
 def fit():
     return case()[0]
+
+
+def binary_fit():
+    """One state of four choices, and these."""
+    data = gh.Sequences([0, 1, 1, 0])
+    model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+    return gh.fit(model, data, num_restarts=1, progress=False), data
 
 
 def named(names, **options):
@@ -205,5 +213,12 @@ ROWS = {
         "got [1.0",
         "give one of these",
         TypeError,
+    ),
+    "calibration_of_steps: too few": Row(
+        lambda: plotting.calibration_of_steps(*binary_fit()),
+        "data",
+        "must have steps enough for one bin",
+        "got 4 steps",
+        "give more data",
     ),
 }
