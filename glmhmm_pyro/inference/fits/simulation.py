@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @usual_modes()
 def simulate(
     fit: "Fit[Sequences]",
-    data: Sequences,
+    data: Any,
     seed: int = 0,
     *,
     history: History | Sequence[History] | bool | None = None,
