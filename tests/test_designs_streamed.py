@@ -163,6 +163,8 @@ def test_some_columns_of_a_table_are_read(tmp_path):
 def test_a_source_of_another_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="source must be a path that ends in .npy"):
         Blocks(tmp_path / "rows.csv")
+    with pytest.raises(FileNotFoundError, match="source must be a path that there is"):
+        Blocks(tmp_path / "rows.npy")
     with pytest.raises(ValueError, match="source must have shape .steps, features."):
         Blocks(np.zeros(3))
 

@@ -1,6 +1,7 @@
 """A design whose rows stay on disk, of which a block at a time is read."""
 
 from os import PathLike, fspath
+from os.path import exists, splitext
 from typing import Any, Protocol
 
 import numpy as np
@@ -118,18 +119,24 @@ def _even(rows: Rows) -> np.ndarray:
 
 def _opened(path: str, columns: list[str] | None) -> Any:
     """What has the rows, by the end of a path."""
-    if path.endswith(".npy"):
+    ending = splitext(path.rstrip("/"))[1]
+    if ending not in (".npy", ".zarr", ".parquet"):
+        raise ValueError(
+            f"source must be a path that ends in .npy, .zarr or .parquet, got {path!r}"
+            "; give such a one, or the array itself"
+        )
+    if not exists(path):
+        raise FileNotFoundError(
+            f"source must be a path that there is, got {path!r}; correct it, or write "
+            "the array there first"
+        )
+    if ending == ".npy":
         return np.load(path, mmap_mode="r")
-    if path.rstrip("/").endswith(".zarr"):
+    if ending == ".zarr":
         import zarr
 
         return zarr.open_array(path, mode="r")
-    if path.endswith(".parquet"):
-        return _RowGroups(path, columns)
-    raise ValueError(
-        f"source must be a path that ends in .npy, .zarr or .parquet, got {path!r}; "
-        "give such a one, or the array itself"
-    )
+    return _RowGroups(path, columns)
 
 
 class _RowGroups:
