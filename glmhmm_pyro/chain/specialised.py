@@ -1,10 +1,10 @@
 """Which kernels of counts run: one for any number of states, or one made for theirs.
 
 A number of states that is known as a kernel is compiled makes it up to five times
-faster, and costs two seconds of compilation. So the first passes go through the kernels
-that know none, which are compiled once; the special one is used where the machine has
-it on disk, and compiled as soon as the general one has lost that much. Both round every
-operation in the same order: results are the same bits, whichever runs.
+faster, and costs three to four seconds of compilation. So the first passes go through
+the kernels that know none, which are compiled once; the special one is used where the
+machine has it on disk, and compiled as soon as the general one has lost that much. Both
+round every operation in the same order: results are the same bits, whichever runs.
 """
 
 from __future__ import annotations

@@ -195,9 +195,10 @@ def test_files_and_renumbered_states_forbid_the_same(fitted, tmp_path):
         assert fit.model.transitions.forbidden == NEVER
         for kept in (turned, gh.load(tmp_path / "fit.nc"), turned.permuted([1, 0, 2])):
             assert kept.score(data) == pytest.approx(fit.score(data), abs=1e-12)
-            # Shared weights have a prior relative to state 0.
-            slack = 1.0 if "transitions.baseline" in fit.params else 1e-9
-            assert kept.log_joint == pytest.approx(fit.log_joint, abs=slack)
+            # Shared weights have a prior relative to state 0: another order moves it.
+            is_shared = "transitions.baseline" in fit.params
+            if kept is not turned or not is_shared:
+                assert kept.log_joint == pytest.approx(fit.log_joint, abs=1e-9)
         probs = fit.decode(data).smoothed_probs.values[:, [1, 0, 2]]
         np.testing.assert_allclose(turned.decode(data).smoothed_probs.values, probs)
 
