@@ -23,18 +23,21 @@ from glmhmm_pyro.chain.log_kernels import (
     counts_log,
     filter_log,
     sample_log,
-    tangents_log,
     viterbi_log,
 )
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
 from glmhmm_pyro.chain.shapes import Potentials
 from glmhmm_pyro.chain.specialised import states_for
 from glmhmm_pyro.chain.stationary_kernels import counts_stationary
+from glmhmm_pyro.chain.tangent_kernels import tangents_log
 
 # Sessions are grouped into pieces of work of about this many (step, origin,
 # destination) triples, whatever the number of threads, so that sums are always taken
 # in the same order. A piece takes about a millisecond.
 _PIECE_SIZE = 2**19
+
+# Directions of a derivative that one filter serves: it costs about as much as two.
+_TOGETHER = 32
 
 Array = NDArray[np.float64]
 
@@ -139,10 +142,63 @@ def counted(
 def tangents(
     potentials: Potentials, directions: Potentials, lengths: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Derivatives of what :func:`counts` returns along a direction."""
+    """Derivatives of :func:`counts`; one filter serves sets that differ in these."""
     work = _plan(potentials, lengths, directions.batch_shape, weights.shape[:-1])
-    rows = [*_all_rows(potentials, work), *_all_rows(directions, work)]
-    return _accumulate(tangents_log, rows, work, potentials, weights)
+    rows = [*_all_rows(potentials, work), _rows(weights, 1, work.batch)]
+    moved = [_full(x, core, work) for x, core in zip(directions, (2, 3, 2))]
+    pieces = [len(work.ranges) if x.shape[1] == 1 else 1 for x in moved[:2]]
+    initial, transition = (
+        np.zeros((number, *x.shape)) for number, x in zip(pieces, moved)
+    )
+    emission = np.zeros(moved[2].shape)
+    totals = np.zeros((work.num_sets, len(lengths)))
+
+    calls = [
+        (
+            *[row[sets[0]] for row in rows[:3]],
+            work.offsets,
+            first,
+            last,
+            rows[3][sets[0]],
+            sets,
+            *moved,
+            totals,
+            initial[min(piece, len(initial) - 1)],
+            transition[min(piece, len(transition) - 1)],
+            emission,
+        )
+        for sets in _alike([*potentials, weights], work)
+        for piece, (first, last) in enumerate(work.ranges)
+    ]
+    work.run(tangents_log, calls)
+    dtype = potentials.emission.dtype
+    return (
+        _tensor(totals, work, dtype),
+        _tensor(initial.sum(0), work, dtype),
+        _tensor(transition.sum(0), work, dtype),
+        _tensor(emission, work, dtype),
+    )
+
+
+def _alike(shared: Sequence[Tensor], work: Work) -> list[NDArray[np.int64]]:
+    """Numbers of the sets that have all of these in common, as many as go together."""
+    batches = [x.shape[:-core] for x, core in zip(shared, (2, 3, 2, 1))]
+    numbers = [np.arange(math.prod(b)).reshape(b) for b in batches]
+    keys = np.stack([np.broadcast_to(n, work.batch).reshape(-1) for n in numbers])
+    _, group = np.unique(keys, axis=1, return_inverse=True)
+    found = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+    return [
+        sets[first : first + _TOGETHER]
+        for sets in found
+        for first in range(0, len(sets), _TOGETHER)
+    ]
+
+
+def _full(tensor: Tensor, core: int, work: Work) -> Array:
+    """An array (sets, ...) in which axes of size 1 are expanded."""
+    whole = tensor.expand(*work.batch, *tensor.shape[-core:])
+    values = np.ascontiguousarray(whole.numpy(force=True), dtype=np.float64)
+    return values.reshape(work.num_sets, *values.shape[-core:])
 
 
 def filter_messages(

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 @compiled
-def _filter_session(
+def filter_session(
     initial: Array,
     transition: Array,
     emission: Array,
@@ -68,7 +68,7 @@ def _filter_session(
 
 
 @compiled
-def _origin_weights(log_filtered: Array, transition: Array, weights: Array) -> None:
+def origin_weights(log_filtered: Array, transition: Array, weights: Array) -> None:
     """Posterior of the origin given the destination; zeros where impossible."""
     states = len(log_filtered)
     for j in range(states):
@@ -107,7 +107,7 @@ def filter_log(
     """Forward recursion; log probabilities of the states and normalisers by step."""
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
-        _filter_session(
+        filter_session(
             initial[min(s, len(initial) - 1)],
             transition,
             emission,
@@ -150,7 +150,7 @@ def counts_log(
         log_predicted = np.empty((steps, states))
         log_filtered = np.empty((steps, states))
         log_probs = np.empty(steps)
-        _filter_session(
+        filter_session(
             initial[min(s, len(initial) - 1)],
             transition,
             emission,
@@ -170,7 +170,7 @@ def counts_log(
             out_emission[start + t] = gamma
             row = min(start + t, len(transition) - 1)
             out_row = min(start + t, len(out_transition) - 1)
-            _origin_weights(log_filtered[t - 1], transition[row], weights)
+            origin_weights(log_filtered[t - 1], transition[row], weights)
             earlier[:] = 0.0
             for i in range(states):
                 for j in range(states):
@@ -180,145 +180,6 @@ def counts_log(
             gamma[:] = earlier
         out_emission[start] = gamma
         out_initial[min(s, len(out_initial) - 1)] += gamma
-
-
-@compiled
-def _filter_tangent(
-    log_filtered: Array,
-    transition: Array,
-    start: int,
-    d_initial: Array,
-    d_transition: Array,
-    d_emission: Array,
-    weights: Array,
-    tangent: Array,
-) -> float:
-    """Derivative of one session's log messages and, returned, of its log marginal.
-
-    The derivative of a log message is a posterior mean of what the messages before it
-    moved by; its own mean is taken out at every step, so that it stays bounded.
-    """
-    steps, states = log_filtered.shape
-    total = 0.0
-    for t in range(steps):
-        if t > 0:
-            row = min(start + t, len(transition) - 1)
-            _origin_weights(log_filtered[t - 1], transition[row], weights)
-        d_row = min(start + t, len(d_transition) - 1)
-        mean = 0.0
-        for j in range(states):
-            moved = d_initial[j] if t == 0 else 0.0
-            if t > 0:
-                for i in range(states):
-                    move = tangent[t - 1, i] + d_transition[d_row, i, j]
-                    moved += weights[i, j] * move
-            tangent[t, j] = moved + d_emission[start + t, j]
-            mean += np.exp(log_filtered[t, j]) * tangent[t, j]
-        tangent[t] -= mean
-        total += mean
-    return total
-
-
-@compiled
-def _step_tangent(
-    weights: Array,
-    tangent: Array,
-    d_transition: Array,
-    gamma: Array,
-    d_gamma: Array,
-    out: Array,
-) -> None:
-    """One step back: add the pairs' derivatives to ``out``, renew both gammas."""
-    states = len(gamma)
-    earlier, d_earlier = np.zeros(states), np.zeros(states)
-    for j in range(states):
-        mean = 0.0
-        for i in range(states):
-            mean += weights[i, j] * (tangent[i] + d_transition[i, j])
-        for i in range(states):
-            xi = weights[i, j] * gamma[j]
-            move = tangent[i] + d_transition[i, j] - mean
-            d_xi = xi * move + weights[i, j] * d_gamma[j]
-            earlier[i] += xi
-            d_earlier[i] += d_xi
-            out[i, j] += d_xi
-    gamma[:] = earlier
-    d_gamma[:] = d_earlier
-
-
-@compiled
-def tangents_log(
-    initial: Array,
-    transition: Array,
-    emission: Array,
-    d_initial: Array,
-    d_transition: Array,
-    d_emission: Array,
-    offsets: NDArray[np.int64],
-    first: int,
-    last: int,
-    session_weights: Array,
-    d_log_marginal: Array,
-    out_initial: Array,
-    out_transition: Array,
-    out_emission: Array,
-) -> None:
-    """Derivative of the log marginals and of the weighted counts along a direction.
-
-    The counts are the gradient of the log marginal, so this is the product of its
-    Hessian with the direction. Written and added to as in :func:`counts_log`.
-    """
-    states = emission.shape[1]
-    weights = np.empty((states, states))
-    gamma, d_gamma = np.empty(states), np.empty(states)
-    for s in range(first, last):
-        start, stop = offsets[s], offsets[s + 1]
-        steps = stop - start
-        log_predicted = np.empty((steps, states))
-        log_filtered = np.empty((steps, states))
-        tangent = np.empty((steps, states))
-        log_probs = np.empty(steps)
-        _filter_session(
-            initial[min(s, len(initial) - 1)],
-            transition,
-            emission,
-            start,
-            log_predicted,
-            log_filtered,
-            log_probs,
-        )
-        _clear(out_transition, start, stop)
-        if log_probs.sum() == -np.inf:
-            d_log_marginal[s] = 0.0
-            out_emission[start:stop] = 0.0
-            continue
-        d_log_marginal[s] = _filter_tangent(
-            log_filtered,
-            transition,
-            start,
-            d_initial[min(s, len(d_initial) - 1)],
-            d_transition,
-            d_emission,
-            weights,
-            tangent,
-        )
-        for j in range(states):
-            gamma[j] = session_weights[s] * np.exp(log_filtered[steps - 1, j])
-            d_gamma[j] = gamma[j] * tangent[steps - 1, j]
-        for t in range(steps - 1, 0, -1):
-            out_emission[start + t] = d_gamma
-            row = min(start + t, len(transition) - 1)
-            _origin_weights(log_filtered[t - 1], transition[row], weights)
-            _step_tangent(
-                weights,
-                tangent[t - 1],
-                d_transition[min(start + t, len(d_transition) - 1)],
-                gamma,
-                d_gamma,
-                out_transition[min(start + t, len(out_transition) - 1)],
-            )
-        out_emission[start] = d_gamma
-        out_initial[min(s, len(out_initial) - 1)] += d_gamma
 
 
 @compiled
