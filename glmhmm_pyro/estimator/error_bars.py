@@ -9,9 +9,9 @@ from pyro import poutine
 from torch import Tensor
 
 from glmhmm_pyro.designs import DesignMatrix
-from glmhmm_pyro.estimator.fit_problem import Iteration, Problem
 from glmhmm_pyro.estimator.original import TRANSITIONS, output_of
-from glmhmm_pyro.estimator.weight_arrays import Weights
+from glmhmm_pyro.estimator.original_em import Iteration, Problem
+from glmhmm_pyro.estimator.rows import Weights
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
@@ -29,8 +29,11 @@ def error_bars(
     """
     names = [] if fit_emissions else list(iteration.params)
     fixed = [name for name in names if name.startswith("emissions")]
-    errors = exact_errors(problem, iteration, fixed)
-    return errors | diagonal_figures(problem, iteration)
+    figures = diagonal_figures(problem, iteration)
+    return exact_errors(problem, iteration, fixed) | {
+        "hess_diag_emit": figures.emit_w,
+        "hess_diag_trans": figures.trans_w,
+    }
 
 
 def exact_errors(
@@ -67,7 +70,7 @@ def exact_errors(
     return {name: found.shown[of] for of, name in names.items()}
 
 
-def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.ndarray]:
+def diagonal_figures(problem: Problem, iteration: Iteration) -> Weights:
     r"""The original's variances, which know of one covariate at a time.
 
     .. math:: \Big[\Big(\sum_t \gamma_t x_{td}^2
@@ -80,7 +83,7 @@ def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.nda
     and its penalty is in other units (see the README); both are put right here.
 
     Returns:
-        ``hess_diag_emit`` and ``hess_diag_trans``, 0 for staying.
+        Variances in the place of the weights, 0 for staying.
     """
     data, layout, penalties = problem.data, problem.layout, iteration.penalties
     hidden, figures = problem.distribution(iteration), _nothing(problem)
@@ -93,22 +96,21 @@ def diagonal_figures(problem: Problem, iteration: Iteration) -> dict[str, np.nda
         labels = output.emission_dist.enumerate_support()
         probs = output.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
         form = penalties.matrix(penalties.emit_lambda, layout.emissions)
-        found = _variances(
-            visits, probs, data.operator("covariates"), form * data.num_steps
-        )
+        prior = form.diagonal() * data.num_steps
+        found = _variances(visits, probs, data.operator("covariates"), prior)
         figures.emit_w[..., layout.columns("emit_w")] = found
     if TRANSITIONS in iteration.params:
         leaving = ~np.eye(hidden.num_states, dtype=bool)
         probs = hidden.transition_logits.exp()[:, leaving]
         probs = probs.unflatten(-1, (hidden.num_states, -1))
-        visits = counts.transition.sum(-1)
-        design = data.operator("transition_covariates")
         form = penalties.matrix(penalties.trans_lambda, layout.transitions)
-        found = _variances(visits, probs, design, form * data.num_steps)
-        rows = np.zeros((*found.shape[:2], layout.num_features))
-        rows[..., layout.columns("trans_w")] = found
-        figures.trans_w[leaving] = rows.reshape(-1, layout.num_features)
-    return {"hess_diag_emit": figures.emit_w, "hess_diag_trans": figures.trans_w}
+        prior = form.diagonal() * data.num_steps
+        design = data.operator("transition_covariates")
+        found = _variances(counts.transition.sum(-1), probs, design, prior)
+        rows = np.argwhere(leaving).T[..., None]
+        place = (*rows, layout.columns("trans_w"))
+        figures.trans_w[place] = found.reshape(-1, found.shape[-1])
+    return figures
 
 
 def _nothing(problem: Problem) -> Weights:
@@ -117,7 +119,7 @@ def _nothing(problem: Problem) -> Weights:
 
 
 def _variances(
-    counts: Tensor, probs: Tensor, design: DesignMatrix, form: np.ndarray
+    counts: Tensor, probs: Tensor, design: DesignMatrix, prior: np.ndarray
 ) -> np.ndarray:
     """Diagonals of the inverses, shape (states, outcomes - 1, features).
 
@@ -125,9 +127,9 @@ def _variances(
         counts: expected visits (steps, states).
         probs: of all outcomes but the reference, (steps, states, outcomes - 1).
         design: covariates (steps, features).
-        form: precision of the prior (features, features), of which the diagonal counts.
+        prior: its precision, by feature.
     """
-    squares, ridge = design.mapped(torch.square), torch.from_numpy(form).diagonal()
+    squares, ridge = design.mapped(torch.square), torch.from_numpy(prior)
     expected = counts.unsqueeze(-1) * probs
     spread = expected.diag_embed() - expected.unsqueeze(-1) * probs.unsqueeze(-2)
     information = (spread.movedim(0, -1) @ squares).movedim(-1, 1)

@@ -1,6 +1,7 @@
 """GLMHMMEstimator: the scikit-learn estimator with pyGLMHMM's parameters."""
 
 import warnings
+from inspect import signature
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -14,11 +15,9 @@ from glmhmm_pyro.estimator.parameters import (
 )
 from glmhmm_pyro.estimator.plan import Fitted, fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
-from glmhmm_pyro.estimator.rows import Layout
+from glmhmm_pyro.estimator.rows import Layout, Weights
 from glmhmm_pyro.estimator.starting_weights import Start
 from glmhmm_pyro.estimator.trials import PerTrial, Trials, num_outputs_of
-from glmhmm_pyro.estimator.weight_arrays import Weights
-from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 
 _ADVICE = {
@@ -263,7 +262,7 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
                 finite maximum.
         """
         options = self.get_params(deep=False)
-        check_parameters(options)
+        check_parameters(options, _KINDS)
         outputs = num_outputs_of(y_analog)
         check_emissions(options, y, outputs)
         given = {
@@ -282,40 +281,31 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         generator = generator_of(options["random_state"])
         weights = start(trials, generator)
         fitted = fit_trials(options, layout, trials, weights, generator)
-        for name in [n for n in vars(self) if n.endswith("_")]:
-            delattr(self, name)
-        for name, value in fitted.attributes.items():
-            setattr(self, name, value)
-        for name in list(given)[: 3 if outputs else 2]:
-            setattr(self, f"{name}_", getattr(weights, name.removesuffix("_init")))
-        self._keep(fitted)
-        self._judge(fitted)
+        self._keep(fitted, weights)
+        if not self.status_.is_success:
+            sentences = "; ".join((self.status_.sentence, *fitted.details))
+            message = f"{sentences}. Please {_ADVICE[self.status_]}"
+            warnings.warn(message, ConvergenceWarning, 2)
         return fitted.history
 
-    def _keep(self, fitted: Fitted) -> None:
-        """The attributes of every fit, none shared with the history."""
+    def _keep(self, fitted: Fitted, start: Weights) -> None:
+        """The attributes of this fit alone, none shared with the history."""
+        for name in [n for n in vars(self) if n.endswith("_")]:
+            delattr(self, name)
         last = fitted.history[-1]
         for name, value in Weights.among(last).shown.items():
             setattr(self, f"{name}_", value)
+            if name.endswith("_w"):
+                setattr(self, f"{name}_init_", getattr(start, name))
+        for name, value in fitted.attributes.items():
+            setattr(self, name, value)
         self.loglik_ = last["loglik"]
         self.marginal_log_likelihood_ = last["marginal_log_likelihood"]
-        self.converged_ = fitted.ending.status is Status.CONVERGED
+        self.status_ = fitted.status
+        self.converged_ = fitted.status is Status.CONVERGED
         self.n_iter_ = 0 if self.evaluate else len(fitted.history)
         self.n_features_in_ = last["trans_w"].shape[2]
         self.is_fitted_ = True
 
-    def _judge(self, fitted: Fitted) -> None:
-        """Record how the fit ended; warn if that is no proper maximum."""
-        problem, last = fitted.problem, fitted.last
-        self.status_, found = fitted.ending
-        if self.status_ in (Status.CONVERGED, Status.MAX_ITERS):
-            found = unbounded_weights(
-                problem.model(last.penalties), problem.data, problem.distribution(last)
-            )
-            self.status_ = Status.UNBOUNDED if found else self.status_
-        if self.status_.is_success:
-            return
-        details = "; ".join((self.status_.sentence,) + found)
-        warnings.warn(
-            f"{details}. Please {_ADVICE[self.status_]}", ConvergenceWarning, 3
-        )
+
+_KINDS = {n: p.annotation for n, p in signature(GLMHMMEstimator).parameters.items()}

@@ -3,37 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
+import torch
+from torch import Tensor
 
+from glmhmm_pyro.estimator.original import INITIAL
+from glmhmm_pyro.estimator.rows import Layout, Weights
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weight_arrays import Weights
+from glmhmm_pyro.inference.fits.closed_loop import History, Recompute, closed_loop
+from glmhmm_pyro.inference.search.search import seeded
 
 # Bins of the first labelled trials by which a wrong reading of a row is thrown out.
 _FIRST_LOOK = 500
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What was drawn for every trial.
-
-    Attributes:
-        labels: shape (bins,).
-        states: shape (bins,).
-        analog: analog outputs, shape (outputs, bins).
-    """
-
-    labels: list[np.ndarray]
-    states: list[np.ndarray]
-    analog: list[np.ndarray]
-
-    def shown(self, trials: Trials) -> dict[str, list[np.ndarray]]:
-        """Attributes of the estimator: what there are emissions of, and the states."""
-        found = {"output_states_": self.states}
-        if trials.has_labels:
-            found["output_"] = self.labels
-        if len(trials.analog[0]):
-            found["output_analog_"] = self.analog
-        return found
 
 
 @dataclass(frozen=True)
@@ -50,6 +30,21 @@ class Lagged:
     lag: int
     values: np.ndarray
 
+    def anew(self, given: Tensor) -> Recompute:
+        """Its values at one bin of several trials, from the emissions before.
+
+        Args:
+            given: the row in all trials, which speaks of the time before a trial.
+        """
+
+        def recompute(past: Tensor, bins: Tensor) -> Tensor:
+            if past.shape[1] < self.lag:
+                return given[bins]
+            labels = past[:, -self.lag].reshape(len(past), -1)[:, 0].long()
+            return torch.from_numpy(self.values)[labels]
+
+        return recompute
+
 
 def lagged_rows(
     trials: Trials, rows: tuple[int, ...], num_classes: int
@@ -63,19 +58,19 @@ def lagged_rows(
         ValueError: a row is not made of the labels in this way.
     """
     found = []
+    longest = max(design.shape[1] for design in trials.designs)
     for row in rows:
-        values = None
-        for lag in range(1, max(len(label) for label in trials.labels)):
-            values = _values(trials, row, lag, num_classes)
-            if values is not None:
-                found.append(Lagged(row, lag, values))
-                break
+        lags = (
+            (lag, _values(trials, row, lag, num_classes)) for lag in range(1, longest)
+        )
+        lag, values = next(((n, v) for n, v in lags if v is not None), (0, None))
         if values is None:
             raise ValueError(
                 "AR_vec must name rows of X that hold a number for each label some "
                 f"bins before, if behaviour is to be generated from it, got row {row}, "
                 "which does not; leave AR_vec out to generate from X as it stands"
             )
+        found.append(Lagged(row, lag, values))
     return found
 
 
@@ -85,58 +80,39 @@ def generated(
     trials: Trials,
     lagged: list[Lagged],
     generator: np.random.Generator,
-) -> Generated:
-    """Labels, states and analog outputs drawn for every trial.
+) -> dict[str, list[np.ndarray]]:
+    """Behaviour drawn for every trial, by the names of the estimator's attributes.
 
     Args:
         weights: of the model.
         prior: distribution of the first state of every trial, (trial, state).
-        trials: the covariates; before a trial's bin number ``lag`` a lagged row stays
-            as it is, for it speaks of the time before the trial.
+        trials: the covariates.
         lagged: rows that are made anew from the labels generated; none for open loop.
         generator: source of all randomness.
     """
-    found = Generated([], [], [])
-    for design, first in zip(trials.designs, prior):
-        own = design.copy()
-        labels, states = _trial(weights, first, own, lagged, generator)
-        mean = np.einsum("tod,dt->ot", weights.analog_emit_w[states], own)
-        noise = generator.normal(size=mean.shape) if mean.size else mean
-        found.labels.append(labels)
-        found.states.append(states)
-        found.analog.append(mean + weights.analog_emit_scale[states].T * noise)
+    data, model, params = Layout.whole(weights.trans_w.shape[-1]).bound(weights, trials)
+    if INITIAL in params:
+        params[INITIAL] = torch.from_numpy(prior)
+    histories: list[History] = [
+        {data.covariate_names[one.row]: one.anew(data.covariates[:, one.row])}
+        for one in lagged
+    ]
+    with seeded(int(generator.integers(2**63))), torch.no_grad():
+        if lagged:
+            emissions, states, _ = closed_loop(model, params, data, histories, 1)
+            emissions, states = emissions[0], states[0]
+        else:
+            hidden = model.hidden_markov_at(params, data)
+            emissions, states = hidden.sample_with_states()
+    drawn = [part.reshape(len(part), -1).numpy() for part in data.split(emissions)]
+    found = {"output_states_": [part.numpy().copy() for part in data.split(states)]}
+    if trials.has_labels:
+        found["output_"] = [part[:, 0].astype(np.int64) for part in drawn]
+    if len(trials.analog):
+        found["output_analog_"] = [
+            part[:, int(trials.has_labels) :].T.copy() for part in drawn
+        ]
     return found
-
-
-def _trial(
-    weights: Weights,
-    first: np.ndarray,
-    design: np.ndarray,
-    lagged: list[Lagged],
-    generator: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One trial; ``design`` gets its lagged rows written."""
-    bins = design.shape[1]
-    labels, states = np.zeros(bins, dtype=np.int64), np.zeros(bins, dtype=np.int64)
-    for t in range(bins):
-        probs = first
-        if t > 0:
-            before = states[t - 1]
-            scores = weights.trans_w[before] @ design[:, t]
-            scores[before] = 0.0
-            probs = softmax(scores)
-        states[t] = _draw(probs, generator)
-        scores = weights.emit_w[states[t]] @ design[:, t]
-        labels[t] = _draw(softmax(np.append(0.0, scores)), generator)
-        for row in lagged:
-            if t + row.lag < bins:
-                design[row.row, t + row.lag] = row.values[labels[t]]
-    return labels, states
-
-
-def _draw(probs: np.ndarray, generator: np.random.Generator) -> int:
-    # Without the last one, whose rounding could leave a gap below one.
-    return int((generator.random() > probs.cumsum()[:-1]).sum())
 
 
 def _values(trials: Trials, row: int, lag: int, num_classes: int) -> np.ndarray | None:
@@ -144,9 +120,11 @@ def _values(trials: Trials, row: int, lag: int, num_classes: int) -> np.ndarray 
 
     A row in which all labels have the same number says nothing of them.
     """
+    if not trials.has_labels:
+        return None
     values = np.full(num_classes, np.nan)
     for stop in (_FIRST_LOOK, None):
-        for design, label in zip(trials.designs, trials.labels):
+        for design, (label, *_) in zip(trials.designs, trials.outputs):
             past, now = label[:-lag][:stop], design[row, lag:][:stop]
             for number in range(num_classes):
                 here = now[past == number]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from glmhmm_pyro.estimator.trials import PerTrial
+from glmhmm_pyro.sequences.arrays import as_array
 
 # What scikit-learn calls so: a seed, or a generator, or None for other numbers always.
 RandomState = int | np.random.Generator | np.random.RandomState | None
@@ -50,77 +51,75 @@ _CONTRADICTIONS = (
     ("evaluate", "cross_validate", "nothing is fitted that could be validated"),
 )
 
-_SMALLEST_COUNTS = {
-    "max_iter": 1,
-    "num_samples": 1,
-    "num_states": 1,
-    "num_emissions": 2,
-    "num_feedbacks": 0,
-    "num_filter_bins": 1,
-    "num_steps": 1,
-    "filter_offset": 0,
-}
-
-_SWITCHES = (
-    "symb_exists",
-    "use_ASD",
-    "analog_flag",
-    "add_filters",
-    "fit_emissions",
-    "GLM_emissions",
-    "GLM_transitions",
-    "evaluate",
-    "generate",
-    "L2_smooth",
-    "auto_anneal",
-    "anneal_lambda",
-    "get_error_bars",
-    "CV_regularize",
-    "cross_validate",
-)
-
-_LISTS = ("AR_vec", "stim_vec", "auto_anneal_vec", "auto_anneal_schedule", "train_bins")
+# The smallest count, where it is another than 1.
+_SMALLEST_COUNTS = {"num_emissions": 2, "num_feedbacks": 0, "filter_offset": 0}
 
 
-def check_parameters(params: Mapping[str, Any]) -> None:
+def check_parameters(params: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Raise an error for values out of range, or parameters that contradict each other.
 
     Args:
         params: all parameters of the estimator, by name.
+        kinds: their annotations.
 
     Raises:
         ValueError: naming the parameter, what it must be and what came.
         TypeError: for a count, a number or a switch of the wrong type.
     """
-    for name, smallest in _SMALLEST_COUNTS.items():
-        _check_count(name, params[name], smallest)
-    for name in ("tol", "smooth_lambda", "emit_lambda", "trans_lambda"):
-        _check_number(name, params[name])
-        if params[name] < 0:
-            raise ValueError(
-                f"{name} must be at least 0, got {params[name]!r}; give 0 or more"
-            )
-    _check_number("AR_lambda", params["AR_lambda"])
-    if params["AR_lambda"] < 0 and params["AR_lambda"] != -1:
-        raise ValueError(
-            "AR_lambda must be at least 0, or -1 for the penalties of all other "
-            f"columns, got {params['AR_lambda']!r}; give one of these"
+    checks = {int: _check_count, float: _check_number, bool: _check_switch}
+    for name, kind in kinds.items():
+        if name != "random_state":
+            checks.get(kind, _check_list)(name, params[name])
+    _check_together(params)
+
+
+def _check_count(name: str, value: int) -> None:
+    least = _SMALLEST_COUNTS.get(name, 1)
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(
+            f"{name} must be an integer, got {value!r}; give a whole number"
         )
-    _check_number("init_loglik", params["init_loglik"])
-    if params["init_loglik"] == 0:
+    if value < least:
+        raise ValueError(
+            f"{name} must be at least {least}, got {value!r}; give a larger one"
+        )
+
+
+def _check_number(name: str, value: float) -> None:
+    is_number = hasattr(value, "__float__") and np.ndim(value) == 0
+    if isinstance(value, (bool, np.bool_)) or not is_number:
+        raise TypeError(f"{name} must be a number, got {value!r}; give a finite number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}; give a finite number")
+    if name == "init_loglik" and value == 0:
         raise ValueError(
             "init_loglik must not be 0, because the first change of loglik is taken "
-            f"relative to it, got {params['init_loglik']!r}; give a number such as -1e7"
+            f"relative to it, got {value!r}; give a number such as -1e7"
         )
-    for name in _SWITCHES:
-        if not isinstance(params[name], (bool, np.bool_)):
-            kind = type(params[name]).__name__
-            raise TypeError(
-                f"{name} must be True or False, got a {kind}; give one of the two"
-            )
-    for name in _LISTS:
-        _check_list(name, params[name])
-    _check_together(params)
+    if name == "AR_lambda" and value < 0 and value != -1:
+        raise ValueError(
+            "AR_lambda must be at least 0, or -1 for the penalties of all other "
+            f"columns, got {value!r}; give one of these"
+        )
+    if name not in ("init_loglik", "AR_lambda") and value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value!r}; give 0 or more")
+
+
+def _check_switch(name: str, value: bool) -> None:
+    if not isinstance(value, (bool, np.bool_)):
+        kind = type(value).__name__
+        raise TypeError(
+            f"{name} must be True or False, got a {kind}; give one of the two"
+        )
+
+
+def _check_list(name: str, values: ArrayLike | None) -> None:
+    array = np.empty(0) if values is None else as_array(name, values)
+    if array.ndim > 1 or array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} must be a list of numbers, got {values!r}"
+            "; give a list such as [1, 2]"
+        )
 
 
 def check_emissions(
@@ -182,40 +181,6 @@ def _check_together(params: Mapping[str, Any]) -> None:
         raise ValueError(
             "train_bins must be left out where GLM_transitions is False and the last "
             f"row alone is read, got {params['train_bins']!r}; leave it out"
-        )
-
-
-def _check_count(name: str, value: int, smallest: int) -> None:
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(
-            f"{name} must be an integer, got {value!r}; give a whole number"
-        )
-    if value < smallest:
-        raise ValueError(
-            f"{name} must be at least {smallest}, got {value!r}; give a larger one"
-        )
-
-
-def _check_number(name: str, value: float) -> None:
-    is_number = hasattr(value, "__float__") and np.ndim(value) == 0
-    if isinstance(value, (bool, np.bool_)) or not is_number:
-        raise TypeError(f"{name} must be a number, got {value!r}; give a finite number")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value!r}; give a finite number")
-
-
-def _check_list(name: str, values: ArrayLike | None) -> None:
-    if values is None:
-        return
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        # Lists of different lengths.
-        array = np.empty((0, 0))
-    if array.ndim > 1 or array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} must be a list of numbers, got {values!r}"
-            "; give a list such as [1, 2]"
         )
 
 

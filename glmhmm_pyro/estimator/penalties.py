@@ -1,10 +1,13 @@
-"""The original's penalties as priors: ridge, smoothness over bins, own behaviour.
+"""The original's penalties as priors, and how they change as EM goes on.
 
-The original adds them to an objective divided by the number of bins T, so that on the
-scale of the log-likelihood each is T / 2 times a quadratic form of the weights.
+They are ridge, smoothness over bins, and both with a strength of their own for the
+animal's own behaviour. The original adds them to an objective divided by the number of
+bins T, so that on the scale of the log-likelihood each is T / 2 times a quadratic form
+of the weights.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +16,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
+
+from glmhmm_pyro.estimator.parameters import AR_ROWS, is_given
+from glmhmm_pyro.estimator.rows import row_numbers
 
 
 class Quadratic(TorchDistribution):
@@ -136,15 +142,14 @@ class Penalties:
             columns: those that the row has weights of.
         """
         size = 1 + max((*columns, *self.columns.stimuli, *self.columns.own), default=0)
-        form = np.zeros((size, size))
-        for column in self.columns.stimuli:
-            form[column, column] += ridge
-        for column in self.columns.own:
-            form[column, column] += self._of_own(ridge)
+        form, stimuli = np.zeros((size, size)), list(self.columns.stimuli)
+        own = list(self.columns.own)
+        form[stimuli, stimuli] = ridge
+        form[own, own] = self._of_own(ridge)
         for i, j in self.columns.neighbours:
             if {i, j} <= set(columns):
                 smooth = self.smooth_lambda
-                strength = self._of_own(smooth) if i in self.columns.own else smooth
+                strength = self._of_own(smooth) if i in own else smooth
                 form[[i, j], [i, j]] += strength
                 form[[i, j], [j, i]] -= strength
         return form[np.ix_(columns, columns)]
@@ -157,3 +162,109 @@ class Penalties:
     def _of_own(self, others: float) -> float:
         """Strength for columns of own behaviour, from that of all others."""
         return others if self.own_lambda is None else self.own_lambda
+
+
+def penalties_of(options: Mapping[str, Any], num_features: int) -> Penalties:
+    """The penalties that the estimator's parameters ask for."""
+    smooth, stimuli = options["L2_smooth"], None
+    own_lambda = float(options["AR_lambda"]) if is_given(options, "AR_lambda") else None
+    own = () if own_lambda is None else own_rows(options, num_features)
+    if is_given(options, "stim_vec"):
+        stimuli = row_numbers("stim_vec", options["stim_vec"], num_features)
+        both = sorted(set(stimuli) & set(own))
+        if both:
+            raise ValueError(
+                f"stim_vec must not share rows with AR_vec, got {both} in both"
+                "; name each row in one of the two"
+            )
+    filters = (int(options["num_filter_bins"]), int(options["filter_offset"]))
+    return Penalties(
+        float(options["emit_lambda"]),
+        float(options["trans_lambda"]),
+        float(options["smooth_lambda"]) if smooth else 0.0,
+        own_lambda,
+        Columns.of(num_features, filters if smooth else (1, 0), stimuli, own),
+    )
+
+
+def own_rows(options: Mapping[str, Any], num_features: int) -> tuple[int, ...]:
+    """Rows of X with the animal's own behaviour."""
+    rows = AR_ROWS if options["AR_vec"] is None else options["AR_vec"]
+    return row_numbers("AR_vec", rows, num_features)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The penalties of a run, by its position: 1 at its first iteration.
+
+    Attributes:
+        own: the penalties that the user asked for.
+        ridge: the ridge in force, from the user's and the position; by default the
+            user's.
+        stretches: positions at which parts of the schedule begin, rising from 1. From
+            an iteration that changes little a run goes to the next part at once.
+        to_its_end: whether a run may end in the last part only.
+    """
+
+    own: Penalties
+    ridge: Callable[[float, int], float] | None = None
+    stretches: tuple[int, ...] = (1,)
+    to_its_end: bool = False
+
+    def at(self, position: int) -> Penalties:
+        """The penalties in force at a position."""
+        ridge = self.ridge
+        return self.own.with_ridge(lambda own: ridge(own, position) if ridge else own)
+
+    def after(self, position: int, stalled: bool) -> int:
+        """The next position; ``stalled`` says that this iteration changed little."""
+        later = [start for start in self.stretches if start > position]
+        return later[0] if stalled and later else position + 1
+
+    def may_end(self, position: int) -> bool:
+        """Whether the run may end here if it has stalled."""
+        return not self.to_its_end or position >= self.stretches[-1]
+
+
+# What an option of annealing makes of the user's ridge and that of the schedule.
+_COMBINATIONS: dict[str, Callable[[float, float], float]] = {
+    "auto_anneal": lambda own, strength: strength,
+    "anneal_lambda": max,
+}
+
+
+def schedule_of(options: Mapping[str, Any], own: Penalties) -> Schedule:
+    """The schedule that the estimator's parameters ask for.
+
+    The original's is the user's ridge at first, then 1 three times, then falling; a run
+    that stalls before goes to where it falls at once.
+    """
+    asked = [combine for name, combine in _COMBINATIONS.items() if options[name]]
+    if not asked:
+        return Schedule(own)
+    (combine,) = asked
+
+    def original(ridge: float, position: int) -> float:
+        falling = math.exp(-(position - 4) / 1.5) + 0.005
+        strength = 1.0 if position < 5 else falling
+        return ridge if position == 1 else combine(ridge, strength)
+
+    names = ("auto_anneal_vec", "auto_anneal_schedule")
+    if not any(is_given(options, name) for name in names):
+        return Schedule(own, original, (1, 5))
+    given = [[] if options[n] is None else options[n] for n in names]
+    strengths, starts = (np.atleast_1d(values).tolist() for values in given)
+    rising = starts[:1] == [1] and all(i < j for i, j in zip(starts, starts[1:]))
+    legal = all(0 <= strength < np.inf for strength in strengths)
+    if not (rising and legal and len(strengths) == len(starts)):
+        raise ValueError(
+            "auto_anneal_vec and auto_anneal_schedule must be given together, a "
+            "strength from 0 and the iteration it begins with for every stretch, the "
+            f"first 1 and then rising, got {strengths} and {starts}"
+            "; give two lists of one length"
+        )
+
+    def users(ridge: float, position: int) -> float:
+        return combine(ridge, strengths[sum(one <= position for one in starts) - 1])
+
+    return Schedule(own, users, tuple(starts), to_its_end=True)

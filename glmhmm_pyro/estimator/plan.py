@@ -9,17 +9,28 @@ import torch
 
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.estimator.error_bars import error_bars
-from glmhmm_pyro.estimator.fit_problem import Iteration, Problem
 from glmhmm_pyro.estimator.generation import Lagged, generated, lagged_rows
-from glmhmm_pyro.estimator.original_em import Ending, OriginalEM
-from glmhmm_pyro.estimator.parameters import AR_ROWS, is_given
-from glmhmm_pyro.estimator.penalties import Columns, Penalties
-from glmhmm_pyro.estimator.penalty_schedule import schedule_of
-from glmhmm_pyro.estimator.rows import Layout, row_numbers
-from glmhmm_pyro.estimator.smoothness import learn
+from glmhmm_pyro.estimator.original_em import Iteration, OriginalEM, Problem
+from glmhmm_pyro.estimator.parameters import is_given
+from glmhmm_pyro.estimator.penalties import (
+    Penalties,
+    Schedule,
+    own_rows,
+    penalties_of,
+    schedule_of,
+)
+from glmhmm_pyro.estimator.rows import Layout, Weights
+from glmhmm_pyro.estimator.smoothness import smoothed
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.trials_held_out import regularised, split
-from glmhmm_pyro.estimator.weight_arrays import Weights
+from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
+from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.status import Status
+
+# Strengths that CV_regularize tries, those of the original.
+STRENGTHS = np.logspace(-4, 1, 10)
+
+# Share of the trials that is held out, rounded up.
+_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -27,16 +38,14 @@ class Fitted:
     """A fit that was made, and all that users get of it.
 
     Attributes:
-        problem: what was fitted.
-        last: its last iteration.
-        ending: how it ended.
+        status: how it ended.
+        details: sentences on it.
         history: one dictionary for every iteration.
         attributes: of the estimator, by name, besides those of every fit.
     """
 
-    problem: Problem
-    last: Iteration
-    ending: Ending
+    status: Status
+    details: tuple[str, ...]
     history: list[dict[str, Any]]
     attributes: dict[str, Any]
 
@@ -58,98 +67,141 @@ def fit_trials(
         generator: source of all randomness.
     """
     attributes: dict[str, Any] = {}
-    held_out = None
+    held_out, number = None, layout.num_features
     if options["cross_validate"]:
         train, test = split(trials, "cross_validate", generator)
         held_out, trials = trials.subset(test), trials.subset(train)
         attributes |= {"train_data_": np.array(train), "test_data_": np.array(test)}
-    # Before the fit, which would be lost with an error after it.
-    lagged = fed_back(options, layout, trials)
-    schedule = schedule_of(options, penalties_of(options, layout))
+    lagged = []
+    if options["generate"] and is_given(options, "AR_vec"):
+        # Before the fit, which would be lost with an error after it.
+        rows = own_rows(options, number)
+        lagged = lagged_rows(trials, rows, int(options["num_emissions"]))
+    schedule = schedule_of(options, penalties_of(options, number))
     problem = Problem(trials, layout, start, schedule)
-    engine = OriginalEM(
-        options["max_iter"],
-        options["tol"],
-        options["init_loglik"],
-        options["fit_emissions"],
-    )
+    names = ("max_iter", "tol", "init_loglik", "fit_emissions")
+    engine = OriginalEM(*(options[name] for name in names))
     # The model is traced with draws from its priors, which decide nothing here.
     with exclusively(), torch.random.fork_rng(devices=[]):
         if options["CV_regularize"]:
             smooth = options["L2_smooth"]
             problem, found = regularised(problem, engine, smooth, generator)
             attributes |= found
-        run = engine.evaluate if options["evaluate"] else engine.run
-        iterations, ending = run(problem)
+        find = engine.evaluate if options["evaluate"] else engine.run
+        iterations, run = find(problem)
         history = [problem.entry(iteration) for iteration in iterations]
         if problem.start.sizes[2] and options["use_ASD"] and not options["evaluate"]:
-            problem, found = smoothed(problem, iterations[-1], options)
+            bins, offsets = options["num_filter_bins"], options["filter_offset"]
+            filters = int(bins), int(offsets)
+            problem, found = smoothed(problem, iterations[-1], *filters)
             attributes |= found
-            iterations, ending = run(problem)
+            iterations, run = find(problem)
             history += [problem.entry(iteration) for iteration in iterations]
         last = iterations[-1]
         if held_out is not None:
             for entry in history:
                 score = layout.log_likelihood(Weights.among(entry), held_out)
                 entry["held_out_log_likelihood"] = score
-        if options["get_error_bars"]:
-            errors = error_bars(problem, last, options["fit_emissions"])
-            history[-1] |= errors
-            attributes |= {f"{name}_": value.copy() for name, value in errors.items()}
-        if options["generate"]:
-            weights, prior = problem.weights(last), history[-1]["prior"]
-            drawn = generated(weights, prior, trials, lagged, generator)
-            attributes |= drawn.shown(trials)
-    return Fitted(problem, last, ending, history, attributes)
+        more = _besides(options, problem, last, history[-1], generator, lagged)
+        outcome = _judged(problem, last, run)
+    return Fitted(*outcome, history, attributes | more)
 
 
-def smoothed(
-    problem: Problem, last: Iteration, options: Mapping[str, Any]
+def _besides(
+    options: Mapping[str, Any],
+    problem: Problem,
+    last: Iteration,
+    entry: dict[str, Any],
+    generator: np.random.Generator,
+    lagged: list[Lagged],
+) -> dict[str, Any]:
+    """Attributes of error bars, which the last entry gets too, and of behaviour."""
+    found: dict[str, Any] = {}
+    if options["get_error_bars"]:
+        errors = error_bars(problem, last, options["fit_emissions"])
+        entry |= errors
+        found |= {f"{name}_": value.copy() for name, value in errors.items()}
+    if options["generate"]:
+        weights, prior = problem.weights(last), entry["prior"]
+        found |= generated(weights, prior, problem.trials, lagged, generator)
+    return found
+
+
+def _judged(
+    problem: Problem, last: Iteration, run: Run
+) -> tuple[Status, tuple[str, ...]]:
+    """How a run ended, and sentences on that; weights may have no finite maximum."""
+    status, details = run.status or Status.MAX_ITERS, run.reasons
+    if status in (Status.CONVERGED, Status.MAX_ITERS):
+        hidden = problem.distribution(last)
+        details = unbounded_weights(problem.model(last.penalties), problem.data, hidden)
+        status = Status.UNBOUNDED if details else status
+    return status, details
+
+
+def split(
+    trials: Trials, option: str, generator: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Numbers of the trials to fit, and of a random quarter that is held out.
+
+    Raises:
+        ValueError: there are not two trials, or nothing is left to fit.
+    """
+    num_trials = len(trials)
+    if num_trials < 2:
+        raise ValueError(
+            f"{option} must have at least 2 trials, to hold a quarter of them out, "
+            f"got {num_trials}; cut long trials in pieces"
+        )
+    order = generator.permutation(num_trials)
+    size = int(np.ceil(_SHARE * num_trials))
+    train, test = sorted(order[size:].tolist()), sorted(order[:size].tolist())
+    if np.isnan(trials.subset(train).emissions).all(0).any():
+        raise ValueError(
+            f"{option} must leave labels, and values of every analog output, to fit, "
+            f"got none of one in trials {train}; give another random_state, or cut "
+            "long trials in pieces"
+        )
+    return train, test
+
+
+def regularised(
+    problem: Problem, engine: OriginalEM, smooth: bool, generator: np.random.Generator
 ) -> tuple[Problem, dict[str, Any]]:
-    """The fit that goes on under the smoothness learnt, and what users get of that."""
-    bins, offsets = int(options["num_filter_bins"]), int(options["filter_offset"])
-    learnt = learn(problem, last, bins, offsets)
-    problem = replace(problem, start=problem.weights(last), analog=learnt.prior)
-    sizes = {"analog_lengths_": learnt.lengths, "analog_sizes_": learnt.sizes}
-    return problem, sizes
+    """The fit with the strength that is best on trials held out, and what users get.
+
+    From strong to weak, each fit starts where the one before has ended, so that all
+    are in the neighbourhood of one maximum.
+
+    Args:
+        problem: with all trials.
+        engine: that fits.
+        smooth: whether smoothness is chosen, or else both ridges.
+        generator: that draws the trials held out.
+    """
+    numbers = split(problem.trials, "CV_regularize", generator)
+    train, test = (problem.trials.subset(part) for part in numbers)
+    part = replace(problem, trials=train)
+    path, scores = [], []
+    for strength in STRENGTHS[::-1].tolist():
+        schedule = Schedule(_with_strength(problem.schedule.own, strength, smooth))
+        part = replace(part, schedule=schedule)
+        iterations, _ = engine.run(part)
+        part = replace(part, start=part.weights(iterations[-1]))
+        score = part.layout.log_likelihood(part.start, test)
+        path.append(part)
+        scores.append(score / max(test.num_observed, 1))
+    # The stronger penalty where two are equal.
+    best = path[int(np.argmax(scores))]
+    return replace(problem, schedule=best.schedule, start=best.start), {
+        "regular_schedule_": STRENGTHS.copy(),
+        "regular_schedule_ind_": len(STRENGTHS) - 1 - int(np.argmax(scores)),
+        "regular_scores_": np.array(scores[::-1]),
+    }
 
 
-def penalties_of(options: Mapping[str, Any], layout: Layout) -> Penalties:
-    """The penalties that the parameters ask for."""
-    number, smooth = layout.num_features, options["L2_smooth"]
-    own_lambda = float(options["AR_lambda"]) if is_given(options, "AR_lambda") else None
-    own = () if own_lambda is None else own_rows(options, number)
-    stimuli = None
-    if is_given(options, "stim_vec"):
-        stimuli = row_numbers("stim_vec", options["stim_vec"], number)
-        if set(stimuli) & set(own):
-            raise ValueError(
-                "stim_vec must not share rows with AR_vec, got "
-                f"{sorted(set(stimuli) & set(own))} in both"
-                "; name each row in one of the two"
-            )
-    bins = int(options["num_filter_bins"]) if smooth else 1
-    filters = (bins, int(options["filter_offset"]))
-    return Penalties(
-        float(options["emit_lambda"]),
-        float(options["trans_lambda"]),
-        float(options["smooth_lambda"]) if smooth else 0.0,
-        own_lambda,
-        Columns.of(number, filters, stimuli, own),
-    )
-
-
-def own_rows(options: Mapping[str, Any], num_features: int) -> tuple[int, ...]:
-    """Rows of X with the animal's own behaviour."""
-    rows = AR_ROWS if options["AR_vec"] is None else options["AR_vec"]
-    return row_numbers("AR_vec", rows, num_features)
-
-
-def fed_back(
-    options: Mapping[str, Any], layout: Layout, trials: Trials
-) -> list[Lagged]:
-    """Rows of X that are made anew where behaviour is generated."""
-    if not (options["generate"] and is_given(options, "AR_vec")):
-        return []
-    rows = own_rows(options, layout.num_features)
-    return lagged_rows(trials, rows, int(options["num_emissions"]))
+def _with_strength(penalties: Penalties, strength: float, smooth: bool) -> Penalties:
+    """The smoothness of this strength, or else both ridges."""
+    if smooth:
+        return replace(penalties, smooth_lambda=strength)
+    return penalties.with_ridge(lambda _: strength)

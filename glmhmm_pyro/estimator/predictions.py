@@ -6,9 +6,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
 from glmhmm_pyro.estimator.original import output_of
-from glmhmm_pyro.estimator.rows import Layout
+from glmhmm_pyro.estimator.rows import Layout, Weights
 from glmhmm_pyro.estimator.trials import PerTrial, Trials
-from glmhmm_pyro.estimator.weight_arrays import Weights
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -146,7 +145,7 @@ class Predictions:
         check_is_fitted(self)
         weights = Weights.among(vars(self), "_")
         _, free, outputs = weights.sizes
-        layout = Layout.whole(weights.trans_w.shape[-1], "as in fit")
+        layout = Layout.whole(weights.trans_w.shape[-1])
         sizes = (layout.num_features, free + 1, outputs)
         return weights, layout, Trials.checked(X, y, y_analog, sizes, layout.why)
 

@@ -1,4 +1,4 @@
-"""What the rows of X are: filters and offsets, and which of them each part reads."""
+"""The rows of X: weights of all of them, and which of them each part reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +11,51 @@ from numpy.typing import ArrayLike
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.estimator.original import INITIAL, original_model, sites_of
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weight_arrays import Weights
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of all parts, by the names that users read.
+
+    Those of rows of X that are not read are 0. What a model does not emit has an axis
+    of size 0.
+
+    Attributes:
+        emit_w: of labels, shape (state, label - 1, feature).
+        trans_w: shape (origin, destination, feature).
+        analog_emit_w: of analog outputs, shape (state, output, feature).
+        analog_emit_scale: standard deviations of their noise, shape (state, output).
+    """
+
+    emit_w: np.ndarray
+    trans_w: np.ndarray
+    analog_emit_w: np.ndarray
+    analog_emit_scale: np.ndarray
+
+    @classmethod
+    def among(cls, values: Mapping[str, np.ndarray], suffix: str = "") -> "Weights":
+        """Copies of those among other values, whose names may have a suffix."""
+        states, _, features = values[f"trans_w{suffix}"].shape
+        nothing = {
+            f"analog_emit_w{suffix}": np.zeros((states, 0, features)),
+            f"analog_emit_scale{suffix}": np.zeros((states, 0)),
+        }
+        names = (f"{name}{suffix}" for name in cls.__dataclass_fields__)
+        return cls(*((nothing | dict(values))[name].copy() for name in names))
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of states, of labels but the reference, and of analog outputs."""
+        return len(self.trans_w), self.emit_w.shape[1], self.analog_emit_w.shape[1]
+
+    @property
+    def shown(self) -> dict[str, np.ndarray]:
+        """Weights that users see, by name; those of analog outputs if there are any."""
+        analog = ("analog_emit_w", "analog_emit_scale") if self.sizes[2] else ()
+        return {name: getattr(self, name) for name in ("emit_w", "trans_w", *analog)}
 
 
 @dataclass(frozen=True)
@@ -32,13 +74,13 @@ class Layout:
     why: str
     emissions: tuple[int, ...]
     transitions: tuple[int, ...]
-    needs_constant: str
+    needs_constant: str = ""
 
     @classmethod
-    def whole(cls, num_features: int, why: str) -> "Layout":
-        """All rows for all parts."""
+    def whole(cls, num_features: int) -> "Layout":
+        """All rows of what was fitted, for all parts."""
         every = tuple(range(num_features))
-        return cls(num_features, why, every, every, "")
+        return cls(num_features, "as in fit", every, every)
 
     @classmethod
     def of(cls, options: Mapping[str, Any], given: Mapping[str, Any]) -> "Layout":
@@ -74,7 +116,7 @@ class Layout:
                 f"from {last.min():g} to {last.max():g}; append a row of ones"
             )
 
-    def columns(self, name: str) -> Any:
+    def columns(self, name: str) -> list[int] | slice:
         """Rows that weights are read of; those of scales are none of X."""
         if name == "analog_emit_scale":
             return slice(None)
@@ -102,14 +144,20 @@ class Layout:
             whole[..., columns] = params[site].reshape(whole[..., columns].shape)
         return found
 
+    def bound(
+        self, weights: Weights, trials: Trials
+    ) -> tuple[Sequences, GLMHMM, Params]:
+        """Any trials, the model bound to them, and its sites; uniform first states."""
+        data = trials.sequences(self.emissions, self.transitions)
+        model = original_model(weights.sizes)
+        model.bind(data)
+        return data, model, self.params(weights, data.num_sessions)
+
     def distribution(
         self, weights: Weights, trials: Trials
     ) -> tuple[Sequences, HiddenMarkov]:
         """Any trials, and the distribution of their emissions; uniform first states."""
-        data = trials.sequences(self.emissions, self.transitions)
-        model = original_model(weights.sizes)
-        model.bind(data)
-        params = self.params(weights, data.num_sessions)
+        data, model, params = self.bound(weights, trials)
         with torch.no_grad():
             hidden = model.hidden_markov_at(params, data)
         return data, hidden.with_mask(torch.from_numpy(trials.mask))

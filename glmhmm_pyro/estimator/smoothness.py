@@ -5,7 +5,7 @@ regression of each state and output, the weights integrated out (Sahani & Linden
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from glmhmm_pyro.designs import DesignMatrix
-from glmhmm_pyro.estimator.fit_problem import Iteration, Problem
+from glmhmm_pyro.estimator.original_em import Iteration, Problem
 from glmhmm_pyro.priors.lags import process_correlation
 
 # Share of a filter's variance that is independent from bin to bin, which keeps its
@@ -23,21 +23,6 @@ _JITTER = 1e-4
 
 # Standard deviation of weights that belong to no filter, in those of the output.
 _FREE = 1e3
-
-
-@dataclass(frozen=True)
-class Smoothness:
-    """Normal prior of the analog outputs' weights, in the rows that are read.
-
-    Attributes:
-        prior: as the model takes it: a single output has no axis of its own.
-        lengths: length scales of the filters in bins, shape (state, output, filter).
-        sizes: standard deviations of their weights, likewise.
-    """
-
-    prior: MultivariateNormal
-    lengths: np.ndarray
-    sizes: np.ndarray
 
 
 def filters_of(
@@ -51,10 +36,13 @@ def filters_of(
     return [one for one in found if one]
 
 
-def learn(
+def smoothed(
     problem: Problem, iteration: Iteration, bins: int, offsets: int
-) -> Smoothness:
-    """The prior with the largest evidence, given the states' posterior.
+) -> tuple[Problem, dict[str, np.ndarray]]:
+    """The fit that goes on under the smoothness learnt, and what users get of that.
+
+    That is the normal prior of the analog outputs' weights with the largest evidence,
+    given the states' posterior.
 
     Args:
         problem: what was fitted.
@@ -62,29 +50,30 @@ def learn(
         bins: number of bins of a filter.
         offsets: number of rows of X that belong to none.
     """
-    layout = problem.layout
+    layout, data = problem.layout, problem.data
     filters = filters_of(layout.emissions, layout.num_features, bins, offsets)
-    data, (states, _, outputs) = problem.data, problem.start.sizes
-    hidden = problem.distribution(iteration)
+    (states, _, outputs), start = problem.start.sizes, problem.weights(iteration)
     with torch.no_grad():
+        hidden = problem.distribution(iteration)
         counts = hidden.expected_counts(data.emissions).emission
-    scale = problem.weights(iteration).analog_emit_scale
-    rows = np.hstack(problem.trials.analog)
+    rows = torch.from_numpy(problem.trials.analog)
     found: list[tuple[Tensor, ...]] = []
     for state, output in np.ndindex(states, outputs):
-        seen = torch.from_numpy(~np.isnan(rows[output]))
-        values = torch.from_numpy(rows[output])[seen]
-        design = data.operator("covariates").at(seen)
+        seen = ~rows[output].isnan()
+        values, design = rows[output, seen], data.operator("covariates").at(seen)
         moments = Moments.of(design, values, counts[seen, state])
         free = _FREE * float(values.std())
-        best = _best(moments, filters, float(scale[state, output]), free)
+        scale = float(start.analog_emit_scale[state, output])
+        best = _best(moments, filters, scale, free)
         found.append((*best, covariance_of(*best, filters, moments, free)))
     lengths, sizes, blocks = (
         torch.stack(part).unflatten(0, (states, outputs)) for part in zip(*found)
     )
+    # A single output has no axis of its own.
     blocks = blocks if outputs > 1 else blocks[:, 0]
     prior = MultivariateNormal(torch.zeros(blocks.shape[:-1]).double(), blocks)
-    return Smoothness(prior, lengths.numpy(), sizes.numpy())
+    shown = {"analog_lengths_": lengths.numpy(), "analog_sizes_": sizes.numpy()}
+    return replace(problem, start=start, analog=prior), shown
 
 
 @dataclass(frozen=True)

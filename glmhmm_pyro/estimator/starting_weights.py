@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from glmhmm_pyro.estimator.rows import Layout
+from glmhmm_pyro.estimator.rows import Layout, Weights
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weight_arrays import Weights
 from glmhmm_pyro.sequences.arrays import real_array
 
 
@@ -37,8 +36,8 @@ class Start:
             "trans_w_init": (states, states),
             "analog_emit_w_init": (states, num_outputs),
         }
-        for name in self.rows:
-            if given[name] is not None and 0 in self.rows[name]:
+        for name, rows in self.rows.items():
+            if given[name] is not None and 0 in rows:
                 raise ValueError(
                     f"{name} must be None where there are no such emissions, got "
                     f"weights of shape {np.shape(given[name])}; leave them out"
@@ -56,29 +55,21 @@ class Start:
         lacking = any(weights is None for weights in self.given.values())
         drawn = self._drawn(trials, generator) if lacking else {}
         found = {n: drawn[n] if w is None else w for n, w in self.given.items()}
-        scale = trials.residual_scale(found["analog_emit_w_init"])
         emit_w, trans_w, analog_w = found.values()
-        return Weights(emit_w, trans_w, analog_w, scale)
+        return Weights(emit_w, trans_w, analog_w, trials.residual_scale(analog_w))
 
     def _drawn(
         self, trials: Trials, generator: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Weights of all parts, in the rows that are read."""
-        draw = ExponentialStart(
-            np.hstack(trials.designs),
-            int(self.options["num_feedbacks"]),
-            int(self.options["num_filter_bins"]),
-            generator,
+        cues, bins = (
+            int(self.options[f"num_{n}"]) for n in ("feedbacks", "filter_bins")
         )
-        states, free = self.rows["emit_w_init"]
-        outputs = self.rows["analog_emit_w_init"][1]
-        drawn = {
-            "emit_w_init": draw(states, free),
-            "trans_w_init": draw.transitions(states),
-        }
-        if outputs:
-            sizes = trials.spread[:, None]
-            drawn["analog_emit_w_init"] = draw(states, outputs) * sizes
+        filters = exponential_filters(np.hstack(trials.designs), cues, bins)
+        drawn = {n: _with_signs(filters, r, generator) for n, r in self.rows.items()}
+        states = np.arange(self.rows["trans_w_init"][0])
+        drawn["trans_w_init"][states, states] = 0.0
+        drawn["analog_emit_w_init"] *= trials.spread[:, None]
         for name, whole in drawn.items():
             whole[..., self._unread(name)] = 0.0
         return drawn
@@ -90,14 +81,14 @@ class Start:
 
     def _given(self, name: str, weights: ArrayLike | None) -> np.ndarray | None:
         """A checked copy, which has weights in the rows that are read alone."""
+        features = self.layout.num_features
         if 0 in self.rows[name]:
-            return np.zeros((*self.rows[name], self.layout.num_features))
+            return np.zeros((*self.rows[name], features))
         if weights is None:
             return None
         if self.options["add_filters"]:
             whole = self._grown(name, weights)
         else:
-            features = self.layout.num_features
             whole = given_weights(name, weights, (*self.rows[name], features))
         unread = self._unread(name)
         if whole[..., unread].any():
@@ -111,7 +102,6 @@ class Start:
     def _grown(self, name: str, weights: ArrayLike) -> np.ndarray:
         """Weights of fewer cues, with zeros for those that come after them."""
         small = given_weights(name, weights, (*self.rows[name], None))
-        offsets = int(self.options["filter_offset"])
         new = self.layout.num_features - small.shape[-1]
         if new < 0 or new % int(self.options["num_filter_bins"]):
             raise ValueError(
@@ -120,9 +110,8 @@ class Start:
                 f"{small.shape[-1]} features where X has {self.layout.num_features}"
                 "; give the weights of the smaller model's fit"
             )
-        cues = small.shape[-1] - offsets
-        zeros = np.zeros(small.shape[:-1] + (new,))
-        return np.concatenate([small[..., :cues], zeros, small[..., cues:]], axis=-1)
+        cues = small.shape[-1] - int(self.options["filter_offset"])
+        return np.insert(small, [cues] * new, 0.0, axis=-1)
 
 
 def given_weights(
@@ -149,47 +138,31 @@ def given_weights(
     return array
 
 
-class ExponentialStart:
-    """Draws exponential filters of random sign and size, as Calhoun et al. 2019 did.
+def exponential_filters(design: np.ndarray, cues: int, bins: int) -> np.ndarray:
+    """A filter for every cue, as Calhoun et al. 2019 had them, shape (cues, features).
 
-    A filter falls as exp(-bin / num_filter_bins), and is scaled so that what its cue
-    adds to the log-odds has a root mean square between 1/2 and 1: the scale of the
-    covariates does not matter, and no two states are alike. Offsets start at 0.
+    It falls as exp(-bin / bins), and is scaled so that what its cue adds to the
+    log-odds has a root mean square of 1: the scale of the covariates does not matter.
 
     Args:
         design: covariates (features, bins of all trials), whose rows are the bins of
             cue 0, of cue 1, ..., offsets.
-        num_feedbacks: number of cues.
-        num_filter_bins: number of bins of a cue.
-        generator: source of all randomness.
+        cues: number of cues.
+        bins: number of bins of a cue.
     """
+    filters = np.zeros((cues, len(design)))
+    decay = np.exp(-np.arange(bins) / bins)
+    for cue in range(cues):
+        rows = slice(cue * bins, (cue + 1) * bins)
+        size = np.sqrt(np.square(decay @ design[rows]).mean())
+        filters[cue, rows] = decay / (size if size > 0 else 1.0)
+    return filters
 
-    def __init__(
-        self,
-        design: np.ndarray,
-        num_feedbacks: int,
-        num_filter_bins: int,
-        generator: np.random.Generator,
-    ):
-        self.generator = generator
-        self.num_features = len(design)
-        decay = np.exp(-np.arange(num_filter_bins) / num_filter_bins)
-        cues = design[: num_feedbacks * num_filter_bins].T
-        cues = cues.reshape(len(cues), num_feedbacks, num_filter_bins)
-        size = np.sqrt(np.square(cues @ decay).mean(0))
-        self.filters = decay / np.where(size > 0, size, 1.0)[:, None]
 
-    def __call__(self, *rows: int) -> np.ndarray:
-        """Weights of shape (*rows, features)."""
-        shape = rows + (len(self.filters),)
-        signs = self.generator.choice([-1.0, 1.0], shape)
-        factors = signs * self.generator.uniform(0.5, 1.0, shape)
-        cues = (factors[..., None] * self.filters).reshape(rows + (self.filters.size,))
-        offsets = np.zeros(rows + (self.num_features - cues.shape[-1],))
-        return np.concatenate([cues, offsets], axis=-1)
-
-    def transitions(self, num_states: int) -> np.ndarray:
-        """Weights (origin, destination, feature), those of staying 0."""
-        weights = self(num_states, num_states)
-        weights[np.arange(num_states), np.arange(num_states)] = 0.0
-        return weights
+def _with_signs(
+    filters: np.ndarray, rows: tuple[int, int], generator: np.random.Generator
+) -> np.ndarray:
+    """Filters of random sign and between half and whole size, (*rows, features)."""
+    shape = (*rows, len(filters))
+    signs = generator.choice([-1.0, 1.0], shape)
+    return (signs * generator.uniform(0.5, 1.0, shape)) @ filters

@@ -1,6 +1,6 @@
 """The predecessor's lists of trials, covariates in rows, turned into Sequences."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,15 +20,13 @@ class Trials:
 
     Attributes:
         designs: covariates of every trial, shape (features, bins).
-        labels: labels of every trial as floats, NaN where there is none, shape (bins,).
-        analog: analog outputs of every trial, NaN where there is none, shape (outputs,
-            bins).
+        outputs: labels, if there are any, and analog outputs of every trial, NaN where
+            there is none, shape (columns, bins).
         has_labels: whether labels are emissions at all.
     """
 
     designs: tuple[np.ndarray, ...]
-    labels: tuple[np.ndarray, ...]
-    analog: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
     has_labels: bool = True
 
     @classmethod
@@ -60,35 +58,35 @@ class Trials:
         X = _list_of_trials("X", X)
         given = {"y": y if num_classes > 1 else None, "y_analog": y_analog}
         lists = {n: _as_many(n, v, len(X)) for n, v in given.items()}
-        designs, labels, analog = [], [], []
+        designs, emissions = [], []
         for i, trial in enumerate(X):
             label, outputs = lists["y"][i], lists["y_analog"][i]
             label = None if label is None else _labels(i, label, num_classes)
             designs.append(_design(i, trial, label, num_features, why))
             bins = designs[-1].shape[1]
-            labels.append(np.full(bins, np.nan) if label is None else label)
-            if len(labels[-1]) != bins:
+            label = np.full(bins, np.nan) if label is None else label
+            if len(label) != bins:
                 raise ValueError(
                     f"y[{i}] must have {bins} labels, one for each bin of X[{i}], "
-                    f"got {len(labels[-1])}; give one label for each bin"
+                    f"got {len(label)}; give one label for each bin"
                 )
-            nothing = np.full((num_outputs, bins), np.nan)
-            analog.append(
-                nothing if outputs is None else _analog(i, outputs, nothing.shape)
-            )
-        if given["y"] is not None and all(np.isnan(label).all() for label in labels):
+            analog = np.full((num_outputs, bins), np.nan)
+            if outputs is not None:
+                analog = _analog(i, outputs, analog.shape)
+            emissions.append(np.vstack([label, analog][num_classes == 1 :]))
+        if given["y"] is not None and all(np.isnan(one[0]).all() for one in emissions):
             raise ValueError(
                 "y must have a label somewhere, got NaN at every bin"
                 "; leave NaN to bins without a label"
             )
-        return cls(tuple(designs), tuple(labels), tuple(analog), num_classes > 1)
+        return cls(tuple(designs), tuple(emissions), num_classes > 1)
 
     def __len__(self) -> int:
         return len(self.designs)
 
     def check_analog(self) -> None:
         """Raise a ValueError for an analog output that does not vary."""
-        for i, values in enumerate(np.hstack(self.analog)):
+        for i, values in enumerate(self.analog):
             seen = values[~np.isnan(values)]
             if len(seen) < 2 or np.ptp(seen) == 0:
                 raise ValueError(
@@ -97,9 +95,19 @@ class Trials:
                 )
 
     @property
+    def emissions(self) -> np.ndarray:
+        """Labels, if there are any, and analog outputs, (bins, columns), or NaN."""
+        return np.hstack(self.outputs).T
+
+    @property
+    def analog(self) -> np.ndarray:
+        """Analog outputs of all trials, NaN where there is none, (outputs, bins)."""
+        return self.emissions.T[int(self.has_labels) :]
+
+    @property
     def spread(self) -> np.ndarray:
         """Standard deviation of every analog output, shape (outputs,)."""
-        return np.nanstd(np.hstack(self.analog), axis=1)
+        return np.nanstd(self.analog, axis=1)
 
     def residual_scale(self, analog_w: np.ndarray) -> np.ndarray:
         """Standard deviations of what weights leave of all bins, (states, outputs).
@@ -108,19 +116,8 @@ class Trials:
         """
         if not analog_w.shape[1]:
             return np.zeros(analog_w.shape[:2])
-        residuals = np.hstack(self.analog) - analog_w @ np.hstack(self.designs)
+        residuals = self.analog - analog_w @ np.hstack(self.designs)
         return np.maximum(np.nanstd(residuals, axis=-1, ddof=1), 1e-9 * self.spread)
-
-    @property
-    def num_observed(self) -> int:
-        """Number of bins of which something was observed."""
-        return int((~np.isnan(self.emissions)).any(1).sum())
-
-    @property
-    def emissions(self) -> np.ndarray:
-        """Labels, if there are any, and analog outputs, (bins, columns), or NaN."""
-        labels = [np.concatenate(self.labels)[:, None]] if self.has_labels else []
-        return np.concatenate([*labels, np.hstack(self.analog).T], axis=1)
 
     @property
     def mask(self) -> np.ndarray:
@@ -128,15 +125,17 @@ class Trials:
         seen = ~np.isnan(self.emissions)
         return seen if seen.shape[1] > 1 else seen[:, 0]
 
-    def subset(self, numbers: Iterable[int]) -> "Trials":
+    @property
+    def num_observed(self) -> int:
+        """Number of bins of which something was observed."""
+        return int((~np.isnan(self.emissions)).any(1).sum())
+
+    def subset(self, numbers: Sequence[int]) -> "Trials":
         """Some of the trials."""
-        numbers = list(numbers)
-        return Trials(
-            tuple(self.designs[i] for i in numbers),
-            tuple(self.labels[i] for i in numbers),
-            tuple(self.analog[i] for i in numbers),
-            self.has_labels,
+        designs, outputs = (
+            tuple(part[i] for i in numbers) for part in (self.designs, self.outputs)
         )
+        return Trials(designs, outputs, self.has_labels)
 
     def sequences(
         self, emissions: Sequence[int], transitions: Sequence[int]
@@ -151,9 +150,9 @@ class Trials:
             emissions: rows of the covariates that the emissions read.
             transitions: the same of the transitions.
         """
-        design = np.concatenate([design.T for design in self.designs])
+        design = np.hstack(self.designs).T
         own, other = list(emissions), list(transitions)
-        values, names = self.emissions, analog_names(len(self.analog[0]))
+        values, names = self.emissions, analog_names(len(self.analog))
         seen = ~np.isnan(values)
         values, seen = np.where(seen, values, 0.0), seen | ~seen.any(0)
         are_labels = self.has_labels and not names
@@ -162,7 +161,7 @@ class Trials:
             design[:, own],
             transition_covariates=None if own == other else design[:, other],
             mask=seen[:, 0] if are_labels else seen,
-            lengths=[len(label) for label in self.labels],
+            lengths=[design.shape[1] for design in self.designs],
             emission_names=None if are_labels else ["symb"] * self.has_labels + names,
         )
 

@@ -15,8 +15,8 @@ from scipy.stats import chi2
 from glmhmm_pyro import GLMHMMEstimator
 from glmhmm_pyro.estimator.generation import generated, lagged_rows
 from glmhmm_pyro.estimator.original_em import OriginalEM
+from glmhmm_pyro.estimator.rows import Weights
 from glmhmm_pyro.estimator.trials import Trials
-from glmhmm_pyro.estimator.weight_arrays import Weights
 
 
 def test_labels_are_generated_for_every_trial():
@@ -70,7 +70,7 @@ def test_generated_labels_have_the_probabilities_of_the_model(closed):
     prior = np.full((draws, 2), 0.5)
     nothing = np.zeros((2, 0, 3)), np.zeros((2, 0))
     drawn = generated(Weights(*weights, *nothing), prior, trials, lagged, rng)
-    number = np.array(drawn.labels) @ [8, 4, 2, 1]
+    number = np.array(drawn["output_"]) @ [8, 4, 2, 1]
     seen = np.bincount(number, minlength=16)
     paths = list(itertools.product([0, 1], repeat=4))
     expected = draws * np.array([likelihood_of(weights, p, closed) for p in paths])
