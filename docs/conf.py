@@ -25,8 +25,16 @@ extensions = [
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 
-# Tutorials are shown as they were executed and tested.
-nb_execution_mode = "off"
+# Tutorials are shown as they were executed and tested; the code of these pages is
+# executed here, so that they show what it prints and draws.
+EXECUTED = ("tour",)
+nb_execution_mode = "force"
+nb_execution_excludepatterns = ["tutorials/*"]
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_output_stderr = "remove"
+nb_merge_streams = True
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]
@@ -46,6 +54,8 @@ napoleon_use_ivar = True
 html_theme = "pydata_sphinx_theme"
 html_title = "glmhmm_pyro"
 html_show_sourcelink = False
+# These pages have no others below them.
+html_sidebars = {page: [] for page in ("index", "tour", "model", "maths")}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
@@ -72,6 +82,14 @@ def setup(app):
     copy_tutorials()
     write_reference()
     app.connect("autodoc-process-docstring", escape_shapes)
+    app.connect("source-read", make_executable)
+
+
+def make_executable(app, page, source):
+    """The code of some pages becomes cells, which are executed in their order."""
+    if page in EXECUTED:
+        head = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
+        source[0] = head + source[0].replace("```python\n", "```{code-cell} python\n")
 
 
 def escape_shapes(app, what, name, obj, options, lines):
@@ -97,7 +115,7 @@ def write_reference():
         names = [n for n in public_names(module) if n not in at_top]
         pages[room] = listed(module.__name__, title, names)
     pages["index"] = "\n".join(
-        ["Reference", "=" * 9, "", ".. toctree::", "   :maxdepth: 1", ""]
+        ["Reference", "=" * 9, "", ".. toctree::", "   :maxdepth: 2", ""]
         + [f"   {page}" for page in pages]
         + [""]
     )
