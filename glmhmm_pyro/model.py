@@ -35,6 +35,7 @@ from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.displays import as_written, display
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.masking import ObservedPart
+from glmhmm_pyro.priors.wording import in_words
 from glmhmm_pyro.sequences import MatchingWarning, Sequences
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
@@ -297,7 +298,7 @@ class GLMHMM(PyroModule):
         for name, component, attribute in self.site_names():
             prior = component.sites[attribute].prior
             if prior is not None:
-                lines.append(f"Prior of {name}: {getattr(prior, '__name__', prior)}.")
+                lines.append(f"Prior of {name}: {in_words(prior)}.")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

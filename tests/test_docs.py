@@ -110,7 +110,9 @@ def test_every_link_leads_to_a_file(page):
 def test_every_page_of_the_site_is_in_a_list_of_contents():
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     # Either a name alone, or a shorter title with the name in brackets.
-    listed = {re.sub(r"^.+ <(\S+)>$", r"\1", line.strip()) for line in text.splitlines()}
+    listed = {
+        re.sub(r"^.+ <(\S+)>$", r"\1", line.strip()) for line in text.splitlines()
+    }
     for page in PAGES[1:]:
         folder = page.parent
         name = page.relative_to(folder).with_suffix("").as_posix()

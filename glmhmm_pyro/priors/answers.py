@@ -50,10 +50,10 @@ def innermost(prior: Distribution) -> Any:
     return prior
 
 
-def _bare(prior: Distribution) -> Any:
+def core(prior: Distribution) -> Any:
     """The innermost distribution, not expanded; its shape may be smaller."""
     prior = innermost(prior)
-    return _bare(prior.base_dist) if isinstance(prior, ExpandedDistribution) else prior
+    return core(prior.base_dist) if isinstance(prior, ExpandedDistribution) else prior
 
 
 class Question:
@@ -74,7 +74,7 @@ class Question:
 
     def __call__(self, prior: TorchDistribution, *args: Any) -> Any:
         """What a prior answers that is told the rest."""
-        bare, known = _bare(prior), self._answers.registry
+        bare, known = core(prior), self._answers.registry
         for kind in type(bare).__mro__:
             if kind in known and kind is not object:
                 return known[kind](bare, *args)
@@ -92,7 +92,7 @@ def is_flat(prior: Distribution | PriorRecipe | None) -> bool:
 @Question
 def is_proper(prior: Distribution) -> bool:
     """Whether a distribution has a finite integral, as its ``is_proper`` may say."""
-    return getattr(_bare(prior), "is_proper", True)
+    return getattr(core(prior), "is_proper", True)
 
 
 @Question

@@ -13,6 +13,7 @@ from torch.distributions import (
     Beta,
     Dirichlet,
     HalfNormal,
+    Independent,
     LogNormal,
     MultivariateNormal,
     Normal,
@@ -188,6 +189,30 @@ def test_the_explanation_of_a_model_tells_its_priors():
     moves = gh.Stationary(prior=gh.priors.Sticky(stay=20.0, move=2.0))
     told = gh.GLMHMM(2, gh.Bernoulli(), moves).explain()
     assert told.endswith("\nPrior of transitions.probs: Sticky(stay=20.0, move=2.0).")
+
+
+@pytest.mark.parametrize(
+    "prior, said",
+    [
+        (Normal(0.0, 2.0), "Normal(loc=0.0, scale=2.0)"),
+        (
+            Normal(0.0, torch.tensor([1.0, 0.3])),
+            "Normal(loc=[0.0, 0.0], scale=[1.0, 0.3])",
+        ),
+        (
+            Independent(Normal(0.0, 1.0).expand([1]), 1),
+            "Normal(loc=[0.0], scale=[1.0])",
+        ),
+        (LogNormal(0.0, 0.5), "LogNormal(loc=0.0, scale=0.5)"),
+        (
+            Normal(torch.zeros(9, 2), 1.0),
+            "Normal(loc=9 x 2 values, scale=9 x 2 values)",
+        ),
+    ],
+)
+def test_a_prior_is_told_with_the_numbers_it_was_made_of(prior, said):
+    told = gh.GLMHMM(2, gh.Bernoulli(prior)).explain()
+    assert told.endswith(f"\nPrior of emissions.weights: {said}.")
 
 
 def test_a_wrong_prior_is_named_when_the_model_meets_the_data():

@@ -1,0 +1,34 @@
+"""A prior in words, for explanations of a model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from glmhmm_pyro.priors.answers import core, stored
+from glmhmm_pyro.priors.recipe import PriorRecipe
+
+# Most numbers of an argument that are written out.
+_FEW = 12
+
+
+def in_words(prior: Distribution | PriorRecipe | Callable[..., Any]) -> str:
+    """Name of a prior with the numbers it was made of, where these are few."""
+    if not isinstance(prior, Distribution):
+        return str(getattr(prior, "__name__", prior))
+    known = stored(core(prior))
+    if known is None:
+        return str(prior)
+    made_of = (f"{name}={_written(value)}" for name, value in known.fields.items())
+    return f"{known.name}({', '.join(made_of)})"
+
+
+def _written(values: Tensor) -> str:
+    if values.numel() > _FEW:
+        return f"{' x '.join(map(str, values.shape))} values"
+    rounded = [float(f"{value:.4g}") for value in values.flatten().tolist()]
+    return str(
+        torch.tensor(rounded, dtype=torch.float64).reshape(values.shape).tolist()
+    )
