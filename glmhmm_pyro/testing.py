@@ -78,7 +78,9 @@ class _Case:
     data: Sequences
     params: dict[str, Tensor]
 
-    def call(self, function: Callable[[Emission], Any], data: Any = None) -> Any:
+    def call(
+        self, function: Callable[[Emission], Any], data: dict[str, Tensor] | None = None
+    ) -> Any:
         """Result of a function of the component inside a model call."""
         params = self.params if data is None else data
         body = pyro_method(lambda model: function(model.emissions))

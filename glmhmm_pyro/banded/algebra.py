@@ -5,7 +5,8 @@ Blocks on the diagonal are (*batch, units, size, size); ``lower[u]`` stands at (
 ``units`` dense matrices of one unit.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ class Factor(NamedTuple):
         kernels.invert(*(x.numpy() for x in (roots, links, within, between)))
         return within.reshape(self.roots.shape), between.reshape(self.roots.shape)
 
-    def _moved(self, vectors: Tensor, *steps: Any) -> Tensor:
+    def _moved(self, vectors: Tensor, *steps: Callable[..., None]) -> Tensor:
         """Vectors that go through kernels, all sets of a matrix together."""
         units, size = self.roots.shape[-3], self.roots.shape[-1]
         batch = self.roots.shape[:-3]
@@ -119,6 +120,12 @@ def solve(diag: Tensor, lower: Tensor, vectors: Tensor) -> Tensor:
     return found
 
 
+class _Saved(Protocol):
+    """What a backward pass reads."""
+
+    saved_tensors: tuple[Tensor, ...]
+
+
 class _LogDet(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, diag: Tensor, lower: Tensor) -> Tensor:
@@ -128,7 +135,7 @@ class _LogDet(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: _Saved, slope: Tensor) -> tuple[Tensor, Tensor]:
         within, between = Factor(*ctx.saved_tensors).selected_inverse()
         slope = slope[..., None, None, None]
         # A block below the diagonal stands above it as well.
@@ -147,7 +154,7 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: _Saved, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         *made, found = ctx.saved_tensors
         back = Factor(*made).solve(slope)
         diag = -(_outer(back, found) + _outer(found, back)) / 2

@@ -15,11 +15,14 @@ from glmhmm_pyro import components, priors
 from glmhmm_pyro.arguments import suggestion
 from glmhmm_pyro.components import Emission, InitialState, Transitions
 
+# What a TOML file can hold.
+Written = str | bool | int | float | list[Any] | Mapping[str, Any]
+
 # What may be written beside the classes of components and priors.
 _DISTRIBUTIONS = {"Normal": Normal, "Dirichlet": Dirichlet}
 
 
-def component(place: str, value: Any, kind: type) -> Any:
+def component(place: str, value: Written, kind: type) -> Any:
     """A component of this kind.
 
     Args:
@@ -50,7 +53,7 @@ def _is_kind(name: str, kind: type) -> bool:
     )
 
 
-def built(place: str, value: Any) -> Any:
+def built(place: str, value: Written) -> Any:
     """A value of the file, with the objects that it spells in place of their names."""
     if isinstance(value, str):
         found = _known(value)
@@ -77,7 +80,7 @@ def _known(name: str) -> Any:
     return _DISTRIBUTIONS.get(name)
 
 
-def _called(place: str, function: Callable[..., Any], given: Any) -> Any:
+def _called(place: str, function: Callable[..., Any], given: Written) -> Any:
     """What the class makes of what is given to it."""
     given = built(place, given)
     try:

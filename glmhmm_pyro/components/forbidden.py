@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from glmhmm_pyro.arguments import has_items
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.components.base import Component
 
 # Pairs of states, from where to where.
 Pairs = tuple[tuple[int, int], ...]
@@ -61,7 +64,7 @@ class Forbidding:
     forbidden: Pairs = ()
     num_states: int | None
 
-    def forbid(self, forbidden: Any) -> None:
+    def forbid(self, forbidden: Sequence[tuple[int, int]]) -> None:
         """Take note of pairs of states."""
         self.forbidden = _checked(forbidden)
 
@@ -116,7 +119,7 @@ class Forbidding:
                 site.prior = replace(recipe, pairs=self.forbidden)
 
 
-def _checked(forbidden: Any) -> Pairs:
+def _checked(forbidden: Sequence[tuple[int, int]]) -> Pairs:
     """Pairs of different states, each once."""
     listed = list(forbidden) if has_items(forbidden) else [forbidden]
     pairs = [tuple(pair) if has_items(pair) else (pair,) for pair in listed]
@@ -131,7 +134,7 @@ def _checked(forbidden: Any) -> Pairs:
     return tuple(sorted({(int(i), int(j)) for i, j in pairs}))
 
 
-def refuse_forbidden(argument: str, transitions: Any) -> None:
+def refuse_forbidden(argument: str, transitions: "Component") -> None:
     """Refuse transitions with forbidden moves where these would not be heeded."""
     if getattr(transitions, "forbidden", ()):
         raise ValueError(

@@ -7,11 +7,14 @@ their own.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from glmhmm_pyro.sequences import Sequences
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.components.base import Component
 
 
 class OwnStates:
@@ -36,7 +39,7 @@ class OwnStates:
         raise NotImplementedError
 
     def permuted(
-        self, component: Any, name: str, value: Tensor, order: Tensor
+        self, component: "Component", name: str, value: Tensor, order: Tensor
     ) -> Tensor:
         """A parameter where state k of the model is what was ``order[k]``."""
         raise NotImplementedError

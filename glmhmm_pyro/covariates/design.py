@@ -166,7 +166,13 @@ class Design(Recipe):
             )
         return self._session if session is REMEMBERED else session
 
-    def _table(self, data: Raw, session: Any, columns: Any, emissions: Any) -> Table:
+    def _table(
+        self,
+        data: Raw,
+        session: Names | None,
+        columns: Sequence[str] | None,
+        emissions: Names | Lists | None,
+    ) -> Table:
         data = as_pandas(data)
         session = self._session_of(data, session)
         columns = self._columns if columns is None else columns

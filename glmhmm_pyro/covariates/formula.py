@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from glmhmm_pyro.sequences.validation import close_matches
 
@@ -19,6 +19,9 @@ from .history import PreviousChoice
 from .sources import Imputed, Missing, Source, StepInSession
 from .splines import Spline
 from .terms import Columns, Intercept, Standardised, Term, as_term
+
+if TYPE_CHECKING:
+    from .design import Design
 
 # Factors that are no categories, and categories: the span of their product.
 Span = tuple[frozenset[str], frozenset[str]]
@@ -136,7 +139,7 @@ def _terms(factors: Any, spanned: set[Span]) -> list[tuple[Term | Source, str]]:
     return terms
 
 
-def _called(term: Any, text: str) -> Any:
+def _called(term: Term | Source, text: str) -> Any:
     """A term called as the formula has it, where it can have a name of its own."""
     if isinstance(term, (Factor, FilterTerm, PreviousChoice, Spline)):
         return replace(cast(Any, term), name=text)
@@ -174,7 +177,7 @@ def _meant(node: ast.expr, text: str) -> Any:
     )
 
 
-def from_formula(design: Any, formula: str) -> Any:
+def from_formula(design: type["Design"], formula: str) -> Any:
     """A design from a formula, as R and patsy write them.
 
     An intercept is added unless the formula has ``- 1`` or ``0 +``; ``a:b`` are

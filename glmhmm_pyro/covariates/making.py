@@ -1,7 +1,7 @@
 """Data sets made by designs: one path for data frames and for lists of arrays."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from .lagging import operator_of_terms, streams
 from .relearning import DesignSource, rows_read
 from .replay import refuse_leaks
 from .table import Classes, Lists, Raw, is_frame, output_names
+
+if TYPE_CHECKING:
+    from .design import Design
 
 
 def data_set(
@@ -97,7 +100,7 @@ def _given_classes(
 
 
 def _learnt_classes(
-    design: Any, data: Raw, session: Columns | None, emissions: Columns | Lists
+    design: "Design", data: Raw, session: Columns | None, emissions: Columns | Lists
 ) -> Classes:
     """Classes of a single output of labels, learnt where they are not known yet."""
     single = isinstance(emissions, str) or not has_items(emissions)

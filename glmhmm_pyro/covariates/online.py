@@ -8,7 +8,7 @@ takes the longer the more there are; it is refused where later rows change earli
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from .steppers import (
 )
 from .table import Table
 from .terms import Columns, Intercept, OneSource, Standardised, Term
+
+if TYPE_CHECKING:
+    from .design import Design
 
 
 class _Retold(Stepper):
@@ -126,7 +129,7 @@ class OnlineDesign:
         table: raw columns that it was fitted to.
     """
 
-    def __init__(self, design: Any, table: Table):
+    def __init__(self, design: "Design", table: Table):
         table = design.reading(table)
         self.names: tuple[str, ...] = design.names
         self.follows = tuple(t.follows for t in design.terms if t.follows)

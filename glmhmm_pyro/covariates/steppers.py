@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import reduce
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from .terms import Standardised, Term
 
 # Numbers of a column whose codes are remembered.
 _MOST_CODES = 1000
+
+Value = TypeVar("Value")
 
 
 class Step:
@@ -286,7 +288,7 @@ def _remembered(coded: Callable[[np.ndarray], Any]) -> Callable[[float], Any]:
     return code
 
 
-def _keep(known: dict[Any, Any], key: Hashable, value: Any) -> None:
+def _keep(known: dict[Any, Value], key: Hashable, value: Value) -> None:
     """Remember a value, among not too many."""
     if len(known) >= _MOST_CODES:
         known.clear()

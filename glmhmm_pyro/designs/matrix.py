@@ -6,7 +6,7 @@ form the numbers are kept is the design's own matter. A form writes what is abst
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -111,7 +111,7 @@ class DesignMatrix(ABC):
     def __len__(self) -> int:
         return self.shape[0]
 
-    def to(self, kind: Any) -> "DesignMatrix":
+    def to(self, kind: torch.dtype | torch.device | str | Tensor) -> "DesignMatrix":
         """The same in another floating type, on another device, as ``Tensor.to``."""
         return self.mapped(lambda rows: rows.to(kind))
 

@@ -6,7 +6,7 @@ another. Changes of rows (units, columns, types) are made as they are read, too.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ class Streamed(DesignMatrix):
         """Zeros at these steps, made as they are read."""
         return Silenced(self, steps)
 
-    def to(self, kind: Any) -> DesignMatrix:
+    def to(self, kind: torch.dtype | torch.device | str | Tensor) -> DesignMatrix:
         """The same in another floating type, on another device, as ``Tensor.to``."""
         probe = torch.empty(0, dtype=self.dtype, device=self.device)
         return self if probe.to(kind) is probe else super().to(kind)
@@ -222,6 +222,12 @@ class Chosen(Streamed):
         return self.base.read(self.index[steps])
 
 
+class _Kept(Protocol):
+    """What the passes of a product read."""
+
+    design: Streamed
+
+
 class _Product(torch.autograd.Function):
     """(weights (*batch, features, columns), design) -> (*batch, steps, columns)."""
 
@@ -233,20 +239,24 @@ class _Product(torch.autograd.Function):
         return found.reshape(len(design), *batch, columns).movedim(0, -2).contiguous()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+    def setup_context(
+        ctx: _Kept, inputs: tuple[Tensor, Streamed], output: Tensor
+    ) -> None:
         ctx.design = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Sums.apply(grad.transpose(-1, -2), ctx.design).transpose(-1, -2), None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+    def jvp(ctx: _Kept, tangent: Tensor, *_: None) -> Tensor:
         found: Tensor = _Product.apply(tangent, ctx.design)
         return found
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, weights: Tensor, design: Streamed) -> Any:
+    def vmap(
+        info: NamedTuple, in_dims: tuple[int, None], weights: Tensor, design: Streamed
+    ) -> Any:
         return _Product.apply(weights.movedim(in_dims[0], 0), design), 0
 
 
@@ -259,18 +269,22 @@ class _Sums(torch.autograd.Function):
         return found.reshape(*residuals.shape[:-1], design.shape[1])
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+    def setup_context(
+        ctx: _Kept, inputs: tuple[Tensor, Streamed], output: Tensor
+    ) -> None:
         ctx.design = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Product.apply(grad.unsqueeze(-1), ctx.design).squeeze(-1), None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+    def jvp(ctx: _Kept, tangent: Tensor, *_: None) -> Tensor:
         found: Tensor = _Sums.apply(tangent, ctx.design)
         return found
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, residuals: Tensor, design: Streamed) -> Any:
+    def vmap(
+        info: NamedTuple, in_dims: tuple[int, None], residuals: Tensor, design: Streamed
+    ) -> Any:
         return _Sums.apply(residuals.movedim(in_dims[0], 0), design), 0

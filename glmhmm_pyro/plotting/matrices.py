@@ -1,7 +1,7 @@
 """Matrices of transition probabilities with their intervals, and how they are drawn."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glmhmm_pyro.analysis.driven.bands import band
 from glmhmm_pyro.analysis.driven.quantities import PROBABILITY
+from glmhmm_pyro.components import Transitions
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -90,7 +91,11 @@ def mean_of_level(
 
 
 def _with_intervals(
-    fit: Fit, data: Sequences, part: Any, inside: Tensor, slow: int | None = None
+    fit: Fit,
+    data: Sequences,
+    part: Transitions,
+    inside: Tensor,
+    slow: int | None = None,
 ) -> Matrix:
     """Mean of what a component says at some steps."""
     data = fit.as_fitted(data)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from glmhmm_pyro.analysis import DwellTimes
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,8 +15,8 @@ Tabular: TypeAlias = "pd.DataFrame | DwellTimes | Fit"
 
 def table_or_made(
     name: str,
-    found: Any,
-    data: Any,
+    found: Tabular,
+    data: Sequences | None,
     make: Callable[..., Any],
     options: Mapping[str, Any],
 ) -> Any:

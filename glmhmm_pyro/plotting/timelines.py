@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -151,7 +151,11 @@ def _chosen(session: int | str | Sequence[int | str], data: Sequences) -> list[i
 
 
 def _behaviour(
-    fit: Fit, data: Sequences, sessions: list[int], correct: Any, columns: Any
+    fit: Fit,
+    data: Sequences,
+    sessions: list[int],
+    correct: str | ArrayLike | None,
+    columns: str | Sequence[str] | Mapping[str, ArrayLike],
 ) -> _Behaviour:
     """All that is drawn beside the posterior."""
     laid_out = fit.as_fitted(data)

@@ -350,7 +350,7 @@ def storable(kind: type[Kind], *fields: str) -> type[Kind]:
     return kind
 
 
-def stored(prior: Any) -> Stored | None:
+def stored(prior: Distribution | PriorRecipe) -> Stored | None:
     """What a file is to hold of a prior, or ``None`` if it cannot."""
     # A class derived from a known one is another.
     names = _FIELDS.get(type(prior))

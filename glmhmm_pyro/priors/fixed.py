@@ -115,7 +115,7 @@ class Fixed(PriorRecipe):
         return torch.tensor(values, dtype=torch.float64)
 
 
-def _plain(numbers: Any) -> Any:
+def _plain(numbers: list | float) -> Any:
     """Nested tuples of numbers, ``None`` where they are NaN."""
     if isinstance(numbers, list):
         return tuple(map(_plain, numbers))
@@ -133,7 +133,7 @@ class PartlyFixed(dist.TorchDistribution):
 
     arg_constraints: dict = {}
 
-    def __init__(self, support: Partly, rest: Any = None):
+    def __init__(self, support: Partly, rest: TorchDistribution | None = None):
         self._support, self.rest = support, rest
         super().__init__(torch.Size(), support.value.shape, validate_args=False)
 

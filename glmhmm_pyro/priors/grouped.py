@@ -1,9 +1,9 @@
 """A prior for every group of covariates."""
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -213,12 +213,13 @@ def _is_pair(pair: int | str | tuple | list) -> bool:
     return isinstance(pair, tuple | list) and len(pair) == 2
 
 
-def _as_columns(columns: Any) -> Columns:
+def _as_columns(columns: int | str | slice | Sequence[int | str]) -> Columns:
     """Columns in a form that can be compared and saved."""
     if isinstance(columns, slice):
         return columns
-    single = isinstance(columns, int | str) or not has_items(columns)
-    several = (columns,) if single else tuple(columns)
+    several: tuple[Any, ...] = (columns,)
+    if has_items(columns) and not isinstance(columns, str):
+        several = tuple(columns)
     plain = tuple(c if isinstance(c, str) else _as_index(c) for c in several)
     if not plain or None in plain:
         raise ValueError(
@@ -228,7 +229,7 @@ def _as_columns(columns: Any) -> Columns:
     return plain  # type: ignore[return-value]
 
 
-def _as_index(column: Any) -> int | None:
+def _as_index(column: SupportsIndex) -> int | None:
     whole = hasattr(column, "__index__") and not isinstance(column, bool)
     return column.__index__() if whole else None
 

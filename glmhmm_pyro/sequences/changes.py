@@ -178,7 +178,9 @@ def intercept_fields(data: "Sequences", designs: Sequence[str]) -> dict[str, Any
     return fields
 
 
-def intercept_added(name: str, design: Any, names: Sequence[str]) -> Any:
+def intercept_added(
+    name: str, design: Tensor | DesignMatrix, names: Sequence[str]
+) -> Any:
     """A design with a last column of ones, refused where it has a constant one."""
     # In a single row every column is constant; there the name alone can tell.
     low, high = as_design(design).extent()
@@ -224,7 +226,7 @@ class Selection(NamedTuple):
         return data._derive(**changes)
 
 
-def taken(design: Any, places: list[int]) -> Any:
+def taken(design: Tensor | DesignMatrix, places: list[int]) -> Any:
     """Some columns of a design, in whichever form it is kept."""
     if isinstance(design, DesignMatrix):
         return design.columns(places)

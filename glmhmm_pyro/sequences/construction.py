@@ -241,7 +241,7 @@ def _read_designs(
 
 
 def design_names(
-    name: str, values: Any, names: Labels | None, num_features: int
+    name: str, values: ArrayLike | DesignMatrix, names: Labels | None, num_features: int
 ) -> Names:
     """Names of a design's columns: as given, a DataFrame's own, or numbered."""
     numbered = tuple(f"{DESIGNS[name]}{i}" for i in range(num_features))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.designs import DesignMatrix
@@ -53,7 +54,7 @@ def warn_of_leaks(fields: Mapping[str, Any]) -> None:
 
 
 def _columns(
-    design: Any, values: np.ndarray, first: np.ndarray
+    design: Tensor | DesignMatrix, values: np.ndarray, first: np.ndarray
 ) -> Iterator[np.ndarray | None]:
     """The columns of a design; of one that streams, those that are codes at starts."""
     if not isinstance(design, DesignMatrix):

@@ -17,9 +17,10 @@ from .naming import names_of
 
 if TYPE_CHECKING:
     from .data import Sequences
+    from .facts import Facts
 
 
-def kept(data: Any, design: str) -> Any:
+def kept(data: "Facts", design: str) -> Any:
     """A design as the data set keeps it: a tensor, an operator that streams, or None.
 
     Args:
@@ -30,7 +31,7 @@ def kept(data: Any, design: str) -> Any:
     return fields[design] if design in fields else fields["_operators"][design]
 
 
-def are_shared(data: Any) -> bool:
+def are_shared(data: "Facts") -> bool:
     """Whether the transitions read the covariates of the emissions."""
     return kept(data, "transition_covariates") is kept(data, "covariates")
 

@@ -4,13 +4,16 @@ Nothing is imported of pynapple: what has times ``t`` and values ``d`` is a time
 what has ``start`` and ``end`` are epochs.
 """
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import as_array
 from .validation import column_names
+
+if TYPE_CHECKING:
+    from .data import Sequences
 
 # Part of a time by which times of the same step may differ: rounding.
 _ROUNDING = 1e-9
@@ -34,14 +37,14 @@ class Epochs(Protocol):
 
 
 def from_time_series(
-    cls: Any,
+    cls: type["Sequences"],
     emissions: TimeSeries,
     covariates: TimeSeries | None = None,
     *,
     epochs: Epochs | ArrayLike | None = None,
     transition_covariates: TimeSeries | None = None,
     **options: Any,
-) -> Any:
+) -> "Sequences":
     """A data set from time series, one session an epoch.
 
     Args:

@@ -1,6 +1,7 @@
 """Sessions that count more or less than once."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from numpy.typing import ArrayLike
@@ -48,7 +49,7 @@ def weighted(data: "Sequences", weights: ArrayLike) -> "Sequences":
     return data._derive(session_weights=values)
 
 
-def joined_weights(parts: Any) -> Tensor | None:
+def joined_weights(parts: Sequence["Sequences"]) -> Tensor | None:
     """Those of several data sets end to end, where any of them has some."""
     if all(part.session_weights is None for part in parts):
         return None

@@ -22,6 +22,7 @@ from glmhmm_pyro.arguments import (
 from glmhmm_pyro.displays import display, framed
 from glmhmm_pyro.inference import Finding, Fit, Report
 from glmhmm_pyro.inference.checks.report import WARNING
+from glmhmm_pyro.inference.fits.closed_loop import History
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def predictive_check(
     data: Sequences,
     *,
     covariate: str | None = None,
-    history: Any = None,
+    history: History | Sequence[History] | bool | None = None,
     max_lag: int = 50,
     num_samples: int = 200,
     seed: int = 0,
@@ -156,7 +157,9 @@ def predictive_check(
 _Pair = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _history_of(data: Sequences, history: str | Sequence[str] | None) -> Any:
+def _history_of(
+    data: Sequences, history: History | Sequence[History] | bool | None
+) -> History | Sequence[History] | bool | None:
     """What closes the loop: that given, or that of the data's own designs."""
     if history is not None:
         return history

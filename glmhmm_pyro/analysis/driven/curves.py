@@ -1,10 +1,11 @@
 """Probabilities against a covariate: of moving, of first states, of behaviour."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.analysis.driven.bands import band, table_of
@@ -110,7 +111,7 @@ def response_curve(
     return table_of(found, told, {covariate: points})
 
 
-def _checked_values(values: Any, seen: np.ndarray) -> np.ndarray:
+def _checked_values(values: ArrayLike | None, seen: np.ndarray) -> np.ndarray:
     if values is None:
         return np.linspace(np.nanmin(seen), np.nanmax(seen), NUM_VALUES)
     given = as_array("values", values)

@@ -314,7 +314,7 @@ def _check(fit: Fit, data: Sequences) -> None:
         )
 
 
-def _numbers(name: str, given: Any) -> list[int]:
+def _numbers(name: str, given: int | Sequence[int]) -> list[int]:
     """Different whole numbers, smallest first."""
     if isinstance(given, str) or not has_items(given) or not len(list(given)):
         raise ValueError(

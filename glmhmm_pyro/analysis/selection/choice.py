@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any
 
 from glmhmm_pyro.analysis.cross_validation import check_makes, made
+from glmhmm_pyro.analysis.folds import Folds
 from glmhmm_pyro.analysis.held_out import RULES, chosen
 from glmhmm_pyro.analysis.selection.study import Study
 from glmhmm_pyro.analysis.selection.work import Work
@@ -24,7 +25,7 @@ def choose_num_states(
     data: Sequences,
     num_states: Sequence[int | Levels],
     *,
-    folds: Any = 5,
+    folds: Folds = 5,
     rule: str = "one_standard_error",
     refit_design: bool = True,
     method: str | Method = "em",
@@ -104,7 +105,7 @@ def compare_models(
     data: Sequences,
     *,
     baselines: bool = True,
-    folds: Any = 5,
+    folds: Folds = 5,
     rule: str = "best",
     refit_design: bool = True,
     method: str | Method = "em",
@@ -175,7 +176,7 @@ def _baselines(models: Mapping[str, Any]) -> dict[str, GLMHMM]:
     return found
 
 
-def _numbers(num_states: Any) -> list[int | Levels]:
+def _numbers(num_states: Sequence[int | Levels]) -> list[int | Levels]:
     """The numbers of states, smallest first; as many states of one level come first."""
     if isinstance(num_states, str) or not has_items(num_states):
         raise ValueError(

@@ -1,7 +1,7 @@
 """The fits of a study: every model in every fold and to all data, in any processes."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.analysis.folds import (
+    Folds,
     check_folds,
     check_several,
     held_out,
@@ -66,7 +67,7 @@ class Work:
         cls,
         models: dict[Any, Any],
         data: Sequences,
-        folds: int | Sequence,
+        folds: Folds,
         refit_design: bool,
         method: str | Method,
         num_restarts: int,

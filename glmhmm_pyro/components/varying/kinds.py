@@ -22,6 +22,7 @@ from glmhmm_pyro.components.transitions import (
     Stationary,
     Transitions,
 )
+from glmhmm_pyro.components.varying.laws import LawRecipe
 from glmhmm_pyro.components.varying.units import Units
 from glmhmm_pyro.components.varying.varies import Varies
 from glmhmm_pyro.designs import DesignMatrix, as_design
@@ -49,7 +50,7 @@ class VaryingEmission(Varies, GLMEmission):
         self,
         family: GLMEmission,
         over: str = "session",
-        law: Any = "walk",
+        law: LawRecipe = "walk",
         constant: Sequence[str] = (),
     ):
         Component.__init__(self)
@@ -73,7 +74,7 @@ class VaryingEmission(Varies, GLMEmission):
         super().bind_states(num_states)
 
     def distribution(self, *predictor: Any, **parameters: Any) -> Distribution:
-        """The family's."""
+        """The family's distribution at linear predictors."""
         found: Distribution = self.inner.distribution(*predictor, **parameters)
         return found
 
@@ -105,7 +106,7 @@ class VaryingEmission(Varies, GLMEmission):
     def _other_parameters(
         self, design: DesignMatrix | Tensor
     ) -> Iterator[tuple[str, Tensor, int, str, bool]]:
-        """Those of the family, as it has them."""
+        """The family's parameters other than its weights."""
         for name, site in self.family.sites.items():
             if name != "weights":
                 by_state = site.axes[:1] == ("state",)
@@ -115,22 +116,22 @@ class VaryingEmission(Varies, GLMEmission):
     # What the family says.
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
-        """Those of the family's scales."""
+        """Floors of the family's scales."""
         found: dict[str, Bounds] = self.inner.limits(data)
         return found
 
     def check_varies(self, data: Sequences) -> None:
-        """As the family does."""
+        """Check that the emissions vary, as the family does."""
         self.inner.check_varies(data)
 
     def collapsed(
         self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
     ) -> tuple[str, ...]:
-        """Nothing is known to."""
+        """Hook: no state of this component is reported as collapsed."""
         return ()
 
     def start(self, data: Sequences) -> dict[str, Tensor]:
-        """As the family has it, but for the weights."""
+        """The family's starting values, without those of the weights."""
         return {n: v for n, v in self.inner.start(data).items() if n != "weights"}
 
     def covariate_free(self) -> Any:
@@ -138,7 +139,7 @@ class VaryingEmission(Varies, GLMEmission):
         return self.inner.covariate_free()
 
     def marginal(self, data: Sequences) -> Marginal | None:
-        """Not of this one, but of the family."""
+        """The marginal law of the family, a baseline without covariates."""
         return None
 
 
@@ -158,7 +159,7 @@ class VaryingTransitions(Varies, Transitions):
         self,
         family: Transitions,
         over: str = "session",
-        law: Any = "walk",
+        law: LawRecipe = "walk",
         constant: Sequence[str] = (),
     ):
         super().__init__()
@@ -237,7 +238,7 @@ class VaryingInitial(Varies, InitialState):
         self,
         family: InitialState,
         over: str = "session",
-        law: Any = "walk",
+        law: LawRecipe = "walk",
         constant: Sequence[str] = (),
     ):
         super().__init__()
@@ -296,7 +297,7 @@ _LEAST = 1e-3
 def Varying(
     family: Component,
     over: str = "session",
-    law: Any = "walk",
+    law: LawRecipe = "walk",
     constant: Sequence[str] = (),
 ) -> Varies:
     r"""A component whose weights vary over groups, sessions or steps, linked by a law.

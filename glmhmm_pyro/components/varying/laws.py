@@ -15,6 +15,10 @@ from glmhmm_pyro.priors.hierarchical import Hierarchical
 from glmhmm_pyro.priors.lags import RandomWalk
 from glmhmm_pyro.priors.learnt import LEARNT
 from glmhmm_pyro.priors.markov import GaussianMarkov
+from glmhmm_pyro.priors.recipe import PriorRecipe
+
+# A law by its name, or a recipe with its scales; None for units by themselves.
+LawRecipe = str | PriorRecipe | None
 
 # Ends of the names of sites that hold learnt scales.
 SCALES = ("scale", "step_scale", "border_scale")
@@ -36,7 +40,7 @@ class Scale:
 
     @property
     def is_learnt(self) -> bool:
-        """Whether it is a site."""
+        """Whether the scale is estimated, as a site of the model."""
         return isinstance(self.given, str | Distribution)
 
     def site(self, axes: tuple[str, ...], sizes: dict[str, int]) -> Site:
@@ -109,7 +113,7 @@ class Law(ABC):
 
 
 class Pooled(Law):
-    """Units are draws around a mean that they share."""
+    """Weights of units are independent normal draws around a shared mean."""
 
     has_mean = True
 
@@ -117,16 +121,16 @@ class Pooled(Law):
         self.scales = {"scale": scale}
 
     def scale_of(self, scales: Values, units: Units, unit: int) -> Tensor:
-        """The same for all units."""
+        """One standard deviation, the same for all units."""
         return scales["scale"].unsqueeze(0)
 
     def follows(self, units: Units) -> Tensor:
-        """None does."""
+        """False for every unit: pooled units have no order."""
         return torch.zeros_like(units.follows)
 
 
 class Walk(Law):
-    """Units go on from the ones before, by steps."""
+    """A random walk: a unit's weights are those of the unit before plus noise."""
 
     def __init__(self, start: float, step: Scale, border: Scale | None):
         self.start = start
@@ -135,7 +139,7 @@ class Walk(Law):
             self.scales["border_scale"] = border
 
     def scale_of(self, scales: Values, units: Units, unit: int) -> Tensor:
-        """That of a start where a walk begins, else of a step, or at a border."""
+        """The start's scale where a walk begins, else that of a step or of a border."""
         beside = (-1, *(1 for _ in range(unit)))
         step = scales["step_scale"].unsqueeze(0)
         if "border_scale" in scales:
@@ -144,11 +148,11 @@ class Walk(Law):
         return torch.where(units.follows.reshape(beside), step, self.start)
 
     def follows(self, units: Units) -> Tensor:
-        """All but the first of every group."""
+        """True for all units but the first of every group."""
         return units.follows
 
 
-def law_of(law: Any, over: str, per: tuple[str, ...]) -> Law | None:
+def law_of(law: LawRecipe, over: str, per: tuple[str, ...]) -> Law | None:
     """The law that a recipe stands for; ``None`` for units without one.
 
     Args:

@@ -1,4 +1,4 @@
-"""What all components have in common whose weights vary over units."""
+"""What components whose weights vary over units have in common."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,9 @@ from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import has_items, one_of
 from glmhmm_pyro.components.base import Component, Site
-from glmhmm_pyro.components.varying.laws import SCALES, law_of
+from glmhmm_pyro.components.varying.laws import SCALES, LawRecipe, law_of
 from glmhmm_pyro.components.varying.units import OVER, Units
+from glmhmm_pyro.priors.markov import GaussianMarkov
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.members import Members
 from glmhmm_pyro.sequences.sessions import rows_of_sessions, sessions_of
@@ -52,7 +53,7 @@ class Varies(Component):
         self,
         family: Component,
         over: str,
-        law: Any,
+        law: LawRecipe,
         constant: Sequence[str],
         weights: Site,
     ) -> None:
@@ -132,7 +133,7 @@ class Varies(Component):
         return {}
 
     def names_along(self, axis: str) -> tuple[str, ...] | None:
-        """Names of covariates, of which the weights have some."""
+        """Names of the covariates along an axis; varying weights have some of them."""
         if self.covariate_names is None or axis not in ("covariate", "constant"):
             return None
         return tuple(self.covariate_names[i] for i in self.places[axis == "constant"])
@@ -200,7 +201,7 @@ class Varies(Component):
 
     @property
     def is_linear(self) -> bool:
-        """Not by one product of a design and weights."""
+        """False: predictors are no single product of a design and weights."""
         return False
 
     def entries(self, data: Sequences) -> Tensor:
@@ -210,12 +211,12 @@ class Varies(Component):
         return Units.of(data, self.over).of_steps()[:, None]
 
     def inputs(self, data: Sequences) -> Tensor:
-        """What ``forward`` reads of every step: the design, and last its unit."""
+        """What ``forward`` reads of a step: its covariates, then its unit's number."""
         design = self.operator(data).dense()
         return torch.cat([design, self.entries(data).to(design)], -1)
 
     def factors(self, data: Sequences) -> Tensor:
-        """The same."""
+        """What a table of all steps reads: as :meth:`inputs`."""
         return self.inputs(data)
 
     def split(self, inputs: Any) -> tuple[Tensor, Tensor]:
@@ -251,7 +252,7 @@ class Varies(Component):
     # What users see, and states renumbered.
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-        """Weights as the family shows its own; scales as they are."""
+        """Weights shown as the family shows its own; scales unchanged."""
         axes = self.sites[name].axes
         if name in (WEIGHTS, MEAN, CONSTANT):
             return self._shown(value), axes
@@ -265,7 +266,7 @@ class Varies(Component):
         return self.inner.display(WEIGHTS, weights)[0]
 
     def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
-        """As the family does it."""
+        """The parameter with states renumbered, as in the family."""
         if name in (WEIGHTS, MEAN, CONSTANT):
             return self.inner.permuted(WEIGHTS, value, order)
         if name in self.learnt_scales:
@@ -275,14 +276,14 @@ class Varies(Component):
     # What the law says of other data.
 
     def nested(self) -> Component:
-        """The family, of which all units have the same weights."""
+        """The family: the special case in which all units share their weights."""
         found = copy.deepcopy(self.family)
         found.num_states = found.num_features = found.covariate_names = None
         found.bounds = {}
         return found
 
     def spread_out(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Values at which all units are as one fit of the family has them.
+        """Values at which every unit has the weights of a fit of the family.
 
         Args:
             params: of the family, by attribute. Scales are left out.
@@ -341,7 +342,7 @@ class Varies(Component):
                 ends[group] = found[rows.stop - 1]
         return {WEIGHTS: found}
 
-    def _border_step(self, law: Any, values: Mapping[str, Tensor]) -> Tensor:
+    def _border_step(self, law: GaussianMarkov, values: Mapping[str, Tensor]) -> Tensor:
         """A step from the last unit fitted to the first of a new session."""
         scales = self.link.scales
         end = "border_scale" if "border_scale" in scales else "step_scale"

@@ -1,7 +1,7 @@
 """Runs of EM as plain containers, from which EM goes on as if it had never stopped."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,11 +9,14 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.steps.blocks import Failure
 
+if TYPE_CHECKING:
+    from glmhmm_pyro.inference.em.loop import Steps
+
 # What is kept of a run as it is.
 _PLAIN = ("status", "reasons", "pause")
 
 
-def state_of(steps: Any, runs: Sequence[Run], **more: Any) -> dict[str, Any]:
+def state_of(steps: "Steps", runs: Sequence[Run], **more: Any) -> dict[str, Any]:
     """All that further iterations follow from, between two of them.
 
     Args:

@@ -85,7 +85,9 @@ def _bind(model: Callable[..., Any], description: dict[str, Any]) -> None:
                 setattr(component, attribute, _plain(bound[attribute]))
 
 
-def _part_of(whole: dict[str, Any], component: Any, inner: str) -> dict[str, Any]:
+def _part_of(
+    whole: dict[str, Any], component: components.Component, inner: str
+) -> dict[str, Any]:
     """What is said of a component, which may be a part of another one."""
     arguments = whole["arguments"]
     if "families" in arguments and inner:

@@ -15,7 +15,7 @@ import re
 import sys
 import sysconfig
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -93,7 +93,7 @@ def _parts(value: Any) -> list[Any]:
         return _parts_of_model(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         shown = [f.name for f in dataclasses.fields(value) if f.compare]
-        read = kept if isinstance(value, Sequences) else getattr
+        read: Callable[..., Any] = kept if isinstance(value, Sequences) else getattr
         return [part for name in shown for part in (name, read(value, name))]
     return _parts_of_object(value)
 

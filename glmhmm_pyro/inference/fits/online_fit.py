@@ -8,7 +8,7 @@ What :meth:`Fit.decode` and :meth:`Fit.predict` say of whole sessions, forwards 
 is kept from step to step, at the parameters of the fit or at all of its draws.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.fits.potentials import Potentials
-from glmhmm_pyro.inference.fits.row_reading import Reader
+from glmhmm_pyro.inference.fits.row_reading import Behaviour, Reader, Row
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -155,7 +155,10 @@ class Online:
 
     @_quietly
     def predict(
-        self, row: Any = None, *, transition_covariates: Any = None
+        self,
+        row: Row | Sequence[Row] = None,
+        *,
+        transition_covariates: ArrayLike | None = None,
     ) -> Forecast:
         r"""What is expected of the next step, before its behaviour is known.
 
@@ -172,10 +175,10 @@ class Online:
         Returns:
             Probabilities of the states, and the expected behaviour.
         """
-        if not _is_several(row):
-            return self._forecast(*self._ahead(row, transition_covariates))
         rows: Any = row
-        others = transition_covariates
+        others: Any = transition_covariates
+        if not _is_several(row):
+            return self._forecast(*self._ahead(rows, others))
         others = [None] * len(rows) if others is None else others
         kept, reader = self._belief, self._reader
         self._reader = reader.copied()
@@ -196,7 +199,11 @@ class Online:
 
     @_quietly
     def update(
-        self, row: Any, emission: Any, *, transition_covariates: Any = None
+        self,
+        row: Row,
+        emission: Behaviour,
+        *,
+        transition_covariates: ArrayLike | None = None,
     ) -> np.ndarray:
         """Take in a step: probabilities of the states given all behaviour so far.
 
@@ -239,7 +246,9 @@ class Online:
         self.filtered_probs = self._averaged(self._numbered(probs), log_weights)
         return self.filtered_probs
 
-    def _ahead(self, row: Any, transitions: Any) -> tuple[_Belief, np.ndarray]:
+    def _ahead(
+        self, row: Row, transitions: ArrayLike | None
+    ) -> tuple[_Belief, np.ndarray]:
         """The belief about the next step, and the covariates of its emission."""
         x, u = self._reader.covariates(row, transitions)
         if self._belief is None:
@@ -302,7 +311,7 @@ def _weighed(probs: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return joint / np.where(total > 0, total, 1.0), (np.log(total) + top)[:, 0]
 
 
-def _is_several(row: ArrayLike | Mapping[str, Any]) -> bool:
+def _is_several(row: Row | Sequence[Row]) -> bool:
     """Whether these are rows of several steps."""
     if isinstance(row, Mapping) or row is None:
         return False

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,12 @@ from glmhmm_pyro.sequences.naming import Names
 from glmhmm_pyro.sequences.recipes import StepByStep
 from glmhmm_pyro.sequences.sessions import Session
 from glmhmm_pyro.sequences.validation import close_matches
+
+# Columns of a step by name, or in their order.
+Row = Mapping[str, Any] | ArrayLike | None
+
+# Behaviour at a step: a number, the name of a class, or one for each output.
+Behaviour = ArrayLike | Mapping[str, ArrayLike | None] | None
 
 _OWN, _MOVES, _FIRST = "covariates", "transition_covariates", "initial_covariates"
 
@@ -76,7 +82,10 @@ class Reader:
         return other
 
     def start(
-        self, session: str | None = None, group: str | None = None, initial: Any = None
+        self,
+        session: str | None = None,
+        group: str | None = None,
+        initial: ArrayLike | None = None,
     ) -> None:
         """Begin a session."""
         for design in self.designs.values():
@@ -120,8 +129,8 @@ class Reader:
 
     def covariates(
         self,
-        row: ArrayLike | Mapping[str, Any] | None,
-        moves: ArrayLike | Mapping[str, Any] | None,
+        row: Row,
+        moves: Row,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Covariates of the emission and of the transition of the next step."""
         if self.designs and not isinstance(row, Mapping):
@@ -137,9 +146,7 @@ class Reader:
             return own, self._row(_MOVES, moves)
         return own, own if self.is_shared else self._row(_MOVES, row)
 
-    def _row(
-        self, argument: str, row: ArrayLike | Mapping[str, Any] | None
-    ) -> np.ndarray:
+    def _row(self, argument: str, row: Row) -> np.ndarray:
         names = self.names[argument]
         if argument not in self.read:
             return np.zeros(len(names))
@@ -147,7 +154,7 @@ class Reader:
             return self._by_name(argument, row or {})
         return self._ordered(argument, row)
 
-    def _ordered(self, argument: str, values: Any) -> np.ndarray:
+    def _ordered(self, argument: str, values: ArrayLike) -> np.ndarray:
         """Columns in the order of the fit."""
         names, found = self.names.get(argument, ()), _numbers(argument, values)
         if found.shape != (len(names),):
@@ -170,7 +177,7 @@ class Reader:
             ],
         )
 
-    def emission(self, given: Any) -> ReadEmission:
+    def emission(self, given: Behaviour) -> ReadEmission:
         """Behaviour as the model and the designs have it."""
         several = len(self.outputs) > 1
         if isinstance(given, Mapping):
@@ -180,24 +187,26 @@ class Reader:
                     f"emission must have every output, {', '.join(self.outputs)}, got "
                     f"no {lacking[0]!r}; give None where it was not observed"
                 )
-            given = [given[name] for name in self.outputs]
+            ones: list[Any] = [given[name] for name in self.outputs]
         elif given is None:
-            given = [None] * len(self.outputs)
-        elif not several or not has_items(given) or isinstance(given, str):
-            given = [given]
-        if len(given) != len(self.outputs):
+            ones = [None] * len(self.outputs)
+        elif several and has_items(given) and not isinstance(given, str):
+            ones = list(given)
+        else:
+            ones = [given]
+        if len(ones) != len(self.outputs):
             raise ValueError(
                 f"emission must have a number for every output, "
-                f"{', '.join(self.outputs)}, got {len(given)}; give None for one that "
+                f"{', '.join(self.outputs)}, got {len(ones)}; give None for one that "
                 "was not observed"
             )
-        numbers = [self._number(one) for one in given]
+        numbers = [self._number(one) for one in ones]
         columns = {n: (v, self._class_of(v)) for n, v in zip(self.outputs, numbers)}
         value = np.array(numbers) if several else np.float64(numbers[0])
         seen = np.asarray(value == value)
         return ReadEmission(np.where(seen, value, 0.0), seen, columns)
 
-    def _number(self, given: Any) -> float:
+    def _number(self, given: float | str | None) -> float:
         if given is None:
             return math.nan
         if isinstance(given, str):
@@ -221,11 +230,12 @@ class Reader:
         is_known = self.classes is not None and 0 <= number < len(self.classes)
         return self.classes[int(number)] if is_known and self.classes else None
 
-    def seen(self, row: Mapping[str, Any], emission: ReadEmission) -> None:
-        """Take in a step for those that follow."""
+    def seen(self, row: Row, emission: ReadEmission) -> None:
+        """Take in a step for those that follow; designs read rows by name alone."""
         self.is_first = False
-        for design in self.designs.values():
-            design.seen(row, emission.columns)
+        if isinstance(row, Mapping):
+            for design in self.designs.values():
+                design.seen(row, emission.columns)
 
     def suppose(self, row: Mapping[str, Any]) -> None:
         """Take in a step that is only supposed, by the behaviour in its row."""
@@ -263,7 +273,7 @@ def _given(row: Mapping[str, Any], name: str) -> Any:
     return row.get(name, 1.0)
 
 
-def _numbers(argument: str, given: Sequence[Any]) -> np.ndarray:
+def _numbers(argument: str, given: ArrayLike) -> np.ndarray:
     """Finite numbers."""
     try:
         found = np.asarray(given, dtype=float)

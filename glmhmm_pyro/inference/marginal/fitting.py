@@ -179,7 +179,7 @@ def _given(program: Program, given: Mapping[str, Any]) -> Params:
     }
 
 
-def _is_scale(problem: Problem, scales: Any, name: str) -> bool:
+def _is_scale(problem: Problem, scales: Scales, name: str) -> bool:
     place = problem.theta.slices.get(name)
     return place is not None and bool((scales.counts[place] > 0).any())
 

@@ -8,7 +8,7 @@ their distribution what it was; any other renumbering changes the posterior.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import factorial, prod
@@ -187,7 +187,7 @@ def symmetry_of(
     return Symmetry(tuple(map(tuple, classes)), tuple(moves))
 
 
-def possible_orders(model: Any, num_states: int) -> Symmetry:
+def possible_orders(model: Callable[..., Any], num_states: int) -> Symmetry:
     """All renumberings that a model allows, whatever they do to its densities.
 
     They are all that there are, but of pairs of states on two levels: there slow states
