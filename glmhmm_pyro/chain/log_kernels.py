@@ -31,11 +31,20 @@ def filter_session(
     log_filtered: Array,
     log_probs: Array,
 ) -> None:
-    """Normalised log messages of one session, and the logs of their normalisers::
+    r"""Normalised log messages of one session, and the logs of their normalisers.
 
-    log_predicted[t] = logsumexp(log_filtered[t - 1][:, None] + transition[t], 0)
-    log_probs[t] = logsumexp(log_predicted[t] + emission[t])
-    log_filtered[t] = log_predicted[t] + emission[t] - log_probs[t]
+    .. math:: p(z_t = j \mid y_{0..t}) \propto
+        \ell_t(j) \sum_i p(z_{t-1} = i \mid y_{0..t-1}) A_t(i, j)
+
+    As a loop over its ``n`` steps::
+
+        log_predicted[0] = initial
+        for t in range(n):
+            if t > 0:
+                before = log_filtered[t - 1][:, None]
+                log_predicted[t] = logsumexp(before + transition[t], 0)
+            log_probs[t] = logsumexp(log_predicted[t] + emission[t])
+            log_filtered[t] = log_predicted[t] + emission[t] - log_probs[t]
     """
     steps, states = log_filtered.shape
     for t in range(steps):
@@ -69,7 +78,13 @@ def filter_session(
 
 @compiled
 def origin_weights(log_filtered: Array, transition: Array, weights: Array) -> None:
-    """Posterior of the origin given the destination; zeros where impossible."""
+    r"""Posterior of the origin given the destination; zeros where impossible.
+
+    .. math:: p(z_{t-1} = i \mid z_t = j, y_{0..t-1}) \propto
+        p(z_{t-1} = i \mid y_{0..t-1}) A_t(i, j)
+
+    Without a loop: ``weights = softmax(log_filtered[:, None] + transition, 0)``.
+    """
     states = len(log_filtered)
     for j in range(states):
         top = -np.inf
@@ -132,11 +147,20 @@ def counts_log(
     out_transition: Array,
     out_emission: Array,
 ) -> None:
-    """Log marginal and weighted expected counts of the sessions, from the last step::
+    r"""Log marginal and weighted expected counts of the sessions, from the last step.
 
-        weights = softmax(log_filtered[t - 1][:, None] + transition[t], 0)
-        xi = weights * gamma
-        gamma = sum(xi, 1)
+    .. math:: \xi_t(i, j) = p(z_{t-1} = i \mid z_t = j, y_{0..t-1})\, \gamma_t(j),
+        \quad \gamma_{t-1}(i) = \sum_j \xi_t(i, j)
+
+    As a loop over one session of ``n`` steps, after the filter::
+
+        log_marginal, gamma = sum(log_probs), exp(log_filtered[n - 1])
+        for t in range(n - 1, 0, -1):
+            out_emission[t] = gamma
+            weights = softmax(log_filtered[t - 1][:, None] + transition[t], 0)
+            out_transition[t] = weights * gamma
+            gamma = sum(out_transition[t], 1)
+        out_emission[0] = out_initial = gamma
 
     ``out_emission`` and the rows of ``out_transition`` that belong to one step are
     written, rows that are shared and ``out_initial`` are added to.
@@ -193,7 +217,21 @@ def viterbi_log(
     log_prob: Array,
     out_states: NDArray[np.int64],
 ) -> None:
-    """Most probable path of every session; of equals, the state of lowest number."""
+    r"""Most probable path of every session; of equals, the state of lowest number.
+
+    .. math:: \delta_t(j) = \ell_t(j) \max_i \delta_{t-1}(i) A_t(i, j)
+
+    In logarithms, as a loop over one session of ``n`` steps (Viterbi 1967)::
+
+        score = initial + emission[0]
+        for t in range(1, n):
+            paths = score[:, None] + transition[t]
+            origin[t] = argmax(paths, 0)
+            score = max(paths, 0) + emission[t]
+        state[n - 1], log_prob = argmax(score), max(score)
+        for t in range(n - 1, 0, -1):
+            state[t - 1] = origin[t, state[t]]
+    """
     states = emission.shape[1]
     score, later = np.empty(states), np.empty(states)
     for s in range(first, last):
@@ -229,7 +267,20 @@ def sample_log(
     uniforms: Array,
     out_states: NDArray[np.int64],
 ) -> None:
-    """States drawn backward given the filtered ones, one uniform number a step."""
+    r"""Paths of states drawn from their posterior, one uniform number a step.
+
+    .. math:: p(z_t = i \mid z_{t+1} = j, y) \propto
+        p(z_t = i \mid y_{0..t}) A_{t+1}(i, j)
+
+    As a loop over one session of ``n`` steps, from the last one::
+
+        probs = exp(log_filtered[n - 1])
+        for t in range(n - 1, -1, -1):
+            left = uniforms[t] * sum(probs)
+            state[t] = searchsorted(cumsum(probs), left, side="right")
+            if t > 0:
+                probs = exp(log_filtered[t - 1] + transition[t, :, state[t]])
+    """
     states = log_filtered.shape[1]
     probs = np.empty(states)
     for s in range(first, last):

@@ -31,11 +31,11 @@ from glmhmm_pyro.zeros import log_or_zero_slope
 
 
 class Events(NamedTuple):
-    """What may happen in every phase, as log-probabilities (..., states, phases).
+    """Log-probabilities of an event and of none in every phase, (..., states, phases).
 
     Attributes:
-        event: of an event.
-        rest: of none.
+        event: log-probability that the phase, or the dwell, ends at a step.
+        rest: log-probability that it does not.
     """
 
     event: Tensor
@@ -43,14 +43,14 @@ class Events(NamedTuple):
 
 
 class DwellLaw:
-    """A law of dwell times, in phases.
+    """A distribution of dwell times, written as a chain of phases.
 
     Attributes:
-        num_phases: of every state.
+        num_phases: number of phases of every state.
         is_aged: whether phases count the steps, so that every event ends the dwell;
             else an event leads to the next phase.
-        is_driven: whether covariates have a say in it.
-        site: the parameters that it has, by the name they get.
+        is_driven: whether its parameter depends on covariates.
+        site: name and declaration of its parameters.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -89,7 +89,7 @@ class DwellLaw:
 
         Args:
             value: of the parameters, as for :meth:`events` of a law that is not driven.
-            steps: the longest dwell told of.
+            steps: the longest dwell that is returned.
         """
         event, rest = (log.exp() for log in self.events(value))
         ends = event.clone()
@@ -163,7 +163,7 @@ class NegativeBinomial(DwellLaw):
         return f"NegativeBinomial(phases={self.num_phases}, driven={self.is_driven})"
 
     def events(self, value: Tensor) -> Events:
-        """Every phase ends with the same probability."""
+        """All phases of a state end with the same probability."""
         if self.is_driven:
             event, rest = logsigmoid(value), logsigmoid(-value)
         else:
@@ -266,7 +266,7 @@ class Categorical(DwellLaw):
         return f"Categorical(longest={self.num_phases})"
 
     def events(self, value: Tensor) -> Events:
-        """What ends at an age, of what has come so far; the last age ends for sure."""
+        """The hazard p(d) / p(at least d), which is 1 at the last age."""
         tiny = torch.finfo(value.dtype).tiny
         reached = value.flip(-1).cumsum(-1).flip(-1).clamp(min=tiny).log()
         after = torch.cat(
@@ -280,7 +280,7 @@ class Categorical(DwellLaw):
         )
 
     def closed_form(self, events: Tensor, rests: Tensor) -> Tensor | None:
-        """The hazards of every age, multiplied up (Kaplan & Meier 1958)."""
+        """Products of the estimated hazards at each age (Kaplan & Meier 1958)."""
         if not is_flat(self.prior):
             return None
         tiny = torch.finfo(events.dtype).tiny
@@ -296,7 +296,7 @@ class Categorical(DwellLaw):
 def _site(
     name: str, prior: Prior, driven: bool, support: constraints.Constraint
 ) -> tuple[str, Site]:
-    """The parameter of a state, or the weights that drive it."""
+    """One parameter a state, or weights of covariates that predict it."""
     if driven:
         return "dwell_weights", Site("state", "covariate", prior=prior)
     return name, Site("state", prior=prior, support=support)

@@ -1,4 +1,4 @@
-"""Semi-Markov transitions: states last by a law of their own, then jump to another."""
+"""Semi-Markov transitions: a dwell time of any law, then a jump to another state."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ _NOTHING, _REST, _EVENT, _JUMP = range(4)
 
 @suggests_names
 class SemiMarkov(Transitions):
-    r"""States that last by a law of dwell times, and jump to another one.
+    r"""States whose dwell times follow a law, after which they jump to another one.
 
     .. math:: p(z) = \pi(s_1) \, S_{s_1}(d_1) \prod_{n > 1} \ldots \quad
         \text{segments } s_n \text{ of } d_n \text{ steps:} \quad
@@ -151,7 +151,7 @@ class SemiMarkov(Transitions):
         return self.first == "stationary" and self.dwell.is_aged
 
     def separate(self) -> None:
-        """Begin sessions with fresh dwells from now on."""
+        """Hook: from now on sessions begin with a fresh dwell."""
         self.first = "fresh"
 
     def enter(self, log_probs: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ class SemiMarkov(Transitions):
         return super().start_noise(name, data) if self.is_driven else 1.0
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
-        """The same phase, the next one, or the first one of another state."""
+        """The same phase, the next one, or the first phase of another state."""
 
         def predicted(weights: Tensor, axes: int) -> Tensor:
             rows = covariates.reshape(covariates.shape[:-1] + (1,) * axes + (-1,))
@@ -215,7 +215,7 @@ class SemiMarkov(Transitions):
     def closed_form(
         self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
-        """Shares of expected events and jumps, where nothing is driven."""
+        """Shares of expected events and jumps, where no covariate is read."""
         if self.is_driven or self.decides_first:
             return None
         kinds = self._kinds()
@@ -279,7 +279,7 @@ class SemiMarkov(Transitions):
         return self.expansion.expand(by_pair.mT).mT
 
     def _kinds(self) -> Tensor:
-        """What every step is, (chain states, chain states)."""
+        """Kind of every move: event, rest or jump, (chain states, chain states)."""
         phases, is_aged = self.dwell.num_phases, self.dwell.is_aged
         before, after = torch.arange(phases - 1), torch.arange(1, phases)
         own = torch.full((phases, phases), _NOTHING)

@@ -76,7 +76,7 @@ class ByLevel(Emission):
 
     @property
     def parts(self) -> dict[str, Component]:
-        """Those of the family."""
+        """The components of which it is made: the family."""
         return self.family.parts
 
     @property
@@ -120,7 +120,7 @@ class ByLevel(Emission):
         return self.family.inputs(data)
 
     def factors(self, data: Sequences) -> DesignMatrix | Tensor:
-        """The same for a table of all steps."""
+        """What a table of all steps reads: the family's."""
         return self.family.factors(data)
 
     def entries(self, data: Sequences) -> Tensor:
@@ -148,9 +148,9 @@ class ByLevel(Emission):
 
 
 def on_levels(levels: Levels, emissions: Any, transitions: Any) -> tuple[Any, Any]:
-    """Components of a model on two levels, which know of them.
+    """Copies of emissions and transitions that know the two levels of their model.
 
-    Families go with fast states unless they say otherwise.
+    A plain family gets parameters by fast state, ``ByLevel(family)``.
     """
     if isinstance(emissions, Emission) and not isinstance(emissions, ByLevel):
         emissions = ByLevel(emissions)

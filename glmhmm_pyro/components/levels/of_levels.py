@@ -27,7 +27,7 @@ class _OfLevels(OwnStates):
 
 
 class ByFast(_OfLevels):
-    """Emissions that know fast states alone."""
+    """Emissions whose parameters go by fast state."""
 
     axes = {"state": "fast"}
 
@@ -48,7 +48,7 @@ class ByFast(_OfLevels):
 
 
 class BySlow(_OfLevels):
-    """Emissions that know slow states alone."""
+    """Emissions whose parameters go by slow state."""
 
     axes = {"state": "slow"}
 

@@ -169,7 +169,7 @@ class TwoLevels(Transitions):
 
 
 def known_levels(component: Component, num_states: int | None) -> Levels:
-    """The levels that a component was told of by its model.
+    """The levels of a component's model.
 
     Raises:
         ValueError: the model has a single level.
@@ -184,7 +184,7 @@ def known_levels(component: Component, num_states: int | None) -> Levels:
 
 
 def check_ticks(clock: str, ticks: Tensor | None, data: Sequences) -> None:
-    """Refuse a clock that is none, or that never ticks."""
+    """Raise a ValueError for a clock that is not 0 and 1, or that is never 1."""
     if ticks is None:
         return
     place = data.transition_covariate_names.index(clock)
@@ -231,7 +231,7 @@ def _copied(name: str, part: Any) -> Transitions:
 
 
 def _certain(stays: Tensor, like: Tensor) -> Tensor:
-    """Log-probabilities of what is certain to be or not to be."""
+    """Log-probabilities of events that are certain (0) or impossible (-inf)."""
     return torch.zeros_like(stays, dtype=like.dtype).masked_fill(~stays, -torch.inf)
 
 
