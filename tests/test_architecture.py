@@ -16,7 +16,15 @@ PACKAGE = Path(gh.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
-GROUND = {"version", "arguments", "callers", "concurrency", "displays", "zeros"}
+GROUND = {
+    "version",
+    "arguments",
+    "callers",
+    "concurrency",
+    "displays",
+    "ranks",
+    "zeros",
+}
 
 
 def table(heading):

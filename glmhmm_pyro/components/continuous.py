@@ -23,6 +23,7 @@ from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
 from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.ranks import Ranks
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -151,7 +152,7 @@ class Gamma(GLMEmission):
         """Record or check the covariates; check that all emissions are positive."""
         super().bind(data)
         check_outputs(data, None, "Gamma")
-        values, mask = columns_of(data)
+        values, mask, _ = columns_of(data)
         wrong = values <= 0 if mask is None else (values <= 0) & mask
         if wrong.any():
             raise ValueError(
@@ -189,7 +190,8 @@ class Gamma(GLMEmission):
         return GammaObjective(data, self.operator(data))
 
 
-def _logarithms(data: Sequences) -> tuple[Tensor, Tensor | None]:
+def _logarithms(data: Sequences) -> tuple[Tensor, Tensor | None, Ranks]:
     """Those of the emissions, 0 where masked, with their mask; see ``columns_of``."""
-    values, mask = columns_of(data)
-    return (values if mask is None else torch.where(mask, values, 1.0)).log(), mask
+    values, mask, ranks = columns_of(data)
+    values = values if mask is None else torch.where(mask, values, 1.0)
+    return values.log(), mask, ranks

@@ -104,12 +104,12 @@ class Poisson(GLMEmission):
             return None
         found, note = [], ""
         for one in single_outputs(data):
-            counts, mask = columns_of(one)
+            counts, mask, ranks = columns_of(one)
             counts = counts if mask is None else counts[mask]
-            total = counts.sum()
+            total = ranks.total(counts.sum())
             if total == 0:
                 total, note = total + 0.5, "half a count was added, for all were 0"
-            found.append((total / counts.numel()).log().reshape(1, 1))
+            found.append((total / ranks.total(counts.numel())).log().reshape(1, 1))
         return {
             "weights": torch.stack(found, 1) if self.num_outputs else found[0]
         }, note
@@ -188,8 +188,8 @@ def log_regression(family: GLMEmission, data: Sequences) -> tuple[Tensor, Tensor
 
     Half a count is added, so that none has a logarithm.
     """
-    values, mask = columns_of(data)
-    return one_regression(family.operator(data), (values + 0.5).log(), mask)
+    values, mask, ranks = columns_of(data)
+    return one_regression(family.operator(data), (values + 0.5).log(), mask, ranks)
 
 
 def with_offset(prior: Prior, offset: str | None) -> Prior:

@@ -199,7 +199,7 @@ class Gaussian(GLMEmission):
         prior: NormalPrior | None = None,
     ) -> dict[str, Tensor]:
         """Best parameters, from counts (sets, steps, states)."""
-        values, mask = columns_of(data)
+        values, mask, ranks = columns_of(data)
         rows = counts.to(values).transpose(-1, -2)
         design = self.operator(data).to(values)
         seen = torch.ones_like(values) if mask is None else mask.to(values)
@@ -211,7 +211,8 @@ class Gaussian(GLMEmission):
         weights = self._regressions(design, whole, problems, prior, params)
         residuals = whole - design @ weights.mT
         moments = (problems * residuals.mT) @ residuals + rest
-        found = self._spreads(moments, problems.sum(-1), spread(values, mask))
+        moments, total = ranks.totals(moments, problems.sum(-1))
+        found = self._spreads(moments, total, spread(values, mask, ranks))
         if self.num_outputs is None:
             return {"weights": weights.squeeze(-2), "scale": found["scale"].squeeze(-1)}
         return {"weights": weights, **found}

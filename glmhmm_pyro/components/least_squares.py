@@ -10,6 +10,7 @@ from glmhmm_pyro.components.rescaling import Columns, OutputUnits
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.answers import innermost, normal_precision
+from glmhmm_pyro.ranks import ALONE, Ranks
 from glmhmm_pyro.sequences import Sequences
 
 # A scale is never taken to be below this part of that of the data: the end at 0, where
@@ -39,12 +40,12 @@ def weighted_regressions(
     Returns:
         Shape (problems, features).
     """
-    weights = counts.new_zeros(len(counts), design.shape[1])
+    weights, ranks = counts.new_zeros(len(counts), design.shape[1]), design.ranks
     values = values.expand(counts.shape)
     # What sums of so many products may be off: smaller eigenvalues are rounding alone.
-    rounding = _ROUNDING * len(design) ** 0.5
+    rounding = _ROUNDING * design.total_rows**0.5
     for row, count in enumerate(counts):
-        moments = design.gram(count)
+        moments = ranks.total(design.gram(count))
         if prior is not None:
             weights[row] = prior.mean[row]
             moments = moments + prior.precision[row]
@@ -57,6 +58,7 @@ def weighted_regressions(
         # The second time on what is left, which takes back the rounding of the moments.
         for _ in range(2):
             pull = (count * (values[row] - design @ weights[row])) @ design
+            pull = ranks.total(pull)
             if prior is not None:
                 pull += prior.precision[row] @ (prior.mean[row] - weights[row])
             weights[row] += inverse @ (pull / size) / size
@@ -85,29 +87,34 @@ class NormalPrior(NamedTuple):
         )
 
 
-def spread(values: Tensor, mask: Tensor | None, constant: float = 1.0) -> Tensor:
+def spread(
+    values: Tensor, mask: Tensor | None, ranks: Ranks = ALONE, constant: float = 1.0
+) -> Tensor:
     """Standard deviation of what was observed of every column.
 
     Args:
         values: shape (steps, outputs).
         mask: shape (steps, outputs), or ``None`` if all of it was.
+        ranks: over which steps are spread.
         constant: what stands for it where a column varies by no more than rounding.
     """
-    return mean_and_spread(values, mask, constant)[1]
+    return mean_and_spread(values, mask, ranks, constant)[1]
 
 
 def mean_and_spread(
-    values: Tensor, mask: Tensor | None, constant: float = 1.0
+    values: Tensor, mask: Tensor | None, ranks: Ranks = ALONE, constant: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of what was observed; see :func:`spread`."""
     seen = torch.ones_like(values) > 0 if mask is None else mask
     counts = seen.to(values)
     values = torch.where(seen, values, 0.0)
-    total = counts.sum(0).clamp(min=1.0)
-    mean = (counts * values).sum(0) / total
-    found = ((counts * (values - mean).square()).sum(0) / total).sqrt()
-    low = torch.where(seen, values, torch.inf).amin(0)
-    high = torch.where(seen, values, -torch.inf).amax(0)
+    total, sums = ranks.totals(counts.sum(0), (counts * values).sum(0))
+    total = total.clamp(min=1.0)
+    mean = sums / total
+    squares = ranks.total((counts * (values - mean).square()).sum(0))
+    found = (squares / total).sqrt()
+    low = ranks.least(torch.where(seen, values, torch.inf).amin(0))
+    high = ranks.most(torch.where(seen, values, -torch.inf).amax(0))
     rounding = _ROUNDING * torch.maximum(low.abs(), high.abs())
     return mean, torch.where(high - low > rounding, found, constant)
 
@@ -131,16 +138,17 @@ def location_units(columns: Columns, data: Sequences, is_single: bool) -> Output
     return OutputUnits(scale, mean, {"weights": weights, "scale": sizes})
 
 
-def columns_of(data: Sequences) -> tuple[Tensor, Tensor | None]:
-    """Emissions (steps, outputs) as numbers, and their mask of that shape if any."""
+def columns_of(data: Sequences) -> tuple[Tensor, Tensor | None, Ranks]:
+    """Emissions (steps, outputs) as numbers, their mask of that shape if any, ranks."""
     values = data.emissions.reshape(data.num_steps, -1).to(torch.float64)
     if data.mask is None:
-        return values, None
-    return values, data.mask.reshape(data.num_steps, -1).expand(values.shape)
+        return values, None, data.ranks
+    mask = data.mask.reshape(data.num_steps, -1).expand(values.shape)
+    return values, mask, data.ranks
 
 
 def one_regression(
-    design: DesignMatrix, values: Tensor, mask: Tensor | None
+    design: DesignMatrix, values: Tensor, mask: Tensor | None, ranks: Ranks = ALONE
 ) -> tuple[Tensor, Tensor]:
     """Weights (1, features) of a single output, and the spread (1,) of what is left.
 
@@ -148,8 +156,9 @@ def one_regression(
         design: covariates, shape (steps, features).
         values: shape (steps, 1).
         mask: shape (steps, 1), or ``None``.
+        ranks: those of the design.
     """
     counts = torch.ones_like(values) if mask is None else mask.to(values)
     design = design.to(values)
     weights = weighted_regressions(design, values[:, 0], counts.T)
-    return weights, spread(values - design @ weights.T, mask)
+    return weights, spread(values - design @ weights.T, mask, ranks)

@@ -59,6 +59,7 @@ def log_frequencies(
     seen = steps_observed(data.mask)
     labels = data.emissions if seen is None else data.emissions[seen]
     counts = torch.bincount(labels.long().cpu(), minlength=num_classes).double()
+    counts = data.ranks.total(counts)
     unseen = tuple((counts == 0).nonzero().flatten().tolist())
     counts = counts + 0.5 if unseen else counts
     return (counts / counts.sum()).log(), unseen

@@ -9,7 +9,7 @@ from torch import Tensor
 from glmhmm_pyro.arguments import has_items
 from glmhmm_pyro.components.members import HasMembers
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.designs import DesignMatrix, as_design
+from glmhmm_pyro.designs import DesignMatrix, as_design, spread_over
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.sequences.construction import names_of
@@ -90,7 +90,7 @@ class CovariateReader(HasMembers):
             names = getattr(data, names_of(self.covariates_of))
             return whole.columns(self.places_among(names))
         names = getattr(data, f"{self.covariates_of[:-1]}_names")
-        return as_design(self.design(data), names)
+        return spread_over(as_design(self.design(data), names), data.ranks)
 
     def inputs(self, data: Sequences) -> Tensor:
         """What ``forward`` reads of every step: the design, and last any entries.

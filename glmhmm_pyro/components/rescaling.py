@@ -45,7 +45,7 @@ class Columns(NamedTuple):
             readers: numbers of the columns that components read which take up means by
                 a constant column, ``None`` for one that must have all as they are.
         """
-        if any(reader is None for reader in readers) or not len(design):
+        if any(reader is None for reader in readers) or not design.total_rows:
             return cls.none(design.shape[1])
         design = design.to(torch.float64)
         low, high = design.extent()

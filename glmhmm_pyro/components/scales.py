@@ -22,6 +22,7 @@ from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.site import Site
 from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.priors.filling import Prior
+from glmhmm_pyro.ranks import Ranks
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -45,23 +46,24 @@ def scale_bounds(family: "Emission", data: Sequences) -> dict[str, Bounds]:
         if isinstance(site.support, positive) and bool(site.support.lower_bound == 0)
     ]
     found: dict[str, Bounds] = {}
-    values, mask = columns_of(data)
+    values, mask, ranks = columns_of(data)
     for name in names:
         if _is_scale(family, name, data, is_log=False):
-            found[name] = _floor(family, name, values, mask)
+            found[name] = _floor(family, name, values, mask, ranks)
         elif _is_scale(family, name, data, is_log=True):
             seen = values > 0 if mask is None else mask & (values > 0)
             logarithms = torch.where(seen, values, 1.0).log()
-            found[name] = _floor(family, name, logarithms, seen)
+            found[name] = _floor(family, name, logarithms, seen, ranks)
     return found
 
 
 def check_varies(family: "Emission", data: Sequences) -> None:
     """Raise a ValueError for outputs without spread, from which no scale follows."""
-    values, mask = columns_of(data)
+    values, mask, ranks = columns_of(data)
     names = [n for n in family.bounds if n != "correlation"]
     flat = [n for n in names if _is_flat(family.sites[n].prior)]
-    for column in (spread(values, mask, constant=0.0) == 0).nonzero().flatten():
+    constant = spread(values, mask, ranks, constant=0.0) == 0
+    for column in constant.nonzero().flatten():
         seen = values[:, column] if mask is None else values[mask[:, column], column]
         if len(seen) == 0 or (len(seen) == 1 and not flat):
             continue
@@ -84,10 +86,10 @@ def _is_flat(prior: Prior) -> bool:
 
 
 def _floor(
-    family: "Emission", name: str, values: Tensor, mask: Tensor | None
+    family: "Emission", name: str, values: Tensor, mask: Tensor | None, ranks: Ranks
 ) -> Bounds:
     """That of a scale: one for every output, where it has an axis of them."""
-    spreads = spread(values, mask, constant=0.0)
+    spreads = spread(values, mask, ranks, constant=0.0)
     axes = family.sites[name].axes
     by_output = len(spreads) > 1 and axes[-1:] not in ((), ("state",))
     if not by_output or family.shape(name)[-1:] != spreads.shape:

@@ -85,22 +85,25 @@ class SoftmaxRegression:
         _, total = targets(np.arange(len(points)), slice(None))
         probs = _probabilities(scores)
         weights = total[:, None] * probs * (1 - probs)
+        ranks = self.design.ranks
+        mean = ranks.total(weights.sum(-1)) / self.design.total_rows
+        number = (weights > _NEGLIGIBLE * mean[..., None]).sum(-1)
+        by_rank = ranks.by_rank(torch.from_numpy(number)).numpy()
+        least = max(_SAMPLED_STEPS, _SAMPLED_PER_FEATURE * features)
+        every = np.maximum(1, by_rank.sum(0) // least)
+        # All ranks together take every n-th of the steps that count.
+        first = -by_rank[: ranks.number].sum(0) % every
         curvature = np.empty(weights.shape[:2] + (features, features))
-        for problem, row in np.ndindex(weights.shape[:2]):
-            curvature[problem, row] = self._moments(weights[problem, row])
+        for at in np.ndindex(weights.shape[:2]):
+            sampled = slice(first[at], None, every[at])
+            curvature[at] = self._moments(weights[at], mean[at], sampled)
         return curvature
 
-    def _moments(self, weights: np.ndarray) -> np.ndarray:
-        """Weighted second moments of the design, from every n-th step that counts."""
-        mean = weights.mean()
-        steps = np.flatnonzero(weights > _NEGLIGIBLE * mean)
-        features = self.design.shape[1]
-        every = max(
-            1, len(steps) // max(_SAMPLED_STEPS, _SAMPLED_PER_FEATURE * features)
-        )
-        steps = steps[::every]
+    def _moments(self, weights: np.ndarray, mean: float, sampled: slice) -> np.ndarray:
+        """Weighted second moments of the design, from some of the steps that count."""
+        steps = np.flatnonzero(weights > _NEGLIGIBLE * mean)[sampled]
         rows = self.design.read(torch.from_numpy(steps)).numpy()
-        moments = every * (rows * weights[steps, None]).T @ rows
+        moments = sampled.step * (rows * weights[steps, None]).T @ rows
         return moments + _FLOOR * mean * len(weights) * self.mean_moments
 
 
@@ -119,9 +122,10 @@ def predictors(design: DesignMatrix, weights: np.ndarray) -> np.ndarray:
 
 
 def mean_moments(design: DesignMatrix) -> np.ndarray:
-    """Second moments of a design, every step counting alike, (features, features)."""
+    """Second moments of a design, every row counting alike, (features, features)."""
     ones = torch.ones(len(design), dtype=design.dtype)
-    return design.gram(ones).numpy() / len(design)
+    moments = design.ranks.total(design.gram(ones))
+    return moments.numpy() / design.total_rows
 
 
 def _fitting(features: int, scores: int) -> int:

@@ -316,7 +316,7 @@ class SharedInputDriven(Forbidding, Transitions):
         design = self.operator(data)
         low, high = design.extent()
         constant = (low == high).nonzero().flatten().tolist()
-        if constant and len(design) > 1:
+        if constant and design.total_rows > 1:
             name = (design.names or data.transition_covariate_names)[constant[0]]
             raise ValueError(
                 f"transition_covariates must have no constant column for "

@@ -5,6 +5,7 @@ from glmhmm_pyro.designs.dense import Dense, DesignLike, as_design
 from glmhmm_pyro.designs.lagged import Lagged
 from glmhmm_pyro.designs.matrix import DesignMatrix, Pool
 from glmhmm_pyro.designs.repeated import Repeated, design_of
+from glmhmm_pyro.designs.spread import Spread, spread_over
 from glmhmm_pyro.designs.stacked import Joined, Stacked
 from glmhmm_pyro.designs.streamed import Streamed
 
@@ -16,8 +17,10 @@ __all__ = [
     "Lagged",
     "Pool",
     "Repeated",
+    "Spread",
     "Stacked",
     "Streamed",
     "as_design",
     "design_of",
+    "spread_over",
 ]

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from glmhmm_pyro.ranks import ALONE, Ranks
+
 # Rows that are read at a time where all of them must be.
 STRETCH = 1 << 14
 
@@ -29,9 +31,12 @@ class DesignMatrix(ABC):
         device: where the products are made.
         is_streamed: whether rows are made as they are read, so that the array of all
             is never asked for.
+        ranks: the processes over which rows are spread. What columns are like is then
+            said of the rows of all; products and moments are of those here.
     """
 
     is_streamed = False
+    ranks: Ranks = ALONE
     shape: torch.Size
     names: tuple[str, ...] | None
     dtype: torch.dtype
@@ -144,6 +149,11 @@ class DesignMatrix(ABC):
         """Mean of this power of every column's values, shape (features,)."""
         sums = [rows.pow(power).sum(0) for _, rows in self.stretches()]
         return torch.stack(sums).sum(0) / len(self)
+
+    @property
+    def total_rows(self) -> int:
+        """Number of rows of all ranks."""
+        return len(self)
 
 
 class Pool(NamedTuple):

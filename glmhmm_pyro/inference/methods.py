@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from os import PathLike
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from glmhmm_pyro.arguments import suggestion, suggests_names
 from glmhmm_pyro.callers import warn_caller
@@ -21,11 +21,16 @@ from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.program.refusals import check_order
+from glmhmm_pyro.inference.program.refusals import check_order, check_spread
 from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
+from glmhmm_pyro.ranks import ALONE, Ranks, ranks_of
+from glmhmm_pyro.sequences.spreading import check_alike, spread
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 @runtime_checkable
@@ -58,6 +63,7 @@ _ARGUMENTS = (
     "seed",
     "progress",
     "checkpoint",
+    "process_group",
     "method",
 )
 
@@ -75,6 +81,7 @@ def fit(
     seed: int = 0,
     progress: bool = True,
     checkpoint: str | PathLike | None = None,
+    process_group: "ProcessGroup | str | None" = None,
     **options: Any,
 ) -> Fit[Data]:
     """Fit a model to data.
@@ -112,6 +119,11 @@ def fit(
             interrupted or killed, and ends in the same numbers. In the end the file
             holds the fit, as :meth:`Fit.save` writes it; the same call returns it
             then. A model of the user's own is known by its code and all that it reads.
+        process_group: of ``torch.distributed``, over whose ranks the sessions are
+            spread; ``"world"`` is torch's default one. Each rank calls this with
+            sessions of its own, all else being alike, and gets the fit of all sessions.
+            An error on one rank is raised on all. For ``"em"`` and ``"map"`` of a
+            :class:`GLMHMM`; ``None`` is this process alone.
         options: fields of the method, e.g. ``num_iters``, ``tol``, ``keep_weights``.
 
     Raises:
@@ -133,27 +145,31 @@ def fit(
         >>> result.decode(data).smoothed_probs.dims
         ('step', 'state')
     """
-    check_order(model, data)
-    engine = engine_of(method, options)
-    search = Search(num_restarts, init, init_noise, seed, progress)
-    unseen = replace(search, progress=False)
-    key = {"model": model, "data": data, "options": (engine, unseen)}
-    kept = FitCheckpoint(checkpoint, key) if checkpoint is not None else None
-    if kept is not None and kept.made is not None:
-        result, spoilt = kept.made
-    else:
-        noted = apart(lambda: digest(key)) if kept is None else kept.noted()
-        with noted, seeded(search.seed), watched(search.progress):
-            given = Program.of(copy.deepcopy(model), data)
-            given.check()
-            undetermined, baseline = given.undetermined(), Baseline.of(given)
-            in_own_units = getattr(engine, "in_own_units", False)
-            program = given.in_own_units() if in_own_units else given
-            result = Fit.of(program, engine.fit(program, search), baseline)
-            spoilt = undetermined + ruined(given, result.params)
-        result = replace(result, notes=result.notes + spoilt)
-        if kept is not None:
-            kept.finish(result, spoilt)
+    with ranks_of(process_group).together() as ranks:
+        check_order(model, data)
+        engine = engine_of(method, options)
+        shown = progress if not ranks.number else False
+        search = Search(num_restarts, init, init_noise, seed, shown)
+        unseen = replace(search, progress=False)
+        key = {"model": model, "data": data, "options": (engine, unseen)}
+        if ranks is not ALONE:
+            data = _spread(data, model, engine, unseen, checkpoint, ranks)
+        kept = FitCheckpoint(checkpoint, key) if checkpoint is not None else None
+        if kept is not None and kept.made is not None:
+            result, spoilt = kept.made
+        else:
+            noted = apart(lambda: digest(key)) if kept is None else kept.noted()
+            with noted, seeded(search.seed), watched(search.progress):
+                given = Program.of(copy.deepcopy(model), data)
+                given.check()
+                undetermined, baseline = given.undetermined(), Baseline.of(given)
+                in_own_units = getattr(engine, "in_own_units", False)
+                program = given.in_own_units() if in_own_units else given
+                result = Fit.of(program, engine.fit(program, search), baseline)
+                spoilt = undetermined + ruined(given, result.params)
+            result = replace(result, notes=result.notes + spoilt)
+            if kept is not None:
+                kept.finish(result, spoilt)
     if result.status.is_success and spoilt:
         warn_caller(f"{'; '.join(spoilt)}.", ConvergenceWarning)
     elif not result.status.is_success:
@@ -192,3 +208,33 @@ def engine_of(
         )
     made: Method = kind(**options)
     return made
+
+
+def _spread(
+    data: Any,
+    model: Any,
+    engine: Method,
+    search: Search,
+    checkpoint: Any,
+    ranks: Ranks,
+) -> Any:
+    """The sessions of this rank as a part of all, if this call can be spread."""
+    name = type(engine).__name__
+    if not getattr(engine, "is_spreadable", False):
+        raise ValueError(
+            "method must be 'em' or 'map' over a process_group, got "
+            f"{getattr(engine, 'name', name)!r}; give one of these, or leave out "
+            "process_group"
+        )
+    if checkpoint is not None:
+        raise ValueError(
+            "checkpoint must be None over a process_group, got a path; leave one of "
+            "the two out"
+        )
+    check_spread(model, data)
+    try:
+        said = digest((model, engine, search))
+    except ValueError:
+        said = name  # Parts of the user's own, which cannot be told from others.
+    check_alike(ranks, "model and options", said, f"a {type(model).__name__}")
+    return spread(data, ranks)

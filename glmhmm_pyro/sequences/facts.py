@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.ranks import ALONE, Ranks
+
 from .operators import kept
 from .sessions import Session
 
@@ -15,6 +17,7 @@ class Facts:
     Attributes:
         session_weights: how often every session counts in a likelihood, (sessions,);
             ``None`` for once. See :meth:`Sequences.weighted`.
+        ranks: the processes over which its sessions are spread in a fit.
     """
 
     emissions: Tensor
@@ -23,6 +26,7 @@ class Facts:
     lengths: Tensor
     session_origins: tuple[Session, ...]
     session_weights: Tensor | None = None
+    ranks: Ranks = ALONE
 
     def __getattr__(self, name: str) -> Any:
         """A design that is kept as an operator, as the tensor that it stands for."""

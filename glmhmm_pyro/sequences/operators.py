@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.designs import DesignMatrix, design_of
+from glmhmm_pyro.designs import DesignMatrix, design_of, spread_over
 
 from .naming import names_of
 
@@ -49,7 +49,7 @@ def operator_of(data: "Sequences", design: str) -> DesignMatrix:
     if found.is_streamed and found.names != names:
         found = copy.copy(found)
         found.names = names
-    return found
+    return spread_over(found, data.ranks)
 
 
 def operators_at(

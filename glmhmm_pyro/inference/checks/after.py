@@ -13,6 +13,7 @@ from glmhmm_pyro.inference.checks.state_checks import (
 )
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Model, Observed, Program
+from glmhmm_pyro.ranks import ALONE, Ranks
 
 
 def weights_of_a_state(model: Model, params: Params, site: str = "") -> int:
@@ -30,7 +31,11 @@ def weights_of_a_state(model: Model, params: Params, site: str = "") -> int:
 
 
 def uses_of(
-    model: Model, sites: Mapping[str, Observed], params: Params, names: Sequence[str]
+    model: Model,
+    sites: Mapping[str, Observed],
+    params: Params,
+    names: Sequence[str],
+    ranks: Ranks = ALONE,
 ) -> Iterator[StateUse]:
     """How the states are used at every site of a model that has several states.
 
@@ -39,13 +44,14 @@ def uses_of(
         sites: those observed, at the parameters.
         params: the fitted parameters.
         names: of the states; their numbers where a site has other states.
+        ranks: over which the data are spread.
     """
     weights = weights_of_a_state(model, params)
     for hidden, value in sites.values():
         number = hidden.num_states
         if number > 1 and not hidden.batch_shape:
             known = names if len(names) == number else tuple(map(str, range(number)))
-            yield StateUse.of(hidden, value, known, weights)
+            yield StateUse.of(hidden, value, known, weights, ranks)
 
 
 def ruined(program: Program, params: Params) -> tuple[str, ...]:
@@ -55,7 +61,8 @@ def ruined(program: Program, params: Params) -> tuple[str, ...]:
     """
     sentences = []
     with torch.no_grad():
-        for use in uses_of(program.model, program.observed(params), params, ()):
+        sites = program.observed(params)
+        for use in uses_of(program.model, sites, params, (), program.ranks):
             twins = {j for i, j in use.twins() if not use.leads_apart(i, j)}
             found = {
                 "are never visited": len(use.empty()),

@@ -19,6 +19,7 @@ from torch import Tensor
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.distributions.shared import Shared
 from glmhmm_pyro.inference.checks.report import UNUSABLE, WARNING, Finding
+from glmhmm_pyro.ranks import ALONE, Ranks
 
 # Expected number of steps below which a state is empty.
 _EMPTY = 1.0
@@ -41,6 +42,7 @@ class StateUse:
         names: what to call the states.
         weights: free numbers of the emissions of one state, at least 1.
         probs: p(z_t | y), shape (steps, states).
+        ranks: over which the steps are spread.
     """
 
     hidden: HiddenMarkov
@@ -48,20 +50,26 @@ class StateUse:
     names: Sequence[str]
     weights: int
     probs: Tensor
+    ranks: Ranks = ALONE
 
     @classmethod
     def of(
-        cls, hidden: HiddenMarkov, value: Tensor, names: Sequence[str], weights: int
+        cls,
+        hidden: HiddenMarkov,
+        value: Tensor,
+        names: Sequence[str],
+        weights: int,
+        ranks: Ranks = ALONE,
     ) -> "StateUse":
         """That of emissions at a fit's parameters."""
         with torch.no_grad():
             probs = hidden.smoothed_probs(value)
-        return cls(hidden, value, names, max(weights, 1), probs)
+        return cls(hidden, value, names, max(weights, 1), probs, ranks)
 
     @property
     def visits(self) -> Tensor:
         """Expected number of steps in every state, shape (states,)."""
-        return self.probs.sum(0)
+        return self.ranks.total(self.probs.sum(0))
 
     def empty(self) -> list[int]:
         """States in which no step is expected."""
@@ -93,13 +101,15 @@ class StateUse:
             for what, join in ((moves, torch.sum), (logits, torch.logsumexp))
         )
         apart = (counts[:, i] - counts[:, j]) * (logs[:, i] - logs[:, j]).clamp(-99, 99)
-        return bool(apart.nan_to_num(0.0).sum() > 3 * len(others) + 6)
+        total = self.ranks.total(apart.nan_to_num(0.0).sum())
+        return bool(total > 3 * len(others) + 6)
 
     def _alike(self, nats: float) -> list[tuple[int, int]]:
         """Pairs whose laws the steps tell apart by fewer nats a weight."""
         with torch.no_grad():
             logs = self.hidden.emission_log_probs(self.value).to(self.probs)
             own = self.probs.T @ logs.nan_to_num(0.0, neginf=-1e6)
+            own = self.ranks.total(own)
         gains = own.diagonal()[:, None] - own
         gains = gains + gains.T
         empty = self.empty()

@@ -86,6 +86,7 @@ class EM:
         object.__setattr__(self, "prior_multipliers", multipliers)
 
     name: ClassVar[str] = "em"
+    is_spreadable: ClassVar[bool] = True
 
     @property
     def in_own_units(self) -> bool:

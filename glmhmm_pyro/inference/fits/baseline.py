@@ -109,7 +109,7 @@ def _maximised(program: Program) -> Params:
     """Values at a maximum of the likelihood near the usual start, in users' units."""
     generator = torch.Generator().manual_seed(0)
     (start,) = program.starts(1, "glm", 0.0, generator)
-    steps = program.data.num_steps
+    steps = program.ranks.total(program.data.num_steps)
 
     def loss(vector: Tensor) -> tuple[Tensor, Tensor]:
         return program.loss(vector, False, steps)

@@ -18,6 +18,7 @@ from glmhmm_pyro.inference.program.evaluated import Evaluated
 from glmhmm_pyro.inference.steps.tabled import Tabled, tables_of
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.slopes import scored
+from glmhmm_pyro.ranks import ALONE, Ranks
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -28,6 +29,7 @@ class DirectDensity:
         chain: of the model, for one parameter set.
         coordinates: those of all sites.
         priors: of all sites, which are fixed.
+        ranks: over which the chain's sessions are spread.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class DirectDensity:
         chain: Tabled,
         coordinates: Coordinates,
         priors: Mapping[str, TorchDistribution],
+        ranks: Ranks = ALONE,
     ):
-        self.chain = chain
+        self.chain, self.ranks = chain, ranks
         self.slices = coordinates.slices
         self.sites = {
             name: placed(transform, coordinates.shapes[name], coordinates.is_real[name])
@@ -55,6 +58,9 @@ class DirectDensity:
             }
             likelihood = self.chain.passes[0](*self.chain.potentials(values))
             slopes = self.chain.slopes(0)
+            own = np.array(likelihood), *slopes.values()
+            total, *sums = self.ranks.totals(*own)
+            likelihood, slopes = float(total), dict(zip(slopes, sums))
             for name, site in self.sites.items():
                 density, slope = self.scored[name](values[name])
                 prior += density
@@ -82,4 +88,4 @@ def direct_density(
     tables = tables_of(model, data)
     if tables is None:
         return None
-    return DirectDensity(Tabled(tables, data, 1), coordinates, priors)
+    return DirectDensity(Tabled(tables, data, 1), coordinates, priors, data.ranks)

@@ -69,7 +69,8 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         if not _takes_sets(model):
             return 1
         states = model.transitions.expansion.num_chain_states
-        return sets_together([(data.num_steps, states)])
+        steps = int(data.ranks.most(torch.tensor(float(data.num_steps))))
+        return sets_together([(steps, states)])
 
     @staticmethod
     def visit_known_priors(model: GLMHMM) -> None:
@@ -109,8 +110,10 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
         """Log-likelihood and log prior, without Pyro's handlers."""
-        hidden = self.model.hidden_markov_at(params, self.data)
-        return hidden.log_prob(self.data.emissions), self.log_prior(params)
+        shared = dict(zip(params, self.ranks.shared(*params.values())))
+        hidden = self.model.hidden_markov_at(shared, self.data)
+        own = hidden.log_prob(self.data.emissions)
+        return self.ranks.summed(own), self.log_prior(params)
 
     def evaluated(self, vector: Tensor, jacobian: bool) -> Evaluated:
         """The same, by one function where all parts are the package's own."""

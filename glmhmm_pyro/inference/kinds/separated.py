@@ -115,6 +115,6 @@ def _standard_errors(design: DesignMatrix, noise: Tensor, ridge: Tensor) -> Tens
         noise: information about the predictor, shape (steps or 1,).
         ridge: information that is none.
     """
-    information = design.gram(noise.expand(len(design)))
+    information = design.ranks.total(design.gram(noise.expand(len(design))))
     information = information + ridge * torch.eye(len(information)).to(information)
     return torch.linalg.inv(information).diagonal().clamp(min=0).sqrt()

@@ -21,6 +21,7 @@ from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.priors.partly import of_free
+from glmhmm_pyro.ranks import ALONE
 from glmhmm_pyro.sequences import Sequences
 
 INITS = ("glm", "kmeans", "random")
@@ -234,6 +235,10 @@ class StartMaker:
             log_probs, _ = run(component, step.data, as_taken(component, start))
         axes = 3 if component.counts_of == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
+        by_step = axes == 3 and whole.dim() == 3 and len(whole) > 1
+        if step.is_same and not by_step:
+            # All ranks have the whole of it, and the M-step sums over them.
+            whole = whole / self.data.ranks.size
         if component.own_states is not None:
             own = log_probs.shape[-axes : 1 - axes]
             shape = own + torch.Size([self.model.num_states] * (axes - 1))
@@ -247,6 +252,11 @@ class StartMaker:
 
     def _clusters(self) -> np.ndarray:
         """k-means labels of every step's covariates and behaviour, standardised."""
+        if self.data.ranks is not ALONE:
+            raise ValueError(
+                "init must not be 'kmeans' over a process_group, for clusters are of "
+                "all steps; give 'glm', 'random' or values"
+            )
         from sklearn.cluster import KMeans
 
         y = self.data.emissions.reshape(self.data.num_steps, -1).cpu()

@@ -28,6 +28,7 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.answers import is_proper
+from glmhmm_pyro.ranks import Ranks
 from glmhmm_pyro.sequences import Sequences
 
 # A finite maximum makes at least about one mistake, which costs more nats than this.
@@ -57,6 +58,7 @@ def unbounded_weights(
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions)
         present = hidden.smoothed_probs(data.emissions).sum(0)
+        present = data.ranks.total(present)
         known = _Known(model, data, hidden, params, counts, present)
         groups = [*_emissions(known), *_transitions(known), *_first_states(known)]
         return tuple(sentence for group in groups for sentence in _sentences(group))
@@ -76,6 +78,11 @@ class _Known:
     params: Params | None
     counts: ExpectedCounts
     present: Tensor
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes over which the data are spread."""
+        return self.data.ranks
 
     def shown(self, name: str) -> Tensor | None:
         """A component's weights as users see them, if parameters are known."""
@@ -132,14 +139,15 @@ def _emissions(known: _Known) -> Iterator[_Group]:
         observed = steps_observed(output.mask)
         if observed is not None:
             visited = visited * observed[:, None]
-        visits, losses = _by_state(visited, emission_log_probs(*output), (0,))
+        costs = emission_log_probs(*output)
+        visits, losses = _by_state(known.ranks, visited, costs, (0,))
         if not output.is_discrete:
             # A density is no number of mistakes.
             losses = torch.full_like(losses, torch.inf)
         yield _Group(
             _of_states(f"{what} in", len(visits), *component.shown_axes(("state",))),
             losses,
-            _labels_never_seen(output, visited),
+            _labels_never_seen(known.ranks, output, visited),
             _large_in_emissions(known, what, output, visited),
             component.own_counts(known.present, known.data),
             visits,
@@ -230,7 +238,7 @@ def _transitions(known: _Known) -> Iterator[_Group]:
             weights = None if weights is None else weights.unsqueeze(0)
             noise = noise.sum(1, keepdim=True)
         own = "baseline" if "baseline" in component.sites else "weights"
-        visits, losses = _by_state(moves, chain.log_probs, (0, 2))
+        visits, losses = _by_state(known.ranks, moves, chain.log_probs, (0, 2))
         large = {}
         if _is_flat(component):
             large = known.large(chain.name, weights, noise, " to state")
@@ -238,7 +246,7 @@ def _transitions(known: _Known) -> Iterator[_Group]:
             yield _Group(
                 _of_states(f"{chain.said} from", len(visits), chain.level),
                 losses,
-                _never(moves.sum(0), probs, leaves),
+                _never(known.ranks, moves.sum(0), probs, leaves),
                 {} if is_shared else large,
                 chain.present,
                 visits,
@@ -255,7 +263,7 @@ def _first_states(known: _Known) -> Iterator[_Group]:
     fold = known.hidden.expansion.fold_first
     log_probs = fold(known.hidden.initial_logits.exp()).log()
     counts = fold(known.counts.initial)
-    losses = _by_state(counts, log_probs, (0, 1))[1]
+    losses = _by_state(known.ranks, counts, log_probs, (0, 1))[1]
     probs, sessions = log_probs.exp().unsqueeze(1), counts.sum(1, keepdim=True)
     noise = noise_of_labels(probs, sessions)
     weights = known.shown("initial")
@@ -263,7 +271,7 @@ def _first_states(known: _Known) -> Iterator[_Group]:
     yield _Group(
         ["first states"],
         losses.reshape(1),
-        _never(counts.sum(0, keepdim=True), probs, sessions),
+        _never(known.ranks, counts.sum(0, keepdim=True), probs, sessions),
         known.large("initial", weights, noise, " of state"),
     )
 
@@ -283,20 +291,20 @@ def _is_flat(component: Component, name: str = "weights") -> bool:
 
 
 def _by_state(
-    counts: Tensor, log_probs: Tensor, axes: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
+    ranks: Ranks, counts: Tensor, log_probs: Tensor, axes: tuple[int, ...]
+) -> tuple[Tensor, ...]:
     """Expected visits of every state, and the nats its outcomes cost."""
     costs = torch.where(counts > 0, -counts * log_probs, 0.0)
-    return counts.sum(axes), costs.sum(axes)
+    return ranks.totals(counts.sum(axes), costs.sum(axes))
 
 
-def _labels_never_seen(output: Output, counts: Tensor) -> Tensor | None:
+def _labels_never_seen(ranks: Ranks, output: Output, counts: Tensor) -> Tensor | None:
     """Which labels never happen in which state, if the emissions are labels."""
     if not output.emission_dist.has_enumerate_support:
         return None
     labels = output.emission_dist.enumerate_support(expand=False).flatten()
     seen = counts.T @ (output.value[:, None] == labels).to(counts.dtype)
-    return _never(seen, label_probs(output), counts)
+    return _never(ranks, seen, label_probs(output), counts)
 
 
 def _sentences(group: _Group) -> list[str]:
@@ -317,18 +325,20 @@ def _sentences(group: _Group) -> list[str]:
     return sentences
 
 
-def _never(seen: Tensor, probs: Tensor, counts: Tensor) -> Tensor:
+def _never(ranks: Ranks, seen: Tensor, probs: Tensor, counts: Tensor) -> Tensor:
     """Which outcomes never happen, and are said not to, shape (rows, outcomes).
 
     Without a constant column one that never happens may have a probability all the
     same, at a finite maximum.
 
     Args:
+        ranks: over which the steps are spread.
         seen: expected number of every outcome, shape (rows, outcomes).
         probs: of the outcomes, shape (steps or 1, rows, outcomes).
         counts: expected numbers of outcomes, shape (steps, rows).
     """
     expected = (counts.unsqueeze(-1) * probs).sum(0)
+    seen, expected = ranks.totals(seen, expected)
     return (seen < _NEVER) & (expected < _ERROR_FREE)
 
 

@@ -28,7 +28,7 @@ def refuse_two_constants(program: Program) -> None:
         constant = (low == high) & (low != 0)
         names = component.covariate_names or tuple(map(str, range(len(constant))))
         found = [column for column, is_one in zip(names, constant.tolist()) if is_one]
-        if len(design) > 1 and len(found) > 1:
+        if design.total_rows > 1 and len(found) > 1:
             raise ValueError(
                 f"{component.covariates_of} must have one constant column at most, for "
                 f"{name} have a flat prior, got {', '.join(found)}, of whose weights "
@@ -88,15 +88,17 @@ def bearing(component: Component, data: Sequences) -> Tensor:
 def repeating(design: DesignMatrix) -> Tensor:
     """Whether each column is part of a sum of columns that is 0 in every row."""
     nothing = torch.zeros(design.shape[1], dtype=torch.bool, device=design.device)
-    if len(design) <= design.shape[1]:
+    if design.total_rows <= design.shape[1]:
         # As many weights as rows: what is fitted to so little is another matter.
         return nothing
     low, high = design.extent()
     size = torch.maximum(low.abs(), high.abs())
     scaled = design.moved(0.0, torch.where(size > 0, size, 1.0)).to(torch.float64)
     ones = torch.ones(len(design), dtype=torch.float64, device=design.device)
-    _, sizes, directions = torch.linalg.svd(scaled.gram(ones))
+    moments = design.ranks.total(scaled.gram(ones))
+    _, sizes, directions = torch.linalg.svd(moments)
     null = directions[sizes <= _NOTHING * sizes[0].clamp(min=1.0)]
     # The Gram matrix has lost half of the digits; the columns themselves have not.
-    null = null[(scaled @ null.T).abs().amax(0) <= _NOTHING]
+    sums = torch.nn.functional.pad((scaled @ null.T).abs(), (0, 0, 0, 1))
+    null = null[design.ranks.most(sums.amax(0)) <= _NOTHING]
     return nothing if not len(null) else (null.abs() > 1e-6).any(0)

@@ -41,7 +41,8 @@ class Descent:
     ):
         self.program = program
         sites = program.observed(params).values()
-        self.steps = sum(site.hidden.event_shape[0] for site in sites)
+        own = sum(site.hidden.event_shape[0] for site in sites)
+        self.steps = program.ranks.total(own)
         self.evaluate: Callable[[Tensor], Evaluated]
         self.evaluate = partial(program.evaluated, jacobian=jacobian)
         if kept is not None and kept.is_kept:

@@ -69,6 +69,7 @@ class MAP:
     em_iters: int | None = None
 
     name: ClassVar[str] = "map"
+    is_spreadable: ClassVar[bool] = True
     in_own_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -82,6 +82,8 @@ class Labels:
             named = cls.of(program.data)
             named = replace(
                 named,
+                num_steps=program.ranks.total(named.num_steps),
+                num_observed=program.ranks.total(named.num_observed),
                 layout=program.layout,
                 latents=program.latents,
                 num_states=program.model.num_states,

@@ -233,10 +233,10 @@ def _log_scale(
     """Log density of the emissions in the user's units over that of their own."""
     total = 0.0
     for name, units in outputs.items():
-        values, mask = columns_of(model.components[name].view(data))
+        values, mask, _ = columns_of(model.components[name].view(data))
         seen = torch.ones_like(values) if mask is None else mask.to(values)
         total -= float((seen * units.scale.log()).sum())
-    return total
+    return data.ranks.total(total)
 
 
 def _with_priors(model: GLMHMM, maps: Mapping[str, Affine]) -> tuple[GLMHMM, list[str]]:

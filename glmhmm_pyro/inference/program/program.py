@@ -31,6 +31,7 @@ from glmhmm_pyro.inference.program.own_units import Units
 from glmhmm_pyro.inference.program.refusals import check_sites
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.priors.answers import is_proper, log_mass
+from glmhmm_pyro.ranks import ALONE, Ranks
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
@@ -120,9 +121,10 @@ class Program(ABC, Generic[Model, Data]):
         self.latents = self._latents(sites)
         self.coordinates = Coordinates(self.priors)
         chains = [site["fn"] for site in hidden]
-        self.num_together = sets_together(
+        together = sets_together(
             (chain.event_shape[0], chain.num_chain_states) for chain in chains
         )
+        self.num_together = int(self.ranks.least(torch.tensor(float(together))))
 
     # What a kind knows of a model without its data.
 
@@ -169,6 +171,11 @@ class Program(ABC, Generic[Model, Data]):
     def layout(self) -> Layout | None:
         """Names by which later data are laid out alike; None if not a Sequences."""
         return Layout.of(self.data) if isinstance(self.data, Sequences) else None
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes over which the data are spread."""
+        return self.data.ranks if isinstance(self.data, Sequences) else ALONE
 
     @property
     def is_batched(self) -> bool:

@@ -34,6 +34,58 @@ def check_order(model: Callable[..., Any], data: Any) -> None:
     )
 
 
+# Methods of a component that read whole data sets; those of the package heed that other
+# ranks hold other sessions.
+_READ_ALL = (
+    "block_objective",
+    "check_varies",
+    "closed_form",
+    "counted",
+    "design",
+    "limits",
+    "marginal",
+    "own_counts",
+    "own_outputs",
+    "start",
+    "start_noise",
+    "view",
+)
+
+
+def check_spread(model: Callable[..., Any], data: Any) -> None:
+    """Raise a ValueError for what cannot be fitted over a process group."""
+    fix = "fit in one process, without process_group"
+    if not isinstance(model, GLMHMM) or not isinstance(data, Sequences):
+        raise ValueError(
+            "process_group must be None for what is no GLMHMM with Sequences, since "
+            "how it adds up over sessions is not known, got a "
+            f"{type(model).__name__} and a {type(data).__name__}; {fix}"
+        )
+    wholes = (model.initial, model.transitions, model.emissions)
+    for component in (*wholes, *model.components.values()):
+        kind = type(component).__name__
+        latents = [name for name, site in component.sites.items() if site.latent]
+        if latents or component.varies_over:
+            raise ValueError(
+                "process_group must be None for parameters that belong to single "
+                f"sessions or groups, got {kind}, which has such ones; {fix}"
+            )
+        own = [name for name in _READ_ALL if not _is_ours(component, name)]
+        if own:
+            raise ValueError(
+                "process_group must be None for a component whose "
+                f"{own[0]}(...) is of the user's own, since it may sum over steps, got "
+                f"{kind}; {fix}"
+            )
+
+
+def _is_ours(component: Component, name: str) -> bool:
+    """Whether a method of a component is the package's, if it has one."""
+    method = getattr(type(component), name, None)
+    package = __name__.partition(".")[0]
+    return method is None or method.__module__.partition(".")[0] == package
+
+
 def check_sites(priors: Mapping[str, TorchDistribution], is_observed: bool) -> None:
     """Raise a ValueError for a model that no method can fit."""
     if not is_observed:

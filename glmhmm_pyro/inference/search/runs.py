@@ -24,6 +24,7 @@ from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.ranks import ALONE, Ranks
 
 # What the kind of a start begins with that is no independent one.
 KICK = "kick"
@@ -186,36 +187,45 @@ def decodings(
         for hidden, value in sites.values():
             with torch.no_grad():
                 probs = hidden.smoothed_probs(value).cpu().double().numpy()
+            compared = _compared(probs.shape[-2], program.ranks)
             probs = probs.reshape(-1, *probs.shape[-2:])
-            kept.append(probs if whole else probs[:, _compared(probs.shape[1])])
+            kept.append(probs if whole else probs[:, compared])
         found += list(zip(*kept))
     return found
 
 
-def _compared(num_steps: int) -> np.ndarray:
-    """Numbers of the steps at which states are compared."""
-    if num_steps <= _MOST_STEPS:
+def _compared(num_steps: int, ranks: Ranks) -> np.ndarray:
+    """Numbers of the steps, of those here, at which states are compared."""
+    total, before = ranks.total(num_steps), ranks.before(num_steps)
+    if total <= _MOST_STEPS:
         return np.arange(num_steps)
-    rng = np.random.default_rng(num_steps)
-    return np.sort(rng.choice(num_steps, _MOST_STEPS, replace=False))
+    rng = np.random.default_rng(total)
+    chosen = np.sort(rng.choice(total, _MOST_STEPS, replace=False)) - before
+    return chosen[(chosen >= 0) & (chosen < num_steps)]
 
 
-def similarity(first: Decoding, second: Decoding) -> float:
+def similarity(first: Decoding, second: Decoding, ranks: Ranks = ALONE) -> float:
     """Least correlation of a state's probability with that of its match.
 
     A state that is rarely visited counts as much as any other. Whatever the numbers of
     the states, it is 1 for the same decoding.
+
+    Args:
+        first, second: probabilities of the states at the steps of this rank.
+        ranks: over which the steps are spread.
     """
-    return min(_matched(*pair) for pair in zip(first, second))
+    return min(_matched(*pair, ranks) for pair in zip(first, second))
 
 
-def _matched(first: np.ndarray, second: np.ndarray) -> float:
-    moves = [probs - probs.mean(0) for probs in (first, second)]
-    spreads = [np.sqrt((m**2).mean(0)) for m in moves]
-    products = np.maximum(spreads[0], _CONSTANT)[:, None] * np.maximum(
-        spreads[1], _CONSTANT
-    )
-    correlations = moves[0].T @ moves[1] / len(first) / products
+def _matched(first: np.ndarray, second: np.ndarray, ranks: Ranks) -> float:
+    number = ranks.total(len(first))
+    means = ranks.totals(first.sum(0), second.sum(0))
+    moves = [probs - m / number for probs, m in zip((first, second), means)]
+    sums = ((m**2).sum(0) for m in moves)
+    *squares, products = ranks.totals(*sums, moves[0].T @ moves[1])
+    spreads = [np.sqrt(one / number) for one in squares]
+    floors = [np.maximum(one, _CONSTANT) for one in spreads]
+    correlations = products / number / np.outer(*floors)
     # Where both are constant nothing tells them apart.
     still = [spread < _CONSTANT for spread in spreads]
     correlations[np.ix_(*still)] = 1.0
@@ -242,7 +252,9 @@ def solutions_of(program: Program, runs: Sequence[Run]) -> tuple[Solution, ...]:
         for group in groups:
             first = group[0]
             apart = abs(heads[first].log_joints[-1] - run.log_joints[-1])
-            if apart <= AGREEMENT and similarity(decoded[first], decoded[i]) >= SAME:
+            if apart > AGREEMENT:
+                continue
+            if similarity(decoded[first], decoded[i], program.ranks) >= SAME:
                 group.append(i)
                 break
         else:

@@ -156,16 +156,24 @@ def sampled(
 ) -> Program[GLMHMM, Sequences] | None:
     """The same model with a sample of the sessions, where that is possible and pays."""
     data = program.data
-    if data.num_steps <= _WORTH * MOST_STEPS or _varies(program.model):
+    ranks = data.ranks
+    total, here = ranks.total(data.num_steps), ranks.here(data.num_sessions)
+    if total <= _WORTH * MOST_STEPS or _varies(program.model):
         return None
+    lengths = ranks.joined(data.lengths.cpu().numpy())
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(data.num_sessions, generator=generator)
-    steps = data.lengths.cpu()[order].cumsum(0)
+    order = torch.randperm(len(lengths), generator=generator).numpy()
+    steps = lengths[order].cumsum()
     number = int((steps < MOST_STEPS).sum()) + 1
-    if number > data.num_sessions or int(steps[number - 1]) * _WORTH > data.num_steps:
+    if number > len(lengths) or int(steps[number - 1]) * _WORTH > total:
+        return None
+    chosen = np.sort(order[:number])
+    own = chosen[(chosen >= here.start) & (chosen < here.stop)] - here.start
+    if ranks.any(not len(own)):
+        # A rank without a session could not take part.
         return None
     try:
-        subset = data.subset(sorted(order[:number].tolist()))
+        subset = data.subset(own.tolist())
         part = Program.of(copy.deepcopy(program.model), subset)
     except ValueError:
         # The sample is no data set for this model.

@@ -137,6 +137,7 @@ class Hunt:
         """
         best, heads = self.best, self.heads()
         probs = decodings(self.program, [best.params], whole=True)[0][0]
+        probs = self.program.ranks.joined(probs)
         kicks = Kicks(self.unlike, best.params, probs)
         if self.is_near:
             made = list(kicks.shaken(number))
@@ -233,6 +234,7 @@ class Hunt:
     ) -> list[Run]:
         """The runs that go on; the others get a status that says why they do not."""
         going = sorted(filter(_goes, runs), key=lambda run: -run.log_joints[-1])
+        ranks = self.program.ranks
         both = [*known, *going]
         decoded = decodings(self.program, [run.params for run in both])
         kept = list(range(len(known)))
@@ -242,7 +244,7 @@ class Hunt:
                 j
                 for j in kept
                 if _may_be_one(both[j], run, stage)
-                and similarity(decoded[j], decoded[i]) >= stage.alike
+                and similarity(decoded[j], decoded[i], ranks) >= stage.alike
             ]
             has_room = len(kept) < stage.keep + len(known)
             if not like and has_room and not _is_slow(run, both[0], stage):

@@ -36,11 +36,17 @@ class Unlike:
         maker: of the model and its data.
         noise: standard deviation of the noise that tells starts apart.
         rng: source of all further choices.
+
+    Attributes:
+        steps: number of steps of all ranks.
+        here: where those of this rank stand among them.
     """
 
     def __init__(self, maker: StartMaker, noise: float, rng: np.random.Generator):
         self.maker, self.noise, self.rng = maker, noise, rng
-        self.steps, self.states = maker.data.num_steps, maker.model.num_states
+        own, ranks = maker.data.num_steps, maker.data.ranks
+        self.steps, self.states = ranks.total(own), maker.model.num_states
+        self.here = ranks.here(own)
         self.glm, self.zeros = maker.glm(), maker.zeros()
         # What every state sees of all steps, so that few steps do not run away.
         self.background = maker.data.num_features / self.steps
@@ -100,7 +106,8 @@ class Unlike:
         return chain / chain.sum(1, keepdims=True) * self.steps / states
 
     def _fitted(self, counts: np.ndarray) -> Params:
-        fitted = self.zeros | self.maker.fitted_emissions(torch.from_numpy(counts))
+        own = torch.from_numpy(counts[self.here])
+        fitted = self.zeros | self.maker.fitted_emissions(own)
         return self.maker.perturbed(fitted, _LITTLE) | self.moves()
 
 
@@ -136,7 +143,7 @@ class Kicks:
     Args:
         unlike: of the model and its data.
         params: values of the sites at the end.
-        probs: of the states there (steps, states).
+        probs: of the states there (steps, states), of all ranks.
     """
 
     def __init__(self, unlike: Unlike, params: Params, probs: np.ndarray):
@@ -234,7 +241,7 @@ class Kicks:
     def _fitted(self, probs: np.ndarray) -> Params:
         """Emissions and transitions fitted to states of these probabilities."""
         maker, states = self.maker, self.unlike.states
-        probs = np.maximum(probs, _LEAST / states)
+        probs = np.maximum(probs[self.unlike.here], _LEAST / states)
         emissions = maker.fitted_emissions(torch.from_numpy(probs))
         even = probs / probs.sum(1, keepdims=True)
         pairs = np.zeros((len(probs), states, states))

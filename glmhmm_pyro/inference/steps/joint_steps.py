@@ -13,7 +13,7 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.steps.blocks import Ends, Failure
 from glmhmm_pyro.inference.steps.collapse import at_bounds, runaways
-from glmhmm_pyro.inference.steps.m_step import scales
+from glmhmm_pyro.inference.steps.hyper_step import scales
 from glmhmm_pyro.inference.steps.steps import scaled
 from glmhmm_pyro.optim import LBFGSOptions, minimize, value_and_grad
 
@@ -113,7 +113,8 @@ class JointSteps:
 
     def _maximum(self, params: Params, counts: Counts) -> Params:
         coordinates = self.program.coordinates
-        steps = sum(len(count.emission) for count in counts.values())
+        ranks = self.program.ranks
+        steps = ranks.total(sum(len(count.emission) for count in counts.values()))
 
         def objective(vector: Tensor) -> Tensor:
             values = coordinates.unpack(vector)
@@ -121,8 +122,9 @@ class JointSteps:
 
         start = coordinates.pack(params)
         units = self._units_at(objective, start)
-        target = value_and_grad(lambda moved: objective(start + units * moved))
-        found = minimize(target, torch.zeros_like(start), self.options)
+        own = value_and_grad(lambda moved: objective(start + units * moved))
+        origin = torch.zeros_like(start)
+        found = minimize(lambda at: ranks.totals(*own(at)), origin, self.options)
         end = Ends.of("all parameters together", [found], num_blocks=1, plain=True)
         self.ends = Ends(self.ends.failures + end.failures)
         with torch.no_grad():
@@ -143,6 +145,7 @@ class JointSteps:
     def _expected_log_joint(self, params: Params, counts: Counts) -> Tensor:
         trace = self.program.trace(params)
         total = trace.log_prob_sum(lambda name, site: name not in counts)
+        total = total / self.program.ranks.size
         for name, expected in counts.items():
             site = trace.nodes[name]
             log_prob = site["fn"].expected_log_prob(site["value"], expected)

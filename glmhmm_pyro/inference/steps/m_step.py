@@ -3,20 +3,15 @@
 All problems that are independent (states, restarts) are solved in lockstep: a round of
 the optimiser evaluates those still running in one go.
 
-Scales that priors sample come after the weights: emissions and transitions say nothing
-of them, so they are maximised given these, at the cost of a prior. Each half raises the
-expected log-joint (ECM: Meng & Rubin 1993), and given the hyperparameters the weights
-of all states stay as many separate problems.
+Hyperparameters come after the weights, and given them; see
+:mod:`~glmhmm_pyro.inference.steps.hyper_step`.
 """
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.objectives import BlockObjective
@@ -32,9 +27,11 @@ from glmhmm_pyro.inference.steps.blocks import (
     run,
     smooth,
 )
+from glmhmm_pyro.inference.steps.hyper_step import HyperStep
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.optim.preconditioning import Evaluation, Objective, Preconditioned
-from glmhmm_pyro.priors.filling import elementwise_support, is_positive, is_real
+from glmhmm_pyro.priors.filling import is_positive, is_real
+from glmhmm_pyro.ranks import ALONE
 from glmhmm_pyro.sequences import Sequences
 
 # Of the first gradient, the part that may remain when an M-step ends.
@@ -62,11 +59,14 @@ class MStep:
         self, component: Component, data: Sequences, options: LBFGSOptions | None = None
     ):
         self.component, self.data, self.options = component, data, options
-        self.scale = 1.0 / data.num_steps
+        self.scale = 1.0 / data.ranks.total(data.num_steps)
         # Reading the sites draws them; the user's generator must not notice.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             log_probs, sites = run(component, data, {})
         self.shape = log_probs.shape
+        self.is_same = self._is_same()
+        # Of what is the same at all steps, counts are summed at once.
+        self.ranks = ALONE if self.is_same else data.ranks
         self.prefix = component._pyro_name + "." if component._pyro_name else ""
         names = hyperparameters(component, data, sites, self.prefix)
         hyper = {name: sites.pop(name) for name in names}
@@ -93,12 +93,18 @@ class MStep:
             self.ends |= self.hyper_step.ends
         return updated
 
+    def _is_same(self) -> bool:
+        """Whether first states are the same in all sessions, or moves at all steps."""
+        axis = {"initial": -2, "transition": -3}.get(self.component.counts_of)
+        return axis is not None and not self.data.ranks.any(self.shape[axis] > 1)
+
     def _gathered(self, counts: Tensor) -> Tensor:
-        """Counts of moves of all steps together, where they are the same at all."""
-        if self.component.counts_of != "transition":
+        """Counts of all steps and ranks together, where they are the same at all."""
+        if not self.is_same:
             return counts
-        same = self.shape[-3] == 1 and counts.shape[-3] > 1
-        return counts.sum(-3, keepdim=True) if same else counts
+        if self.component.counts_of == "transition" and counts.shape[-3] > 1:
+            counts = counts.sum(-3, keepdim=True)
+        return self.data.ranks.total(counts)
 
     def failure(self, number: int) -> Failure | None:
         """How the last call failed for a parameter set, if it did."""
@@ -173,7 +179,7 @@ class MStep:
         prior = self._prior(len(counts), params)
 
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
-            values, gradient = fast(points, which, prepared)
+            values, gradient = self.ranks.totals(*fast(points, which, prepared))
             if prior is not None:
                 prior_values, prior_gradient = prior(points, which)
                 values, gradient = values + prior_values, gradient + prior_gradient
@@ -185,7 +191,7 @@ class MStep:
             target = _bounded(objective, *bounds, sets=len(counts))
         if self.options is not None:
             return self._minimum(target, start, self.options)
-        curvature = fast.curvature(start, prepared)
+        curvature = self.ranks.total(fast.curvature(start, prepared))
         if prior is not None:
             curvature += prior.curvature(start, curvature.shape)
         problem = Preconditioned(target, start, self.scale * curvature)
@@ -233,9 +239,7 @@ class MStep:
         prior, scale = self._prior(len(counts), params), self._scale(counts)
 
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
-            values, gradient = np.zeros(len(points)), np.zeros_like(points)
-            if prior is not None:
-                values, gradient = prior(points, which)
+            values = np.zeros(len(points))
             leaf = torch.tensor(points, requires_grad=True)
             unpacked = self.blocks.unpack(leaf)
             own = {n.removeprefix(self.prefix): v for n, v in unpacked.items()}
@@ -251,7 +255,11 @@ class MStep:
             (more,) = torch.autograd.grad(
                 list(own.values()), leaf, [slopes[name] for name in own]
             )
-            return -scale * values, -scale * (gradient + more.numpy())
+            values, gradient = self.ranks.totals(values, more.numpy())
+            if prior is not None:
+                prior_values, prior_gradient = prior(points, which)
+                values, gradient = values + prior_values, gradient + prior_gradient
+            return -scale * values, -scale * gradient
 
         return objective
 
@@ -260,7 +268,7 @@ class MStep:
         if self.options is not None:
             return self.scale
         # Per event: of first states there are few, however many the steps.
-        return 1 / max(float(counts.sum()) / len(counts), 1.0)
+        return 1 / max(self.ranks.total(float(counts.sum())) / len(counts), 1.0)
 
     def _differentiated(self, counts: Tensor, params: Params) -> Objective:
         """The same by automatic differentiation of the component's definition."""
@@ -280,12 +288,16 @@ class MStep:
                 # Far out a distribution may refuse its own parameters.
                 if np.array_equal(leaf.detach().cpu().numpy(), first):
                     raise
-                return np.full(len(points), np.nan), np.zeros_like(points)
+                none, flat = np.full(len(points), np.nan), np.zeros_like(points)
+                found, slopes = self.ranks.totals(none, flat)
+                return found, slopes
             objectives = self.blocks.sum_counts(counts, log_probs.expand(counts.shape))
-            objectives = objectives + self.blocks.log_prior(smooth(sites, start))
+            prior = self.blocks.log_prior(smooth(sites, start))
+            objectives = objectives + prior / self.ranks.size
             (gradient,) = torch.autograd.grad(objectives.sum(), leaf)
-            found = objectives.detach().cpu().numpy()[which]
-            return -scale * found, -scale * gradient.cpu().numpy()[which]
+            own = objectives.detach().cpu().numpy()[which]
+            found, slopes = self.ranks.totals(own, gradient.cpu().numpy()[which])
+            return -scale * found, -scale * slopes
 
         return objective
 
@@ -302,58 +314,6 @@ def _bounded(
         return values, np.where(inside == points, gradient, 0.0)
 
     return within
-
-
-_OPTIONS = LBFGSOptions(max_iters=20, gradient_tol=1e-7, progress_tol=1e-12)
-
-# Unconstrained numbers move no further than this in one M-step: a scale by a factor of
-# a thousand. Where weights are all 0 their scale would run off within a single one.
-_REACH = math.log(1000.0)
-
-
-class HyperStep:
-    """Maximises the log prior over the hyperparameters of one component.
-
-    Args:
-        component: bound to the data.
-        sites: the sample sites of its hyperparameters.
-        weights: packer of its other parameters.
-    """
-
-    def __init__(self, component: Component, sites: dict, weights: Blocks):
-        self.component, self.weights = component, weights
-        self.blocks = Blocks(component, sites, separates=False)
-        self.scales = scales({name: site["fn"] for name, site in sites.items()})
-        self.ends = Ends()
-
-    def __call__(self, params: Params) -> Params:
-        """Hyperparameters (sets, *shape) that maximise, given all of ``params``."""
-        start = self.blocks.pack(params)
-        sets = len(start)
-
-        def bounded(moves: Tensor) -> Params:
-            return self.blocks.unpack(start + _REACH * (moves / _REACH).tanh())
-
-        def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
-            rows = np.zeros(start.shape)
-            rows[which] = points
-            leaf = torch.from_numpy(rows).requires_grad_()
-            values = params | bounded(leaf)
-            sites = prior_sites(self.component, as_taken(self.component, values))
-            log_prior = self.weights.log_prior(sites).reshape(sets, -1).sum(-1)
-            log_prior = log_prior + self.blocks.log_prior(sites)
-            (gradient,) = torch.autograd.grad(log_prior.sum(), leaf)
-            return -log_prior.detach().numpy()[which], -gradient.numpy()[which]
-
-        results = minimize_batched(objective, np.zeros(start.shape), _OPTIONS)
-        names = ", ".join(self.blocks.transforms)
-        self.ends = Ends.of(names, results, num_blocks=1, plain=False)
-        return bounded(torch.from_numpy(np.stack([r.x for r in results])))
-
-
-def scales(priors: Mapping[str, Any]) -> list[str]:
-    """Names of the sites whose values are positive numbers, without an upper end."""
-    return [n for n, prior in priors.items() if _from_zero(elementwise_support(prior))]
 
 
 def hyperparameters(
@@ -382,8 +342,3 @@ def hyperparameters(
         log_probs.sum(), list(leaves.values()), allow_unused=True
     )
     return found + [n for n, slope in zip(unknown, gradients) if slope is None]
-
-
-def _from_zero(support: constraints.Constraint) -> bool:
-    """Whether the support begins at 0, as that of a scale does."""
-    return bool((torch.as_tensor(getattr(support, "lower_bound", -1.0)) == 0).all())

@@ -88,7 +88,8 @@ class ComponentSteps:
                 if site["type"] == "sample":
                     log_prior = log_prior + _log_prior(self.model, site)
         self.counts = _with_sets(counts, len(sets))
-        likelihoods = counts.log_marginal.sum(-1).expand(len(sets))
+        likelihoods = self.data.ranks.total(counts.log_marginal.sum(-1))
+        likelihoods = likelihoods.expand(len(sets))
         joints = (likelihoods + log_prior).expand(len(sets))
         return likelihoods.tolist(), joints.tolist()
 
@@ -106,6 +107,8 @@ class ComponentSteps:
         counts = ExpectedCounts(*(value[rows] for value in self.counts))
         counts = scaled(counts, multiplier)
         updated = m_step(self.m_steps, counts, params)
+        # Processors may differ in the last bit.
+        updated = dict(zip(updated, self.data.ranks.first(*updated.values())))
         return [{n: v[i] for n, v in updated.items()} for i in range(len(rows))]
 
     def failure(self, number: int) -> Failure | None:
