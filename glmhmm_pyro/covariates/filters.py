@@ -11,10 +11,11 @@ import numpy as np
 
 from glmhmm_pyro.arguments import keep_real, suggests_names
 from glmhmm_pyro.sequences.arrays import as_array
+from glmhmm_pyro.sequences.validation import check_count
 
 from .sources import Source, as_source
 from .table import Table
-from .terms import Basis, Past, Recomputed, Term, check_count
+from .terms import Basis, Past, Recomputed, Term
 
 # Half-lives after which a decaying filter is shown no further: a thousandth is left.
 SHOWN_HALF_LIVES = 10

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.sequences.validation import check_count
 
 from .sources import Source, as_source
 from .table import Table
-from .terms import Term, check_count
+from .terms import Term
 
 
 @suggests_names

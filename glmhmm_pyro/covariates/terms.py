@@ -357,19 +357,3 @@ def as_term(term: Term | Source | str) -> Term:
             "others of gh.covariates"
         )
     return term
-
-
-def check_count(name: str, value: int, least: int = 1) -> None:
-    """Refuse a count that is not a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(
-            f"{name} must be a whole number, got {value!r}; give {least} or more"
-        )
-    if value < least:
-        raise ValueError(
-            f"{name} must be at least {least}, got {value}; give {least} or more"
-        )
-    if value >= 2**31:
-        raise ValueError(
-            f"{name} must be below 2**31, got {value!r:.80}; give a smaller number"
-        )

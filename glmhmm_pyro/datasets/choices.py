@@ -6,8 +6,9 @@ import numpy as np
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.validation import check_count
 
-from .sampling import Simulated, check_count, generator, sample_states, simulated
+from .sampling import Simulated, generator, sample_states, simulated
 
 CONTRASTS = (-1.0, -0.25, -0.125, -0.0625, 0.0, 0.0625, 0.125, 0.25, 1.0)
 COVARIATES = ("stimulus", "prev_choice", "wsls", "intercept")

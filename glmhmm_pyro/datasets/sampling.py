@@ -110,22 +110,6 @@ def sample_categorical(
     return states, draw(rng, probs).astype(np.int64)
 
 
-def check_count(name: str, value: int, least: int) -> None:
-    """Raise a ValueError if a count is no whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(
-            f"{name} must be a whole number, got {value!r}; give {least} or more"
-        )
-    if value < least:
-        raise ValueError(
-            f"{name} must be at least {least}, got {value}; give {least} or more"
-        )
-    if value >= 2**31:
-        raise ValueError(
-            f"{name} must be below 2**31, got {value!r:.80}; give a smaller number"
-        )
-
-
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
     """Random generator from a seed; a generator is returned as it is."""
     try:

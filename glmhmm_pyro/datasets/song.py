@@ -4,8 +4,9 @@ import numpy as np
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.validation import check_count
 
-from .sampling import Simulated, check_count, generator, sample_categorical, simulated
+from .sampling import Simulated, generator, sample_categorical, simulated
 
 MODES = ("no song", "Pfast", "Pslow", "sine")
 STATES = ("close", "chasing", "whatever")

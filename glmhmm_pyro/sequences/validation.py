@@ -301,3 +301,19 @@ def _session_number(item: int | str, names: Sequence[str]) -> int:
             "is given as a string"
         )
     return int(item) % len(names)
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Raise an error if a count is no whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(
+            f"{name} must be a whole number, got {value!r}; give {least} or more"
+        )
+    if value < least:
+        raise ValueError(
+            f"{name} must be at least {least}, got {value}; give {least} or more"
+        )
+    if value >= 2**31:
+        raise ValueError(
+            f"{name} must be below 2**31, got {value!r:.80}; give a smaller number"
+        )

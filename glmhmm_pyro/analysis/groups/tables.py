@@ -1,5 +1,6 @@
 """What is said of groups side by side: occupancy, weights, scores."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def weights_by_state(fit: Fit) -> "pd.DataFrame":
         output = name.removeprefix("emissions.").rpartition(".")[0]
         flat = array.values.reshape(len(array), -1, array.sizes["covariate"])
         middle = [array.coords[dim].values for dim in array.dims[1:-1]]
-        rows = [" ".join(map(str, row)) for row in _products(middle)]
+        rows = [" ".join(map(str, row)) for row in itertools.product(*middle)]
         for number, row in enumerate(rows):
             if rows != [""] and not np.abs(flat[:, number]).max():
                 continue
@@ -80,15 +81,6 @@ def weights_by_state(fit: Fit) -> "pd.DataFrame":
                 words = " ".join(filter(None, [output, row, str(covariate)]))
                 columns[words] = flat[:, number, place]
     return pd.DataFrame(columns, index=list(fit.state_names))
-
-
-def _products(axes: list[Any]) -> list[tuple]:
-    """All combinations of names along axes; one empty of none."""
-    return [tuple(axes[i][k] for i, k in enumerate(index)) for index in _indices(axes)]
-
-
-def _indices(axes: list[Any]) -> Any:
-    return np.ndindex(*map(len, axes))
 
 
 def _stay(fit: Fit) -> dict[str, np.ndarray]:

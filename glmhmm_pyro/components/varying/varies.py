@@ -330,7 +330,8 @@ class Varies(Component):
         steps, ends = law.steps(found), self._ends(fitted, old)
         for session, known in enumerate(self._known(data, fitted)):
             rows = self.units.rows(session)
-            here, group = slice(rows.start, rows.stop), _group_of(data, session)
+            here = slice(rows.start, rows.stop)
+            group = data.groups[session] if data.groups else None
             if known is not None and len(known) == len(rows):
                 found[here] = old[known.start : known.stop]
             elif law.walks:
@@ -370,10 +371,6 @@ class Varies(Component):
             return {}
         ends = self._last_units(len(fitted.sessions))
         return {o.group: old[end] for (_, o), end in zip(fitted.sessions, ends)}
-
-
-def _group_of(data: Sequences, session: int) -> str | None:
-    return data.groups[session] if data.groups else None
 
 
 def _product(rows: Tensor, design: Tensor) -> Tensor:
