@@ -18,7 +18,7 @@ class PartlyObservedNormal(dist.MultivariateNormal):
     def log_prob_observed(self, value: Tensor, mask: Tensor) -> Tensor:
         """Marginal log density of the outputs observed.
 
-        Those not observed become standard normals of their own, at 0.
+        Others are replaced by independent standard normals at 0.
         """
         seen = mask.to(value.dtype)
         both = seen.unsqueeze(-1) * seen.unsqueeze(-2)

@@ -1,4 +1,4 @@
-"""Moves that cannot be, of transitions that have a weight for every pair of states."""
+"""Forbidden moves of transitions with parameters for every pair of states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,11 +23,11 @@ Pairs = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class WhereAllowed(PriorRecipe):
-    """A prior of what moves have that can be; 0 is held of those that cannot.
+    """The prior of parameters of allowed moves; those of forbidden moves are held at 0.
 
     Args:
-        pairs: that cannot be.
-        rest: prior of the others.
+        pairs: forbidden moves (from, to).
+        rest: prior of all other moves.
         trailing: number of axes after those of origins and free destinations.
     """
 
@@ -55,7 +55,7 @@ def free_places(pairs: Pairs, num_states: int) -> np.ndarray:
 
 
 class Forbidding:
-    """What transitions share of which some moves cannot be: a base beside theirs.
+    """Mixin of transitions some of whose moves are forbidden.
 
     Attributes:
         forbidden: pairs of different states, from where to where.
@@ -65,7 +65,7 @@ class Forbidding:
     num_states: int | None
 
     def forbid(self, forbidden: Sequence[tuple[int, int]]) -> None:
-        """Take note of pairs of states."""
+        """Declare the forbidden moves, pairs of states (from, to)."""
         self.forbidden = _checked(forbidden)
 
     def where_allowed(self, prior: Prior, trailing: int) -> Prior:
@@ -105,7 +105,7 @@ class Forbidding:
         return scores.masked_fill(rows, -torch.inf)
 
     def keeps(self, order: Sequence[int]) -> bool:
-        """Whether states renumbered so have the same moves; see ``permuted``."""
+        """Whether renumbering the states leaves the forbidden moves as they are."""
         moved = {(order[i], order[j]) for i, j in self.forbidden}
         return moved == set(self.forbidden)
 
@@ -120,7 +120,7 @@ class Forbidding:
 
 
 def _checked(forbidden: Sequence[tuple[int, int]]) -> Pairs:
-    """Pairs of different states, each once."""
+    """The forbidden moves as sorted pairs, each once; a ValueError for others."""
     listed = list(forbidden) if has_items(forbidden) else [forbidden]
     pairs = [tuple(pair) if has_items(pair) else (pair,) for pair in listed]
     for pair in pairs:
@@ -135,7 +135,7 @@ def _checked(forbidden: Sequence[tuple[int, int]]) -> Pairs:
 
 
 def refuse_forbidden(argument: str, transitions: "Component") -> None:
-    """Refuse transitions with forbidden moves where these would not be heeded."""
+    """Raise a ValueError for transitions with forbidden moves, ignored here."""
     if getattr(transitions, "forbidden", ()):
         raise ValueError(
             f"{argument} must be transitions of which all moves can be, got "

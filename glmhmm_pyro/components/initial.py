@@ -42,7 +42,7 @@ class InitialState(Component):
         """Nothing to record where no covariates are read."""
 
     def follow(self, transitions: Component) -> None:
-        """Told the model's transitions, by which most do not go."""
+        """Hook: receives the model's transitions; most initial states ignore them."""
 
     def logits(self, data: Sequences) -> Tensor:
         """Log-odds of the first state: (*batch, sessions or 1, states)."""
@@ -93,9 +93,9 @@ class Initial(InitialState):
     Args:
         prior: distribution of the probabilities (a Dirichlet), or ``None`` for flat.
         per_session: whether every session has probabilities of its own, as in the
-            original of Calhoun et al. 2019. Such a model speaks of the sessions it was
-            fitted to, in any order, and of no others. It knows them by their names, and
-            a copy of one for that one, whatever it is called.
+            original of Calhoun et al. 2019. Such a model is for the sessions it was
+            fitted to, in any order, and for no others. It finds them by their names,
+            and takes copies of a session for that session.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -181,7 +181,7 @@ class InitialGLM(InitialState):
         self.weights = Site("state", "covariate", prior=prior)
 
     def sizes(self) -> dict[str, int | None]:
-        """State 0 is the reference and has no weights."""
+        """As for every component; state 0 is the reference and has no weights."""
         free = None if self.num_states is None else self.num_states - 1
         return {**super().sizes(), "state": free}
 

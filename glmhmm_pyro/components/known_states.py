@@ -1,4 +1,4 @@
-"""States that are known at some steps, as an output that names them."""
+"""An output that holds the true state at the steps where it is known."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from glmhmm_pyro.sequences import Sequences
 
 @dataclass(frozen=True)
 class _Numbers(PriorRecipe):
-    """Every state is held at its own number."""
+    """Fixes the label of state k at k."""
 
     event_dim = Fixed.event_dim
 
@@ -35,7 +35,7 @@ class _Numbers(PriorRecipe):
 
 @suggests_names
 class KnownStates(Emission):
-    r"""The state itself, where it was seen: one output among others.
+    r"""Output that equals the hidden state, at the steps where that was observed.
 
     .. math:: p(y_t = c \mid z_t = k) = 1 \text{ where } c = c_k, \text{ else } 0
 
@@ -72,22 +72,22 @@ class KnownStates(Emission):
         return is_as_defined(self, KnownStates, "forward", "table", "log_probs")
 
     def bind(self, data: Sequences) -> None:
-        """Check that all that is known are numbers of states; no covariate is read."""
+        """Raise a ValueError for labels that are no state; no covariate is read."""
         check_labels(data, int(self.num_states or 1), "KnownStates()")
 
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
-        """Certainty of the number of the state."""
+        """A distribution with all its mass on the label of the state."""
         shape = torch.broadcast_shapes(state.shape, covariates.shape[:-1])
         return self._certain(state.expand(shape))
 
     @pyro_method
     def table(self, design: DesignMatrix | Tensor) -> Distribution:
-        """The same of all states at all steps."""
+        """The distributions of all states, the same at every step."""
         states = self.all_states(design.device)
         return self._certain(states.expand(design.shape[0], -1))
 
     def step_law(self) -> StepLaw | None:
-        """The same at every step."""
+        """The law of one step, the same at every step."""
         if not self.is_linear:
             return None
         law = TorchLaw(self._certain(self.all_states(self.codes.device)[None]))

@@ -10,7 +10,7 @@ from glmhmm_pyro.sequences.members import Members
 
 
 class HasLatents:
-    """What a component without latents answers."""
+    """Hooks for latents, with the answers of a component that has none."""
 
     def names_along(self, axis: str) -> tuple[str, ...] | None:
         """Names along an axis of its sites, where they are its own.
@@ -35,11 +35,11 @@ class HasLatents:
         return {}
 
     def nested(self) -> Any:
-        """The component without latents that this one is, at a law of no width."""
+        """The component without latents that this is when its law has scale 0."""
         return self
 
     def spread_out(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Values at which this component is as the nested one, by attribute.
+        """Values at which this component equals the nested one, by attribute.
 
         Args:
             params: those of the nested one.

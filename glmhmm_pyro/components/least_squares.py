@@ -78,7 +78,7 @@ class NormalPrior(NamedTuple):
 
     @classmethod
     def of(cls, prior: Distribution, shape: torch.Size) -> "NormalPrior | None":
-        """That of weights (problems..., features), or ``None`` if it is not normal."""
+        """The normal prior of weights (problems..., features); ``None`` for others."""
         precision = normal_precision(prior)
         if precision is None:
             return None

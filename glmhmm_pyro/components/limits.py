@@ -1,4 +1,4 @@
-"""Floors of scales: where a density comes so near to infinity that it says no more.
+"""Floors of scales, which keep densities finite.
 
 A scale that runs to 0 makes the density of a few emissions infinite. It is kept at a
 part of the output's spread over all data, whatever the unit, and the same bound of its
@@ -44,14 +44,14 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of_scale(cls, spread: Tensor) -> "Bounds":
-        """Those of a scale, from standard deviations of its output; none where 0."""
+        """Bounds of a scale, from standard deviations of its output; none where 0."""
         meaning = f"its floor, {FLOOR:g} of the output's standard deviation"
         high = torch.full_like(spread, math.inf)
         return cls(FLOOR * spread, high, "runs to 0", meaning)
 
     @classmethod
     def of_concentration(cls, spread: Tensor) -> "Bounds":
-        """Those of a concentration, whose inverse root is relative to ``spread``."""
+        """Bounds of a concentration, whose inverse root is relative to ``spread``."""
         meaning = (
             f"its largest value, where the output varies by {FLOOR:g} of the standard "
             "deviation of its logarithms"
@@ -61,7 +61,7 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of_correlation(cls) -> "Bounds":
-        """Those of a correlation: what it leaves of a scale is not below the floor."""
+        """Bounds of a correlation: the conditional scale stays above the floor."""
         largest = torch.tensor(1 - FLOOR**2, dtype=torch.float64).sqrt()
         meaning = f"its largest value, which leaves {FLOOR:g} of a scale"
         return cls(-largest, largest, "runs to 1 or -1", meaning)
@@ -113,7 +113,7 @@ class Clamped(Transform):
         return self.inner.inv(y)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """That of the transform, as if there were no bounds."""
+        """Log Jacobian of the transform, as if there were no bounds."""
         return self.inner.log_abs_det_jacobian(x, self.inner(x))
 
 
@@ -139,7 +139,7 @@ for _registry in (biject_to, transform_to):
 
 
 class Within(Independent):
-    """A prior as it is, over values that a fit keeps within bounds.
+    """A prior whose values a fit keeps within bounds; its density is unchanged.
 
     Args:
         prior: as ``fill`` makes it, all of its axes event axes.

@@ -16,7 +16,7 @@ Marginal: TypeAlias = tuple[dict[str, Tensor], str]
 
 
 class HasMarginal(Component):
-    """What a family says of emissions without states or covariates."""
+    """Hooks for the baseline of a family: one state, no covariates."""
 
     def covariate_free(self) -> Any:
         """A copy for a single constant column: flat priors, alike in all sessions.

@@ -27,21 +27,21 @@ class HasMembers:
 
     @property
     def varies_over(self) -> tuple[str, ...]:
-        """Those of ``"session"`` and ``"group"`` that are axes of its parameters."""
+        """Which of ``"session"`` and ``"group"`` are axes of its parameters."""
         sites = [site for site in self.sites.values() if not site.latent]
         axes = {axis for site in sites for axis in site.axes}
         return tuple(axis for axis in MEMBER_AXES if axis in axes)
 
     @property
     def varying(self) -> str:
-        """Words for the parameters that vary over sessions or groups."""
+        """For messages: the parameters that vary over sessions or groups."""
         above: Any = getattr(self, "_pyro_name", "")
         varying = (n for n, s in self.sites.items() if {*s.axes} & {*self.varies_over})
         return ", ".join(f"{above}.{name}" if above else name for name in varying)
 
     @property
     def unvarying(self) -> str:
-        """Words for what to take in the place of this component, for new sessions."""
+        """For messages: which component to use for sessions that were not fitted."""
         return f"a component without an axis {' or '.join(map(repr, self.varies_over))}"
 
     def bind_members(self, data: Sequences) -> None:
@@ -79,7 +79,7 @@ class HasMembers:
         return by_session.repeat_interleave(data.lengths, dim=0)
 
     def apart(self, inputs: Any) -> tuple[Any, dict[str, Tensor]]:
-        """What ``inputs`` puts together: the design, and the entries by axis."""
+        """Split what :meth:`inputs` returns into the design and the entries by axis."""
         axes = self.varies_over
         if not axes:
             return inputs, {}

@@ -1,4 +1,4 @@
-"""What an M-step without automatic differentiation asks of a component."""
+"""Objectives of M-steps with gradients written by hand."""
 
 from typing import Protocol, TypeVar
 
@@ -16,7 +16,7 @@ class BlockObjective(Protocol[Counts]):
     """
 
     def prepare(self, counts: Tensor) -> Counts:
-        """Expected counts (sets, ...) of an E-step, in the form wanted below."""
+        """Expected counts (sets, ...) in the form that ``__call__`` takes."""
 
     def __call__(
         self, points: np.ndarray, which: np.ndarray, counts: Counts

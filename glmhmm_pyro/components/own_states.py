@@ -1,9 +1,8 @@
-"""States that a component speaks of, where they are not the model's.
+"""Components whose states are not the pairs of states of their model.
 
 A model on two levels has a state for every pair of a slow and a fast one. The slow
-transitions know slow states, emissions may know fast ones alone. What is said of pairs
-then comes to them summed over what they do not know, and their parameters keep axes of
-their own.
+transitions have parameters by slow state, emissions often by fast state alone. They get
+expected counts summed over the other level, and keep axes of their own.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Pairs of states without those of a state with itself, and back.
 
-Staying is the reference of transitions, and nothing jumps to where it is.
+Staying is the reference of transitions, and a jump always leaves its state.
 """
 
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What a component reads of a data set: its columns, as numbers and as an operator."""
+"""Which columns of a data set a component reads, as a tensor or as an operator."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from glmhmm_pyro.sequences.validation import close_matches
 
 
 class CovariateReader(HasMembers):
-    """What a component does to have the covariates that it reads.
+    """Mixin of components: the covariates that they read.
 
     Attributes:
         covariates_of: the covariates of a data set that it reads.
@@ -32,7 +32,7 @@ class CovariateReader(HasMembers):
     covariates: Any
 
     def choose(self, covariates: Sequence[str] | None) -> None:
-        """Take these covariates alone, as the argument ``covariates`` names them."""
+        """Read only the covariates named, the constructor's argument ``covariates``."""
         self.covariates = self.chosen = chosen_names(covariates)
 
     @property
@@ -43,7 +43,7 @@ class CovariateReader(HasMembers):
         return self.selection.covariates
 
     def places_among(self, names: Sequence[str]) -> list[int] | slice:
-        """Where the columns that were chosen stand among these.
+        """Places of the chosen columns among these names.
 
         Raises:
             ValueError: one of them is not there.
@@ -71,7 +71,7 @@ class CovariateReader(HasMembers):
         return False
 
     def view(self, data: Sequences) -> Sequences:
-        """What this component reads of a data set; its other methods take that."""
+        """The part of a data set that this component reads; other methods take it."""
         return data if self.selection is None else self.selection.of(data)
 
     def design(self, data: Sequences) -> Tensor:
@@ -82,7 +82,7 @@ class CovariateReader(HasMembers):
         return whole[:, self.places_among(getattr(data, names_of(self.covariates_of)))]
 
     def operator(self, data: Sequences) -> DesignMatrix:
-        """The same as what weights are multiplied by, in whatever form it is kept."""
+        """The design as an operator, to multiply weights by, in the form it is kept."""
         if is_as_defined(self, CovariateReader, "design"):
             whole = data.operator(self.covariates_of)
             if self.chosen is None:

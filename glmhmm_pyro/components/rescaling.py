@@ -1,4 +1,4 @@
-"""Units of a fit's own: covariates of mean 0 and spread 1, outputs likewise.
+"""Internal units of a fit: covariates and outputs of mean 0 and spread 1.
 
 Whether a duration is in days or in seconds, counted from today or from 1970, is a
 matter of writing. Numbers that differ by ten powers of ten cost an optimiser all its
@@ -74,7 +74,7 @@ class Columns(NamedTuple):
         return cls(ones, torch.zeros_like(ones), ones == 0)
 
     def kept(self, columns: Sequence[int]) -> "Columns":
-        """The same with some columns left as they are."""
+        """These units with some columns left in the user's."""
         ends = (self.scale, 1.0), (self.centre, 0.0), (self.constants, False)
         places = torch.tensor(columns, dtype=torch.long)
         return Columns(*(value.index_fill(0, places, end) for value, end in ends))
@@ -119,7 +119,7 @@ class Columns(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """What a parameter is more in the user's units, linear in another parameter.
+    """What is added to a parameter in the user's units, linear in another parameter.
 
     Attributes:
         source: the other parameter, by attribute.
@@ -131,7 +131,7 @@ class Gain(NamedTuple):
 
 
 class OutputUnits(NamedTuple):
-    r"""Units of what a family emits: y' = (y - b) / c, and what that is to parameters.
+    r"""Units of a family's emissions, y' = (y - b) / c, and of its parameters.
 
     Attributes:
         scale: c, shape (outputs,).
@@ -150,8 +150,8 @@ class OutputUnits(NamedTuple):
 
 
 def is_as_defined(component: Any, kind: type, *methods: str) -> bool:
-    """Whether a component has these methods of a class, and no others in their place.
+    """Whether a component has not overridden these methods of a class.
 
-    What is known of the package's own need not hold for a user's.
+    What holds for the package's own methods need not hold for a user's.
     """
     return all(getattr(type(component), m) is getattr(kind, m) for m in methods)

@@ -58,7 +58,7 @@ def scale_bounds(family: "Emission", data: Sequences) -> dict[str, Bounds]:
 
 
 def check_varies(family: "Emission", data: Sequences) -> None:
-    """Raise a ValueError for outputs without spread, from which no scale follows."""
+    """Raise a ValueError for outputs that are constant, for which no scale exists."""
     values, mask, ranks = columns_of(data)
     names = [n for n in family.bounds if n != "correlation"]
     flat = [n for n in names if _is_flat(family.sites[n].prior)]
@@ -88,7 +88,7 @@ def _is_flat(prior: Prior) -> bool:
 def _floor(
     family: "Emission", name: str, values: Tensor, mask: Tensor | None, ranks: Ranks
 ) -> Bounds:
-    """That of a scale: one for every output, where it has an axis of them."""
+    """Floor of a scale: one for every output, where it has an axis of outputs."""
     spreads = spread(values, mask, ranks, constant=0.0)
     axes = family.sites[name].axes
     by_output = len(spreads) > 1 and axes[-1:] not in ((), ("state",))

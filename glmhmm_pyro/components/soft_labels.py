@@ -1,7 +1,7 @@
 """M-steps of labels and of transitions: softmax regressions on expected counts.
 
-What they read of a step is its row of the design and, of emissions, its label. Steps
-that have both in common are put together first, where the design knows of any.
+Steps with the same row of the design (and, for emissions, the same label) are pooled
+first, where the design knows which they are.
 """
 
 import numpy as np

@@ -148,7 +148,7 @@ def insert_zeros(weights: Tensor) -> Tensor:
 def permuted_rows(weights: Tensor, order: Tensor) -> Tensor:
     """Rows (..., states - 1, features) of a softmax, its states renumbered.
 
-    Only differences of rows count, so the state that becomes 0 is taken off all others.
+    Only differences of rows count: the row of the new state 0 is subtracted from all.
     """
     rows = insert_zeros(weights).index_select(-2, order)
     return (rows - rows[..., :1, :])[..., 1:, :]

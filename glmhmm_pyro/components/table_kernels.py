@@ -18,7 +18,7 @@ _TILE = 128
 def _probabilities(
     scores: np.ndarray, base: np.ndarray, tops: np.ndarray, totals: np.ndarray
 ) -> None:
-    """Scores (rows, free) become probabilities; all else is of their rows.
+    """Turn scores (rows, free) into probabilities, in place.
 
     ``base`` gets the probability of the reference, ``tops`` the largest score and
     ``totals`` the logarithm of the sum relative to it.
