@@ -5,12 +5,7 @@ from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.continuous import Gamma, StudentT
 from glmhmm_pyro.components.counts import NegativeBinomial, Poisson
 from glmhmm_pyro.components.dwell import SemiMarkov
-from glmhmm_pyro.components.emissions import (
-    Bernoulli,
-    Categorical,
-    Emission,
-    GLMEmission,
-)
+from glmhmm_pyro.components.emissions import Emission, GLMEmission
 from glmhmm_pyro.components.gaussian import Gaussian
 from glmhmm_pyro.components.initial import (
     Initial,
@@ -19,6 +14,7 @@ from glmhmm_pyro.components.initial import (
     OnlyInitial,
 )
 from glmhmm_pyro.components.known_states import KnownStates
+from glmhmm_pyro.components.labels import Bernoulli, Categorical
 from glmhmm_pyro.components.lapsing import Lapsing
 from glmhmm_pyro.components.levels import ByLevel, Levels, TwoLevels
 from glmhmm_pyro.components.only_state import OnlyState

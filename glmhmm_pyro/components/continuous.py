@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components.alike import OutputsAlike
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.emission_checks import check_outputs
-from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.least_squares import (
     columns_of,
     location_units,
@@ -22,13 +21,14 @@ from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
 from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.ranks import Ranks
 from glmhmm_pyro.sequences import Sequences
 
 
 @suggests_names
-class StudentT(GLMEmission):
+class StudentT(OutputsAlike):
     r"""Linear regression with heavy-tailed noise for every hidden state.
 
     .. math:: y_t \mid z_t = k, x_t \sim w_k^\top x_t + s_k \, t(\nu_k)
@@ -38,11 +38,13 @@ class StudentT(GLMEmission):
 
     Args:
         prior: distribution that broadcasts to the weights (states, features), or
-            ``None`` for flat.
-        scale_prior: the same of the scales s (states,).
-        df_prior: the same of the degrees of freedom (states,). Where tails are no
-            heavier than normal ones they grow for ever, and little changes.
+            (states, outputs, features), or ``None`` for flat.
+        scale_prior: the same of the scales s (states,), or (states, outputs).
+        df_prior: the same of the degrees of freedom. Where tails are no heavier than
+            normal ones they grow for ever, and little changes.
         covariates: names of the covariates that the family reads; all by default.
+        num_outputs: number of outputs, at least 2, that are independent given the
+            state; ``None`` for emissions (steps,).
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -59,56 +61,50 @@ class StudentT(GLMEmission):
         scale_prior: Prior = None,
         df_prior: Prior = None,
         covariates: Sequence[str] | None = None,
+        num_outputs: int | None = None,
     ):
-        super().__init__(prior=prior, covariates=covariates)
+        super().__init__(num_outputs=num_outputs, prior=prior, covariates=covariates)
         self.scale_prior, self.df_prior = scale_prior, df_prior
-        positive = constraints.positive
-        self.scale = Site("state", prior=scale_prior, support=positive)
-        self.df = Site("state", prior=df_prior, support=positive)
-
-    def bind(self, data: Sequences) -> None:
-        """Record or check the covariates; check that there is one output."""
-        super().bind(data)
-        check_outputs(data, None, "StudentT")
+        axes, positive = ("state", *self.output_axes), constraints.positive
+        self.scale = Site(*axes, prior=scale_prior, support=positive)
+        self.df = Site(*axes, prior=df_prior, support=positive)
 
     def distribution(
         self, predictor: Tensor, scale: Tensor, df: Tensor
     ) -> Distribution:
         """Student's t around the predictor."""
-        return PreciseStudentT(df, predictor, scale)
+        return self.independent(PreciseStudentT(df, predictor, scale))
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the scales."""
         size = spread(*columns_of(data), constant=0.0)
-        return {"scale": Bounds.of_scale(size.squeeze(0))}
+        return {"scale": Bounds.of_scale(self.by_output(size))}
 
-    def start(self, data: Sequences) -> dict[str, Tensor]:
-        """One regression for all states, five degrees of freedom."""
+    def start_of(self, data: Sequences) -> dict[str, Tensor]:
+        """A regression, five degrees of freedom."""
         weights, scale = one_regression(self.operator(data), *columns_of(data))
-        return {
-            "weights": weights.expand(self.shape("weights")),
-            "scale": scale.expand(self.shape("scale")),
-            "df": torch.full_like(scale, 5.0).expand(self.shape("df")),
-        }
+        return {"weights": weights, "scale": scale, "df": torch.full_like(scale, 5.0)}
 
     def start_noise(self, name: str, data: Sequences) -> Tensor | float:
         """That of every component, for weights in units of the emissions."""
         noise = super().start_noise(name, data)
-        return noise * spread(*columns_of(data)) if name == "weights" else noise
+        if name != "weights":
+            return noise
+        return noise * self.by_output(spread(*columns_of(data)), 1)
 
     def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
         """Mean 0 where a constant takes it up, spread 1."""
         if not is_as_defined(self, StudentT, "distribution"):
             return None
-        return location_units(columns, data, is_single=True)
+        return location_units(columns, data, self.num_outputs is None)
 
-    def block_objective(self, data: Sequences) -> StudentTObjective:
+    def objective_of(self, data: Sequences, design: DesignMatrix) -> StudentTObjective:
         """All states' Student's t regressions evaluated together."""
-        return StudentTObjective(data, self.operator(data))
+        return StudentTObjective(data, design)
 
 
 @suggests_names
-class Gamma(GLMEmission):
+class Gamma(OutputsAlike):
     r"""Gamma regression of a positive number, such as a time, for every hidden state.
 
     .. math:: \mathrm{E}(y_t) = m_t = \exp(w_k^\top x_t), \quad
@@ -120,10 +116,11 @@ class Gamma(GLMEmission):
 
     Args:
         prior: distribution that broadcasts to the weights (states, features), or
-            ``None`` for flat.
-        concentration_prior: the same of the concentrations (states,), which others call
-            shapes.
+            (states, outputs, features), or ``None`` for flat.
+        concentration_prior: the same of the concentrations (states,), or (states,
+            outputs), which others call shapes.
         covariates: names of the covariates that the family reads; all by default.
+        num_outputs: as for :class:`StudentT`.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -141,17 +138,16 @@ class Gamma(GLMEmission):
         prior: Prior = None,
         concentration_prior: Prior = None,
         covariates: Sequence[str] | None = None,
+        num_outputs: int | None = None,
     ):
-        super().__init__(prior=prior, covariates=covariates)
+        super().__init__(num_outputs=num_outputs, prior=prior, covariates=covariates)
         self.concentration_prior = concentration_prior
-        self.concentration = Site(
-            "state", prior=concentration_prior, support=constraints.positive
-        )
+        axes, positive = ("state", *self.output_axes), constraints.positive
+        self.concentration = Site(*axes, prior=concentration_prior, support=positive)
 
-    def bind(self, data: Sequences) -> None:
-        """Record or check the covariates; check that all emissions are positive."""
-        super().bind(data)
-        check_outputs(data, None, "Gamma")
+    def check(self, data: Sequences) -> None:
+        """Raise a ValueError for emissions that are not positive."""
+        super().check(data)
         values, mask, _ = columns_of(data)
         wrong = values <= 0 if mask is None else (values <= 0) & mask
         if wrong.any():
@@ -162,32 +158,30 @@ class Gamma(GLMEmission):
 
     def distribution(self, predictor: Tensor, concentration: Tensor) -> Distribution:
         """Gamma with the predictor as its log mean."""
-        return GammaByMean(predictor, concentration)
+        return self.independent(GammaByMean(predictor, concentration))
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Largest concentrations, which leave hardly any variance."""
         size = spread(*_logarithms(data), constant=0.0)
-        return {"concentration": Bounds.of_concentration(size.squeeze(0))}
+        return {"concentration": Bounds.of_concentration(self.by_output(size))}
 
-    def start(self, data: Sequences) -> dict[str, Tensor]:
-        """A regression of the logarithms, alike in all states."""
+    def start_of(self, data: Sequences) -> dict[str, Tensor]:
+        """A regression of the logarithms."""
         weights, left = one_regression(self.operator(data), *_logarithms(data))
-        return {
-            "weights": weights.expand(self.shape("weights")),
-            "concentration": (left**-2).expand(self.shape("concentration")),
-        }
+        return {"weights": weights, "concentration": left**-2}
 
     def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
         """Geometric mean 1, where a constant takes up what that is to log means."""
         if columns.constant is None or not is_as_defined(self, Gamma, "distribution"):
             return None
         logs, _ = mean_and_spread(*_logarithms(data))
-        maps = {"weights": columns.affine(shift=logs)}
+        shift = logs if self.num_outputs is None else logs.unsqueeze(-1)
+        maps = {"weights": columns.affine(shift=shift)}
         return OutputUnits(logs.exp(), torch.zeros_like(logs), maps)
 
-    def block_objective(self, data: Sequences) -> GammaObjective:
+    def objective_of(self, data: Sequences, design: DesignMatrix) -> GammaObjective:
         """All states' gamma regressions evaluated together."""
-        return GammaObjective(data, self.operator(data))
+        return GammaObjective(data, design)
 
 
 def _logarithms(data: Sequences) -> tuple[Tensor, Tensor | None, Ranks]:

@@ -5,33 +5,30 @@ from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
-import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components.alike import OutputsAlike
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.emission_checks import refuse_labels
 from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.laws import PoissonLaw, StepLaw
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
 from glmhmm_pyro.components.marginals import Marginal
-from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.regressions import (
     NegativeBinomialObjective,
     PoissonObjective,
-    SideBySide,
 )
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.sequences.changes import Selection
 
 
 @suggests_names
-class Poisson(GLMEmission):
+class Poisson(OutputsAlike):
     r"""Poisson regression of a count for every hidden state.
 
     .. math:: y_t \mid z_t = k, x_t \sim \mathrm{Poisson}(\exp(w_k^\top x_t))
@@ -57,6 +54,8 @@ class Poisson(GLMEmission):
         tensor([ 1., 10.], dtype=torch.float64)
     """
 
+    has_log_rate = True
+
     def __init__(
         self,
         prior: Prior = None,
@@ -64,27 +63,18 @@ class Poisson(GLMEmission):
         offset: str | None = None,
         covariates: Sequence[str] | None = None,
     ):
-        if num_outputs is not None:
-            num_outputs = whole_number("num_outputs", num_outputs, 2)
-        outputs = () if num_outputs is None else (("output", num_outputs),)
         given = with_offset(prior, offset)
-        super().__init__(*outputs, prior=given, covariates=covariates)
-        self.prior, self.num_outputs, self.offset = prior, num_outputs, offset
+        super().__init__(num_outputs=num_outputs, prior=given, covariates=covariates)
+        self.prior, self.offset = prior, offset
 
-    @property
-    def has_log_rate(self) -> bool:  # type: ignore[override]
-        """Whether there is one output, whose large weights are named."""
-        return self.num_outputs is None
-
-    def bind(self, data: Sequences) -> None:
-        """Record or check the covariates; check that all emissions are counts."""
-        super().bind(data)
-        check_counts(data, "Poisson", self.num_outputs)
+    def check(self, data: Sequences) -> None:
+        """Raise a ValueError for emissions that are no counts."""
+        super().check(data)
+        check_counts(data, "Poisson")
 
     def distribution(self, predictor: Tensor) -> Distribution:
         """Poisson with the predictor as its log rate."""
-        single = dist.Poisson(predictor.exp(), validate_args=False)
-        return single if self.num_outputs is None else single.to_event(1)
+        return self.independent(dist.Poisson(predictor.exp(), validate_args=False))
 
     def predicted_law(self, **parameters: Tensor) -> StepLaw:
         """In numpy."""
@@ -92,37 +82,29 @@ class Poisson(GLMEmission):
             return super().predicted_law(**parameters)
         return lambda predictor: PoissonLaw(np.exp(predictor))
 
-    def start(self, data: Sequences) -> dict[str, Tensor]:
-        """Regressions of the logarithms, alike in all states."""
-        fitted = [log_regression(self, one)[0] for one in single_outputs(data)]
-        weights = torch.cat(fitted) if self.num_outputs else fitted[0]
-        return {"weights": weights.expand(self.shape("weights"))}
+    def start_of(self, data: Sequences) -> dict[str, Tensor]:
+        """A regression of the logarithms."""
+        return {"weights": log_regression(self, data)[0]}
 
-    def marginal(self, data: Sequences) -> Marginal | None:
+    def marginal_of(self, data: Sequences) -> Marginal | None:
         """The logarithm of the mean; of half a count in all where there is none."""
         if not is_as_defined(self, Poisson, "distribution"):
             return None
-        found, note = [], ""
-        for one in single_outputs(data):
-            counts, mask, ranks = columns_of(one)
-            counts = counts if mask is None else counts[mask]
-            total = ranks.total(counts.sum())
-            if total == 0:
-                total, note = total + 0.5, "half a count was added, for all were 0"
-            found.append((total / ranks.total(counts.numel())).log().reshape(1, 1))
-        return {
-            "weights": torch.stack(found, 1) if self.num_outputs else found[0]
-        }, note
+        counts, mask, ranks = columns_of(data)
+        counts, note = counts if mask is None else counts[mask], ""
+        total = ranks.total(counts.sum())
+        if total == 0:
+            total, note = total + 0.5, "half a count was added, for all were 0"
+        mean = total / ranks.total(counts.numel())
+        return {"weights": mean.log().reshape(1, 1)}, note
 
-    def block_objective(self, data: Sequences) -> BlockObjective:
+    def objective_of(self, data: Sequences, design: DesignMatrix) -> PoissonObjective:
         """All states' Poisson regressions evaluated together."""
-        design = self.operator(data)
-        parts = [(PoissonObjective(d, design), d.mask) for d in single_outputs(data)]
-        return SideBySide(parts) if self.num_outputs else parts[0][0]
+        return PoissonObjective(data, design)
 
 
 @suggests_names
-class NegativeBinomial(GLMEmission):
+class NegativeBinomial(OutputsAlike):
     r"""Regression of a count that varies more than a Poisson one, for every state.
 
     .. math:: \mathrm{E}(y_t) = m_t = \exp(w_k^\top x_t), \quad
@@ -130,11 +112,13 @@ class NegativeBinomial(GLMEmission):
 
     Args:
         prior: distribution that broadcasts to the weights (states, features), or
-            ``None`` for flat.
-        dispersion_prior: the same of the dispersions a (states,). Where counts vary no
-            more than Poisson ones the best dispersion is 0, which a fit approaches.
+            (states, outputs, features), or ``None`` for flat.
+        dispersion_prior: the same of the dispersions a (states,), or (states, outputs).
+            Where counts vary no more than Poisson ones the best dispersion is 0, which
+            a fit approaches.
         offset: as for :class:`Poisson`.
         covariates: as for :class:`Poisson`.
+        num_outputs: as for :class:`Poisson`.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -154,33 +138,33 @@ class NegativeBinomial(GLMEmission):
         dispersion_prior: Prior = None,
         offset: str | None = None,
         covariates: Sequence[str] | None = None,
+        num_outputs: int | None = None,
     ):
-        super().__init__(prior=with_offset(prior, offset), covariates=covariates)
+        given = with_offset(prior, offset)
+        super().__init__(num_outputs=num_outputs, prior=given, covariates=covariates)
         self.prior, self.offset = prior, offset
         self.dispersion_prior = dispersion_prior
-        self.dispersion = Site(
-            "state", prior=dispersion_prior, support=constraints.positive
-        )
+        axes, positive = ("state", *self.output_axes), constraints.positive
+        self.dispersion = Site(*axes, prior=dispersion_prior, support=positive)
 
-    def bind(self, data: Sequences) -> None:
-        """Record or check the covariates; check that all emissions are counts."""
-        super().bind(data)
+    def check(self, data: Sequences) -> None:
+        """Raise a ValueError for emissions that are no counts."""
+        super().check(data)
         check_counts(data, "NegativeBinomial")
 
-    def distribution(
-        self, predictor: Tensor, dispersion: Tensor
-    ) -> NegativeBinomialByMean:
+    def distribution(self, predictor: Tensor, dispersion: Tensor) -> Distribution:
         """Negative binomial with the predictor as its log mean."""
-        return NegativeBinomialByMean(predictor, dispersion)
+        return self.independent(NegativeBinomialByMean(predictor, dispersion))
 
-    def start(self, data: Sequences) -> dict[str, Tensor]:
-        """A regression of the logarithms, alike in all states, and dispersion 1."""
-        weights, _ = log_regression(self, data)
-        return {"weights": weights.expand(self.shape("weights"))}
+    def start_of(self, data: Sequences) -> dict[str, Tensor]:
+        """A regression of the logarithms, and dispersion 1."""
+        return {"weights": log_regression(self, data)[0]}
 
-    def block_objective(self, data: Sequences) -> NegativeBinomialObjective:
+    def objective_of(
+        self, data: Sequences, design: DesignMatrix
+    ) -> NegativeBinomialObjective:
         """All states' negative binomial regressions evaluated together."""
-        return NegativeBinomialObjective(data, self.operator(data))
+        return NegativeBinomialObjective(data, design)
 
 
 def log_regression(family: GLMEmission, data: Sequences) -> tuple[Tensor, Tensor]:
@@ -197,30 +181,9 @@ def with_offset(prior: Prior, offset: str | None) -> Prior:
     return prior if offset is None else Fixed({offset: 1.0}, rest=prior)
 
 
-def single_outputs(data: Sequences) -> list[Sequences]:
-    """The data with one output at a time."""
-    names = data.emission_names
-    return (
-        [data] if len(names) == 1 else [Selection((n,), None).of(data) for n in names]
-    )
-
-
-def check_counts(data: Sequences, family: str, num_outputs: int | None = None) -> None:
+def check_counts(data: Sequences, family: str) -> None:
     """A sentence for emissions that are no counts."""
-    refuse_labels(data, f"{family}()")
     values = data.emissions if data.mask is None else data.emissions[data.mask]
-    found = tuple(data.emissions.shape[1:])
-    if found != (() if num_outputs is None else (num_outputs,)):
-        wanted = "(steps,)" if num_outputs is None else f"(steps, {num_outputs})"
-        given = "" if num_outputs is None else f"num_outputs={num_outputs}"
-        fix = "gh.Outputs takes outputs of several families"
-        if family == "Poisson":
-            number = found[0] if found else None
-            fix = f"give Poisson(num_outputs={number}), or gh.Outputs for families"
-        raise ValueError(
-            f"emissions must have shape {wanted} for {family}({given}), got "
-            f"{tuple(data.emissions.shape)}; {fix}"
-        )
     wrong = values < 0
     if values.is_floating_point():
         wrong |= values != values.round()

@@ -6,13 +6,7 @@ from glmhmm_pyro.sequences import Sequences
 def check_labels(data: Sequences, num_classes: int, family: str) -> None:
     """A sentence for labels that are no classes of the family."""
     labels = data.emissions if data.mask is None else data.emissions[data.mask]
-    if labels.dim() != 1:
-        raise ValueError(
-            f"emissions must have shape (steps,) for {family}, got "
-            f"{tuple(data.emissions.shape)}; take gh.Outputs, with a family for each "
-            "of several outputs"
-        )
-    smallest, largest = labels.aminmax() if len(labels) else (0, 0)
+    smallest, largest = labels.aminmax() if labels.numel() else (0, 0)
     whole = not labels.is_floating_point() or bool((labels == labels.round()).all())
     if smallest < 0 or largest >= num_classes or not whole:
         wrong = (labels < 0) | (labels >= num_classes) | (labels != labels.round())
@@ -36,15 +30,21 @@ def refuse_labels(data: Sequences, family: str) -> None:
 
 
 def check_outputs(data: Sequences, num_outputs: int | None, family: str) -> None:
-    """A sentence for labels, and for emissions of another number of outputs."""
-    refuse_labels(data, f"{family}()")
+    """A sentence for emissions of another number of outputs.
+
+    Args:
+        data: the data set.
+        num_outputs: of the family; ``None`` for emissions (steps,).
+        family: name of its class.
+    """
     found = tuple(data.emissions.shape[1:])
     if found == (() if num_outputs is None else (num_outputs,)):
         return
     wanted = "(steps,)" if num_outputs is None else f"(steps, {num_outputs})"
-    fix = f"num_outputs={found[0]}" if found else "no num_outputs"
+    given = "" if num_outputs is None else f"num_outputs={num_outputs}"
+    fix = f"{family}(num_outputs={found[0]})" if found else "no num_outputs"
     raise ValueError(
-        f"emissions must have shape {wanted} for {family}(num_outputs={num_outputs}), "
-        f"got {tuple(data.emissions.shape)}; give the family {fix}, or gh.Outputs for "
-        "outputs of several families"
+        f"emissions must have shape {wanted} for {family}({given}), got "
+        f"{tuple(data.emissions.shape)}; give {fix}, or gh.Outputs for outputs of "
+        "several families"
     )

@@ -8,23 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import pyro.distributions as dist
 from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import Distribution, constraints
-from torch.nn.functional import pad
 
-from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.emission_checks import check_labels
-from glmhmm_pyro.components.laws import HasStepLaw, LabelLaw, StepLaw
+from glmhmm_pyro.components.laws import HasStepLaw, StepLaw
 from glmhmm_pyro.components.limits import Bounds
-from glmhmm_pyro.components.marginals import HasMarginal, Marginal, label_marginal
+from glmhmm_pyro.components.marginals import HasMarginal
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
-from glmhmm_pyro.components.soft_labels import LabelObjective
-from glmhmm_pyro.components.softmax import insert_zeros
-from glmhmm_pyro.components.tables import LogTable, label_table
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior
@@ -243,128 +237,6 @@ class GLMEmission(HasStepLaw, Emission):
                 value = getattr(self, name).to(design.dtype)
                 own = len(site.axes) - bool(axis) - by_state
                 yield name, value, own, axis, by_state
-
-
-@suggests_names
-class Categorical(GLMEmission):
-    r"""Multinomial-logit emission: a softmax regression for every hidden state.
-
-    .. math:: p(y_t = c \mid z_t = k, x_t) \propto \exp(w_{kc}^\top x_t),
-        \quad w_{k0} = 0
-
-    Class 0 is the reference class: it has no weights, which identifies the others
-    (Calhoun, Pillow & Murthy 2019, Methods).
-
-    Args:
-        num_classes: number of emission classes, the reference included.
-        prior: distribution that broadcasts to the free weights (states, classes - 1,
-            features), or ``None`` for flat. Its negative log density is the penalty of
-            a MAP fit: Normal(0, s) is a ridge.
-        covariates: names of the covariates that the family reads; all by default.
-
-    Example:
-        >>> import glmhmm_pyro as gh
-        >>> model = gh.GLMHMM(2, gh.Categorical(3))
-        >>> model.bind(gh.Sequences([0, 1, 1], [[0.5, 1.0], [0.2, 1.0], [0.1, 1.0]]))
-        >>> model.components["emissions"].shape("weights")
-        torch.Size([2, 2, 2])
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        prior: Prior = None,
-        covariates: Sequence[str] | None = None,
-    ):
-        num_classes = whole_number("num_classes", num_classes, 2)
-        free = ("class", num_classes - 1)
-        super().__init__(free, prior=prior, covariates=covariates)
-        self.num_classes = num_classes
-
-    def bind(self, data: Sequences) -> None:
-        """Record or check the covariates; check that all labels are classes."""
-        super().bind(data)
-        check_labels(data, self.num_classes, f"Categorical({self.num_classes})")
-
-    def log_table(self, data: Sequences) -> LogTable | None:
-        """Softmax regressions, differentiated by hand."""
-        return label_table(self, data, Categorical)
-
-    def distribution(self, predictor: Tensor) -> dist.Categorical:
-        """Softmax of the predictors and the 0 of the reference."""
-        return dist.Categorical(logits=pad(predictor, (1, 0)), validate_args=False)
-
-    def predicted_law(self, **parameters: Tensor) -> StepLaw:
-        """In numpy."""
-        as_here = is_as_defined(self, Categorical, "distribution")
-        return LabelLaw.of_free if as_here else super().predicted_law(**parameters)
-
-    def marginal(self, data: Sequences) -> Marginal | None:
-        """Weights that give how often each class comes."""
-        if not is_as_defined(self, Categorical, "distribution"):
-            return None
-        log_odds, note = label_marginal(data, self.num_classes)
-        return {"weights": log_odds[None, :, None]}, note
-
-    def block_objective(self, data: Sequences) -> LabelObjective:
-        """All states' softmax regressions evaluated together."""
-        return LabelObjective(data, self.operator(data), self.num_classes)
-
-    def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-        """The weights of all classes, those of class 0 being 0."""
-        return insert_zeros(value), self.sites[name].axes
-
-
-@suggests_names
-class Bernoulli(GLMEmission):
-    r"""Logistic regression of a binary emission for every hidden state.
-
-    .. math:: p(y_t = 1 \mid z_t = k, x_t) = 1 / (1 + \exp(-w_k^\top x_t))
-
-    Args:
-        prior: distribution that broadcasts to the weights (states, features), or
-            ``None`` for flat.
-        covariates: names of the covariates that the family reads; all by default.
-
-    Example:
-        >>> import glmhmm_pyro as gh
-        >>> data = gh.Sequences([0, 1, 1, 1])
-        >>> fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, progress=False)
-        >>> round(float(fit.params["emissions.weights"].sigmoid()), 6)
-        0.75
-    """
-
-    def __init__(self, prior: Prior = None, covariates: Sequence[str] | None = None):
-        super().__init__(prior=prior, covariates=covariates)
-
-    def bind(self, data: Sequences) -> None:
-        """Record or check the covariates; check that all labels are 0 or 1."""
-        super().bind(data)
-        check_labels(data, 2, "Bernoulli()")
-
-    def log_table(self, data: Sequences) -> LogTable | None:
-        """Logistic regressions, differentiated by hand."""
-        return label_table(self, data, Bernoulli)
-
-    def distribution(self, predictor: Tensor) -> dist.Bernoulli:
-        """Bernoulli with the predictor as its log-odds."""
-        return dist.Bernoulli(logits=predictor, validate_args=False)
-
-    def predicted_law(self, **parameters: Tensor) -> StepLaw:
-        """In numpy."""
-        as_here = is_as_defined(self, Bernoulli, "distribution")
-        return LabelLaw.of_log_odds if as_here else super().predicted_law(**parameters)
-
-    def marginal(self, data: Sequences) -> Marginal | None:
-        """The weight that gives how often 1 comes."""
-        if not is_as_defined(self, Bernoulli, "distribution"):
-            return None
-        log_odds, note = label_marginal(data, 2)
-        return {"weights": log_odds[None]}, note
-
-    def block_objective(self, data: Sequences) -> LabelObjective:
-        """All states' logistic regressions evaluated together."""
-        return LabelObjective(data, self.operator(data), 2)
 
 
 def is_positive(support: constraints.Constraint) -> bool:

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components.alike import OutputsAlike
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.correlations import (
     PartlyObservedNormal,
     correlations_of,
     factor_of,
 )
-from glmhmm_pyro.components.emission_checks import check_outputs
-from glmhmm_pyro.components.emissions import VANISHED, GLMEmission
+from glmhmm_pyro.components.emissions import VANISHED
 from glmhmm_pyro.components.laws import NormalLaw, StepLaw
 from glmhmm_pyro.components.least_squares import (
     LEAST_SCALE,
@@ -35,7 +35,7 @@ from glmhmm_pyro.sequences import Sequences
 
 
 @suggests_names
-class Gaussian(GLMEmission):
+class Gaussian(OutputsAlike):
     r"""Linear regression with normal noise for every hidden state.
 
     .. math:: y_t \mid z_t = k, x_t \sim \mathrm{Normal}(w_k^\top x_t, \Sigma_k)
@@ -84,14 +84,10 @@ class Gaussian(GLMEmission):
         correlation_prior: Prior = None,
         covariates: Sequence[str] | None = None,
     ):
-        if num_outputs is not None:
-            alone = "leave it out, None, for emissions (steps,)"
-            num_outputs = whole_number("num_outputs", num_outputs, 2, alone)
+        super().__init__(num_outputs=num_outputs, prior=prior, covariates=covariates)
+        num_outputs, outputs = self.num_outputs, self.output_axes
         _check_options(num_outputs, covariance, correlation_prior)
-        outputs = () if num_outputs is None else (("output", num_outputs),)
-        super().__init__(*outputs, prior=prior, covariates=covariates)
-        self.num_outputs, self.covariance = num_outputs, covariance
-        self.shared_scale = shared_scale
+        self.covariance, self.shared_scale = covariance, shared_scale
         self.scale_prior, self.correlation_prior = scale_prior, correlation_prior
         axes = () if shared_scale else ("state",)
         positive, inside = constraints.positive, constraints.interval(-1.0, 1.0)
@@ -102,11 +98,6 @@ class Gaussian(GLMEmission):
                 *axes, pairs, prior=correlation_prior, support=inside
             )
 
-    def bind(self, data: Sequences) -> None:
-        """Record or check the covariates; check the number of outputs."""
-        super().bind(data)
-        check_outputs(data, self.num_outputs, "Gaussian")
-
     def distribution(
         self, predictor: Tensor, scale: Tensor, correlation: Tensor | None = None
     ) -> Distribution:
@@ -116,8 +107,7 @@ class Gaussian(GLMEmission):
             return PartlyObservedNormal(
                 predictor, scale_tril=factor, validate_args=False
             )
-        normal = dist.Normal(predictor, scale, validate_args=False)
-        return normal if self.num_outputs is None else normal.to_event(1)
+        return self.independent(dist.Normal(predictor, scale, validate_args=False))
 
     def predicted_law(self, **parameters: Tensor) -> StepLaw:
         """In numpy, without correlations."""
@@ -130,8 +120,7 @@ class Gaussian(GLMEmission):
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the scales, and of what correlations leave of them."""
         size = spread(*columns_of(data), constant=0.0)
-        size = size.squeeze(0) if self.num_outputs is None else size
-        found = {"scale": Bounds.of_scale(size)}
+        found = {"scale": Bounds.of_scale(self.by_output(size))}
         if "correlation" in self.sites:
             found["correlation"] = Bounds.of_correlation()
         return found
@@ -141,8 +130,7 @@ class Gaussian(GLMEmission):
         counts = torch.ones(1, data.num_steps, 1, dtype=torch.float64)
         one = self._maximum(counts.to(data.device), data, {})
         # Where one regression leaves nothing, the collapse must still be seen.
-        size = spread(*columns_of(data))
-        size = size.squeeze(0) if self.num_outputs is None else size
+        size = self.by_output(spread(*columns_of(data)))
         vanished = one["scale"] < VANISHED * size
         one["scale"] = torch.where(vanished, size, one["scale"])
         shapes = {name: self.shape(name) for name in self.sites}
@@ -161,8 +149,7 @@ class Gaussian(GLMEmission):
         noise = super().start_noise(name, data)
         if name != "weights":
             return noise
-        size = spread(*columns_of(data))
-        return noise * (size if self.num_outputs is None else size.unsqueeze(-1))
+        return noise * self.by_output(spread(*columns_of(data)), 1)
 
     def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
         """Mean 0 where a constant takes it up, spread 1."""

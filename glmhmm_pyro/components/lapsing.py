@@ -10,14 +10,11 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components.alike import OutputsAlike
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emission_checks import check_labels
-from glmhmm_pyro.components.emissions import (
-    Bernoulli,
-    Categorical,
-    Emission,
-    GLMEmission,
-)
+from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.labels import Bernoulli, Categorical
 from glmhmm_pyro.components.marginals import Marginal
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
@@ -28,7 +25,7 @@ _AT_FIRST = 0.1
 
 
 @suggests_names
-class Lapsing(GLMEmission):
+class Lapsing(OutputsAlike):
     r"""A family of labels of which some are guesses.
 
     .. math:: p(y_t = c \mid z_t = k, x_t) =
@@ -46,8 +43,8 @@ class Lapsing(GLMEmission):
     Args:
         family: :class:`Bernoulli` or :class:`Categorical`, whose weights and priors are
             taken over.
-        guessing_prior: distribution that broadcasts to (states, 1 + classes), such as a
-            ``Dirichlet``; ``None`` for flat.
+        guessing_prior: distribution that broadcasts to (states, 1 + classes), or
+            (states, outputs, 1 + classes), such as a ``Dirichlet``; ``None`` for flat.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -58,30 +55,32 @@ class Lapsing(GLMEmission):
         ('state', 'class')
     """
 
-    family: GLMEmission
+    family: OutputsAlike
     guessing: Any
 
-    def __init__(self, family: GLMEmission, guessing_prior: Prior = None):
+    def __init__(self, family: Bernoulli | Categorical, guessing_prior: Prior = None):
         if not isinstance(family, Bernoulli | Categorical):
             raise TypeError(
                 "family must be a Bernoulli or a Categorical, whose labels can be "
                 f"guessed, got {_what(family)}; write Lapsing(Bernoulli())"
             )
-        super().__init__(prior=family.prior, covariates=family.chosen)
+        super().__init__(
+            num_outputs=family.num_outputs,
+            prior=family.prior,
+            covariates=family.chosen,
+        )
         # As a law alone, whose sites are this component's: no part of the model.
         self.__dict__["family"] = copy.deepcopy(family)
         self.guessing_prior = guessing_prior
         for name, site in family.sites.items():
             setattr(self, name, copy.copy(site))
         self.num_classes = getattr(family, "num_classes", 2)
-        outcomes = ("outcome", 1 + self.num_classes)
-        self.guessing = Site(
-            "state", outcomes, prior=guessing_prior, support=constraints.simplex
-        )
+        axes = ("state", *self.output_axes, ("outcome", 1 + self.num_classes))
+        simplex = constraints.simplex
+        self.guessing = Site(*axes, prior=guessing_prior, support=simplex)
 
-    def bind(self, data: Sequences) -> None:
-        """Record or check the covariates; check that all labels are classes."""
-        super().bind(data)
+    def check(self, data: Sequences) -> None:
+        """Raise a ValueError for labels that are no classes."""
         check_labels(data, self.num_classes, f"Lapsing({type(self.family).__name__})")
 
     def distribution(
@@ -90,15 +89,15 @@ class Lapsing(GLMEmission):
         """The mixture of the family at the predictors and of the guesses."""
         family: Any = self.family.distribution(predictor, **parameters)
         is_binary = isinstance(self.family, Bernoulli)
-        logs = family.logits
+        logs = getattr(family, "base_dist", family).logits
         if is_binary:
             logs = torch.stack([logsigmoid(-logs), logsigmoid(logs)], -1)
         rates = log_or_zero_slope(guessing)
         logs = torch.logaddexp(rates[..., :1] + logs, rates[..., 1:])
         if is_binary:
             odds = logs[..., 1] - logs[..., 0]
-            return dist.Bernoulli(logits=odds, validate_args=False)
-        return dist.Categorical(logits=logs, validate_args=False)
+            return self.independent(dist.Bernoulli(logits=odds, validate_args=False))
+        return self.independent(dist.Categorical(logits=logs, validate_args=False))
 
     def start(self, data: Sequences) -> dict[str, Tensor]:
         """Few guesses, of all classes alike; the weights as those of the family."""
@@ -111,14 +110,14 @@ class Lapsing(GLMEmission):
         known = self.family.marginal(data)
         if known is None:
             return None
-        never = torch.zeros(1, 1 + self.num_classes, dtype=torch.float64)
-        never[:, 0] = 1.0
+        never = torch.zeros(1, *self.shape("guessing")[1:], dtype=torch.float64)
+        never[..., 0] = 1.0
         return {**known[0], "guessing": never}, known[1]
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """Rates of guessing by class; weights as the family shows them."""
         if name == "guessing":
-            return value[..., 1:], ("state", "class")
+            return value[..., 1:], (*self.sites[name].axes[:-1], "class")
         return self.family.display(name, value)
 
 

@@ -5,7 +5,7 @@ takes a hundredth. Arrays have the shape (sets of parameters, 1, states, ...), a
 of a single step do.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.distributions import expected_emission
+from glmhmm_pyro.distributions import expected_emission, inner_name
 from glmhmm_pyro.masking import emission_log_probs
 
 
@@ -144,20 +144,6 @@ class LabelLaw:
     def __init__(self, log_probs_of: np.ndarray):
         self.log_probs_of = log_probs_of
 
-    @classmethod
-    def of_log_odds(cls, log_odds: np.ndarray) -> "LabelLaw":
-        """Two labels."""
-        both = np.stack([log_odds, -log_odds], -1)
-        return cls(-np.logaddexp(0.0, both))
-
-    @classmethod
-    def of_free(cls, free: np.ndarray) -> "LabelLaw":
-        """Several labels, the logit of the first being 0."""
-        logits = np.concatenate([np.zeros_like(free[..., :1]), free], -1)
-        top = logits.max(-1, keepdims=True)
-        total = np.exp(logits - top).sum(-1, keepdims=True)
-        return cls(logits - top - np.log(total))
-
     def accepts(self, value: np.ndarray, seen: np.ndarray) -> bool:
         """Whether it is a whole number of a class."""
         number = float(value)
@@ -170,6 +156,48 @@ class LabelLaw:
     def expected(self) -> dict[str, np.ndarray]:
         """Probabilities of all labels."""
         return {"": np.exp(self.log_probs_of)}
+
+
+class LabelsLaw(LabelLaw):
+    """Labels of several outputs, independent given the state.
+
+    Args:
+        log_probs_of: log-probabilities, shape (sets, 1, states, outputs, classes).
+        names: of the outputs.
+    """
+
+    def __init__(self, log_probs_of: np.ndarray, names: Sequence[str]):
+        super().__init__(log_probs_of)
+        self.names = names
+
+    def accepts(self, value: np.ndarray, seen: np.ndarray) -> bool:
+        """Whether all are whole numbers of classes."""
+        is_class = (value >= 0) & (value < self.log_probs_of.shape[-1])
+        return bool((is_class & (value == np.floor(value)) | ~seen).all())
+
+    def log_probs(self, value: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Sum of those of the labels that were seen."""
+        labels = np.where(seen, value, 0).astype(int)
+        each = self.log_probs_of[..., np.arange(len(labels)), labels]
+        return np.where(seen, each, 0.0).sum(-1)
+
+    def expected(self) -> dict[str, np.ndarray]:
+        """Probabilities of all labels, by output."""
+        probs = np.exp(self.log_probs_of)
+        return {name: probs[..., i, :] for i, name in enumerate(self.names)}
+
+
+def log_probs_of_odds(log_odds: np.ndarray) -> np.ndarray:
+    """Log-probabilities (..., 2) of two labels."""
+    return -np.logaddexp(0.0, np.stack([log_odds, -log_odds], -1))
+
+
+def log_probs_of_free(free: np.ndarray) -> np.ndarray:
+    """Log-probabilities (..., classes), from logits of all but the first, that is 0."""
+    logits = np.concatenate([np.zeros_like(free[..., :1]), free], -1)
+    top = logits.max(-1, keepdims=True)
+    total = np.exp(logits - top).sum(-1, keepdims=True)
+    return logits - top - np.log(total)
 
 
 class _Numbers:
@@ -263,4 +291,8 @@ class ProductLaw:
 
     def expected(self) -> dict[str, np.ndarray]:
         """Those of all outputs."""
-        return {name: law.expected()[""] for name, law in self.laws.items()}
+        return {
+            inner_name(name, own): found
+            for name, law in self.laws.items()
+            for own, found in law.expected().items()
+        }

@@ -17,7 +17,7 @@ from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.laws import ProductLaw, StepLaw
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.designs import DesignMatrix
-from glmhmm_pyro.distributions import Output
+from glmhmm_pyro.distributions import Output, inner_name, outputs_of
 from glmhmm_pyro.masking import log_prob_of, observed_log_prob
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection
@@ -283,19 +283,13 @@ class Product(TorchDistribution):
     def outputs(self, value: Tensor, mask: Tensor | None) -> dict[str, Output]:
         """Every output with its values and its mask."""
         by_output = mask is not None and mask.dim() > 1
-        value = self._columns(value)
-        return {
-            name: Output(
-                family,
-                value[..., self.places[name]],
-                (
-                    mask[..., self.places[name]]
-                    if mask is not None and by_output
-                    else mask
-                ),
-            )
-            for name, family in self.families.items()
-        }
+        value, found = self._columns(value), {}
+        for name, family in self.families.items():
+            place = self.places[name]
+            seen = mask[..., place] if mask is not None and by_output else mask
+            for own, output in outputs_of(family, value[..., place], seen).items():
+                found[inner_name(name, own)] = output._replace(family=name)
+        return found
 
     def _side_by_side(self, values: Mapping[str, Tensor]) -> Tensor:
         columns: list[Any] = [None] * self.width

@@ -6,7 +6,7 @@ a step's derivatives, by its predictor and by the logarithms of its other number
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -232,16 +232,18 @@ def _bounded(values: np.ndarray) -> np.ndarray:
 class SideBySide:
     """Block objective of several outputs, independent given the state.
 
-    A block's numbers are the weights of one output after the other.
+    A block's numbers are the weights of one output after the other, then the first of
+    the other numbers of every output, and so on.
 
     Args:
         parts: objective of every output, and the steps at which it was observed.
+        others: how many other numbers an output has.
     """
 
-    def __init__(self, parts: Sequence[tuple[RegressionObjective, Tensor | None]]):
-        self.parts = list(parts)
+    def __init__(self, parts: Sequence[tuple[Any, Tensor | None]], others: int = 0):
+        self.parts, self.others = list(parts), others
 
-    def prepare(self, counts: Tensor) -> list[np.ndarray]:
+    def prepare(self, counts: Tensor) -> list[Any]:
         """Counts (sets, steps, states) of every output, 0 where it was not observed."""
         return [
             part.prepare(counts if seen is None else counts * seen[:, None])
@@ -249,23 +251,35 @@ class SideBySide:
         ]
 
     def __call__(
-        self, points: np.ndarray, which: np.ndarray, counts: list[np.ndarray]
+        self, points: np.ndarray, which: np.ndarray, counts: list[Any]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Value and gradient of the running problems."""
-        found = [
-            part(own, which, count)
-            for (part, _), own, count in zip(self.parts, self._split(points), counts)
-        ]
-        values = np.sum([value for value, _ in found], axis=0)
-        return values, np.concatenate([gradient for _, gradient in found], 1)
+        values, gradient = np.zeros(len(points)), np.empty_like(points)
+        for (part, _), count, own in zip(self.parts, counts, self._own(points)):
+            value, gradient[:, own] = part(points[:, own], which, count)
+            values += value
+        return values, gradient
 
-    def curvature(self, points: np.ndarray, counts: list[np.ndarray]) -> np.ndarray:
-        """Those of the outputs, (problems, outputs, features, features)."""
-        found = [
-            part.curvature(own, count)
-            for (part, _), own, count in zip(self.parts, self._split(points), counts)
-        ]
-        return np.concatenate(found, 1)
+    def curvature(self, points: np.ndarray, counts: list[Any]) -> np.ndarray:
+        """Those of the outputs, (problems, outputs, features, features).
 
-    def _split(self, points: np.ndarray) -> list[np.ndarray]:
-        return np.split(points, len(self.parts), axis=1)
+        With other numbers a block is one row (problems, 1, numbers, numbers).
+        """
+        places = self._own(points)
+        found = [
+            part.curvature(points[:, own], count)
+            for (part, _), count, own in zip(self.parts, counts, places)
+        ]
+        if not self.others:
+            return np.concatenate(found, 1)
+        whole = np.zeros((len(points), 1) + points.shape[1:] * 2)
+        for own, one in zip(places, found):
+            whole[:, 0, own[:, None], own] = one[:, 0]
+        return whole
+
+    def _own(self, points: np.ndarray) -> list[np.ndarray]:
+        """Which of a block's numbers are those of every output."""
+        number, places = len(self.parts), np.arange(points.shape[1])
+        weights = places[: len(places) - number * self.others].reshape(number, -1)
+        others = places[weights.size :].reshape(self.others, number)
+        return [np.r_[own, others[:, i]] for i, own in enumerate(weights)]

@@ -8,14 +8,13 @@ back to its parameters: for a softmax of predictors s with probabilities p,
     = n_j - p_j \\sum_i n_i
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.table_kernels import (
     label_logs,
     label_residuals,
@@ -161,17 +160,27 @@ class LabelTable(_Regressions):
         return {"weights": self.by_weights(self._scores).reshape(self.weights)}
 
 
-def label_table(family: Any, data: Sequences, kind: type) -> LabelTable | None:
-    """The table of a family of labels, if it is as its class of this package has it.
+class TablesSideBySide:
+    """Labels of several outputs, independent given the state.
 
     Args:
-        family: bound to the data.
-        data: what it reads of the data set.
-        kind: that class.
+        tables: that of every output.
     """
-    if not family.is_plain or not is_as_defined(family, kind, "distribution"):
-        return None
-    return LabelTable(data, family.operator(data), family.shape("weights"))
+
+    def __init__(self, tables: Sequence[LabelTable]):
+        self.tables, self.shape = list(tables), tables[0].shape
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """log p(y_t | z_t = k), the sum over the outputs."""
+        weights, total = values["weights"], np.zeros(self.shape)
+        for number, table in enumerate(self.tables):
+            total += table({"weights": np.ascontiguousarray(weights[:, number])})
+        return total
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those by the weights (states, outputs, ...)."""
+        found = [table.slopes(counts)["weights"] for table in self.tables]
+        return {"weights": np.stack(found, 1)}
 
 
 class MovesTable(_Regressions):

@@ -11,7 +11,7 @@ from glmhmm_pyro import chain
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.distributions.event_shapes import check_shapes
 from glmhmm_pyro.distributions.log_probs import normalised, weighted_sum
-from glmhmm_pyro.distributions.output import Output, expected_emission
+from glmhmm_pyro.distributions.output import Output, expected_emission, outputs_of
 from glmhmm_pyro.masking import (
     check_mask,
     count_observed,
@@ -173,11 +173,7 @@ class HiddenMarkov(TorchDistribution):
 
         A distribution of several says so by a method ``outputs(value, mask)``.
         """
-        split = getattr(self.emission_dist, "outputs", None)
-        if split is None:
-            return {"": Output(self.emission_dist, value, self.mask)}
-        found: dict[str, Output] = split(value, self.mask)
-        return found
+        return outputs_of(self.emission_dist, value, self.mask)
 
     def emission_log_probs(self, value: Tensor) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, shape (*batch, steps, states)."""

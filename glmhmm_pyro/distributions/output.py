@@ -14,17 +14,45 @@ class Output(NamedTuple):
         emission_dist: its distribution, batch shape (*batch, steps, states).
         value: shape (steps, *emission event).
         mask: as :class:`HiddenMarkov` takes it.
+        family: name of the family that it belongs to, where there are several.
+        column: its number among the outputs of that family, where it has several.
     """
 
     emission_dist: Distribution
     value: Tensor
     mask: Tensor | None
+    family: str = ""
+    column: int | None = None
 
     @property
     def is_discrete(self) -> bool:
         """Whether its values have probabilities, not densities."""
         support: Any = self.emission_dist.support
         return bool(support.is_discrete)
+
+    @property
+    def component(self) -> str:
+        """Name of the component that it is an output of."""
+        return f"emissions.{self.family}" if self.family else "emissions"
+
+
+def outputs_of(
+    emission_dist: Distribution, value: Tensor, mask: Tensor | None
+) -> dict[str, Output]:
+    """What emissions consist of, by name; a single output has no name.
+
+    A distribution of several says so by a method ``outputs(value, mask)``.
+    """
+    split = getattr(emission_dist, "outputs", None)
+    if split is None:
+        return {"": Output(emission_dist, value, mask)}
+    found: dict[str, Output] = split(value, mask)
+    return found
+
+
+def inner_name(family: str, output: str) -> str:
+    """Name of an output of one of several families."""
+    return f"{family}.{output}" if family and output else family or output
 
 
 def expected_emission(emission_dist: Distribution, state_probs: Tensor) -> Tensor:

@@ -272,7 +272,7 @@ class OriginalSteps(ComponentSteps):
                 "symb": torch.zeros(()),
             }
             for name, output in hidden.outputs(self.data.emissions).items():
-                log_probs = emission_log_probs(*output)
+                log_probs = emission_log_probs(*output[:3])
                 kind = name or ("symb" if self.sizes[1] else "analog")
                 nats[kind] = weighted_sum(counts.emission, log_probs, 2)
         return {name: -float(value) for name, value in nats.items()}

@@ -55,7 +55,8 @@ class Preconditioned:
     @staticmethod
     def _rotate(points: np.ndarray, roots: np.ndarray) -> np.ndarray:
         rows = points.reshape(roots.shape[:2] + (roots.shape[-1], 1))
-        return (roots @ rows).reshape(points.shape)
+        with np.errstate(invalid="ignore"):  # A gradient may be infinite far off.
+            return (roots @ rows).reshape(points.shape)
 
 
 def _inverse_roots(curvature: np.ndarray) -> np.ndarray:

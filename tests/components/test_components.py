@@ -199,7 +199,7 @@ def test_initial_probabilities_per_session_speak_of_those_sessions_only():
         (gh.Bernoulli(), [0.0, 0.5, 1.0], "got 0.5"),
         (gh.Categorical(3), [0, 1, 3], r"Categorical\(3\), got 3"),
         (gh.Categorical(3), [0.0, -1.0, 1.0], "got -1.0"),
-        (gh.Bernoulli(), [[0, 1], [1, 1], [0, 0]], r"got \(3, 2\); take gh.Outputs"),
+        (gh.Bernoulli(), [[0, 1]] * 3, r"got \(3, 2\); give Bernoulli\(num_outputs=2"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused(emissions, values, match):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import one_of
+from glmhmm_pyro.distributions import inner_name
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -116,7 +117,7 @@ class Part:
     ):
         self.model, self.part = fit.model, part
         self.versions, self.rows = [fit.as_fitted(data) for data in versions], rows
-        self.component = component_of(fit, part, output)
+        self.component, self.column = component_of(fit, part, output)
         if part != "initial":
             inputs = [self.component.inputs(data)[rows] for data in self.versions]
             self.inputs = torch.stack(inputs)
@@ -137,7 +138,8 @@ class Part:
         if found.has_enumerate_support:
             values = found.enumerate_support()
             return found.log_prob(values).exp().movedim(0, -1)
-        return found.mean.reshape(*found.batch_shape, -1)
+        means = found.mean.reshape(*found.batch_shape, -1)
+        return means if self.column is None else means[..., [self.column]]
 
     def has_classes(self, params: Params) -> bool:
         """Whether what is emitted is one of several classes."""
@@ -146,15 +148,25 @@ class Part:
 
     def _distribution(self) -> Any:
         states = self.component.all_states(self.inputs.device)
-        return self.component(states, self.inputs.unsqueeze(-2))
+        found = self.component(states, self.inputs.unsqueeze(-2))
+        if not hasattr(found, "outputs"):
+            return found
+        each = found.outputs(torch.zeros((1,) + found.event_shape), None)
+        if self.column is None:
+            one_of("output", None, list(each))
+        return list(each.values())[self.column or 0].emission_dist
 
     def _initial(self, data: Sequences) -> Tensor:
         probs = self.component.log_probs(data).exp()
         return probs.expand(data.num_sessions, -1)[self.rows]
 
 
-def component_of(fit: Fit, part: str, output: str | None) -> Any:
-    """The component that gives these probabilities, if it can be asked for them."""
+def component_of(fit: Fit, part: str, output: str | None) -> tuple[Any, int | None]:
+    """The component that gives these probabilities, if it can be asked for them.
+
+    Returns:
+        Beside it which of its outputs is asked for, if one is.
+    """
     one_of("part", part, PARTS)
     if not Program.kind_of(fit.model).components_of(fit.model):
         raise TypeError(
@@ -175,8 +187,14 @@ def component_of(fit: Fit, part: str, output: str | None) -> Any:
             "part='emissions'"
         )
     if part != "emissions":
-        return getattr(fit.model, part)
-    parts = fit.model.emissions.parts
+        return getattr(fit.model, part), None
+    parts: dict[str, Any] = fit.model.emissions.parts
     if output is None and len(parts) == 1:
-        return next(iter(parts.values()))
-    return parts[one_of("output", output, list(parts))]
+        return next(iter(parts.values())), None
+    known: dict[str, tuple[Any, int | None]]
+    known = {name: (family, None) for name, family in parts.items() if name}
+    for name, family in parts.items():
+        if getattr(family, "num_outputs", None) is not None:
+            for column, own in enumerate(family.output_names or ()):
+                known[inner_name(name, own)] = family, column
+    return known[one_of("output", output, list(known or parts))]

@@ -45,11 +45,10 @@ def entries(fit: Fit, part: Part) -> Told:
         return _told([("first", name, "") for name in names], PROBABILITY)
     if part.part == "transitions":
         return _told([("moving", i, j) for i in names for j in names], PROBABILITY)
-    number = part(fit.params).shape[-1]
-    classes = fit.labels.classes
-    known = classes is not None and len(classes) == number
-    labels = list(classes or ()) if known else [str(i) for i in range(number)]
-    has_classes = part.has_classes(fit.params)
+    number, has_classes = part(fit.params).shape[-1], part.has_classes(fit.params)
+    known = fit.labels.classes if has_classes else part.component.names_along("output")
+    is_named = known is not None and len(known) == number
+    labels = list(known or ()) if is_named else [str(i) for i in range(number)]
     kind = "probability" if has_classes else "mean"
     rows = [(kind, name, label) for name in names for label in labels]
     return _told(rows, PROBABILITY if has_classes else REAL)

@@ -70,7 +70,7 @@ def _findings(program: Program) -> Iterator[Finding]:
     start = torch.zeros(program.coordinates.size, dtype=torch.float64)
     for hidden, value in program.observed(program.coordinates.unpack(start)).values():
         for name, output in hidden.outputs(value).items():
-            component = f"emissions.{name}" if name else "emissions"
+            component = output.component
             is_labels = output.emission_dist.has_enumerate_support
             if is_labels and component in by_component:
                 what = f"emissions of {name}" if name else "emissions"

@@ -27,7 +27,7 @@ class Forecast:
 
     Attributes:
         name: of what, such as ``"choice = left"``.
-        output: name of the output, as a component is called after it.
+        output: name of its family, as a component is called after it.
         steps: numbers of the steps, shape (n,).
         value: what came; 1 or 0 for a class.
         mean: expected, shape (n,).
@@ -122,7 +122,7 @@ def _of_labels(
         mean = (probs * state_mean).sum(1).clip(0, 1)
         yield _forecast(
             f"{what} = {named[number] if named else int(label)}",
-            *(name, seen, chosen, mean, mean * (1 - mean)),
+            *(output.family, seen, chosen, mean, mean * (1 - mean)),
             *(state_mean, state_mean * (1 - state_mean)),
             np.where(chosen == 1, 1 - mean, 0.0),
             np.where(chosen == 1, 1.0, 1 - mean),
@@ -155,7 +155,7 @@ def _of_numbers(
         ends = _cumulative(output, probs, values[:, column], mean_k, variance_k)
         yield _forecast(
             known if not name or known.startswith(name) else f"{name} {known}",
-            *(name, _seen(output, column), values[:, column], mean, spread),
+            *(output.family, _seen(output, column), values[:, column], mean, spread),
             *(mean_k, variance_k, *ends),
             is_class=False,
             is_discrete=output.is_discrete,

@@ -18,7 +18,10 @@ from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.answers import Stored, restored, stored
 
 _PARTS = ("initial", "transitions", "emissions")
-_BOUND = ("num_states", "num_features", "covariate_names", "fitted_lengths")
+_BOUND = (
+    *("num_states", "num_features", "covariate_names", "fitted_lengths"),
+    "output_names",
+)
 
 
 def describe(model: Callable[..., Any]) -> dict[str, Any]:

@@ -163,8 +163,8 @@ def predict(
 
     Returns:
         p(y_t = c | y_0..t-k) (step, class) for labels; for other families the
-        expected emission (step, ...). Of several outputs a data set, with an array
-        for each by its name.
+        expected emission (step, ...). Of several families, or several outputs that are
+        labels, a data set with an array for each by its name.
     """
     data = fit.as_fitted(data)
     fit = carried(fit, data)

@@ -41,11 +41,14 @@ def noise_of_labels(probs: Tensor, counts: Tensor) -> Tensor:
 
 
 def noise_of_counts(output: Output, counts: Tensor) -> Tensor:
-    """Information about logarithms of means, shape (steps, states, 1)."""
+    """Information about logarithms of means, shape (steps, states, outputs)."""
     family = output.emission_dist
     # Where the mean is 0, so is what is known of its logarithm.
     known = (family.mean**2 / family.variance).nan_to_num(0.0)
-    return (counts * known).unsqueeze(-1)
+    known = known.reshape(*counts.shape, -1)
+    if output.mask is not None and output.mask.dim() > 1:
+        known = known * output.mask[:, None]
+    return counts.unsqueeze(-1) * known
 
 
 def large_weights(

@@ -129,7 +129,7 @@ class _Group:
 def _emissions(known: _Known) -> Iterator[_Group]:
     """The states of every output whose weights are kept finite by nothing."""
     for name, output in known.hidden.outputs(known.data.emissions).items():
-        what = f"emissions.{name}" if name else "emissions"
+        what = output.component
         component = known.model.components[what]
         if not _is_flat(component):
             continue
@@ -139,13 +139,14 @@ def _emissions(known: _Known) -> Iterator[_Group]:
         observed = steps_observed(output.mask)
         if observed is not None:
             visited = visited * observed[:, None]
-        costs = emission_log_probs(*output)
+        costs = emission_log_probs(*output[:3])
         visits, losses = _by_state(known.ranks, visited, costs, (0,))
         if not output.is_discrete:
             # A density is no number of mistakes.
             losses = torch.full_like(losses, torch.inf)
+        said = what if output.column is None else f"{what}, {name.split('.')[-1]},"
         yield _Group(
-            _of_states(f"{what} in", len(visits), *component.shown_axes(("state",))),
+            _of_states(f"{said} in", len(visits), *component.shown_axes(("state",))),
             losses,
             _labels_never_seen(known.ranks, output, visited),
             _large_in_emissions(known, what, output, visited),
@@ -160,6 +161,8 @@ def _large_in_emissions(
 ) -> dict[int, str]:
     """Sentences about an output's large weights, where it is labels or counts."""
     weights = known.shown(what)
+    if weights is not None and output.column is not None:
+        weights = weights[:, output.column]
     if weights is not None and weights.dim() == 2:
         weights = weights.unsqueeze(1)
     if output.emission_dist.has_enumerate_support:
@@ -169,7 +172,9 @@ def _large_in_emissions(
         noise = noise_of_labels(probs, visited)
         return known.large(what, weights, noise, " of class")
     if known.model.components[what].has_log_rate:
-        return known.large(what, weights, noise_of_counts(output, visited), "")
+        several = " of output" if output.emission_dist.event_shape else ""
+        noise = noise_of_counts(output, visited)
+        return known.large(what, weights, noise, several)
     return {}
 
 

@@ -187,16 +187,19 @@ class LogPrior:
 
         Args:
             points: where, for all problems.
-            shape: (problems, rows, numbers, numbers); the weights come first, then
-                single numbers.
+            shape: (problems, rows, numbers, numbers); the weights come first, those of
+                several outputs one after the other, then single numbers.
         """
         name, value = next(iter(self.blocks.unpack(torch.from_numpy(points)).items()))
         size = value.shape[-1]
-        block = curvature(self.sites[name]["fn"], value)
-        block = block.expand(value.shape + (size,)).reshape(shape[:2] + (size, size))
+        block = curvature(self.sites[name]["fn"], value).expand(value.shape + (size,))
+        block = block.reshape(shape[:2] + (-1, size, size))
         found = np.zeros(shape)
-        found[..., :size, :size] = block.numpy()
-        for number in range(size, shape[-1]):
+        weights = block.shape[2] * size
+        for number in range(block.shape[2]):
+            own = slice(number * size, (number + 1) * size)
+            found[..., own, own] = block[:, :, number].numpy()
+        for number in range(weights, shape[-1]):
             found[..., number, number] = self._curvature_of(points, number)[:, None]
         return found
 
