@@ -82,7 +82,10 @@ class Passes:
             )
             for _, piece, first, last in self.pieces
         ]
-        self.work.run(compiled.counted, calls)
+        if len(calls) == 1:
+            compiled.counted(*calls[0])
+        else:
+            self.work.run(compiled.counted, calls)
         for gathered, out in zip(self.by_piece, (self.initial, self.transition)):
             if len(out) == 1:
                 gathered.sum(0, out=out)

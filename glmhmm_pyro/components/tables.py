@@ -125,7 +125,8 @@ class _Regressions:
     def by_weights(self, residuals: np.ndarray) -> np.ndarray:
         """Slopes by weights (..., features), from those by predictors (groups, ...)."""
         slopes = torch.from_numpy(residuals).reshape(len(self.design), -1)
-        found: np.ndarray = (slopes.T @ self.design).numpy()
+        found = np.empty((slopes.shape[1], self.design.shape[1]))
+        self.design.collect(slopes.T, torch.from_numpy(found))
         return found.reshape(*residuals.shape[1:], -1)
 
 

@@ -28,6 +28,10 @@ class Dense(DesignMatrix):
         """One thin product, torch's being twice as fast as numpy's."""
         torch.mm(self.rows, weights, out=out)
 
+    def collect(self, residuals: Tensor, out: Tensor) -> None:
+        """One thin product."""
+        torch.mm(residuals, self.rows, out=out)
+
     def __rmatmul__(self, residuals: Tensor) -> Tensor:
         return residuals @ self.rows
 

@@ -98,6 +98,12 @@ class DesignMatrix(ABC):
         """Predictors (steps, columns) of weights (features, columns), put into out."""
         out.copy_(self @ weights)
 
+    def collect(self, residuals: Tensor, out: Tensor) -> None:
+        """Sums of rows (some, features) by residuals (some, steps), put into out."""
+        # As an operator it is found only after torch has failed to, which takes longer
+        # than a short product.
+        out.copy_(self.__rmatmul__(residuals))
+
     def read(self, steps: slice | Tensor) -> Tensor:
         """Rows (some, features) at a stretch of steps, or at steps by their numbers."""
         return self.at(steps).dense()  # type: ignore[arg-type]

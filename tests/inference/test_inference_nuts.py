@@ -22,8 +22,11 @@ from nuts_cases import (
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.kinds.glmhmm_program import GLMHMMProgram
 from glmhmm_pyro.inference.nuts import beginning, chains, nuts
-from glmhmm_pyro.inference.nuts.chains import Board, Potential, Settings, run_chains
+from glmhmm_pyro.inference.nuts.chains import Board, run_chains
+from glmhmm_pyro.inference.nuts.potential import Potential
+from glmhmm_pyro.inference.nuts.sampler import Settings
 from glmhmm_pyro.inference.nuts.whitening import Whitening
+from glmhmm_pyro.inference.program.evaluated import Evaluated
 from glmhmm_pyro.inference.program.program import Program
 
 # Runs this short do not have the draws that NUTS asks for, which other tests are about.
@@ -253,13 +256,13 @@ def test_an_error_in_the_model_keeps_the_other_chains_and_is_told(monkeypatch):
 
 def test_an_end_before_the_first_draw_gives_the_mode_or_an_error(monkeypatch):
     model, data = regression()
-    monkeypatch.setattr(chains, "PyroNUTS", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(chains, "PyroSampler", raising(KeyboardInterrupt()))
     fit = sample(model, data)
     assert fit.status is gh.Status.CUT_SHORT and fit.posterior is None
     assert fit.params.keys() == {"emissions.weights"}
     with pytest.raises(ValueError, match="must have draws to be diagnosed"):
         fit.diagnostics()
-    monkeypatch.setattr(chains, "PyroNUTS", raising(ArithmeticError("no")))
+    monkeypatch.setattr(chains, "PyroSampler", raising(ArithmeticError("no")))
     with pytest.raises(RuntimeError, match="no chain.*ArithmeticError: no"):
         sample(model, data)
 
@@ -317,22 +320,24 @@ def test_a_density_that_is_no_number_is_refused_with_its_site():
 
 
 class Cliff:
-    """A potential that is no number anywhere but where the chain starts."""
+    """A density that is no number anywhere but where the chain starts."""
 
-    def __init__(self):
-        self.num_calls = 0
+    def __init__(self, is_direct):
+        self.is_direct = is_direct
 
-    def __call__(self, sites):
-        self.num_calls += 1
-        point = sites["z"].sum()
-        return torch.where(point == 0, point, point * torch.nan)
+    def evaluated(self, vector, jacobian):
+        value = vector.sum().item()
+        slope = torch.zeros_like(vector)
+        return Evaluated({}, 0.0 if value == 0 else np.nan, 0.0, 0.0, slope)
 
 
-def test_a_chain_that_never_accepts_is_named(tmp_path):
+@pytest.mark.parametrize("is_direct", [False, True])
+def test_a_chain_that_never_accepts_is_named(tmp_path, is_direct):
     settings, board = Settings(5, 3, 0.8, 10, False), Board(str(tmp_path))
     bar = nuts.tqdm(disable=True)
     starts = torch.zeros(1, 2, dtype=torch.float64)
-    drawn = run_chains(settings, [Cliff()], starts, [0], False, board, bar)
+    cliff = Potential(Cliff(is_direct), Whitening.none(2))
+    drawn = run_chains(settings, [cliff], starts, [0], False, board, bar)
     assert drawn.ends == [""] and not drawn.stats["accept_prob"].any()
     [(status, sentence)] = nuts._stuck(drawn)
     assert status is gh.Status.STUCK

@@ -108,6 +108,11 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         """Whether components take sets, and no hyperparameter is drawn beside them."""
         return _takes_sets(self.model) and self._has_fixed_priors
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether all parts are the package's own, with priors that stand fixed."""
+        return self._direct is not None
+
     def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
         """Log-likelihood and log prior, without Pyro's handlers."""
         shared = dict(zip(params, self.ranks.shared(*params.values())))

@@ -8,6 +8,7 @@ own curvature. Copies of a mode under renumberings that keep the prior are one m
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from glmhmm_pyro.inference.draws.alignment import (
     renumber_draws,
     state_probs,
 )
-from glmhmm_pyro.inference.nuts.chains import Potential
+from glmhmm_pyro.inference.nuts.potential import Potential
 from glmhmm_pyro.inference.nuts.prior_ends import is_maximum, prior_ends
 from glmhmm_pyro.inference.nuts.whitening import Whitening, whitened
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -239,7 +240,7 @@ def _nearer(potential: Potential, point: Tensor) -> Tensor:
     """The point, moved towards the mode until its density is finite."""
     with torch.no_grad():
         for _ in range(_HALVINGS):
-            if torch.isfinite(potential({"z": point})):
+            if math.isfinite(potential.evaluated(point)[0]):
                 break
             point = point / 2
     return point

@@ -1,4 +1,4 @@
-"""Chains of Pyro's NUTS: one after the other, or each in a process of its own.
+"""Chains of NUTS: one after the other, or each in a process of its own.
 
 Draws are written to files as they come, so that what was finished survives an
 interrupt, and so that one progress bar can watch all processes.
@@ -7,7 +7,6 @@ interrupt, and so that one progress bar can watch all processes.
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -17,83 +16,23 @@ import numpy as np
 import pyro
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from pyro.infer import NUTS as PyroNUTS
-from pyro.ops.integrator import potential_grad
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 from tqdm import tqdm
 
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.journal import Stage, stage
-from glmhmm_pyro.inference.nuts.chain_files import ChainFile, restore, state_of
-from glmhmm_pyro.inference.nuts.whitening import Whitening
-from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.nuts.chain_files import ChainFile
+from glmhmm_pyro.inference.nuts.potential import Potential
+from glmhmm_pyro.inference.nuts.pyro_sampler import PyroSampler
+from glmhmm_pyro.inference.nuts.sampler import STATS, Sampler, Settings
+from glmhmm_pyro.inference.nuts.vector_sampler import VectorSampler
 from glmhmm_pyro.inference.search.search import seeded
-
-# Numbers that are noted of every draw.
-STATS = ("potential", "accept_prob", "step_size", "num_leapfrogs", "diverging")
 
 # How a chain ended that a user has stopped.
 INTERRUPTED = "interrupted"
 
 # Seconds between two looks at how far the chains have come.
 _LOOK = 0.2
-
-
-class _Known(torch.autograd.Function):
-    """A potential whose slope came with its value."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, point: Tensor, potential: "Potential") -> Tensor:
-        """The potential at a point."""
-        whitening = potential.whitening
-        found = potential.program.evaluated(whitening(point), jacobian=True)
-        ctx.save_for_backward(-(found.slope @ whitening.scale))
-        return point.new_tensor(-found.log_density)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, None]:
-        """The slope, known already."""
-        return grads[0] * ctx.saved_tensors[0], None
-
-
-class Potential:
-    """Minus the log density of the whitened coordinates, up to a constant.
-
-    Args:
-        program: the model with its data.
-        whitening: from the sampler's coordinates to the program's vector.
-
-    Attributes:
-        num_calls: number of evaluations so far.
-    """
-
-    def __init__(self, program: Program, whitening: Whitening):
-        self.program, self.whitening = program, whitening
-        self.num_calls = 0
-
-    def __call__(self, sites: dict[str, Tensor]) -> Tensor:
-        """Potential energy at the only site, ``z``."""
-        self.num_calls += 1
-        energy: Tensor = _Known.apply(sites["z"], self)
-        return energy
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a chain has to know of the sampler; see ``NUTS``."""
-
-    num_samples: int
-    num_warmup: int
-    target_accept: float
-    max_tree_depth: int
-    dense_mass: bool
-
-    @property
-    def num_iterations(self) -> int:
-        """Draws of one chain, those of the warm-up included."""
-        return self.num_warmup + self.num_samples
 
 
 class Board:
@@ -143,7 +82,7 @@ class Board:
         for number, chain in enumerate(state["chains"]):
             if chain is not None:
                 self.chain(number).write(chain)
-                done[number] = chain["_t"]
+                done[number] = chain["iteration"]
 
     def _path(self, name: str) -> Path:
         return Path(self.folder) / f"{name}.npy"
@@ -176,7 +115,8 @@ def run_chains(
 ) -> Chains:
     """All chains, each of a potential of its own and from a point (chains, size)."""
     board.clean(len(starts), settings.num_samples, starts.shape[-1])
-    kept = stage("NUTS", lambda: (settings, starts, seeds))
+    kinds = [potential.is_direct for potential in potentials]
+    kept = stage("NUTS", lambda: (settings, starts, seeds, kinds))
     kept.give = partial(board.state, len(starts))
     board.is_kept = kept.is_kept
     if kept.state is not None:
@@ -213,7 +153,7 @@ def seconds_per_gradient(potential: Potential, start: Tensor) -> float:
     with alone():
         for _ in range(6):
             before = perf_counter()
-            potential_grad(potential, {"z": start.clone()})
+            potential.evaluated(start)
             times.append(perf_counter() - before)
     return float(np.median(times))
 
@@ -239,43 +179,26 @@ def run_chain(
     number: int,
 ) -> str:
     """One chain, noted on the board; says how it ended if not as it should."""
+    kind = VectorSampler if potential.is_direct else PyroSampler
     with _ending() as ended, seeded(seed), alone():
         vectors, stats, done = (
             board.open(n)[number:] for n in ("vectors", "stats", "done")
         )
-        kernel = PyroNUTS(
-            potential_fn=potential,
-            full_mass=settings.dense_mass,
-            target_accept_prob=settings.target_accept,
-            max_tree_depth=settings.max_tree_depth,
-        )
-        kernel.initial_params = {"z": start.clone()}
-        kernel.setup(settings.num_warmup)
-        first, mean, file = 0, 0.0, board.chain(number)
+        sampler: Sampler = kind(settings, potential, start)
+        file = board.chain(number)
         known = file.read() if board.is_kept else None
         if known is not None:
-            restore(kernel, known)
-            first, mean = known["_t"], known["mean"]
-        sites = kernel._fetch_from_cache()[0]
-        for iteration in range(first, settings.num_iterations):
-            before, draw = potential.num_calls, iteration - settings.num_warmup
-            sites = kernel.sample(sites)
-            if draw >= 0:
-                # Pyro tells the mean acceptance of all draws: the last one's share.
-                total, mean = mean * draw, kernel._mean_accept_prob
-                vectors[0, draw] = sites["z"].numpy()
-                stats[0, draw] = (
-                    float(kernel._fetch_from_cache()[1]),
-                    mean * (draw + 1) - total,
-                    float(kernel.step_size),
-                    potential.num_calls - before,
-                    kernel.diagnostics()["divergences"][-1:] == [draw],
-                )
+            sampler.restore(known)
+        for iteration in range(sampler.iteration, settings.num_iterations):
+            vector, noted = sampler.draw()
+            if iteration >= settings.num_warmup:
+                vectors[0, iteration - settings.num_warmup] = vector.numpy()
+                stats[0, iteration - settings.num_warmup] = noted
             done[0] = iteration + 1
             if board.is_kept:
-                file.note(kernel, mean=mean)
+                file.note(sampler)
         if board.is_kept:
-            file.write({**state_of(kernel), "mean": mean})
+            file.write(sampler.state())
     return "".join(ended)
 
 

@@ -1,4 +1,4 @@
-"""NUTS: draws from the posterior, by Pyro's No-U-Turn sampler.
+"""NUTS: draws from the posterior, by the No-U-Turn sampler.
 
 What is sampled is the density of the unconstrained vector, states summed out, the
 volume of the transform included (Hoffman & Gelman 2014, JMLR 15, 1593). The sampler
@@ -40,13 +40,13 @@ from glmhmm_pyro.inference.nuts.chains import (
     INTERRUPTED,
     Board,
     Chains,
-    Settings,
     alone,
     described,
     num_workers,
     run_chains,
     seconds_per_gradient,
 )
+from glmhmm_pyro.inference.nuts.sampler import Settings
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering

@@ -39,6 +39,15 @@ class Whitening(NamedTuple):
         """Vector (*batch, size) of a point (*batch, size)."""
         return self.centre + point @ self.scale.T
 
+    def after(self, scale: Tensor) -> "Whitening":
+        """This map after another linear one.
+
+        Args:
+            scale: of the other, shape (size, size), or (size,) for a diagonal.
+        """
+        own = self.scale
+        return Whitening(self.centre, own @ scale if scale.dim() > 1 else own * scale)
+
     @classmethod
     def none(cls, size: int) -> "Whitening":
         """The vector itself."""

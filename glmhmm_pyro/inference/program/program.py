@@ -182,6 +182,11 @@ class Program(ABC, Generic[Model, Data]):
         """Whether :meth:`log_parts` takes values with a leading axis of sets."""
         return False
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether :meth:`evaluated` makes the slope with the value, without a graph."""
+        return False
+
     @abstractmethod
     def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
         """Log-likelihood of all that is observed, and log density of the priors."""
