@@ -20,8 +20,8 @@ from pyro.infer.mcmc.util import initialize_model
 from pyro.ops.integrator import potential_grad
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.draws.arviz_versions import effective_size
-from glmhmm_pyro.inference.nuts.chains import Potential
+from glmhmm_pyro.inference.draws.agreement import bulk_size
+from glmhmm_pyro.inference.nuts.potential import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.program import Program
 
@@ -189,10 +189,8 @@ def report(name, chains, gradients, diverged):
     and of each alone, added up.
     """
     columns = np.moveaxis(chains, -1, 0)
-    together = min(effective_size(c, "bulk") for c in columns)
-    alone = min(
-        sum(effective_size(chain[None], "bulk") for chain in c) for c in columns
-    )
+    together = min(bulk_size(c) for c in columns)
+    alone = min(sum(bulk_size(chain[None]) for chain in c) for c in columns)
     for what, size in (("together", together), ("each alone", alone)):
         print(
             f"{name:20} chains {what:10} {size:7.0f} effective of the worst parameter,"

@@ -7,15 +7,13 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from glmhmm_pyro.inference.draws import arviz_versions
-from glmhmm_pyro.inference.draws.arviz_versions import (
-    container,
-    effective_size,
-    load_arviz,
-    r_hat,
-)
+from glmhmm_pyro.inference.draws.agreement import bulk_size, r_hat, tail_size
+from glmhmm_pyro.inference.draws.arviz_versions import container, load_arviz
+from glmhmm_pyro.inference.draws.diagnostics import diagnose
 
 _SAMPLES = """
 import warnings
@@ -55,11 +53,41 @@ def test_r_hat_and_effective_sizes_are_those_of_their_definitions():
     draws = np.random.default_rng(1).normal(size=(4, 500))
     # Independent draws: R-hat is 1 and every draw counts, within a few percent.
     assert r_hat(draws) == pytest.approx(1.0, abs=0.01)
-    assert effective_size(draws, "bulk") == pytest.approx(2000, rel=0.25)
-    assert effective_size(draws, "tail") == pytest.approx(2000, rel=0.25)
+    assert bulk_size(draws) == pytest.approx(2000, rel=0.25)
+    assert tail_size(draws) == pytest.approx(2000, rel=0.25)
     # One chain that stands elsewhere.
     draws[0] += 3
-    assert r_hat(draws) > 1.3 and effective_size(draws, "bulk") < 20
+    assert r_hat(draws) > 1.3 and bulk_size(draws) < 20
+
+
+def walks(chains, length, memory, seed):
+    """Chains of autoregressive numbers, rounded so that some are tied."""
+    noise = np.random.default_rng(seed).normal(size=(chains, length))
+    for t in range(1, length):
+        noise[:, t] += memory * noise[:, t - 1]
+    return np.round(noise, 1)
+
+
+@pytest.mark.parametrize("chains", [1, 2, 4])
+@pytest.mark.parametrize(
+    "length, memory", [(4, 0.0), (9, 0.5), (200, -0.6), (301, 0.9)]
+)
+def test_r_hat_and_effective_sizes_are_those_of_arviz(chains, length, memory):
+    arviz = load_arviz()
+    for shift in (0.0, 2.0):
+        draws = walks(chains, length, memory, seed=chains + length)
+        draws[0] += shift
+        tail = arviz.ess(draws, method="tail", prob=(0.05, 0.95))
+        assert bulk_size(draws) == pytest.approx(float(arviz.ess(draws)), rel=1e-9)
+        assert tail_size(draws) == pytest.approx(float(tail), rel=1e-9)
+        if chains > 1:
+            assert r_hat(draws) == pytest.approx(float(arviz.rhat(draws)), rel=1e-12)
+
+
+def test_diagnostics_do_without_arviz(monkeypatch):
+    monkeypatch.setattr(arviz_versions, "load_arviz", broken(ImportError("none")))
+    table = diagnose({"x": torch.randn(2, 40)})
+    assert table.notna().all(axis=None)
 
 
 def broken(error):

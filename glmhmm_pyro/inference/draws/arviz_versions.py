@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _import_lock = threading.RLock()
 
-# Tails whose quantiles an effective sample size of the tails is about.
-_TAILS = (0.05, 0.95)
-
 
 def load_arviz() -> ModuleType:
     """The module ``arviz``: nothing is warned of, and no folder has to be writable.
@@ -52,17 +49,6 @@ def _with_another_cache_folder() -> ModuleType:
             return import_module("arviz")
         finally:
             platformdirs.user_cache_dir = theirs
-
-
-def r_hat(draws: np.ndarray) -> float:
-    """Rank-normalised split R-hat of draws (chains, draws)."""
-    return float(load_arviz().rhat(draws))
-
-
-def effective_size(draws: np.ndarray, part: str) -> float:
-    """Effective size of the ``"bulk"`` or ``"tail"`` of draws (chains, draws)."""
-    options = {"prob": _TAILS} if part == "tail" else {}
-    return float(load_arviz().ess(draws, method=part, **options))
 
 
 def leave_one_out(exported: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.inference.draws.arviz_versions import effective_size, r_hat
+from glmhmm_pyro.inference.draws.agreement import bulk_size, r_hat, tail_size
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.priors.answers import held
 
@@ -59,6 +59,6 @@ def _row(draws: np.ndarray) -> dict[str, float]:
         "mean": draws.mean(),
         "sd": draws.std(ddof=1) if draws.size > 1 else np.nan,
         "r_hat": r_hat(draws) if varies and chains > 1 else np.nan,
-        "ess_bulk": effective_size(draws, "bulk") if varies else np.nan,
-        "ess_tail": effective_size(draws, "tail") if varies else np.nan,
+        "ess_bulk": bulk_size(draws) if varies else np.nan,
+        "ess_tail": tail_size(draws) if varies else np.nan,
     }
