@@ -2,6 +2,7 @@
 
     python benchmarks/potentials.py                 milliseconds of a gradient, ratios
     python benchmarks/potentials.py --draws 300     effective draws per 1000 gradients
+    python benchmarks/potentials.py --chains        NUTS of 40 trials, over a normal's
 
 CPU time of one thread, the two potentials by turns, the median of all turns. Pyro's own
 potential is that of pyro.infer.mcmc.util.initialize_model, its sampler the NUTS(model)
@@ -11,6 +12,7 @@ that its users write.
 import argparse
 import statistics
 import time
+import warnings
 
 import numpy as np
 import pyro
@@ -22,7 +24,9 @@ from pyro.ops.integrator import potential_grad
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.draws.agreement import bulk_size
 from glmhmm_pyro.inference.nuts.potential import Potential
-from glmhmm_pyro.inference.nuts.whitening import Whitening
+from glmhmm_pyro.inference.nuts.sampler import Settings
+from glmhmm_pyro.inference.nuts.vector_sampler import VectorSampler
+from glmhmm_pyro.inference.nuts.whitening import Whitening, whitened
 from glmhmm_pyro.inference.program.program import Program
 
 SESSIONS = (1, 8, 80)
@@ -153,6 +157,70 @@ def compare_mixing(draws, sessions):
     report("NUTS(model) of Pyro", chains, gradients, diverged)
 
 
+def compare_chains(seeds=range(3)):
+    """CPU time of a gradient in chains of 500 draws on 40 trials.
+
+    Over that of Pyro's NUTS, which draws from a normal of as many numbers; and how long
+    a fit of two chains takes in all, per effective draw of the worst parameter.
+    """
+    data = forty_trials()
+    program = Program.of(glmhmm(), data)
+    mode = gh.fit(glmhmm(), data, "map", progress=False).params
+    whitening, size = whitened(program, mode), program.coordinates.size
+    method = gh.NUTS(300, 200, num_chains=2, parallel=False)
+    found = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        start = torch.randn(size, dtype=torch.float64)
+        own, normal = Potential(program, whitening), Counted(half_square)
+        settings = Settings(300, 200, 0.8, 10, False)
+        sampler = VectorSampler(settings, own, start)
+        ours = seconds(lambda: [sampler.draw() for _ in range(500)]) / own.num_calls
+        kernel = pyro.infer.NUTS(potential_fn=normal)
+        kernel.initial_params = {"z": start}
+        kernel.setup(200)
+        sites = {"z": start}
+        theirs = seconds(lambda: [kernel.sample(sites) for _ in range(500)])
+        theirs /= normal.calls
+        fits = []
+        whole = seconds(
+            lambda: fits.append(
+                gh.fit(glmhmm(), data, method, seed=seed, progress=False)
+            )
+        )
+        size_of_worst = fits[0].diagnostics()["ess_bulk"].min()
+        found.append((1e6 * ours, 1e6 * theirs, ours / theirs, whole, size_of_worst))
+    ours, theirs, ratio, whole, effective = map(statistics.median, zip(*found))
+    print(
+        f"ours {ours:.0f} us a gradient, Pyro's on a normal {theirs:.0f}: {ratio:.2f}"
+    )
+    print(
+        f"2 chains of 200 + 300 draws: {whole:.1f} s, {effective:.0f} effective draws "
+        f"of the worst parameter, {effective / whole:.0f} a second"
+    )
+
+
+def forty_trials():
+    """Choices of an observer who is engaged in two of four blocks of ten trials."""
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.normal(size=40), np.ones(40)], 1)
+    weights = np.array([[3.0, 0.0], [0.3, -1.5]])[np.arange(40) // 10 % 2]
+    y = rng.random(40) < 1 / (1 + np.exp(-(x * weights).sum(1)))
+    return gh.Sequences(y.astype(int), x)
+
+
+def half_square(sites):
+    """The potential of a standard normal."""
+    return sites["z"].dot(sites["z"]) / 2
+
+
+def seconds(function):
+    """CPU time of a call."""
+    before = time.process_time()
+    function()
+    return time.process_time() - before
+
+
 class Counted:
     """A potential that counts its evaluations."""
 
@@ -204,9 +272,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=0)
     parser.add_argument("--sessions", type=int, default=8)
+    parser.add_argument("--chains", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.draws:
+    if args.chains:
+        warnings.simplefilter("ignore", gh.ConvergenceWarning)
+        compare_chains()
+    elif args.draws:
         compare_mixing(args.draws, args.sessions)
     else:
         compare_costs()
