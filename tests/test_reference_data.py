@@ -7,6 +7,7 @@ figure are Stata's and statsmodels'.
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -38,6 +39,19 @@ def speed(shared, outputs, covariates, transition_covariates, source):
 
 def read(*values):
     return torch.tensor(values, dtype=torch.float64)
+
+
+def mice(shared):
+    """All trials of the 37 mice, violations as missing choices, correct answers."""
+    trials = pd.DataFrame(dict(np.load(shared / "data" / "ibl37_trials.npz")))
+    sessions = pd.read_csv(shared / "data" / "ibl37_sessions.csv")["session"]
+    trials["session"] = sessions.values[trials["session_index"]]
+    trials["choice"] = trials["choice"].astype(float).where(trials["choice"] >= 0)
+    rewarded = np.where(trials["rewarded"] > 0, trials["choice"], 1 - trials["choice"])
+    # Of a violation the reward tells nothing.
+    sides = (trials["contrast"] > 0).astype(float)
+    trials["answer"] = np.where(np.isnan(rewarded), sides, rewarded).astype(int)
+    return trials
 
 
 P1 = {
@@ -106,3 +120,25 @@ def test_interest_rates_with_a_stationary_start_have_the_likelihood_of_stata(sha
     data = gh.Sequences(rate[4:], np.stack(x, 1))
     fit = gh.fit(model, data, **QUICK)
     assert fit.log_likelihood == pytest.approx(-229.25614, abs=1e-5)
+
+
+def test_the_fit_to_37_mice_is_found_to_forget_what_they_remember(shared):
+    # Ashwood et al. 2022: the choices of one animal are alike over far more trials
+    # than those of a model that all animals share.
+    trials = mice(shared)
+    design = gh.covariates.Design(
+        gh.covariates.Columns(["contrast"]),
+        gh.covariates.PreviousChoice("choice"),
+        gh.covariates.WinStayLoseSwitch("choice", answer="answer"),
+        gh.covariates.Intercept(),
+    )
+    data = gh.Sequences.from_dataframe(
+        trials, session="session", emissions="choice", covariates=design
+    )
+    assert (data.num_steps, data.num_sessions) == (181_530, 2_017)
+    model = gh.GLMHMM(3, gh.Bernoulli(gh.priors.Ridge(2.0)))
+    fit = gh.fit(model, data, num_restarts=2, progress=False)
+    check = gh.analysis.predictive_check(fit, data, num_samples=20)
+    row = check.table.loc["autocorrelation"].loc[40]
+    assert row["observed"] == pytest.approx(0.076, abs=0.001)
+    assert row["upper"] < 0.03
