@@ -164,7 +164,7 @@ def test_a_best_that_was_reached_once_is_doubted_with_advice(program):
     for runs, match in ((once, "only one led"), ([kick], "none but kicks led")):
         doubt = best_fit(program, runs + others).doubt
         assert match in doubt and "of starts" not in doubt
-        assert "Raise num_restarts" in doubt and "weak prior" in doubt
+        assert "Raise num_restarts" in doubt and "prior such as" in doubt
     assert best_fit(program, once * 2 + others).doubt == ""
     assert best_fit(program, once).doubt == ""
 

@@ -104,8 +104,8 @@ def doubt(fit: "Fit") -> str:
     only = "only one" if fit.num_agreeing else "none but kicks"
     return (
         f"of {fit.num_starts} starts {only} led to the best solution, and others may "
-        "lead to a better one. Raise num_restarts, or give the weights a weak prior, "
-        "such as gh.priors.Ridge(5.0)"
+        "lead to a better one. Raise num_restarts; where weights have none, a weak "
+        "prior such as gh.priors.Ridge(5.0) helps too"
     )
 
 
