@@ -264,10 +264,12 @@ class GLMHMM(PyroModule):
                 yield f"{prefix}.{attribute}", component, attribute
 
     @pyro_method
-    def draw(self) -> None:
-        """Visit every parameter: their priors alone, without any data."""
-        for _, component, attribute in self.site_names():
-            getattr(component, attribute)
+    def draw(self) -> dict[str, Tensor]:
+        """Visit every parameter, their priors alone, without any data; their values."""
+        return {
+            name: getattr(component, attribute)
+            for name, component, attribute in self.site_names()
+        }
 
     def _own(self, name: str, component: Any, kind: type) -> Any:
         if not isinstance(component, kind):

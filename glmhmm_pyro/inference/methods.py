@@ -122,8 +122,8 @@ def fit(
         process_group: of ``torch.distributed``, over whose ranks the sessions are
             spread; ``"world"`` is torch's default one. Each rank calls this with
             sessions of its own, all else being alike, and gets the fit of all sessions.
-            An error on one rank is raised on all. For ``"em"`` and ``"map"`` of a
-            :class:`GLMHMM`; ``None`` is this process alone.
+            An error on one rank is raised on all. For a :class:`GLMHMM` by all
+            methods but NUTS; ``None`` is this process alone.
         options: fields of the method, e.g. ``num_iters``, ``tol``, ``keep_weights``.
 
     Raises:
@@ -222,9 +222,9 @@ def _spread(
     name = type(engine).__name__
     if not getattr(engine, "is_spreadable", False):
         raise ValueError(
-            "method must be 'em' or 'map' over a process_group, got "
-            f"{getattr(engine, 'name', name)!r}; give one of these, or leave out "
-            "process_group"
+            "method must be em, map, laplace, or svi with all sessions at a step and a "
+            f"guide by name, over a process_group, got {name}; give one of these, or "
+            "leave out process_group"
         )
     if checkpoint is not None:
         raise ValueError(

@@ -1,10 +1,11 @@
 """A GLMHMM with its data: a density that components make up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyro
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -34,6 +35,7 @@ from glmhmm_pyro.inference.steps.joint_steps import JointSteps
 from glmhmm_pyro.inference.steps.steps import ComponentSteps
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
+from glmhmm_pyro.ranks import ALONE
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.sequences.members import Members
@@ -104,6 +106,21 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return self.model.layout
 
     @property
+    def sampled(self) -> Callable[[Sequences], Any]:
+        """The model; over ranks, with the log-likelihood of all of them as one term."""
+        return self.model if self.ranks is ALONE else self._over_ranks
+
+    def _over_ranks(self, data: Sequences) -> None:
+        params = self.model.draw()
+        pyro.factor("y", self._log_likelihood(params))
+
+    def _log_likelihood(self, params: Params) -> Tensor:
+        """Of all ranks, with slopes by values that are the same on all."""
+        shared = dict(zip(params, self.ranks.shared(*params.values())))
+        hidden = self.model.hidden_markov_at(shared, self.data)
+        return self.ranks.summed(hidden.log_prob(self.data.emissions))
+
+    @property
     def is_batched(self) -> bool:
         """Whether components take sets, and no hyperparameter is drawn beside them."""
         return _takes_sets(self.model) and self._has_fixed_priors
@@ -115,10 +132,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     def log_parts(self, params: Params) -> tuple[Tensor, Tensor]:
         """Log-likelihood and log prior, without Pyro's handlers."""
-        shared = dict(zip(params, self.ranks.shared(*params.values())))
-        hidden = self.model.hidden_markov_at(shared, self.data)
-        own = hidden.log_prob(self.data.emissions)
-        return self.ranks.summed(own), self.log_prior(params)
+        return self._log_likelihood(params), self.log_prior(params)
 
     def evaluated(self, vector: Tensor, jacobian: bool) -> Evaluated:
         """The same, by one function where all parts are the package's own."""

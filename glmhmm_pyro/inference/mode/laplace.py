@@ -89,6 +89,7 @@ class Laplace:
     tol: float = 1e-8
 
     name: ClassVar[str] = "laplace"
+    is_spreadable: ClassVar[bool] = True
     in_own_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -178,6 +178,11 @@ class Program(ABC, Generic[Model, Data]):
         return self.data.ranks if isinstance(self.data, Sequences) else ALONE
 
     @property
+    def sampled(self) -> Callable[[Data], Any]:
+        """The Pyro model whose trace has the log density of all ranks' data."""
+        return self.model
+
+    @property
     def is_batched(self) -> bool:
         """Whether :meth:`log_parts` takes values with a leading axis of sets."""
         return False

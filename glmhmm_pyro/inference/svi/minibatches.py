@@ -81,7 +81,7 @@ class MiniBatches:
     def draw(self) -> Batch:
         """A batch, by torch's generator."""
         if self.size is None:
-            return Batch(self.program.model, self.program.data, 0.0)
+            return Batch(self.program.sampled, self.program.data, 0.0)
         return self.of(torch.randperm(self.num_sessions)[: self.size].tolist())
 
     def of(self, sessions: list[int]) -> Batch:

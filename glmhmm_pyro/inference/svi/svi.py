@@ -133,6 +133,14 @@ class SVI:
         made_here = isinstance(maker, type) and issubclass(maker, AutoGuide)
         return isinstance(maker, str) or made_here
 
+    @property
+    def is_spreadable(self) -> bool:
+        """Whether a fit may be made over a process group: all sessions at every step.
+
+        A guide of the user's own might read the sessions of its rank.
+        """
+        return self.subsample_sessions is None and self.in_own_units
+
     def fit(self, program: Program, search: Search) -> Findings:
         """Fit the guide, beginning at the best mode that the starts lead to."""
         mode = MAP().fit(program, search)
