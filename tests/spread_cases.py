@@ -41,7 +41,7 @@ def choices(rng, predictors):
 
 def driven():
     """So many steps that the M-step looks at some of them alone for its metric."""
-    rng, lengths, covariates, predictors = sessions(400)
+    rng, lengths, covariates, predictors = sessions(250)
     data = gh.Sequences(choices(rng, predictors), covariates, lengths=lengths)
     moves = gh.InputDriven(gh.priors.Ridge(1.0))
     return gh.GLMHMM(2, gh.Bernoulli(RIDGE), moves), data, "em", ONCE
@@ -112,9 +112,15 @@ def with_priors(method="map", **options):
 
 
 def annealed():
-    return with_priors(
-        "em", num_restarts=2, init="random", prior_multipliers=[3.0, 2.0]
-    )
+    return with_priors("em", init="random", inverse_temperatures=[0.5, 0.8], **ONCE)
+
+
+def approximated():
+    return with_priors("laplace", num_samples=30, **ONCE)
+
+
+def climbed():
+    return with_priors("svi", num_steps=30, window=20, num_samples=20, **ONCE)
 
 
 def searched():
@@ -141,6 +147,8 @@ CASES = {
         several,
         with_priors,
         annealed,
+        approximated,
+        climbed,
         searched,
         repeated,
     )
@@ -158,7 +166,13 @@ def found(case, rank=None):
     if rank is not None:
         data, options = part_of(data, rank), {**options, "process_group": "world"}
     fit = gh.fit(model, data, method, progress=False, **options)
-    best = fit.restarts[fit.best]
+    best, group = fit.restarts[fit.best], options.get("process_group")
+    errors, bounds = {}, {}
+    if fit.posterior is None:
+        known = fit.standard_errors(data, process_group=group)
+        errors = {name: torch.tensor(one.values) for name, one in known.items()}
+    elif fit.posterior.elbo is not None:
+        bounds = {"elbo": torch.from_numpy(fit.posterior.elbo)}
     return {
         "params": fit.params,
         "log_joints": best.log_joints,
@@ -166,7 +180,9 @@ def found(case, rank=None):
         "status": fit.status.name,
         "said": (fit.notes, fit.unbounded),
         "observed": fit.labels.num_observed,
-        "bic": fit.bic,
+        "errors": errors,
+        "draws": {} if fit.posterior is None else fit.posterior.draws,
+        "bounds": bounds,
         "baseline": fit.baseline.params,
         "starts": fit.restart_report()[["kind", "status", "solution"]].values.tolist(),
     }

@@ -55,23 +55,30 @@ def test_all_ranks_end_with_the_same(ranks, name):
     for site, value in first["params"].items():
         assert torch.equal(value, second["params"][site])
     assert (first["log_joints"] == second["log_joints"]).all()
-    for what in ("status", "said", "observed", "bic", "starts"):
+    for what in ("status", "said", "observed", "starts"):
         assert first[what] == second[what]
 
 
 @every_case
 def test_a_fit_over_two_ranks_is_that_of_one_process(ranks, alone, name):
     first, whole = ranks[0][0][name], alone[name]
-    for what in ("params", "baseline"):
+    for what in ("params", "baseline", "errors", "draws", "bounds"):
+        assert first[what].keys() == whole[what].keys()
         for site, value in whole[what].items():
-            torch.testing.assert_close(first[what][site], value, rtol=1e-7, atol=1e-7)
+            torch.testing.assert_close(
+                first[what][site], value, rtol=1e-6, atol=1e-7, equal_nan=True
+            )
     for what in ("status", "said", "starts"):
         assert first[what] == whole[what]
-    for what in ("observed", "bic"):
-        assert first[what] == pytest.approx(whole[what], rel=1e-10)
+    assert first["observed"] == pytest.approx(whole["observed"], rel=1e-10)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "repeated"])
+# Of repeated rows each rank puts its own together; the search of an approximation goes
+# on until rounding ends it.
+OTHER_WAYS = ("repeated", "approximated")
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in OTHER_WAYS])
 def test_it_takes_the_same_way(ranks, alone, name):
     first, whole = ranks[0][0][name], alone[name]
     for what in ("log_likelihoods", "log_joints"):
@@ -134,21 +141,18 @@ def single(tmp_path):
     torch.distributed.destroy_process_group()
 
 
+CHOICES = gh.GLMHMM(2, gh.Bernoulli())
+EVERY_SESSION = "svi with all sessions at a step and a guide by name"
+
+
 @pytest.mark.parametrize(
     "model, options, said",
     [
-        (
-            gh.GLMHMM(2, gh.Bernoulli()),
-            {"method": "nuts"},
-            "method must be 'em' or 'map'",
-        ),
-        (
-            gh.GLMHMM(2, gh.Bernoulli()),
-            {"method": "svi"},
-            "method must be 'em' or 'map'",
-        ),
-        (gh.GLMHMM(2, gh.Bernoulli()), {"checkpoint": "fit.nc"}, "checkpoint must be"),
-        (gh.GLMHMM(2, gh.Bernoulli()), {"init": "kmeans"}, "init must not be 'kmeans'"),
+        (CHOICES, {"method": "nuts"}, "method must be em, map, laplace, or svi"),
+        (CHOICES, {"method": gh.SVI(subsample_sessions=2)}, EVERY_SESSION),
+        (CHOICES, {"method": gh.SVI(guide=lambda data: None)}, EVERY_SESSION),
+        (CHOICES, {"checkpoint": "fit.nc"}, "checkpoint must be None"),
+        (CHOICES, {"init": "kmeans"}, "init must not be 'kmeans'"),
         (lambda data: None, {}, "process_group must be None for what is no GLMHMM"),
         (own_closed_form(), {}, r"whose closed_form\(...\) is of the user's own"),
         (by_session(), {}, "process_group must be None for parameters that belong to"),
@@ -159,6 +163,13 @@ def test_what_does_not_add_up_over_ranks_is_refused(single, model, options, said
     _, data, _, _ = spread_cases.with_priors()
     with pytest.raises(ValueError, match=said):
         gh.fit(model, data, progress=False, process_group=single, **options)
+
+
+def test_robust_errors_over_ranks_are_refused(single):
+    _, data, _, _ = spread_cases.with_priors()
+    fit = gh.fit(CHOICES, data, num_restarts=1, progress=False)
+    with pytest.raises(ValueError, match="robust must be None over a process_group"):
+        fit.standard_errors(data, robust="session", process_group=single)
 
 
 @pytest.mark.parametrize("group", ["world", "word", 2])

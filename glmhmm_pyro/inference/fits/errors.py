@@ -1,6 +1,6 @@
 """What a fit says of how well its parameters are known."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import norm, t
@@ -14,17 +14,25 @@ from glmhmm_pyro.inference.curvature.uncertainty import StandardErrors, warn_of
 from glmhmm_pyro.inference.draws.diagnostics import diagnose
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Data, Program
+from glmhmm_pyro.inference.program.refusals import check_spread
+from glmhmm_pyro.ranks import ALONE, Ranks, ranks_of
+from glmhmm_pyro.sequences.spreading import spread
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from torch.distributed import ProcessGroup
 
     from glmhmm_pyro.inference.fits.fit import Fit
 
 
 @usual_modes()
 def standard_errors(
-    fit: "Fit[Data]", data: Data, *, robust: str | None = None
+    fit: "Fit[Data]",
+    data: Data,
+    *,
+    robust: str | None = None,
+    process_group: "ProcessGroup | str | None" = None,
 ) -> "dict[str, xr.DataArray]":
     r"""Standard errors, with the names and axes of :attr:`parameters`.
 
@@ -49,6 +57,8 @@ def standard_errors(
     Args:
         data: what the model was fitted to.
         robust: ``"group"``, ``"session"`` for groups of one session each, or ``None``.
+        process_group: as in :func:`gh.fit`, where the sessions fitted are spread over
+            its ranks; ``robust`` is ``None`` then.
 
     Raises:
         ValueError: the fit has draws, and so is at their mean, not at a maximum;
@@ -59,7 +69,7 @@ def standard_errors(
         ConvergenceWarning: there is no standard error of some parameters, or the
             fit is not at a maximum of the log-joint of these data.
     """
-    found = _standard_errors(fit, data, robust)
+    found = _standard_errors(fit, data, robust, process_group)
     warn_of(found.notes + fit.unbounded)
     return found.errors
 
@@ -71,6 +81,7 @@ def covariance(
     parameter: str = "emissions.weights",
     *,
     robust: str | None = None,
+    process_group: "ProcessGroup | str | None" = None,
 ) -> "xr.DataArray":
     """Covariance of the weights within every row, as in :meth:`standard_errors`.
 
@@ -79,18 +90,23 @@ def covariance(
     Args:
         data: what the model was fitted to.
         parameter: name of weights by covariate.
-        robust: see :meth:`standard_errors`.
+        robust, process_group: see :meth:`standard_errors`.
     """
-    program = _at_maximum(fit, data)
-    arguments = (program, fit.params, fit.labels, parameter, _checked(robust))
-    found, notes = uncertainty.covariance(*arguments)
+    with ranks_of(process_group).together() as ranks:
+        program, robust = _at_maximum(fit, data, ranks), _checked(robust, ranks)
+        arguments = (program, fit.params, fit.labels, parameter, robust)
+        found, notes = uncertainty.covariance(*arguments)
     warn_of(notes + fit.unbounded)
     return found
 
 
 @usual_modes()
 def summary(
-    fit: "Fit[Data]", data: Data | None = None, *, robust: str | None = None
+    fit: "Fit[Data]",
+    data: Data | None = None,
+    *,
+    robust: str | None = None,
+    process_group: "ProcessGroup | str | None" = None,
 ) -> "pd.DataFrame":
     """Every parameter on a row of its own: site, the names of its axes, value.
 
@@ -112,13 +128,14 @@ def summary(
             with as many degrees of freedom as there are groups, less one. Of those in
             ``benchmarks/animals.py`` (20 animals whose biases differ) weights' held the
             truth in 94.0 +- 2.4 % of cases, where the others did in 77.8 +- 4.2 %.
+        process_group: see :meth:`standard_errors`.
 
     Warns:
         ConvergenceWarning: as :meth:`standard_errors` does, which names them.
     """
     found = None
     if data is not None and fit.posterior is None:
-        found = _standard_errors(fit, data, robust)
+        found = _standard_errors(fit, data, robust, process_group)
         warn_of(found.notes + fit.unbounded)
     import pandas as pd
 
@@ -162,16 +179,23 @@ def diagnostics(fit: "Fit") -> "pd.DataFrame":
 
 
 def _standard_errors(
-    fit: "Fit[Data]", data: Data, robust: str | None
+    fit: "Fit[Data]",
+    data: Data,
+    robust: str | None,
+    process_group: "ProcessGroup | str | None",
 ) -> StandardErrors:
-    program = _at_maximum(fit, data)
-    return uncertainty.standard_errors(
-        program, fit.params, fit.labels, _checked(robust)
-    )
+    with ranks_of(process_group).together() as ranks:
+        program, robust = _at_maximum(fit, data, ranks), _checked(robust, ranks)
+        return uncertainty.standard_errors(program, fit.params, fit.labels, robust)
 
 
-def _checked(robust: str | None) -> str | None:
+def _checked(robust: str | None, ranks: Ranks) -> str | None:
     """What is independent of the others, if it may be asked for."""
+    if robust is not None and ranks is not ALONE:
+        raise ValueError(
+            f"robust must be None over a process_group, got {robust!r}; join the data "
+            "in one process for it"
+        )
     return None if robust is None else one_of("robust", robust, ROBUST)
 
 
@@ -182,7 +206,7 @@ def _widening(found: StandardErrors) -> float:
     return float(t.ppf(0.975, found.num_units - 1) / norm.ppf(0.975))
 
 
-def _at_maximum(fit: "Fit[Data]", data: Data) -> Program:
+def _at_maximum(fit: "Fit[Data]", data: Data, ranks: Ranks) -> Program:
     """The model with its data; refuses a fit with draws, which is at their mean."""
     if fit.posterior is not None:
         raise ValueError(
@@ -190,4 +214,8 @@ def _at_maximum(fit: "Fit[Data]", data: Data) -> Program:
             f"{fit.method}, which is the mean of its draws; take their standard "
             "deviation, from fit.posterior"
         )
-    return Program.of(fit.model, fit.as_fitted(data)).in_own_units()
+    laid_out: Any = fit.as_fitted(data)
+    if ranks is not ALONE:
+        check_spread(fit.model, laid_out)
+        laid_out = spread(laid_out, ranks)
+    return Program.of(fit.model, laid_out).in_own_units()
