@@ -137,7 +137,7 @@ class GLMHMM(PyroModule):
             initial = self.initial.logits(data)
         with zeros_allowed(self.transitions):
             initial = self.transitions.enter(initial)
-            transition = self.transitions.logits(data)
+            transition = self.transitions.moves(data)
         with zeros_allowed(self.emissions):
             table = self.emissions.table(self.emissions.factors(data))
         emits, weights = self.transitions.emits, data.session_weights

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,15 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glmhmm_pyro.chain.log_kernels import (
-    counts_log,
-    filter_log,
-    sample_log,
-    viterbi_log,
-)
+from glmhmm_pyro.chain import half_log_kernels, log_kernels
+from glmhmm_pyro.chain.half_kernels import counts_halved
+from glmhmm_pyro.chain.half_steps import are_halves
+from glmhmm_pyro.chain.half_tangent_kernels import halved_tangents_log
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
 from glmhmm_pyro.chain.shapes import Potentials
-from glmhmm_pyro.chain.specialised import states_for
+from glmhmm_pyro.chain.specialised import States, pair_for, states_for
 from glmhmm_pyro.chain.stationary_kernels import counts_stationary
 from glmhmm_pyro.chain.tangent_kernels import tangents_log
 
@@ -104,14 +103,21 @@ def counted(
 ) -> None:
     """Counts of the sessions first to last: the fast way, where that lost none of them.
 
-    Arguments are those of :func:`counts_log`, which does the others.
+    Arguments are those of ``counts_log``, which does the others.
     """
     steps, size = int(offsets[last] - offsets[first]), emission.shape[1]
-    stationary = len(transition) == 1
-    kernel = counts_stationary if stationary else counts_scaled
-    space = np.empty(size * (2 * size + steps) if stationary else 0)
+    sizes: tuple[States, ...]
+    if are_halves(transition, size):
+        kernel, slow = counts_halved, transition.shape[1]
+        sizes = pair_for(kernel, slow, size // slow, steps)
+        space = np.empty(2 * (steps * size + transition[0].size))
+    else:
+        stationary = len(transition) == 1
+        kernel = counts_stationary if stationary else counts_scaled
+        sizes = (states_for(kernel, size, steps),)
+        space = np.empty(size * (2 * size + steps) if stationary else 0)
     doubtful = kernel(
-        states_for(kernel, size, steps),
+        *sizes,
         *[x.reshape(-1) for x in (initial, transition, emission)],
         offsets,
         first,
@@ -124,7 +130,7 @@ def counted(
     if not doubtful:
         return
     for s in first + np.flatnonzero(np.isnan(log_marginal[first:last])):
-        counts_log(
+        _in_logs(transition, size).counts_log(
             initial,
             transition,
             emission,
@@ -137,6 +143,11 @@ def counted(
             out_transition,
             out_emission,
         )
+
+
+def _in_logs(transition: Tensor | Array, states: int) -> ModuleType:
+    """Kernels in log space for such transitions."""
+    return half_log_kernels if are_halves(transition, states) else log_kernels
 
 
 def tangents(
@@ -170,7 +181,8 @@ def tangents(
         for sets in _alike([*potentials, weights], work)
         for piece, (first, last) in enumerate(work.ranges)
     ]
-    work.run(tangents_log, calls)
+    halves = are_halves(potentials.transition, potentials.num_states)
+    work.run(halved_tangents_log if halves else tangents_log, calls)
     dtype = potentials.emission.dtype
     return (
         _tensor(totals, work, dtype),
@@ -223,7 +235,7 @@ def filter_messages(
         )
         for b, _, first, last in work.pieces
     ]
-    work.run(filter_log, calls)
+    work.run(_in_logs(potentials.transition, states).filter_log, calls)
     totals = np.add.reduceat(log_probs, work.offsets[:-1], axis=1)
     dtype = potentials.emission.dtype
     return (
@@ -245,7 +257,8 @@ def viterbi(potentials: Potentials, lengths: Tensor) -> tuple[Tensor, Tensor]:
         (*[row[b] for row in rows], work.offsets, first, last, log_probs[b], states[b])
         for b, _, first, last in work.pieces
     ]
-    work.run(viterbi_log, calls)
+    kernels = _in_logs(potentials.transition, potentials.num_states)
+    work.run(kernels.viterbi_log, calls)
     scores = torch.from_numpy(log_probs).to(potentials.emission.dtype)
     paths = torch.from_numpy(states)
     return paths.reshape(*work.batch, -1), scores.reshape(*work.batch, -1)
@@ -267,7 +280,7 @@ def sample_paths(
         (filtered[b], moves[b], work.offsets, first, last, draws[b], paths[b])
         for b, _, first, last in work.pieces
     ]
-    work.run(sample_log, calls)
+    work.run(_in_logs(transition, states).sample_log, calls)
     return torch.from_numpy(paths).reshape(uniforms.shape)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.chain.half_steps import are_halves, whole
 from glmhmm_pyro.chain.marginals import engine_module, expected_counts, pick
 from glmhmm_pyro.chain.shapes import Potentials, align
 
@@ -128,6 +129,8 @@ def left_out(
     Returns:
         Shape (\*batch, steps), in nats.
     """
+    if are_halves(transition, emission.shape[-1]):
+        transition = whole(transition)
     potentials = align(initial, transition, emission, lengths)
     with torch.no_grad():
         module = engine_module(pick(engine, potentials))
@@ -135,8 +138,8 @@ def left_out(
         ahead = module.filter_messages(potentials, lengths)[0]
         behind = module.filter_messages(_reversed(potentials, order), lengths)[0]
         others = ahead + behind[..., order, :]
-        whole = (others + potentials.emission).logsumexp(-1)
-        return whole - others.logsumexp(-1)
+        joint = (others + potentials.emission).logsumexp(-1)
+        return joint - others.logsumexp(-1)
 
 
 def _backwards(lengths: Tensor) -> Tensor:
@@ -170,9 +173,11 @@ def pairwise(
     """Posterior of every state and of every pair of neighbours given all emissions.
 
     Arguments and errors are those of :func:`log_marginal`. Not differentiable. A shared
-    transition is expanded: the sums of the pairs alone, which an E-step needs, are to
-    be had from :func:`expected_counts` without.
+    transition is expanded, half-steps are put together: the sums of the pairs alone,
+    which an E-step needs, are to be had from :func:`expected_counts` without.
     """
+    if are_halves(transition, emission.shape[-1]):
+        transition = whole(transition)
     if transition.dim() >= 3 and transition.shape[-3] == 1:
         steps = emission.shape[-2]
         transition = transition.expand(*transition.shape[:-3], steps, -1, -1)

@@ -101,7 +101,7 @@ def origin_weights(log_filtered: Array, transition: Array, weights: Array) -> No
 
 
 @compiled
-def _clear(out_transition: Array, start: int, stop: int) -> None:
+def clear_rows(out_transition: Array, start: int, stop: int) -> None:
     """Set the rows of one session to zero, unless they are shared by all steps."""
     if len(out_transition) > 1:
         out_transition[start:stop] = 0.0
@@ -189,7 +189,7 @@ def counts_log(
         for j in range(states):
             gamma[j] = np.exp(log_filtered[steps - 1, j]) if possible else 0.0
             gamma[j] *= session_weights[s]
-        _clear(out_transition, start, stop)
+        clear_rows(out_transition, start, stop)
         for t in range(steps - 1, 0, -1):
             out_emission[start + t] = gamma
             row = min(start + t, len(transition) - 1)

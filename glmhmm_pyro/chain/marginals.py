@@ -39,7 +39,8 @@ class ExpectedCounts(NamedTuple):
             over sessions where the potential is shared.
         transition: (\*batch, steps|1, states, states) posterior of the pairs of
             consecutive states, summed over steps where the potential is shared. Row t
-            is for the pair (t-1, t); rows at session starts are zero.
+            is for the pair (t-1, t); rows at session starts are zero. Of half-steps it
+            has their shape.
         emission: (\*batch, steps, states) posterior of the states.
     """
 
@@ -71,7 +72,9 @@ def log_marginal(
 
     Args:
         initial: (\*batch, sessions|1, states) log potentials of the first states.
-        transition: (\*batch, steps|1, states, states): step, origin, destination.
+        transition: (\*batch, steps|1, states, states): step, origin, destination; or
+            two half-steps of pairs of states, as :mod:`glmhmm_pyro.chain.half_steps`
+            puts them together.
         emission: (\*batch, steps, states); the sessions lie end to end. A row of zeros
             stands for a step that is not observed.
         lengths: (sessions,) numbers of steps, of type int64.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.chain.moves import Halves, Table, moves_of
 from glmhmm_pyro.chain.shapes import Potentials
 
 
@@ -29,6 +30,10 @@ class _Padded(NamedTuple):
     transition: list[Tensor]
     emission: list[Tensor]
     inside: list[Tensor]
+
+    def moves(self, t: int) -> Table | Halves:
+        """Moves into a step."""
+        return moves_of(self.transition[t], self.emission[0].shape[-1])
 
 
 class _Messages(NamedTuple):
@@ -105,10 +110,9 @@ def counts(
     gammas, pairs = [gamma], _Pairs(potentials, border)
     for t in range(len(padded.inside) - 1, 0, -1):
         inside = padded.inside[t]
-        origins = _origins(messages.filtered[t - 1], padded.transition[t])
-        xi = torch.where(inside[..., None], origins * gamma[..., None, :], 0.0)
-        gamma = torch.where(inside, xi.sum(-1), gamma)
-        pairs.add(xi)
+        xi, earlier = padded.moves(t).back(messages.filtered[t - 1], gamma)
+        gamma = torch.where(inside, earlier, gamma)
+        pairs.add(torch.where(inside[..., None], xi, 0.0))
         gammas.append(gamma)
     return (
         messages.log_marginal,
@@ -136,15 +140,12 @@ def tangents(
     d_gammas, pairs = [d_gamma], _Pairs(potentials, border)
     for t in range(len(padded.inside) - 1, 0, -1):
         inside = padded.inside[t]
-        origins = _origins(filtered[t - 1], padded.transition[t])
-        move = tangent[t - 1][..., None] + moved.transition[t]
-        move = move - (origins * move).sum(-2, keepdim=True)
-        xi = origins * gamma[..., None, :]
-        d_xi = xi * move + origins * d_gamma[..., None, :]
-        d_xi = torch.where(inside[..., None] & possible[..., None], d_xi, 0.0)
-        gamma = torch.where(inside, xi.sum(-1), gamma)
-        d_gamma = torch.where(inside, d_xi.sum(-1), d_gamma)
-        pairs.add(d_xi)
+        before = filtered[t - 1], tangent[t - 1], moved.transition[t]
+        d_xi, earlier, d_earlier = padded.moves(t).tangent_back(*before, gamma, d_gamma)
+        d_earlier = torch.where(possible, d_earlier, 0.0)
+        gamma = torch.where(inside, earlier, gamma)
+        d_gamma = torch.where(inside, d_earlier, d_gamma)
+        pairs.add(torch.where((inside & possible)[..., None], d_xi, 0.0))
         d_gammas.append(d_gamma)
     return (
         torch.where(possible[..., 0], total, 0.0),
@@ -177,7 +178,7 @@ def viterbi(potentials: Potentials, lengths: Tensor) -> tuple[Tensor, Tensor]:
     )
     origins = []
     for t in range(1, len(padded.inside)):
-        best, origin = (score[..., None] + padded.transition[t]).max(-2)
+        best, origin = padded.moves(t).best(score)
         score = torch.where(padded.inside[t], best + padded.emission[t], score)
         origins.append(origin)
     log_prob, state = score.max(-1)
@@ -203,10 +204,8 @@ def sample_paths(
     for t in range(len(draws) - 1, -1, -1):
         weights = padded.emission[t].expand(*shape, -1)
         if t + 1 < len(draws):
-            move = padded.transition[t + 1].expand(*shape, -1, -1)
-            index = state[..., None, None].expand(*move.shape[:-1], 1)
-            inside = padded.inside[t + 1]
-            weights = weights + torch.where(inside, move.gather(-1, index)[..., 0], 0.0)
+            into, inside = padded.moves(t + 1).into(state), padded.inside[t + 1]
+            weights = weights + torch.where(inside, into, 0.0)
         state = _draw(weights, draws[t])
         states.append(state)
     return border.unpad(states[::-1], 0)
@@ -226,13 +225,13 @@ class _Pairs:
 
     def __init__(self, potentials: Potentials, border: _Border) -> None:
         self._border = border
-        self._states = potentials.num_states
+        self._core = potentials.transition.shape[-2:]
         self._shared = potentials.transition.shape[-3] == 1
         self._steps: list[Tensor] = []
         self._sum: Tensor | None = None
 
     def add(self, pairs: Tensor) -> None:
-        """Take (\\*batch, sessions, states, states), the latest step first."""
+        """Take (\\*batch, sessions, *row of the transitions), the latest step first."""
         if self._shared:
             summed = pairs.sum(-3)
             self._sum = summed if self._sum is None else self._sum + summed
@@ -240,13 +239,13 @@ class _Pairs:
             self._steps.append(pairs)
 
     def total(self, like: Tensor) -> Tensor:
-        """(\\*batch, steps|1, states, states); rows at session starts are zero."""
-        batch, states = like.shape[:-2], self._states
+        """In the shape of the transitions; rows at session starts are zero."""
+        batch = like.shape[:-2]
         if not self._shared:
-            start = like.new_zeros(*like.shape, states)
+            start = like.new_zeros(*like.shape[:-1], *self._core)
             return self._border.unpad([start, *self._steps[::-1]], 2)
         if self._sum is None:
-            return like.new_zeros(*batch, 1, states, states)
+            return like.new_zeros(*batch, 1, *self._core)
         return self._sum[..., None, :, :]
 
 
@@ -260,9 +259,8 @@ def _filter(padded: _Padded, batch: torch.Size) -> _Messages:
     predicted, filtered, log_probs = [], [], []
     state = torch.zeros(shape, dtype=padded.emission[0].dtype)
     state = state.to(padded.emission[0].device)
-    steps = zip(padded.transition, padded.emission, padded.inside)
-    for t, (transition, emission, inside) in enumerate(steps):
-        ahead = (state[..., None] + transition).logsumexp(-2) if t else padded.initial
+    for t, (emission, inside) in enumerate(zip(padded.emission, padded.inside)):
+        ahead = padded.moves(t).ahead(state) if t else padded.initial
         joint = (ahead + emission).expand(shape)
         log_prob = joint.logsumexp(-1, keepdim=True)
         new = joint - torch.where(log_prob == -torch.inf, 0.0, log_prob)
@@ -272,13 +270,6 @@ def _filter(padded: _Padded, batch: torch.Size) -> _Messages:
         log_probs.append(torch.where(inside, log_prob, 0.0)[..., 0])
     # In pairs, not one after the other: the rounding error of float32 would grow.
     return _Messages(predicted, filtered, log_probs, torch.stack(log_probs, -1).sum(-1))
-
-
-def _origins(log_filtered: Tensor, transition: Tensor) -> Tensor:
-    """P(z_{t-1} = i | z_t = j, y_0..t-1), columns summing to one, or zero."""
-    joint = log_filtered[..., None] + transition
-    total = joint.logsumexp(-2, keepdim=True)
-    return torch.where(total == -torch.inf, 0.0, (joint - total).exp())
 
 
 def _filter_tangents(
@@ -291,9 +282,8 @@ def _filter_tangents(
         if t == 0:
             tangent = moved.initial + moved.emission[0]
         else:
-            move = tangents[-1][..., None] + moved.transition[t]
-            origins = _origins(filtered[t - 1], padded.transition[t])
-            tangent = (origins * move).sum(-2) + moved.emission[t]
+            before = filtered[t - 1], tangents[-1], moved.transition[t]
+            tangent = padded.moves(t).tangent(*before) + moved.emission[t]
         mean = (filtered[t].exp() * tangent).sum(-1, keepdim=True)
         tangent = tangent - mean
         tangents.append(torch.where(inside, tangent, tangents[-1]) if t else tangent)

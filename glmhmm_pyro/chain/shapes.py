@@ -7,12 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.chain.half_steps import are_halves
+
 
 class Potentials(NamedTuple):
     """Log potentials of Markov chains, with equally many batch axes.
 
     ``initial`` is (\\*batch, sessions|1, states), ``transition`` is
-    (\\*batch, steps|1, states, states), ``emission`` is (\\*batch, steps, states); each
+    (\\*batch, steps|1, states, states), or both its half-steps
+    (:mod:`glmhmm_pyro.chain.half_steps`), ``emission`` is (\\*batch, steps, states); each
     batch axis is full or of size 1.
     """
 
@@ -49,7 +52,9 @@ def align(
     _check_types(initial, transition, emission, lengths)
     steps, states = _check_emission(emission, lengths)
     _check_core("initial", initial, (lengths.numel(), states), "sessions")
-    _check_core("transition", transition, (steps, states, states), "steps")
+    halves = transition.dim() > 2 and are_halves(transition, states)
+    row = transition.shape[-2:] if halves else (states, states)
+    _check_core("transition", transition, (steps, *row), "steps")
     tensors = (initial, transition, emission)
     dims = (initial.dim() - 2, transition.dim() - 3, emission.dim() - 2)
     most = max(dims)

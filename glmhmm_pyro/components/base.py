@@ -55,6 +55,7 @@ Emission      has_log_rate                       large weights of counts named
 Emission      step_law()                         experiments followed online in numpy
 Emission      covariate_free(), marginal(data)   the baseline of scores in bits
 Transitions   logits(data)                       all steps and origins at once
+Transitions   moves(data)                        a chain that moves by half-steps
 Transitions   emits                              a chain of more states than the model's
 Transitions   decides_first                      sessions that begin in any chain state,
 Transitions   enter(log_probs)                   such as these,
@@ -345,7 +346,7 @@ class Component(CovariateReader, HasLatents, PyroModule):
     @property
     def is_plain(self) -> bool:
         """Whether predictors are all there is to it, alike in all sessions."""
-        return self.is_linear and not self.varies_over and self.own_states is None
+        return self.is_linear and not self.varies_over
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """The chain's potentials with slopes made by hand, if there is such a table."""

@@ -105,6 +105,14 @@ class Transitions(Component):
         logits = exact_logits(self(origins, self.inputs(data).unsqueeze(-2)))
         return logits.unsqueeze(0) if logits.dim() == 2 else logits
 
+    def moves(self, data: Sequences) -> Tensor:
+        """What the chain reads: :meth:`logits`, or log-probabilities of half-steps.
+
+        The latter, put together by ``chain.half_steps.halved``, are of states that are
+        pairs; expected counts come in their shape.
+        """
+        return self.logits(data)
+
     @pyro_method
     def log_probs(self, data: Sequences) -> Tensor:
         """Log-probabilities, shape (*batch, steps or 1, origins, destinations)."""

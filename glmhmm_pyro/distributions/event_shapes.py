@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from glmhmm_pyro import chain
+from glmhmm_pyro.chain.half_steps import are_halves
 
 
 def check_shapes(
@@ -29,10 +30,10 @@ def check_shapes(
             f"{states} states), got {tuple(initial.shape)}"
             "; give a column for each state"
         )
-    if transition.dim() < 3 or tuple(transition.shape[-3:]) not in {
-        (1, chain_states, chain_states),
-        (steps, chain_states, chain_states),
-    }:
+    known = {(rows, chain_states, chain_states) for rows in (1, steps)}
+    if transition.dim() > 2 and are_halves(transition, chain_states):
+        known = {(rows, *transition.shape[-2:]) for rows in (1, steps)}
+    if transition.dim() < 3 or tuple(transition.shape[-3:]) not in known:
         raise ValueError(
             f"transition_logits must have shape (*batch, 1 or {steps} steps, "
             f"{chain_states} origins, {chain_states} destinations), got "

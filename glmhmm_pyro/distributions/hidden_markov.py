@@ -9,6 +9,7 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro import chain
 from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.chain.half_steps import are_halves, whole
 from glmhmm_pyro.distributions.event_shapes import check_shapes
 from glmhmm_pyro.distributions.log_probs import normalised, weighted_sum
 from glmhmm_pyro.distributions.output import Output, expected_emission, outputs_of
@@ -46,7 +47,9 @@ class HiddenMarkov(TorchDistribution):
             say otherwise.
         transition_logits: shape (*batch, steps | 1, origins, destinations), normalised
             here over the destinations; an axis of size 1 is a stationary chain. Origins
-            and destinations are chain states.
+            and destinations are chain states. Or the log-probabilities of both
+            half-steps of pairs of a slow and a fast state, as
+            ``chain.half_steps.halved`` puts them together, taken as they are.
         emission_dist: batch shape (*batch, steps, states).
         lengths: number of steps of each session, shape (sessions,).
         mask: shape (steps,), False where the emission is not observed; or that of the
@@ -92,7 +95,8 @@ class HiddenMarkov(TorchDistribution):
         )
         check_mask(mask, torch.Size([steps]) + emission_dist.event_shape)
         self.initial_logits = normalised(initial_logits)
-        self.transition_logits = normalised(transition_logits)
+        halves = are_halves(transition_logits, self.num_chain_states)
+        self.moves = transition_logits if halves else normalised(transition_logits)
         self.emission_dist = emission_dist
         self.lengths = lengths
         self.mask = mask
@@ -122,6 +126,15 @@ class HiddenMarkov(TorchDistribution):
     def num_chain_states(self) -> int:
         """Number of states of the chain, which several may have in common."""
         return self.expansion.num_chain_states
+
+    @property
+    def transition_logits(self) -> Tensor:
+        """Log-probabilities (*batch, steps | 1, origins, destinations).
+
+        Half-steps, which ``moves`` has, are put together for it.
+        """
+        halves = are_halves(self.moves, self.num_chain_states)
+        return whole(self.moves) if halves else self.moves
 
     @property
     def num_observed(self) -> float:
@@ -158,15 +171,16 @@ class HiddenMarkov(TorchDistribution):
         Args:
             mask: as for the class, in the place of its own.
         """
-        return HiddenMarkov(
-            self.initial_logits,
-            self.transition_logits,
-            self.emission_dist,
-            self.lengths,
-            mask,
-            self.expansion.emits,
-            self.weights,
-        )
+        return self._replaced(self.moves, mask)
+
+    def tabled(self) -> "HiddenMarkov":
+        """The same chain with all its moves in one table, and counts of them so."""
+        return self._replaced(self.transition_logits, self.mask)
+
+    def _replaced(self, moves: Tensor, mask: Tensor | None) -> "HiddenMarkov":
+        emits, weights = self.expansion.emits, self.weights
+        given = (self.initial_logits, moves, self.emission_dist, self.lengths)
+        return HiddenMarkov(*given, mask, emits, weights)
 
     def outputs(self, value: Tensor) -> dict[str, Output]:
         """What the emissions consist of, by name; a single output has no name.
@@ -187,10 +201,10 @@ class HiddenMarkov(TorchDistribution):
         """
         emission = self.emission_log_probs(value)
         dtype = torch.promote_types(self.initial_logits.dtype, emission.dtype)
-        dtype = torch.promote_types(dtype, self.transition_logits.dtype)
+        dtype = torch.promote_types(dtype, self.moves.dtype)
         return (
             self.expansion.enter(self.initial_logits.to(dtype)),
-            self.transition_logits.to(dtype),
+            self.moves.to(dtype),
             self.expansion.expand(emission.to(dtype)),
             self.lengths,
         )
@@ -228,9 +242,10 @@ class HiddenMarkov(TorchDistribution):
         steps_ahead = whole_number("steps_ahead", steps_ahead, 1)
         probs = chain.filter(*self.potentials(value)).predicted_probs
         starts = self.lengths.cumsum(0) - self.lengths
-        first, moves = probs[..., starts, :], self.transition_logits.exp()
-        moves = moves.to(probs.dtype)
-        for _ in range(min(steps_ahead, int(self.lengths.max())) - 1):
+        more = min(steps_ahead, int(self.lengths.max())) - 1
+        first = probs[..., starts, :]
+        moves = self.transition_logits.exp().to(probs.dtype) if more else probs
+        for _ in range(more):
             probs = (probs.roll(1, -2).unsqueeze(-2) @ moves).squeeze(-2)
             probs[..., starts, :] = first
         return self.expansion.fold(probs)
@@ -329,7 +344,7 @@ class HiddenMarkov(TorchDistribution):
         """
         return (
             weighted_sum(counts.initial, self.initial_logits, 2)
-            + weighted_sum(counts.transition, self.transition_logits, 3)
+            + weighted_sum(counts.transition, self.moves, 3)
             + weighted_sum(counts.emission, self.emission_log_probs(value), 2)
         )
 
@@ -364,7 +379,7 @@ class HiddenMarkov(TorchDistribution):
         initial = self.expansion.enter(self.initial_logits)
         nothing = initial.new_zeros(shape[:-1] + (self.num_chain_states,))
         paths = chain.sample_paths(
-            initial, self.transition_logits, nothing, self.lengths, num_samples
+            initial, self.moves, nothing, self.lengths, num_samples
         )
         states = self.expansion.states(paths).reshape(
             torch.Size(sample_shape) + self.batch_shape + shape[-2:-1]

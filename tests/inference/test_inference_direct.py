@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import Levels
+from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
 from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.evaluated import differentiated
@@ -42,6 +42,16 @@ def moved(*classes, **options):
         data.covariates,
         lengths=data.lengths,
         transition_covariates=data.covariates[:, :2],
+    )
+
+
+def ticking(*classes):
+    """The same with a cue and a clock, which are all that transitions read."""
+    data = moved(*classes)
+    ticks = torch.arange(len(data.emissions)) % 3 == 0
+    return data.replace(
+        transition_covariates=torch.stack([data.covariates[:, 0], ticks], 1),
+        transition_covariate_names=["cue", "tick"],
     )
 
 
@@ -100,6 +110,27 @@ CASES = {
     "shared, repeated": (
         gh.GLMHMM(2, gh.Bernoulli(), gh.SharedInputDriven()),
         moved(repeated=True, steps=1200),
+    ),
+    "levels": (gh.GLMHMM(Levels(slow=2, fast=3), gh.Bernoulli()), recorded(mask=MASK)),
+    "driven levels": (
+        gh.GLMHMM(
+            Levels(slow=3, fast=2),
+            ByLevel(gh.Categorical(3), over="both"),
+            TwoLevels(gh.InputDriven(gh.priors.Ridge(2.0)), gh.InputDriven(), "tick"),
+        ),
+        ticking(3),
+    ),
+    "half driven levels": (
+        gh.GLMHMM(
+            Levels(slow=2, fast=2),
+            ByLevel(gh.Bernoulli(), over="slow"),
+            TwoLevels(fast=gh.SharedInputDriven(covariates=["cue"])),
+        ),
+        ticking(),
+    ),
+    "ticking levels": (
+        gh.GLMHMM(Levels(2, 2), gh.Bernoulli(), TwoLevels(clock="tick")),
+        ticking(),
     ),
     "repeated classes": (
         gh.GLMHMM(3, gh.Categorical(3)),
@@ -233,9 +264,8 @@ class OwnModel(gh.GLMHMM):
         gh.GLMHMM(2, gh.Bernoulli(), initial=gh.StationaryInitial()),
         gh.GLMHMM(2, gh.Bernoulli(), initial=gh.Initial(per_session=True)),
         gh.GLMHMM(2, gh.Bernoulli(gh.priors.Hierarchical(dist.HalfNormal(1.0)))),
-        gh.GLMHMM(Levels(slow=2, fast=2), gh.Bernoulli()),
     ],
-    ids=["family", "model", "stationary", "sessions", "hyperparameter", "levels"],
+    ids=["family", "model", "stationary", "sessions", "hyperparameter"],
 )
 def test_what_is_not_known_is_left_to_the_graph(model):
     program = Program.of(model, recorded())

@@ -13,8 +13,10 @@ from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import ByFast, BySlow
+from glmhmm_pyro.components.levels.tables import SharedTable
 from glmhmm_pyro.components.levels.two_levels import TwoLevels, known_levels
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.transitions import Transitions
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions.shared import Shared
@@ -136,6 +138,11 @@ class ByLevel(Emission):
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
         """The family's distribution at the states that it knows."""
         return self.family(self.laws(state.device)[state], covariates)
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """The family's, spread over pairs."""
+        table = self.family.log_table(data) if self.is_linear else None
+        return None if table is None else SharedTable(table, self.laws())
 
     @pyro_method
     def table(self, design: DesignMatrix | Tensor) -> Distribution:

@@ -76,21 +76,6 @@ class Levels:
         """Slow or fast states of pairs given by their numbers, of the same shape."""
         return states // self.fast if level == "slow" else states % self.fast
 
-    def product(self, slow: Tensor, fast: Tensor) -> Tensor:
-        """Log-probabilities of moves between pairs: a slow one, then a fast one.
-
-        Args:
-            slow: log-probabilities (*batch, steps or 1, slow, slow).
-            fast: the same (*batch, slow, steps or 1, fast, fast), by the slow state
-                arrived at.
-
-        Returns:
-            Shape (*batch, steps or 1, pairs, pairs).
-        """
-        moves = fast.movedim(-4, -2).unsqueeze(-4)
-        whole = slow.unsqueeze(-2).unsqueeze(-1) + moves
-        return whole.flatten(-4, -3).flatten(-2, -1)
-
     def orders(self) -> Iterator[Tensor]:
         """Every renumbering of pairs that renumbers levels, the one of nothing first.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from glmhmm_pyro.chain.half_steps import are_halves, fast_half, slow_half, summed
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.own_states import OwnStates
@@ -68,6 +69,12 @@ class BySlow(_OfLevels):
         return permuted
 
 
+def _half_steps(counts: Tensor, levels: Levels) -> Tensor:
+    """Counts of both half-steps, from those of moves between pairs, if these came."""
+    halves = are_halves(counts, levels.size)
+    return counts if halves else summed(counts, levels.slow)
+
+
 class SlowMoves(BySlow):
     """Transitions between slow states.
 
@@ -84,10 +91,8 @@ class SlowMoves(BySlow):
         self.ticks = ticks
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
-        """Sums over fast states (..., steps, slow, slow), at steps of the clock."""
-        slow, fast = self.levels.slow, self.levels.fast
-        pairs = counts.unflatten(-2, (slow, fast)).unflatten(-1, (slow, fast))
-        moves = pairs.sum((-3, -1))
+        """Slow half-steps (..., steps, slow, slow), at steps of the clock."""
+        moves = slow_half(_half_steps(counts, self.levels))
         ticks = self.ticks(data)
         if ticks is None or moves.shape[-3] == 1:
             return moves
@@ -100,10 +105,8 @@ class FastMoves(_OfLevels):
     axes = {"origin": "fast_origin", "destination": "fast_destination"}
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
-        """Sums over the slow state that is left, (..., slow, steps, fast, fast)."""
-        slow, fast = self.levels.slow, self.levels.fast
-        pairs = counts.unflatten(-2, (slow, fast)).unflatten(-1, (slow, fast))
-        return pairs.sum(-4).movedim(-2, -4)
+        """Fast half-steps, (..., slow, steps, fast, fast)."""
+        return fast_half(_half_steps(counts, self.levels)).movedim(-3, -4)
 
     def state(self, state: int) -> int:
         """The fast state of a pair."""

@@ -8,12 +8,15 @@ from pyro.distributions import Categorical
 from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.chain.half_steps import halved, whole
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import refuse_forbidden
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import FastMoves, SlowMoves
+from glmhmm_pyro.components.levels.tables import HalfStepsTable
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.site import block_axes
+from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.transitions import Stationary, Transitions
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.validation import close_matches
@@ -74,7 +77,7 @@ class TwoLevels(Transitions):
     def is_linear(self) -> bool:
         """Whether both levels are, put together as here."""
         as_here = is_as_defined(
-            self, TwoLevels, "forward", "logits", "log_probs", "design"
+            self, TwoLevels, "forward", "logits", "moves", "log_probs", "design"
         )
         return as_here and self.slow.is_linear and self.fast.is_linear
 
@@ -160,12 +163,26 @@ class TwoLevels(Transitions):
 
     def logits(self, data: Sequences) -> Tensor:
         """Log-probabilities (*batch, steps or 1, pairs, pairs)."""
+        return whole(self.moves(data))
+
+    def moves(self, data: Sequences) -> Tensor:
+        """Log-probabilities of the slow half-step, and of the fast one."""
         levels = known_levels(self, self.num_states)
         slow, ticks = self.slow.log_probs(data), self.ticks(data)
         if ticks is not None:
             stays = torch.eye(levels.slow, dtype=torch.bool, device=slow.device)
             slow = torch.where(ticks[:, None, None], slow, _certain(stays, slow))
-        return levels.product(slow, self.fast.log_probs(data))
+        return halved(slow, self.fast.log_probs(data))
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Both half-steps, if each level has a table."""
+        levels = known_levels(self, self.num_states)
+        slow = self.slow.log_table(data)
+        fast = [self.fast.log_table(data) for _ in range(levels.slow)]
+        tables = [table for table in fast if table is not None]
+        if not self.is_linear or slow is None or len(tables) < levels.slow:
+            return None
+        return HalfStepsTable(slow, tables, self.ticks(data))
 
 
 def known_levels(component: Component, num_states: int | None) -> Levels:

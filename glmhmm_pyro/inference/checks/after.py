@@ -90,7 +90,7 @@ def _few_switches(use: StateUse) -> Iterator[Finding]:
     if use.hidden.expansion.emits is not None:
         return
     with torch.no_grad():
-        moves = use.hidden.expected_counts(use.value).transition.sum(0)
+        moves = use.hidden.tabled().expected_counts(use.value).transition.sum(0)
     leaving = moves.sum(1) - moves.diagonal()
     few = [k for k in range(len(use.names)) if 1 <= use.visits[k] and leaving[k] < 2]
     if few:

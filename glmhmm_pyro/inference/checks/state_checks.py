@@ -89,7 +89,7 @@ class StateUse:
         if self.hidden.expansion.emits is not None:
             return False
         with torch.no_grad():
-            moves = self.hidden.expected_counts(self.value).transition
+            moves = self.hidden.tabled().expected_counts(self.value).transition
             logits = self.hidden.transition_logits
         others = [k for k in range(len(self.names)) if k not in (i, j)]
         if not others:

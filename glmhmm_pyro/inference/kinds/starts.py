@@ -220,10 +220,7 @@ class StartMaker:
         if levels is None:
             return _staying(self.model.num_states, STAYING)
         slow = _staying(levels.slow, 1 - (1 - STAYING) / SLOWER)
-        fast = _staying(levels.fast, STAYING).log()
-        return levels.product(slow.log()[None], fast.expand(levels.slow, 1, -1, -1))[
-            0
-        ].exp()
+        return torch.kron(slow, _staying(levels.fast, STAYING))
 
     def _maximised(self, name: str, counts: Tensor | float) -> Params:
         """An M-step of one component, from expected counts that broadcast to all."""

@@ -1,0 +1,334 @@
+r"""Compiled expected counts of a chain that moves by half-steps, in scaled space.
+
+The recursion of :mod:`glmhmm_pyro.chain.scaled_kernels` for pairs of a slow and a fast
+state (:mod:`glmhmm_pyro.chain.half_steps`), with what a step leaves in its middle::
+
+    S, F, l = exp(slow), exp(fast), exp(emission)
+    for t in range(1, n):
+        middle[t] = einsum("iz,ij->jz", alpha[t - 1], S[t])
+        alpha[t] = einsum("ja,jab->jb", middle[t], F[t]) * l[t]
+    for t in range(n - 1, 0, -1):
+        back = einsum("jab,jb->ja", F[t], l[t] * beta[t])
+        out_fast[t] = middle[t][:, :, None] * F[t] * (l[t] * beta[t])[:, None] / total
+        out_slow[t] = einsum("iz,ij,jz->ij", alpha[t - 1], S[t], back) / total
+        beta[t - 1] = einsum("ij,jz->iz", S[t], back)
+
+The first loop leaves ``alpha`` in ``out_emission`` and the exponentials in
+``out_transition``, where the second puts the counts. Scales are kept as there, and what
+was lost is found out in the same way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale
+from glmhmm_pyro.chain.compiler import compiled
+from glmhmm_pyro.chain.log_kernels import Array
+from glmhmm_pyro.chain.scaled_kernels import add_row, agree, dot, enter, store
+
+# Steps whose exponentials are taken together.
+_TILE = 128
+
+
+@compiled(reassociate=False)
+def _exponentials(values: Array, first: int, last: int, out: Array) -> None:
+    for k in range(first, last):
+        out[at(k)] = exp(values[at(k)])
+
+
+@compiled(reassociate=False)
+def _likelihoods(
+    emission: Array, start: int, stop: int, size: int, out: Array
+) -> float:
+    """Exponentials of the emissions after the first, relative to each step's greatest.
+
+    Returns the sum of these.
+    """
+    total = 0.0
+    for t in range(start + 1, stop):
+        top = emission[at(t * size)]
+        for k in range(1, size):
+            top = max(top, emission[at(t * size + k)])
+        total += top
+        for k in range(size):
+            out[at((t - start) * size + k)] = emission[at(t * size + k)] - top
+    for k in range(size, (stop - start) * size):
+        out[at(k)] = exp(out[at(k)])
+    return total
+
+
+@compiled(inline=True)
+def _ahead(
+    slow: int, fast: int, alpha: Array, moves: Array, base: int, mid: Array, place: int
+) -> None:
+    """alpha_{t-1} by both half-steps, the middle left in ``mid`` from ``place`` on."""
+    width = slow + fast * fast
+    for j in range(slow):
+        row, here = base + j * width, place + j * fast
+        for z in range(fast):
+            mid[at(here + z)] = 0.0
+        for i in range(slow):
+            move = moves[at(row + i)]
+            for z in range(fast):
+                mid[at(here + z)] += move * alpha[at(i * fast + z)]
+    for j in range(slow):
+        row, here = base + j * width + slow, place + j * fast
+        for b in range(fast):
+            alpha[at(j * fast + b)] = 0.0
+        for a in range(fast):
+            origin = mid[at(here + a)]
+            for b in range(fast):
+                alpha[at(j * fast + b)] += origin * moves[at(row + a * fast + b)]
+
+
+@compiled(inline=True)
+def _fast_back(
+    slow: int, fast: int, ahead: Array, moves: Array, base: int, back: Array
+) -> None:
+    """back = F (l beta), from what is ahead."""
+    width = slow + fast * fast
+    for j in range(slow):
+        row = base + j * width + slow
+        for a in range(fast):
+            total = 0.0
+            for b in range(fast):
+                total += moves[at(row + a * fast + b)] * ahead[at(j * fast + b)]
+            back[at(j * fast + a)] = total
+
+
+@compiled(inline=True)
+def _slow_back(
+    slow: int, fast: int, back: Array, moves: Array, base: int, beta: Array
+) -> None:
+    """beta_{t-1} = S back."""
+    width = slow + fast * fast
+    for k in range(slow * fast):
+        beta[k] = 0.0
+    for j in range(slow):
+        for i in range(slow):
+            move = moves[at(base + j * width + i)]
+            for z in range(fast):
+                beta[at(i * fast + z)] += move * back[at(j * fast + z)]
+
+
+@compiled(inline=True)
+def _count(
+    slow: int,
+    fast: int,
+    earlier: Array,
+    place: int,
+    mid: Array,
+    here: int,
+    ahead: Array,
+    back: Array,
+    scale: float,
+    moves: Array,
+    base: int,
+    kept: float,
+    out: Array,
+) -> None:
+    """Counts of both half-steps, beside so much of what ``out`` holds."""
+    width = slow + fast * fast
+    for j in range(slow):
+        row = base + j * width
+        for i in range(slow):
+            both = 0.0
+            for z in range(fast):
+                both += earlier[at(place + i * fast + z)] * back[at(j * fast + z)]
+            added = scale * both * moves[at(row + i)]
+            out[at(row + i)] = kept * out[at(row + i)] + added
+        for a in range(fast):
+            origin = scale * mid[at(here + j * fast + a)]
+            for b in range(fast):
+                k = at(row + slow + a * fast + b)
+                added = origin * moves[k] * ahead[at(j * fast + b)]
+                out[k] = kept * out[k] + added
+
+
+@compiled(inline=True)
+def _forward(
+    slow: int,
+    fast: int,
+    start: int,
+    stop: int,
+    half: int,
+    transition: Array,
+    shared: bool,
+    moves: Array,
+    likely: Array,
+    alpha: Array,
+    mid: Array,
+    out: Array,
+) -> tuple[int, int]:
+    """Advance alpha to the end; the powers of two taken out of it, and up to half."""
+    size, width = slow * fast, slow * (slow + fast * fast)
+    power, power_half = 0, 0
+    store(alpha, out, start)
+    for t in range(start + 1, stop):
+        k = t - start - 1
+        if not shared and k % _TILE == 0:
+            _exponentials(transition, t * width, min(t + _TILE, stop) * width, moves)
+        place = (t - start) * size
+        _ahead(slow, fast, alpha, moves, 0 if shared else t * width, mid, place)
+        for j in range(size):
+            alpha[j] *= likely[at(place + j)]
+        if k & 3 == 3:
+            power += rescale(alpha)
+        store(alpha, out, t)
+        if t == half:
+            power_half = power
+    return power, power_half
+
+
+@compiled(inline=True)
+def _backward(
+    slow: int,
+    fast: int,
+    start: int,
+    stop: int,
+    half: int,
+    shared: bool,
+    moves: Array,
+    likely: Array,
+    mid: Array,
+    beta: Array,
+    ahead: Array,
+    back: Array,
+    weight: float,
+    counts: Array,
+    out: Array,
+) -> tuple[float, float, float]:
+    """Counts from the end on; log marginals at half and at the start, least total."""
+    size, width = slow * fast, slow * (slow + fast * fast)
+    power, least, middle, kept = 0, np.inf, 0.0, 1.0 if shared else 0.0
+    for t in range(stop - 1, start - 1, -1):
+        total = 0.0
+        for j in range(size):
+            total += out[at(t * size + j)] * beta[j]
+        least = min(least, total)
+        if t == half or t == start:
+            from_end = np.log(total) + power * LOG_2
+            middle = from_end if t == half else middle
+        scale = weight / total
+        for j in range(size):
+            out[at(t * size + j)] *= scale * beta[j]
+        if t == start:
+            break
+        place, base = (t - start) * size, 0 if shared else t * width
+        for j in range(size):
+            ahead[j] = likely[at(place + j)] * beta[j]
+        _fast_back(slow, fast, ahead, moves, base, back)
+        total = 0.0
+        for j in range(size):
+            total += mid[at(place + j)] * back[j]
+        _slow_back(slow, fast, back, moves, base, beta)
+        scale, earlier = weight / total, (t - 1) * size
+        _count(
+            slow,
+            fast,
+            out,
+            earlier,
+            mid,
+            place,
+            ahead,
+            back,
+            scale,
+            moves,
+            base,
+            kept,
+            counts,
+        )
+        if (stop - t) & 3 == 3:
+            power += rescale(beta)
+    return middle, from_end, least
+
+
+@compiled(exact=True)
+def counts_halved(
+    slow_states: tuple[float, ...] | np.ndarray,
+    fast_states: tuple[float, ...] | np.ndarray,
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: np.ndarray,
+    first: int,
+    last: int,
+    session_weights: Array,
+    space: Array,
+    log_marginal: Array,
+    out_initial: Array,
+    out_transition: Array,
+    out_emission: Array,
+) -> int:
+    """Log marginal and weighted expected counts of a chain of pairs.
+
+    Writes and adds as :func:`glmhmm_pyro.chain.scaled_kernels.counts_scaled` does, and
+    returns the same. ``space`` has room for two numbers by step and pair, and for two
+    rows of the transitions, which one for all steps needs.
+    """
+    slow, fast, doubtful = len(slow_states), len(fast_states), 0
+    size, width = slow * fast, slow * (slow + fast * fast)
+    steps = offsets[last] - offsets[first]
+    shared = len(transition) == width
+    likely, mid = space[: steps * size], space[steps * size : 2 * steps * size]
+    moves, counts = out_transition, out_transition
+    alpha, beta = np.empty(size), np.empty(size)
+    ahead, back = np.empty(size), np.empty(size)
+    if shared:
+        moves = space[2 * steps * size : 2 * steps * size + width]
+        counts = space[2 * steps * size + width :]
+        _exponentials(transition, 0, width, moves)
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        half = (start + stop) // 2
+        entry = min(s, len(initial) // size - 1)
+        shift = enter(alpha, beta, initial, entry, emission, start)
+        shift += _likelihoods(emission, start, stop, size, likely)
+        if shared:
+            counts[:] = 0.0
+        power, power_half = _forward(
+            slow,
+            fast,
+            start,
+            stop,
+            half,
+            transition,
+            shared,
+            moves,
+            likely,
+            alpha,
+            mid,
+            out_emission,
+        )
+        from_start = np.log(dot(alpha, beta)) + power * LOG_2
+        middle, from_end, least = _backward(
+            slow,
+            fast,
+            start,
+            stop,
+            half,
+            shared,
+            moves,
+            likely,
+            mid,
+            beta,
+            ahead,
+            back,
+            session_weights[s],
+            counts,
+            out_emission,
+        )
+        if not agree(from_start, middle + power_half * LOG_2, from_end, least):
+            log_marginal[s] = np.nan
+            doubtful += 1
+            continue
+        log_marginal[s] = shift + from_start
+        row = min(s, len(out_initial) // size - 1)
+        add_row(out_emission, start, out_initial, row, size)
+        for k in range(width):
+            if shared:
+                out_transition[at(k)] += counts[k]
+            else:
+                out_transition[at(start * width + k)] = 0.0
+    return doubtful

@@ -1,0 +1,283 @@
+"""Compiled recursions in log space for chains that move by half-steps.
+
+The functions of :mod:`glmhmm_pyro.chain.log_kernels`, under their names and with their
+arguments, for transitions as :mod:`glmhmm_pyro.chain.half_steps` has them. Either
+half-step is that of many small chains: a slow one for every fast state, a fast one for
+every slow state. ``log_middle`` stands between both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmhmm_pyro.chain.compiler import compiled
+from glmhmm_pyro.chain.log_kernels import Array, clear_rows, origin_weights
+
+
+@compiled
+def _advance(logs: Array, moves: Array, out: Array) -> None:
+    """out = logsumexp(logs[:, None] + moves, 0)."""
+    for j in range(len(out)):
+        top = -np.inf
+        for i in range(len(logs)):
+            top = max(top, logs[i] + moves[i, j])
+        shift = top if top > -np.inf else 0.0
+        total = 0.0
+        for i in range(len(logs)):
+            total += np.exp(logs[i] + moves[i, j] - shift)
+        out[j] = shift + np.log(total)
+
+
+@compiled
+def slow_moves(row: Array) -> Array:
+    """Slow moves of a step, (origins, destinations)."""
+    return row[:, : row.shape[0]].T
+
+
+@compiled
+def fast_moves(row: Array, slow_state: int, fast: int) -> Array:
+    """Fast moves of a step, where this slow state was arrived at."""
+    return row[slow_state, row.shape[0] :].reshape(fast, fast)
+
+
+@compiled
+def of_slow_state(pairs: Array, slow_state: int, fast: int) -> Array:
+    """What is there of a slow state, by fast ones."""
+    return pairs[slow_state * fast : (slow_state + 1) * fast : 1]
+
+
+@compiled
+def _step(row: Array, fast: int, filtered: Array, middle: Array, ahead: Array) -> None:
+    """Both half-steps."""
+    for z in range(fast):
+        _advance(filtered[z::fast], slow_moves(row), middle[z::fast])
+    for j in range(len(row)):
+        _advance(
+            of_slow_state(middle, j, fast),
+            fast_moves(row, j, fast),
+            of_slow_state(ahead, j, fast),
+        )
+
+
+@compiled
+def filter_session(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    start: int,
+    log_middle: Array,
+    log_predicted: Array,
+    log_filtered: Array,
+    log_probs: Array,
+) -> None:
+    """Normalised log messages of one session, and the logs of their normalisers."""
+    steps, states = log_filtered.shape
+    fast = states // transition.shape[1]
+    for t in range(steps):
+        row = transition[min(start + t, len(transition) - 1)]
+        if t == 0:
+            log_predicted[0] = initial
+        else:
+            _step(row, fast, log_filtered[t - 1], log_middle[t], log_predicted[t])
+        top = -np.inf
+        for j in range(states):
+            log_filtered[t, j] = log_predicted[t, j] + emission[start + t, j]
+            top = max(top, log_filtered[t, j])
+        shift = top if top > -np.inf else 0.0
+        total = 0.0
+        for j in range(states):
+            total += np.exp(log_filtered[t, j] - shift)
+        log_probs[t] = shift + np.log(total)
+        shift = 0.0 if log_probs[t] == -np.inf else log_probs[t]
+        for j in range(states):
+            log_filtered[t, j] -= shift
+
+
+@compiled
+def filter_log(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    log_predicted: Array,
+    log_filtered: Array,
+    log_probs: Array,
+) -> None:
+    """Forward recursion; log probabilities of the states and normalisers by step."""
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        filter_session(
+            initial[min(s, len(initial) - 1)],
+            transition,
+            emission,
+            start,
+            np.empty((stop - start, emission.shape[1])),
+            log_predicted[start:stop],
+            log_filtered[start:stop],
+            log_probs[start:stop],
+        )
+
+
+@compiled
+def _back(weights: Array, gamma: Array, out: Array) -> None:
+    """Counts of a half-step are added to out; gamma becomes that of its origins."""
+    earlier = np.zeros(len(gamma))
+    for i in range(len(gamma)):
+        for j in range(len(gamma)):
+            pair = weights[i, j] * gamma[j]
+            earlier[i] += pair
+            out[i, j] += pair
+    gamma[:] = earlier
+
+
+@compiled
+def counts_log(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    session_weights: Array,
+    log_marginal: Array,
+    out_initial: Array,
+    out_transition: Array,
+    out_emission: Array,
+) -> None:
+    """Log marginal and weighted expected counts, the fast half-step taken back first.
+
+    Written and added to as in :func:`glmhmm_pyro.chain.log_kernels.counts_log`.
+    """
+    states, slow = emission.shape[1], transition.shape[1]
+    fast = states // slow
+    of_slow, of_fast = np.empty((slow, slow)), np.empty((fast, fast))
+    gamma = np.empty(states)
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        middle, predicted, filtered = np.empty((3, stop - start, states))
+        log_probs = np.empty(stop - start)
+        filter_session(
+            initial[min(s, len(initial) - 1)],
+            transition,
+            emission,
+            start,
+            middle,
+            predicted,
+            filtered,
+            log_probs,
+        )
+        log_marginal[s] = log_probs.sum()
+        # An impossible session has no posterior: its counts are zero, not NaN.
+        weight = session_weights[s] if log_marginal[s] != -np.inf else 0.0
+        gamma[:] = weight * np.exp(filtered[-1])
+        clear_rows(out_transition, start, stop)
+        for t in range(stop - start - 1, 0, -1):
+            out_emission[start + t] = gamma
+            row = transition[min(start + t, len(transition) - 1)]
+            out = out_transition[min(start + t, len(out_transition) - 1)]
+            for j in range(slow):
+                here = of_slow_state(middle[t], j, fast)
+                origin_weights(here, fast_moves(row, j, fast), of_fast)
+                _back(of_fast, of_slow_state(gamma, j, fast), fast_moves(out, j, fast))
+            for z in range(fast):
+                origin_weights(filtered[t - 1, z::fast], slow_moves(row), of_slow)
+                _back(of_slow, gamma[z::fast], slow_moves(out))
+        out_emission[start] = gamma
+        out_initial[min(s, len(out_initial) - 1)] += gamma
+
+
+@compiled
+def _best(score: Array, moves: Array, out: Array, origin: NDArray[np.int32]) -> None:
+    """Greatest sums and where they come from; of equals, the lowest number."""
+    for j in range(len(out)):
+        best = 0
+        for i in range(1, len(score)):
+            if score[i] + moves[i, j] > score[best] + moves[best, j]:
+                best = i
+        origin[j] = best
+        out[j] = score[best] + moves[best, j]
+
+
+@compiled
+def viterbi_log(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    log_prob: Array,
+    out_states: NDArray[np.int64],
+) -> None:
+    """Most probable path of every session."""
+    states, slow = emission.shape[1], transition.shape[1]
+    fast = states // slow
+    middle = np.empty(states)
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        from_slow, from_fast = np.empty((2, stop - start, states), np.int32)
+        score = initial[min(s, len(initial) - 1)] + emission[start]
+        for t in range(start + 1, stop):
+            row = transition[min(t, len(transition) - 1)]
+            for z in range(fast):
+                origins = from_slow[t - start, z::fast]
+                _best(score[z::fast], slow_moves(row), middle[z::fast], origins)
+            for j in range(slow):
+                origins = of_slow_state(from_fast[t - start], j, fast)
+                _best(
+                    of_slow_state(middle, j, fast),
+                    fast_moves(row, j, fast),
+                    of_slow_state(score, j, fast),
+                    origins,
+                )
+            score += emission[t]
+        state = np.argmax(score)
+        log_prob[s] = score[state]
+        for t in range(stop - 1, start - 1, -1):
+            out_states[t] = state
+            if t > start:
+                state = state // fast * fast + from_fast[t - start, state]
+                state = from_slow[t - start, state] * fast + state % fast
+
+
+@compiled
+def sample_log(
+    log_filtered: Array,
+    transition: Array,
+    offsets: NDArray[np.int64],
+    first: int,
+    last: int,
+    uniforms: Array,
+    out_states: NDArray[np.int64],
+) -> None:
+    """States drawn backward given the filtered ones, one uniform number a step."""
+    states, slow = log_filtered.shape[1], transition.shape[1]
+    fast = states // slow
+    probs = np.empty(states)
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        state = 0
+        for t in range(stop - 1, start - 1, -1):
+            top = -np.inf
+            row = transition[min(t + 1, len(transition) - 1), state // fast]
+            for k in range(states):
+                probs[k] = log_filtered[t, k]
+                if t < stop - 1:
+                    probs[k] += row[k // fast]
+                    probs[k] += row[slow + k % fast * fast + state % fast]
+                top = max(top, probs[k])
+            total = 0.0
+            for k in range(states):
+                probs[k] = np.exp(probs[k] - top)
+                total += probs[k]
+            left = uniforms[t] * total
+            chosen, running = 0, 0.0
+            for k in range(states):
+                if probs[k] > 0.0 and running <= left:
+                    chosen = k
+                running += probs[k]
+            state = chosen
+            out_states[t] = state

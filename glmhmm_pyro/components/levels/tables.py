@@ -1,0 +1,93 @@
+"""Log-probabilities of models on two levels, with slopes made by hand."""
+
+import numpy as np
+from torch import Tensor
+
+from glmhmm_pyro.components.tables import LogTable, Values
+
+
+class HalfStepsTable:
+    """Both half-steps of the transitions, as ``chain.half_steps`` puts them together.
+
+    Args:
+        slow: table of the slow transitions.
+        fast: those of the fast ones, by slow state.
+        ticks: steps at which slow states may be left, (steps,); ``None`` for all.
+    """
+
+    def __init__(self, slow: LogTable, fast: list[LogTable], ticks: Tensor | None):
+        self.slow, self.fast = slow, fast
+        self.still = None if ticks is None else ~ticks.numpy()
+        states = slow.shape[-1]
+        steps = max(table.shape[0] for table in (slow, *fast))
+        if ticks is not None:
+            steps = len(ticks)
+        self.shape: tuple[int, ...] = (steps, states, states + fast[0].shape[-1] ** 2)
+        self._logs = np.empty(self.shape)
+        self._certain = np.where(np.eye(states) > 0, 0.0, -np.inf)
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """log p(s_t = j | s_t-1 = i), and log p(z_t = b | z_t-1 = a, s_t = j)."""
+        states = len(self._certain)
+        moves = self._logs[:, :, :states].transpose(0, 2, 1)
+        moves[:] = self.slow(_of("slow", values))
+        if self.still is not None:
+            moves[self.still] = self._certain
+        own = _of("fast", values)
+        for j, table in enumerate(self.fast):
+            logs = table({name: value[j] for name, value in own.items()})
+            self._logs[:, j, states:] = logs.reshape(len(logs), -1)
+        return self._logs
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those by the parameters of both levels."""
+        states, fast = len(self._certain), self.fast[0].shape[-1]
+        moves = counts[:, :, :states].transpose(0, 2, 1)
+        if self.still is not None:
+            moves = np.where(self.still[:, None, None], 0.0, moves)
+        slopes = {f"slow.{n}": v for n, v in _slopes(self.slow, moves).items()}
+        by_state = [
+            _slopes(table, counts[:, j, states:].reshape(-1, fast, fast))
+            for j, table in enumerate(self.fast)
+        ]
+        for name in by_state[0]:
+            slopes[f"fast.{name}"] = np.stack([own[name] for own in by_state])
+        return slopes
+
+
+class SharedTable:
+    """Emissions of pairs of states that emit as one of the two.
+
+    Args:
+        table: of the laws.
+        laws: the law of every pair, shape (pairs,).
+    """
+
+    def __init__(self, table: LogTable, laws: Tensor):
+        self.table, self.laws = table, laws.numpy()
+        self.shape: tuple[int, ...] = (table.shape[0], len(self.laws))
+        self._members = np.eye(table.shape[-1])[self.laws]
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """log p(y_t | z_t = k)."""
+        return self.table(values)[:, self.laws]
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those by the parameters of the laws."""
+        return self.table.slopes(counts @ self._members)
+
+
+def _of(level: str, values: Values) -> Values:
+    """Values of one level by the names of its own sites."""
+    return {
+        name.removeprefix(f"{level}."): value
+        for name, value in values.items()
+        if name.startswith(f"{level}.")
+    }
+
+
+def _slopes(table: LogTable, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Slopes by counts of every step, or by their sums where a table has one row."""
+    if len(counts) > table.shape[0]:
+        counts = counts.sum(0, keepdims=True)
+    return table.slopes(np.ascontiguousarray(counts))
