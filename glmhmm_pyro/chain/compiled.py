@@ -130,19 +130,9 @@ def counted(
     if not doubtful:
         return
     for s in first + np.flatnonzero(np.isnan(log_marginal[first:last])):
-        _in_logs(transition, size).counts_log(
-            initial,
-            transition,
-            emission,
-            offsets,
-            s,
-            s + 1,
-            session_weights,
-            log_marginal,
-            out_initial,
-            out_transition,
-            out_emission,
-        )
+        outs = (log_marginal, out_initial, out_transition, out_emission)
+        given = (initial, transition, emission, offsets, s, s + 1, session_weights)
+        _in_logs(transition, size).counts_log(*given, *outs)
 
 
 def _in_logs(transition: Tensor | Array, states: int) -> ModuleType:
@@ -181,7 +171,7 @@ def tangents(
         for sets in _alike([*potentials, weights], work)
         for piece, (first, last) in enumerate(work.ranges)
     ]
-    halves = are_halves(potentials.transition, potentials.num_states)
+    halves = are_halves(rows[1][0], potentials.num_states)
     work.run(halved_tangents_log if halves else tangents_log, calls)
     dtype = potentials.emission.dtype
     return (
@@ -257,8 +247,7 @@ def viterbi(potentials: Potentials, lengths: Tensor) -> tuple[Tensor, Tensor]:
         (*[row[b] for row in rows], work.offsets, first, last, log_probs[b], states[b])
         for b, _, first, last in work.pieces
     ]
-    kernels = _in_logs(potentials.transition, potentials.num_states)
-    work.run(kernels.viterbi_log, calls)
+    work.run(_in_logs(rows[1][0], potentials.num_states).viterbi_log, calls)
     scores = torch.from_numpy(log_probs).to(potentials.emission.dtype)
     paths = torch.from_numpy(states)
     return paths.reshape(*work.batch, -1), scores.reshape(*work.batch, -1)

@@ -53,7 +53,7 @@ def slow_half(transition: Tensor) -> Tensor:
 
 
 def fast_half(transition: Tensor) -> Tensor:
-    """The fast half, (\\*batch, steps|1, slow, fast, fast), by slow state arrived at."""
+    """The fast half, (\\*batch, steps|1, slow, fast, fast), by the slow state."""
     slow, width = transition.shape[-2:]
     fast = math.isqrt(width - slow)
     return transition[..., slow:].unflatten(-1, (fast, fast))

@@ -62,7 +62,7 @@ def _back(
     d_gamma: Array,
     out: Array,
 ) -> None:
-    """A half-step back: derivatives of pairs are added to ``out``, both gammas renewed."""
+    """A half-step back: derivatives of pairs go to ``out``, both gammas are renewed."""
     states = len(gamma)
     earlier, d_earlier = np.zeros(states), np.zeros(states)
     for j in range(states):

@@ -14,9 +14,9 @@ class Potentials(NamedTuple):
     """Log potentials of Markov chains, with equally many batch axes.
 
     ``initial`` is (\\*batch, sessions|1, states), ``transition`` is
-    (\\*batch, steps|1, states, states), or both its half-steps
-    (:mod:`glmhmm_pyro.chain.half_steps`), ``emission`` is (\\*batch, steps, states); each
-    batch axis is full or of size 1.
+    (\\*batch, steps|1, states, states), or has the shape of two half-steps
+    (:mod:`glmhmm_pyro.chain.half_steps`), ``emission`` is (\\*batch, steps, states);
+    each batch axis is full or of size 1.
     """
 
     initial: Tensor

@@ -106,7 +106,7 @@ def warm_up(num_states: Iterable[int | tuple[int, int]] = (2, 3, 4)) -> None:
 
 
 def _signature(*num_states: int) -> tuple[numba.types.Type, ...]:
-    """Types of the arguments of a kernel that is made for a number of states, or two."""
+    """Types of the arguments of a kernel that is made for one or two numbers."""
     numbers, places = numba.float64[::1], numba.int64[::1]
     return (
         *(numba.types.UniTuple(numba.float64, number) for number in num_states),
