@@ -25,7 +25,7 @@ import numpy as np
 from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale
 from glmhmm_pyro.chain.compiler import compiled
 from glmhmm_pyro.chain.log_kernels import Array
-from glmhmm_pyro.chain.scaled_kernels import add_row, agree, dot, enter, store
+from glmhmm_pyro.chain.scaled_kernels import add_row, agree, enter, store
 
 # Steps whose exponentials are taken together.
 _TILE = 128
@@ -152,7 +152,6 @@ def _forward(
     fast: int,
     start: int,
     stop: int,
-    half: int,
     transition: Array,
     shared: bool,
     moves: Array,
@@ -160,10 +159,10 @@ def _forward(
     alpha: Array,
     mid: Array,
     out: Array,
-) -> tuple[int, int]:
-    """Advance alpha to the end; the powers of two taken out of it, and up to half."""
+) -> tuple[float, float]:
+    """Advance alpha to the end; its logarithm there, and what was taken out by half."""
     size, width = slow * fast, slow * (slow + fast * fast)
-    power, power_half = 0, 0
+    power, power_half, total = 0, 0, 0.0
     store(alpha, out, start)
     for t in range(start + 1, stop):
         k = t - start - 1
@@ -176,9 +175,11 @@ def _forward(
         if k & 3 == 3:
             power += rescale(alpha)
         store(alpha, out, t)
-        if t == half:
+        if t == (start + stop) // 2:
             power_half = power
-    return power, power_half
+    for j in range(size):
+        total += alpha[j]
+    return np.log(total) + power * LOG_2, power_half * LOG_2
 
 
 @compiled(inline=True)
@@ -187,7 +188,6 @@ def _backward(
     fast: int,
     start: int,
     stop: int,
-    half: int,
     shared: bool,
     moves: Array,
     likely: Array,
@@ -202,6 +202,7 @@ def _backward(
     """Counts from the end on; log marginals at half and at the start, least total."""
     size, width = slow * fast, slow * (slow + fast * fast)
     power, least, middle, kept = 0, np.inf, 0.0, 1.0 if shared else 0.0
+    half = (start + stop) // 2
     for t in range(stop - 1, start - 1, -1):
         total = 0.0
         for j in range(size):
@@ -273,26 +274,23 @@ def counts_halved(
     shared = len(transition) == width
     likely, mid = space[: steps * size], space[steps * size : 2 * steps * size]
     moves, counts = out_transition, out_transition
-    alpha, beta = np.empty(size), np.empty(size)
-    ahead, back = np.empty(size), np.empty(size)
+    alpha, beta, ahead, back = np.empty((4, size))
     if shared:
         moves = space[2 * steps * size : 2 * steps * size + width]
         counts = space[2 * steps * size + width :]
         _exponentials(transition, 0, width, moves)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
-        half = (start + stop) // 2
         entry = min(s, len(initial) // size - 1)
         shift = enter(alpha, beta, initial, entry, emission, start)
         shift += _likelihoods(emission, start, stop, size, likely)
         if shared:
             counts[:] = 0.0
-        power, power_half = _forward(
+        from_start, taken = _forward(
             slow,
             fast,
             start,
             stop,
-            half,
             transition,
             shared,
             moves,
@@ -301,13 +299,11 @@ def counts_halved(
             mid,
             out_emission,
         )
-        from_start = np.log(dot(alpha, beta)) + power * LOG_2
         middle, from_end, least = _backward(
             slow,
             fast,
             start,
             stop,
-            half,
             shared,
             moves,
             likely,
@@ -319,7 +315,7 @@ def counts_halved(
             counts,
             out_emission,
         )
-        if not agree(from_start, middle + power_half * LOG_2, from_end, least):
+        if not agree(from_start, middle + taken, from_end, least):
             log_marginal[s] = np.nan
             doubtful += 1
             continue
