@@ -112,7 +112,7 @@ class Bootstrap:
         replicates by ``benchmarks/intervals.py`` (two states, 1500 choices in ten
         sessions, 50 data sets) those of weights held the truth in 97.5 +- 1.3 % of
         cases where sessions were drawn and in 97.5 +- 1.1 % where data were simulated,
-        of stay probabilities in 95.0 +- 2.1 % and 97.0 +- 1.7 %, of first probabilities
+        of stay probabilities in 95.0 +- 2.1 % and 96.0 +- 1.9 %, of first probabilities
         in 100 % and 92.0 +- 3.9 %. Those of sessions are wide: about twice as wide as
         Wald's.
 

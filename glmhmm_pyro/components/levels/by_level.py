@@ -30,7 +30,7 @@ _KNOWN = {"fast": ByFast, "slow": BySlow, "both": None}
 class ByLevel(Emission):
     r"""A family whose parameters go with the states of one level, or of both.
 
-    .. math:: y_t \mid s_t = j, z_t = b \sim \text{family}(b), \text{family}(j)
+    .. math:: y_t \mid s_t = j, f_t = b \sim \text{family}(b), \text{family}(j)
         \text{ or family}(j, b)
 
     With :class:`Levels` in the place of ``num_states`` a family is taken to go with

@@ -15,8 +15,8 @@ from glmhmm_pyro.arguments import suggests_names, whole_number
 class Levels:
     """Numbers of slow and of fast states, in the place of ``num_states``.
 
-    The states of the model are pairs: state ``s * fast + z`` is slow state s with fast
-    state z.
+    The states of the model are pairs: state ``s * fast + f`` is slow state s with fast
+    state f.
 
     Args:
         slow: number of slow states, at least 2.

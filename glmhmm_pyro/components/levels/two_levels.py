@@ -30,7 +30,7 @@ class TwoLevels(Transitions):
     .. math::
 
         s_t \mid s_{t-1} = i &\sim \text{slow}(i, u_t) \\
-        z_t \mid z_{t-1} = a, s_t = j &\sim \text{fast}_j(a, u_t)
+        f_t \mid f_{t-1} = a, s_t = j &\sim \text{fast}_j(a, u_t)
 
     Inside a step the slow state moves first, and the fast one as the slow state arrived
     at has it. Both levels are ordinary transitions, whose parameters are
