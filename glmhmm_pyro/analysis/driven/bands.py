@@ -5,10 +5,11 @@ r"""Functions of the parameters with intervals, by draws or by the delta method.
 H holds the second derivatives of the log-joint, as for :meth:`Fit.standard_errors`. The
 slopes of f are central differences, so that f may be any function, however it is
 computed: along every column of a root of the covariance, in steps of a small part of
-one standard deviation.
+one standard deviation. Those of a few numbers that are computed from much, such as
+means over all steps, are found by automatic differentiation, backwards.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -40,6 +41,9 @@ _ENDS = (0.025, 0.975)
 
 # A function of the parameters, whose values have any shape.
 Quantity = Callable[[Params], Tensor]
+
+# Change of numbers along every column of some directions, shape (columns, *shape).
+Slopes = Callable[[Tensor], np.ndarray]
 
 
 class Band(NamedTuple):
@@ -75,7 +79,28 @@ def band(
         if fit.posterior is not None:
             return _of_draws(fit, Draws.of(fit.posterior, num_draws), quantity)
         estimate = quantity(fit.params).cpu().numpy()
-        errors = _delta(fit, data, quantity)
+        errors = _delta(fit, data, lambda *at: _differences(quantity, *at))
+    lower, upper = interval(estimate, errors, borders)
+    return Band(estimate, errors, lower, upper)
+
+
+def band_of_means(
+    fit: Fit, data: Sequences, quantities: Sequence[Quantity], borders: Borders
+) -> Band:
+    """The same of some quantities of a fit without draws, side by side at the end.
+
+    Args:
+        fit: the fit.
+        data: what it was fitted to.
+        quantities: of values of the sites, by name: a few numbers of one shape each,
+            however many it takes to compute them, differentiable by torch.
+        borders: as for :func:`band`.
+    """
+    data = fit.as_fitted(data)
+    with torch.no_grad():
+        found = [quantity(fit.params).cpu() for quantity in quantities]
+        estimate = torch.stack(found, -1).numpy()
+        errors = _delta(fit, data, lambda *at: _gradients(quantities, *at))
     lower, upper = interval(estimate, errors, borders)
     return Band(estimate, errors, lower, upper)
 
@@ -91,15 +116,10 @@ def _of_draws(fit: Fit, draws: Draws, quantity: Quantity) -> Band:
     return Band(values.mean(0), values.std(0, ddof=1), lower, upper)
 
 
-def _delta(fit: Fit, data: Sequences, quantity: Quantity) -> np.ndarray:
-    """Standard errors by the delta method, NaN where information is missing."""
-    program = Program.of(fit.model, data).in_own_units()
-    vector = program.packed(fit.params)
-    with torch.enable_grad():
-        information = Information.of(program, vector, jacobian=False)
+def _differences(quantity: Quantity, program: Program, vector: Tensor) -> Slopes:
+    """Those of a quantity, by central differences along the directions."""
 
     def slopes(directions: Tensor) -> np.ndarray:
-        """Change of the quantity along every column, shape (columns, *shape)."""
         found = []
         for column in directions.T:
             ends = (vector + sign * _STEP * column for sign in (1.0, -1.0))
@@ -107,6 +127,35 @@ def _delta(fit: Fit, data: Sequences, quantity: Quantity) -> np.ndarray:
             found.append(((high - low) / (2 * _STEP)).cpu().numpy())
         return np.stack(found) if found else np.zeros((1, 1))
 
+    return slopes
+
+
+@torch.enable_grad()
+def _gradients(
+    quantities: Sequence[Quantity], program: Program, vector: Tensor
+) -> Slopes:
+    """Those of quantities side by side, one after the other by their gradients."""
+    leaf, found = vector.detach().clone().requires_grad_(), []
+    for quantity in quantities:
+        values = quantity(program.users_values(leaf))
+        rows = [
+            torch.autograd.grad(value, leaf, retain_graph=True)[0]
+            for value in values.flatten()
+        ]
+        found.append(torch.stack(rows).reshape(*values.shape, -1))
+    gradients = torch.stack(found, -2)
+    return lambda directions: (gradients @ directions).movedim(-1, 0).cpu().numpy()
+
+
+def _delta(
+    fit: Fit, data: Sequences, slopes_at: Callable[[Program, Tensor], Slopes]
+) -> np.ndarray:
+    """Standard errors by the delta method, NaN where information is missing."""
+    program = Program.of(fit.model, data).in_own_units()
+    vector = program.packed(fit.params)
+    with torch.enable_grad():
+        information = Information.of(program, vector, jacobian=False)
+    slopes = slopes_at(program, vector)
     variance = np.square(slopes(information.factor)).sum(0)
     missing = torch.cat(list(information.missing.values()), 1)
     if missing.numel():

@@ -1,12 +1,13 @@
 """Psychometric curves by state: of the model, and of the data that it was fitted to."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.analysis.driven.bands import band
+from glmhmm_pyro.analysis.driven.bands import Band, Quantity, band, band_of_means
+from glmhmm_pyro.analysis.driven.counterfactual import exchanged
 from glmhmm_pyro.analysis.driven.quantities import PROBABILITY
 from glmhmm_pyro.analysis.states.paths import (
     StatePaths,
@@ -17,14 +18,17 @@ from glmhmm_pyro.analysis.states.paths import (
 )
 from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.distributions import Output
+from glmhmm_pyro.designs import DesignMatrix
+from glmhmm_pyro.distributions import Output, outputs_of
 from glmhmm_pyro.inference import Fit, Posterior
 from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.zeros import zeros_allowed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,16 +104,20 @@ def psychometric(
     x = column_of(data, covariate, "covariate")
     observed = _of_data(paths, x, *choice.made(outputs), num_bins, seed)
     grid = np.linspace(x.min(), x.max(), NUM_POINTS)
-    moved = [_moved(data, covariate, value) for value in grid]
-    curves = _of_model(fit, moved, choice, paths.probs, num_samples)
+    moved = [exchanged(data, {covariate: value}) for value in grid]
+    if fit.posterior is None and not fit.labels.latents:
+        found = _at_params(fit, data, moved, choice, paths.probs)
+        curves, ends = found.estimate[None], np.stack([found.lower, found.upper])
+    else:
+        curves = _of_model(fit, moved, choice, paths.probs, num_samples)
+        ends = np.full((2, *curves.shape[1:]), np.nan)
     model = table_of(curves.mean(0), curves, state=paths.names, x=grid)
     if fit.posterior is None:
-        ends = _ends_of_model(fit, data, moved, choice, paths.probs)
         model["lower"], model["upper"] = (end.ravel() for end in ends)
-    found = pd.concat({"model": model, "data": observed}, names=["source"])
-    found = found.rename_axis(index={"x": covariate})
-    found.attrs["class"] = choice.label
-    return found
+    table = pd.concat({"model": model, "data": observed}, names=["source"])
+    table = table.rename_axis(index={"x": covariate})
+    table.attrs["class"] = choice.label
+    return table
 
 
 def _known(fit: Fit, data: Sequences) -> list[str]:
@@ -121,15 +129,6 @@ def _known(fit: Fit, data: Sequences) -> list[str]:
         )
         names += [n for n in raw.select_dtypes("number") if n not in names]
     return names
-
-
-def _moved(data: Sequences, covariate: str, value: float) -> Sequences:
-    """The data with a column at one value in all steps."""
-    if data.design_source is not None and covariate in data.raw_columns():
-        return data.with_raw({covariate: value})
-    covariates = data.covariates.clone()
-    covariates[:, data.covariate_names.index(covariate)] = value
-    return data.replace(covariates=covariates, covariate_names=data.covariate_names)
 
 
 class _Choice(NamedTuple):
@@ -179,8 +178,8 @@ class _Choice(NamedTuple):
     def probs(self, outputs: dict[str, Output]) -> Tensor:
         """Its probability in every state, shape (*batch, steps, states)."""
         emission_dist = outputs[self.output].emission_dist
-        values = emission_dist.enumerate_support()
-        return emission_dist.log_prob(values)[self.number].exp()
+        values = emission_dist.enumerate_support(expand=False)
+        return emission_dist.log_prob(values[self.number]).exp()
 
     def made(self, outputs: dict[str, Output]) -> tuple[np.ndarray, np.ndarray]:
         """Whether it was made, and whether anything was observed, shape (steps,)."""
@@ -243,19 +242,20 @@ def _of_model(
     return torch.stack(curves, -1).cpu().numpy()
 
 
-def _ends_of_model(
+def _at_params(
     fit: Fit,
     data: Sequences,
     moved: list[Sequences],
     choice: _Choice,
     weights: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of intervals of a fit without draws, each of shape (states, data sets)."""
-    if fit.labels.latents:
-        unknown = np.full((weights.shape[1], len(moved)), np.nan)
-        return unknown, unknown
-    kind, shares = Program.kind_of(fit.model), torch.as_tensor(weights / weights.sum(0))
+) -> Band:
+    """The same of a fit without draws or latents, shape (states, data sets)."""
+    shares = torch.as_tensor(weights / weights.sum(0))
     moved = [fit.as_fitted(each) for each in moved]
+    if isinstance(fit.model, GLMHMM):
+        means = [_mean_of_table(fit, each, choice, shares) for each in moved]
+        return band_of_means(fit, data, means, PROBABILITY)
+    kind = Program.kind_of(fit.model)
 
     def curves(params: Params) -> Tensor:
         means = []
@@ -265,5 +265,26 @@ def _ends_of_model(
             means.append((probs * shares).sum(-2))
         return torch.stack(means, -1)
 
-    found = band(fit, data, curves, PROBABILITY, 1)
-    return found.lower, found.upper
+    return band(fit, data, curves, PROBABILITY, 1)
+
+
+def _mean_of_table(
+    fit: Fit, data: Sequences, choice: _Choice, shares: Tensor
+) -> Quantity:
+    """The mean of the choice's probability, by the emissions alone (states,).
+
+    Steps whose covariates are the same are put together.
+    """
+    family: Any = fit.model.emissions
+    rows = family.factors(data)
+    if isinstance(rows, DesignMatrix):
+        pool = rows.pooled()
+        rows, shares = pool.design, pool.sums(shares[None])[0]
+    event = data.emissions[:1].double()
+
+    def mean(params: Params) -> Tensor:
+        with fit.model.at(params), zeros_allowed(family):
+            outputs = outputs_of(family.table(rows), event, None)
+        return (choice.probs(outputs) * shares).sum(-2)
+
+    return mean
