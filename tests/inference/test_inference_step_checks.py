@@ -199,6 +199,28 @@ def test_columns_that_do_not_vary_in_a_state_are_named():
     assert len(found) == 1 and "state 1 x hardly" in found[0].sentence
 
 
+@pytest.mark.parametrize("part, is_named", [(0.0, True), (0.6, False)])
+def test_a_column_is_idle_in_a_state_though_steps_fall_to_it_that_are_not_its_own(
+    part, is_named
+):
+    """Its variance there is 0, or half of that over all steps; states overlap."""
+    fit, design = known("numbers")
+    data, states = fit.simulate(design, 1)
+    noise = np.random.default_rng(6).normal(size=800)
+    x = np.column_stack([data.covariates, np.where(states == 0, part, 1.0) * noise])
+    data = data.replace(covariates=x, covariate_names=["x", "one", "more"])
+    weights = fit.params["emissions.weights"]
+    params = fit.params | {
+        "emissions.weights": torch.cat([weights, 0 * weights[:, :1]], 1)
+    }
+    fit = fit_at(gh.GLMHMM(2, gh.Gaussian()), data, params, "the truth")
+    share = fit.decode(data).smoothed_probs.values[:, 0]
+    assert share @ noise**2 > 1.01 * (share * (states == 0)) @ noise**2
+    found = [f for f in fit.check(data) if f.code == "rank-deficient-state"]
+    assert len(found) == is_named
+    assert not found or "state 0 more hardly" in found[0].sentence
+
+
 class Nameless(gh.GLMEmission):
     """A family of the user's own that tells densities alone."""
 

@@ -36,8 +36,12 @@ _LEAST_VARIANCE = 5.0
 # Covariates beyond which drift is not looked for in the weight of each.
 _MOST_COLUMNS = 50
 
-# Variance in a state's steps, of columns of variance 1 over all, which is none.
-_RANK = 1e-4
+# Variance in a state's steps, as part of that over all steps, which is hardly any:
+# standard errors are then more than three times what as many steps could give.
+_RANK = 0.1
+
+# Variance, of columns of variance 1, that is none over all steps either.
+_NONE = 1e-6
 
 # Draws of randomised quantiles, of whose p values the median counts twice.
 NUM_SEEDS = 5
@@ -259,7 +263,10 @@ def rank_deficiency(
     names: Sequence[str],
     designs: Designs,
 ) -> Iterator[Finding]:
-    """States in whose steps a covariate does not vary, or follows from others.
+    """States in whose steps a covariate hardly varies, or follows from others.
+
+    A step that is partly of a state counts by the square of its probability: it tells
+    less of the state than its share, and what other states leak counts for little.
 
     Args:
         model: of the fit.
@@ -267,20 +274,24 @@ def rank_deficiency(
         names: of the states.
         designs: covariates that vary over all steps, as for :func:`drift`.
     """
+    from scipy.linalg import eigh
+
     components = Program.kind_of(model).components_of(model)
     for output, (columns, design) in designs.items():
         prior = components[f"emissions.{output}" if output else "emissions"].sites
         is_flat = not is_proper(prior["weights"].prior)
         scaled = (design - design.mean(0)) / design.std(0)
+        whole = scaled.T @ scaled / len(scaled) + _NONE * np.eye(len(columns))
         for state, name in enumerate(names):
-            share = probs[:, state]
-            if share.sum() < len(columns) + 1:
+            share = probs[:, state] ** 2
+            if not columns or share.sum() < len(columns) + 1:
                 continue
             centred = scaled - share @ scaled / share.sum()
             gram = (centred * share[:, None]).T @ centred / share.sum()
-            sizes, directions = np.linalg.eigh(gram)
-            if len(sizes) and sizes[0] < _RANK:
-                said = np.abs(directions[:, 0]) > 0.1
+            sizes, directions = eigh(gram, whole)
+            if sizes[0] < _RANK:
+                least = np.abs(directions[:, 0])
+                said = least > 0.1 * least.max()
                 listed = ", ".join(np.array(columns)[said])
                 yield Finding(
                     "rank-deficient-state",
