@@ -36,7 +36,7 @@ Numbers = NDArray[np.int64]
 
 
 @compiled
-def _filtered(
+def _posterior(
     initial: Array, transition: Array, emission: Array, start: int, stop: int
 ) -> tuple[Array, Array, Array, bool]:
     """Filtered states, origins and posterior of a session; whether it is possible."""
@@ -57,6 +57,34 @@ def _filtered(
             for j in range(states):
                 gamma[t - 1, i] += origins[t, i, j] * gamma[t, j]
     return filtered, origins, gamma, log_probs.sum() != -np.inf
+
+
+@compiled
+def origins_log(
+    initial: Array,
+    transition: Array,
+    emission: Array,
+    offsets: Numbers,
+    first: int,
+    last: int,
+    origins: Array,
+    gamma: Array,
+) -> None:
+    """Origins and posterior of all steps of some sessions, zeros where impossible.
+
+    Args:
+        origins: written, shape (steps of these, states, states).
+        gamma: written, shape (steps of these, states).
+    """
+    for s in range(first, last):
+        start, stop = offsets[s], offsets[s + 1]
+        entry = initial[min(s, len(initial) - 1)]
+        _, back, states, possible = _posterior(entry, transition, emission, start, stop)
+        whole = 1.0 if possible else 0.0
+        back[0] = 0.0
+        own = slice(start - offsets[first], stop - offsets[first])
+        origins[own] = whole * back
+        gamma[own] = whole * states
 
 
 @compiled
@@ -256,7 +284,7 @@ def tangents_log(
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
         entry = initial[min(s, len(initial) - 1)]
-        filtered, origins, gamma, possible = _filtered(
+        filtered, origins, gamma, possible = _posterior(
             entry, transition, emission, start, stop
         )
         gamma *= session_weights[s]

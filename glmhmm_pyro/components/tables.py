@@ -8,13 +8,16 @@ back to its parameters: for a softmax of predictors s with probabilities p,
     = n_j - p_j \\sum_i n_i
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from glmhmm_pyro.components.pairs import free_pairs
+from glmhmm_pyro.components.softmax import insert_zeros
 from glmhmm_pyro.components.table_kernels import (
     label_logs,
     label_residuals,
@@ -25,8 +28,59 @@ from glmhmm_pyro.components.table_kernels import (
 )
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.zeros import log_or_zero_slope
 
 Values = Mapping[str, np.ndarray]
+
+
+class Softmaxes(NamedTuple):
+    """Softmaxes that potentials were made of, by linear predictors of numbers.
+
+    Attributes:
+        probs: of what has a predictor, by kind of step and by state, origin, or once
+            for first states, shape (kinds, groups, free).
+        design: covariates of the predictors (kinds, features); ``None`` for 1 alone.
+        kind: of every step, shape (steps,); ``None`` if each is its own, or all are.
+        has_reference: whether staying has no predictor.
+        has_constant: whether a last covariate is 1 which the design lacks.
+        labels: of the kinds, 0 for the reference, -1 for none.
+        numbers: from the values of a component's sites, by attribute, to the numbers
+            (groups * free * features,); ``None`` if these are the weights.
+    """
+
+    probs: np.ndarray
+    design: DesignMatrix | None = None
+    kind: np.ndarray | None = None
+    has_reference: bool = True
+    has_constant: bool = False
+    labels: np.ndarray | None = None
+    numbers: Callable[[Mapping[str, Tensor]], Tensor] | None = None
+
+    @property
+    def features(self) -> int:
+        """Number of covariates."""
+        width = 1 if self.design is None else self.design.shape[1]
+        return width + self.has_constant
+
+    @property
+    def size(self) -> int:
+        """Number of numbers."""
+        return self.probs[0].size * self.features
+
+    def kinds(self, steps: slice) -> np.ndarray:
+        """Kinds of the steps of a stretch."""
+        if self.kind is not None:
+            return self.kind[steps]
+        numbers = np.arange(steps.start, steps.stop)
+        return numbers if len(self.probs) > 1 else np.zeros_like(numbers)
+
+    def covariates(self, steps: slice) -> Tensor:
+        """Those of the steps of a stretch (steps, features)."""
+        if self.design is None:
+            return torch.ones(steps.stop - steps.start, 1, dtype=torch.float64)
+        where = steps if self.kind is None else torch.from_numpy(self.kind[steps])
+        rows = self.design.read(where)
+        return pad(rows, (0, 1), value=1.0) if self.has_constant else rows.contiguous()
 
 
 class LogTable(Protocol):
@@ -49,6 +103,12 @@ class LogTable(Protocol):
             counts: in the shape of the potentials last returned; it may be overwritten.
         """
 
+    def softmaxes(self) -> Softmaxes | None:
+        """What the potentials last returned were made of, until slopes are asked.
+
+        ``None`` where second derivatives are left to automatic differentiation.
+        """
+
 
 class Certain:
     """The potentials of a single state, which are 0."""
@@ -63,6 +123,10 @@ class Certain:
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Empty: there are no parameters."""
         return {}
+
+    def softmaxes(self) -> Softmaxes:
+        """One without numbers."""
+        return Softmaxes(np.zeros((1, 1, 0)), numbers=lambda _: torch.zeros(0).double())
 
 
 class ProbsTable:
@@ -88,6 +152,15 @@ class ProbsTable:
         possible = np.where(self._probs > 0, self._probs, np.inf)
         slopes = counts / possible - np.where(self._probs > 0, expected, 0.0)
         return {"probs": slopes[0]}
+
+    def softmaxes(self) -> Softmaxes:
+        """Softmaxes of the logarithms."""
+        probs = (self._probs / self._sums).reshape(1, -1, self.shape[-1])
+
+        def numbers(values: Mapping[str, Tensor]) -> Tensor:
+            return log_or_zero_slope(values["probs"]).reshape(-1)
+
+        return Softmaxes(probs, has_reference=False, numbers=numbers)
 
 
 class _Regressions:
@@ -160,6 +233,11 @@ class LabelTable(_Regressions):
         label_residuals(self._scores, self.labels, self.pooled(counts))
         return {"weights": self.by_weights(self._scores).reshape(self.weights)}
 
+    def softmaxes(self) -> Softmaxes:
+        """Those of the labels; the reference has none."""
+        labels = self.labels
+        return Softmaxes(self._scores, self.design, self.group, labels=labels)
+
 
 class TablesSideBySide:
     """Labels of several outputs, independent given the state.
@@ -182,6 +260,10 @@ class TablesSideBySide:
         """Those by the weights (states, outputs, ...)."""
         found = [table.slopes(counts)["weights"] for table in self.tables]
         return {"weights": np.stack(found, 1)}
+
+    def softmaxes(self) -> Softmaxes | None:
+        """None that the covariances of scores know, which are of one label a step."""
+        return None
 
 
 class MovesTable(_Regressions):
@@ -211,6 +293,10 @@ class MovesTable(_Regressions):
         """Those by the weights of all pairs of different states."""
         move_residuals(self._scores, self.pooled(counts))
         return {"weights": self.by_weights(self._scores)}
+
+    def softmaxes(self) -> Softmaxes:
+        """Those of the destinations from every origin."""
+        return Softmaxes(self._scores, self.design, self.group)
 
 
 class SharedMovesTable(_Regressions):
@@ -249,3 +335,15 @@ class SharedMovesTable(_Regressions):
             "weights": self.by_weights(self._predictors),
             "baseline": by_baseline,
         }
+
+    def softmaxes(self) -> Softmaxes:
+        """As if every pair had weights of its own, and a constant for the baseline."""
+
+        def numbers(values: Mapping[str, Tensor]) -> Tensor:
+            to = insert_zeros(values["weights"]).mT
+            moved = free_pairs(to.unsqueeze(-2) - to.unsqueeze(-1)).movedim(0, -1)
+            return torch.cat([moved, values["baseline"][..., None]], -1).reshape(-1)
+
+        return Softmaxes(
+            self._scores, self.design, self.group, has_constant=True, numbers=numbers
+        )

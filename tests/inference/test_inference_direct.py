@@ -12,11 +12,14 @@ import pytest
 import torch
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.chain import compiled, log_kernels
 from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
+from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.evaluated import differentiated
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.steps import scores
 from glmhmm_pyro.inference.steps.steps import ComponentSteps, stack
 
 STEPS = 60
@@ -132,6 +135,26 @@ CASES = {
         gh.GLMHMM(Levels(2, 2), gh.Bernoulli(), TwoLevels(clock="tick")),
         ticking(),
     ),
+    "forbidden": (
+        gh.GLMHMM(
+            3,
+            gh.Bernoulli(gh.priors.Ridge(1.0)),
+            gh.InputDriven(gh.priors.Ridge(1.0), forbidden=[(0, 2), (2, 1)]),
+        ),
+        recorded(),
+    ),
+    "shared, forbidden": (
+        gh.GLMHMM(3, gh.Categorical(3), gh.SharedInputDriven(forbidden=[(1, 2)])),
+        moved(3),
+    ),
+    "no way back": (
+        gh.GLMHMM(
+            2,
+            gh.Bernoulli(),
+            gh.Stationary(gh.priors.Fixed([[0.8, 0.2], [0.0, 1.0]])),
+        ),
+        recorded(),
+    ),
     "repeated classes": (
         gh.GLMHMM(3, gh.Categorical(3)),
         recorded(3, repeated=True, steps=1200),
@@ -177,6 +200,92 @@ def test_values_and_slopes_are_those_of_the_models_densities(name, jacobian):
         together = Program.slopes(program, several) if program.is_batched else None
         if together is not None:
             torch.testing.assert_close(program.slopes(several[:2]), together[:2])
+
+
+@pytest.fixture
+def by_graph(monkeypatch):
+    """Second derivatives of a program's density, all of it differentiated by torch."""
+
+    def found(program, point, jacobian):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(program), "bent", lambda self, vector: None)
+            return hessian(program, point, jacobian)
+
+    return found
+
+
+@pytest.mark.parametrize("jacobian", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_second_derivatives_are_those_of_the_models_densities(name, jacobian, by_graph):
+    for program in programs(name):
+        for point in points(program.coordinates.size):
+            ours = hessian(program, point, jacobian)
+            graph = by_graph(program, point, jacobian)
+            # Weights of covariates and log-odds are of unlike sizes.
+            root = graph.diagonal().abs().sqrt()
+            size = 1e-8 * root[:, None] * root + 1e-10
+            assert ((ours - graph).abs() <= size).all()
+
+
+def test_second_derivatives_are_differences_of_slopes_where_messages_underflow(
+    monkeypatch,
+):
+    """States that stay, one as probable as the other when all labels are known."""
+    labels = np.repeat([1, 0, 1, 0], 20)
+    data = gh.Sequences(labels, np.ones((80, 1)), lengths=[40, 40])
+    program = Program.of(gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven()), data)
+    vector = torch.tensor([0.1, -900.0, -800.0, 40.0, -40.01], dtype=torch.float64)
+    again, in_logs = [], log_kernels.counts_log
+    monkeypatch.setattr(
+        log_kernels, "counts_log", lambda *a: (again.append(a[4]), in_logs(*a))
+    )
+    program.evaluated(vector, jacobian=True)
+    assert again == [0, 1]
+    found = hessian(program, vector, jacobian=True)
+    step = 1e-5 * torch.eye(len(vector), dtype=torch.float64)
+    ends = [
+        slope_at(program, torch.stack([vector + s * u for u in step])) for s in (1, -1)
+    ]
+    torch.testing.assert_close(found, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-5)
+    assert found[3, 4] > 50
+
+
+def slope_at(program, points):
+    """Slopes of a program's density, volume included, by torch."""
+    parts = program.coordinates, program.log_parts
+    return torch.stack([differentiated(*parts, x, jacobian=True).slope for x in points])
+
+
+@pytest.mark.parametrize("name", ["driven", "repeated", "shared", "weighed sessions"])
+def test_they_are_the_same_however_steps_are_put_together(name, monkeypatch):
+    program = programs(name)[1]
+    point = points(program.coordinates.size)[1]
+    whole = hessian(program, point, jacobian=False)
+    monkeypatch.setattr(compiled, "_PIECE_SIZE", 100)
+    monkeypatch.setattr(scores, "_TOGETHER", 1)
+    monkeypatch.setattr(scores, "_LEAST_STEPS", 7)
+    again = Program.of(program.model, program.data)
+    assert len(again._direct.chain.passes[0].work.ranges) > 1
+    torch.testing.assert_close(
+        hessian(again, point, False), whole, rtol=1e-9, atol=1e-9
+    )
+
+
+def test_second_derivatives_pass_over_the_data_once(monkeypatch):
+    """Torch sees no more than priors; each step's scores are seen once."""
+    program, seen = programs("driven")[1], []
+    monkeypatch.setattr(
+        type(program), "log_parts", lambda *_: pytest.fail("the graph was asked")
+    )
+    covary = scores.covary
+
+    def recorded(begins, *arguments):
+        seen.append(len(begins))
+        covary(begins, *arguments)
+
+    monkeypatch.setattr(scores, "covary", recorded)
+    hessian(program, points(program.coordinates.size)[0])
+    assert sum(seen) == STEPS
 
 
 @pytest.mark.parametrize("name", CASES)

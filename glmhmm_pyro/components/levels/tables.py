@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from glmhmm_pyro.components.tables import LogTable, Values
+from glmhmm_pyro.components.tables import LogTable, Softmaxes, Values
 
 
 class HalfStepsTable:
@@ -54,6 +54,10 @@ class HalfStepsTable:
             slopes[f"fast.{name}"] = np.stack([own[name] for own in by_state])
         return slopes
 
+    def softmaxes(self) -> Softmaxes | None:
+        """None that the covariances of scores know, whose states move in one step."""
+        return None
+
 
 class SharedTable:
     """Emissions of pairs of states that emit as one of the two.
@@ -75,6 +79,10 @@ class SharedTable:
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the parameters of the laws."""
         return self.table.slopes(counts @ self._members)
+
+    def softmaxes(self) -> Softmaxes | None:
+        """None that the covariances of scores know, where every state has its own."""
+        return None
 
 
 def _of(level: str, values: Values) -> Values:

@@ -43,11 +43,12 @@ class OnceDifferentiableError(CurvatureError):
 def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
     """Exact second derivatives of the log density, shape (size, size), symmetric.
 
-    The gradient is differentiated along as many directions at once as memory holds, or
-    one by one where a model cannot be mapped over (:func:`torch.func.vmap`). Parts of a
-    user's model that are ``once_differentiable``, or a function of its own that keeps
-    values without their history, may have a constant slope to torch: the matrix is held
-    against a difference of gradients along one direction.
+    What a program knows of them otherwise is taken from it (:meth:`Program.bent`). The
+    gradient of the rest is differentiated along as many directions at once as memory
+    holds, or one by one where a model cannot be mapped over (:func:`torch.func.vmap`).
+    Parts of a user's model that are ``once_differentiable``, or a function of its own
+    that keeps values without their history, may have a constant slope to torch: the
+    matrix is held against a difference of gradients along one direction.
 
     Args:
         program: the model with its data.
@@ -61,14 +62,19 @@ def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
             torch has none; it names the sites.
     """
     point = vector.detach().clone().requires_grad_()
+    known = program.bent(point.detach())
     with torch.enable_grad():
-        value = program.log_density(point, jacobian)
-        gradient = _grad(value, point, create_graph=True)
+        of = program.log_density if known is None else known.rest
+        value = of(point, jacobian)
+        # A flat prior of weights leaves nothing beside what is known.
+        moves = value.requires_grad
+        gradient = _grad(value, point, create_graph=True) if moves else value
     rows = point.detach().new_zeros(len(point), len(point))
     if gradient.requires_grad:
         directions = torch.eye(len(point), dtype=point.dtype, device=point.device)
         chunks = directions.split(program.num_together)
         rows = torch.cat([_along(gradient, point, chunk) for chunk in chunks])
+    rows = rows if known is None else rows + known.matrix
     matrix = (rows + rows.T) / 2
     _check_finite(matrix, program)
     _check_slope(program, point.detach(), jacobian, matrix)

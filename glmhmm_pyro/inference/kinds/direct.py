@@ -15,6 +15,7 @@ from torch import Tensor
 from glmhmm_pyro.inference.kinds.placed import placed
 from glmhmm_pyro.inference.program.coordinates import Coordinates
 from glmhmm_pyro.inference.program.evaluated import Evaluated
+from glmhmm_pyro.inference.steps.scores import Scores, scores_at
 from glmhmm_pyro.inference.steps.tabled import Tabled, tables_of
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.slopes import scored
@@ -69,6 +70,16 @@ class DirectDensity:
                 found[self.slices[name]] = slope.reshape(-1)
         params = {name: torch.from_numpy(value) for name, value in values.items()}
         return Evaluated(params, likelihood, prior, gain, torch.from_numpy(found))
+
+    def scores(self, vector: Tensor) -> Scores | None:
+        """Derivatives of the log-likelihood by the numbers of its softmaxes, if any."""
+        flat = vector.detach().numpy()
+        with np.errstate(all="ignore"):
+            values = {
+                name: site.value(flat[self.slices[name]].reshape(site.shape))
+                for name, site in self.sites.items()
+            }
+            return scores_at(self.chain, self.chain.potentials(values))
 
 
 def direct_density(

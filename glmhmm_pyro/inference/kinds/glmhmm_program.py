@@ -13,6 +13,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.inference.kinds.chained import chained
 from glmhmm_pyro.inference.kinds.direct import DirectDensity, direct_density
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
@@ -22,7 +23,7 @@ from glmhmm_pyro.inference.kinds.undetermined import (
 )
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
-from glmhmm_pyro.inference.program.evaluated import Evaluated
+from glmhmm_pyro.inference.program.evaluated import Bent, Evaluated
 from glmhmm_pyro.inference.program.own_units import own_units
 from glmhmm_pyro.inference.program.program import (
     Init,
@@ -146,6 +147,16 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         if self._direct is None:
             return super().slopes(points)
         return torch.stack([self.evaluated(p, jacobian=False).slope for p in points])
+
+    def bent(self, vector: Tensor) -> Bent | None:
+        """Those of the log-likelihood, where that function knows it."""
+        if self._direct is None:
+            return None
+        with exclusively():
+            scores = self._direct.scores(vector)
+        if scores is None:
+            return None
+        return chained(self.coordinates, self.log_prior, scores, vector)
 
     def __getstate__(self) -> dict[str, Any]:
         """What processes are sent, who make that function themselves."""

@@ -32,6 +32,19 @@ class Evaluated(NamedTuple):
         return self.log_likelihood + self.log_prior + self.log_volume
 
 
+class Bent(NamedTuple):
+    """A part of a density's second derivatives at a point, and all the others.
+
+    Attributes:
+        matrix: the part, shape (size, size).
+        rest: a function of the vector, and of whether the log volume is added, whose
+            second derivatives are the others.
+    """
+
+    matrix: Tensor
+    rest: Callable[[Tensor, bool], Tensor]
+
+
 def differentiated(
     coordinates: Coordinates,
     log_parts: Callable[[Params], tuple[Tensor, Tensor]],

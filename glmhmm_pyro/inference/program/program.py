@@ -26,7 +26,7 @@ from glmhmm_pyro.inference.program.densities import (
     Drawable,
     in_its_own_words,
 )
-from glmhmm_pyro.inference.program.evaluated import Evaluated, differentiated
+from glmhmm_pyro.inference.program.evaluated import Bent, Evaluated, differentiated
 from glmhmm_pyro.inference.program.own_units import Units
 from glmhmm_pyro.inference.program.refusals import check_sites
 from glmhmm_pyro.optim import LBFGSOptions
@@ -347,6 +347,10 @@ class Program(ABC, Generic[Model, Data]):
             jacobian: whether the log volume of the transform is added.
         """
         return differentiated(self.coordinates, self.log_parts, vector, jacobian)
+
+    def bent(self, vector: Tensor) -> Bent | None:
+        """Second derivatives that are known otherwise than from :meth:`log_density`."""
+        return None
 
     def loss(self, vector: Tensor, jacobian: bool, steps: int) -> tuple[Tensor, Tensor]:
         """Minus the log density per step, and its slope, for a minimiser."""
