@@ -258,7 +258,7 @@ _SUCH_AS = "lambda strength: GLMHMM(2, Bernoulli(gh.priors.Ridge(strength ** -0.
 
 
 def check_makes(make_model: Callable[..., Any], such_as: str = _SUCH_AS) -> None:
-    """Refuse what is no function that could make models."""
+    """Raise a TypeError unless it is a function that makes models."""
     if isinstance(make_model, GLMHMM) or not callable(make_model):
         raise TypeError(
             "make_model must be a function that makes a model, got a "

@@ -139,7 +139,7 @@ def _splits_by(numbers: np.ndarray) -> Places:
 
 
 def check_several(data: Sequences, fix: str) -> None:
-    """Refuse data of which no session can be held out."""
+    """Raise an error for data of which no session can be held out."""
     if data.num_sessions < 2:
         raise ValueError(
             "data must have at least 2 sessions, of which some are held out, got "

@@ -170,5 +170,5 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _with_batch(*blocks: Tensor) -> list[Tensor]:
-    """The same with a batch axis at least."""
+    """Blocks with at least one batch axis."""
     return [x if x.dim() > 3 else x.unsqueeze(0) for x in blocks]

@@ -177,7 +177,7 @@ def write_table(table: "pd.DataFrame", path: str | Path) -> None:
 def _check_names(
     what: str, given: Mapping[str, Any], known: tuple[str, ...], required: tuple
 ) -> None:
-    """Refuse names that mean nothing, and what lacks one."""
+    """Raise a ValueError for unknown names, and for names that are missing."""
     for name in given:
         if name not in known:
             raise ValueError(

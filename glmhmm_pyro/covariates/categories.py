@@ -172,7 +172,7 @@ class Interaction(Term):
 
     @property
     def reads_now(self) -> tuple[str, ...]:
-        """As the parts."""
+        """As the parts of the product do."""
         return tuple(column for term in self.terms for column in term.reads_now)
 
     def following(self, emissions: Sequence[str]) -> Term | None:

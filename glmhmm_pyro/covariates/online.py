@@ -99,7 +99,7 @@ def stepper_of(term: Term, table: Table) -> Stepper:
 
 
 def _check_past(term: Term, table: Table) -> None:
-    """Refuse a term whose rows are others where sessions end earlier."""
+    """Raise a ValueError for a term whose rows depend on later steps."""
     whole = term.values(table)
     for part in (0.25, 0.5, 0.75):
         lengths = np.maximum(1, (table.lengths * part).astype(int))

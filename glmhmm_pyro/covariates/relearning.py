@@ -49,25 +49,25 @@ class DesignSource:
 
     @classmethod
     def of(cls, designs: Mapping[str, Any], table: Table) -> "DesignSource":
-        """That of new data."""
+        """The source of new data, made by the same designs."""
         frozen = {argument: copy.copy(design) for argument, design in designs.items()}
         return cls(frozen, table.copied(), tuple(range(len(table.lengths))))
 
     def subset(self, chosen: Sequence[int]) -> "DesignSource":
-        """That of these sessions; the table is shared."""
+        """The source of these sessions; the table is shared."""
         return replace(self, rows=tuple(self.rows[session] for session in chosen))
 
     def simulated(self, copies: int) -> "DesignSource":
-        """That of copies of all sessions whose emissions were drawn anew."""
+        """The source of copies of all sessions with simulated emissions."""
         return replace(self, rows=self.rows * copies, is_simulated=True)
 
     def without(self, arguments: Sequence[str]) -> "DesignSource | None":
-        """That of the designs of other arguments."""
+        """The source with the designs of other arguments."""
         kept = {a: d for a, d in self.designs.items() if a not in arguments}
         return replace(self, designs=kept) if kept else None
 
     def joined(self, parts: Sequence[Sequences]) -> "DesignSource":
-        """That of several data sets end to end.
+        """The source of several data sets end to end.
 
         Sessions whose covariates are made by another recipe stand beside.
         """
@@ -215,7 +215,7 @@ def _placed(data: Sequences, argument: str, terms: Sequence[Term], table: Table)
 def _placed_operator(
     design: DesignMatrix, names: list[str], terms: Sequence[Term], table: Table
 ) -> DesignMatrix:
-    """The same of a design whose rows are made as they are read."""
+    """As above, for a design whose rows are made as they are read."""
     made = operator_of_terms(terms, table, design.dtype, design.device)
     order = [name for term in terms for name in term.names()]
     others = [name for name in names if name not in order]

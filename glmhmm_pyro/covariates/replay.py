@@ -95,7 +95,7 @@ def _reader(
 
 
 def refuse_leaks(terms: Sequence[Term], emission_names: Sequence[str]) -> None:
-    """Refuse covariates that hold the emission which they are to explain."""
+    """Raise an error for covariates that hold the emission they explain."""
     for term in terms:
         for column in term.reads_now:
             if column in emission_names:

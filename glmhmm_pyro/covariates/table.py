@@ -85,7 +85,7 @@ class Table:
         return replace(self, columns=self.frame(), index=None)
 
     def with_columns(self, columns: Mapping[str, Any]) -> "Table":
-        """The same with columns exchanged: numbers or labels, one or one per step."""
+        """The table with columns replaced: numbers or labels, one or one per step."""
         frame = self.frame()
         for name, values in columns.items():
             single = isinstance(values, str) or not has_items(values)
@@ -135,7 +135,7 @@ class Table:
         )
 
     def hiding(self, hidden: Mapping[str, np.ndarray]) -> "Table":
-        """The same with these rows of columns missing."""
+        """The table with these rows of columns set to missing."""
         return replace(self, hidden=hidden)
 
     def numbers(self, name: str) -> np.ndarray:
@@ -220,7 +220,7 @@ def is_frame(data: Raw) -> "TypeGuard[pd.DataFrame]":
 
 
 def check_data(data: Raw) -> None:
-    """Refuse what is neither a data frame nor a list of arrays."""
+    """Raise a TypeError for what is neither a data frame nor a list of arrays."""
     if is_frame(data) and hasattr(data, "columns"):
         return
     if not isinstance(data, (list, tuple)):

@@ -318,7 +318,7 @@ class OneSource(Term):
 
     @property
     def label(self) -> str:
-        """That of the source."""
+        """As the source does."""
         return self.source.label
 
     @property

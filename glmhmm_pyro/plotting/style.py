@@ -66,7 +66,7 @@ def state_labels(fit: Fit, level: str | None = None) -> list[str]:
 
 
 def check_level(fit: Fit, level: str | None) -> None:
-    """Refuse a level that a fit does not have."""
+    """Raise a ValueError for a level that a fit does not have."""
     if level is None:
         return
     one_of("level", level, ("slow", "fast"))

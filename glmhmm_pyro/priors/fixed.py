@@ -194,7 +194,7 @@ class PartlyFixed(dist.TorchDistribution):
 
 
 def _check_rest(rest: TorchDistribution, support: Partly, place: Place) -> None:
-    """Refuse priors that are no product over what is free."""
+    """Raise a ValueError for priors that do not factorise over the free numbers."""
     fits = isinstance(rest, Dirichlet) if support.is_shares else not rest.event_shape
     if not fits:
         fitting = "a Dirichlet" if support.is_shares else "such as gh.priors.Ridge(1.0)"

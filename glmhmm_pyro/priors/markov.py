@@ -46,7 +46,7 @@ class GaussianMarkov(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """That of the walk's beginning, for all units."""
+        """The mean where a walk begins, for all units."""
         return self.centre.expand(self.event_shape)
 
     def expand(

@@ -68,7 +68,7 @@ class Partly(constraints.Constraint):
         return flat.all(-1)
 
     def refuse_impossible(self, title: str) -> None:
-        """Refuse known numbers that a parameter of this support cannot be."""
+        """Raise a ValueError for known numbers outside the parameter's support."""
         known = self.value[~self.free]
         if self.is_shares:
             left, number = self.left, self.free.sum(-1)
@@ -116,11 +116,11 @@ class Completed(Transform):
         return int(self.support.free.sum())
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
-        """That of the parameter."""
+        """Shape of the parameter."""
         return torch.Size(shape[:-1]) + self.support.value.shape
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
-        """That of the unconstrained numbers."""
+        """Shape of the unconstrained numbers."""
         batch = len(shape) - self.support.value.dim()
         return torch.Size(shape[:batch]) + torch.Size([self.size])
 
@@ -159,7 +159,7 @@ class Completed(Transform):
         return torch.cat([flat[..., :0], *parts], -1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """That of the free numbers, of a row of probabilities all but the last."""
+        """Log Jacobian of the free numbers, all but the last of a row of shares."""
         total = x.new_zeros(x.shape[:-1])
         if not self.support.is_shares:
             return total + self.base.log_abs_det_jacobian(x, self.base(x)).sum(-1)

@@ -103,7 +103,7 @@ def check_frame(df: "pd.DataFrame") -> None:
 def refuse_own_emissions(
     emissions: Sequence[Any], designs: Mapping[str, Columns | None]
 ) -> None:
-    """Refuse covariates that hold the emission which they are to explain."""
+    """Raise an error for covariates that hold the emission they explain."""
     for argument, columns in designs.items():
         for name in _listed(columns, argument):
             if name in emissions:
@@ -262,7 +262,7 @@ def _refuse_interleaved(
     starts: np.ndarray,
     columns: list[str],
 ) -> None:
-    """Refuse a session in two places, and two sessions of one name in a group."""
+    """Raise an error for a session in two places, or two of one name in a group."""
     seen: dict[tuple[str | None, str], tuple] = {}
     of_groups: Sequence[str | None] = groups or [None] * len(names)
     for values, name, group, row in zip(found, names, of_groups, starts):
@@ -288,7 +288,7 @@ def _check_times(
     time: Hashable | None,
     group: Columns | None = None,
 ) -> None:
-    """Refuse rows that go back in time within a session."""
+    """Raise an error for rows that go back in time within a session."""
     if time is None:
         return
     lengths, names, _ = read_sessions(df, session, group)

@@ -20,7 +20,7 @@ Given = TypeVar("Given", bound=ArrayLike | Iterable[Hashable] | None)
 
 
 def refuse_other_order(arguments: Mapping[str, Any]) -> None:
-    """Refuse pandas objects whose rows have the same labels in different orders.
+    """Raise an error for pandas objects whose row labels are in different orders.
 
     Rows are joined by their place. Labels of which an object lacks some are no sign of
     another order: one of the two was numbered anew.

@@ -210,7 +210,7 @@ def read_mask(mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def check_something_observed(observed: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Refuse emissions of which a whole output is missing."""
+    """Raise a ValueError for emissions of which a whole output is missing."""
     never = ~observed_entries(observed, shape).any(axis=0)
     if never.any():
         output = f" of output {int(never.argmax())}" if len(shape) == 2 else ""
@@ -235,7 +235,7 @@ def fill_missing(array: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def _check_values(array: np.ndarray, class_names: Sequence[str] | None) -> None:
-    """Refuse infinite numbers, negative classes and classes without a name."""
+    """Raise an error for infinite numbers, negative or nameless classes."""
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             row = np.argwhere(~np.isfinite(array))[0, 0]

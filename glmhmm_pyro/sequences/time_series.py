@@ -165,7 +165,7 @@ def _rows_of_epochs(
 
 
 def _check_same_times(name: str, found: np.ndarray, times: np.ndarray) -> None:
-    """Refuse a series at other times than the emissions'."""
+    """Raise a ValueError for a series at other times than the emissions."""
     near = len(found) == len(times) and np.allclose(
         found, times, rtol=_ROUNDING, atol=0.0
     )

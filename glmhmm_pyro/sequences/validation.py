@@ -177,7 +177,7 @@ def read_features(name: str, values: ArrayLike, num_rows: int, rows: str) -> np.
 
 
 def refuse_bad_entries(name: str, bad: np.ndarray, names: Sequence[str]) -> None:
-    """Refuse NaN and infinity, naming the columns and rows of ``bad``."""
+    """Raise a ValueError for NaN and infinity, naming columns and rows of ``bad``."""
     if not bad.any():
         return
     columns = np.flatnonzero(bad.any(axis=0)).tolist()

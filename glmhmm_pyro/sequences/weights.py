@@ -50,7 +50,7 @@ def weighted(data: "Sequences", weights: ArrayLike) -> "Sequences":
 
 
 def joined_weights(parts: Sequence["Sequences"]) -> Tensor | None:
-    """Those of several data sets end to end, where any of them has some."""
+    """Weights of several data sets end to end, where any of them has some."""
     if all(part.session_weights is None for part in parts):
         return None
     return torch.cat(

@@ -1,4 +1,4 @@
-"""What is said of groups side by side: occupancy, weights, scores."""
+"""Groups side by side: occupancy, weights, scores."""
 
 import itertools
 import math

@@ -149,7 +149,7 @@ class _Runs:
         max_steps: int,
         rng: np.random.Generator | None = None,
     ) -> "_Runs":
-        """Those of paths (samples, steps).
+        """Runs of states on paths (samples, steps).
 
         Args:
             paths: states.

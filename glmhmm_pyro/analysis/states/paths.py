@@ -55,7 +55,7 @@ class StatePaths:
         seed: int,
         weights: str = "smoothed",
     ) -> "StatePaths":
-        """Those of a fit and data.
+        """Paths drawn from the posterior of a fit at data.
 
         Args:
             fit: the fit.

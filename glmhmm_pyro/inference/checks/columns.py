@@ -45,7 +45,7 @@ class Columns:
     def of(
         cls, components: Mapping[str, Component], data: Sequences
     ) -> "Iterator[tuple[str, Columns]]":
-        """Those of all components of a model, by their names."""
+        """Columns that all components of a model read, by their names."""
         for name, component in components.items():
             site = component.sites.get("weights")
             if site is None or site.axes[-1:] != ("covariate",):

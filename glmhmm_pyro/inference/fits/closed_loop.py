@@ -126,7 +126,7 @@ class Writer:
         self._check_one_meaning(data)
 
     def _check_one_meaning(self, data: Sequences) -> None:
-        """Refuse a name of two columns that differ, of which one would be overwritten.
+        """Raise a ValueError for a name of two columns that differ.
 
         Rows of the transitions at the start of a session are read by nobody.
         """

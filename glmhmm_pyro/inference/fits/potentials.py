@@ -133,7 +133,7 @@ class Potentials:
 
 
 def refuse_own_designs(model: GLMHMM) -> None:
-    """Refuse components that make covariates of all data, whose rows may not stand."""
+    """Raise an error for components that make covariates from all data at once."""
     for name, component in model.components.items():
         if not is_as_defined(component, CovariateReader, "design"):
             raise ValueError(

@@ -197,7 +197,7 @@ def _filled(
 
 
 def _check_level(fit: "Fit", level: str | None) -> None:
-    """Refuse a level where there is one, and none where there are two."""
+    """Raise an error for a level of a one-level model, or none of a two-level one."""
     if level is not None:
         one_of("level", level, ("slow", "fast"))
     if level is None and fit.labels.levels is not None:
