@@ -125,6 +125,11 @@ def test_the_tables_stand_in_the_order_of_imports_and_name_all_rooms():
     assert {inner_room(module_of(path)) for path in INFERENCE} - {""} == INNER.keys()
 
 
+def test_every_file_has_a_name_of_its_own():
+    names = [path.name for path in SOURCES if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_the_drawing_is_that_of_the_imports():
     code = (
         "import drawing; text = drawing.PAGE.read_text('utf-8'); "

@@ -23,8 +23,8 @@ from glmhmm_pyro.designs import (
     Lagged,
     Repeated,
     Stacked,
-    blocks,
     lagged,
+    on_disk,
     streamed,
 )
 from glmhmm_pyro.sequences.leaks import LeakageWarning
@@ -132,7 +132,7 @@ def _parquet(path, rows):
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_rows_on_disk_are_read_in_blocks(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "_BLOCK_NUMBERS", 15)
+    monkeypatch.setattr(on_disk, "_BLOCK_NUMBERS", 15)
     rows = rng().normal(size=(sum(LENGTHS), 3))
     names = ("a", "b", "c")
     design = Blocks(source(tmp_path, rows), names)

@@ -14,7 +14,7 @@ from glmhmm_pyro.components.initial import (
     OnlyInitial,
 )
 from glmhmm_pyro.components.known_states import KnownStates
-from glmhmm_pyro.components.labels import Bernoulli, Categorical
+from glmhmm_pyro.components.label_families import Bernoulli, Categorical
 from glmhmm_pyro.components.lapsing import Lapsing
 from glmhmm_pyro.components.levels import ByLevel, Levels, TwoLevels
 from glmhmm_pyro.components.only_state import OnlyState

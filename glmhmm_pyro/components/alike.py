@@ -15,10 +15,10 @@ from torch import Tensor
 from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.components.emission_checks import check_outputs, refuse_labels
 from glmhmm_pyro.components.emissions import GLMEmission
-from glmhmm_pyro.components.laws import LabelLaw, LabelsLaw, Law
-from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.regressions import SideBySide
+from glmhmm_pyro.components.step_laws import LabelLaw, LabelsLaw, Law
 from glmhmm_pyro.distributions import LabelsApart
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences

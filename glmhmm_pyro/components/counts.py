@@ -12,15 +12,15 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.alike import OutputsAlike
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emissions import GLMEmission
-from glmhmm_pyro.components.laws import PoissonLaw, StepLaw
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
-from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.components.regressions import (
     NegativeBinomialObjective,
     PoissonObjective,
 )
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.step_laws import PoissonLaw, StepLaw
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.fixed import Fixed

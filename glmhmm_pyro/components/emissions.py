@@ -14,11 +14,11 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
-from glmhmm_pyro.components.laws import HasStepLaw, StepLaw
 from glmhmm_pyro.components.limits import Bounds
-from glmhmm_pyro.components.marginals import HasMarginal
+from glmhmm_pyro.components.marginal_laws import HasMarginal
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.scales import check_varies, scale_bounds
+from glmhmm_pyro.components.step_laws import HasStepLaw, StepLaw
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
 from glmhmm_pyro.priors.filling import Prior

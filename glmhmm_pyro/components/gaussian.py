@@ -17,7 +17,6 @@ from glmhmm_pyro.components.correlations import (
     factor_of,
 )
 from glmhmm_pyro.components.emissions import VANISHED
-from glmhmm_pyro.components.laws import NormalLaw, StepLaw
 from glmhmm_pyro.components.least_squares import (
     LEAST_SCALE,
     NormalPrior,
@@ -27,8 +26,9 @@ from glmhmm_pyro.components.least_squares import (
     weighted_regressions,
 )
 from glmhmm_pyro.components.limits import Bounds
-from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
+from glmhmm_pyro.components.step_laws import NormalLaw, StepLaw
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior, recipe_of
 from glmhmm_pyro.sequences import Sequences

@@ -14,8 +14,8 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emission_checks import check_labels
 from glmhmm_pyro.components.emissions import Emission
-from glmhmm_pyro.components.laws import StepLaw, TorchLaw
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.step_laws import StepLaw, TorchLaw
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe

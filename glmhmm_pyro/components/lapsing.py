@@ -14,8 +14,8 @@ from glmhmm_pyro.components.alike import OutputsAlike
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emission_checks import check_labels
 from glmhmm_pyro.components.emissions import Emission
-from glmhmm_pyro.components.labels import Bernoulli, Categorical
-from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.components.label_families import Bernoulli, Categorical
+from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import log_or_zero_slope

@@ -14,8 +14,8 @@ from torch.distributions import Distribution, constraints
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
-from glmhmm_pyro.components.laws import ProductLaw, StepLaw
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.step_laws import ProductLaw, StepLaw
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions import Output, inner_name, outputs_of
 from glmhmm_pyro.masking import log_prob_of, observed_log_prob

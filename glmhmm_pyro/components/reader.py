@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import has_items
-from glmhmm_pyro.components.members import HasMembers
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.session_axes import HasMembers
 from glmhmm_pyro.designs import DesignMatrix, as_design, spread_over
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection

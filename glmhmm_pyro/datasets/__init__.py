@@ -1,7 +1,7 @@
 """Embedded real data, and simulators with known parameters."""
 
 from .choices import simulate_choices
-from .lagged import simulate_demo
+from .lagged_cues import simulate_demo
 from .rat import load_rat, load_rat_dataframe
 from .sampling import Simulated
 from .song import simulate_song

@@ -5,7 +5,6 @@ in every picture, one that readers with any colour vision can tell from the othe
 """
 
 from glmhmm_pyro.plotting.animals import groups
-from glmhmm_pyro.plotting.behaviour import generated, predictions
 from glmhmm_pyro.plotting.by_state import (
     accuracy_by_state,
     column_by_state,
@@ -23,6 +22,7 @@ from glmhmm_pyro.plotting.model_selection import model_selection
 from glmhmm_pyro.plotting.overviews import overview
 from glmhmm_pyro.plotting.penalty_paths import penalty_path
 from glmhmm_pyro.plotting.planning import power
+from glmhmm_pyro.plotting.predicted_behaviour import generated, predictions
 from glmhmm_pyro.plotting.progress import history
 from glmhmm_pyro.plotting.responses import response_curve
 from glmhmm_pyro.plotting.state_curves import (

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.analysis.groups import GroupFits
-from glmhmm_pyro.analysis.groups.tables import weights_by_state
+from glmhmm_pyro.analysis.groups.group_tables import weights_by_state
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.plotting.style import (
     FAINT,

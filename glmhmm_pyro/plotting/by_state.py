@@ -16,7 +16,7 @@ from glmhmm_pyro.plotting.style import (
     state_colour,
     state_marker,
 )
-from glmhmm_pyro.plotting.tables import Tabular, states_of, table_or_made
+from glmhmm_pyro.plotting.tabular import Tabular, states_of, table_or_made
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:

@@ -120,7 +120,7 @@ def test_what_comes_after_the_trials_is_not_observed(monkeypatch):
     hidden = np.arange(120) % 30 != 5
     seen = []
     monkeypatch.setattr(
-        "glmhmm_pyro.analysis.planning.study.whole_fit",
+        "glmhmm_pyro.analysis.planning.power_study.whole_fit",
         lambda model, data, *_, **__: seen.append(data) or fit,
     )
     options = {"num_trials": [10], "num_replicates": 1, **QUICK}
@@ -153,7 +153,7 @@ def test_history_columns_follow_what_is_simulated(monkeypatch):
     fit = made_fit(model, data, params)
     seen = []
     monkeypatch.setattr(
-        "glmhmm_pyro.analysis.planning.study.whole_fit",
+        "glmhmm_pyro.analysis.planning.power_study.whole_fit",
         lambda model, data, *_, **__: seen.append(data) or fit,
     )
     power(fit, data, [3], num_replicates=1, **QUICK)
@@ -171,7 +171,7 @@ def test_a_killed_call_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     options = {"num_replicates": 3, "checkpoint": path, **QUICK}
     whole = power(fit, data, [2], **options)
     monkeypatch.setattr(
-        "glmhmm_pyro.analysis.planning.study.whole_fit", lambda *_, **__: 1 / 0
+        "glmhmm_pyro.analysis.planning.power_study.whole_fit", lambda *_, **__: 1 / 0
     )
     again = power(fit, data, [2], **options)
     pd.testing.assert_frame_equal(whole.estimates, again.estimates)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro.analysis.groups.tables import facts_of, table_of
+from glmhmm_pyro.analysis.groups.group_tables import facts_of, table_of
 from glmhmm_pyro.analysis.refits import (
     run_jobs,
     warm_start,

@@ -5,9 +5,9 @@ from glmhmm_pyro.analysis.states.behaviour import (
     column_by_state,
     switch_triggered,
 )
-from glmhmm_pyro.analysis.states.curves import psychometric
 from glmhmm_pyro.analysis.states.dwelling import DwellTimes, dwell_times
 from glmhmm_pyro.analysis.states.law import dwell_law
+from glmhmm_pyro.analysis.states.psychometric_curves import psychometric
 from glmhmm_pyro.analysis.states.shares import occupancy, states_in_session
 
 __all__ = [

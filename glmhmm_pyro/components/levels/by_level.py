@@ -11,9 +11,9 @@ from torch.distributions import Distribution
 from glmhmm_pyro.arguments import one_of, suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.levels.level_tables import SharedTable
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import ByFast, BySlow
-from glmhmm_pyro.components.levels.tables import SharedTable
 from glmhmm_pyro.components.levels.two_levels import TwoLevels, known_levels
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.tables import LogTable

@@ -11,9 +11,9 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.chain.half_steps import halved, whole
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import refuse_forbidden
+from glmhmm_pyro.components.levels.level_tables import HalfStepsTable
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import FastMoves, SlowMoves
-from glmhmm_pyro.components.levels.tables import HalfStepsTable
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.tables import LogTable

@@ -15,14 +15,14 @@ from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.forbidden import refuse_forbidden
 from glmhmm_pyro.components.initial import Initial, InitialGLM, InitialState
 from glmhmm_pyro.components.limits import Bounds
-from glmhmm_pyro.components.marginals import Marginal
+from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.components.pairs import insert_staying
 from glmhmm_pyro.components.transitions import (
     InputDriven,
     Stationary,
     Transitions,
 )
-from glmhmm_pyro.components.varying.laws import LawRecipe
+from glmhmm_pyro.components.varying.unit_laws import LawRecipe
 from glmhmm_pyro.components.varying.units import Units
 from glmhmm_pyro.components.varying.varies import Varies
 from glmhmm_pyro.designs import DesignMatrix, as_design

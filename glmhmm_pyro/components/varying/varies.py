@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import has_items, one_of
 from glmhmm_pyro.components.base import Component, Site
-from glmhmm_pyro.components.varying.laws import SCALES, LawRecipe, law_of
+from glmhmm_pyro.components.varying.unit_laws import SCALES, LawRecipe, law_of
 from glmhmm_pyro.components.varying.units import OVER, Units
 from glmhmm_pyro.priors.markov import GaussianMarkov
 from glmhmm_pyro.sequences import Sequences

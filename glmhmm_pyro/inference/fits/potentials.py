@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.components.laws import Law, TorchLaw
 from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.step_laws import Law, TorchLaw
 from glmhmm_pyro.components.transitions import InputDriven, SharedInputDriven
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import normalised

@@ -10,11 +10,15 @@ from torch.nn.functional import pad
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.alike import OutputsAlike, single_outputs
 from glmhmm_pyro.components.emission_checks import check_labels
-from glmhmm_pyro.components.laws import StepLaw, log_probs_of_free, log_probs_of_odds
-from glmhmm_pyro.components.marginals import Marginal, label_marginal
+from glmhmm_pyro.components.marginal_laws import Marginal, label_marginal
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.soft_labels import LabelObjective
 from glmhmm_pyro.components.softmax import insert_zeros
+from glmhmm_pyro.components.step_laws import (
+    StepLaw,
+    log_probs_of_free,
+    log_probs_of_odds,
+)
 from glmhmm_pyro.components.tables import LabelTable, LogTable, TablesSideBySide
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
