@@ -120,7 +120,7 @@ def approximated():
 
 
 def climbed():
-    return with_priors("svi", num_steps=30, window=20, num_samples=20, **ONCE)
+    return with_priors("svi", num_steps=20, window=10, num_samples=10, **ONCE)
 
 
 def searched():
