@@ -13,6 +13,8 @@ from scipy.stats import chisquare, nbinom, poisson
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import dwell
 from glmhmm_pyro.inference.fits.given import fit_at
+from glmhmm_pyro.inference.steps.m_step import MStep
+from glmhmm_pyro.optim import LBFGSOptions
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 LENGTHS = (4, 1, 3)
@@ -292,6 +294,67 @@ def test_exact_m_steps_have_no_slope_left():
         }
         near = {name: v / v.sum(-1, keepdim=True) for name, v in near.items()}
         assert expected(near) < highest
+
+
+@pytest.mark.parametrize("driven", [False, True])
+@pytest.mark.parametrize("jumps", ["constant", "driven"])
+@pytest.mark.parametrize("law", DRIVEN)
+def test_sets_of_parameters_are_taken_side_by_side(law, jumps, driven):
+    model, data, values = made(law, driven=driven, jumps=jumps)
+    other = {name: value.flip(0) for name, value in values.items()}
+    both = {name: torch.stack([values[name], other[name]]) for name in values}
+    found = hidden_markov(model, data, both).transition_logits
+    for number, own in enumerate((values, other)):
+        one = hidden_markov(model, data, own).transition_logits
+        torch.testing.assert_close(found[number], one)
+
+
+@pytest.mark.parametrize("driven", [False, True])
+def test_poisson_m_steps_end_where_the_general_optimiser_does(driven, monkeypatch):
+    model, data, values = made("poisson", driven=driven)
+    hidden = hidden_markov(model, data, values)
+    steps = len(hidden.transition_logits)
+    chances = torch.rand(2, steps, 9, 9, generator=seeded_generator(3)).double()
+    counts = chances * torch.isfinite(hidden.transition_logits)
+    # In the second set a state is visited less.
+    counts[1, :, 3:6] *= 0.3
+    own = {n: v for n, v in values.items() if n.startswith("transitions")}
+    params = {n: torch.stack([v, v]) for n, v in own.items()}
+    step = MStep(
+        model.transitions, data, LBFGSOptions(max_iters=300, gradient_tol=1e-9)
+    )
+    found = step(counts, params)
+    monkeypatch.setattr(type(model.transitions), "closed_form", lambda *_: None)
+    general = step(counts, params)
+
+    def expected(own, number):
+        own = {n: v[number] for n, v in own.items()}
+        logits = hidden_markov(model, data, values | own).transition_logits
+        return (counts[number] * logits.clamp(min=-1e9)).sum()
+
+    for number in range(2):
+        leaves = {n: v.clone().requires_grad_() for n, v in found.items()}
+        best = expected(leaves, number)
+        assert best.item() == pytest.approx(float(expected(general, number)), abs=1e-6)
+        law = leaves[f"transitions.{model.transitions.law}"]
+        (slope,) = torch.autograd.grad(best, law)
+        assert float(slope.abs().max()) < 1e-6
+    for name, value in found.items():
+        torch.testing.assert_close(value[0], general[name][0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_poisson_mean_is_that_of_whole_dwells_beyond_their_first_steps():
+    law, dwells = dwell.Poisson(30), torch.tensor([1, 4, 4, 2, 7, 3])
+    ages = torch.arange(30)
+    events = (dwells[:, None] - 1 == ages).double().sum(0)[None, None, None]
+    rests = (dwells[:, None] - 1 > ages).double().sum(0)[None, None, None]
+    start = torch.ones(1, 1).double()
+    found = law.climbed(start, events, rests, None)
+    torch.testing.assert_close(found, (dwells - 1.0).mean().double().reshape(1, 1))
+    # Nothing was seen of it: it stays. No dwell lasted: a rate that runs to 0.
+    nothing = torch.zeros_like(events)
+    assert torch.equal(law.climbed(start, nothing, nothing, None), start)
+    assert 0 < float(law.climbed(start, events, nothing, None)) < 1e-6
 
 
 @pytest.mark.parametrize("method", ["map", "laplace", "svi", "nuts"])

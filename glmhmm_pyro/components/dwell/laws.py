@@ -24,6 +24,7 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, softplus
 
 from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.components.dwell.regression import climbed
 from glmhmm_pyro.components.site import Site
 from glmhmm_pyro.priors.answers import is_flat
 from glmhmm_pyro.priors.filling import Prior
@@ -81,6 +82,22 @@ class DwellLaw:
 
         Returns:
             ``None`` where there is no formula.
+        """
+        return None
+
+    def climbed(
+        self, value: Tensor, events: Tensor, rests: Tensor, design: Tensor | None
+    ) -> Tensor | None:
+        """The same by Newton steps from where the parameters are.
+
+        Args:
+            value: of the parameters (sets, states), or of the weights of a driven law
+                (sets, states, features).
+            events, rests: expected numbers (sets, steps or 1, states, phases).
+            design: covariates of a driven law, (steps, features).
+
+        Returns:
+            In the shape of ``value``; ``None`` where there are no such steps.
         """
         return None
 
@@ -212,6 +229,7 @@ class Poisson(DwellLaw):
     def __init__(self, longest: int = 20, prior: Prior = None, driven: bool = False):
         self.num_phases = whole_number("longest", longest, 1)
         self.is_driven = bool(driven)
+        self.prior = prior
         self.site = _site("rate", prior, self.is_driven, constraints.positive)
 
     def __repr__(self) -> str:
@@ -226,13 +244,34 @@ class Poisson(DwellLaw):
         The recursion is run downwards from so far out that its end is forgotten.
         """
         log_rate = value if self.is_driven else log_or_zero_slope(value)
-        log_more = torch.full_like(log_rate, -torch.inf)  # Of R - 1.
-        kept = []
+        more, _ = self._odds(log_rate, slopes=False)
+        return Events(logsigmoid(-more), logsigmoid(more))
+
+    def _odds(self, log_rate: Tensor, slopes: bool = True) -> tuple[Tensor, Tensor]:
+        """Log-odds of going on at every age, log(R - 1), and slopes by the log rate."""
+        more, kept = torch.full_like(log_rate, -torch.inf), []
+        slope, by_rate = torch.zeros_like(log_rate), []
         for k in reversed(range(2 * self.num_phases + 64)):
-            log_more = log_rate - math.log(k + 1) + softplus(log_more)
-            kept.append(log_more)
-        by_age = torch.stack(kept[: -self.num_phases - 1 : -1], -1)
-        return Events(logsigmoid(-by_age), logsigmoid(by_age))
+            if slopes:
+                slope = 1 + more.sigmoid() * slope
+                by_rate.append(slope)
+            more = log_rate - math.log(k + 1) + softplus(more)
+            kept.append(more)
+        ages = slice(None, -self.num_phases - 1, -1)
+        found = torch.stack(kept[ages], -1)
+        return found, torch.stack(by_rate[ages], -1) if slopes else found
+
+    def climbed(
+        self, value: Tensor, events: Tensor, rests: Tensor, design: Tensor | None
+    ) -> Tensor | None:
+        """A regression on the ages at which dwells went on and ended."""
+        if not is_flat(self.prior):
+            return None
+        if design is not None:
+            return climbed(self._odds, design, value, events, rests)
+        one = torch.ones(1, 1, dtype=value.dtype, device=value.device)
+        start = value.log().unsqueeze(-1)
+        return climbed(self._odds, one, start, events, rests).squeeze(-1).exp()
 
 
 @suggests_names

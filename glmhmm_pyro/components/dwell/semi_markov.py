@@ -210,27 +210,42 @@ class SemiMarkov(Transitions):
             scores = design @ flat.transpose(-1, -2)
             return scores.unflatten(-1, weights.shape[-1 - axes : -1])
 
-        return self._table(predicted)
+        return self._table(predicted, by_step=True)
 
     def closed_form(
         self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
-        """Shares of expected events and jumps, where no covariate is read."""
-        if self.is_driven or self.decides_first:
+        """The law by expected events, jumps by their shares, if these are constant."""
+        driven = self.dwell.is_driven
+        if self.decides_first or "jump_weights" in self.sites:
             return None
-        kinds = self._kinds()
-        counts = counts.sum(-3)
+        if driven and data.ranks.size > 1:
+            return None
+        found = {self.law: self._law_given(counts, data, params)}
+        if "jump_probs" in self.sites:
+            moves = counts.sum(-3) * (self._kinds() == _JUMP).to(counts.device)
+            free = free_pairs(self.expansion.fold_pairs(moves))
+            shape = self.shape("jump_probs")
+            found["jump_probs"] = mode_given(self.jump_prior, free, shape)
+        known = {name: value for name, value in found.items() if value is not None}
+        return known if len(known) == len(found) else None
+
+    def _law_given(
+        self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
+    ) -> Tensor | None:
+        """Parameters of the dwell law, from expected counts of moves."""
+        kinds, driven = self._kinds().to(counts.device), self.dwell.is_driven
+        counts = counts if driven else counts.sum(-3, keepdim=True)
         shape = counts.shape[:-2] + (-1, self.dwell.num_phases)
         happened = (kinds == _EVENT) | (kinds == _JUMP)
         events = (counts * happened).sum(-1).reshape(shape)
         rests = (counts * (kinds == _REST)).sum(-1).reshape(shape)
-        found = {self.law: self.dwell.closed_form(events, rests)}
-        if "jump_probs" in self.sites:
-            pairs = self.expansion.fold_pairs(counts * (kinds == _JUMP))
-            shape = self.shape("jump_probs")
-            found["jump_probs"] = mode_given(self.jump_prior, free_pairs(pairs), shape)
-        known = {name: value for name, value in found.items() if value is not None}
-        return known if len(known) == len(found) else None
+        if not driven:
+            exact = self.dwell.closed_form(events.squeeze(-3), rests.squeeze(-3))
+            if exact is not None:
+                return exact
+        design = self.design(data).to(counts.dtype) if driven else None
+        return self.dwell.climbed(params[self.law], events, rests, design)
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """Jumps from every state to every state, its own included."""
@@ -250,17 +265,22 @@ class SemiMarkov(Transitions):
             return (rows - rows[..., :1, :])[..., 1:, :]
         return super().permuted(name, value, order)
 
-    def _table(self, predicted: Any) -> Tensor:
+    def _table(self, predicted: Any, by_step: bool = False) -> Tensor:
         """Log-probabilities of all steps between chain states, (..., chain, chain).
 
         Args:
             predicted: from weights to what they predict; ``None`` if nothing is driven.
+            by_step: whether that has an axis of steps, which what is not driven lacks.
         """
         value = getattr(self, self.law)
         law = self.dwell.events(predicted(value, 1) if self.dwell.is_driven else value)
         event, rest = (log.flatten(-2).unsqueeze(-1) for log in law)
-        kinds = self._kinds().to(event.device)
-        jump = event + self._log_jumps(predicted)
+        if by_step and not self.dwell.is_driven:
+            event, rest = event.unsqueeze(-3), rest.unsqueeze(-3)
+        kinds, jumps = self._kinds().to(event.device), self._log_jumps(predicted)
+        if by_step and "jump_probs" in self.sites:
+            jumps = jumps.unsqueeze(-3)
+        jump = event + jumps
         never = torch.full_like(rest, -torch.inf)
         table = torch.where(kinds == _EVENT, event, never)
         table = torch.where(kinds == _REST, rest, table)
