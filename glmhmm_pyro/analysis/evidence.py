@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -27,8 +28,10 @@ from glmhmm_pyro.priors.answers import log_mass
 # How a search ends that leaves no point to expand around.
 _NO_MODE = {Status.UNBOUNDED, Status.NON_FINITE}
 
-# A search for the mode, and one that begins near it and need not be made round.
+# A search for the mode, and one that begins near it and need not be made round; which
+# is sooner given up where a curvature costs less than its iterations.
 _SEARCH, _SHORT = MAP(num_iters=1000, tol=1e-8), MAP(num_iters=100, tol=1e-8)
+_FEW_ITERS = 30
 
 
 class NoEvidenceError(ValueError):
@@ -167,7 +170,8 @@ def search_near(
     """
     start, params = program.packed(params), program.units.inward(params)
     if factor is None:
-        reached, status = _SHORT.density_mode(program, params)
+        short = replace(_SHORT, num_iters=_FEW_ITERS) if program.is_bent else _SHORT
+        reached, status = short.density_mode(program, params)
         if status is Status.CONVERGED:
             return reached, status
         start = start if status in _NO_MODE else reached

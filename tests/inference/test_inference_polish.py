@@ -223,3 +223,16 @@ def test_laplace_has_converged_where_its_search_ended_at_the_mode(monkeypatch, s
     monkeypatch.setattr(gh.MAP, "density_mode", ended_so)
     fit = gh.fit(penalised(), clear_data(), gh.Laplace(4), **ONCE)
     assert fit.status is gh.Status.CONVERGED
+
+
+@pytest.mark.parametrize("problem", [PROBLEMS["driven"], shared], ids=["own", "shared"])
+def test_a_curvature_that_is_cheap_is_exact_and_costs_no_slope_each(
+    problem, monkeypatch
+):
+    def refused(*_):
+        pytest.fail("slopes were asked for one by one")
+
+    monkeypatch.setattr(Program.kind_of(problem()[0]), "slopes", refused)
+    model, data = problem()
+    fit = gh.fit(model, data, "map", **ONCE)
+    assert distance(Program.of(model, data), fit.params) < 1e-9

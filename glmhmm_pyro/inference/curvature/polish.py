@@ -98,10 +98,10 @@ def _polish(program: Program, run: Run) -> None:
 def _curvature(program: Program, vector: Tensor) -> Tensor:
     """Minus second derivatives of the log-joint, shape (size, size), symmetric.
 
-    Exact ones where units are not known; else differences of gradients, which cost a
-    third, and are near enough for steps that are corrected by the next.
+    Exact ones where units are not known or they are cheap; else differences of
+    gradients, near enough for steps that are corrected by the next.
     """
-    if not program.units.maps:
+    if program.is_bent or not program.units.maps:
         return -hessian(program, vector)
     steps = _STEP * torch.eye(len(vector), dtype=vector.dtype)
     points = torch.cat([vector[None], vector + steps])

@@ -71,6 +71,11 @@ class DirectDensity:
         params = {name: torch.from_numpy(value) for name, value in values.items()}
         return Evaluated(params, likelihood, prior, gain, torch.from_numpy(found))
 
+    @property
+    def is_soft(self) -> bool:
+        """Whether all potentials are made of softmaxes that are told of."""
+        return all(t.softmaxes() is not None for t in self.chain.tables.values())
+
     def scores(self, vector: Tensor) -> Scores | None:
         """Derivatives of the log-likelihood by the numbers of its softmaxes, if any."""
         flat = vector.detach().numpy()

@@ -158,6 +158,11 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
             return None
         return chained(self.coordinates, self.log_prior, scores, vector)
 
+    @property
+    def is_bent(self) -> bool:
+        """Whether all parts are softmaxes of the package's own."""
+        return self._direct is not None and self._direct.is_soft
+
     def __getstate__(self) -> dict[str, Any]:
         """What processes are sent, who make that function themselves."""
         return {name: v for name, v in vars(self).items() if name != "_direct"}

@@ -72,8 +72,7 @@ class Program(ABC, Generic[Model, Data]):
         units: how values become those of the user's model, for a program of
             :meth:`in_own_units`; else they are.
         users_model: that model.
-        num_together: number of parameter sets, or of directions of a derivative, whose
-            tables memory holds side by side.
+        num_together: of parameter sets or directions whose tables memory holds.
 
     Raises:
         ValueError: the model has no observed ``HiddenMarkov`` site, or parameters that
@@ -221,8 +220,7 @@ class Program(ABC, Generic[Model, Data]):
     def in_own_units(self) -> "Program":
         """An equivalent program whose numbers do not depend on the user's units.
 
-        Its parameters, log-likelihoods and densities are own ones, which its ``units``
-        map to those of the user's model. What cannot be known stays as it is.
+        Its ``units`` map them to the user's. What cannot be known stays as it is.
         """
         return self
 
@@ -351,6 +349,11 @@ class Program(ABC, Generic[Model, Data]):
     def bent(self, vector: Tensor) -> Bent | None:
         """Second derivatives that are known otherwise than from :meth:`log_density`."""
         return None
+
+    @property
+    def is_bent(self) -> bool:
+        """Whether :meth:`bent` knows most of them, for the cost of a few slopes."""
+        return False
 
     def loss(self, vector: Tensor, jacobian: bool, steps: int) -> tuple[Tensor, Tensor]:
         """Minus the log density per step, and its slope, for a minimiser."""
