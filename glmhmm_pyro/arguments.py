@@ -72,8 +72,7 @@ def whole_number(
     Raises:
         ValueError: it is none.
     """
-    value_given = value
-    value = _single(value)
+    value_given, value = value, _single(value)
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_whole or value < least:
         number = float(value) if isinstance(value, numbers.Real) else least
@@ -94,10 +93,9 @@ def whole_number(
 
 def _single(value: Any) -> Any:
     """The number that an array or a tensor without axes holds, else the value."""
-    is_array = isinstance(value, np.ndarray) or isinstance(value, Tensor)
-    if is_array and value.ndim == 0 and not getattr(value, "is_meta", False):
-        return value.item()
-    return value
+    is_array = isinstance(value, np.ndarray | Tensor)
+    is_single = is_array and value.ndim == 0 and not getattr(value, "is_meta", False)
+    return value.item() if is_single else value
 
 
 def real_number(
@@ -156,6 +154,11 @@ def one_of(name: str, value: Any, known: Collection[str]) -> str:
             f"{suggestion(str(value), known) or '; give one of these'}"
         )
     return value
+
+
+def with_article(kind: type) -> str:
+    """Name of a class after 'a' or 'an'."""
+    return f"{'an' if kind.__name__[0] in 'AEIOaeio' else 'a'} {kind.__name__}"
 
 
 def suggestion(wrong: str, known: Iterable[str], like: float = 0.6) -> str:
@@ -281,7 +284,7 @@ def read_annotated(annotation: Any, reader: Reader) -> None:
 
 def want_kind(kind: type, source: str) -> None:
     """Have arguments checked that are annotated to be of a class; what makes one."""
-    _WANTED[kind] = f"a {kind.__name__}", source
+    _WANTED[kind] = with_article(kind), source
 
 
 def _reader_of(annotation: Any, call: str) -> Reader:
@@ -317,7 +320,7 @@ def _of_kind(kinds: tuple[type, ...], call: str, name: str, value: Any) -> Any:
         wanted, fix = _WANTED[kinds[0]]
         got = type(value).__name__
         if kinds[0] not in _PLAIN:
-            got, fix = f"a {got}", f"write {call}; {fix}"
+            got, fix = with_article(type(value)), f"write {call}; {fix}"
         elif kinds[0] not in (Mapping, Tensor):
             got = f"{value!r:.80}"
         raise TypeError(f"{name} must be {wanted}, got {got}; {fix}")
@@ -343,8 +346,6 @@ _WANTED: dict[Any, tuple[str, str]] = {
     constraints.Constraint: ("a constraint", "give such as constraints.positive"),
     NoneType: ("None", "leave it out"),
 }
-
-
 _PLAIN = tuple(_WANTED)
 
 

@@ -171,8 +171,8 @@ def _draw(fitted: Fit, data: Sequences) -> "Figure":
     axes: dict[str, Axes] = figure.subplot_mosaic(
         [["weights", "transitions"], ["timeline", "history"]], width_ratios=[5, 3]
     )
-    weights(fitted, axes["weights"], data=data)
-    transitions(fitted, axes["transitions"], data=data)
+    weights(fitted, data, axes["weights"])
+    transitions(fitted, data, axes["transitions"])
     timeline(fitted, data, _mixed_session(fitted, data), axes["timeline"])
     history(fitted, axes["history"])
     return figure

@@ -1,6 +1,7 @@
 """The pictures: what they draw is what the fit says, in colours that all can tell."""
 
 import dataclasses
+import inspect
 import itertools
 import subprocess
 import sys
@@ -106,9 +107,14 @@ def test_importing_the_pictures_does_not_import_matplotlib():
 
 def test_every_picture_takes_and_returns_an_axes():
     fit, data = categorical_fit(3)
+    fit = with_posterior(fit, data, num_draws=3)
     pictures = [
+        lambda ax: plotting.weights(fit, data, ax),
         lambda ax: plotting.weights(fit, ax),
-        lambda ax: plotting.transitions(fit, ax),
+        lambda ax: plotting.weights(fit, ax, data=data),
+        lambda ax: plotting.transitions(fit, data, ax),
+        lambda ax: plotting.transitions(fit, ax, data=data),
+        lambda ax: plotting.residuals(fit, data, ax),
         lambda ax: plotting.timeline(fit, data, 0, ax),
         lambda ax: plotting.history(fit, ax),
     ]
@@ -117,6 +123,25 @@ def test_every_picture_takes_and_returns_an_axes():
         assert picture(ax) is ax
         fresh = picture(None)
         assert fresh is not ax and fresh.figure is not ax.figure
+
+
+def test_pictures_of_a_fit_take_its_data_second():
+    fit, data = categorical_fit(3)
+    fit = with_posterior(fit, data, num_draws=3)
+    assert plotting.transitions(fit, data).get_title().startswith("mean over")
+    for name in plotting.__all__:
+        called = getattr(plotting, name)
+        names = list(inspect.signature(called).parameters) if callable(called) else []
+        if "data" in names and "fit" in names:
+            given = ["fit", "design", "data"] if name == "filters" else ["fit", "data"]
+            assert names[: len(given)] == given
+
+
+def test_an_axes_is_refused_where_there_are_two():
+    fit, _ = categorical_fit(3)
+    _, (one, other) = plt.subplots(1, 2)
+    with pytest.raises(TypeError, match="data must be a Sequences, got an Axes"):
+        plotting.weights(fit, one, ax=other)
 
 
 @pytest.mark.parametrize(

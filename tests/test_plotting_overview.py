@@ -85,7 +85,7 @@ def test_the_overview_has_six_pictures_of_names(fit, data):
 
 
 def test_what_cannot_be_drawn_is_named(fit, data):
-    with pytest.raises(TypeError, match="data must be a Sequences, got a int"):
+    with pytest.raises(TypeError, match="data must be a Sequences, got an int"):
         plotting.overview(fit, 3)
     with pytest.raises(TypeError, match="data must be a Sequences, got a list"):
         plotting.weights(fit, data=[1])

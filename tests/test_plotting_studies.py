@@ -62,5 +62,5 @@ def test_a_study_is_drawn_with_paired_errors_and_all_sessions(labels, name):
 
 
 def test_what_is_no_study_is_refused():
-    with pytest.raises(TypeError, match="study must be a Study, got a int; take what"):
+    with pytest.raises(TypeError, match="study must be a Study, got an int; take what"):
         gh.plotting.model_selection(3)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import suggests_names, with_article
 from glmhmm_pyro.components.alike import OutputsAlike
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emission_checks import check_labels
@@ -125,4 +125,4 @@ def _what(family: Emission | type[Emission]) -> str:
     """What was given in the place of a family, in words."""
     if isinstance(family, type):
         return f"the class {family.__name__}"
-    return f"a {type(family).__name__}"
+    return with_article(type(family))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glmhmm_pyro.arguments import has_items, suggests_names
+from glmhmm_pyro.arguments import has_items, suggests_names, with_article
 
 from .sources import Source
 from .table import Table
@@ -104,7 +104,7 @@ class Term:
         """A fresh function that gives the columns step after step of a simulation."""
         raise ValueError(
             f"term {self.label!r} must be a function of past emissions to be "
-            f"recomputed, got a {type(self).__name__}; leave it out of history"
+            f"recomputed, got {with_article(type(self))}; leave it out of history"
         )
 
 

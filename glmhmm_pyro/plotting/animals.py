@@ -6,7 +6,7 @@ import numpy as np
 
 from glmhmm_pyro.analysis.groups import GroupFits
 from glmhmm_pyro.analysis.groups.group_tables import weights_by_state
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     axes_or_new,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SPREAD = 0.3
 
 
-@suggests_names
+@picture
 def groups(each: GroupFits, ax: "Axes | None" = None) -> "Axes":
     """Weights of the emissions in every group, a point each, by state and covariate.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro import analysis
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     axes_or_new,
     hide_frame,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@suggests_names
+@picture
 def occupancy(
     found: Tabular,
     data: Sequences | None = None,
@@ -60,7 +60,7 @@ def occupancy(
     return ax
 
 
-@suggests_names
+@picture
 def accuracy_by_state(
     found: Tabular,
     data: Sequences | None = None,
@@ -91,7 +91,7 @@ def accuracy_by_state(
     return ax
 
 
-@suggests_names
+@picture
 def column_by_state(
     found: Tabular,
     data: Sequences | None = None,

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.analysis import checks
-from glmhmm_pyro.arguments import one_of, suggests_names
+from glmhmm_pyro.arguments import one_of
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     INK,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@suggests_names
+@picture
 def calibration_of_steps(
     fit: Fit, data: Sequences, ax: "Axes | None" = None, *, num_bins: int = 10
 ) -> "Axes":
@@ -68,7 +69,7 @@ def calibration_of_steps(
     return ax
 
 
-@suggests_names
+@picture
 def residuals(
     fit: Fit, data: Sequences, ax: "Axes | None" = None, *, seed: int = 0
 ) -> "Axes":
@@ -123,7 +124,7 @@ _LABELS = {
 }
 
 
-@suggests_names
+@picture
 def predictive_check(
     check: "checks.PredictiveCheck",
     statistic: str = "autocorrelation",

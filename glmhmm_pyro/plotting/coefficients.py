@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     INK,
@@ -35,12 +35,12 @@ LEVELS = ("slow", "fast")
 _WIDTH = NormalDist().inv_cdf(0.975)
 
 
-@suggests_names
+@picture
 def weights(
     fit: Fit,
+    data: Sequences | None = None,
     ax: "Axes | None" = None,
     *,
-    data: Sequences | None = None,
     parameter: str = "emissions.weights",
 ) -> "Axes":
     """Weights by state: a colour a state, covariates along x, intervals of 95 %.
@@ -51,9 +51,9 @@ def weights(
 
     Args:
         fit: the fit.
-        ax: where to draw; a new figure by default.
         data: what the model was fitted to, for the intervals of a fit without draws,
             see :meth:`Fit.covariance`.
+        ax: where to draw; a new figure by default.
         parameter: which of ``fit.parameters``, with axes (state, ..., covariate); of a
             model on two levels the first may be of slow or of fast states.
 
@@ -66,7 +66,7 @@ def weights(
         >>> data = gh.Sequences([0, 0, 1, 0, 1, 1], x, covariate_names=["sound"])
         >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
         >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
-        >>> weights(fit, data=data).get_xlabel()
+        >>> weights(fit, data).get_xlabel()
         'covariate'
     """
     array = _weights_of(fit, parameter)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.analysis import Comparison
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     MOST_NAMES,
@@ -29,7 +29,7 @@ ROW, BETWEEN, HIGHEST = 0.3, 0.75, 14.0
 MOST_LETTERS = 60
 
 
-@suggests_names
+@picture
 def comparison(comparison: Comparison, ax: "Axes | None" = None) -> "Axes":
     """Every parameter with its 95 % interval by every method, one below the other.
 

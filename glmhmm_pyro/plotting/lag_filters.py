@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.covariates import Design
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Data
 from glmhmm_pyro.plotting.coefficients import meaning
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     axes_or_new,
@@ -32,15 +32,15 @@ MOST_MARKERS = 20
 LINES = {"origin": "from", "destination": "to"}
 
 
-@suggests_names
+@picture
 def filters(
     fit: Fit[Data],
     design: Design,
+    data: Data | None = None,
     ax: "Axes | None" = None,
     *,
     term: str | None = None,
     row: str | int | None = None,
-    data: Data | None = None,
     bin_width: float = 1.0,
     unit: str = "steps",
     parameter: str = "emissions.weights",
@@ -53,11 +53,11 @@ def filters(
     Args:
         fit: the fit.
         design: what made the covariates; see :meth:`Design.filters`.
+        data: what the model was fitted to, for the bands of a fit without draws.
         ax: where to draw; a new figure by default.
         term: name of the filter term, where the design has several.
         row: which of a state's rows of weights, a class (or for transition weights a
             destination), where several are free.
-        data: what the model was fitted to, for the bands of a fit without draws.
         bin_width: length of a step in ``unit``.
         unit: of time, for the axis.
         parameter: which of ``fit.parameters``, with a last axis ``covariate``.
@@ -75,7 +75,7 @@ def filters(
         >>> data = design.sequences(table, session=None, emissions="choice")
         >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
         >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
-        >>> filters(fit, design, data=data).get_xlabel()
+        >>> filters(fit, design, data).get_xlabel()
         'lag (steps)'
     """
     check_kind("design", design, Design, "write filters(fit, design)")

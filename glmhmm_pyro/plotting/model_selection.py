@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.analysis import Study
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     STATE_COLOURS,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COLOUR, CHOSEN = STATE_COLOURS[0], STATE_COLOURS[5]
 
 
-@suggests_names
+@picture
 def model_selection(study: Study, ax: "Axes | None" = None) -> "Axes":
     """Held-out bits per step of every K, or model, and the spread of differences.
 

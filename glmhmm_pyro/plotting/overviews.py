@@ -60,8 +60,8 @@ def overview(
     places = [grid[0, :], grid[1, 0], grid[1, 1], grid[2, 0], grid[2, 1], grid[3, :]]
     wide, matrix, shares, dwell, course, below = map(figure.add_subplot, places)
     drawn: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
-    weights(fit, wide, data=data if fit.posterior is None else None)
-    transitions(fit, matrix, data=data)
+    weights(fit, data if fit.posterior is None else None, wide)
+    transitions(fit, data, matrix)
     occupancy(analysis.occupancy(fit, data, by=None, **drawn), ax=shares)
     dwell_times(analysis.dwell_times(fit, data, **drawn), ax=dwell)
     states_in_session(analysis.states_in_session(fit, data, **drawn), ax=course)

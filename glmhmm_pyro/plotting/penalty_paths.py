@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from glmhmm_pyro.analysis import CrossValidation
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     STATE_COLOURS,
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLOUR, CHOSEN = STATE_COLOURS[0], STATE_COLOURS[5]
 
 
-@suggests_names
+@picture
 def penalty_path(result: CrossValidation, ax: "Axes | None" = None) -> "Axes":
     """Held-out bits per step, or log evidence, against the strength of the penalty.
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmhmm_pyro.analysis import Power
-from glmhmm_pyro.arguments import one_of, suggests_names
+from glmhmm_pyro.arguments import one_of
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     STATE_COLOURS,
@@ -33,7 +34,7 @@ _SAID = {
 }
 
 
-@suggests_names
+@picture
 def power(
     result: Power,
     figure: str = "power",

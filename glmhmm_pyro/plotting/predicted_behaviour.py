@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
+from glmhmm_pyro.arguments import one_of, whole_number
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     INK,
@@ -28,7 +29,7 @@ STYLES = ("-", "--", ":", "-.")
 Parts: TypeAlias = list[np.ndarray]
 
 
-@suggests_names
+@picture
 def predictions(
     fit: Fit,
     data: Sequences,
@@ -103,7 +104,7 @@ def _draw_regression(
     ax.set_title(f"{100 * explained:.1f} % explained", fontsize="medium")
 
 
-@suggests_names
+@picture
 def generated(
     behaviour: Mapping[str, Sequences],
     output: str | None = None,

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.fits.ends import agreeing
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     STATE_COLOURS,
@@ -21,7 +21,7 @@ AGREES = STATE_COLOURS[0]
 BEST = "#000000"
 
 
-@suggests_names
+@picture
 def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     """Log-joint against iteration from every start, the best one highlighted.
 

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import one_of, suggests_names
+from glmhmm_pyro import analysis
+from glmhmm_pyro.arguments import one_of
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     axes_or_new,
     check_kind,
@@ -13,6 +15,8 @@ from glmhmm_pyro.plotting.style import (
     plain,
     state_colour,
 )
+from glmhmm_pyro.plotting.tabular import Tabular, table_or_made
+from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,18 +36,25 @@ LABELS = {
 _LINES = ("-", "--", ":", "-.")
 
 
-@suggests_names
+@picture
 def response_curve(
-    curve: "pd.DataFrame", kind: str | None = None, ax: "Axes | None" = None
+    curve: Tabular,
+    data: Sequences | str | None = None,
+    ax: "Axes | None" = None,
+    *,
+    kind: str | None = None,
+    **options: Any,
 ) -> "Axes":
     """Probabilities against a covariate, a colour a state, bands of 95 %.
 
     Where moves or classes are shown, lines of one colour differ in where they lead.
 
     Args:
-        curve: what :func:`glmhmm_pyro.analysis.response_curve` returns.
-        kind: which of its kinds; ``"leaving"`` of transitions by default.
+        curve: what :func:`glmhmm_pyro.analysis.response_curve` returns; or a fit.
+        data: what it was fitted to, for a fit. Of a table the kind may stand here.
         ax: where to draw; a new figure by default.
+        kind: which of its kinds; ``"leaving"`` of transitions by default.
+        options: of that function, for a fit: ``covariate=`` at least.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -51,12 +62,16 @@ def response_curve(
         >>> data = gh.Sequences([0, 0, 1, 0, 1, 1], x, covariate_names=["sound"])
         >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
         >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
-        >>> curve = gh.analysis.response_curve(fit, data, "sound", part="emissions")
-        >>> response_curve(curve).get_xlabel()
+        >>> shown = {"covariate": "sound", "part": "emissions"}
+        >>> response_curve(fit, data, **shown).get_xlabel()
         'sound'
     """
     import pandas as pd
 
+    if isinstance(data, str):
+        data, kind = None, data
+    made = analysis.response_curve
+    curve = table_or_made("response_curve", curve, data, made, options, "curve")
     fix = "take what gh.analysis.response_curve returns"
     check_kind("curve", curve, pd.DataFrame, fix)
     if curve.index.names[:3] != ["kind", "origin", "destination"]:

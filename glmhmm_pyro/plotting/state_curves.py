@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from glmhmm_pyro import analysis
-from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.plotting.by_state import band
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     INK,
@@ -29,7 +29,7 @@ WIDTH, HEIGHT = 3.5, 2.6
 LEAST = 0.005
 
 
-@suggests_names
+@picture
 def psychometric(
     found: Tabular,
     data: Sequences | None = None,
@@ -77,7 +77,7 @@ def psychometric(
     return ax
 
 
-@suggests_names
+@picture
 def switch_triggered(
     found: Tabular,
     data: Sequences | None = None,
@@ -117,7 +117,7 @@ def switch_triggered(
     return ax
 
 
-@suggests_names
+@picture
 def states_in_session(
     found: Tabular,
     data: Sequences | None = None,
@@ -154,7 +154,7 @@ def states_in_session(
     return ax
 
 
-@suggests_names
+@picture
 def dwell_times(
     found: Tabular,
     data: Sequences | None = None,

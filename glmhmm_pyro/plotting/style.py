@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
+from glmhmm_pyro.arguments import (
+    one_of,
+    suggests_names,
+    whole_number,
+    with_article,
+)
 from glmhmm_pyro.inference import Fit
 
 if TYPE_CHECKING:
@@ -79,9 +84,8 @@ def check_level(fit: Fit, level: str | None) -> None:
 def check_kind(argument: str, value: Any, kind: type, fix: str) -> None:
     """Raise a TypeError if an argument is not of the kind that is drawn."""
     if not isinstance(value, kind):
-        raise TypeError(
-            f"{argument} must be a {kind.__name__}, got a {type(value).__name__}; {fix}"
-        )
+        got = with_article(type(value))
+        raise TypeError(f"{argument} must be {with_article(kind)}, got {got}; {fix}")
 
 
 def plain(name: Hashable) -> str:

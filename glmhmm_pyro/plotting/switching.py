@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.matrices import (
     Matrix,
@@ -14,6 +13,7 @@ from glmhmm_pyro.plotting.matrices import (
     mean_matrix,
     mean_of_level,
 )
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     MOST_NAMES,
     axes_or_new,
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 MOST_NUMBERS = 12
 
 
-@suggests_names
+@picture
 def transitions(
     fit: Fit,
+    data: Sequences | None = None,
     ax: "Axes | None" = None,
     *,
-    data: Sequences | None = None,
     level: str | None = None,
     slow: int | str = 0,
 ) -> "Axes":
@@ -57,9 +57,9 @@ def transitions(
 
     Args:
         fit: the fit.
-        ax: where to draw; a new figure by default.
         data: the steps to average over; for intervals of a fit without draws, what the
             model was fitted to.
+        ax: where to draw; a new figure by default.
         level: of a model on two levels ``"slow"``, for the moves of slow states (at the
             steps of their clock), or ``"fast"``, for those of fast ones; by default
             those of pairs, which need ``data``.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from glmhmm_pyro.analysis import DwellTimes
+from glmhmm_pyro.arguments import with_article
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.sequences import Sequences
 
@@ -19,6 +20,7 @@ def table_or_made(
     data: Sequences | None,
     make: Callable[..., Any],
     options: Mapping[str, Any],
+    argument: str = "found",
 ) -> Any:
     """A table as it is, or the one that is made of a fit and data.
 
@@ -28,15 +30,16 @@ def table_or_made(
         data: for a fit.
         make: the analysis.
         options: of the analysis.
+        argument: what the picture calls the table.
     """
     if isinstance(found, Fit):
         return make(found, data, **options)
     is_table = isinstance(found, DwellTimes) or hasattr(found, "columns")
     if is_table and data is None and not options:
         return found
-    got = "a table and more" if is_table else f"a {type(found).__name__}"
+    got = "a table and more" if is_table else with_article(type(found))
     raise TypeError(
-        f"found must be what analysis.{name} returns, alone, or a fit, got {got}; "
+        f"{argument} must be what analysis.{name} returns, alone, or a fit, got {got}; "
         f"write {name}(fit, data)"
     )
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from glmhmm_pyro.analysis.states.paths import column_of, right_or_wrong
-from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
     INK,
@@ -59,7 +59,7 @@ class _Behaviour(NamedTuple):
     ranges: dict[str, tuple[float, float]]
 
 
-@suggests_names
+@picture
 def timeline(
     fit: Fit,
     data: Sequences,

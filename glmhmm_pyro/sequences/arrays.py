@@ -11,6 +11,8 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike
 from torch import Tensor
 
+from glmhmm_pyro.arguments import with_article
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -103,7 +105,7 @@ def _refuse_others(name: str, values: ArrayLike) -> None:
             fix = "give one of its values, or a data frame to Sequences.from_dataframe"
         elif isinstance(values, Set):
             fix = "a set has no order: give a list"
-        got = "None" if values is None else f"a {type(values).__name__}"
+        got = "None" if values is None else with_article(type(values))
         raise TypeError(f"{name} must be an array or a list, got {got}; {fix}")
     if hasattr(values, "todense") or hasattr(values, "tocsr"):
         raise TypeError(
@@ -113,8 +115,8 @@ def _refuse_others(name: str, values: ArrayLike) -> None:
     if hasattr(values, "collect") and hasattr(values, "collect_schema"):
         if not hasattr(values, "to_numpy"):
             raise TypeError(
-                f"{name} must hold its values, got a {type(values).__name__}, which is "
-                f"yet to be computed; give {name}.collect()"
+                f"{name} must hold its values, got {with_article(type(values))}, which "
+                f"is yet to be computed; give {name}.collect()"
             )
 
 
@@ -197,7 +199,7 @@ def real_array(name: str, values: ArrayLike) -> np.ndarray:
 def described(values: ArrayLike, array: np.ndarray) -> str:
     """What came, for messages: a type of ours, or that of the entries."""
     if array.ndim == 0 and array.dtype.kind == "O":
-        return f"a {type(values).__name__}"
+        return with_article(type(values))
     if array.dtype.kind == "O" and None in array.ravel().tolist():
         return "None among its entries"
     return f"dtype {array.dtype}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from glmhmm_pyro.arguments import has_items, is_missing
+from glmhmm_pyro.arguments import has_items, is_missing, with_article
 
 from .operators import are_shared
 from .reading import as_numbers, listed_classes, observed_entries, read_mask
@@ -90,8 +90,8 @@ def check_frame(df: "pd.DataFrame") -> None:
         ways = [f"df.{way}()" for way in ("collect", "to_pandas") if hasattr(df, way)]
         fix = f"give {ways[0]}" if ways else "make one by pandas.DataFrame(...)"
         raise TypeError(
-            "df must be a data frame of pandas, polars or pyarrow, got a "
-            f"{type(df).__name__}; {fix}, or take Sequences.from_lists"
+            "df must be a data frame of pandas, polars or pyarrow, got "
+            f"{with_article(type(df))}; {fix}, or take Sequences.from_lists"
         )
     if getattr(df.columns, "nlevels", 1) > 1:
         raise ValueError(

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.arguments import has_items, with_article
 from glmhmm_pyro.designs import DesignMatrix, Joined, as_design
 
 from .arrays import plain_array, real_array
@@ -236,7 +236,7 @@ def list_of_sessions(name: str, sessions: Iterable[ArrayLike]) -> list[Any]:
 def _check_session(name: str, number: int, session: ArrayLike) -> None:
     """Raise an error if an item of a list is not the steps of a session."""
     if session is None or isinstance(session, (str, Mapping)):
-        got = "None" if session is None else f"a {type(session).__name__}"
+        got = "None" if session is None else with_article(type(session))
         raise TypeError(
             f"{name}[{number}] must be an array or a list, the steps of session "
             f"{number}, got {got}; leave empty sessions out"

@@ -253,7 +253,7 @@ def test_wrong_arguments_are_named(regression):
         bootstrap(fit, data, 2.5)
     with pytest.raises(TypeError, match="fit must be a Fit, got a GLMHMM"):
         bootstrap(fit.model, data)
-    with pytest.raises(TypeError, match="data must be a Sequences, got a int"):
+    with pytest.raises(TypeError, match="data must be a Sequences, got an int"):
         bootstrap(fit, 3)
     with pytest.raises(ValueError, match="'parametric' for a single session"):
         bootstrap(fit, data.subset([0]))

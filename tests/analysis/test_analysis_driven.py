@@ -254,6 +254,14 @@ def test_curves_are_drawn_with_a_band_for_every_state(fit, data):
     )
     assert ax.get_xlabel() == "drive" and ax.get_ylabel() == "p(leaving)"
     assert len(gh.plotting.response_curve(curve, "moving").lines) == 4
+    made = {"covariate": "drive", "values": [-1.0, 0.0, 1.0], "num_rows": 20}
+    same = gh.plotting.response_curve(fit, data, kind="moving", **made)
+    for one, other in zip(
+        same.lines, gh.plotting.response_curve(curve, "moving").lines
+    ):
+        np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
+    with pytest.raises(TypeError, match="curve must be what analysis.response_curve"):
+        gh.plotting.response_curve(data)
     with pytest.raises(ValueError, match="kind must be one of"):
         gh.plotting.response_curve(curve, "leave")
     plt.close("all")

@@ -576,7 +576,7 @@ FRAMES = {
     ),
     "a frame of another kind": Row(
         frame(OtherFrame()),
-        *("df", "a data frame", "a OtherFrame", "to_pandas()", TypeError),
+        *("df", "a data frame", "an OtherFrame", "to_pandas()", TypeError),
     ),
     "a frame without rows": Row(
         frame(FRAME[:0]), "df", "at least one row", "none", "check its filter"

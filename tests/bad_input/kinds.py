@@ -81,7 +81,7 @@ ROWS = {
     ),
     "calibration: no model": type_row(
         lambda: simulation_based_calibration(3, data()),
-        *("model", "must be a GLMHMM", "got a int", "write GLMHMM("),
+        *("model", "must be a GLMHMM", "got an int", "write GLMHMM("),
     ),
     "fit: too many restarts": Row(
         lambda: fitted(num_restarts=10**30),
@@ -156,7 +156,7 @@ ROWS = {
     ),
     "prior_predictive: no model": type_row(
         lambda: gh.prior_predictive(3, data()),
-        *("model", "must be a GLMHMM", "got a int", "write GLMHMM("),
+        *("model", "must be a GLMHMM", "got an int", "write GLMHMM("),
     ),
     "prior_predictive: seed": Row(
         lambda: gh.prior_predictive(MODEL, data(), seed="a"),

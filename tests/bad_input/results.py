@@ -373,8 +373,8 @@ PICTURES = {
         *("statistic", "must be one of values", "got 'run'", "did you mean 'runs'?"),
     ),
     "weights: an array of axes": type_row(
-        lambda: gh.plotting.weights(fit(), np.array([1, 2])),
-        *("ax", "must be a Axes", "got a ndarray", "take one of a figure"),
+        lambda: gh.plotting.weights(fit(), ax=np.array([1, 2])),
+        *("ax", "must be an Axes", "got a ndarray", "take one of a figure"),
     ),
 }
 ANALYSES = {

@@ -184,7 +184,7 @@ ROWS = {
             functools.partial(getattr(analysis, name), *given, **more),
             argument,
             f"must be a {kind}",
-            "got a int",
+            "got an int",
             f"write {name}(fit, data",
             TypeError,
         )

@@ -128,7 +128,7 @@ def test_what_cannot_be_guessed_is_refused(choices):
         (gh.Gaussian(), "a Gaussian"),
         (gh.Bernoulli, "the class Bernoulli"),
         (Lapsing(gh.Bernoulli()), "a Lapsing"),
-        (2, "a int"),
+        (2, "an int"),
     ):
         with pytest.raises(TypeError, match=f"family must be .* got {what}; write"):
             Lapsing(family)

@@ -8,7 +8,7 @@ from pyro.nn import pyro_method
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from glmhmm_pyro.arguments import one_of, suggests_names
+from glmhmm_pyro.arguments import one_of, suggests_names, with_article
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.levels.level_tables import SharedTable
@@ -60,7 +60,7 @@ class ByLevel(Emission):
         super().__init__()
         one_of("over", over, _KNOWN)
         if not isinstance(family, Emission) or isinstance(family, ByLevel):
-            what = f"a {type(family).__name__}"
+            what = with_article(type(family))
             if isinstance(family, type):
                 what = f"the class {getattr(family, '__name__', family)}"
             raise TypeError(

@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import Categorical
 from torch import Tensor
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import suggests_names, with_article
 from glmhmm_pyro.chain.half_steps import halved, whole
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import refuse_forbidden
@@ -227,7 +227,7 @@ def _copied(name: str, part: Any) -> Transitions:
         what = (
             f"the class {part.__name__}"
             if isinstance(part, type)
-            else (f"a {type(part).__name__}")
+            else (with_article(type(part)))
         )
         raise TypeError(
             f"{name} must be transitions of one level, got {what}; give one such as "

@@ -5,6 +5,7 @@ from typing import Any
 
 from pyro.distributions import TorchDistribution
 
+from glmhmm_pyro.arguments import with_article
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import check_density
@@ -13,13 +14,12 @@ from glmhmm_pyro.sequences import Sequences
 
 def check_order(model: Callable[..., Any], data: Any) -> None:
     """Raise a TypeError if ``model`` is no model, such as a data set in its place."""
-    kind = type(model).__name__
+    kind, what = type(model).__name__, with_article(type(model))
     if isinstance(model, Sequences) or isinstance(data, GLMHMM):
         raise TypeError(
-            f"model must be a GLMHMM or a Pyro model, and data come after it, got a "
-            f"{kind}, then a {type(data).__name__}; write fit(model, data)"
+            "model must be a GLMHMM or a Pyro model, and data come after it, got "
+            f"{what}, then {with_article(type(data))}; write fit(model, data)"
         )
-    what = f"a {kind}"
     if isinstance(model, Component):
         fix = f"put it into a model, as in GLMHMM(2, {kind}(...))"
     elif isinstance(model, type):
@@ -58,8 +58,8 @@ def check_spread(model: Callable[..., Any], data: Any) -> None:
     if not isinstance(model, GLMHMM) or not isinstance(data, Sequences):
         raise ValueError(
             "process_group must be None for what is no GLMHMM with Sequences, since "
-            "how it adds up over sessions is not known, got a "
-            f"{type(model).__name__} and a {type(data).__name__}; {fix}"
+            "how it adds up over sessions is not known, got "
+            f"{with_article(type(model))} and {with_article(type(data))}; {fix}"
         )
     wholes = (model.initial, model.transitions, model.emissions)
     for component in (*wholes, *model.components.values()):
