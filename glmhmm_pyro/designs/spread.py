@@ -82,8 +82,8 @@ class Spread(DesignMatrix):
         if len(self):
             low, high = self.own.extent()
         else:
-            high = torch.full(self.shape[1:], -torch.inf).to(self.dtype)
-            low = -high
+            none = torch.zeros(self.shape[1:], dtype=self.dtype, device=self.device)
+            low, high = none + torch.inf, none - torch.inf
         return self.ranks.least(low), self.ranks.most(high)
 
     def means(self, power: int = 1) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from spread_cases import CASES
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.designs import Dense, Spread
+from glmhmm_pyro.ranks import ALONE
 
 SCRIPT = Path(spread_cases.__file__)
 
@@ -114,6 +116,11 @@ def test_what_must_be_alike_is_refused_on_all_ranks(ranks, name, said):
 
 def test_a_rank_that_is_left_alone_does_not_wait_for_ever(ranks):
     assert ranks[1].startswith("RankError: a rank of the process group does not answer")
+
+
+def test_a_rank_without_rows_leaves_the_extent_to_the_others():
+    low, high = Spread(Dense(torch.zeros(0, 2)), ALONE).extent()
+    assert low.tolist() == [torch.inf] * 2 and high.tolist() == [-torch.inf] * 2
 
 
 def own_closed_form():
