@@ -10,6 +10,9 @@ from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import has_items, one_of
 from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.tables import LogTable
+from glmhmm_pyro.components.varying.by_unit import table_by_unit
 from glmhmm_pyro.components.varying.unit_laws import SCALES, LawRecipe, law_of
 from glmhmm_pyro.components.varying.units import OVER, Units
 from glmhmm_pyro.priors.markov import GaussianMarkov
@@ -41,7 +44,6 @@ class Varies(Component):
         fitted_lengths: numbers of steps of the first data set's sessions.
     """
 
-    has_fixed_priors = False
     family: Any
     weights: Any
     constant_weights: Any
@@ -197,7 +199,17 @@ class Varies(Component):
         shape = self.shape(WEIGHTS)[1:]
         return self.link.distribution(dict(values), self.units, self.unit_axes, shape)
 
+    @property
+    def has_fixed_priors(self) -> bool:  # type: ignore[override]
+        """Whether no law has parameters of its own."""
+        return self.link is None
+
     # What steps read.
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """The family's for every unit, where no law links them."""
+        as_here = is_as_defined(self, Varies, "scores", "inputs")
+        return table_by_unit(self, data) if as_here else None
 
     @property
     def is_linear(self) -> bool:

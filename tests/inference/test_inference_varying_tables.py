@@ -1,0 +1,98 @@
+"""Weights by unit that no law links: slopes by hand are those of the definition."""
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.inference.program.evaluated import differentiated
+from glmhmm_pyro.inference.program.program import Program
+
+
+def grouped(num_classes, mask=False):
+    """Labels of three groups whose sessions come mixed."""
+    rng = np.random.default_rng(0)
+    steps = [7, 5, 9, 4]
+    x = np.stack([rng.normal(size=25), np.ones(25)], 1)
+    return gh.Sequences(
+        rng.integers(num_classes, size=25),
+        x,
+        lengths=steps,
+        groups=["b", "a", "b", "c"],
+        mask=rng.random(25) < 0.8 if mask else None,
+    )
+
+
+MODELS = {
+    "groups": (gh.components.Varying(gh.Bernoulli(), "group", None), None, 2),
+    "ridge": (
+        gh.components.Varying(gh.Bernoulli(prior=Normal(0.0, 2.0)), "session", None),
+        None,
+        2,
+    ),
+    "classes": (gh.components.Varying(gh.Categorical(3), "group", None), None, 3),
+    "moves": (
+        gh.Bernoulli(),
+        gh.components.Varying(gh.InputDriven(), "group", None),
+        2,
+    ),
+}
+
+
+def program_of(name, mask=False):
+    emissions, transitions, num_classes = MODELS[name]
+    model = gh.GLMHMM(2, emissions, transitions)
+    return Program.of(model, grouped(num_classes, mask))
+
+
+def points(program, number=3):
+    generator = torch.Generator().manual_seed(1)
+    size = (number, program.coordinates.size)
+    return torch.randn(size, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_value_and_slope_are_those_of_automatic_differentiation(name, mask):
+    program = program_of(name, mask)
+    assert program.is_direct
+    for point in points(program):
+        found = program.evaluated(point, jacobian=True)
+        parts = program.coordinates, program.log_parts
+        expected = differentiated(*parts, point, jacobian=True)
+        assert found.log_density == pytest.approx(expected.log_density, rel=1e-12)
+        torch.testing.assert_close(found.slope, expected.slope, rtol=1e-9, atol=1e-10)
+
+
+def test_units_without_steps_have_no_slope():
+    program = program_of("groups")
+    few = program.data.subset(groups=["a", "c"])
+    table = program.model.emissions.log_table(few)
+    weights = np.random.default_rng(2).normal(size=(3, 2, 2))
+    names = program.model.emissions.members.names("group")
+    unit = [names.index(group) for group in few.groups]
+    own = torch.from_numpy(weights[unit]).repeat_interleave(few.lengths, 0)
+    logits = (own * few.covariates[:, None]).sum(-1)
+    expected = torch.distributions.Bernoulli(logits=logits)
+    expected = expected.log_prob(few.emissions[:, None].double())
+    logs = table({"weights": weights})
+    np.testing.assert_allclose(logs, expected.numpy(), atol=1e-12)
+    slopes = table.slopes(np.ones_like(logs))["weights"]
+    assert (slopes[names.index("b")] == 0).all()
+    assert (slopes[names.index("a")] != 0).all()
+
+
+@pytest.mark.parametrize(
+    "varying",
+    [
+        gh.components.Varying(gh.Bernoulli(), "group", "pooled"),
+        gh.components.Varying(gh.Gaussian(), "group", None),
+    ],
+)
+def test_what_a_law_links_is_left_to_automatic_differentiation(varying):
+    model = gh.GLMHMM(2, varying)
+    data = grouped(2)
+    if "scale" in varying.sites:
+        data = data.replace(emissions=data.covariates[:, 0])
+    assert not Program.of(model, data).is_direct
