@@ -171,8 +171,8 @@ class NegativeBinomial(DwellLaw):
     is_aged = False
 
     def __init__(self, phases: int = 2, prior: Prior = None, driven: bool = False):
-        self.num_phases = whole_number("phases", phases, 1)
-        self.is_driven = bool(driven)
+        self.phases = self.num_phases = whole_number("phases", phases, 1)
+        self.driven = self.is_driven = bool(driven)
         self.prior = prior
         self.site = _site("leave", prior, self.is_driven, constraints.unit_interval)
 
@@ -227,8 +227,8 @@ class Poisson(DwellLaw):
     is_aged = True
 
     def __init__(self, longest: int = 20, prior: Prior = None, driven: bool = False):
-        self.num_phases = whole_number("longest", longest, 1)
-        self.is_driven = bool(driven)
+        self.longest = self.num_phases = whole_number("longest", longest, 1)
+        self.driven = self.is_driven = bool(driven)
         self.prior = prior
         self.site = _site("rate", prior, self.is_driven, constraints.positive)
 
@@ -295,7 +295,7 @@ class Categorical(DwellLaw):
     is_aged = True
 
     def __init__(self, longest: int, prior: Prior = None):
-        self.num_phases = whole_number("longest", longest, 2)
+        self.longest = self.num_phases = whole_number("longest", longest, 2)
         self.prior = prior
         axes = ("state", ("dwell", self.num_phases))
         site = Site(*axes, prior=prior, support=constraints.simplex)

@@ -1,22 +1,32 @@
 """Descriptions of models, from which a file's model is made or a given one is checked.
 
-Components and recipes of this package are made from their names and arguments, priors
-from the names below; nothing else that stands in a file is ever looked up.
+Components, laws of dwell times and recipes of this package are made from their names
+and arguments, priors from the names below; nothing else that stands in a file is ever
+looked up.
 """
 
 import copy
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import torch
 
 from glmhmm_pyro import components
+from glmhmm_pyro.components.dwell import DwellLaw
 from glmhmm_pyro.inference.fits.encoding import Plain
 from glmhmm_pyro.inference.program.program import Model, Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.answers import Stored, restored, stored
 
+# Classes that are made from their names in a file. Arguments are attributes too.
+_CLASSES = {
+    f"{prefix}{name}": getattr(room, name)
+    for prefix, room in (("", components), ("dwell.", components.dwell))
+    for name in room.__all__
+    if isinstance(getattr(room, name), type)
+}
+_NAMES = {kind: name for name, kind in reversed(_CLASSES.items())}
 _PARTS = ("initial", "transitions", "emissions")
 _BOUND = (
     *("num_states", "num_features", "covariate_names", "fitted_lengths"),
@@ -123,7 +133,7 @@ def _check_same(saved: dict[str, Any], given: dict[str, Any]) -> None:
 def _check_part(place: str, saved: dict[str, Any], given: dict[str, Any]) -> None:
     """Raise a ValueError if a component differs in class, argument or size."""
     # A class of the user's own may have moved to another module.
-    wanted, found = (part["class"].rpartition(".")[2] for part in (saved, given))
+    wanted, found = map(_last, (saved, given))
     if wanted != found:
         raise _other_model("have", f"{wanted} {place}", found)
     for name, value in saved["arguments"].items():
@@ -131,7 +141,7 @@ def _check_part(place: str, saved: dict[str, Any], given: dict[str, Any]) -> Non
         if isinstance(value, dict) and "components" in value:
             _check_outputs(place, value["components"], other)
         elif _is_component(value) and _is_component(other):
-            _check_part(place, value["component"], other["component"])
+            _check_part(f"{place}.{name}", value["component"], other["component"])
         elif not _same(value, other):
             wanted, found = _shown(value), _shown(other)
             raise _other_model("have", f"{place} with {name} = {wanted}", found)
@@ -166,9 +176,10 @@ def _kind_of_model(description: dict[str, Any]) -> str:
 
 def _same(saved: Plain, given: Plain) -> bool:
     """Whether two arguments are alike, as far as descriptions tell."""
-    if _is_foreign(saved) and _is_foreign(given):
-        # Format 1 kept no names of these.
-        return saved.get("kind", given.get("kind")) == given.get("kind")
+    if _is_foreign(saved) and (_is_foreign(given) or _is_component(given)):
+        # Format 1 kept no names of these, and laws of dwell times were foreign once.
+        kind = given["kind"] if _is_foreign(given) else _last(given["component"])
+        return saved.get("kind", kind) == kind
     if isinstance(saved, dict) and isinstance(given, dict):
         return saved.keys() == given.keys() and all(
             _same(value, given[key]) for key, value in saved.items()
@@ -191,16 +202,21 @@ def _shown(value: Plain) -> str:
     return str(next(iter(value.values())))[:120]
 
 
-def _describe(component: components.Component) -> dict[str, Any]:
+def _last(part: dict[str, Any]) -> str:
+    """The name of a class without that of its module."""
+    return str(part["class"]).rpartition(".")[2]
+
+
+def _describe(component: components.Component | DwellLaw) -> dict[str, Any]:
     """Class, arguments and bound sizes; ``None`` stands for what a file cannot hold."""
     kind = type(component)
-    known = getattr(components, kind.__name__, None) is kind
+    known = kind in _NAMES
     arguments = {}
     for name in inspect.signature(kind).parameters if known else ():
         value = getattr(component, name)
         arguments[name] = _describe_argument(value)
     bound = {a: getattr(component, a) for a in _BOUND if hasattr(component, a)}
-    name = kind.__name__ if known else f"{kind.__module__}.{kind.__name__}"
+    name = _NAMES.get(kind, f"{kind.__module__}.{kind.__name__}")
     return {"class": name, "known": known, "arguments": arguments, "bound": bound}
 
 
@@ -210,7 +226,7 @@ def _describe_argument(value: Any) -> Plain:
         return value
     if isinstance(value, tuple):
         return {"items": [_describe_argument(item) for item in value]}
-    if isinstance(value, components.Component):
+    if isinstance(value, components.Component | DwellLaw):
         return {"component": _describe(value)}
     if isinstance(value, dict):
         kind = "components" if _holds_components(value) else "items_by_name"
@@ -262,7 +278,9 @@ def _make(part: dict[str, Any]) -> Any:
     arguments = {name: _make_argument(v) for name, v in part["arguments"].items()}
     # What a constructor takes as **families it keeps under that name.
     arguments |= arguments.pop("families", {})
-    return getattr(components, _checked(part["class"], components.__all__))(**arguments)
+    if part["class"] not in _CLASSES:
+        raise ValueError(f"it asks for {part['class']!r}")
+    return _CLASSES[part["class"]](**arguments)
 
 
 def _make_argument(value: Plain) -> Any:
@@ -291,10 +309,3 @@ def _make_argument(value: Plain) -> Any:
 
 def _plain(bound: Any) -> Any:
     return tuple(bound) if isinstance(bound, list) else bound
-
-
-def _checked(name: str, known: Collection[str]) -> str:
-    """A name from the file, if it is one that may be looked up."""
-    if name not in known:
-        raise ValueError(f"it asks for {name!r}")
-    return name
