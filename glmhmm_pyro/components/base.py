@@ -161,7 +161,7 @@ class Component(CovariateReader, HasLatents, PyroModule):
 
     def bind_states(self, num_states: int) -> None:
         """Record the number of hidden states."""
-        self.num_states = num_states
+        self.num_states, self.own_states = num_states, None
 
     def sizes(self) -> dict[str, int | None]:
         """Size of every named axis, ``None`` where not bound yet."""

@@ -11,7 +11,7 @@ from glmhmm_pyro.analysis.selection.study import Study
 from glmhmm_pyro.analysis.selection.work import Work
 from glmhmm_pyro.arguments import has_items, one_of, suggests_names, whole_number
 from glmhmm_pyro.components import Bernoulli, Categorical, Lapsing
-from glmhmm_pyro.components.levels import Levels
+from glmhmm_pyro.components.levels import ByLevel, Levels
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.methods import Method
 from glmhmm_pyro.model import GLMHMM
@@ -170,9 +170,12 @@ def _baselines(models: Mapping[str, Any]) -> dict[str, GLMHMM]:
     first = next(iter(models.values()))
     if not isinstance(first, GLMHMM):
         return {}
-    found = {"one state": GLMHMM(1, first.emissions)}
-    if isinstance(first.emissions, Bernoulli | Categorical):
-        found["lapses"] = GLMHMM(1, Lapsing(first.emissions))
+    family = first.emissions
+    if isinstance(family, ByLevel):
+        family = family.family
+    found = {"one state": GLMHMM(1, family)}
+    if isinstance(family, Bernoulli | Categorical):
+        found["lapses"] = GLMHMM(1, Lapsing(family))
     return found
 
 
