@@ -96,13 +96,14 @@ def _drawn(
     seed: int,
 ) -> Places:
     """Splits at random: groups held out whole, or shared out evenly, if there are."""
-    from sklearn.model_selection import GroupKFold, KFold
+    from sklearn.model_selection import KFold
 
     if groups is None:
         return list(KFold(number, shuffle=True, random_state=seed).split(sessions))
-    if is_whole:
-        return list(GroupKFold(number).split(sessions, groups=groups))
     rng = np.random.default_rng(seed)
+    if is_whole:
+        # As many groups for every fold, or one more.
+        return _splits_by((rng.permutation(groups.max() + 1) % number)[groups])
     # Shuffled, then by group, and dealt out as cards are.
     order = rng.permutation(len(sessions))
     order = order[np.argsort(groups[order], kind="stable")]

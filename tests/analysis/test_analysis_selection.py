@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold, ShuffleSplit
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import choose_num_states, compare_models
 from glmhmm_pyro.analysis.folds import splits_of
+from glmhmm_pyro.analysis.selection.choice import _baselines
 
 QUICK = {"num_restarts": 1, "progress": False}
 ANIMALS = ("a", "b", "a", "b", "c", "c")
@@ -279,3 +280,35 @@ def test_wrong_arguments_are_named(sessions, animals):
         call(data=[1])
     with pytest.raises(ValueError, match="models must hold a model .* got none"):
         compare_models({}, sessions)
+
+
+def test_baselines_of_two_levels_are_those_of_the_family(sessions):
+    levels = gh.levels.Levels(2, 2)
+    moves = gh.levels.TwoLevels()
+    for family in (gh.Bernoulli(), gh.levels.ByLevel(gh.Bernoulli(), over="both")):
+        model = gh.GLMHMM(levels, family, moves)
+        found = _baselines({"two levels": model})
+        assert list(found) == ["one state", "lapses"]
+        one, lapses = (made.emissions for made in found.values())
+        assert type(one) is gh.Bernoulli
+        assert isinstance(lapses.family, gh.Bernoulli)
+        for made in found.values():
+            fit = gh.fit(made, sessions.subset([0, 1]), **QUICK)
+            assert math.isfinite(fit.log_likelihood)
+
+
+def test_groups_held_out_whole_are_drawn_by_the_seed():
+    """15 ways to pair 6 groups: 8 seeds give one alone with probability 15 ** -7."""
+    many = clear_data(lengths=(4,) * 12)
+    groups = list("aabbccddeeff")
+    splits = [splits_of(many, 3, groups, seed) for seed in range(8)]
+    assert splits[0] == splits_of(many, 3, groups, 0)
+    ways = set()
+    for split in splits:
+        held = [frozenset(groups[i] for i in test) for _, test in split]
+        assert sorted("".join(map("".join, held))) == list("abcdef")
+        for (train, test), names in zip(split, held):
+            assert len(names) == 2 and len(test) == 4
+            assert sorted(train + test) == list(range(12))
+        ways.add(frozenset(held))
+    assert len(ways) > 1
