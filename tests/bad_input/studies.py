@@ -166,6 +166,18 @@ ROWS = {
         lambda: fit().summary(data(), robust="group"),
         *("robust", "must be None for data without groups", "got 'group'", "groups"),
     ),
+    "summary: robust in words, of a fit with draws": Row(
+        lambda: drawn().summary(robust="animal"),
+        *("robust", "must be one of group, session", "got 'animal'", "give one"),
+    ),
+    "summary: robust of a fit with draws": Row(
+        lambda: drawn().summary(data(), robust="session"),
+        *("robust", "must be None for a fit with draws", "got 'session'", "leave it"),
+    ),
+    "summary: robust without data": Row(
+        lambda: fit().summary(robust="group"),
+        *("robust", "must be None without data", "got 'group'", "leave it out"),
+    ),
     "Lapsing: numbers": type_row(
         lambda: Lapsing(gh.Gaussian()),
         *("family", "must be a Bernoulli or a Categorical", "a Gaussian", "write"),

@@ -124,16 +124,30 @@ def summary(
             ``benchmarks/intervals.py`` (two states, 1500 choices) weights' held the
             truth in 95.2 +- 0.9 % of cases, stay probabilities' in 97.5 +- 0.9 %,
             first probabilities' in 99.0 +- 0.7 %.
-        robust: see :meth:`standard_errors`. The intervals are then those of Student's t
-            with as many degrees of freedom as there are groups, less one. Of those in
+        robust: beside ``data``, for a fit without a posterior; see
+            :meth:`standard_errors`. The intervals are then those of Student's t with as
+            many degrees of freedom as there are groups, less one. Of those in
             ``benchmarks/animals.py`` (20 animals whose biases differ) weights' held the
             truth in 94.0 +- 2.4 % of cases, where the others did in 77.8 +- 4.2 %.
         process_group: see :meth:`standard_errors`.
+
+    Raises:
+        ValueError: as :meth:`standard_errors` does, or ``robust`` is asked of a fit
+            with draws, or without ``data``.
 
     Warns:
         ConvergenceWarning: as :meth:`standard_errors` does, which names them.
     """
     found = None
+    if _checked(robust, ALONE) is not None and (
+        data is None or fit.posterior is not None
+    ):
+        what = "without data" if fit.posterior is None else "for a fit with draws"
+        raise ValueError(
+            f"robust must be None {what}, for it is about standard errors at a "
+            f"maximum, got {robust!r}; leave it out, or give a fit by EM or MAP and "
+            "its data"
+        )
     if data is not None and fit.posterior is None:
         found = _standard_errors(fit, data, robust, process_group)
         warn_of(found.notes + fit.unbounded)
