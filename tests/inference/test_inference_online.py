@@ -51,6 +51,8 @@ from glmhmm_pyro.covariates import (
     WinStayLoseSwitch,
 )
 from glmhmm_pyro.covariates.terms import Term
+from glmhmm_pyro.inference.fits.given import fit_at
+from glmhmm_pyro.inference.program.program import Program
 
 CLOSE = {"rtol": 0, "atol": 1e-12}
 
@@ -429,3 +431,23 @@ def test_columns_are_made_anew_from_raw_columns_and_behaviour(labels):
     fit = any_fit(data, gh.Bernoulli(), gh.InputDriven(), gh.InitialGLM())
     rows = frame.drop(columns="day").to_dict("records")
     assert_same(fit, data, rows=rows, online=fit.online(data))
+
+
+def test_numbers_are_one_row_and_arrays_of_two_axes_are_several():
+    data = random_data()
+    model = gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven())
+    values = np.asarray(data.covariates[:3])
+    made = gh.Sequences([0, 1, 1], values)
+    program = Program.of(model, made)
+    vector = torch.arange(program.coordinates.size) / 10
+    fit = fit_at(model, made, program.users_values(vector.double()), "given")
+    online = fit.online()
+    one = online.predict(values[0].tolist())
+    assert one.states.shape == (2,)
+    torch_row = torch.as_tensor(values[0])
+    for row in (list(torch_row), [np.array(v) for v in values[0]], torch_row):
+        np.testing.assert_array_equal(online.predict(row).states, one.states)
+    several = online.predict(values.tolist())
+    assert several.states.shape == (3, 2)
+    for rows in (values, torch.as_tensor(values), list(values), tuple(values)):
+        np.testing.assert_array_equal(online.predict(rows).states, several.states)

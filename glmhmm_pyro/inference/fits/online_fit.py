@@ -164,11 +164,12 @@ class Online:
 
         Args:
             row: raw columns of the next step, by name; without a design its covariates,
-                by name or in their order. A list of such rows of the k next steps gives
-                what is expected of each, that of the last being :meth:`Fit.predict`
-                with ``steps_ahead=k``. As there, columns of past behaviour are read as
-                they stand: where a design has some, all rows but the last must say by
-                the emission's column which behaviour is supposed.
+                by name or in their order. A list of such rows of the k next steps, or
+                an array (k, covariates), gives what is expected of each, that of the
+                last being :meth:`Fit.predict` with ``steps_ahead=k``. As there,
+                columns of past behaviour are read as they stand: where a design has
+                some, all rows but the last must say by the emission's column which
+                behaviour is supposed.
             transition_covariates: those of the transitions in their order, where they
                 are others and no design makes them; a list for a list of rows.
 
@@ -312,10 +313,10 @@ def _weighed(probs: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _is_several(row: Row | Sequence[Row]) -> bool:
-    """Whether these are rows of several steps."""
-    if isinstance(row, Mapping) or row is None:
-        return False
-    return isinstance(row, list | tuple) and bool(row) and not np.isscalar(row[0])
+    """Whether these are rows of several steps, and not the numbers of one."""
+    if not isinstance(row, list | tuple) or not row:
+        return getattr(row, "ndim", 0) == 2
+    return row[0] is None or isinstance(row[0], Mapping) or np.ndim(row[0]) > 0
 
 
 def _stacked(emissions: list[Any]) -> Any:
