@@ -1,5 +1,7 @@
 """Checks before and after a fit: each finds what was planted, and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from made_fits import sticky
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference import Finding, Report
 from glmhmm_pyro.inference.checks.after import weights_of_a_state
+from glmhmm_pyro.inference.checks.state_checks import StateUse
 from glmhmm_pyro.inference.fits.given import fit_at
 
 FLAT, RIDGE = gh.Bernoulli(), gh.Bernoulli(gh.priors.Ridge(1.0))
@@ -218,3 +221,19 @@ def test_reports_are_in_order_of_severity_and_tables_hold_all():
     assert report.table.p_value.tolist()[0] == 0.01
     assert repr(report).startswith("Checks of x: 1 unusable, 1 note; 1 check made")
     assert "&lt;none&gt;" in report._repr_html_()
+
+
+@pytest.mark.parametrize("steps, states", [(1, 2), (1, 3), (2, 3), (3, 5)])
+def test_of_few_steps_not_all_states_are_empty(steps, states):
+    alike = torch.full((states, states), 1 / states).double().log()
+    law = torch.distributions.Bernoulli(torch.full((steps, states), 0.5).double())
+    hidden = gh.HiddenMarkov(alike[:1], alike[None], law, torch.tensor([steps]))
+    names = [str(k) for k in range(states)]
+    use = StateUse.of(hidden, torch.zeros(steps).double(), names, 1)
+    torch.testing.assert_close(
+        use.visits, torch.full((states,), steps / states).double()
+    )
+    assert use.empty() == []
+    probs = torch.zeros(steps, states).double()
+    probs[:, 0] = 1.0
+    assert replace(use, probs=probs).empty() == list(range(1, states))

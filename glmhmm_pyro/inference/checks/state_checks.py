@@ -21,8 +21,9 @@ from glmhmm_pyro.distributions.shared import Shared
 from glmhmm_pyro.inference.checks.report import UNUSABLE, WARNING, Finding
 from glmhmm_pyro.ranks import ALONE, Ranks
 
-# Expected number of steps below which a state is empty.
-_EMPTY = 1.0
+# Expected number of steps below which a state is empty; of few steps, this part of an
+# equal share of them, so that never all states are.
+_EMPTY, _PART = 1.0, 0.5
 
 # Nats a weight by which the steps of two states tell them apart: hardly any where
 # one is the other again, one where chance alone does (Wilks 1938).
@@ -73,7 +74,9 @@ class StateUse:
 
     def empty(self) -> list[int]:
         """States in which no step is expected."""
-        return (self.visits < _EMPTY).nonzero().flatten().tolist()
+        visits = self.visits
+        least = visits.mean().mul(_PART).clamp(max=_EMPTY)
+        return (visits < least).nonzero().flatten().tolist()
 
     def twins(self) -> list[tuple[int, int]]:
         """Pairs of visited states of which one is the other again."""
