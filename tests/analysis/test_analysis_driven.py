@@ -233,7 +233,7 @@ def test_the_long_run_is_that_of_many_steps():
         ({"covariate": "drvie"}, "did you mean 'drive'"),
         ({"covariate": "drive", "part": "moves"}, "part must be one of"),
         ({"covariate": "drive", "values": ["a"]}, "list of finite numbers"),
-        ({"covariate": "drive", "at": {"og": 1}}, "covariate must be one of"),
+        ({"covariate": "drive", "at": {"og": 1}}, "at must be one of"),
     ],
 )
 def test_wrong_arguments_are_named(fit, data, call, sentence):
@@ -265,3 +265,20 @@ def test_curves_are_drawn_with_a_band_for_every_state(fit, data):
     with pytest.raises(ValueError, match="kind must be one of"):
         gh.plotting.response_curve(curve, "leave")
     plt.close("all")
+
+
+@pytest.mark.parametrize("name", ["response_curve", "marginal_effects"])
+def test_moves_of_sessions_of_one_step_are_refused(fit, data, name):
+    asked = getattr(gh.analysis, name)
+    single = data.replace(
+        lengths=[1] * data.num_steps,
+        initial_covariates=data.covariates,
+        session_names=None,
+    )
+    with pytest.raises(ValueError, match="data must have a session of at least 2"):
+        asked(fit, single, "drive")
+
+
+def test_a_single_draw_has_no_band(fit, data):
+    with pytest.raises(ValueError, match="num_draws must be at least 2, got 1"):
+        gh.analysis.response_curve(fit, data, "drive", [0.5], num_draws=1)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.analysis.driven.quantities import Told
+from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.curvature.intervals import Borders, interval
 from glmhmm_pyro.inference.curvature.uncertainty import Information
@@ -74,6 +75,7 @@ def band(
         borders: of what the quantity can be, as they broadcast.
         num_draws: most draws of a posterior that it is computed at.
     """
+    num_draws = whole_number("num_draws", num_draws, 2)
     data = fit.as_fitted(data)
     with torch.no_grad():
         if fit.posterior is not None:

@@ -18,7 +18,9 @@ PARTS = ("transitions", "initial", "emissions")
 _DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
 
 
-def exchanged(data: Sequences, columns: Mapping[str, Any]) -> Sequences:
+def exchanged(
+    data: Sequences, columns: Mapping[str, Any], argument: str = "covariate"
+) -> Sequences:
     """The same data with other values in some columns.
 
     Raw columns of a ``Design`` are exchanged where there is one, and all terms made of
@@ -27,6 +29,7 @@ def exchanged(data: Sequences, columns: Mapping[str, Any]) -> Sequences:
     Args:
         data: the data set.
         columns: a value for all steps, or one per step, by name.
+        argument: in which the caller was given the names.
     """
     if data.design_source is not None:
         known_raw = data.raw_columns().columns
@@ -51,7 +54,7 @@ def exchanged(data: Sequences, columns: Mapping[str, Any]) -> Sequences:
         if set(columns) & set(names):
             fields[design] = moved
     for name in columns:
-        one_of("covariate", name, list(known))
+        one_of(argument, name, list(known))
     shared = data._transitions_share_covariates
     if shared and "covariates" in fields:
         fields["transition_covariates"] = fields["covariates"]
@@ -86,6 +89,12 @@ def rows_of(data: Sequences, part: str) -> Tensor:
     inside = torch.ones(data.num_steps, dtype=torch.bool)
     if part == "transitions":
         inside[data.starts.cpu()] = False
+    if not inside.any():
+        raise ValueError(
+            "data must have a session of at least 2 steps, for part='transitions' is "
+            f"about moves from one to the next, got {data.num_sessions} of 1; take "
+            "part='emissions'"
+        )
     return inside.nonzero().flatten()
 
 

@@ -65,7 +65,7 @@ def response_curve(
         output: name of the output, of several.
         at: values of other columns, by name.
         num_rows: most rows that are averaged over, evenly spaced.
-        num_draws: most draws of a posterior.
+        num_draws: most draws of a posterior, at least 2.
 
     Returns:
         Columns ``estimate``, ``standard_error``, ``lower``, ``upper``; index ``kind``,
@@ -77,7 +77,8 @@ def response_curve(
         ``probability`` of a class, or ``mean`` of an output, by state.
 
     Raises:
-        ValueError: there is no such covariate, or no such part.
+        ValueError: there is no such covariate, or no such part, or no session has a
+            second step that a transition leads into.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -92,9 +93,10 @@ def response_curve(
     component_of(fit, part, output)
     points = _checked_values(values, present(data, covariate))
     number = whole_number("num_rows", num_rows, 1)
-    others = dict(at or {})
-    versions = [exchanged(data, {**others, covariate: value}) for value in points]
-    there = Part(fit, part, output, versions, spread(rows_of(data, part), number))
+    others = exchanged(data, dict(at or {}), "at")
+    versions = [exchanged(others, {covariate: value}) for value in points]
+    rows = spread(rows_of(data, part), number)
+    there = Part(fit, part, output, versions, rows)
 
     def levels(params: Params) -> Tensor:
         return there(params).mean(1)

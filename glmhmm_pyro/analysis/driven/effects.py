@@ -57,7 +57,7 @@ def marginal_effects(
         covariate: name of a raw column of the design, or of a covariate.
         part: ``"transitions"``, ``"initial"`` or ``"emissions"``.
         output: name of the output, of several.
-        num_draws: most draws of a posterior.
+        num_draws: most draws of a posterior, at least 2.
 
     Returns:
         Columns ``estimate``, ``standard_error``, ``lower``, ``upper`` (95 %); index
@@ -65,7 +65,8 @@ def marginal_effects(
         ``change``: what of the covariate the effects belong to.
 
     Raises:
-        ValueError: there is no such covariate, or it does not vary.
+        ValueError: there is no such covariate, or it does not vary, or no session has
+            a second step that a transition leads into.
 
     Example:
         >>> import glmhmm_pyro as gh
