@@ -1,0 +1,158 @@
+"""Two levels by half-steps against the same chain in one table of pairs of states.
+
+    python benchmarks/half_steps.py [steps]
+
+Slow and fast states driven by two covariates, Bernoulli emissions by fast state. An
+E-step, and a log-likelihood with its slope by all parameters: through the table of all
+moves between pairs, which grows with (slow * fast)^2 (``table``); through a graph of
+distributions by half-steps (``graph``), as SVI and models of a user's own go; and
+as EM, MAP and NUTS go (``engine``). Seconds of CPU, the least of five turns that
+alternate, in one thread; memory is how much the process grew at its peak.
+
+What came out, 20,000 steps in 20 sessions: what the table takes, and how many times
+what the others take; memory against the engine's, at twice the steps::
+
+    times | E-step by table | graph engine memory | slope by table | graph engine memory
+    2 x 2 |         17.9 ms |   1.8    2.2    1.2 |        30.9 ms |   2.3    3.5    2.4
+    3 x 3 |         53.5 ms |   2.8    3.3    1.6 |       110.7 ms |   3.1    4.8    2.8
+    5 x 5 |        384.5 ms |   4.8    4.7      - |       877.6 ms |   6.5    9.0      -
+
+The last line is of a run that measured no memory. The machine was shared with others.
+"""
+
+import functools
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.components import Levels, TwoLevels
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.steps.steps import ComponentSteps
+
+FORMS = ("table", "graph", "engine")
+SIZES = [(2, 2), (3, 3), (5, 5)]
+
+
+def made(steps):
+    """Choices and covariates in 20 sessions."""
+    rng, ones = np.random.default_rng(0), np.ones(steps)
+    return gh.Sequences(
+        rng.integers(0, 2, steps),
+        np.stack([rng.normal(size=steps), ones], 1),
+        lengths=[steps // 20] * 20,
+        transition_covariates=np.stack([rng.normal(size=steps), ones], 1),
+    )
+
+
+class Case:
+    """A model with data, values of its parameters, and ways to evaluate them."""
+
+    def __init__(self, slow, fast, steps, data=None):
+        rng = np.random.default_rng(1)
+        self.data = made(steps) if data is None else data
+        moves = TwoLevels(gh.InputDriven(), gh.InputDriven())
+        self.model = gh.GLMHMM(Levels(slow, fast), gh.Bernoulli(), moves)
+        self.program = Program.of(self.model, self.data)
+        size = self.program.coordinates.size
+        self.point = 0.3 * torch.from_numpy(rng.normal(size=size))
+        self.params = self.program.evaluated(self.point, jacobian=False).params
+        self.steps = ComponentSteps(self.program.model, self.data, None)
+
+    def hidden(self, params, form):
+        """The distribution, its moves in a table or by half-steps."""
+        model, data = self.program.model, self.data
+        found = model.hidden_markov_at(params, data)
+        if form == "graph":
+            return found
+        with model.at(params):
+            slow = model.transitions.slow.log_probs(data)
+            fast = model.transitions.fast.log_probs(data)
+        moves = slow.unsqueeze(-2).unsqueeze(-1) + fast.movedim(-4, -2).unsqueeze(-4)
+        moves = moves.flatten(-4, -3).flatten(-2, -1)
+        return gh.HiddenMarkov(
+            found.initial_logits, moves, found.emission_dist, found.lengths
+        )
+
+    def e_step(self, form):
+        """Log-likelihood and expected counts."""
+        if form == "engine":
+            return self.steps.expect([self.params])
+        with torch.no_grad():
+            hidden = self.hidden(self.params, form)
+            return hidden.expected_counts(self.data.emissions)
+
+    def slope(self, form):
+        """Log-likelihood and its derivatives."""
+        if form == "engine":
+            return self.program.evaluated(self.point, jacobian=False)
+        leaves = {n: v.clone().requires_grad_() for n, v in self.params.items()}
+        total = self.hidden(leaves, form).log_prob(self.data.emissions)
+        return torch.autograd.grad(total, list(leaves.values()))
+
+
+def seconds(functions, turns=5):
+    """Least CPU seconds of each."""
+    for function in functions:
+        function()
+    found = [[] for _ in functions]
+    for _ in range(turns):
+        for function, own in zip(functions, found):
+            began = time.process_time()
+            function()
+            own.append(time.process_time() - began)
+    return [min(own) for own in found]
+
+
+def grown(slow, fast, steps, kind, form):
+    """By how many bytes a process of its own grows, at its peak, for one evaluation."""
+    call = [sys.executable, __file__, "grown", slow, fast, steps, kind, form]
+    run = subprocess.run([*map(str, call)], capture_output=True, check=True, text=True)
+    return int(run.stdout)
+
+
+def grow(slow, fast, steps, kind, form):
+    """What :func:`grown` asks of the process: the data are there already (Linux)."""
+    getattr(Case(slow, fast, 100), kind)(form)
+    data = made(steps)
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as peak:
+        peak.write("5")
+    before = size("VmRSS")
+    getattr(Case(slow, fast, steps, data), kind)(form)
+    print(size("VmHWM") - before)
+
+
+def size(name):
+    """Bytes of memory of this process, now or at the peak."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(x.split()[1]) for x in status if x.startswith(name)) * 1024
+
+
+def main():
+    """Print a line for each number of states."""
+    if sys.argv[1:2] == ["grown"]:
+        slow, fast, steps = map(int, sys.argv[2:5])
+        return grow(slow, fast, steps, *sys.argv[5:])
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    torch.set_num_threads(1)
+    gh.chain.warm_up(SIZES)
+    print("times | E-step by table | graph engine memory", end=" ")
+    print("| slope by table | graph engine memory")
+    for slow, fast in SIZES:
+        line = f"{slow} x {fast} |"
+        for kind in ("e_step", "slope"):
+            case = Case(slow, fast, steps)
+            ways = [functools.partial(getattr(case, kind), form) for form in FORMS]
+            table, graph, engine = seconds(ways)
+            sizes = [grown(slow, fast, 2 * steps, kind, f) for f in ("table", "engine")]
+            memory = sizes[0] / sizes[1]
+            line += f" {1000 * table:12.1f} ms | {table / graph:6.1f}"
+            line += f" {table / engine:6.1f} {memory:6.1f} |"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
