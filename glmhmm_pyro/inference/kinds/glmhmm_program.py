@@ -149,8 +149,8 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return torch.stack([self.evaluated(p, jacobian=False).slope for p in points])
 
     def bent(self, vector: Tensor) -> Bent | None:
-        """Those of the log-likelihood, where that function knows it."""
-        if self._direct is None:
+        """Those of the log-likelihood, where that function knows it; not over ranks."""
+        if self._direct is None or self.ranks is not ALONE:
             return None
         with exclusively():
             scores = self._direct.scores(vector)
@@ -161,7 +161,8 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
     @property
     def is_bent(self) -> bool:
         """Whether all parts are softmaxes of the package's own."""
-        return self._direct is not None and self._direct.is_soft
+        direct = self._direct if self.ranks is ALONE else None
+        return direct is not None and direct.is_soft
 
     def __getstate__(self) -> dict[str, Any]:
         """What processes are sent, who make that function themselves."""
