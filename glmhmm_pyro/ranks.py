@@ -12,7 +12,7 @@ an error that quotes it instead of waiting.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -123,7 +123,7 @@ class Group(Ranks):
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self.lost: RankError | None = None
 
-    def __deepcopy__(self, memo: Any) -> "Group":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Group":
         return self
 
     def total(self, value: Summed) -> Summed:
@@ -284,7 +284,7 @@ def ranks_of(group: Any) -> Ranks:
     return Group(group)
 
 
-def _like(value: Any, found: Tensor) -> Any:
+def _like(value: int | float | np.ndarray | Tensor, found: Tensor) -> Any:
     """A sum as the type of what was summed."""
     if isinstance(value, Tensor):
         return found
@@ -295,6 +295,12 @@ def _decoded(rows: Tensor, size: int) -> list[str]:
     """Sentences of all ranks, from their letters."""
     letters = rows.reshape(size, -1).to("cpu", torch.uint8).numpy()
     return [bytes(row[row > 0]).decode(errors="ignore") for row in letters]
+
+
+class _Kept(Protocol):
+    """What the backward passes read."""
+
+    group: Group
 
 
 class _Shared(torch.autograd.Function):
@@ -309,16 +315,18 @@ class _Shared(torch.autograd.Function):
         return tuple(value.clone() for value in values)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(
+        ctx: _Kept, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
+    ) -> None:
         ctx.group = inputs[0]
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: _Kept, *slopes: Tensor) -> tuple[Any, ...]:
         return None, *_Summed.apply(ctx.group, *slopes)
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, group: Group, *values: Tensor
+        info: NamedTuple, in_dims: tuple[int | None, ...], group: Group, *values: Tensor
     ) -> tuple[Any, tuple[int | None, ...]]:
         return _Shared.apply(group, *values), in_dims[1:]
 
@@ -331,15 +339,17 @@ class _Summed(torch.autograd.Function):
         return group.totals(*values)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(
+        ctx: _Kept, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
+    ) -> None:
         ctx.group = inputs[0]
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: _Kept, *slopes: Tensor) -> tuple[Any, ...]:
         return None, *_Shared.apply(ctx.group, *slopes)
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, group: Group, *values: Tensor
+        info: NamedTuple, in_dims: tuple[int | None, ...], group: Group, *values: Tensor
     ) -> tuple[Any, tuple[int | None, ...]]:
         return _Summed.apply(group, *values), in_dims[1:]

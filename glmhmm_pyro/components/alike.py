@@ -19,6 +19,7 @@ from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.regressions import SideBySide
 from glmhmm_pyro.components.step_laws import LabelLaw, LabelsLaw, Law
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions import LabelsApart
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
@@ -74,7 +75,7 @@ class OutputsAlike(GLMEmission):
             return super().names_along(axis)
         return names
 
-    def independent(self, single: Any) -> TorchDistribution:
+    def independent(self, single: TorchDistribution) -> TorchDistribution:
         """The law of all outputs, from that of each, batch shape (..., outputs)."""
         if self.num_outputs is None:
             return single
@@ -132,7 +133,7 @@ class OutputsAlike(GLMEmission):
         ]
         return params, "; ".join(said)
 
-    def objective_of(self, data: Sequences, design: Any) -> Any:
+    def objective_of(self, data: Sequences, design: DesignMatrix) -> Any:
         """The M-step's objective of a single output, if there is a fast one."""
         return None
 

@@ -1,10 +1,9 @@
 """Labels of several outputs that are independent given the state."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from pyro.distributions import Independent
+from pyro.distributions import Independent, TorchDistribution
 from torch import Tensor
 
 from glmhmm_pyro.distributions.output import Output
@@ -18,7 +17,7 @@ class LabelsApart(Independent):
         names: of the outputs.
     """
 
-    def __init__(self, single: Any, names: Sequence[str]):
+    def __init__(self, single: TorchDistribution, names: Sequence[str]):
         super().__init__(single, 1)
         self.names = tuple(names)
 

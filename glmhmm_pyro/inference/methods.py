@@ -1,7 +1,7 @@
 """fit: one function for every inference method."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -212,10 +212,10 @@ def engine_of(
 
 def _spread(
     data: Any,
-    model: Any,
+    model: Callable[..., Any],
     engine: Method,
     search: Search,
-    checkpoint: Any,
+    checkpoint: str | PathLike | None,
     ranks: Ranks,
 ) -> Any:
     """The sessions of this rank as a part of all, if this call can be spread."""
