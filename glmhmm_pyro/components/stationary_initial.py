@@ -64,12 +64,53 @@ class StationaryInitial(InitialState):
 
 
 def stationary_probs(matrix: Tensor) -> Tensor:
-    """Left eigenvector of eigenvalue 1, shape (*batch, states).
+    r"""Share of time in every state in the long run, shape (*batch, states).
 
-    Not a number where it is not unique, as that of a chain that never moves.
+    States are left out one after the other, the chain seen when it is in those that are
+    left having the moves
+
+    .. math:: A_{ij} + A_{in} A_{nj} / \sum_{k < n} A_{nk},
+
+    where nothing is subtracted, so that small probabilities of leaving keep all their
+    digits (Grassmann, Taksar & Heyman 1985, Oper. Res. 33:1107). The diagonal is not
+    read.
+
+    Args:
+        matrix: probabilities of moves, shape (*batch, states, states).
+
+    Returns:
+        Not a number where there is no single answer, as for a chain that never moves;
+        all but 0 for a state that is left for good, so that it has a logarithm.
     """
-    states = matrix.shape[-1]
-    eye = torch.eye(states, dtype=matrix.dtype, device=matrix.device)
-    ones = torch.ones_like(matrix[..., :1])
-    found = torch.linalg.solve_ex((eye - matrix + 1).mT, ones).result.squeeze(-1)
-    return found.clamp(min=torch.finfo(matrix.dtype).tiny)
+    first, is_single = _always_reached(matrix)
+    number = matrix.shape[-1]
+    order = (torch.arange(number, device=matrix.device) + first.unsqueeze(-1)) % number
+    rows = order.unsqueeze(-1).expand(matrix.shape)
+    left = matrix.gather(-2, rows).gather(-1, rows.mT)
+    entered = []
+    for n in reversed(range(1, number)):
+        leaving = left[..., n, :n]
+        column = left[..., :n, n] / leaving.sum(-1, keepdim=True)
+        left = left[..., :n, :n] + column.unsqueeze(-1) * leaving.unsqueeze(-2)
+        entered.append(column)
+    found = torch.ones_like(matrix[..., 0, :1])
+    for column in reversed(entered):
+        found = torch.cat([found, (found * column).sum(-1, keepdim=True)], -1)
+    found = found / found.sum(-1, keepdim=True)
+    found = found.gather(
+        -1, (torch.arange(number).to(first) - first.unsqueeze(-1)) % number
+    )
+    found = found.clamp(min=torch.finfo(found.dtype).tiny)
+    return found.masked_fill(~is_single.unsqueeze(-1), torch.nan)
+
+
+def _always_reached(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """A state that every other leads to, shape (*batch,), and whether there is one."""
+    reached = (matrix.detach() > 0) | torch.eye(
+        matrix.shape[-1], dtype=torch.bool, device=matrix.device
+    )
+    for _ in range(matrix.shape[-1].bit_length()):
+        walked = reached.to(matrix.dtype)
+        reached = walked @ walked > 0
+    by_all = reached.all(-2)
+    return by_all.to(torch.uint8).argmax(-1), by_all.any(-1)

@@ -11,8 +11,11 @@ from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis.driven.bands import band
-from glmhmm_pyro.analysis.driven.quantities import PROBABILITY, REAL, in_the_long_run
+from glmhmm_pyro.analysis.driven.counterfactual import Part
+from glmhmm_pyro.analysis.driven.quantities import PROBABILITY, REAL, entries, told_of
 from glmhmm_pyro.covariates import Columns, Design, Intercept, Standardised
+from glmhmm_pyro.inference.fits.given import fit_at
+from glmhmm_pyro.inference.program.program import Program
 
 PRIOR = Normal(0.0, 1.0)
 EVEN = gh.Initial(Dirichlet(torch.tensor([2.0, 2.0])))
@@ -220,11 +223,24 @@ def test_what_the_data_do_not_determine_has_no_interval(data):
     assert at_border and np.isnan(found.standard_error).all()
 
 
-def test_the_long_run_is_that_of_many_steps():
-    matrix = [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]]
-    matrix = torch.tensor(matrix, dtype=torch.float64)
-    many = torch.linalg.matrix_power(matrix, 400)[0]
-    torch.testing.assert_close(in_the_long_run(matrix), many)
+def test_two_ends_have_no_share_of_time_in_the_long_run():
+    matrices = torch.eye(2).double().expand(3, 2, 2)
+    told = told_of(matrices, torch.tensor([0.5, 0.5]).double())
+    assert told[:, -2:].isnan().all() and told[:, :-4].isfinite().all()
+
+
+def test_means_of_counts_are_positive_and_those_of_measurements_any(data):
+    counts = data.replace(emissions=(data.emissions * 0 + torch.arange(160) % 3 // 2))
+    for family, is_positive in ((gh.Poisson(PRIOR), True), (gh.Gaussian(), False)):
+        model = gh.GLMHMM(1, family)
+        start = Program.of(model, counts)
+        params = start.users_values(torch.zeros(start.coordinates.size).double())
+        params["emissions.weights"] = params["emissions.weights"] - 4.0
+        fit = fit_at(model, counts, params, "given")
+        part = Part(fit, "emissions", None, [counts], torch.arange(3))
+        lower, upper = entries(fit, part).borders
+        assert upper == np.inf
+        assert lower == (0.0 if is_positive else -np.inf)
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,49 @@ def test_a_state_that_is_never_entered_has_a_finite_start():
     probs = stationary_probs(absorbing)
     torch.testing.assert_close(probs, torch.tensor([1.0, 0.0]).double())
     assert probs.log().isfinite().all()
+
+
+def left_with(odds):
+    """Matrices (..., 2, 2) of two states that are left with these probabilities."""
+    odds = torch.tensor(odds, dtype=torch.float64)
+    one, other = odds.unbind(-1)
+    rows = [torch.stack([1 - one, one], -1), torch.stack([other, 1 - other], -1)]
+    return torch.stack(rows, -2)
+
+
+def test_however_seldom_states_are_left_the_shares_are_exact():
+    """Of two states left with probabilities a and b: b / (a + b)."""
+    rare = [[10.0**-n, 2 * 10.0**-n] for n in (1, 6, 12, 16, 40, 300)]
+    wanted = torch.tensor([2 / 3, 1 / 3], dtype=torch.float64).expand(len(rare), 2)
+    torch.testing.assert_close(
+        stationary_probs(left_with(rare)), wanted, rtol=1e-14, atol=0
+    )
+
+
+def test_slopes_of_the_shares_are_those_of_differences():
+    free = normals(2, 4, 4).requires_grad_()
+
+    def shares(free):
+        return stationary_probs(free.softmax(-1))
+
+    torch.autograd.gradcheck(shares, free)
+    torch.autograd.gradgradcheck(shares, free[:1, :3, :3].detach().requires_grad_())
+
+
+def test_states_left_for_good_have_no_share_and_two_ends_no_answer():
+    half = [[0.5, 0.5], [0.5, 0.5]]
+    single = torch.zeros(3, 3).double()
+    single[0] = torch.tensor([0.2, 0.3, 0.5])
+    single[1:, 1:] = torch.tensor(half)
+    torch.testing.assert_close(
+        stationary_probs(single), torch.tensor([0.0, 0.5, 0.5]).double()
+    )
+    two = torch.eye(3).double()
+    two[1:, 1:] = torch.tensor(half)
+    batch = stationary_probs(torch.stack([single, two]))
+    assert batch[0].isfinite().all() and batch[1].isnan().all()
+    assert stationary_probs(torch.ones(1, 1).double()).tolist() == [1.0]
+    round_about = torch.eye(3).double().roll(1, 1)
+    torch.testing.assert_close(
+        stationary_probs(round_about), torch.full((3,), 1 / 3).double()
+    )

@@ -72,8 +72,9 @@ def response_curve(
         ``origin``, ``destination`` and the covariate. Kinds of transitions are
         ``moving`` (from origin to destination), ``staying``, ``leaving``, ``entering``
         (from any other state, as often as these are taken in the data), ``dwell`` (mean
-        steps of a stay) and ``occupancy`` (share of time in the long run), the last two
-        if the covariate stayed so; of first states ``first``; of emissions
+        steps of a stay) and ``occupancy`` (share of time in the long run; NaN
+        where it depends on where the chain starts), the last two if the covariate
+        stayed so; of first states ``first``; of emissions
         ``probability`` of a class, or ``mean`` of an output, by state.
 
     Raises:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.analysis.driven.counterfactual import Part
+from glmhmm_pyro.components.stationary_initial import stationary_probs
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.curvature.intervals import Borders
 
@@ -51,7 +52,7 @@ def entries(fit: Fit, part: Part) -> Told:
     labels = list(known or ()) if is_named else [str(i) for i in range(number)]
     kind = "probability" if has_classes else "mean"
     rows = [(kind, name, label) for name in names for label in labels]
-    return _told(rows, PROBABILITY if has_classes else REAL)
+    return _told(rows, PROBABILITY if has_classes else part.borders(fit.params))
 
 
 def of_matrices(names: tuple[str, ...]) -> Told:
@@ -77,7 +78,8 @@ def told_of(matrices: Tensor, shares: Tensor) -> Tensor:
     .. math:: \frac{\sum_{i \ne j} s_i A_{ij}}{\sum_{i \ne j} s_i},
 
     ``dwell`` is :math:`1 / (1 - A_{ii})`, the mean number of steps of a stay, and
-    ``occupancy`` the share of time in the long run, both if the matrix stayed so.
+    ``occupancy`` the share of time in the long run, both if the matrix stayed so; the
+    latter is NaN where that depends on the state that the chain starts in.
 
     Args:
         matrices: shape (*batch, origins, destinations).
@@ -89,15 +91,6 @@ def told_of(matrices: Tensor, shares: Tensor) -> Tensor:
     staying = matrices.diagonal(dim1=-2, dim2=-1)
     others = shares[:, None] * (1 - torch.eye(matrices.shape[-1]).to(matrices))
     entering = (others * matrices).sum(-2) / others.sum(-2)
-    occupancy = in_the_long_run(matrices)
+    occupancy = stationary_probs(matrices)
     parts = [staying, 1 - staying, entering, 1 / (1 - staying), occupancy]
     return torch.cat([matrices.flatten(-2), *parts], -1)
-
-
-def in_the_long_run(matrices: Tensor) -> Tensor:
-    """Stationary distributions of matrices (*batch, states, states)."""
-    states = matrices.shape[-1]
-    # p (I - A + 1 1') = 1', for p A = p and p sums to 1.
-    system = torch.eye(states).to(matrices) - matrices + 1.0
-    ones = torch.ones(*matrices.shape[:-1], 1).to(matrices)
-    return torch.linalg.solve(system.transpose(-1, -2), ones).squeeze(-1)

@@ -28,6 +28,7 @@ _PROBABILITY, _CORRELATION = (0.0, 1.0), (-1.0, 1.0)
 # Borders of the entries of what has no bounds of its own; of matrices, those off the
 # diagonal and those on it.
 _OF_ENTRIES = {
+    type(constraints.boolean): (_PROBABILITY, _PROBABILITY),
     type(constraints.simplex): (_PROBABILITY, _PROBABILITY),
     type(constraints.corr_cholesky): (_CORRELATION, _PROBABILITY),
     type(constraints.lower_cholesky): (_REAL, _POSITIVE),
