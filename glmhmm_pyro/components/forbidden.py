@@ -89,6 +89,20 @@ class Forbidding:
         """Whether moves cannot be, staying left out: (origins, destinations - 1)."""
         return free_places(self.forbidden, self.num_states or 1)
 
+    @property
+    def _cannot(self) -> Tensor:
+        """Whether moves cannot be, of all pairs of states."""
+        number = self.num_states or 1
+        cannot = torch.zeros(number, number, dtype=torch.bool)
+        cannot[tuple(zip(*self.forbidden))] = True
+        return cannot
+
+    def shown(self, numbers: Tensor) -> Tensor:
+        """Numbers of all pairs (..., origins, destinations), NaN for forbidden ones."""
+        if not self.forbidden:
+            return numbers
+        return numbers.masked_fill(self._cannot.to(numbers.device), torch.nan)
+
     def possible(self, scores: Tensor, state: Tensor | None = None) -> Tensor:
         """Log-odds (..., origins, destinations) with -inf where a move cannot be.
 
@@ -98,10 +112,8 @@ class Forbidding:
         """
         if not self.forbidden:
             return scores
-        never = torch.zeros(scores.shape[-1], scores.shape[-1], dtype=torch.bool)
-        never[tuple(zip(*self.forbidden))] = True
-        never = never.to(scores.device)
-        rows = never if state is None else never[state]
+        cannot = self._cannot.to(scores.device)
+        rows = cannot if state is None else cannot[state]
         return scores.masked_fill(rows, -torch.inf)
 
     def keeps(self, order: Sequence[int]) -> bool:

@@ -259,8 +259,9 @@ class InputDriven(Forbidding, Transitions):
         return TransitionObjective(self.operator(data), states)
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-        """The weights of all pairs of states, those of staying being 0."""
-        return _insert_staying_rows(value), self.sites[name].axes
+        """The weights of all pairs of states: 0 for staying, NaN of forbidden moves."""
+        by_pair = self.shown(insert_staying(value.movedim(-1, 0)))
+        return by_pair.movedim(0, -1), self.sites[name].axes
 
     def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
         """Weights of every pair of states, staying being the reference in all."""
@@ -379,9 +380,10 @@ class SharedInputDriven(Forbidding, Transitions):
         return self.possible(scores)
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-        """Weights of all destinations, or the whole baseline."""
-        shown = insert_zeros(value) if name == "weights" else insert_staying(value)
-        return shown, self.sites[name].axes
+        """Weights of all destinations, or the baseline, NaN for forbidden moves."""
+        if name == "weights":
+            return insert_zeros(value), self.sites[name].axes
+        return self.shown(insert_staying(value)), self.sites[name].axes
 
     def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
         """The baseline of every pair, or weights relative to the new state 0's.

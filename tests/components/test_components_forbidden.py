@@ -185,6 +185,26 @@ def test_errors_are_those_of_the_free_weights(fitted):
         )
 
 
+def test_forbidden_moves_have_no_numbers(fitted):
+    data, fits = fitted
+    for fit in (fits["map"], fits["laplace"]):
+        tables = [fit.parameters]
+        if fit.posterior is None:
+            tables.append(fit.standard_errors(data))
+        for table in tables:
+            for name in ("transitions.weights", "transitions.baseline"):
+                array = table.get(name)
+                if array is None or "origin" not in array.dims:
+                    continue
+                cannot = np.zeros((STATES, STATES), dtype=bool)
+                cannot[tuple(zip(*NEVER))] = True
+                absent = np.isnan(array.values).reshape(STATES, STATES, -1)
+                assert (absent == cannot[:, :, None]).all()
+        rows = fit.summary(data)
+        rows = rows[rows["value"].isna()]
+        assert len(rows) and rows[["lower_95", "upper_95"]].isna().all(axis=None)
+
+
 def test_files_and_renumbered_states_forbid_the_same(fitted, tmp_path):
     data, fits = fitted
     for fit in (fits["map"], fits["laplace"]):

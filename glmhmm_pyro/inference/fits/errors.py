@@ -163,7 +163,8 @@ def summary(
         frames.append(frame)
     table = pd.concat(frames, ignore_index=True)
     table.insert(len(table.columns) - 1, "value", table.pop("value"))
-    table = table.astype({c: object for c in table.columns[1:-1]}).fillna("")
+    table = table.astype({c: object for c in table.columns[1:-1]})
+    table = table.fillna(dict.fromkeys(table.columns[1:-1], ""))
     if fit.posterior is not None:
         named = named_draws(fit.model, fit.draws, fit.labels).values()
         flat = [a.values.reshape(a.shape[0] * a.shape[1], -1) for a in named]

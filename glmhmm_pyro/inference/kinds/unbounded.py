@@ -90,7 +90,8 @@ class _Known:
             return None
         component = self.model.components[name]
         value = self.params[f"{name}.weights"]
-        return component.display("weights", value)[0]
+        # Of moves that cannot be there are none.
+        return component.display("weights", value)[0].nan_to_num()
 
     def large(
         self, name: str, weights: Tensor | None, noise: Tensor, outcome: str
