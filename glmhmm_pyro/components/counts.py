@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
@@ -87,16 +88,26 @@ class Poisson(OutputsAlike):
         return {"weights": log_regression(self, data)[0]}
 
     def marginal_of(self, data: Sequences) -> Marginal | None:
-        """The logarithm of the mean; of half a count in all where there is none."""
+        """The logarithm of the mean; of half a count in all where there is none.
+
+        With an offset it is the mean by what the offset is the logarithm of.
+        """
         if not is_as_defined(self, Poisson, "distribution"):
             return None
         counts, mask, ranks = columns_of(data)
-        counts, note = counts if mask is None else counts[mask], ""
-        total = ranks.total(counts.sum())
+        exposed = torch.ones_like(counts)
+        if self.offset is not None:
+            place = data.covariate_names.index(self.offset)
+            exposed = data.covariates[:, place].to(counts).exp()
+        if mask is not None:
+            counts, exposed = counts[mask], exposed[mask]
+        total, note = ranks.total(counts.sum()), ""
         if total == 0:
             total, note = total + 0.5, "half a count was added, for all were 0"
-        mean = total / ranks.total(counts.numel())
-        return {"weights": mean.log().reshape(1, 1)}, note
+        weight = (total / ranks.total(exposed.sum())).log().reshape(1, 1)
+        if self.offset is not None:
+            weight = torch.cat([weight, torch.ones_like(weight)], 1)
+        return {"weights": weight}, note
 
     def objective_of(self, data: Sequences, design: DesignMatrix) -> PoissonObjective:
         """All states' Poisson regressions evaluated together."""

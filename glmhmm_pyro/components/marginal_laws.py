@@ -8,8 +8,12 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.masking import steps_observed
+from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.members import MEMBER_AXES
+
+# The name of the constant column that a baseline reads.
+CONSTANT = "constant of the baseline"
 
 # Parameters by attribute, and a sentence where they are smoothed.
 Marginal: TypeAlias = tuple[dict[str, Tensor], str]
@@ -19,28 +23,31 @@ class HasMarginal(Component):
     """Hooks for the baseline of a family: one state, no covariates."""
 
     def covariate_free(self) -> Any:
-        """A copy for a single constant column: flat priors, alike in all sessions.
+        """A copy for a constant column: flat priors, alike in all sessions.
 
-        It is bound to no data. A family whose other attributes follow from its
+        It reads its offset too, if it has one, whose weight is no parameter, and is
+        bound to no data. A family whose other attributes follow from its
         covariates overrides this.
         """
-        own = copy.deepcopy(self)
+        own, offset = copy.deepcopy(self), getattr(self, "offset", None)
         for name, site in self.sites.items():
             plain = copy.copy(site)
             plain.prior = None
             plain.axes = tuple(axis for axis in site.axes if axis not in MEMBER_AXES)
+            if offset is not None and name == "weights":
+                plain.prior = Fixed({offset: 1.0})
             setattr(own, name, plain)
         own.num_states = own.num_features = own.covariate_names = own.members = None
         own.bounds, own.own_states = {}, None
-        if own.chosen is not None:
-            own.choose(None)
+        own.choose((CONSTANT,) if offset is None else (CONSTANT, offset))
         return own
 
     def marginal(self, data: Sequences) -> Marginal | None:
         """Parameters of one state at a constant column that fit the data best.
 
         Args:
-            data: what the family reads of a data set, the column its covariate.
+            data: what the family reads of a data set, the column its covariate, beside
+                its offset if it has one.
 
         Returns:
             By attribute, and a sentence where they are smoothed; ``None`` where there

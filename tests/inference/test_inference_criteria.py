@@ -105,6 +105,53 @@ def test_the_baseline_of_a_family_is_its_law_at_its_own_maximum(family):
     assert total == pytest.approx(-least, rel=1e-6)
 
 
+@pytest.mark.parametrize("family", ["Poisson", "NegativeBinomial"])
+def test_an_offset_stays_in_the_baseline(family):
+    """scipy's laws of counts whose means are so many times how long each bin lasts."""
+    rng = np.random.default_rng(1)
+    exposed = rng.uniform(0.2, 5.0, 80)
+    y = rng.poisson(2 * exposed * rng.gamma(2.0, 0.5, 80))
+    x = np.stack([rng.normal(size=80), np.log(exposed)], 1)
+    data = gh.Sequences(y, x, covariate_names=["x", "log_time"], lengths=[50, 30])
+    if family == "Poisson":
+        least = -stats.poisson(exposed * y.sum() / exposed.sum()).logpmf(y).sum()
+    else:
+        least = optimize.minimize(
+            lambda p: -stats.nbinom(
+                np.exp(-p[1]), 1 / (1 + exposed * np.exp(p[0] + p[1]))
+            )
+            .logpmf(y)
+            .sum(),
+            [0.0, 0.0],
+            method="Nelder-Mead",
+            options={"xatol": 1e-9, "fatol": 1e-9, "maxiter": 4000},
+        ).fun
+    emissions = getattr(gh.components, family)(offset="log_time")
+    beside = gh.Outputs(y=emissions, z=gh.Poisson())
+    program = gh.inference.GLMHMMProgram(gh.GLMHMM(2, emissions), data)
+    baseline = Baseline.of(program)
+    assert baseline.notes == ()
+    total = float(baseline.log_probs(program.model, data).sum())
+    assert total == pytest.approx(-least, rel=1e-6)
+    both = data.replace(emissions=np.stack([y, y], 1), emission_names=["y", "z"])
+    program = gh.inference.GLMHMMProgram(gh.GLMHMM(2, beside), both)
+    total = float(Baseline.of(program).log_probs(program.model, both).sum())
+    plain = stats.poisson(y.mean()).logpmf(y).sum()
+    assert total == pytest.approx(plain - least, rel=1e-6)
+
+
+def test_a_baseline_of_an_older_file_leaves_the_offset_out():
+    y, x = np.array([1, 0, 3, 2]), np.array([[0.0], [1.0], [2.0], [1.0]])
+    data = gh.Sequences(y, x, covariate_names=["log_time"])
+    program = gh.inference.GLMHMMProgram(
+        gh.GLMHMM(1, gh.Poisson(offset="log_time")), data
+    )
+    rate = torch.tensor([[np.log(1.5)]])
+    older = Baseline({"emissions.weights": rate})
+    total = float(older.log_probs(program.model, data).sum())
+    assert total == pytest.approx(stats.poisson(1.5).logpmf(y).sum())
+
+
 def test_several_outputs_and_groups_have_a_baseline_of_their_own():
     choice, time = clear_data(lengths=(20, 20)), normals(40, seed=5)
     mask = np.ones((40, 2), bool)

@@ -1,19 +1,21 @@
-"""The baseline of scores in bits: the family alone, without covariates or states."""
+"""The baseline of scores in bits: the family alone, without covariates or states.
 
+An offset stays, for it is no covariate but how much there was to count.
+"""
+
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.marginal_laws import CONSTANT
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions, minimize
 from glmhmm_pyro.sequences import Sequences
-
-# The name of the one covariate, which is constant.
-_CONSTANT = "constant"
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Baseline:
         if not program.components:
             return cls({}, ("a model of the user's own tells no family",))
         try:
-            own = Program.of(_model(program.model), _at_constant(program.data))
-            return cls(*_fitted(own))
+            model = _model(program.model)
+            return cls(*_fitted(Program.of(model, _at_constant(program.data, model))))
         except Exception as error:  # Whatever a family of the user's own does.
             why = f"{type(error).__name__}: {error}"
             return cls({}, (f"its family has no baseline: {why}",))
@@ -52,33 +54,50 @@ class Baseline:
             model: of the fit that the baseline belongs to.
             data: laid out as those fitted.
         """
-        own, data = _model(model), _at_constant(data)
+        weights = [v for n, v in self.params.items() if n.endswith("weights")]
+        # Those of older files have no offsets.
+        own = _model(model, any(value.shape[-1] > 1 for value in weights))
+        data = _at_constant(data, own)
         with torch.no_grad():
             sites = Program.kind_of(own).observed_sites(own, data, self.params)
             (site,) = sites.values()
             return site.hidden.log_prob_per_session(site.value)
 
 
-def _model(model: GLMHMM) -> GLMHMM:
+def _model(model: GLMHMM, with_offsets: bool = True) -> GLMHMM:
     """A single state of the model's family, without covariates."""
-    family = model.emissions.covariate_free()
+    whole = model.emissions
+    if not with_offsets:
+        whole = copy.deepcopy(whole)
+        for part in whole.parts.values():
+            setattr(getattr(part, "family", part), "offset", None)
+    family = whole.covariate_free()
     sites = [site for part in family.parts.values() for site in part.sites.values()]
     if any(site.latent for site in sites):
         raise ValueError("its emissions have latents")
     return GLMHMM(1, family)
 
 
-def _at_constant(data: Sequences) -> Sequences:
-    """The same emissions, with one column of ones for all covariates."""
-    ones = torch.ones(data.num_steps, 1, dtype=data.dtype, device=data.device)
-    names = (_CONSTANT,)
+def _at_constant(data: Sequences, model: GLMHMM) -> Sequences:
+    """The same emissions, with a column of ones for all covariates but offsets."""
+    columns = torch.ones(data.num_steps, 1, dtype=data.dtype, device=data.device)
+    read = [
+        n for part in model.emissions.parts.values() for n in part.columns_read or ()
+    ]
+    offsets = tuple(dict.fromkeys(name for name in read if name != CONSTANT))
+    names = (CONSTANT, *offsets)
+    if offsets:
+        places = [data.covariate_names.index(name) for name in offsets]
+        design = data.operator("covariates").columns(places)
+        eye = torch.eye(len(places)).to(columns)
+        columns = torch.cat([columns, design @ eye], 1)
     given: dict[str, frozenset[str]] = {
         "covariate_names": frozenset(),
         "transition_covariate_names": frozenset(),
     }
     return data._derive(
-        covariates=ones,
-        transition_covariates=ones,
+        covariates=columns,
+        transition_covariates=columns,
         initial_covariates=None,
         covariate_names=names,
         transition_covariate_names=names,
