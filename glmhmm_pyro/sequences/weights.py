@@ -20,7 +20,9 @@ def weighted(data: "Sequences", weights: ArrayLike) -> "Sequences":
     .. math:: \sum_s w_s \log p(y_s)
 
     A whole number is as good as that many copies of the session, for what is fitted,
-    for its standard errors and for scores in nats.
+    for its standard errors and for scores in nats. Weights are not read by what counts
+    sessions or steps as they are: folds of cross-validation, sessions left out, curves
+    and effects of covariates, and shares of time in states.
 
     Args:
         weights: above 0, one for each session, such as 1 over the number of sessions of
