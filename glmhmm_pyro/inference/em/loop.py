@@ -178,7 +178,8 @@ def _check_rise(run: Run, rounding: float) -> None:
         before, now = run.log_joints[-2:]
         raise FallingLikelihoodError(
             f"the log-joint fell from {before!r} to {now!r} in an EM iteration, which "
-            "EM cannot do: please report it, with the model and the data"
+            "EM cannot do: if a component of your own has a closed_form or an M-step, "
+            "look for the mistake there; else please report it, with model and data"
         )
 
 
