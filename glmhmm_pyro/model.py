@@ -289,44 +289,49 @@ class GLMHMM(PyroModule):
 
     def explain(self) -> str:
         """The generative equations, the conventions and the priors, in words."""
-        lines = [
-            EXPLANATION.format(
-                states=self.num_states,
-                initial=type(self.initial).__name__,
-                transitions=type(self.transitions).__name__,
-                emissions=f"\n{' ' * 28}".join(self._emission_equations()),
-            )
-        ]
+        lines = [f"GLM-HMM with {self._states_in_words()}, numbered from 0."]
+        for when, component in (
+            ("first step of a session", self.initial),
+            ("every other step", self.transitions),
+            ("emission", self.emissions),
+        ):
+            for number, equation in enumerate(component.equations()):
+                lines.append(f"  {when * (number == 0):<26}{equation}")
+        if self.transitions.reads_covariates:
+            lines.append(INTO)
+        lines += [*self._references(), CONVENTIONS]
         for name, component, attribute in self.site_names():
             prior = component.sites[attribute].prior
             if prior is not None:
                 lines.append(f"Prior of {name}: {in_words(prior)}.")
         return "\n".join(lines)
 
+    def _states_in_words(self) -> str:
+        if self.levels is None:
+            return f"{self.num_states} hidden state{'s' * (self.num_states > 1)} z"
+        pairs = f"{self.levels} hidden states z = (s, f), a slow and a fast one"
+        return f"{pairs}, z = {self.levels.fast} s + f"
+
+    def _references(self) -> Iterator[str]:
+        """A sentence about what has weights of 0, if anything has."""
+        places = {"initial": "first states", "transitions": "transitions"}
+        found: dict[str, list[str]] = {}
+        for name, component in self.components.items():
+            place = places.get(name.partition(".")[0], "emissions")
+            if component.reference and component.reference not in found.get(place, []):
+                found.setdefault(place, []).append(component.reference)
+        parts = [f"in {place} {' and '.join(known)}" for place, known in found.items()]
+        if parts:
+            yield f"References have weights of 0: {', '.join(parts)}."
+
     def _repr_html_(self) -> str:
         title = f"GLM-HMM of {self.num_states} state{'s' * (self.num_states > 1)}"
         return display(title, "", {"Model": as_written(self.explain())})
 
-    def _emission_equations(self) -> list[str]:
-        """An equation for the emission, or for every output."""
-        equations = []
-        for family in self.emissions.parts.values():
-            left, right = "y", "x[t]"
-            if family.selection is not None:
-                names = ", ".join(family.selection.outputs)
-                left = names if len(family.selection.outputs) == 1 else f"({names})"
-            if family.columns_read is not None:
-                right = f"{', '.join(family.columns_read)} of x[t]"
-            equations.append(f"{left}[t] ~ {type(family).__name__}(z[t], {right})")
-        return equations
 
-
-EXPLANATION = """\
-GLM-HMM with {states} hidden states z, numbered from 0.
-  first step of a session   z[0] ~ {initial}
-  every other step          z[t] ~ {transitions}(z[t-1], u[t])
-  emission                  {emissions}
+INTO = """\
 Row t of the transition covariates u drives the step from t-1 INTO t; row 0 of a session
-is unused. In transitions staying is the reference (weights 0), in emissions class 0 is.
+is unused."""
+CONVENTIONS = """\
 Sessions are independent. Masked emissions are summed out.
 Log-likelihoods are those of the emissions, states summed out, in nats."""

@@ -47,6 +47,7 @@ Component     names_along(axis)                  names along axes of its own
 Component     carry(data, fitted, params)        its latents at data that go on
 Component     nested(), spread_out(params)       starts from a fit without latents
 Component     has_fixed_priors                   priors that read other parameters
+Component     equations(), reference             true lines in model.explain()
 Component     log_probs(data)                    the chain's potentials otherwise made
 Emission      table(design)                      all steps and states at once
 Emission      check_varies(data)                 constant outputs refused
@@ -72,6 +73,7 @@ from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
 from torch.distributions import Distribution
 
+from glmhmm_pyro.components.explaining import ExplainsItself
 from glmhmm_pyro.components.latents import HasLatents
 from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.objectives import BlockObjective
@@ -88,7 +90,7 @@ from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.sequences.members import Members
 
 
-class Component(CovariateReader, HasLatents, PyroModule):
+class Component(ExplainsItself, CovariateReader, HasLatents, PyroModule):
     """One conditional distribution of the model, with its parameters.
 
     A parameter is declared by assigning a :class:`Site` in ``__init__``. Reading the

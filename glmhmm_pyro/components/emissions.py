@@ -44,6 +44,14 @@ class Emission(HasMarginal):
 
     counts_of = "emission"
 
+    @property
+    def drawn(self) -> str:
+        """The outputs that it is the distribution of."""
+        if self.selection is None:
+            return "y[t]"
+        names = ", ".join(self.selection.outputs)
+        return f"{names}[t]" if len(self.selection.outputs) == 1 else f"({names})[t]"
+
     # Whether emissions are counts whose log rate is linear in the weights: these are
     # then named where they are so large that nothing else can come.
     has_log_rate: ClassVar[bool] = False

@@ -13,6 +13,7 @@ from glmhmm_pyro.arguments import has_items
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
+from glmhmm_pyro.priors.wording import in_words
 
 if TYPE_CHECKING:
     from glmhmm_pyro.components.base import Component
@@ -36,6 +37,10 @@ class WhereAllowed(PriorRecipe):
     trailing: int
 
     event_dim = Fixed.event_dim
+
+    def __str__(self) -> str:
+        rest = "flat" if self.rest is None else in_words(self.rest)
+        return f"{rest}, of the moves that can be"
 
     def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
         """Distribution over a parameter of this shape."""
@@ -83,6 +88,12 @@ class Forbidding:
                 f"forbidden must be pairs of states below {num_states}, the number of "
                 f"states, got {highest}; number them from 0"
             )
+
+    def right_side(self) -> str:
+        """Which moves cannot be, after what it is otherwise."""
+        moves = [f"{origin} to {end}" for origin, end in self.forbidden]
+        never = f", never from {' or '.join(moves)}" if moves else ""
+        return f"{super().right_side()}{never}"  # type: ignore[misc]
 
     @property
     def never(self) -> np.ndarray:

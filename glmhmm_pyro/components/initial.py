@@ -34,6 +34,11 @@ class InitialState(Component):
     covariates_of = "initial_covariates"
     counts_of = "initial"
 
+    @property
+    def reads_covariates(self) -> bool:
+        """Whether covariates have a part in it."""
+        return False
+
     def forward(self, data: Sequences) -> Tensor:
         """Same as :meth:`logits`."""
         return self.logits(data)
@@ -69,6 +74,10 @@ class OnlyInitial(InitialState):
     """
 
     batched = True
+
+    def equations(self) -> list[str]:
+        """All sessions begin in state 0."""
+        return [f"{self.drawn} = 0"]
 
     @property
     def is_linear(self) -> bool:
@@ -112,6 +121,10 @@ class Initial(InitialState):
         self.per_session = per_session
         axes = ("session", "state") if per_session else ("state",)
         self.probs = Site(*axes, prior=prior, support=constraints.simplex)
+
+    def right_side(self) -> str:
+        """Whether every session has probabilities of its own, too."""
+        return super().right_side() + ", of its own in every session" * self.per_session
 
     varying = "initial probabilities"
     unvarying = "Initial(per_session=False)"
@@ -172,6 +185,8 @@ class InitialGLM(InitialState):
     """
 
     batched = True
+    reads_covariates = True
+    reference = "state 0"
     weights: Any
 
     def __init__(self, prior: Prior = None, covariates: Sequence[str] | None = None):

@@ -53,6 +53,8 @@ class Categorical(OutputsAlike):
         torch.Size([2, 2, 2])
     """
 
+    reference = "class 0"
+
     def __init__(
         self,
         num_classes: int,
@@ -124,6 +126,8 @@ class Bernoulli(OutputsAlike):
         >>> round(float(fit.params["emissions.weights"].sigmoid()), 6)
         0.75
     """
+
+    reference = "class 0"
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class Lapsing(OutputsAlike):
         ('state', 'class')
     """
 
+    reference = "class 0"
     family: OutputsAlike
     guessing: Any
 
@@ -78,6 +79,15 @@ class Lapsing(OutputsAlike):
         axes = ("state", *self.output_axes, ("outcome", 1 + self.num_classes))
         simplex = constraints.simplex
         self.guessing = Site(*axes, prior=guessing_prior, support=simplex)
+
+    @property
+    def named(self) -> str:
+        """The name of the family."""
+        return self.family.named
+
+    def right_side(self) -> str:
+        """That of the family, or a guess."""
+        return f"{super().right_side()}, or a guess at rates by {self.symbols()[1]}"
 
     def check(self, data: Sequences) -> None:
         """Raise a ValueError for labels that are no classes."""

@@ -20,6 +20,11 @@ class OnlyState(Transitions):
     """
 
     batched = True
+    reads_covariates = False
+
+    def equations(self) -> list[str]:
+        """All steps are in state 0."""
+        return [f"{self.drawn} = 0"]
 
     def bind(self, data: Sequences) -> None:
         """No covariates are read."""

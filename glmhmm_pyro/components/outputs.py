@@ -93,6 +93,12 @@ class Outputs(Emission):
         """The family of every output, by its name."""
         return dict(self.families)
 
+    def equations(self) -> list[str]:
+        """Those of every output."""
+        return [
+            line for family in self.families.values() for line in family.equations()
+        ]
+
     @property
     def is_linear(self) -> bool:
         """Whether all families are, side by side as here."""

@@ -23,11 +23,13 @@ class OwnStates:
         axes: what the axes of its parameters are called, where users see them.
         sizes: of these axes.
         num_states: number of states of the model.
+        letter: of its states, in equations.
     """
 
     axes: Mapping[str, str]
     sizes: Mapping[str, int]
     num_states: int
+    letter: str
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
         """Expected counts of the component's states, from those of the model's."""

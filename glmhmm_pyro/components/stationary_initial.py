@@ -40,6 +40,10 @@ class StationaryInitial(InitialState):
         """Empty: the distribution has no parameters of its own."""
         return {}
 
+    def right_side(self) -> str:
+        """Whose stationary distribution it is."""
+        return "the stationary distribution of the transitions"
+
     def follow(self, transitions: Component) -> None:
         """Hook: receives the transitions, whose stationary distribution this is."""
         if not isinstance(transitions, Stationary):

@@ -137,13 +137,14 @@ class Stationary(Transitions):
 
     blocks = "origin"
     batched = True
+    reads_covariates = False
     probs: Any
 
     def __init__(self, prior: Prior = None):
         super().__init__()
         self.prior = prior
-        support = constraints.simplex
-        self.probs = Site("origin", "destination", prior=prior, support=support)
+        axes = "origin", "destination"
+        self.probs = Site(*axes, prior=prior, support=constraints.simplex)
 
     def sizes(self) -> dict[str, int | None]:
         """As for every component, and the destinations."""
@@ -205,6 +206,7 @@ class InputDriven(Forbidding, Transitions):
 
     blocks = "origin"
     batched = True
+    reference = "staying"
     weights: Any
 
     def __init__(
@@ -294,6 +296,7 @@ class SharedInputDriven(Forbidding, Transitions):
     """
 
     batched = True
+    reference = "staying (baseline) and state 0"
     weights: Any
     baseline: Any
 
@@ -308,8 +311,7 @@ class SharedInputDriven(Forbidding, Transitions):
         super().__init__()
         self.choose(covariates)
         self.forbid(forbidden)
-        self.prior = prior
-        self.baseline_prior = baseline_prior
+        self.prior, self.baseline_prior = prior, baseline_prior
         self.weights = Site("destination", "covariate", prior=prior)
         given = self.where_allowed(baseline_prior, 0)
         self.baseline = Site("origin", "destination", prior=given)
@@ -361,9 +363,8 @@ class SharedInputDriven(Forbidding, Transitions):
         """Softmax of the baseline's row plus the shared linear predictors."""
         baseline = insert_staying(self.baseline)[..., state, :]
         weights = self.weights.to(covariates.dtype)
-        scores = covariates @ insert_zeros(weights).transpose(-1, -2)
-        logits = self.possible(baseline + scores, state)
-        return Categorical(logits=logits, validate_args=False)
+        scores = baseline + covariates @ insert_zeros(weights).transpose(-1, -2)
+        return Categorical(logits=self.possible(scores, state), validate_args=False)
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Softmax regressions, differentiated by hand."""
@@ -374,8 +375,8 @@ class SharedInputDriven(Forbidding, Transitions):
     def logits(self, data: Sequences) -> Tensor:
         """Baseline (origins, destinations) plus predictors (steps, 1, destinations)."""
         design = self.operator(data)
-        weights = self.weights.to(design.dtype)
-        scores = design @ insert_zeros(weights).transpose(-1, -2)
+        weights = insert_zeros(self.weights.to(design.dtype))
+        scores = design @ weights.transpose(-1, -2)
         scores = insert_staying(self.baseline).unsqueeze(-3) + scores.unsqueeze(-2)
         return self.possible(scores)
 

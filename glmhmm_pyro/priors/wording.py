@@ -1,6 +1,7 @@
 """A prior in words, for explanations of a model."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,8 +15,17 @@ from glmhmm_pyro.priors.recipe import PriorRecipe
 _FEW = 12
 
 
-def in_words(prior: Distribution | PriorRecipe | Callable[..., Any]) -> str:
+def in_words(
+    prior: Tensor | Distribution | PriorRecipe | Callable[..., Any],
+) -> str:
     """Name of a prior with the numbers it was made of, where these are few."""
+    if isinstance(prior, Tensor):
+        return _written(prior)
+    if isinstance(prior, PriorRecipe):
+        says_itself = type(prior).__str__ is not object.__str__
+        if says_itself or not dataclasses.is_dataclass(prior):
+            return str(prior)
+        return f"{type(prior).__name__}({', '.join(_arguments(prior))})"
     if not isinstance(prior, Distribution):
         return str(getattr(prior, "__name__", prior))
     known = stored(core(prior))
@@ -23,6 +33,16 @@ def in_words(prior: Distribution | PriorRecipe | Callable[..., Any]) -> str:
         return str(prior)
     made_of = (f"{name}={_written(value)}" for name, value in known.fields.items())
     return f"{known.name}({', '.join(made_of)})"
+
+
+def _arguments(recipe: Any) -> Iterator[str]:
+    """The fields of a recipe, without those that are empty."""
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if value is None or isinstance(value, tuple) and not value:
+            continue
+        is_prior = isinstance(value, Tensor | Distribution | PriorRecipe)
+        yield f"{field.name}={in_words(value) if is_prior else repr(value)}"
 
 
 def _written(values: Tensor) -> str:

@@ -25,6 +25,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components.dwell.regression import climbed
+from glmhmm_pyro.components.explaining import as_call
 from glmhmm_pyro.components.site import Site
 from glmhmm_pyro.priors.answers import is_flat
 from glmhmm_pyro.priors.filling import Prior
@@ -100,6 +101,11 @@ class DwellLaw:
             In the shape of ``value``; ``None`` where there are no such steps.
         """
         return None
+
+    def _as_call(self, phases: str) -> str:
+        """The call that makes it, given what it calls its number of phases."""
+        given = {phases: self.num_phases, "prior": self.site[1].prior}
+        return as_call(type(self), given | {"driven": self.is_driven})
 
     def probs(self, value: Tensor, steps: int) -> Tensor:
         """Probabilities that a dwell takes 1 to ``steps`` steps, (..., states, steps).
@@ -177,7 +183,7 @@ class NegativeBinomial(DwellLaw):
         self.site = _site("leave", prior, self.is_driven, constraints.unit_interval)
 
     def __repr__(self) -> str:
-        return f"NegativeBinomial(phases={self.num_phases}, driven={self.is_driven})"
+        return self._as_call("phases")
 
     def events(self, value: Tensor) -> Events:
         """All phases of a state end with the same probability."""
@@ -233,7 +239,7 @@ class Poisson(DwellLaw):
         self.site = _site("rate", prior, self.is_driven, constraints.positive)
 
     def __repr__(self) -> str:
-        return f"Poisson(longest={self.num_phases}, driven={self.is_driven})"
+        return self._as_call("longest")
 
     def events(self, value: Tensor) -> Events:
         r"""The hazard of the law at every age.
@@ -302,7 +308,7 @@ class Categorical(DwellLaw):
         self.site = ("dwell_probs", site)
 
     def __repr__(self) -> str:
-        return f"Categorical(longest={self.num_phases})"
+        return self._as_call("longest")
 
     def events(self, value: Tensor) -> Events:
         """The hazard p(d) / p(at least d), which is 1 at the last age."""

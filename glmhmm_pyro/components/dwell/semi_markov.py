@@ -127,6 +127,29 @@ class SemiMarkov(Transitions):
         return {**super().sizes(), "destination": others}
 
     @property
+    def reads_covariates(self) -> bool:
+        """Whether they drive dwell times or jumps."""
+        return self.is_driven
+
+    @property
+    def reference(self) -> str:
+        """The first of the other states, where jumps to several are driven."""
+        return "the first other state" if "jump_weights" in self.sites else ""
+
+    def equations(self) -> list[str]:
+        """How long a state lasts, where it then leads, and how sessions begin."""
+        by = f", driven by {self.symbols()[2]}"
+        lines = [f"z lasts for d steps, d ~ {self.dwell!r}{by * self.dwell.is_driven}"]
+        if (self.num_states or 0) > 2:
+            odds = by if self.jumps == "driven" else ", at the same odds at all steps"
+            lines.append(f"then another state follows{odds}")
+        else:
+            lines.append("then the other state follows")
+        if self.first == "stationary":
+            lines.append("a session may begin amid a stay")
+        return lines
+
+    @property
     def is_driven(self) -> bool:
         """Whether covariates drive dwell times, or jumps between three states or more.
 

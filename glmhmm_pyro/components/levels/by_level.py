@@ -81,6 +81,10 @@ class ByLevel(Emission):
         """The components of which it is made: the family."""
         return self.family.parts
 
+    def equations(self) -> list[str]:
+        """Those of the family, of states of its level."""
+        return self.family.equations()
+
     @property
     def chosen(self) -> tuple[str, ...] | None:  # type: ignore[override]
         """Covariates that the family was told to read."""

@@ -30,6 +30,7 @@ class _OfLevels(OwnStates):
 class ByFast(_OfLevels):
     """Emissions whose parameters go by fast state."""
 
+    letter = "f"
     axes = {"state": "fast"}
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
@@ -51,6 +52,7 @@ class ByFast(_OfLevels):
 class BySlow(_OfLevels):
     """Emissions whose parameters go by slow state."""
 
+    letter = "s"
     axes = {"state": "slow"}
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
@@ -102,6 +104,7 @@ class SlowMoves(BySlow):
 class FastMoves(_OfLevels):
     """Transitions between fast states, by the slow state arrived at."""
 
+    letter = "f"
     axes = {"origin": "fast_origin", "destination": "fast_destination"}
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:

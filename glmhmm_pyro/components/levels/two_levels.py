@@ -74,6 +74,19 @@ class TwoLevels(Transitions):
         return {"slow": self.slow, "fast": self.fast}
 
     @property
+    def reads_covariates(self) -> bool:
+        """Whether a level does, or the clock."""
+        read = self.slow.reads_covariates or self.fast.reads_covariates
+        return read or self.has_column
+
+    def equations(self) -> list[str]:
+        """That of the slow states, then that of the fast ones."""
+        (slow,), (fast,) = self.slow.equations(), self.fast.equations()
+        if self.has_column:
+            slow += f" where {self.clock}[t] = 1, else s[t-1]"
+        return [slow, f"{fast}, one for every s[t]"]
+
+    @property
     def is_linear(self) -> bool:
         """Whether both levels are, put together as here."""
         as_here = is_as_defined(

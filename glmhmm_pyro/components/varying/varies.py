@@ -15,6 +15,7 @@ from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.varying.by_unit import table_by_unit
 from glmhmm_pyro.components.varying.unit_laws import SCALES, LawRecipe, law_of
 from glmhmm_pyro.components.varying.units import OVER, Units
+from glmhmm_pyro.components.varying.varying_words import SaysHowItVaries
 from glmhmm_pyro.priors.markov import GaussianMarkov
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.members import Members
@@ -24,7 +25,7 @@ from glmhmm_pyro.sequences.sessions import rows_of_sessions, sessions_of
 WEIGHTS, MEAN, CONSTANT = "weights", "weights_mean", "constant_weights"
 
 
-class Varies(Component):
+class Varies(SaysHowItVaries):
     """A component whose weights have an entry for every unit, linked by a law.
 
     Units are groups, sessions or steps. The sites are ``weights``, which are latent
