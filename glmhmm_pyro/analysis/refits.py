@@ -110,7 +110,7 @@ def run_jobs(
         total=len(jobs),
         initial=len(results),
         desc=label,
-        unit=" fits",
+        unit="fit",
         disable=not progress,
     )
     parts = {n: None if checkpoint is None else checkpoint.part(n) for n in left}

@@ -158,7 +158,7 @@ def best_orders(
     every = possible_orders(model, symmetry.num_states)
     within, best = [], []
     with tqdm(
-        total=shape.numel(), desc="aligning", unit=" draws", disable=not progress
+        total=shape.numel(), desc="aligning", unit="draw", disable=not progress
     ) as bar:
         for sites in sites_at_draws(model, data, flat):
             probs = _of_sites(sites).to(reference.dtype)

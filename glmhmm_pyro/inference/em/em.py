@@ -145,7 +145,7 @@ class EM:
         width = num_together(program.model, program.data, len(starts))
         runs: list[Run] = []
         with tqdm(
-            total=len(starts), desc="EM", unit=" starts", disable=not progress
+            total=len(starts), desc="EM", unit="start", disable=not progress
         ) as bar:
             for first in range(0, len(starts), width):
                 steps = program.em_steps(self.m_step)

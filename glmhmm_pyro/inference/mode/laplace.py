@@ -194,7 +194,7 @@ def _log_joints(program: Program, params: Params, progress: bool) -> Tensor:
     found: list[Tensor] = []
     with (
         torch.no_grad(),
-        tqdm(total=draws, desc="Laplace", unit=" draws", disable=not progress) as bar,
+        tqdm(total=draws, desc="Laplace", unit="draw", disable=not progress) as bar,
     ):
         for first in range(0, draws, width):
             rows = slice(first, first + width) if program.is_batched else first

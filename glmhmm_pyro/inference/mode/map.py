@@ -93,7 +93,7 @@ class MAP:
             polish(program, hunt.runs)
             return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
         runs = self._begun(program, search)
-        for run in tqdm(runs, desc="MAP", unit=" starts", disable=not search.progress):
+        for run in tqdm(runs, desc="MAP", unit="start", disable=not search.progress):
             if run.status is Status.INTERRUPTED:
                 break
             if run.status is not Status.COLLAPSED:

@@ -184,7 +184,7 @@ class NUTS:
             tqdm(
                 total=total,
                 desc=f"NUTS ({expected})",
-                unit=" draws",
+                unit="draw",
                 disable=not progress,
             ) as bar,
         ):

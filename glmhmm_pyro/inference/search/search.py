@@ -112,7 +112,7 @@ def find(engine: Engine, program: Program[GLMHMM, Sequences], search: Search) ->
     """
     part = separated(program)
     part = sampled(part, search.seed) or part
-    with tqdm(desc="EM", unit=" iterations", disable=not search.progress) as bar:
+    with tqdm(desc="EM", unit="it", disable=not search.progress) as bar:
         hunt = Hunt(engine, part, unlike_starts(part, search), bar)
         try:
             hunt.begin(search.num_restarts)
