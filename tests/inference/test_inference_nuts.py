@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from arviz_faces import group_of
 from families import normals
 from inference_cases import clear_data, penalised
 from nuts_cases import (
@@ -92,6 +93,22 @@ def test_what_is_known_of_each_draw_is_kept(normal_fit):
     assert stats["accept_prob"].mean() > 0.6 and (stats["step_size"] > 0).all()
     assert stats["diverging"].dtype == bool and stats["num_leapfrogs"].dtype == int
     assert (stats["num_leapfrogs"] >= 1).all() and not stats["diverging"].any()
+    assert_energies_are_drawn(stats, draws["emissions.weights"].shape[2:].numel())
+
+
+def assert_energies_are_drawn(stats, size):
+    """Kinetic energies are halves of chi-squared numbers, but for a constant."""
+    kinetic = np.asarray(stats["energy"]) + np.asarray(stats["log_joint"])
+    # Mean squared deviation of a variance of such numbers, of which half count.
+    spread = ((size**2 / 2 + 3 * size) / kinetic.size * 2) ** 0.5
+    assert abs(kinetic.var() - size / 2) < FAR * spread
+
+
+def test_marginal_energies_say_how_well_chains_move(normal_fit):
+    energies = group_of(normal_fit.to_arviz(regression()[1]), "sample_stats")["energy"]
+    # Betancourt 2016, arXiv:1604.00695: chains move poorly below 0.3.
+    moved = np.diff(energies.values, axis=1) ** 2
+    assert (moved.mean(1) / energies.values.var(1) > 0.3).all()
 
 
 def test_known_states_give_dirichlet_posteriors():
@@ -169,6 +186,7 @@ def pooled_fit():
 
 
 def test_a_hierarchy_of_ones_own_is_drawn_and_aligned(pooled_fit, monkeypatch):
+    assert np.asarray(pooled_fit.posterior.stats["energy"]).std() > 0
     data = two_animals()
     monkeypatch.setattr(nuts, "run_chains", turning_one_chain(Program.of(pooled, data)))
     aligned = gh.fit(pooled, data, gh.NUTS(**SHORT, state_axes=POOLED_AXES), **QUIET)

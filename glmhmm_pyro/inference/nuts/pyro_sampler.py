@@ -1,5 +1,6 @@
 """Pyro's No-U-Turn sampler, for densities that torch differentiates."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,6 +37,8 @@ class PyroSampler:
         )
         self.kernel.initial_params = {"z": start.clone()}
         self.kernel.setup(settings.num_warmup)
+        self._kinetic: list[float] = []
+        self._note_kinetic_energies(self.kernel._kinetic_energy)
 
     @property
     def iteration(self) -> int:
@@ -47,19 +50,32 @@ class PyroSampler:
         """The next draw."""
         kernel, before = self.kernel, self.potential.num_calls
         done, mean = self.iteration - self.settings.num_warmup, 0.0
+        began = float(kernel._fetch_from_cache()[1])
         if done > 0:
             mean = kernel._mean_accept_prob
+        self._kinetic.clear()
         vector = kernel.sample(kernel._fetch_from_cache()[0])["z"]
         # Pyro tells the mean acceptance of all draws: the last one's share.
         accepted = kernel._mean_accept_prob * (done + 1) - mean * done
+        potential = float(kernel._fetch_from_cache()[1])
         stats = (
-            float(kernel._fetch_from_cache()[1]),
+            potential,
+            # That of the fresh momentum: Pyro does not keep that of the draw.
+            began + self._kinetic[0],
             accepted,
             float(kernel.step_size),
             self.potential.num_calls - before,
             kernel._divergences[-1:] == [done],
         )
         return Draw(vector, stats)
+
+    def _note_kinetic_energies(self, kinetic_energy: Callable[..., Tensor]) -> None:
+        def noted(*momenta: Any) -> Tensor:
+            found = kinetic_energy(*momenta)
+            self._kinetic.append(float(found))
+            return found
+
+        self.kernel._kinetic_energy = noted
 
     def state(self) -> dict[str, Any]:
         """All that further draws follow from, torch's generator included."""

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 # Numbers that are noted of every draw.
-STATS = ("potential", "accept_prob", "step_size", "num_leapfrogs", "diverging")
+STATS = (
+    "potential",
+    "energy",
+    "accept_prob",
+    "step_size",
+    "num_leapfrogs",
+    "diverging",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Draw(NamedTuple):
     """
 
     vector: Tensor
-    stats: tuple[float, float, float, int, bool]
+    stats: tuple[float, float, float, float, int, bool]
 
 
 class Sampler(Protocol):

@@ -65,8 +65,8 @@ class VectorSampler:
             if self.iteration in self.ends[1:]:
                 self._go_on(*self._rescaled(vector))
                 self._begin_steps()
-        stats = (tree.proposal.potential, accepted, self.steps.length)
-        return Draw(vector, (*stats, tree.num_steps, tree.has_diverged))
+        stats = (accepted, self.steps.length, tree.num_steps, tree.has_diverged)
+        return Draw(vector, (tree.proposal.potential, tree.proposal.energy, *stats))
 
     def state(self) -> dict[str, Any]:
         """All that further draws follow from."""
