@@ -90,6 +90,10 @@ def test_a_display_is_html_with_its_parts_closed(shown, name):
     assert "<b>" not in shown[name]
 
 
+def test_a_fit_without_draws_says_what_adds_standard_errors(shown):
+    assert "fit.summary(data) adds standard errors." in shown["fit"]
+
+
 def test_a_long_table_is_cut_and_its_rest_counted():
     data = gh.Sequences(np.zeros(100, int), lengths=[2] * 50)
     assert data._repr_html_().count("<tr>") == 30 + 1

@@ -21,7 +21,7 @@ from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.program.refusals import check_order, check_spread
+from glmhmm_pyro.inference.program.refusals import check_init, check_order, check_spread
 from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
@@ -147,6 +147,7 @@ def fit(
     """
     with ranks_of(process_group).together() as ranks:
         check_order(model, data)
+        check_init(model, init)
         engine = engine_of(method, options)
         shown = progress if not ranks.number else False
         search = Search(num_restarts, init, init_noise, seed, shown)

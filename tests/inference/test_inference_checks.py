@@ -202,7 +202,7 @@ def test_gh_fit_warns_of_states_to_spare_and_names_no_numbers():
     # EM never tells apart what begins alike.
     init = {"emissions.weights": [[2.0], [-2.0], [-2.0]]}
     options = {"num_restarts": 1, "init": init, "init_noise": 0.0}
-    with pytest.warns(gh.ConvergenceWarning, match="of 3 states 1 repeat another"):
+    with pytest.warns(gh.ConvergenceWarning, match="of 3 states 1 repeats another"):
         fit = gh.fit(gh.GLMHMM(3, RIDGE), data, tol=1e-2, progress=False, **options)
     assert fit.status is gh.Status.CONVERGED
     assert any("of 3 states" in note for note in fit.notes)

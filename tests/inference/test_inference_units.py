@@ -331,6 +331,9 @@ def test_starts_that_the_user_gives_are_in_the_users_units():
     assert again.history["log_joint"][0] == pytest.approx(fit.log_joint, abs=1e-6)
     with pytest.raises(ValueError, match=r"must be finite, of shape \(2,\), got .*3"):
         gh.fit(model, data, init={"emissions.scale": [1.0, 2.0, 3.0]}, **ONCE)
+    one = quiet_fit(gh.GLMHMM(1, gh.Gaussian()), data, "em")
+    with pytest.raises(ValueError, match="a fit of 2 states, .* got one of 1; leave"):
+        gh.fit(model, data, init=one, **ONCE)
     with pytest.raises(ValueError, match=r"inside .*, got \[-1.0, 2.0\]"):
         gh.fit(model, data, init={"emissions.scale": [-1.0, 2.0]}, **ONCE)
 

@@ -64,11 +64,12 @@ def ruined(program: Program, params: Params) -> tuple[str, ...]:
         sites = program.observed(params)
         for use in uses_of(program.model, sites, params, (), program.ranks):
             twins = {j for i, j in use.twins() if not use.leads_apart(i, j)}
+            empty, again = len(use.empty()), len(twins)
             found = {
-                "are never visited": len(use.empty()),
-                "repeat another": len(twins),
+                f"{empty} {'is' if empty == 1 else 'are'} never visited": empty,
+                f"{again} {'repeats' if again == 1 else 'repeat'} another": again,
             }
-            said = [f"{n} {what}" for what, n in found.items() if n]
+            said = [sentence for sentence, number in found.items() if number]
             if said:
                 sentences.append(
                     f"of {len(use.names)} states {' and '.join(said)}, so that fewer "

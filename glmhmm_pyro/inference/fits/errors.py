@@ -113,7 +113,8 @@ def summary(
     Where there is a posterior, the value is its mean, and further columns are the
     standard deviation ``sd`` of the draws and their 2.5 % and 97.5 % quantiles,
     ``lower_95`` and ``upper_95``; ``attrs["notes"]`` are the fit's, which say of
-    several modes or of chains that have not mixed.
+    several modes or of chains that have not mixed. Another fit has standard errors in
+    ``fit.summary(data)`` alone.
 
     Args:
         data: what the model was fitted to, for a fit without a posterior; adds the

@@ -34,6 +34,17 @@ def check_order(model: Callable[..., Any], data: Any) -> None:
     )
 
 
+def check_init(model: Callable[..., object], init: object) -> None:
+    """Raise a ValueError for starts at a fit of another number of states."""
+    fitted = getattr(getattr(init, "model", None), "num_states", None)
+    wanted = getattr(model, "num_states", None)
+    if isinstance(fitted, int) and isinstance(wanted, int) and fitted != wanted:
+        raise ValueError(
+            f"init must be a fit of {wanted} states, as many as the model has, got one "
+            f"of {fitted}; leave init out, or give values by the names of some sites"
+        )
+
+
 # Methods of a component that read whole data sets; those of the package heed that other
 # ranks hold other sessions.
 _READ_ALL = (
