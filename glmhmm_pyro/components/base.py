@@ -48,6 +48,7 @@ Component     carry(data, fitted, params)        its latents at data that go on
 Component     nested(), spread_out(params)       starts from a fit without latents
 Component     has_fixed_priors                   priors that read other parameters
 Component     equations(), reference             true lines in model.explain()
+Component     reads_covariates                   whether these lines name covariates
 Component     log_probs(data)                    the chain's potentials otherwise made
 Emission      table(design)                      all steps and states at once
 Emission      check_varies(data)                 constant outputs refused
@@ -66,7 +67,7 @@ InitialState  follow(transitions)                a first state that follows from
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pyro.nn import PyroModule, PyroSample
@@ -388,11 +389,10 @@ class Component(ExplainsItself, CovariateReader, HasLatents, PyroModule):
         return value
 
 
-class _Prior:
+class _Prior(NamedTuple):
     """Prior of a declared site, built when the sizes are known."""
 
-    def __init__(self, name: str):
-        self.name = name
+    name: str
 
     def __call__(self, component: Component) -> Distribution:
         filled = component.filled(self.name)

@@ -8,7 +8,7 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import psychometric
 from glmhmm_pyro.analysis.driven.bands import band
 from glmhmm_pyro.analysis.driven.quantities import PROBABILITY
-from glmhmm_pyro.analysis.states import curves
+from glmhmm_pyro.analysis.states import psychometric_curves
 
 RIDGE = gh.priors.Ridge(2.0)
 EVEN = torch.distributions.Dirichlet(torch.full((2,), 2.0))
@@ -49,7 +49,7 @@ def made(kind, steps):
 def test_curves_and_bands_are_those_of_differences_of_the_whole_model(
     kind, monkeypatch
 ):
-    monkeypatch.setattr(curves, "NUM_POINTS", 5)
+    monkeypatch.setattr(psychometric_curves, "NUM_POINTS", 5)
     fit, data = made(kind, 100 if kind == "lapses" else 1200)
     output = "pair.b" if kind == "channels" else ""
     options = {"output": output, "class_": "1", "num_samples": 5}
@@ -70,7 +70,7 @@ def test_curves_and_bands_are_those_of_differences_of_the_whole_model(
             found.append((one * shares).sum(0))
         return torch.stack(found, -1)
 
-    expected = band(fit, data, whole, PROBABILITY, 1)
+    expected = band(fit, data, whole, PROBABILITY, 2)
     np.testing.assert_allclose(table.estimate, expected.estimate.ravel(), rtol=1e-9)
     for column, ends in (("lower", expected.lower), ("upper", expected.upper)):
         assert np.isfinite(ends).all()

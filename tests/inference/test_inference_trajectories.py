@@ -181,9 +181,9 @@ def test_warm_up_leads_to_the_acceptance_that_is_wanted():
     for _ in range(300):
         sampler.draw()
     noted = [sampler.draw().stats for _ in range(200)]
-    assert 0.7 < np.mean([stats[1] for stats in noted]) < 0.97
-    assert len({stats[2] for stats in noted}) == 1
-    assert not any(stats[4] for stats in noted)
+    assert 0.7 < np.mean([stats[2] for stats in noted]) < 0.97
+    assert len({stats[3] for stats in noted}) == 1
+    assert not any(stats[5] for stats in noted)
 
 
 @pytest.mark.parametrize("is_dense", [False, True])
@@ -206,5 +206,5 @@ def test_calls_are_counted_and_potentials_are_those_of_the_draws():
     sampler = sampler_of()
     before = sampler.potential.num_calls
     vector, stats = sampler.draw()
-    assert stats[3] == sampler.potential.num_calls - before
+    assert stats[4] == sampler.potential.num_calls - before
     assert stats[0] == pytest.approx(sampler.potential.evaluated(vector)[0])
