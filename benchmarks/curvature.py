@@ -7,7 +7,7 @@ CPU time of one thread over that of an E-step in the same run, medians of turns.
 graph is what families without tables made by hand, and models of a user's own, take.
 Evidence and errors are the whole calls on a fit, and how many Hessians each makes.
 Seen once on a busy core: .43 and .16 E-steps a free parameter (stationary, driven), by
-the graph .8 and 2.4. With a filter for every direction it had been 4.9 and 5.7.
+the graph .8 and 2.4.
 """
 
 import argparse
