@@ -17,6 +17,7 @@ from glmhmm_pyro.inference.fits.criteria import (
 )
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.weights import by_session as weights_of_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,8 @@ def scores_of(fit: Fit, data: Sequences) -> dict[str, np.ndarray]:
 
     Returns:
         ``log_likelihood`` and ``baseline`` in nats (NaN of a fit that has none),
-        ``num_observed`` steps, each of shape (sessions,).
+        ``num_observed`` steps, each of shape (sessions,) and times the weights of the
+        sessions, so that their sums are those of copies.
     """
     laid_out = fit.as_fitted(data)
     found = log_probs_by_session(fit, laid_out).cpu().numpy()
@@ -41,17 +43,19 @@ def scores_of(fit: Fit, data: Sequences) -> dict[str, np.ndarray]:
     baseline = np.full(data.num_sessions, math.nan)
     if fit.baseline is not None and fit.baseline.params:
         baseline = baseline_by_session(fit, laid_out).cpu().numpy()
+    weights = weights_of_sessions(data).cpu().numpy()
     return {
         # One row for every site of a model of the user's own.
-        "log_likelihood": found.reshape(-1, data.num_sessions).sum(0),
-        "baseline": baseline,
+        "log_likelihood": found.reshape(-1, data.num_sessions).sum(0) * weights,
+        "baseline": baseline * weights,
         "num_observed": by_session(observed, data),
     }
 
 
 def by_session(values: np.ndarray, data: Sequences) -> np.ndarray:
-    """Sums over the steps of every session."""
-    return np.add.reduceat(values.astype(float), data.starts.cpu().numpy())
+    """Sums over the steps of every session, times its weight."""
+    sums = np.add.reduceat(values.astype(float), data.starts.cpu().numpy())
+    return np.asarray(sums * weights_of_sessions(data).cpu().numpy())
 
 
 def score_frame(

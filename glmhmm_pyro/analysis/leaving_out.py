@@ -28,7 +28,7 @@ from glmhmm_pyro.inference.draws.arviz_versions import (
     with_exact,
 )
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
-from glmhmm_pyro.inference.fits.criteria import log_probs_by_session
+from glmhmm_pyro.inference.fits.criteria import log_probs_as_counted
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -62,7 +62,8 @@ def leave_out_sessions(
     ``az.loo`` of ``fit.to_arviz(data, unit="session")`` does it). Where the tail of
     these weights is too heavy, k above 0.7, the session had too much to say: there the
     model is fitted anew without it, and k is then 0 (Vehtari, Gelman & Gabry 2017,
-    section 2.1).
+    section 2.1). A session of weight w is left out with all its copies: its term is the
+    logarithm of the mean of :math:`p(y_s \mid \theta)^{w}`.
 
     Args:
         fit: a fit with draws.
@@ -159,7 +160,7 @@ class _Work(NamedTuple):
             seed=self.seed,
             progress=False,
         )
-        term = log_probs_by_session(found, self.data.subset([session]), None)
+        term = log_probs_as_counted(found, self.data.subset([session]))
         return float(term), "" if found.status.is_success else found.status.name
 
 

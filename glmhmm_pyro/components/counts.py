@@ -26,6 +26,7 @@ from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.weights import by_step
 
 
 @suggests_names
@@ -98,7 +99,9 @@ class Poisson(OutputsAlike):
         exposed = torch.ones_like(counts)
         if self.offset is not None:
             place = data.covariate_names.index(self.offset)
-            exposed = data.covariates[:, place].to(counts).exp()
+            exposed = data.covariates[:, [place]].to(counts).exp()
+        copies = by_step(data).to(counts)[:, None]
+        counts, exposed = counts * copies, exposed * copies
         if mask is not None:
             counts, exposed = counts[mask], exposed[mask]
         total, note = ranks.total(counts.sum()), ""

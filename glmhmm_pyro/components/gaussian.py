@@ -137,10 +137,12 @@ class Gaussian(OutputsAlike):
         return {name: one[name][0].expand(shape) for name, shape in shapes.items()}
 
     def marginal(self, data: Sequences) -> Marginal | None:
-        """Means, scales and correlations, unless steps miss some of their outputs."""
+        """Means, scales and correlations, where all steps count alike and are whole."""
         missing = data.mask is not None and data.mask.dim() > 1
         as_here = is_as_defined(self, Gaussian, "distribution")
         if not as_here or (missing and "correlation" in self.sites):
+            return None
+        if data.session_weights is not None:
             return None
         return self.start(data), ""
 

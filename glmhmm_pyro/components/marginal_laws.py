@@ -11,6 +11,7 @@ from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.members import MEMBER_AXES
+from glmhmm_pyro.sequences.weights import by_step
 
 # The name of the constant column that a baseline reads.
 CONSTANT = "constant of the baseline"
@@ -61,11 +62,15 @@ def log_frequencies(
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Logarithms of how often each class is observed, and the classes never seen.
 
+    Sessions count as often as their weights say.
+
     Where there are any, half a count is added to every class (Jeffreys).
     """
     seen = steps_observed(data.mask)
-    labels = data.emissions if seen is None else data.emissions[seen]
-    counts = torch.bincount(labels.long().cpu(), minlength=num_classes).double()
+    labels, weights = data.emissions.long().cpu(), by_step(data).double().cpu()
+    if seen is not None:
+        labels, weights = labels[seen.cpu()], weights[seen.cpu()]
+    counts = torch.bincount(labels, weights, num_classes)
     counts = data.ranks.total(counts)
     unseen = tuple((counts == 0).nonzero().flatten().tolist())
     counts = counts + 0.5 if unseen else counts

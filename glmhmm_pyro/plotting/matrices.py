@@ -17,6 +17,7 @@ from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.plotting.style import axes_or_new, name_ticks, write_numbers
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.weights import by_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +67,8 @@ def mean_matrix(fit: Fit, data: Sequences) -> tuple[Matrix, int]:
         part = fit.model.transitions
         return _with_intervals(fit, data, part, inside), number
     probs = fit.distribution(data).transition_probs()
-    probs = probs[inside] if len(probs) > 1 else probs
-    return Matrix.without_intervals(probs.nanmean(0).cpu().numpy()), number
+    mean = _mean(probs, data, inside)
+    return Matrix.without_intervals(mean.cpu().numpy()), number
 
 
 def mean_of_level(
@@ -105,10 +106,19 @@ def _with_intervals(
         with fit.model.at(params):
             logs: Tensor = part.log_probs(data)
         probs = (logs if slow is None else logs[slow]).exp()
-        return (probs[inside] if len(probs) > 1 else probs).mean(0)
+        return _mean(probs, data, inside)
 
     found = band(fit, data, mean, PROBABILITY, NUM_DRAWS)
     return Matrix(found.estimate, found.lower, found.upper)
+
+
+def _mean(probs: Tensor, data: Sequences, inside: Tensor) -> Tensor:
+    """Mean over some steps, sessions counting by their weights; over what is known."""
+    if len(probs) == 1:
+        return probs[0]
+    probs, weights = probs[inside], by_step(data)[inside].to(probs)[:, None, None]
+    known = ~probs.isnan() * weights
+    return (probs.nan_to_num() * known).sum(0) / known.sum(0)
 
 
 def _inside(data: Sequences) -> Tensor:

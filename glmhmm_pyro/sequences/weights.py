@@ -19,10 +19,16 @@ def weighted(data: "Sequences", weights: ArrayLike) -> "Sequences":
 
     .. math:: \sum_s w_s \log p(y_s)
 
-    A whole number is as good as that many copies of the session, for what is fitted,
-    for its standard errors and for scores in nats. Weights are not read by what counts
-    sessions or steps as they are: folds of cross-validation, sessions left out, curves
-    and effects of covariates, and shares of time in states.
+    A whole number is as good as that many copies of the session: for what is fitted and
+    its standard errors; for scores, baselines, and scores of sessions held out, which
+    are sums over sessions, each times its weight; and for means over steps, such as
+    occupancy, tables by state, response curves and marginal effects.
+
+    What is drawn stays a session, whatever its weight: folds divide sessions, the
+    bootstrap draws them, and errors over sessions count each as one that has more or
+    less to say, so that they are wider than those of copies. A session left out is left
+    out with all its copies. Weights are not read by what tests a model step by step:
+    checks, forecasts against what came, residuals, predictive checks, simulations.
 
     Args:
         weights: above 0, one for each session, such as 1 over the number of sessions of
@@ -51,17 +57,20 @@ def weighted(data: "Sequences", weights: ArrayLike) -> "Sequences":
     return data._derive(session_weights=values)
 
 
+def by_session(data: "Sequences") -> Tensor:
+    """How often every session counts, 1 where nothing else is said, (sessions,)."""
+    if data.session_weights is None:
+        return torch.ones(data.num_sessions, dtype=data.dtype, device=data.device)
+    return data.session_weights
+
+
+def by_step(data: "Sequences") -> Tensor:
+    """How often every step counts, (steps,)."""
+    return by_session(data).repeat_interleave(data.lengths)
+
+
 def joined_weights(parts: Sequence["Sequences"]) -> Tensor | None:
     """Weights of several data sets end to end, where any of them has some."""
     if all(part.session_weights is None for part in parts):
         return None
-    return torch.cat(
-        [
-            (
-                torch.ones(part.num_sessions, dtype=part.dtype, device=part.device)
-                if part.session_weights is None
-                else part.session_weights
-            )
-            for part in parts
-        ]
-    )
+    return torch.cat([by_session(part) for part in parts])

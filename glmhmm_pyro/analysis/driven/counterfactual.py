@@ -14,6 +14,7 @@ from glmhmm_pyro.inference.curvature.intervals import Borders
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.weights import by_session, by_step
 
 PARTS = ("transitions", "initial", "emissions")
 _DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
@@ -115,6 +116,9 @@ class Part:
         output: name of the output, of several.
         versions: data sets that differ in their covariates alone.
         rows: rows of each.
+
+    Attributes:
+        weights: how often every row counts, by the weight of its session, (rows,).
     """
 
     def __init__(
@@ -128,6 +132,8 @@ class Part:
         self.model, self.part = fit.model, part
         self.versions, self.rows = [fit.as_fitted(data) for data in versions], rows
         self.component, self.column = component_of(fit, part, output)
+        weigh = by_session if part == "initial" else by_step
+        self.weights = weigh(versions[0])[rows].double()
         if part != "initial":
             inputs = [self.component.inputs(data)[rows] for data in self.versions]
             self.inputs = torch.stack(inputs)

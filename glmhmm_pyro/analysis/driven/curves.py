@@ -24,6 +24,7 @@ from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import as_array
+from glmhmm_pyro.sequences.weights import by_step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,8 @@ def response_curve(
 
     The covariate is x on all rows; where the data were made by a ``Design`` it is a raw
     column, and whatever the design makes of it (lags, interactions, bases) moves along.
-    All other columns are what they are in the data, but for those that ``at`` sets.
+    All other columns are what they are in the data, but for those that ``at`` sets, and
+    sessions count by their weights (:meth:`Sequences.weighted`).
     Intervals are of 95 %: those of the draws, else by the delta method, on a scale
     without borders.
 
@@ -99,14 +101,17 @@ def response_curve(
     rows = spread(rows_of(data, part), number)
     there = Part(fit, part, output, versions, rows)
 
+    shares = there.weights / there.weights.sum()
+
     def levels(params: Params) -> Tensor:
-        return there(params).mean(1)
+        return torch.einsum("r,vr...->v...", shares, there(params))
 
     if part == "transitions":
         told = of_matrices(fit.state_names)
-        shares = torch.as_tensor(fit.decode(data)["smoothed_probs"].values).mean(0)
+        probs = torch.as_tensor(fit.decode(data)["smoothed_probs"].values)
+        taken = by_step(data).to(probs) @ probs / by_step(data).sum()
         found = band(
-            fit, data, lambda p: told_of(levels(p), shares), told.borders, num_draws
+            fit, data, lambda p: told_of(levels(p), taken), told.borders, num_draws
         )
     else:
         told = entries(fit, there)

@@ -48,8 +48,8 @@ def marginal_effects(
     over all steps but the first of sessions, which no transition leads into. Effects on
     emissions are weighted by :math:`p(z_t = k \mid y)`; those on first states are means
     over sessions. Weights follow the parameters, in the standard errors too (Helske
-    2022 has the like without weights). A column of two values has no slope: its effect
-    is the change from the smaller to the larger.
+    2022 has the like without weights), and sessions count by theirs. A column of two
+    values has no slope: its effect is the change from the smaller to the larger.
 
     Args:
         fit: the fit.
@@ -91,9 +91,9 @@ def marginal_effects(
         low, high = there(params)
         slopes = (high - low) / per
         if part == "initial":
-            return slopes.mean(0)
+            return there.weights @ slopes / there.weights.sum()
         before = rows - 1 if part == "transitions" else rows
-        weights = _smoothed(fit, data, params)[before]
+        weights = _smoothed(fit, data, params)[before] * there.weights[:, None]
         total = weights.sum(0)
         return torch.einsum("tk,tkj->kj", weights, slopes).div(total[:, None]).flatten()
 

@@ -10,6 +10,7 @@ import numpy as np
 from glmhmm_pyro.analysis.held_out import scores_of
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.weights import by_step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,12 +30,13 @@ def facts_of(fit: Fit, whole: Fit, data: Sequences) -> dict[str, Any]:
         float((scores["log_likelihood"] - own["baseline"]).sum() / steps / math.log(2))
         for scores in (own, others)
     ]
+    probs = fit.decode(data).smoothed_probs.values
     return {
         "num_sessions": data.num_sessions,
-        "num_observed": int(steps),
+        "num_observed": float(steps) if steps % 1 else int(steps),
         "bits_per_step": bits[0],
         "bits_per_step_whole": bits[1],
-        "occupancy": fit.decode(data).smoothed_probs.values.mean(0),
+        "occupancy": np.average(probs, 0, by_step(data).cpu().numpy()),
     }
 
 

@@ -153,11 +153,11 @@ def column_by_state(
     find, states, drawn = _FINDERS[statistic], np.eye(paths.num_states), []
     for path, each in zip(paths.paths, weighted):
         probs = paths.probs if statistic == "unmixed" else states[path]
-        drawn.append(find(values, probs, each[units] * known))
-    estimate = find(values, paths.probs, known.astype(float))
+        drawn.append(find(values, probs, each[units] * known * paths.copies))
+    estimate = find(values, paths.probs, known * paths.copies)
     found = table_of(estimate, np.array(drawn), state=paths.names)
     found.attrs |= {"column": called(column), "statistic": statistic}
-    return found.assign(steps=paths.probs.T @ known)
+    return found.assign(steps=paths.probs.T @ (known * paths.copies))
 
 
 def _units(unit: str, sessions: np.ndarray) -> np.ndarray:
@@ -265,7 +265,7 @@ def switch_triggered(
         states = path[at if direction == "into" else at - 1]
         around = _around(values, paths.sessions, at, lags)
         there = np.isfinite(around)
-        chosen = (states == np.arange(paths.num_states)[:, None]).astype(float)
+        chosen = (states == np.arange(paths.num_states)[:, None]) * paths.copies[at]
         sums[number] = chosen @ np.where(there, around, 0.0)
         totals[number] = chosen @ there
         chosen *= rng.exponential(size=len(at))

@@ -100,7 +100,7 @@ def dwell_times(
     max_steps = whole_number("max_steps", max_steps, 1)
     paths = StatePaths.of(fit, data, num_samples, seed)
     rng = np.random.default_rng([seed, 3])
-    arguments = (paths.begins, paths.num_states, max_steps)
+    arguments = (paths.begins, paths.copies, paths.num_states, max_steps)
     drawn = _Runs.of(paths.paths, *arguments, rng)
     pooled = _Runs.of(paths.paths, *arguments).pooled
     stays = _stay_probs(fit, data, num_samples)
@@ -145,6 +145,7 @@ class _Runs:
         cls,
         paths: np.ndarray,
         begins: np.ndarray,
+        copies: np.ndarray,
         num_states: int,
         max_steps: int,
         rng: np.random.Generator | None = None,
@@ -154,11 +155,14 @@ class _Runs:
         Args:
             paths: states.
             begins: whether a session begins with a step.
+            copies: how often every step counts.
             num_states: number of states.
             max_steps: longest length counted one by one.
             rng: draws weights of the runs; each counts once without.
         """
-        counted = [_counted(p, begins, num_states, max_steps, rng) for p in paths]
+        counted = [
+            _counted(p, begins, copies, num_states, max_steps, rng) for p in paths
+        ]
         return cls(*map(np.stack, zip(*counted)))
 
     @property
@@ -184,6 +188,7 @@ class _Runs:
 def _counted(
     path: np.ndarray,
     begins: np.ndarray,
+    copies: np.ndarray,
     num_states: int,
     max_steps: int,
     rng: np.random.Generator | None,
@@ -194,7 +199,9 @@ def _counted(
     stop = np.append(first[1:], len(path))
     is_cut = np.append(begins, True)[stop]
     at_risk, state = stop - first - is_cut, path[first].astype(int)
-    weights = np.ones(len(first)) if rng is None else rng.exponential(size=len(first))
+    weights = copies[first]
+    if rng is not None:
+        weights = weights * rng.exponential(size=len(first))
     exits = weights * ~is_cut
     # All longer ones stand in a last column.
     columns = max_steps + 2

@@ -19,6 +19,7 @@ from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import plain_array
+from glmhmm_pyro.sequences.weights import by_step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,12 +39,14 @@ class StatePaths:
         probs: probabilities of the states, shape (steps, states).
         paths: paths drawn, shape (samples, steps).
         sessions: number of every step's session, shape (steps,).
+        copies: how often every step counts, by the weight of its session, (steps,).
     """
 
     names: tuple[str, ...]
     probs: np.ndarray
     paths: np.ndarray
     sessions: np.ndarray
+    copies: np.ndarray
 
     @classmethod
     @usual_modes()
@@ -83,7 +86,8 @@ class StatePaths:
             paths = _drawn_by_step(probs, num_samples, seed)
         lengths = data.lengths.cpu().numpy()
         sessions = np.repeat(np.arange(len(lengths)), lengths)
-        return cls(fit.state_names, probs, paths.astype(np.int16), sessions)
+        copies = by_step(data).cpu().numpy()
+        return cls(fit.state_names, probs, paths.astype(np.int16), sessions, copies)
 
     @property
     def num_states(self) -> int:
@@ -94,7 +98,8 @@ class StatePaths:
         self, values: np.ndarray, units: np.ndarray, number: int
     ) -> np.ndarray:
         """What :meth:`sums` are on average over all paths, shape (units, states)."""
-        columns = [np.bincount(units, values * p, number) for p in self.probs.T]
+        counted = values * self.copies
+        columns = [np.bincount(units, counted * p, number) for p in self.probs.T]
         return np.stack(columns, -1)
 
     @property
@@ -103,7 +108,7 @@ class StatePaths:
         return np.diff(self.sessions, prepend=-1) > 0
 
     def sums(self, values: np.ndarray, units: np.ndarray, number: int) -> np.ndarray:
-        """Sums over the steps that each path spends in a state.
+        """Sums over the steps that each path spends in a state, as often as they count.
 
         Args:
             values: a number a step, shape (steps,).
@@ -113,9 +118,9 @@ class StatePaths:
         Returns:
             Shape (samples, units, states).
         """
-        states = self.num_states
+        states, counted = self.num_states, values * self.copies
         found = [
-            np.bincount(units * states + path, values, number * states)
+            np.bincount(units * states + path, counted, number * states)
             for path in self.paths
         ]
         return np.reshape(found, (-1, number, states))

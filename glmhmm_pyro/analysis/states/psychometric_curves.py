@@ -81,7 +81,8 @@ def psychometric(
 
     Returns:
         Columns ``estimate``, ``lower``, ``upper`` and ``effective_count``, of the data
-        :math:`(\sum_t w_{tk})^2 / \sum_t w_{tk}^2` in the bin; index ``source`` (model
+        :math:`(\sum_t w_{tk})^2 / \sum_t w_{tk}^2` in the bin, where sums are over
+        copies of weighted sessions; index ``source`` (model
         or data), ``state`` and the covariate. Attribute ``class``: whose probability.
 
     Example:
@@ -105,11 +106,12 @@ def psychometric(
     observed = _of_data(paths, x, *choice.made(outputs), num_bins, seed)
     grid = np.linspace(x.min(), x.max(), NUM_POINTS)
     moved = [exchanged(data, {covariate: value}) for value in grid]
+    weighed = paths.probs * paths.copies[:, None]
     if fit.posterior is None and not fit.labels.latents:
-        found = _at_params(fit, data, moved, choice, paths.probs)
+        found = _at_params(fit, data, moved, choice, weighed)
         curves, ends = found.estimate[None], np.stack([found.lower, found.upper])
     else:
-        curves = _of_model(fit, moved, choice, paths.probs, num_samples)
+        curves = _of_model(fit, moved, choice, weighed, num_samples)
         ends = np.full((2, *curves.shape[1:]), np.nan)
     model = table_of(curves.mean(0), curves, state=paths.names, x=grid)
     if fit.posterior is None:
@@ -205,10 +207,11 @@ def _of_data(
     if len(values) > num_bins:
         edges = np.quantile(x, np.linspace(0, 1, num_bins + 1)[1:-1])
         bins = np.unique(np.searchsorted(edges, x, "right"), return_inverse=True)[1]
-        values = np.bincount(bins, x) / np.bincount(bins)
+        values = np.bincount(bins, x * paths.copies) / np.bincount(bins, paths.copies)
     number = len(values)
     steps = paths.expected(seen, bins, number)
-    squares = np.stack([np.bincount(bins, seen * p**2) for p in paths.probs.T], -1)
+    counted = seen * paths.copies
+    squares = np.stack([np.bincount(bins, counted * p**2) for p in paths.probs.T], -1)
     hits = paths.sums(chosen, bins, number)
     misses = paths.sums(seen & ~chosen, bins, number)
     estimate = ratio(paths.expected(chosen, bins, number), steps)

@@ -12,6 +12,7 @@ from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.program import Data, Program
+from glmhmm_pyro.sequences.weights import by_session
 
 if TYPE_CHECKING:
     from glmhmm_pyro.inference.fits.fit import Fit
@@ -71,12 +72,12 @@ def score(
     return gain / (observed * math.log(2))
 
 
-def _summed(by_session: Tensor, data: Data) -> float:
+def _summed(log_probs: Tensor, data: Data) -> float:
     """Sum over the sessions of all sites, each as often as it counts."""
     weights = getattr(data, "session_weights", None)
     if weights is not None:
-        by_session = by_session * weights.repeat(len(by_session) // len(weights))
-    return float(by_session.sum())
+        log_probs = log_probs * weights.repeat(len(log_probs) // len(weights))
+    return float(log_probs.sum())
 
 
 def num_observed(fit: "Fit[Data]", data: Data) -> float:
@@ -102,11 +103,27 @@ def log_probs_by_session(
             sites = sites_of(fit, data).values()
             found = [s.hidden.log_prob_per_session(s.value) for s in sites]
         return torch.cat(found)
+    by_draw = _by_draw(fit, data)
+    return by_draw.logsumexp(0) - math.log(len(by_draw))
+
+
+def log_probs_as_counted(fit: "Fit[Any]", data: Any) -> Tensor:
+    """Log-likelihood of every session with its copies, over draws, nats, (sessions,).
+
+    Args:
+        data: sessions laid out as those fitted; a weight is a number of copies, which
+            draws predict together.
+    """
+    by_draw = _by_draw(carried(fit, data), data) * by_session(data)
+    return by_draw.logsumexp(0) - math.log(len(by_draw))
+
+
+def _by_draw(fit: "Fit[Data]", data: Data) -> Tensor:
+    """Log-likelihood of every session at every draw, (draws, sessions)."""
     flat = {name: value.flatten(0, 1) for name, value in fit.draws.items()}
-    by_draw = at_draws(
+    return at_draws(
         fit.model, data, flat, lambda s: s.hidden.log_prob_per_session(s.value)
     )
-    return by_draw.logsumexp(0) - math.log(len(by_draw))
 
 
 def baseline_by_session(fit: "Fit[Data]", data: Data) -> Tensor:

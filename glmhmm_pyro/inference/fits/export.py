@@ -54,7 +54,8 @@ def to_arviz(
     - ``sample_stats``: what the method knows of a draw; ``lp`` is its log-joint.
     - ``log_likelihood``: where a ``unit`` is given one variable of it, called as the
       emissions are, so that ``az.loo`` and ``az.compare`` leave out sessions, the
-      independent units, or steps, by log p(y_t | all other y of the session). Else
+      independent units, each times its weight in the fit, or steps, by log p(y_t | all
+      other y of the session). Else
       ``per_step``, log p(y_t | earlier y of the session), and its sums ``per_session``.
     - ``posterior_predictive``, ``prior``, ``prior_predictive``: emissions drawn
       anew at each draw along states drawn from each session's start; draws of the

@@ -85,10 +85,15 @@ class Exporter:
         dims = ("chain", "draw", "session")
         if self.unit == "session":
             name = self._name_of(next(iter(self.sites)))
-            found = {name: (dims, per_session)}
+            found = {name: (dims, per_session * self._copies())}
             return dataset(found, {**self.by_draw, **of_sessions})
         both = self._per_step("per_step", per_step)
         return both.assign(per_session=(dims, per_session)).assign_coords(of_sessions)
+
+    def _copies(self) -> np.ndarray | float:
+        """How often every session counts in the fit."""
+        weights = getattr(self.program.data, "session_weights", None)
+        return 1.0 if weights is None else weights.cpu().numpy()
 
     def _by_draw(self, function: Callable[[Observed], Tensor]) -> np.ndarray:
         """What a function gives of every step at every draw, (chains, draws, steps)."""
