@@ -185,6 +185,18 @@ FITS = {
             ("nuts", "target_accept", "must be between 0 and 1", 1.2),
         )
     },
+    "standard_errors: no data": Row(
+        lambda: fit("map").standard_errors(),
+        *("data", "must be what the model was fitted to", "got None", "give the data"),
+    ),
+    "standard_errors: robust of draws": Row(
+        lambda: fit("laplace").standard_errors(robust="group"),
+        *("robust", "must be None for a fit with draws", "'group'", "leave it out"),
+    ),
+    "covariance: no weights": Row(
+        lambda: fit("laplace").covariance(parameter="transitions.probs"),
+        *("parameter", "must name weights by covariate", "'transitions", "name one"),
+    ),
     "EM: accelerate": Row(
         lambda: fitted(accelerate="no"),
         *("accelerate", "must be True or False", "'no'", "give one of the two"),

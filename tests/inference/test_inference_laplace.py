@@ -378,13 +378,29 @@ def test_options_are_checked(option):
         gh.Laplace(**{option: 0})
 
 
-def test_a_fit_with_draws_has_no_standard_errors():
-    data = clear_data()
-    fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli(RIDGE)), data, gh.Laplace(FEW), **ONCE)
-    with pytest.raises(
-        ValueError, match="at a maximum .*, got one by laplace.*deviation"
-    ):
-        fit.standard_errors(data)
+def test_errors_of_a_fit_with_draws_are_those_of_its_draws():
+    """By hand from the draws; laid out as the errors of the mode, and near them."""
+    data, even = clear_data(), Dirichlet(torch.full((2,), 5.0))
+    parts = gh.Bernoulli(RIDGE), gh.Stationary(even), gh.Initial(even)
+    fit = gh.fit(gh.GLMHMM(2, *parts), data, gh.Laplace(2000), **ONCE)
+    mode = gh.fit(fit.model, data, "map", init=fit.params, **ONCE)
+    errors, matrix = fit.standard_errors(), fit.covariance()
+    known = mode.standard_errors(data), mode.covariance(data)
+    for name, error in errors.items():
+        assert error.dims == known[0][name].dims
+        np.testing.assert_allclose(error, known[0][name], rtol=0.3, atol=1e-3)
+    draws = fit.draws["emissions.weights"].flatten(0, 1).numpy()
+    np.testing.assert_allclose(errors["emissions.weights"], draws.std(0, ddof=1))
+    np.testing.assert_allclose(matrix[1], np.cov(draws[:, 1].T))
+    assert matrix.dims == known[1].dims
+    assert matrix.coords.equals(known[1].coords)
+    table = fit.summary()
+    np.testing.assert_allclose(
+        table.sd, np.concatenate([e.values.ravel() for e in errors.values()])
+    )
+    np.testing.assert_allclose(
+        fit.standard_errors(data)["emissions.weights"], errors["emissions.weights"]
+    )
 
 
 def test_the_report_of_starts_compares_their_ends_not_the_mean_of_draws():

@@ -246,11 +246,7 @@ def covariance(
         for site, array in shown.items()
         if array.dims[-1] == "covariate" and program.coordinates.is_real.get(site)
     ]
-    if name not in fitting:
-        raise ValueError(
-            "parameter must name weights by covariate, of which this fit has "
-            f"{', '.join(fitting) or 'none'}, got {name!r}; name one of these"
-        )
+    check_weights(name, fitting)
     information, found = _assessed(program, params, labels, [name], robust)
     factor = information.factor[program.coordinates.slices[name]]
     directions = factor.T.reshape(1, -1, *params[name].shape)
@@ -263,6 +259,15 @@ def covariance(
     coords = {**shown[name].coords, "other_covariate": names}
     dims = (*shown[name].dims, "other_covariate")
     return xr.DataArray(matrix, coords, dims), found.notes
+
+
+def check_weights(name: str, known: list[str]) -> None:
+    """Raise a ValueError if no weights by covariate have this name."""
+    if name not in known:
+        raise ValueError(
+            "parameter must name weights by covariate, of which this fit has "
+            f"{', '.join(known) or 'none'}, got {name!r}; name one of these"
+        )
 
 
 def _assessed(

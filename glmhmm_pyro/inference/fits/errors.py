@@ -1,5 +1,6 @@
 """What a fit says of how well its parameters are known."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,11 @@ from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.curvature import uncertainty
 from glmhmm_pyro.inference.curvature.intervals import named_intervals
 from glmhmm_pyro.inference.curvature.sandwich import ROBUST
-from glmhmm_pyro.inference.curvature.uncertainty import StandardErrors, warn_of
+from glmhmm_pyro.inference.curvature.uncertainty import (
+    StandardErrors,
+    check_weights,
+    warn_of,
+)
 from glmhmm_pyro.inference.draws.diagnostics import diagnose
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Data, Program
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 @usual_modes()
 def standard_errors(
     fit: "Fit[Data]",
-    data: Data,
+    data: Data | None = None,
     *,
     robust: str | None = None,
     process_group: "ProcessGroup | str | None" = None,
@@ -54,22 +59,27 @@ def standard_errors(
     s_g being the gradient of the log-likelihood of a group (Huber 1967; Liang & Zeger
     1986). It needs some ten groups, and of fewer says so.
 
+    Where there is a posterior they are the standard deviations of its draws, as ``sd``
+    in :meth:`summary`.
+
     Args:
-        data: what the model was fitted to.
+        data: what the model was fitted to; a fit with draws needs none.
         robust: ``"group"``, ``"session"`` for groups of one session each, or ``None``.
         process_group: as in :func:`gh.fit`, where the sessions fitted are spread over
             its ranks; ``robust`` is ``None`` then.
 
     Raises:
-        ValueError: the fit has draws, and so is at their mean, not at a maximum;
-            second derivatives are not finite; or ``robust`` asks for groups that the
-            data do not have, or every group has parameters of its own.
+        ValueError: a fit without draws is not given its data; second derivatives are
+            not finite; or ``robust`` is asked of a fit with draws, or for groups that
+            the data do not have, or every group has parameters of its own.
 
     Warns:
         ConvergenceWarning: there is no standard error of some parameters, or the
             fit is not at a maximum of the log-joint of these data.
     """
-    found = _standard_errors(fit, data, robust, process_group)
+    if fit.posterior is not None:
+        return {n: d.std(("chain", "draw"), ddof=1) for n, d in _drawn(fit, robust)}
+    found = _standard_errors(fit, _given(fit, data), robust, process_group)
     warn_of(found.notes + fit.unbounded)
     return found.errors
 
@@ -77,7 +87,7 @@ def standard_errors(
 @usual_modes()
 def covariance(
     fit: "Fit[Data]",
-    data: Data,
+    data: Data | None = None,
     parameter: str = "emissions.weights",
     *,
     robust: str | None = None,
@@ -85,13 +95,17 @@ def covariance(
 ) -> "xr.DataArray":
     """Covariance of the weights within every row, as in :meth:`standard_errors`.
 
-    Its axes are those of ``parameters[parameter]``, and ``other_covariate``.
+    Its axes are those of ``parameters[parameter]``, and ``other_covariate``. Where
+    there is a posterior it is that of the draws.
 
     Args:
-        data: what the model was fitted to.
+        data: what the model was fitted to; a fit with draws needs none.
         parameter: name of weights by covariate.
         robust, process_group: see :meth:`standard_errors`.
     """
+    if fit.posterior is not None:
+        return _covariance_of(dict(_drawn(fit, robust)), parameter)
+    data = _given(fit, data)
     with ranks_of(process_group).together() as ranks:
         program, robust = _at_maximum(fit, data, ranks), _checked(robust, ranks)
         arguments = (program, fit.params, fit.labels, parameter, robust)
@@ -140,15 +154,8 @@ def summary(
         ConvergenceWarning: as :meth:`standard_errors` does, which names them.
     """
     found = None
-    if _checked(robust, ALONE) is not None and (
-        data is None or fit.posterior is not None
-    ):
-        what = "without data" if fit.posterior is None else "for a fit with draws"
-        raise ValueError(
-            f"robust must be None {what}, for it is about standard errors at a "
-            f"maximum, got {robust!r}; leave it out, or give a fit by EM or MAP and "
-            "its data"
-        )
+    if data is None or fit.posterior is not None:
+        _refuse_robust(fit, robust)
     if data is not None and fit.posterior is None:
         found = _standard_errors(fit, data, robust, process_group)
         warn_of(found.notes + fit.unbounded)
@@ -205,6 +212,48 @@ def _standard_errors(
         return uncertainty.standard_errors(program, fit.params, fit.labels, robust)
 
 
+def _refuse_robust(fit: "Fit", robust: str | None) -> None:
+    """Raise a ValueError if it is asked of draws, or without data."""
+    if _checked(robust, ALONE) is not None:
+        what = "without data" if fit.posterior is None else "for a fit with draws"
+        raise ValueError(
+            f"robust must be None {what}, for it is about standard errors at a "
+            f"maximum, got {robust!r}; leave it out, or give a fit by EM or MAP and "
+            "its data"
+        )
+
+
+def _drawn(fit: "Fit", robust: str | None) -> "Iterable[tuple[str, xr.DataArray]]":
+    """Draws of every parameter, by name, as it is shown."""
+    _refuse_robust(fit, robust)
+    return named_draws(fit.model, fit.draws, fit.labels).items()
+
+
+def _covariance_of(draws: "dict[str, xr.DataArray]", parameter: str) -> "xr.DataArray":
+    """Covariance over draws within every row of a parameter."""
+    import xarray as xr
+
+    known = [name for name, array in draws.items() if array.dims[-1] == "covariate"]
+    check_weights(parameter, known)
+    array = draws[parameter]
+    moves = array - array.mean(("chain", "draw"))
+    other = moves.rename(covariate="other_covariate")
+    number = array.sizes["chain"] * array.sizes["draw"]
+    found = xr.dot(moves, other, dim=("chain", "draw")) / (number - 1)
+    return found.transpose(*array.dims[2:], "other_covariate")
+
+
+def _given(fit: "Fit", data: Data | None) -> Data:
+    """The data of a fit without draws, if they were given."""
+    if data is None:
+        raise ValueError(
+            "data must be what the model was fitted to, for a fit without draws has no "
+            f"standard errors of its own, got None for one by {fit.method}; give the "
+            "data, or fit by method='laplace'"
+        )
+    return data
+
+
 def _checked(robust: str | None, ranks: Ranks) -> str | None:
     """What is independent of the others, if it may be asked for."""
     if robust is not None and ranks is not ALONE:
@@ -223,13 +272,7 @@ def _widening(found: StandardErrors) -> float:
 
 
 def _at_maximum(fit: "Fit[Data]", data: Data, ranks: Ranks) -> Program:
-    """The model with its data; refuses a fit with draws, which is at their mean."""
-    if fit.posterior is not None:
-        raise ValueError(
-            "fit must be at a maximum to have standard errors, got one by "
-            f"{fit.method}, which is the mean of its draws; take their standard "
-            "deviation, from fit.posterior"
-        )
+    """The model with the data that it was fitted to."""
     laid_out: Any = fit.as_fitted(data)
     if ranks is not ALONE:
         check_spread(fit.model, laid_out)
