@@ -42,6 +42,17 @@ def test_bits_are_gained_over_the_frequencies_of_the_training_sessions(data, fit
     assert fit.score(test, units="nats") == fit.score(test)
 
 
+def test_the_log_likelihood_of_data_is_the_sum_over_its_sessions(data, fit):
+    """By the definition of the model at the parameters, whatever data were fitted."""
+    test = clear_data("categorical", lengths=(30, 10), seed=9)
+    each = fit.distribution(test).log_prob_per_session(test.emissions)
+    assert fit.log_prob(test) == pytest.approx(float(each.sum()), rel=1e-12)
+    assert fit.log_prob(test) == pytest.approx(40 * fit.score(test), rel=1e-12)
+    assert fit.log_prob(data) == pytest.approx(fit.log_likelihood, rel=1e-10)
+    twice = fit.log_prob(test.weighted([2.0, 0.5]))
+    assert twice == pytest.approx(float(2 * each[0] + each[1] / 2), rel=1e-12)
+
+
 def test_a_class_never_seen_in_training_has_half_a_count_and_it_is_said(data):
     named = data.replace(class_names=["left", "right", "none"])
     seen = named.with_mask((data.emissions != 2).numpy())

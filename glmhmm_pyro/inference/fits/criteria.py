@@ -21,10 +21,29 @@ UNITS = ("nats", "bits")
 
 
 @usual_modes()
+def log_prob(fit: "Fit[Data]", data: Data, marginal: bool | None = None) -> float:
+    """Log-likelihood of ``data`` in all, in nats; see :meth:`score` for one per step.
+
+    Of the data fitted it is :attr:`log_likelihood`, unless the fit has draws, over
+    which it integrates as :meth:`score` does. Sessions count by their weights; steps
+    that are not observed add nothing. By session it is
+    ``fit.distribution(data).log_prob_per_session(data.emissions)``, at ``params``.
+
+    Args:
+        data: as the model takes it.
+        marginal: see :meth:`score`.
+    """
+    data = fit.as_fitted(data)
+    return _summed(log_probs_by_session(fit, data, marginal), data)
+
+
+@usual_modes()
 def score(
     fit: "Fit[Data]", data: Data, marginal: bool | None = None, *, units: str = "nats"
 ) -> float:
     r"""Log-likelihood of ``data`` per observed step, in nats or in bits.
+
+    The sum over all steps is :meth:`log_prob`.
 
     Of a fit with draws it integrates over the posterior, session by session, and so
     pays for what the fit is not sure of:
@@ -65,7 +84,7 @@ def score(
             "data must have an observed step to be scored, got none"
             "; give sessions of which something is seen"
         )
-    total = _summed(log_probs_by_session(fit, data, marginal), data)
+    total = log_prob(fit, data, marginal)
     if units == "nats":
         return total / observed
     gain = total - _summed(baseline_by_session(fit, data), data)

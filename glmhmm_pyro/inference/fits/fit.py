@@ -140,6 +140,7 @@ class Fit(Findings, Generic[Data]):
     sample_states = prediction.sample_states
     predict = prediction.predict
     online = online_fit.online
+    log_prob = criteria.log_prob
     score = criteria.score
     simulate = simulation.simulate
 
