@@ -207,9 +207,10 @@ def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expa
     if not information.is_complete:
         uncertainty = Uncertainty.of(program, mode, information)
         notes = uncertainty.sentences(found.model, found.labels)
+        fewer = "" if found.labels.num_states == 1 else ", or use fewer states"
         raise NoEvidenceError(
             "the evidence needs a posterior with a quadratic maximum: "
-            f"{'; '.join(notes)}; give these a tighter prior, or use fewer states"
+            f"{'; '.join(notes)}; give these a tighter prior{fewer}"
         )
     with torch.no_grad():
         density = float(program.log_density(mode, jacobian=True))

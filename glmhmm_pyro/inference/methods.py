@@ -174,8 +174,9 @@ def fit(
     if result.status.is_success and spoilt:
         warn_caller(f"{'; '.join(spoilt)}.", ConvergenceWarning)
     elif not result.status.is_success:
+        advice = result.status.advice_for(result.labels.num_states)
         details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)
-        warn_caller(f"{details}. {result.status.advice}", ConvergenceWarning)
+        warn_caller(f"{details}. {advice}", ConvergenceWarning)
     if result.doubt:
         warn_caller(f"{result.doubt}.", ConvergenceWarning)
     return result

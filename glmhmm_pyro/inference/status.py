@@ -67,9 +67,21 @@ class Status(Enum):
 
     @property
     def advice(self) -> str:
-        """What a user can do about it."""
-        return _ADVICE.get(self, "")
+        """What a user can do about it, of a model with several states."""
+        return self.advice_for(None)
 
+    def advice_for(self, num_states: int | None) -> str:
+        """What a user can do about it.
+
+        Args:
+            num_states: of the model; ``None`` where there may be several.
+        """
+        known = _ADVICE.get(self, "")
+        return known + _FEWER if self in _OF_STATES and num_states != 1 else known
+
+
+# What else helps where there are several states.
+_FEWER = " Or use fewer states."
 
 _ADVICE = {
     Status.MAX_ITERS: "Raise num_iters (num_steps of SVI), or accept a larger tol.",
@@ -77,12 +89,12 @@ _ADVICE = {
     Status.PRUNED: "Fit with init set to one way of making starts, such as 'glm', to "
     "follow every start to its end.",
     Status.UNBOUNDED: "Give the weights a weak prior, such as Normal(0, 2): it keeps "
-    "them finite, and changes little where the data speak. Or use fewer states, or do "
-    "not interpret these weights.",
+    "them finite, and changes little where the data speak. Or do not interpret these "
+    "weights.",
     Status.COLLAPSED: "Give scales a prior that all but vanishes at 0, such as "
     "InverseGamma(2, 1) in units of the output, concentrations of Gamma outputs one "
     "such as Gamma(2, 0.1), probabilities a Dirichlet with concentrations from 1; take "
-    "covariance='diagonal' where a correlation runs to 1 or -1; or use fewer states.",
+    "covariance='diagonal' where a correlation runs to 1 or -1.",
     Status.STALLED: "Standardise the covariates, or give other starts by init; where "
     "a component of your own is named, or a density of your own has a kink, write it "
     "so that its gradient is right everywhere.",
@@ -92,7 +104,7 @@ _ADVICE = {
     Status.M_STEP_FAILED: "Write the component so that its log density and gradient "
     "are finite.",
     Status.SINGULAR: "Give the parameters named proper priors, such as Normal(0, 2), "
-    "drop covariates that repeat others, or use fewer states.",
+    "or drop covariates that repeat others.",
     Status.NO_CURVATURE: "Take method='nuts' or 'svi', which need slopes alone.",
     Status.POOR_DRAWS: "Take method='nuts', or priors that hold the parameters closer.",
     Status.CUT_SHORT: "Sample again with init=fit.params to have all of them.",
@@ -104,6 +116,8 @@ _ADVICE = {
     Status.UNCHECKED: "Mend what the note names, then look at fit.diagnostics().",
     Status.IMPROPER: "Give these sites a prior, such as Normal(0, 2).",
 }
+
+_OF_STATES = (Status.UNBOUNDED, Status.COLLAPSED, Status.SINGULAR)
 
 
 class ConvergenceWarning(UserWarning):

@@ -192,7 +192,7 @@ def test_a_singular_curvature_is_cured_as_is_advised():
     labels = (uniform < x.sigmoid()).double()
     twice = gh.Sequences(labels, torch.stack([x, 2 * x], -1))
     options = {"method": gh.Laplace(100), "num_restarts": 1, "progress": False}
-    words = r"proper priors, such as Normal\(0, 2\), drop covariates that repeat"
+    words = r"proper priors, such as Normal\(0, 2\), or drop covariates that repeat"
     with pytest.warns(gh.ConvergenceWarning, match=words):
         fit = gh.fit(with_(gh.Bernoulli(), 1), twice, **options)
     assert fit.status is S.SINGULAR and fit.posterior is None

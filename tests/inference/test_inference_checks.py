@@ -8,9 +8,11 @@ import torch
 from made_fits import sticky
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
 from glmhmm_pyro.inference import Finding, Report
 from glmhmm_pyro.inference.checks.after import weights_of_a_state
-from glmhmm_pyro.inference.checks.state_checks import StateUse
+from glmhmm_pyro.inference.checks.level_checks import fewer_of
+from glmhmm_pyro.inference.checks.state_checks import StateUse, unusable_states
 from glmhmm_pyro.inference.fits.given import fit_at
 
 FLAT, RIDGE = gh.Bernoulli(), gh.Bernoulli(gh.priors.Ridge(1.0))
@@ -125,6 +127,38 @@ def test_more_transition_weights_than_switches_are_noted():
     assert report.codes == ("few-switches",) and not report.warns
     assert "24 free numbers" in report.findings[0].sentence
     assert "15 times" in report.findings[0].sentence
+
+
+def test_a_single_state_is_not_told_of_moves_or_fewer_states():
+    few = gh.Sequences([0, 1, 1], [[1.0], [2.0], [3.0]])
+    assert "few-switches" not in gh.check(gh.GLMHMM(1, RIDGE), few).codes
+    two = gh.check(gh.GLMHMM(2, RIDGE), few).table.sentence["few-switches"]
+    assert two.endswith("fit fewer states, or give the transitions a prior")
+    three = gh.check(gh.GLMHMM(3, RIDGE, gh.InputDriven()), few)
+    said = three.table.sentence["few-switches"]
+    assert "transition covariates or gh.Stationary(), or give" in said
+    for status in gh.Status:
+        assert "states" not in status.advice_for(1)
+    assert "fewer states" in gh.Status.UNBOUNDED.advice_for(2)
+    late = np.repeat([0, 1], 100)
+    model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(2.0)))
+    fit = gh.fit(model, gh.Sequences(late), progress=False)
+    said = fit.check(gh.Sequences(late)).table.sentence["drift"]
+    assert said.endswith("add a covariate of time, or fit the halves apart")
+
+
+def test_advice_on_states_of_two_levels_names_the_levels():
+    family = ByLevel(gh.Bernoulli(), over="fast")
+    model = gh.GLMHMM(Levels(2, 2), family, TwoLevels())
+    assert fewer_of(model) == "fewer slow or fast states"
+    steps = 40
+    alike = torch.full((4, 4), 0.25).double().log()
+    law = torch.distributions.Bernoulli(torch.full((steps, 4), 0.5).double())
+    hidden = gh.HiddenMarkov(alike[:1], alike[None], law, torch.tensor([steps]))
+    value = torch.zeros(steps).double()
+    use = StateUse.of(hidden, value, list("abcd"), 1, "fewer slow or fast states")
+    found = [finding.sentence for finding in unusable_states(use)]
+    assert found and all("fit fewer slow or fast states" in said for said in found)
 
 
 def test_a_model_of_ones_own_has_its_checks_left_out_with_a_reason():

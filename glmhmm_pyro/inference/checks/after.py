@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
+from glmhmm_pyro.inference.checks.level_checks import fewer_of
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding
 from glmhmm_pyro.inference.checks.state_checks import (
     StateUse,
@@ -51,7 +52,7 @@ def uses_of(
         number = hidden.num_states
         if number > 1 and not hidden.batch_shape:
             known = names if len(names) == number else tuple(map(str, range(number)))
-            yield StateUse.of(hidden, value, known, weights, ranks)
+            yield StateUse.of(hidden, value, known, weights, fewer_of(model), ranks)
 
 
 def ruined(program: Program, params: Params) -> tuple[str, ...]:
@@ -73,7 +74,7 @@ def ruined(program: Program, params: Params) -> tuple[str, ...]:
             if said:
                 sentences.append(
                     f"of {len(use.names)} states {' and '.join(said)}, so that fewer "
-                    "explain as much (fit.check(data) says which): fit fewer states, "
+                    f"explain as much (fit.check(data) says which): fit {use.fewer}, "
                     "or raise num_restarts"
                 )
     return tuple(dict.fromkeys(sentences))

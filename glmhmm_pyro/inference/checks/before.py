@@ -6,13 +6,15 @@ from collections.abc import Iterator
 import torch
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.components import InputDriven, SharedInputDriven
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.columns import Columns, column_findings
-from glmhmm_pyro.inference.checks.level_checks import free_levels
+from glmhmm_pyro.inference.checks.level_checks import fewer_of, free_levels
 from glmhmm_pyro.inference.checks.outcomes import label_findings
 from glmhmm_pyro.inference.checks.report import NOTE, Finding, Report
 from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import check_order
+from glmhmm_pyro.model import GLMHMM
 
 # How long a state is taken to last before anything is known of it, in steps.
 _USUAL_DWELL = 20
@@ -83,6 +85,8 @@ def _findings(program: Program) -> Iterator[Finding]:
 
 
 def _switches(program: Program) -> Iterator[Finding]:
+    if program.model.num_states == 1:
+        return
     weights = sum(
         program.coordinates.shapes[name].numel()
         for name in program.priors
@@ -90,11 +94,20 @@ def _switches(program: Program) -> Iterator[Finding]:
     )
     chances = (program.data.num_steps - program.data.num_sessions) / _USUAL_DWELL
     if chances < weights:
+        model = program.model
         yield Finding(
             "few-switches",
             NOTE,
             f"transitions have {weights} free numbers, and states that last "
-            f"{_USUAL_DWELL} steps would switch about {chances:.0f} times: fit fewer "
-            "states, take fewer transition covariates or gh.Stationary(), or give the "
-            "transitions a prior",
+            f"{_USUAL_DWELL} steps would switch about {chances:.0f} times: fit "
+            f"{fewer_of(model)}, {_undriven(model)}or give the transitions a prior",
         )
+
+
+def _undriven(model: GLMHMM) -> str:
+    """How transitions of the same kind have fewer weights, if covariates drive them."""
+    if not any(name.endswith("weights") for name in model.transitions.sites):
+        return ""
+    is_table = isinstance(model.transitions, InputDriven | SharedInputDriven)
+    other = " or gh.Stationary()" if is_table else ""
+    return f"take fewer transition covariates{other}, "

@@ -40,6 +40,7 @@ def drift(
     starts: np.ndarray,
     names: Sequence[str],
     designs: Designs,
+    moves: str,
 ) -> Iterator[Finding]:
     """States or behaviour in them that change from a half to the other.
 
@@ -50,6 +51,7 @@ def drift(
         starts: first steps of the sessions.
         names: of the states.
         designs: covariates of the outputs.
+        moves: where else a covariate of time may be wanted, in words.
     """
     sides = Halves.of(starts, len(filtered))
     groups = [
@@ -76,8 +78,8 @@ def drift(
         yield Finding(
             "drift",
             WARNING,
-            f"{said} in {when} than the fit says: add a covariate of time (to the "
-            "transitions too, by gh.InputDriven), or fit the halves apart",
+            f"{said} in {when} than the fit says: add a covariate of time"
+            f"{moves}, or fit the halves apart",
             p_value,
         )
 

@@ -26,6 +26,12 @@ from glmhmm_pyro.sequences import Sequences
 _SWITCHES = 10
 
 
+def fewer_of(model: Any) -> str:
+    """What a model of fewer states than this one has, in words."""
+    is_flat = getattr(model, "levels", None) is None
+    return "fewer states" if is_flat else "fewer slow or fast states"
+
+
 def free_levels(model: Any) -> Iterator[Finding]:
     """Whether nothing holds the fast states of different slow ones together."""
     if getattr(model, "levels", None) is None or model.transitions.has_column:

@@ -43,6 +43,7 @@ class StateUse:
         names: what to call the states.
         weights: free numbers of the emissions of one state, at least 1.
         probs: p(z_t | y), shape (steps, states).
+        fewer: what a model of fewer states has, in words.
         ranks: over which the steps are spread.
     """
 
@@ -51,6 +52,7 @@ class StateUse:
     names: Sequence[str]
     weights: int
     probs: Tensor
+    fewer: str = "fewer states"
     ranks: Ranks = ALONE
 
     @classmethod
@@ -60,12 +62,13 @@ class StateUse:
         value: Tensor,
         names: Sequence[str],
         weights: int,
+        fewer: str = "fewer states",
         ranks: Ranks = ALONE,
     ) -> "StateUse":
         """That of emissions at a fit's parameters."""
         with torch.no_grad():
             probs = hidden.smoothed_probs(value)
-        return cls(hidden, value, names, max(weights, 1), probs, ranks)
+        return cls(hidden, value, names, max(weights, 1), probs, fewer, ranks)
 
     @property
     def visits(self) -> Tensor:
@@ -142,7 +145,7 @@ def unusable_states(use: StateUse) -> Iterator[Finding]:
             UNUSABLE,
             f"{said} never visited (less than one step is expected there), so that "
             f"what is said of {'it' if len(empty) == 1 else 'them'} is noise or the "
-            f"prior: fit {len(use.names) - len(empty)} states",
+            f"prior: fit {use.fewer}, {len(use.names) - len(empty)} at most",
         )
     for first, second in use.twins():
         if not use.leads_apart(first, second):
@@ -151,7 +154,7 @@ def unusable_states(use: StateUse) -> Iterator[Finding]:
                 UNUSABLE,
                 f"states {use.names[first]} and {use.names[second]} are one state "
                 "twice: they emit alike, and how steps fall to either is arbitrary: "
-                "fit fewer states, or raise num_restarts",
+                f"fit {use.fewer}, or raise num_restarts",
             )
 
 
@@ -170,14 +173,14 @@ def doubtful_states(use: StateUse) -> Iterator[Finding]:
                 WARNING,
                 f"state {use.names[state]} is visited in {visits:.0f} of "
                 f"{len(use.probs)} steps, too few for its {use.weights} weights: fit "
-                "fewer states, or give the weights a prior",
+                f"{use.fewer}, or give the weights a prior",
             )
         elif not chosen[state]:
             yield Finding(
                 "vanishing-states",
                 WARNING,
                 f"state {use.names[state]} is the most probable one at no step: fit "
-                "fewer states, or do not interpret it",
+                f"{use.fewer}, or do not interpret it",
             )
     for first, second in use.twins() + use.alike():
         pair = f"states {use.names[first]} and {use.names[second]}"
@@ -187,14 +190,14 @@ def doubtful_states(use: StateUse) -> Iterator[Finding]:
                 WARNING,
                 f"{pair} emit alike and differ in what follows them alone: read them "
                 "as phases of one behaviour, which lasts otherwise than geometrically, "
-                "or fit fewer states",
+                f"or fit {use.fewer}",
             )
         elif (first, second) in use.alike():
             yield Finding(
                 "alike-states",
                 WARNING,
                 f"{pair} are no farther apart than chance makes two halves of one: fit "
-                "fewer states",
+                f"{use.fewer}",
             )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from glmhmm_pyro.components import Stationary
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.checks.columns import Columns
 from glmhmm_pyro.inference.checks.drift import Designs, drift
@@ -253,8 +254,17 @@ def step_findings(
         *miscalibration(forecasts),
         *law(forecasts),
         *memory(forecasts, starts),
-        *drift(forecasts, filtered, predicted, starts, known, designs),
+        *drift(forecasts, filtered, predicted, starts, known, designs, _moves(model)),
     ]
+
+
+def _moves(model: Any) -> str:
+    """Where a covariate of time may be wanted, besides in the emissions."""
+    if getattr(model, "num_states", 1) == 1:
+        return ""
+    is_stationary = isinstance(model.transitions, Stationary)
+    by = ", by gh.InputDriven" if is_stationary else ""
+    return f" (to the transitions too{by})"
 
 
 def rank_deficiency(

@@ -98,12 +98,14 @@ def forecasts(fit: "Fit", data: Data) -> tuple[list[Forecast], np.ndarray]:
 
 def _ending(fit: "Fit") -> list[Finding]:
     """How the fit ended, its unbounded weights, and whether it may be the best."""
+    number = fit.labels.num_states
+    advice = Status.UNBOUNDED.advice_for(number)
     found = [
-        Finding("unbounded-weights", WARNING, f"{said}. {Status.UNBOUNDED.advice}")
+        Finding("unbounded-weights", WARNING, f"{said}. {advice}")
         for said in fit.unbounded
     ]
     if not fit.status.is_success and fit.status is not Status.UNBOUNDED:
-        said = f"{fit.status.sentence}. {fit.status.advice}"
+        said = f"{fit.status.sentence}. {fit.status.advice_for(number)}"
         found.append(Finding("not-converged", WARNING, said.strip()))
     if fit.doubt:
         found.append(Finding("single-solution", NOTE, f"{fit.doubt}."))
