@@ -22,6 +22,7 @@ from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
 from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import check_init, check_order, check_spread
+from glmhmm_pyro.inference.search.failing import failed_starts
 from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
@@ -168,6 +169,7 @@ def fit(
                 program = given.in_own_units() if in_own_units else given
                 result = Fit.of(program, engine.fit(program, search), baseline)
                 spoilt = undetermined + ruined(given, result.params)
+                spoilt += failed_starts(result.restarts)
             result = replace(result, notes=result.notes + spoilt)
             if kept is not None:
                 kept.finish(result, spoilt)

@@ -24,6 +24,9 @@ class Status(Enum):
         "some weights have no finite maximum, or hardly one: the likelihood still "
         "rises, or is flat, as they grow"
     )
+    START_FAILED = (
+        "an error ended this start: its log-joint fell, or a number could not be found"
+    )
     STALLED = "the search found no higher log-joint, but its gradient is not yet 0"
     NON_FINITE = (
         "the log-joint or its gradient is not finite where the search led; these are "
@@ -88,6 +91,7 @@ _ADVICE = {
     Status.INTERRUPTED: "Fit again with init=fit.params to go on.",
     Status.PRUNED: "Fit with init set to one way of making starts, such as 'glm', to "
     "follow every start to its end.",
+    Status.START_FAILED: "Mend what the error names; other starts are not touched.",
     Status.UNBOUNDED: "Give the weights a weak prior, such as Normal(0, 2): it keeps "
     "them finite, and changes little where the data speak. Or do not interpret these "
     "weights.",

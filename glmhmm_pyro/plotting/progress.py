@@ -48,11 +48,13 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     ends = np.array([curve[-1] for curve in curves])
     agree_with_best = {fit.best, *agreeing(fit)}
     agree = [number in agree_with_best for number in range(len(curves))]
-    order = sorted(range(len(curves)), key=lambda i: (i == fit.best, ends[i]))
+    # Starts that failed before anything was evaluated have no curve.
+    known = np.flatnonzero(np.isfinite(ends)).tolist()
+    order = sorted(known, key=lambda i: (i == fit.best, ends[i]))
     for number in order:
         _draw(ax, curves[number], agree[number], number == fit.best)
     lines = dict(zip(order, ax.lines[::2]))
-    ax.set_ylim(*_limits(curves, ends))
+    ax.set_ylim(*_limits([curves[i] for i in known], ends[known]))
     ax.set_xlim(left=0)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.ticklabel_format(axis="y", useOffset=False)

@@ -24,6 +24,7 @@ from glmhmm_pyro.inference.marginal.problem import Problem
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
+from glmhmm_pyro.inference.search.failing import check_some
 from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
 from glmhmm_pyro.inference.search.search import Search, find
 from glmhmm_pyro.inference.status import Status
@@ -126,10 +127,15 @@ class EM:
             data: what the model is called with.
             starts: values of all sites, for every start.
             callback: called after every E-step with its number and all runs.
+
+        Raises:
+            FallingLikelihoodError: all runs failed, the first because its log-joint
+                fell. A run that fails among others ends with a status that says so.
         """
         steps = Program.of(model, data).em_steps(self.m_step)
         runs = self.begun(steps, [Run(params) for params in starts])
         self.lead(steps, runs, callback=callback)
+        check_some(runs)
         return runs
 
     def run_all(
@@ -198,13 +204,7 @@ class EM:
                 going = [run for run in runs if run.goes_on]
                 if not going:
                     break
-                sets = [run.ahead for run in going]
-                found = enumerate(zip(going, *steps.expect(sets)))
-                rows = [i for i, each in found if loop.arrive(self, steps, rule, *each)]
-                updates = steps.maximise(sets, rows) if rows else []
-                for number, (row, updated) in enumerate(zip(rows, updates)):
-                    failure = steps.failure(number)
-                    loop.depart(steps, rule, going[row], updated, failure)
+                loop.iterate(self, steps, rule, going)
                 kept.note()
                 if callback is not None:
                     callback(iteration, runs)

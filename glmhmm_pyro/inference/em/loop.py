@@ -16,10 +16,12 @@ from glmhmm_pyro.inference.em import resuming
 from glmhmm_pyro.inference.em.annealing import reminded, schedule
 from glmhmm_pyro.inference.journal import Stage, stage
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.search.failing import FAILURES, attempt, survivors
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
 from glmhmm_pyro.inference.steps.blocks import Failure
 from glmhmm_pyro.inference.steps.steps import check_possible
+from glmhmm_pyro.ranks import ALONE
 
 if TYPE_CHECKING:
     from glmhmm_pyro.inference.em.em import EM
@@ -125,6 +127,42 @@ class SmallRises(NamedTuple):
         return max(self.tol, _NEAR_A_FLOOR) if is_near else self.tol
 
 
+def iterate(options: "EM", steps: Steps, rule: Rule, runs: Sequence[Run]) -> None:
+    """One E-step and M-step of runs together; those that fail end by themselves."""
+    data = getattr(steps, "data", None)
+    is_spread = getattr(data, "ranks", ALONE) is not ALONE
+    found = survivors(lambda some: _expected(steps, some), runs, is_spread)
+    places: dict[int, int] = {}
+    sets = [run.ahead for run in found[0]]
+    for place, (run, logs) in enumerate(zip(*found)):
+        if _has_arrived(options, steps, rule, run, *logs):
+            places[id(run)] = place
+
+    def updated(some: Sequence[Run]) -> list[Params]:
+        return steps.maximise(sets, [places[id(run)] for run in some])
+
+    going = [run for run in found[0] if id(run) in places]
+    for number, (run, update) in enumerate(zip(*survivors(updated, going, is_spread))):
+        failure = steps.failure(number)
+        attempt(run, partial(depart, steps, rule, run, update, failure))
+
+
+def _expected(steps: Steps, runs: Sequence[Run]) -> list[tuple[float, float]]:
+    """Log-likelihood and log-joint of every run where it is heading."""
+    return list(zip(*steps.expect([run.ahead for run in runs])))
+
+
+def _has_arrived(
+    options: "EM", steps: Steps, rule: Rule, run: Run, *logs: float
+) -> bool:
+    """As :func:`arrive`, of a run that may fail."""
+    try:
+        return arrive(options, steps, rule, run, *logs)
+    except FAILURES as error:
+        run.fail(error)
+        return False
+
+
 def arrive(
     options: "EM",
     steps: Steps,
@@ -196,7 +234,7 @@ def judge(steps: Steps, run: Run) -> None:
 
 def annealed(options: "EM", steps: Steps, starts: Sequence[Params]) -> list[Params]:
     """Where the annealed iterations lead from these starts."""
-    rows, sets = list(range(len(starts))), list(starts)
+    sets = list(starts)
     pairs = schedule(options.inverse_temperatures, options.prior_multipliers)
     if not pairs:
         return sets
@@ -205,9 +243,12 @@ def annealed(options: "EM", steps: Steps, starts: Sequence[Params]) -> list[Para
         done, sets = kept.state["done"], list(kept.state["sets"])
         resuming.restore(steps, (), kept.state)
     for done, (beta, multiplier) in enumerate(pairs[done:], done + 1):
-        for log_joint in steps.expect(sets, beta)[1]:
-            check_possible(log_joint)
-        sets = steps.maximise(sets, rows, multiplier)
+        joints = steps.expect(sets, beta)[1]
+        # What is impossible ends where it begins, when it is led on.
+        rows = [i for i, log_joint in enumerate(joints) if math.isfinite(log_joint)]
+        updates = steps.maximise(sets, rows, multiplier) if rows else []
+        moved = dict(zip(rows, updates))
+        sets = [moved.get(i, values) for i, values in enumerate(sets)]
         if beta < 1:
             ends = zip(sets, starts)
             sets = [reminded(*each, steps.transforms) for each in ends]

@@ -7,6 +7,7 @@ import numpy as np
 
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.steps.blocks import Failure
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def restore(steps: Any, runs: Sequence[Run], state: dict[str, Any]) -> None:
             setattr(run, name, known[name].tolist())
         for name in _PLAIN:
             setattr(run, name, known[name])
+        if run.status is Status.START_FAILED:
+            run.error = RuntimeError("; ".join(run.reasons))
         run.weights = [_at(run, weights) for weights in known["weights"]]
         run.failure = None if known["failure"] is None else Failure(*known["failure"])
         run.way.path = [_at(run, point) for point in known["path"]]

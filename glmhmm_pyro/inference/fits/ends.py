@@ -113,7 +113,7 @@ def restart_report(fit: "Fit") -> "pd.DataFrame":
     """One row a start, best first: how it was made, where it ended, if it agrees.
 
     ``solution`` is its place in :attr:`solutions`, -1 for a start that was pruned
-    because it stood below several others.
+    because it stood below several others, or failed; then ``reason`` is its error.
     """
     import pandas as pd
 
@@ -135,6 +135,7 @@ def restart_report(fit: "Fit") -> "pd.DataFrame":
             "kind": restart.kind,
             "solution": places.get(number, -1),
             "agrees": number in agree,
+            "reason": restart.reason,
         }
         for number, restart in enumerate(fit.restarts)
     ]

@@ -7,6 +7,7 @@ same optimum. (Laplace and NUTS, which speak of volumes, include it.)
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -23,6 +24,7 @@ from glmhmm_pyro.inference.mode.curved import curved
 from glmhmm_pyro.inference.mode.descent import ROUNDING, Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.failing import attempt
 from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
 from glmhmm_pyro.inference.search.search import Search, find
 from glmhmm_pyro.inference.status import Status
@@ -89,18 +91,21 @@ class MAP:
         if self.em_iters is None and search.is_free(program):
             hunt = find(EM(), program, search)
             for run in hunt.near_best():
-                self.climb(program, run)
+                attempt(run, partial(self.climb, program, run))
             polish(program, hunt.runs)
             return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
         runs = self._begun(program, search)
         for run in tqdm(runs, desc="MAP", unit="start", disable=not search.progress):
             if run.status is Status.INTERRUPTED:
                 break
-            if run.status is not Status.COLLAPSED:
-                self.climb(program, run)
-        evaluated = [run for run in runs if run.log_joints]
-        if runs and not evaluated:
+            if run.status not in (Status.COLLAPSED, Status.START_FAILED):
+                attempt(run, partial(self.climb, program, run))
+        if runs and not any(run.log_joints for run in runs):
             program.check_finite(runs[0].ahead)
+        for run in runs:
+            if run.status is Status.NON_FINITE and not run.log_joints:
+                run.fail(ValueError(f"at the start {Status.NON_FINITE.sentence}"))
+        evaluated = [run for run in runs if run.log_joints]
         polish(program, evaluated)
         return best_of(program, evaluated, self.name)
 

@@ -47,6 +47,7 @@ class Run:
         ahead: values that the next evaluation is for.
         way: what an engine remembers of the path, to choose where to go next.
         failure: how the last M-step failed, if it did.
+        error: what ended it before its time, if anything did.
         pause: number of evaluations at which it waits to be led on.
     """
 
@@ -60,6 +61,7 @@ class Run:
     joined: "Run | None" = None
     way: Any = None
     failure: Any = None
+    error: Exception | None = None
     pause: float = math.inf
     first: Params = field(init=False)
     ahead: Params = field(init=False)
@@ -74,6 +76,13 @@ class Run:
         self.log_joints.append(log_joint)
         if keep:
             self.weights.append(self.params)
+
+    def fail(self, error: Exception) -> None:
+        """End by an error, below all others if nothing had been evaluated."""
+        self.status, self.error = Status.START_FAILED, error
+        self.reasons = (str(error) or type(error).__name__,)
+        if not self.log_joints:
+            self.record(-math.inf, -math.inf, keep=False)
 
     @property
     def goes_on(self) -> bool:
@@ -101,6 +110,7 @@ class Run:
             np.array(self.log_joints),
             self.status or Status.INTERRUPTED,
             self.kind,
+            "; ".join(self.reasons) if self.status is Status.START_FAILED else "",
         )
 
 
@@ -113,12 +123,14 @@ class Restart:
         log_joints: the same plus the log prior density.
         status: how it ended.
         kind: how the start was made; that of a kick begins with ``"kick"``.
+        reason: the error that ended it before its time, if one did.
     """
 
     log_likelihoods: np.ndarray
     log_joints: np.ndarray
     status: Status
     kind: str = "start"
+    reason: str = ""
 
     @property
     def is_kick(self) -> bool:
@@ -157,6 +169,9 @@ SAME = 0.95
 
 # Statuses of runs that found no maximum, however high their density rose.
 NO_MAXIMUM = (Status.COLLAPSED, Status.UNBOUNDED)
+
+# Statuses of runs that came to no end of their own.
+_GIVEN_UP = (Status.PRUNED, Status.START_FAILED)
 
 # Steps at which states are compared, and the spread below which a state's probability
 # counts as constant.
@@ -234,17 +249,20 @@ def _matched(first: np.ndarray, second: np.ndarray, ranks: Ranks) -> float:
 
 def ranked(runs: Sequence[Run]) -> list[int]:
     """Numbers of the runs, best first: ends before what was pruned or has no end."""
-    last = NO_MAXIMUM + (Status.PRUNED,)
-    return sorted(
-        range(len(runs)),
-        key=lambda i: (runs[i].status in last, -runs[i].log_joints[-1]),
-    )
+    last = (*NO_MAXIMUM, *_GIVEN_UP)
+
+    def place(number: int) -> tuple[bool, bool, float]:
+        run = runs[number]
+        has_failed = run.status is Status.START_FAILED
+        return has_failed, run.status in last, -run.log_joints[-1]
+
+    return sorted(range(len(runs)), key=place)
 
 
 def solutions_of(program: Program, runs: Sequence[Run]) -> tuple[Solution, ...]:
     """The distinct solutions of runs that have ended, best first."""
     heads = [runs[i] for i in ranked(runs)]
-    heads = [r for r in heads if r.joined is None and r.status is not Status.PRUNED]
+    heads = [r for r in heads if r.joined is None and r.status not in _GIVEN_UP]
     alone = len(heads) == 1
     decoded = [()] if alone else decodings(program, [run.params for run in heads])
     groups: list[list[int]] = []
@@ -345,6 +363,9 @@ def best_of(
         raise KeyboardInterrupt("interrupted before the first evaluation")
     best = ranked(runs)[0]
     kept = runs[best]
+    errors = [run.error for run in runs if run.error is not None]
+    if errors and kept.status in _GIVEN_UP:
+        raise errors[0]
     found = Findings(
         params=kept.params,
         log_likelihood=kept.log_likelihoods[-1],

@@ -23,6 +23,7 @@ from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.kinds.starts import INITS, StartMaker
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.failing import check_some
 from glmhmm_pyro.inference.search.runs import Run, ranked
 from glmhmm_pyro.inference.search.stages import STARTS, Engine, Hunt
 from glmhmm_pyro.inference.search.unlike import Unlike
@@ -123,6 +124,7 @@ def find(engine: Engine, program: Program[GLMHMM, Sequences], search: Search) ->
             for run in hunt.runs:
                 run.status = run.status or Status.INTERRUPTED
         hunt.runs = [run for run in hunt.runs if run.log_joints]
+        check_some(hunt.runs)
         if part is program:
             return hunt
         return _taken_over(Hunt(engine, program, hunt.unlike, bar), hunt)
@@ -206,8 +208,11 @@ def _taken_over(whole: Hunt, part: Hunt) -> Hunt:
     going = [runs[id(run)] for run in taken]
     interrupted = part.was_interrupted
     going = [] if interrupted else going
+    for run in part.runs:
+        if run.error is not None:
+            runs[id(run)].fail(run.error)
     whole.stop(
-        [run for run in whole.runs if run not in going],
+        [run for run in whole.runs if run not in going and run.error is None],
         Status.INTERRUPTED if interrupted else Status.PRUNED,
     )
     whole.narrow(going, STARTS[-1:])
