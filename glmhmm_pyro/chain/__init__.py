@@ -4,6 +4,7 @@ Tensors of log potentials in, tensors out; nothing here knows what made them. Se
 lie end to end, and row t of the transitions leads from step t-1 to step t.
 """
 
+from glmhmm_pyro.chain.borders import Borders
 from glmhmm_pyro.chain.decoding import (
     Filtered,
     Smoothed,
@@ -20,6 +21,7 @@ from glmhmm_pyro.chain.marginals import ExpectedCounts, expected_counts, log_mar
 from glmhmm_pyro.chain.specialised import warm_up
 
 __all__ = [
+    "Borders",
     "ExpectedCounts",
     "Expansion",
     "Filtered",

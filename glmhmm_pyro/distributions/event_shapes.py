@@ -1,5 +1,6 @@
 """Shapes of what a hidden Markov chain is made of, checked."""
 
+import torch
 from torch import Tensor
 
 from glmhmm_pyro import chain
@@ -49,4 +50,39 @@ def check_shapes(
         raise ValueError(
             f"weights must have shape ({sessions},), one for each session, got "
             f"{tuple(weights.shape)}; give as many numbers"
+        )
+
+
+def check_borders(
+    initial: Tensor,
+    transition: Tensor,
+    expansion: chain.Expansion,
+    lengths: Tensor,
+    weights: Tensor | None,
+    goes_on: Tensor | None,
+) -> None:
+    """Refuse sessions that go on from others where nothing could."""
+    if goes_on is None:
+        return
+    sessions = lengths.numel()
+    if goes_on.shape != lengths.shape or goes_on.dtype != torch.bool or goes_on[0]:
+        raise ValueError(
+            f"goes_on must be booleans ({sessions},), one for each session, False for "
+            f"the first one, got {goes_on.tolist()!r:.80}; say of every session "
+            "whether it goes on from the one before it"
+        )
+    halves = are_halves(transition, expansion.num_chain_states)
+    if not (halves and initial.shape[-2] == sessions) or (
+        transition.shape[-3] != int(lengths.sum())
+    ):
+        raise ValueError(
+            "transition_logits must be half-steps of every step, and initial_logits "
+            "have a row for every session, where sessions go on from others, got "
+            f"shapes {tuple(transition.shape)} and {tuple(initial.shape)}; put them "
+            "together by chain.half_steps.halved, and expand them"
+        )
+    if weights is not None and (weights[1:] != weights[:-1])[goes_on[1:]].any():
+        raise ValueError(
+            "weights must be the same for sessions that go on from one another, got "
+            f"{weights.tolist()!r:.80}; weigh whole groups of sessions"
         )

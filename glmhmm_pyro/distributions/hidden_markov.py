@@ -8,11 +8,16 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro import chain
-from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.chain.half_steps import are_halves, whole
-from glmhmm_pyro.distributions.event_shapes import check_shapes
-from glmhmm_pyro.distributions.log_probs import normalised, weighted_sum
+from glmhmm_pyro.distributions.event_shapes import check_borders, check_shapes
+from glmhmm_pyro.distributions.log_probs import (
+    normalised,
+    normalised_firsts,
+    weighted_sum,
+)
 from glmhmm_pyro.distributions.output import Output, expected_emission, outputs_of
+from glmhmm_pyro.distributions.posteriors import StatePosteriors
 from glmhmm_pyro.masking import (
     check_mask,
     count_observed,
@@ -22,7 +27,7 @@ from glmhmm_pyro.masking import (
 
 
 @suggests_names
-class HiddenMarkov(TorchDistribution):
+class HiddenMarkov(StatePosteriors, TorchDistribution):
     r"""Emissions of a hidden Markov chain whose transitions vary in time.
 
     .. math:: p(y) = \sum_z \pi(z_0) p(y_0 | z_0)
@@ -58,6 +63,12 @@ class HiddenMarkov(TorchDistribution):
             default the chain states are the states.
         weights: how often every session counts in ``log_prob`` and in expected counts,
             shape (sessions,); once by default.
+        goes_on: whether the slow state of a session's first step goes on from that at
+            the end of the session before it, shape (sessions,); by default none does.
+            Moves are then half-steps at every step, at borders too, where only the slow
+            one counts, and ``initial_logits`` have a row for every session. Those of
+            one that goes on are of the fast state, given the slow one. Such sessions
+            are one chain, of a single weight.
 
     Example:
         >>> import torch, pyro.distributions as dist
@@ -82,6 +93,7 @@ class HiddenMarkov(TorchDistribution):
         mask: Tensor | None = None,
         emits: Tensor | None = None,
         weights: Tensor | None = None,
+        goes_on: Tensor | None = None,
     ):
         if not isinstance(emission_dist, Distribution):
             raise TypeError(
@@ -90,13 +102,16 @@ class HiddenMarkov(TorchDistribution):
             )
         steps, states = emission_dist.batch_shape[-2:]
         self.expansion = chain.Expansion(emits, states)
-        check_shapes(
-            initial_logits, transition_logits, steps, self.expansion, lengths, weights
-        )
+        given = initial_logits, transition_logits
+        check_shapes(*given, steps, self.expansion, lengths, weights)
+        check_borders(*given, self.expansion, lengths, weights, goes_on)
         check_mask(mask, torch.Size([steps]) + emission_dist.event_shape)
-        self.initial_logits = normalised(initial_logits)
+        self.goes_on, self.borders = goes_on, None
+        if goes_on is not None and goes_on.any():
+            self.borders = chain.Borders.of(lengths, goes_on)
         halves = are_halves(transition_logits, self.num_chain_states)
         self.moves = transition_logits if halves else normalised(transition_logits)
+        self.initial_logits = normalised_firsts(initial_logits, self.moves, goes_on)
         self.emission_dist = emission_dist
         self.lengths = lengths
         self.mask = mask
@@ -131,10 +146,30 @@ class HiddenMarkov(TorchDistribution):
     def transition_logits(self) -> Tensor:
         """Log-probabilities (*batch, steps | 1, origins, destinations).
 
-        Half-steps, which ``moves`` has, are put together for it.
+        Half-steps, which ``moves`` has, are put together for it, and at borders with
+        the first fast states of a session.
         """
-        halves = are_halves(self.moves, self.num_chain_states)
-        return whole(self.moves) if halves else self.moves
+        moves = self._of_chains[1]
+        return whole(moves) if are_halves(moves, self.num_chain_states) else moves
+
+    @property
+    def chain_lengths(self) -> Tensor:  # type: ignore[override]
+        """Number of steps of each chain, a session with those that go on from it."""
+        return self.lengths if self.borders is None else self.borders.lengths
+
+    @property
+    def _chain_weights(self) -> Tensor | None:
+        """How often every chain counts."""
+        if self.weights is None or self.borders is None:
+            return self.weights
+        return self.weights[self.borders.first]
+
+    @property
+    def _of_chains(self) -> tuple[Tensor, Tensor]:
+        """Logs of first states and of moves, of whole chains."""
+        if self.borders is None:
+            return self.initial_logits, self.moves
+        return self.borders.joined(self.initial_logits, self.moves)
 
     @property
     def num_observed(self) -> float:
@@ -171,16 +206,18 @@ class HiddenMarkov(TorchDistribution):
         Args:
             mask: as for the class, in the place of its own.
         """
-        return self._replaced(self.moves, mask)
+        given = (self.initial_logits, self.moves, self.emission_dist, self.lengths)
+        kept = (self.expansion.emits, self.weights, self.goes_on)
+        return HiddenMarkov(*given, mask, *kept)
 
     def tabled(self) -> "HiddenMarkov":
-        """The same chain with all its moves in one table, and counts of them so."""
-        return self._replaced(self.transition_logits, self.mask)
+        """The same chain with all its moves in one table, and counts of them so.
 
-    def _replaced(self, moves: Tensor, mask: Tensor | None) -> "HiddenMarkov":
-        emits, weights = self.expansion.emits, self.weights
-        given = (self.initial_logits, moves, self.emission_dist, self.lengths)
-        return HiddenMarkov(*given, mask, emits, weights)
+        Sessions that go on from one another are one.
+        """
+        given = (self._of_chains[0], self.transition_logits, self.emission_dist)
+        emits, weights = self.expansion.emits, self._chain_weights
+        return HiddenMarkov(*given, self.chain_lengths, self.mask, emits, weights)
 
     def outputs(self, value: Tensor) -> dict[str, Output]:
         """What the emissions consist of, by name; a single output has no name.
@@ -200,95 +237,20 @@ class HiddenMarkov(TorchDistribution):
         them has.
         """
         emission = self.emission_log_probs(value)
+        initial, moves = self._of_chains
         dtype = torch.promote_types(self.initial_logits.dtype, emission.dtype)
         dtype = torch.promote_types(dtype, self.moves.dtype)
         return (
-            self.expansion.enter(self.initial_logits.to(dtype)),
-            self.moves.to(dtype),
+            self.expansion.enter(initial.to(dtype)),
+            moves.to(dtype),
             self.expansion.expand(emission.to(dtype)),
-            self.lengths,
+            self.chain_lengths,
         )
-
-    def log_prob_per_session(self, value: Tensor) -> Tensor:
-        """Log-likelihood of each session, in nats, shape (*batch, sessions)."""
-        return chain.log_marginal(*self.potentials(value))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-likelihood of all sessions, in nats, shape (*batch,)."""
-        by_session = self.log_prob_per_session(value)
-        return (by_session if self.weights is None else by_session * self.weights).sum(
-            -1
-        )
-
-    def log_prob_per_step(self, value: Tensor) -> Tensor:
-        """log p(y_t | earlier y of its session), in nats, shape (*batch, steps)."""
-        log_probs = chain.filter(*self.potentials(value)).log_prob_per_step
-        seen = steps_observed(self.mask)
-        # Nothing observed is certain, to the last digit.
-        return log_probs if seen is None else torch.where(seen, log_probs, 0.0)
-
-    def filtered_probs(self, value: Tensor) -> Tensor:
-        """p(z_t | y_0..t), shape (*batch, steps, states)."""
-        return self.expansion.fold(chain.filter(*self.potentials(value)).filtered_probs)
-
-    def predicted_probs(self, value: Tensor, steps_ahead: int = 1) -> Tensor:
-        r"""p(z_t | y_0..t-k), shape (*batch, steps, states), k being ``steps_ahead``.
-
-        From one step ahead to the next a transition more is made,
-
-        .. math:: p(z_t \mid y_{0..t-k}) =
-            \sum_i p(z_{t-1} = i \mid y_{0..t-k}) A_t(i, \cdot)
-        """
-        steps_ahead = whole_number("steps_ahead", steps_ahead, 1)
-        probs = chain.filter(*self.potentials(value)).predicted_probs
-        starts = self.lengths.cumsum(0) - self.lengths
-        more = min(steps_ahead, int(self.lengths.max())) - 1
-        first = probs[..., starts, :]
-        moves = self.transition_logits.exp().to(probs.dtype) if more else probs
-        for _ in range(more):
-            probs = (probs.roll(1, -2).unsqueeze(-2) @ moves).squeeze(-2)
-            probs[..., starts, :] = first
-        return self.expansion.fold(probs)
-
-    def smoothed_probs(self, value: Tensor) -> Tensor:
-        """p(z_t | all y of the session), shape (*batch, steps, states)."""
-        return self.expansion.fold(chain.smooth(*self.potentials(value)))
-
-    def pairwise_probs(self, value: Tensor) -> Tensor:
-        """p(z_t-1, z_t | all y of the session), shape (*batch, steps, states, states).
-
-        Row t is about the step INTO t; rows at session starts are 0.
-        """
-        pairs = chain.pairwise(*self.potentials(value)).pairwise_probs
-        return self.expansion.fold_pairs(pairs)
-
-    def transition_probs(self) -> Tensor:
-        """p(z_t | z_t-1) before any emission, (*batch, steps | 1, states, states).
-
-        Where several chain states are one state, it depends on which of them is how
-        probable at the step before. Rows of a state that is impossible there are NaN,
-        those at session starts too.
-        """
-        if self.expansion.emits is None:
-            return self.transition_logits.exp()
-        steps, initial = self.event_shape[:1], self.expansion.enter(self.initial_logits)
-        nothing = initial.new_zeros(steps + (self.num_chain_states,))
-        potentials = (initial, self.transition_logits, nothing, self.lengths)
-        pairs = self.expansion.fold_pairs(chain.pairwise(*potentials).pairwise_probs)
-        return pairs / pairs.sum(-1, keepdim=True)
-
-    def viterbi_states(self, value: Tensor) -> Tensor:
-        """States of the most probable path of the chain, shape (*batch, steps)."""
-        return self.expansion.states(chain.viterbi(*self.potentials(value)).states)
-
-    def sample_states(
-        self, value: Tensor, num_samples: int, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Paths drawn from p(z | y), shape (num_samples, *batch, steps)."""
-        num_samples = whole_number("num_samples", num_samples)
-        potentials = self.potentials(value)
-        paths = chain.sample_paths(*potentials, num_samples, generator=generator)
-        return self.expansion.states(paths)
+        by_chain, weights = self.log_prob_per_chain(value), self._chain_weights
+        return (by_chain if weights is None else by_chain * weights).sum(-1)
 
     def expected_counts(
         self,
@@ -307,17 +269,20 @@ class HiddenMarkov(TorchDistribution):
         ``log_marginal`` is the logarithm of the sum of these.
         """
         initial, transition, emission, lengths = self.potentials(value)
+        weights = self._chain_weights
         if beta != 1.0:
             initial, transition = beta * initial, beta * transition
             emission = beta * emission
         if self.expansion.emits is not None:
             out = None  # Its counts of emissions are folded: they are of another shape.
         counts = chain.expected_counts(
-            initial, transition, emission, lengths, out=out, weights=self.weights
+            initial, transition, emission, lengths, out=out, weights=weights
         )
-        if self.weights is not None:
-            logs = counts.log_marginal * self.weights
+        if weights is not None:
+            logs = counts.log_marginal * weights
             counts = counts._replace(log_marginal=logs)
+        if self.borders is not None:
+            counts = self.borders.split(counts)
         counts = self._folded(counts)
         seen = steps_observed(self.mask)
         if seen is None:
@@ -376,11 +341,11 @@ class HiddenMarkov(TorchDistribution):
         """
         num_samples = torch.Size(sample_shape).numel()
         shape = self.batch_shape + self.emission_dist.batch_shape[-2:]
-        initial = self.expansion.enter(self.initial_logits)
+        initial, moves = self._of_chains
+        initial = self.expansion.enter(initial)
         nothing = initial.new_zeros(shape[:-1] + (self.num_chain_states,))
-        paths = chain.sample_paths(
-            initial, self.moves, nothing, self.lengths, num_samples
-        )
+        given = (initial, moves, nothing, self.chain_lengths)
+        paths = chain.sample_paths(*given, num_samples)
         states = self.expansion.states(paths).reshape(
             torch.Size(sample_shape) + self.batch_shape + shape[-2:-1]
         )
