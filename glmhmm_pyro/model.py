@@ -37,6 +37,7 @@ from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.masking import ObservedPart
 from glmhmm_pyro.priors.wording import in_words
 from glmhmm_pyro.sequences import MatchingWarning, Sequences
+from glmhmm_pyro.sequences.continuing import check_order
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
 
@@ -83,8 +84,8 @@ class GLMHMM(PyroModule):
         self.levels = num_states if isinstance(num_states, Levels) else None
         if self.levels is not None:
             num_states = self.levels.size
-            parts = on_levels(self.levels, emissions, transitions)
-            emissions, transitions = parts
+            parts = on_levels(self.levels, emissions, transitions, initial)
+            emissions, transitions, initial = parts
         self.num_states = num_states = whole_number("num_states", num_states, 1)
         self.layout: Layout | None = None
         initial = Initial() if initial is None else initial
@@ -104,28 +105,43 @@ class GLMHMM(PyroModule):
         """The same model with every state written out: the oracle, and for teaching."""
         data = self.laid_out(data)
         self.draw()
-        last, values = data.lengths - 1, data.emissions.to(data.dtype)
+        values, starts = data.emissions.to(data.dtype), self.transitions.first_steps(
+            data
+        )
+        last = starts.diff(append=starts.new_tensor([data.num_steps])) - 1
         expansion = self.transitions.expansion
         entered = self.transitions.enter(self.initial.logits(data))
         initial = expansion.enter(entered)
+        goes_on = self.transitions.goes_on(data)
         x, u = self.emissions.inputs(data), self.transitions.inputs(data)
         observed = torch.ones(len(values), dtype=torch.bool, device=data.device)
         observed = observed if data.mask is None else data.mask
-        with pyro.plate("sessions", data.num_sessions, dim=-1):
+        with pyro.plate("sessions", len(starts), dim=-1):
             state = None
-            for t in pyro.markov(range(int(data.lengths.max()))):
+            for t in pyro.markov(range(int(last.max()) + 1)):
                 # A session that has ended repeats its last row, masked.
-                rows = data.starts + last.clamp(max=t)
+                rows = starts + last.clamp(max=t)
                 step = self.transitions(state, u[rows]) if t else None
+                if step is not None and goes_on is not None:
+                    number = torch.bucketize(rows, data.starts, right=True) - 1
+                    begins = goes_on[number] & (rows == data.starts[number])
+                    crossed = self.transitions.crossed(state, u[rows], initial[number])
+                    logits = torch.where(begins.unsqueeze(-1), crossed, step.logits)
+                    step = Categorical(logits=logits, validate_args=False)
                 with poutine.mask(mask=last >= t):
                     state = pyro.sample(
                         f"z_{t}",
-                        step or Categorical(logits=initial),
+                        step or Categorical(logits=self._begun(initial, goes_on)),
                         infer={"enumerate": "parallel"},
                     )
                     family = self.emissions(expansion.states(state), x[rows])
                     emission = ObservedPart(family, observed[rows])
                     pyro.sample(f"y_{t}", emission, obs=values[rows])
+
+    @staticmethod
+    def _begun(initial: Tensor, goes_on: Tensor | None) -> Tensor:
+        """First states where chains begin, from those of all sessions."""
+        return initial if goes_on is None else initial[~goes_on]
 
     @pyro_method
     def hidden_markov(self, data: Sequences) -> HiddenMarkov:
@@ -142,7 +158,7 @@ class GLMHMM(PyroModule):
             table = self.emissions.table(self.emissions.factors(data))
         emits, weights = self.transitions.emits, data.session_weights
         given = (initial, transition, table, data.lengths, data.mask, emits, weights)
-        return HiddenMarkov(*given)
+        return HiddenMarkov(*given, self.transitions.goes_on(data))
 
     def hidden_markov_at(
         self, params: Mapping[str, Tensor], data: Sequences
@@ -229,6 +245,9 @@ class GLMHMM(PyroModule):
             component.bind(laid_out)
         for component in self.components.values():
             component.bind_members(laid_out)
+        goes_on = self.transitions.goes_on(laid_out)
+        if goes_on is not None:
+            check_order(laid_out, goes_on, layout.sessions)
         self.layout = layout
         return laid_out
 
@@ -252,7 +271,11 @@ class GLMHMM(PyroModule):
             component.limit(component.view(data))
 
     def check_varies(self, data: Sequences) -> None:
-        """Raise a ValueError for outputs whose scale would run to 0 in any fit."""
+        """Raise a ValueError for outputs whose scale would run to 0 in any fit.
+
+        Or for states that the data let no fit leave.
+        """
+        self.transitions.check_moves(data)
         for component in self.components.values():
             if isinstance(component, Emission):
                 component.check_varies(component.view(data))
@@ -299,7 +322,7 @@ class GLMHMM(PyroModule):
                 lines.append(f"  {when * (number == 0):<26}{equation}")
         if self.transitions.reads_covariates:
             lines.append(INTO)
-        lines += [*self._references(), CONVENTIONS]
+        lines += [*self._references(), self._conventions()]
         for name, component, attribute in self.site_names():
             prior = component.sites[attribute].prior
             if prior is not None:
@@ -311,6 +334,10 @@ class GLMHMM(PyroModule):
             return f"{self.num_states} hidden state{'s' * (self.num_states > 1)} z"
         pairs = f"{self.levels} hidden states z = (s, f), a slow and a fast one"
         return f"{pairs}, z = {self.levels.fast} s + f"
+
+    def _conventions(self) -> str:
+        across = getattr(self.transitions, "across_sessions", False)
+        return f"{ACROSS if across else APART}{CONVENTIONS}"
 
     def _references(self) -> Iterator[str]:
         """A sentence about what has weights of 0, if anything has."""
@@ -332,6 +359,10 @@ class GLMHMM(PyroModule):
 INTO = """\
 Row t of the transition covariates u drives the step from t-1 INTO t; row 0 of a session
 is unused."""
+APART = "Sessions are independent. "
+ACROSS = """\
+Slow states go on from a session to the next of its group; groups are independent.
+"""
 CONVENTIONS = """\
-Sessions are independent. Masked emissions are summed out.
+Masked emissions are summed out.
 Log-likelihoods are those of the emissions, states summed out, in nats."""

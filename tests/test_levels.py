@@ -474,7 +474,7 @@ def test_what_are_no_levels_is_refused(call, error, words):
 @pytest.mark.parametrize(
     "clock, change, words",
     [
-        ("pokes", lambda u: u, "clock must be 'step' or one of the transition cov"),
+        ("pokes", lambda u: u, "clock must be 'step', 'session' or one of the tr"),
         ("satiety", lambda u: u, "clock must be a column of ones and zeros, got"),
         ("poke", lambda u: u * 0, "clock must tick, got 'poke', which is 0 at every"),
     ],

@@ -19,7 +19,11 @@ from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program.labels import named_parameters
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.program.refusals import check_order
+from glmhmm_pyro.inference.program.refusals import (
+    check_order,
+    goes_across,
+    refuse_apart,
+)
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.joining import distinct_names
 
@@ -127,7 +131,7 @@ def compare_methods(
     """
     check_order(model, data)
     engines = _labelled(methods)
-    train, test = _split(data, held_out, seed)
+    train, test = _split(model, data, held_out, seed)
     # What is wrong with model or data would fail every method.
     Program.of(copy.deepcopy(model), train)
     options = {
@@ -184,8 +188,11 @@ def _labelled(
     return dict(zip(distinct_names([engine.name for engine in engines]), engines))
 
 
-def _split(data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
-    """The data to fit, and those to score if any, by whole sessions."""
+def _split(model: Any, data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
+    """The data to fit, and those to score if any, by whole sessions.
+
+    Or by whole groups, where sessions of one go on from one another.
+    """
     held_out = plain_number("held_out", held_out)
     if held_out is None or not isinstance(held_out, int | float):
         known = held_out is None or isinstance(held_out, Sequences)
@@ -205,10 +212,18 @@ def _split(data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
             "held_out must be a share between 0 and 1 of at least 2 sessions, got "
             f"{held_out!r} of {data.num_sessions}; give 0.25 for a quarter"
         )
-    from sklearn.model_selection import ShuffleSplit
+    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
-    splits = ShuffleSplit(n_splits=1, test_size=held_out, random_state=seed)
-    train, test = next(splits.split(np.arange(data.num_sessions)))
+    numbers, groups = np.arange(data.num_sessions), data.groups
+    options: dict[str, Any] = {"test_size": held_out, "random_state": seed}
+    if not goes_across(model):
+        train, test = next(ShuffleSplit(n_splits=1, **options).split(numbers))
+    elif len(data.group_names) > 1:
+        splits = GroupShuffleSplit(n_splits=1, **options)
+        train, test = next(splits.split(numbers, groups=groups))
+    else:
+        fix = "give data of several groups, other data, or None"
+        refuse_apart(model, "held_out", f"{held_out!r} of a single group", fix)
     # Sessions held out lend their means and scales to no covariate.
     data = data.refit_design(sorted(train.tolist()))
     return data.subset(sorted(train.tolist())), data.subset(sorted(test.tolist()))

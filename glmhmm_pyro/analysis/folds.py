@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import has_items, whole_number
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.refusals import refuse_apart
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -162,8 +163,11 @@ def held_out(
 def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
     """Raise a ValueError if some fold could not be fitted, before any is.
 
-    Such as one without the only session in which a column varies.
+    Such as one without the only session in which a column varies, or with a part of a
+    group whose sessions go on from one another.
     """
+    for train, test in jobs:
+        check_groups_whole(model, train, test, "folds", "give folds='group'")
     for number, (train, test) in enumerate(jobs, start=1):
         try:
             Program.of(copy.deepcopy(model), train).check()
@@ -174,6 +178,24 @@ def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
                 f"{', '.join(test.session_names)}, of which: {error}; or take other "
                 "folds, seed or groups"
             ) from error
+
+
+def check_groups_whole(
+    model: Any, train: Sequences, test: Sequences, argument: str, fix: str
+) -> None:
+    """Raise a ValueError if sessions held out go on from others that are fitted.
+
+    Args:
+        model: of the fits.
+        train: sessions to fit.
+        test: sessions held out.
+        argument: that made them, for the message.
+        fix: what to write instead.
+    """
+    both = [name for name in test.group_names if name in train.group_names]
+    if both or test.groups is None:
+        got = f"group {both[0]!r} on both sides" if both else "sessions without groups"
+        refuse_apart(model, argument, got, fix)
 
 
 def _numbered(

@@ -16,7 +16,12 @@ from glmhmm_pyro.components.initial import (
 from glmhmm_pyro.components.known_states import KnownStates
 from glmhmm_pyro.components.label_families import Bernoulli, Categorical
 from glmhmm_pyro.components.lapsing import Lapsing
-from glmhmm_pyro.components.levels import ByLevel, Levels, TwoLevels
+from glmhmm_pyro.components.levels import (
+    ByLevel,
+    Levels,
+    TwoLevels,
+    TwoLevelsInitial,
+)
 from glmhmm_pyro.components.only_state import OnlyState
 from glmhmm_pyro.components.outputs import Outputs
 from glmhmm_pyro.components.stationary_initial import StationaryInitial
@@ -62,6 +67,7 @@ __all__ = [
     "StudentT",
     "Transitions",
     "TwoLevels",
+    "TwoLevelsInitial",
     "Varying",
     "VaryingEmission",
     "VaryingInitial",

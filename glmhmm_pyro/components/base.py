@@ -31,8 +31,7 @@ Component     block_objective(data)              an M-step by derivatives of its
 Component     log_table(data)                    slopes without a graph, for MAP, NUTS
 Component     start(data)                        optimisers that set out nearer the end
 Component     start_noise(name, data)            starts apart in its parameters' units
-Component     limits(data)                       scales that do not run to 0
-Component     limit(data)                        limits of its parts
+Component     limits(data), limit(data)          scales, and parts', that don't run to 0
 Component     display(name, value)               reference rows shown to users
 Component     permuted(name, value, order)       states renumbered where one is lacking
 Component     is_linear                          designs of any form, and a fit in units
@@ -62,6 +61,7 @@ Transitions   emits                              a chain of more states than the
 Transitions   decides_first                      sessions that begin in any chain state,
 Transitions   enter(log_probs)                   such as these,
 Transitions   separate()                         and a search without that
+Transitions   goes_on, crossed, check_moves      sessions that go on from one another
 InitialState  follow(transitions)                a first state that follows from them
 ============  =================================  =======================================
 """

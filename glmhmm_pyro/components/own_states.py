@@ -35,6 +35,10 @@ class OwnStates:
         """Expected counts of the component's states, from those of the model's."""
         raise NotImplementedError
 
+    def steps(self, data: Sequences) -> Tensor | None:
+        """Steps whose transitions it speaks of, (steps,); ``None`` for all."""
+        return None
+
     def state(self, state: int) -> int:
         """The component's state that goes with one of the model's."""
         raise NotImplementedError

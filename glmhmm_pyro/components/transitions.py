@@ -13,6 +13,7 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.chain import Expansion
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import Forbidding
+from glmhmm_pyro.components.going_on import GoesOn
 from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
 from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
@@ -30,7 +31,7 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import exact_logits, log_or_zero_slope, zeros_allowed
 
 
-class Transitions(Component):
+class Transitions(GoesOn, Component):
     """Distribution of the state at t given the state at t-1 and the covariates of t.
 
     A subclass writes ``forward``, broadcasting over the state it comes from; that alone
@@ -267,8 +268,7 @@ class InputDriven(Forbidding, Transitions):
 
     def permuted(self, name: str, value: Tensor, order: Tensor) -> Tensor:
         """Weights of every pair of states, staying being the reference in all."""
-        by_feature = permuted_pairs(value.movedim(-1, 0), order)
-        return by_feature.movedim(0, -1)
+        return permuted_pairs(value.movedim(-1, 0), order).movedim(0, -1)
 
 
 @suggests_names

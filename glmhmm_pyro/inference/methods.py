@@ -235,7 +235,7 @@ def _spread(
             "checkpoint must be None over a process_group, got a path; leave one of "
             "the two out"
         )
-    check_spread(model, data)
+    check_spread(model, data, ranks)
     try:
         said = digest((model, engine, search))
     except ValueError:

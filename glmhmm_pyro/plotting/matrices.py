@@ -82,12 +82,12 @@ def mean_of_level(
         level: ``"slow"`` or ``"fast"``.
         slow: number of the slow state in which fast ones move.
     """
-    data, inside = fit.as_fitted(data), _inside(data)
-    transitions = fit.model.transitions
-    ticks = transitions.ticks(data) if level == "slow" else None
-    inside = inside if ticks is None else inside & ticks
+    data = fit.as_fitted(data)
+    part = fit.model.transitions.parts[level]
+    inside = part.own_states.steps(data)
+    _check_any(inside, data)
     of_slow = None if level == "slow" else slow
-    found = _with_intervals(fit, data, transitions.parts[level], inside, of_slow)
+    found = _with_intervals(fit, data, part, inside, of_slow)
     return found, int(inside.sum())
 
 
@@ -125,12 +125,17 @@ def _inside(data: Sequences) -> Tensor:
     """Steps that are no session's first one."""
     inside = torch.ones(data.num_steps, dtype=torch.bool, device=data.device)
     inside[data.starts] = False
+    _check_any(inside, data)
+    return inside
+
+
+def _check_any(inside: Tensor, data: Sequences) -> None:
+    """Raise a ValueError if no step has transitions to be averaged over."""
     if not inside.any():
         raise ValueError(
             "data must have a session of more than one step to average transitions "
             f"over, got {data.num_sessions} sessions of one step; give longer sessions"
         )
-    return inside
 
 
 def draw_matrix(

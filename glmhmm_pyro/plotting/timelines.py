@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from glmhmm_pyro.analysis.states.paths import column_of, right_or_wrong
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference.program.refusals import goes_across
 from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
@@ -109,10 +110,12 @@ def timeline(
     ax = axes_or_new(ax, 9.0, 2.4 * (1.0 + rows) * len(sessions) ** 0.8)
     panels = _panels(ax, len(sessions))
     for panel, number in zip(panels, sessions):
-        shown = found.data.subset([number])
-        smoothed = fit.decode(shown)[f"{level or 'smoothed'}_probs"].values
+        smoothed = probs_in_session(
+            fit, found.data, number, f"{level or 'smoothed'}_probs"
+        )
         _draw_session(panel, found, number, smoothed, state_labels(fit, level))
-        panel.set_xlabel(f"step of session {plain(shown.session_names[0])}")
+        name = found.data.session_names[number]
+        panel.set_xlabel(f"step of session {plain(name)}")
     if ax.bbox.width / ax.figure.dpi < _NARROW:
         legend_above(panels[0], 0.0 if len(panels) == 1 else _TITLE)
     else:
@@ -120,6 +123,24 @@ def timeline(
     if len(panels) > 1:
         _tell_apart(panels, float(data.lengths[sessions].max()))
     return ax
+
+
+def probs_in_session(fit: Fit, data: Sequences, session: int, name: str) -> np.ndarray:
+    """Probabilities in one session; given all of its group where it goes on from one.
+
+    Args:
+        fit: the fit.
+        data: laid out as those fitted.
+        session: its number.
+        name: of the variable of ``fit.decode``.
+    """
+    if not goes_across(fit.model):
+        return fit.decode(data.subset([session]))[name].values
+    groups = np.array(data.groups or [""] * data.num_sessions)
+    members = np.flatnonzero(groups == groups[session])
+    whole = data.subset(members.tolist())
+    rows = whole.session_rows(int(np.flatnonzero(members == session)[0]))
+    return fit.decode(whole)[name].values[rows]
 
 
 def _tell_apart(panels: "list[Axes]", longest: float) -> None:

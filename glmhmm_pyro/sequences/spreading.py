@@ -84,24 +84,54 @@ def _alike(data: "Sequences") -> dict[str, str]:
     }
 
 
+def check_groups(data: "Sequences", ranks: Ranks) -> None:
+    """Raise a ValueError if two ranks hold sessions of one group, or of no group.
+
+    Args:
+        data: the sessions of this rank, before they are spread.
+        ranks: over which all sessions are spread.
+    """
+    named = {group: group for group in data.group_names} or {"": "none"}
+    twice = _held_twice(named, ranks)
+    if twice is not None:
+        raise ValueError(
+            "every rank must hold whole groups of sessions where slow states go on "
+            f"from one to the next, got group {twice[0]!r} on ranks {ranks.number} and "
+            f"{twice[1]}; give each its groups, as in data.subset(groups=list("
+            "data.group_names[rank::world_size]))"
+        )
+
+
 def _check_own(data: "Sequences", ranks: Ranks) -> None:
     """Raise a ValueError if two ranks hold the same session."""
     named = {
         repr(o.key()): name for name, o in zip(data.session_names, data.session_origins)
     }
+    twice = _held_twice(named, ranks)
+    if twice is not None:
+        raise ValueError(
+            "every rank must hold sessions of its own, got session "
+            f"{twice[0]!r} on ranks {ranks.number} and {twice[1]}; give each its part, "
+            "as in data.subset(range(rank, data.num_sessions, world_size))"
+        )
+
+
+def _held_twice(named: dict[str, str], ranks: Ranks) -> tuple[str, int] | None:
+    """Name of what another rank holds too, and the number of that rank, if any.
+
+    Args:
+        named: names by key, of what this rank holds.
+        ranks: all of them.
+    """
     own = torch.tensor([_number(key) for key in named], dtype=torch.float64)
     most = int(ranks.most(torch.tensor(float(len(own)))))
     padded = torch.full((most,), -1.0, dtype=torch.float64)
     padded[: len(own)] = own
     for rank, others in enumerate(ranks.by_rank(padded)):
-        twice = torch.isin(own, others) if rank != ranks.number else own < 0
-        if twice.any():
-            name = list(named.values())[int(twice.nonzero()[0])]
-            raise ValueError(
-                "every rank must hold sessions of its own, got session "
-                f"{name!r} on ranks {ranks.number} and {rank}; give each its part, as "
-                "in data.subset(range(rank, data.num_sessions, world_size))"
-            )
+        both = torch.isin(own, others) if rank != ranks.number else own < 0
+        if both.any():
+            return list(named.values())[int(both.nonzero()[0])], rank
+    return None
 
 
 def _number(said: str) -> int:

@@ -116,6 +116,17 @@ EQUATIONS = {
             "y[t] ~ Bernoulli(f[t], x[t])",
         ],
     ),
+    "slow states that go on from session to session": (
+        (Levels(2, 3), gh.Bernoulli(), TwoLevels(gh.InputDriven(), clock="session")),
+        [
+            "s[0] ~ Initial, in the first session of a group",
+            "f[0] ~ Initial, one for every s[0], in every session",
+            "s[t] ~ InputDriven(s[t-1], u[t]) at the first step of a session, else "
+            "s[t-1]",
+            "f[t] ~ Stationary(f[t-1]), one for every s[t]",
+            "y[t] ~ Bernoulli(f[t], x[t])",
+        ],
+    ),
     "emissions of slow states, and of pairs": (
         (Levels(2, 2), ByLevel(gh.Outputs(a=gh.Bernoulli(), b=gh.Poisson()), "slow")),
         [

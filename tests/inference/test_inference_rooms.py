@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import Levels, Varying
+from glmhmm_pyro.components import Levels, TwoLevels, Varying
+from glmhmm_pyro.inference.program.refusals import goes_across
 
 matplotlib.use("Agg")
 
@@ -16,21 +17,28 @@ MAKERS = {
     "varying": lambda states: gh.GLMHMM(states, Varying(gh.Bernoulli(), law=LAW)),
     "levels": lambda states: gh.GLMHMM(states, gh.Bernoulli(RIDGE)),
     "dwell": lambda states: gh.GLMHMM(states, gh.Bernoulli(RIDGE), gh.SemiMarkov()),
+    "levels across sessions": lambda states: gh.GLMHMM(
+        states,
+        gh.Bernoulli(RIDGE),
+        TwoLevels(gh.Stationary(gh.priors.Sticky(stay=4, move=2)), clock="session"),
+    ),
 }
-STATES = {"varying": 2, "levels": Levels(2, 2), "dwell": 2}
+STATES = {name: Levels(2, 2) if "levels" in name else 2 for name in MAKERS}
 
 
 @pytest.fixture(scope="module")
 def data():
-    return gh.datasets.simulate_choices(num_sessions=3, num_steps=60).data
+    return gh.datasets.simulate_choices(num_sessions=4, num_steps=45).data
 
 
 @pytest.fixture(scope="module", params=MAKERS)
 def case(request, data):
-    """What makes models of a kind, and the fit of one."""
+    """What makes models of a kind, the fit of one, and its data."""
     make = MAKERS[request.param]
     model = make(STATES[request.param])
-    return make, gh.fit(model, data, "map", num_restarts=1, progress=False)
+    if goes_across(model):
+        data = data.replace(groups=["a", "a", "b", "b"])
+    return make, gh.fit(model, data, "map", num_restarts=1, progress=False), data
 
 
 def states_of(fit):
@@ -45,7 +53,9 @@ def decoded(make, fit, data, folder):
 
 def scored(make, fit, data, folder):
     whole = fit.score(data) * data.num_steps
-    parts = sum(fit.score(s) * s.num_steps for s in data)
+    names = data.group_names if goes_across(fit.model) else ()
+    alone = [data.subset(groups=name) for name in names] or list(data)
+    parts = sum(fit.score(s) * s.num_steps for s in alone)
     assert whole == pytest.approx(parts, rel=1e-9)
 
 
@@ -128,7 +138,7 @@ def chosen(make, fit, data, folder):
         make,
         data,
         [states_of(fit)],
-        folds=[0, 1, 2],
+        folds="group" if goes_across(fit.model) else [0, 1, 2, 2],
         method=gh.MAP(num_iters=3, em_iters=0),
         num_restarts=1,
         progress=False,
@@ -160,5 +170,5 @@ ROOMS = (
 
 @pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
-def test_every_room_takes_it(case, data, room, tmp_path):
-    room(*case, data, tmp_path)
+def test_every_room_takes_it(case, room, tmp_path):
+    room(*case, tmp_path)

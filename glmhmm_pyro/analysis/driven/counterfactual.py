@@ -84,10 +84,17 @@ def present(data: Sequences, column: str) -> np.ndarray:
     return np.repeat(values, data.lengths.cpu()) if by_session else values
 
 
-def rows_of(data: Sequences, part: str) -> Tensor:
-    """Rows at which a part of the model acts: not all lead INTO a step."""
+def rows_of(data: Sequences, part: str, goes_on: Tensor | None = None) -> Tensor:
+    """Rows at which a part of the model acts: not all lead INTO a step.
+
+    Args:
+        data: the data set.
+        part: of the model.
+        goes_on: sessions whose first states are not those of ``part="initial"`` alone.
+    """
     if part == "initial":
-        return torch.arange(data.num_sessions)
+        numbers = torch.arange(data.num_sessions)
+        return numbers if goes_on is None else numbers[~goes_on.cpu()]
     inside = torch.ones(data.num_steps, dtype=torch.bool)
     if part == "transitions":
         inside[data.starts.cpu()] = False

@@ -98,7 +98,8 @@ def response_curve(
     number = whole_number("num_rows", num_rows, 1)
     others = exchanged(data, dict(at or {}), "at")
     versions = [exchanged(others, {covariate: value}) for value in points]
-    rows = spread(rows_of(data, part), number)
+    goes_on = fit.model.transitions.goes_on(data)
+    rows = spread(rows_of(data, part, goes_on), number)
     there = Part(fit, part, output, versions, rows)
 
     shares = there.weights / there.weights.sum()

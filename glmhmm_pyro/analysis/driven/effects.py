@@ -82,7 +82,8 @@ def marginal_effects(
     component_of(fit, part, output)
     ends, change, per = _ends(present(data, covariate), covariate)
     versions = [exchanged(data, {covariate: end}) for end in ends]
-    rows = rows_of(data, part)
+    goes_on = fit.model.transitions.goes_on(data)
+    rows = rows_of(data, part, goes_on)
     there = Part(fit, part, output, versions, rows)
     told = entries(fit, there)
     data = fit.as_fitted(data)

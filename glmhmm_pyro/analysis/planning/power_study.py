@@ -26,6 +26,7 @@ from glmhmm_pyro.inference.draws.alignment import state_probs
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.program import Init
+from glmhmm_pyro.inference.program.refusals import refuse_apart
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -112,6 +113,8 @@ def power(
         (2, ['power', 'power_error'])
     """
     _check(fit, data)
+    fix = "simulate and fit whole groups: fit.simulate(data)"
+    refuse_apart(fit.model, "num_sessions", "sessions drawn one by one", fix)
     sizes = _numbers("num_sessions", num_sessions)
     longest = int(data.lengths.max())
     trials = [longest] if num_trials is None else _numbers("num_trials", num_trials)

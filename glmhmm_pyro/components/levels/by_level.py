@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from glmhmm_pyro.arguments import one_of, suggests_names, with_article
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.levels.first_levels import first_levels
 from glmhmm_pyro.components.levels.level_tables import SharedTable
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import ByFast, BySlow
@@ -158,8 +159,10 @@ class ByLevel(Emission):
         return Shared(table, self.laws(design.device))
 
 
-def on_levels(levels: Levels, emissions: Any, transitions: Any) -> tuple[Any, Any]:
-    """Copies of emissions and transitions that know the two levels of their model.
+def on_levels(
+    levels: Levels, emissions: Any, transitions: Any, initial: Any
+) -> tuple[Any, Any, Any]:
+    """Copies of a model's components that know its two levels.
 
     A plain family gets parameters by fast state, ``ByLevel(family)``.
     """
@@ -175,4 +178,6 @@ def on_levels(levels: Levels, emissions: Any, transitions: Any) -> tuple[Any, An
     for component in (emissions, transitions):
         if isinstance(component, ByLevel | TwoLevels):
             component.levels = levels
-    return emissions, transitions
+    if isinstance(transitions, TwoLevels):
+        initial = first_levels(levels, initial, transitions)
+    return emissions, transitions, initial

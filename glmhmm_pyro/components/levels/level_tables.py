@@ -13,15 +13,20 @@ class HalfStepsTable:
         slow: table of the slow transitions.
         fast: those of the fast ones, by slow state.
         ticks: steps at which slow states may be left, (steps,); ``None`` for all.
+        steps: number of steps, where these differ though neither table's do; else 1.
     """
 
-    def __init__(self, slow: LogTable, fast: list[LogTable], ticks: Tensor | None):
+    def __init__(
+        self,
+        slow: LogTable,
+        fast: list[LogTable],
+        ticks: Tensor | None = None,
+        steps: int = 1,
+    ):
         self.slow, self.fast = slow, fast
         self.still = None if ticks is None else ~ticks.numpy()
         states = slow.shape[-1]
-        steps = max(table.shape[0] for table in (slow, *fast))
-        if ticks is not None:
-            steps = len(ticks)
+        steps = max(steps, *(table.shape[0] for table in (slow, *fast)))
         self.shape: tuple[int, ...] = (steps, states, states + fast[0].shape[-1] ** 2)
         self._logs = np.empty(self.shape)
         self._certain = np.where(np.eye(states) > 0, 0.0, -np.inf)
@@ -56,6 +61,54 @@ class HalfStepsTable:
 
     def softmaxes(self) -> Softmaxes | None:
         """None that the covariances of scores know, whose states move in one step."""
+        return None
+
+
+class FirstTable:
+    """First states of pairs: of slow states, and of fast ones given them.
+
+    Args:
+        slow: table of the first slow state.
+        fast: those of the first fast ones, by slow state.
+        goes_on: which sessions go on from the one before, (sessions,), whose fast
+            states alone are drawn; ``None`` for none of them.
+    """
+
+    def __init__(self, slow: LogTable, fast: list[LogTable], goes_on: Tensor | None):
+        self.slow, self.fast = slow, fast
+        self.later = None if goes_on is None else goes_on.numpy()
+        sessions = max(table.shape[0] for table in (slow, *fast))
+        if self.later is not None:
+            sessions = len(self.later)
+        self.shape: tuple[int, ...] = (sessions, len(fast) * fast[0].shape[-1])
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """log p(s_0 = j) + log p(z_0 = b | s_0 = j), by session."""
+        logs = np.empty((self.shape[0], len(self.fast), self.fast[0].shape[-1]))
+        logs[:] = self.slow(_of("slow", values))[..., None]
+        if self.later is not None:
+            logs[self.later] = 0.0
+        own = _of("fast", values)
+        for j, table in enumerate(self.fast):
+            logs[:, j] += table({name: value[j] for name, value in own.items()})
+        return logs.reshape(self.shape)
+
+    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Those by the parameters of both levels."""
+        firsts = counts.reshape(len(counts), len(self.fast), -1)
+        begun = firsts.sum(-1)
+        if self.later is not None:
+            begun[self.later] = 0.0
+        slopes = {f"slow.{n}": v for n, v in _slopes(self.slow, begun).items()}
+        by_state = [
+            _slopes(table, firsts[:, j].copy()) for j, table in enumerate(self.fast)
+        ]
+        for name in by_state[0]:
+            slopes[f"fast.{name}"] = np.stack([own[name] for own in by_state])
+        return slopes
+
+    def softmaxes(self) -> Softmaxes | None:
+        """None that the covariances of scores know."""
         return None
 
 

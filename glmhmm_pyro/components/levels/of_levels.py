@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from glmhmm_pyro.chain.half_steps import are_halves, fast_half, slow_half, summed
@@ -84,13 +85,26 @@ class SlowMoves(BySlow):
         levels: numbers of states.
         ticks: steps at which they may be left, from a data set (steps,); ``None`` for
             all of them.
+        first_steps: those of chains, from a data set.
     """
 
     axes = {"origin": "slow_origin", "destination": "slow_destination"}
 
-    def __init__(self, levels: Levels, ticks: Callable[[Sequences], Tensor | None]):
+    def __init__(
+        self,
+        levels: Levels,
+        ticks: Callable[[Sequences], Tensor | None],
+        first_steps: Callable[[Sequences], Tensor],
+    ):
         super().__init__(levels)
-        self.ticks = ticks
+        self.ticks, self.first_steps = ticks, first_steps
+
+    def steps(self, data: Sequences) -> Tensor:
+        """Steps into which slow states may be left."""
+        ticks = self.ticks(data)
+        inside = torch.ones(data.num_steps, dtype=torch.bool, device=data.device)
+        inside[self.first_steps(data)] = False
+        return inside if ticks is None else inside & ticks
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
         """Slow half-steps (..., steps, slow, slow), at steps of the clock."""
@@ -101,15 +115,10 @@ class SlowMoves(BySlow):
         return moves * ticks[:, None, None]
 
 
-class FastMoves(_OfLevels):
-    """Transitions between fast states, by the slow state arrived at."""
+class _FastInSlow(_OfLevels):
+    """Parameters of fast states, with an axis of slow states before their own."""
 
     letter = "f"
-    axes = {"origin": "fast_origin", "destination": "fast_destination"}
-
-    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
-        """Fast half-steps, (..., slow, steps, fast, fast)."""
-        return fast_half(_half_steps(counts, self.levels)).movedim(-3, -4)
 
     def state(self, state: int) -> int:
         """The fast state of a pair."""
@@ -123,3 +132,53 @@ class FastMoves(_OfLevels):
         axis = -len(component.sites[name].axes)
         permuted: Tensor = component.permuted(name, value, fast)
         return permuted.index_select(axis, slow)
+
+
+class FastMoves(_FastInSlow):
+    """Transitions between fast states, by the slow state arrived at."""
+
+    axes = {"origin": "fast_origin", "destination": "fast_destination"}
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Fast half-steps, (..., slow, steps, fast, fast), none into first steps."""
+        moves = fast_half(_half_steps(counts, self.levels)).movedim(-3, -4)
+        if moves.shape[-3] == 1:
+            return moves
+        return moves * self.steps(data)[:, None, None]
+
+    def steps(self, data: Sequences) -> Tensor:
+        """Steps inside sessions."""
+        inside = torch.ones(data.num_steps, dtype=torch.bool, device=data.device)
+        inside[data.starts] = False
+        return inside
+
+
+class SlowFirst(BySlow):
+    """First slow states.
+
+    Args:
+        levels: numbers of states.
+        goes_on: which sessions go on from the one before, from a data set (sessions,);
+            ``None`` for none of them.
+    """
+
+    def __init__(self, levels: Levels, goes_on: Callable[[Sequences], Tensor | None]):
+        super().__init__(levels)
+        self.goes_on = goes_on
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Sums over fast states (..., sessions or 1, slow), where chains begin."""
+        firsts, goes_on = super().counts(counts, data), self.goes_on(data)
+        if goes_on is None or firsts.shape[-2] == 1:
+            return firsts
+        return firsts * ~goes_on.unsqueeze(-1)
+
+
+class FastFirst(_FastInSlow):
+    """First fast states of sessions, by the slow state."""
+
+    axes = {"state": "fast"}
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Those of every slow state (..., slow, sessions or 1, fast)."""
+        return counts.unflatten(-1, (self.levels.slow, -1)).movedim(-2, -3)

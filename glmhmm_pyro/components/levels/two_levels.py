@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import Categorical
 from torch import Tensor
 
-from glmhmm_pyro.arguments import suggests_names, with_article
+from glmhmm_pyro.arguments import flag, suggests_names, with_article
 from glmhmm_pyro.chain.half_steps import halved, whole
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import refuse_forbidden
@@ -19,6 +19,7 @@ from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.transitions import Stationary, Transitions
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.continuing import go_on
 from glmhmm_pyro.sequences.validation import close_matches
 from glmhmm_pyro.zeros import exact_logits
 
@@ -42,9 +43,15 @@ class TwoLevels(Transitions):
         slow: transitions of the slow states; ``Stationary()`` by default.
         fast: transitions of the fast states in each of them; ``Stationary()`` by
             default.
-        clock: when slow states may be left: ``"step"``, at every step, or the name of a
-            transition covariate of ones and zeros, at the steps where it is 1. The
-            column is read by neither level, unless it is named there.
+        clock: when slow states may be left: ``"step"``, at every step; ``"session"``,
+            into the first step of every session but a group's first one, by the
+            covariates of that step; or the name of a transition covariate of ones and
+            zeros, at the steps where it is 1. The column is read by neither level,
+            unless it is named there.
+        across_sessions: whether slow states go on from a session to the next one of its
+            group, the animal, while fast states begin anew (:class:`TwoLevelsInitial`).
+            Without groups all sessions are of one. With the clock ``"session"`` they
+            always do.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -61,10 +68,13 @@ class TwoLevels(Transitions):
         slow: Transitions | None = None,
         fast: Transitions | None = None,
         clock: str = "step",
+        across_sessions: bool = False,
     ):
         super().__init__()
         self.levels: Levels | None = None
         self.clock = clock
+        flag("across_sessions", across_sessions)
+        self.across_sessions = across_sessions or clock == "session"
         self.slow = _copied("slow", Stationary() if slow is None else slow)
         self.fast = _copied("fast", Stationary() if fast is None else fast)
 
@@ -84,6 +94,8 @@ class TwoLevels(Transitions):
         (slow,), (fast,) = self.slow.equations(), self.fast.equations()
         if self.has_column:
             slow += f" where {self.clock}[t] = 1, else s[t-1]"
+        elif self.has_clock:
+            slow += " at the first step of a session, else s[t-1]"
         return [slow, f"{fast}, one for every s[t]"]
 
     @property
@@ -104,11 +116,11 @@ class TwoLevels(Transitions):
         levels = known_levels(self, num_states)
         self.slow.bind_states(levels.slow)
         self.fast.bind_states(levels.fast)
-        self.slow.own_states = SlowMoves(levels, self.ticks)
+        self.slow.own_states = SlowMoves(levels, self.ticks, self.first_steps)
         self.fast.own_states = FastMoves(levels)
         for name, site in self.fast.sites.items():
             if site.axes[:1] != ("slow",):
-                setattr(self.fast, name, _by_slow_state(site, levels))
+                setattr(self.fast, name, by_slow_state(site, levels))
         self.fast.blocks = ("slow", *block_axes(type(self.fast).blocks))
 
     def bind(self, data: Sequences) -> None:
@@ -121,12 +133,37 @@ class TwoLevels(Transitions):
             part.bind(data)
         if self.has_column or self.slow.num_features or self.fast.num_features:
             super().bind(data)
-        check_ticks(self.clock, self.ticks(data), data)
+        self.goes_on(data)
+        self.ticks(data)
+        if self.has_column:
+            check_ticks(self.clock, self.first_steps(data), data)
+
+    def check_moves(self, data: Sequences) -> None:
+        """Raise a ValueError for data of a fit in which no session goes on."""
+        if self.clock == "session" and not data.ranks.any(
+            self.goes_on(data) is not None
+        ):
+            raise ValueError(
+                "clock must not be 'session' for data in which every group has a "
+                f"single session, got {data.num_sessions} of them, from which slow "
+                "states never move on: give the sessions of an animal one group, or "
+                "take clock='step'"
+            )
+
+    def goes_on(self, data: Sequences) -> Tensor | None:
+        """Which sessions go on from the one before, (sessions,), if any does."""
+        found = go_on(data) if self.across_sessions else None
+        return None if found is None or not found.any() else found
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether slow states may not be left at every step."""
+        return self.clock != "step"
 
     @property
     def has_column(self) -> bool:
         """Whether the clock is a column of the data."""
-        return self.clock != "step"
+        return self.clock not in ("step", "session")
 
     @property
     def kept_columns(self) -> tuple[str, ...]:
@@ -135,15 +172,21 @@ class TwoLevels(Transitions):
 
     def ticks(self, data: Sequences) -> Tensor | None:
         """Steps at which slow states may be left, (steps,); ``None`` for all."""
-        if not self.has_column:
+        if not self.has_clock:
             return None
+        if not self.has_column:
+            ticks = torch.zeros(data.num_steps, dtype=torch.bool, device=data.device)
+            goes_on = self.goes_on(data)
+            if goes_on is not None:
+                ticks[data.starts[goes_on]] = True
+            return ticks
         place = self._clock_of(data.transition_covariate_names)
         return data.transition_covariates[:, place] != 0
 
     def _clock_of(self, names: tuple[str, ...]) -> int:
         if self.clock not in names:
             raise ValueError(
-                "clock must be 'step' or one of the transition covariates, "
+                "clock must be 'step', 'session' or one of the transition covariates, "
                 f"{', '.join(names)}, got {self.clock!r}"
                 f"{close_matches(self.clock, names)}; name one of these"
             )
@@ -151,6 +194,23 @@ class TwoLevels(Transitions):
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """The next pair: a slow state, then a fast one."""
+        logits = self._stepped(state, covariates, None)
+        return Categorical(logits=logits, validate_args=False)
+
+    def crossed(self, state: Tensor, covariates: Tensor, entered: Tensor) -> Tensor:
+        """Log-probabilities of the first pair of a session that goes on.
+
+        Args:
+            state: the last pair of the session before, shape (*shape).
+            covariates: shape (*shape, features), of the session's first step.
+            entered: log-probabilities of the fast state given the slow one, (*shape,
+                pairs).
+        """
+        return self._stepped(state, covariates, entered)
+
+    def _stepped(
+        self, state: Tensor, covariates: Tensor, entered: Tensor | None
+    ) -> Tensor:
         levels, names = known_levels(self, self.num_states), self.covariate_names or ()
         shape = torch.broadcast_shapes(state.shape, covariates.shape[:-1])
         # One after the other: parameters of the fast level have an axis before these.
@@ -165,14 +225,18 @@ class TwoLevels(Transitions):
             ).log_softmax(-1)
             for level, part in (("slow", self.slow), ("fast", self.fast))
         )
-        if self.has_column:
-            ticks = covariates[:, self._clock_of(names)].unsqueeze(-1) != 0
+        if self.has_clock:
+            ticks = torch.full_like(slow[:, :1], entered is not None, dtype=torch.bool)
+            if self.has_column:
+                ticks = covariates[:, self._clock_of(names)].unsqueeze(-1) != 0
             here = levels.of(state, "slow").unsqueeze(-1)
             stays = torch.arange(levels.slow, device=state.device) == here
             slow = torch.where(ticks, slow, _certain(stays, slow))
-        pairs = slow.unsqueeze(-1) + fast.movedim(0, -2)
-        logits = pairs.flatten(-2, -1).reshape(*shape, levels.size)
-        return Categorical(logits=logits, validate_args=False)
+        fast = fast.movedim(0, -2)
+        if entered is not None:
+            fast = entered.expand(*shape, -1).reshape(fast.shape)
+        pairs = slow.unsqueeze(-1) + fast
+        return pairs.flatten(-2, -1).reshape(*shape, levels.size)
 
     def logits(self, data: Sequences) -> Tensor:
         """Log-probabilities (*batch, steps or 1, pairs, pairs)."""
@@ -185,7 +249,10 @@ class TwoLevels(Transitions):
         if ticks is not None:
             stays = torch.eye(levels.slow, dtype=torch.bool, device=slow.device)
             slow = torch.where(ticks[:, None, None], slow, _certain(stays, slow))
-        return halved(slow, self.fast.log_probs(data))
+        moves = halved(slow, self.fast.log_probs(data))
+        if self.goes_on(data) is None:
+            return moves
+        return moves.expand(*moves.shape[:-3], data.num_steps, *moves.shape[-2:])
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Both half-steps, if each level has a table."""
@@ -195,7 +262,9 @@ class TwoLevels(Transitions):
         tables = [table for table in fast if table is not None]
         if not self.is_linear or slow is None or len(tables) < levels.slow:
             return None
-        return HalfStepsTable(slow, tables, self.ticks(data))
+        by_step = self.ticks(data) is not None or self.goes_on(data) is not None
+        steps = data.num_steps if by_step else 1
+        return HalfStepsTable(slow, tables, self.ticks(data), steps)
 
 
 def known_levels(component: Component, num_states: int | None) -> Levels:
@@ -213,21 +282,25 @@ def known_levels(component: Component, num_states: int | None) -> Levels:
     return levels
 
 
-def check_ticks(clock: str, ticks: Tensor | None, data: Sequences) -> None:
-    """Raise a ValueError for a clock that is not 0 and 1, or that is never 1."""
-    if ticks is None:
-        return
+def check_ticks(clock: str, first_steps: Tensor, data: Sequences) -> None:
+    """Raise a ValueError for a clock that is not 0 and 1, or that is never 1.
+
+    Args:
+        clock: name of the column.
+        first_steps: steps into which no transition leads.
+        data: the data set.
+    """
     place = data.transition_covariate_names.index(clock)
     column = data.transition_covariates[:, place]
-    inside = torch.ones_like(ticks)
-    inside[data.starts] = False
+    inside = torch.ones_like(column, dtype=torch.bool)
+    inside[first_steps] = False
     other = column[inside & (column != 0) & (column != 1)]
     if len(other):
         raise ValueError(
             f"clock must be a column of ones and zeros, got {other[0].item():.6g} in "
             f"{clock!r}; give 1 at the steps where slow states may be left, else 0"
         )
-    if inside.any() and not (ticks & inside).any():
+    if inside.any() and not column[inside].any():
         raise ValueError(
             f"clock must tick, got {clock!r}, which is 0 at every step inside a "
             "session, so that slow states are never left; give 1 at the steps where "
@@ -265,7 +338,7 @@ def _certain(stays: Tensor, like: Tensor) -> Tensor:
     return torch.zeros_like(stays, dtype=like.dtype).masked_fill(~stays, -torch.inf)
 
 
-def _by_slow_state(site: Site, levels: Levels) -> Site:
+def by_slow_state(site: Site, levels: Levels) -> Site:
     """A parameter of the fast transitions, with one for every slow state."""
     axes = [
         (axis, site.sizes[axis]) if axis in site.sizes else axis for axis in site.axes

@@ -34,7 +34,7 @@ def fewer_of(model: Any) -> str:
 
 def free_levels(model: Any) -> Iterator[Finding]:
     """Whether nothing holds the fast states of different slow ones together."""
-    if getattr(model, "levels", None) is None or model.transitions.has_column:
+    if getattr(model, "levels", None) is None or model.transitions.has_clock:
         return
     if model.emissions.over == "both":
         yield Finding(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.refusals import refuse_apart
 from glmhmm_pyro.sequences import Sequences
 
 ROBUST = ("group", "session")
@@ -77,6 +78,9 @@ def _check(program: Program, robust: str) -> None:
             if known
             else "robust must be None for data that are no Sequences; leave it out"
         )
+    if robust == "session":
+        fix = "write robust='group'"
+        refuse_apart(program.model, "robust", "'session'", fix)
     number = len(data.group_names) if robust == "group" else data.num_sessions
     if number < 2:
         raise ValueError(

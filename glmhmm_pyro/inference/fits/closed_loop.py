@@ -48,7 +48,12 @@ class Drawn(NamedTuple):
 
 
 class Simulations:
-    """Samples of all sessions, side by side, the longest sessions first.
+    """Samples of some sessions, side by side, the longest sessions first.
+
+    Args:
+        data: the data set.
+        num_samples: how often every session is drawn.
+        sessions: numbers of the sessions.
 
     Attributes:
         copies: number of the sample of each simulation.
@@ -57,12 +62,13 @@ class Simulations:
         lengths: steps of the session.
     """
 
-    def __init__(self, data: Sequences, num_samples: int):
-        order = data.lengths.argsort(descending=True, stable=True)
+    def __init__(self, data: Sequences, num_samples: int, sessions: Tensor):
+        by_length = data.lengths[sessions].argsort(descending=True, stable=True)
+        order = sessions[by_length]
         samples = torch.arange(num_samples, device=data.device)
         self.data, self.num_samples = data, num_samples
         self.sessions = order.repeat_interleave(num_samples)
-        self.copies = samples.repeat(data.num_sessions)
+        self.copies = samples.repeat(len(sessions))
         self.starts, self.lengths = (
             data.starts[self.sessions],
             data.lengths[self.sessions],
@@ -80,14 +86,24 @@ class Simulations:
         active = int(self.num_active[t])
         return self.copies[:active], self.starts[:active] + t
 
-    def end_to_end(self, padded: Tensor) -> Tensor:
-        """From (simulations, steps, ...) to (samples, steps of all sessions, ...)."""
+    def end_to_end(self, padded: Tensor, before: Tensor | None) -> Tensor:
+        """From (simulations, steps, ...) to (samples, steps of all sessions, ...).
+
+        Args:
+            padded: the simulations.
+            before: what other sessions have, where these are not all.
+        """
         shape = (self.num_samples, self.data.num_steps, *padded.shape[2:])
-        values = padded.new_empty(shape)
+        values = padded.new_empty(shape) if before is None else before
         for t in range(padded.shape[1]):
             copies, rows = self.rows(t)
             values[copies, rows] = padded[: len(rows), t]
         return values
+
+    @property
+    def last_rows(self) -> Tensor:
+        """Rows before the sessions: last steps of those that they go on from."""
+        return self.starts - 1
 
 
 class Writer:
@@ -174,16 +190,38 @@ def closed_loop(
 ) -> Drawn:
     """Samples of the data set at one set of parameters; see :meth:`Fit.simulate`."""
     model.bind(data)
-    simulations = Simulations(data, num_samples)
     designs = _copies(data, num_samples)
-    writers = [
-        Writer(names, function, data, designs)
-        for history in histories
-        for names, function in _functions(history, data)
-    ]
-    with model.at(params):
-        past, states = _stepped(model, simulations, designs, writers)
-    return Drawn(simulations.end_to_end(past), simulations.end_to_end(states), designs)
+
+    def drawn(sessions: Tensor, before: Drawn | None) -> Drawn:
+        simulations = Simulations(data, num_samples, sessions)
+        writers = [
+            Writer(names, function, data, designs)
+            for history in histories
+            for names, function in _functions(history, data)
+        ]
+        earlier = (None, None) if before is None else before[:2]
+        with model.at(params):
+            found = _stepped(model, simulations, designs, writers, earlier[1])
+        pairs = zip(found, earlier)
+        emissions, states = (simulations.end_to_end(*pair) for pair in pairs)
+        return Drawn(emissions, states, designs)
+
+    first, *later = _in_turn(model, data)
+    found = drawn(first, None)
+    for sessions in later:
+        found = drawn(sessions, found)
+    return found
+
+
+def _in_turn(model: GLMHMM, data: Sequences) -> list[Tensor]:
+    """Sessions to be drawn side by side, after those that they go on from."""
+    numbers = torch.arange(data.num_sessions, device=data.device)
+    goes_on = model.transitions.goes_on(data)
+    if goes_on is None:
+        return [numbers]
+    first = torch.where(goes_on, 0, numbers).cummax(0).values
+    turns = numbers - first
+    return [numbers[turns == turn] for turn in range(int(turns.max()) + 1)]
 
 
 def _stepped(
@@ -191,8 +229,13 @@ def _stepped(
     simulations: Simulations,
     designs: Mapping[str, Tensor],
     writers: Sequence[Writer],
+    before: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Emissions and states (simulations, longest session), one step after the other."""
+    """Emissions and states (simulations, longest session), one step after the other.
+
+    Args:
+        before: states (samples, steps) of the sessions from which these go on, if any.
+    """
     data = simulations.data
     shape = (len(simulations), len(simulations.num_active))
     past = data.covariates.new_zeros(*shape, *data.emissions.shape[1:])
@@ -205,16 +248,22 @@ def _stepped(
     expansion = model.transitions.expansion
     entered = model.transitions.enter(model.initial.log_probs(data))
     initial = expansion.enter(entered)
-    initial = initial.expand(data.num_sessions, -1)
-    state = Categorical(logits=initial[simulations.sessions]).sample()
+    initial = initial.expand(data.num_sessions, -1)[simulations.sessions]
+    state = torch.zeros(0, dtype=torch.long, device=data.device)
     for t in range(shape[1]):
         copies, rows = simulations.rows(t)
         active = len(rows)
         for write in writers:
             write(past[:active, :t], copies, rows)
+        inputs = torch.cat([u[copies, rows], moving[rows]], -1)
         if t > 0:
-            inputs = torch.cat([u[copies, rows], moving[rows]], -1)
             state = model.transitions(state[:active], inputs).sample()
+        elif before is None:
+            state = Categorical(logits=initial).sample()
+        else:
+            state = before[copies, simulations.last_rows]
+            logits = model.transitions.crossed(state, inputs, initial)
+            state = Categorical(logits=logits).sample()
         states[:active, t] = expansion.states(state)
         inputs = torch.cat([x[copies, rows], emitting[rows]], -1)
         family = model.emissions(states[:active, t], inputs)

@@ -110,6 +110,8 @@ def log_probs_by_session(
 ) -> Tensor:
     """Log-likelihood of every session of every site, nats, shape (sessions,).
 
+    That of a session that goes on from others is given the emissions of these.
+
     Args:
         data: laid out as those fitted.
         marginal: see :func:`score`.
@@ -123,7 +125,10 @@ def log_probs_by_session(
             found = [s.hidden.log_prob_per_session(s.value) for s in sites]
         return torch.cat(found)
     by_draw = _by_draw(fit, data)
-    return by_draw.logsumexp(0) - math.log(len(by_draw))
+    goes_on = [s.hidden.goes_on for s in sites_of(fit, data).values()]
+    if len(goes_on) > 1 or goes_on[0] is None:
+        return by_draw.logsumexp(0) - math.log(len(by_draw))
+    return _along_chains(by_draw, goes_on[0].tolist())
 
 
 def log_probs_as_counted(fit: "Fit[Any]", data: Any) -> Tensor:
@@ -143,6 +148,22 @@ def _by_draw(fit: "Fit[Data]", data: Data) -> Tensor:
     return at_draws(
         fit.model, data, flat, lambda s: s.hidden.log_prob_per_session(s.value)
     )
+
+
+def _along_chains(by_draw: Tensor, goes_on: list[bool]) -> Tensor:
+    """log p(y_s | earlier sessions of its chain), averaged over draws.
+
+    Args:
+        by_draw: the same at every draw (draws, sessions).
+        goes_on: which sessions go on from the one before.
+    """
+    found = []
+    until = torch.zeros_like(by_draw[:, 0])
+    for session, is_later in zip(by_draw.T, goes_on):
+        before = until if is_later else torch.zeros_like(until)
+        until = before + session
+        found.append(until.logsumexp(0) - before.logsumexp(0))
+    return torch.stack(found)
 
 
 def baseline_by_session(fit: "Fit[Data]", data: Data) -> Tensor:

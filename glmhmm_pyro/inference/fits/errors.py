@@ -275,6 +275,6 @@ def _at_maximum(fit: "Fit[Data]", data: Data, ranks: Ranks) -> Program:
     """The model with the data that it was fitted to."""
     laid_out: Any = fit.as_fitted(data)
     if ranks is not ALONE:
-        check_spread(fit.model, laid_out)
+        check_spread(fit.model, laid_out, ranks)
         laid_out = spread(laid_out, ranks)
     return Program.of(fit.model, laid_out).in_own_units()

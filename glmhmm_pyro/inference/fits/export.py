@@ -25,7 +25,7 @@ from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.predictive_draws import prior_draws
 from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.program.refusals import check_order
+from glmhmm_pyro.inference.program.refusals import check_order, refuse_apart
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,6 +90,8 @@ def to_arviz(
     program = Program.of(fit.model, data)
     if unit is not None:
         one_of("unit", unit, ("session", "step"))
+    if unit == "session":
+        refuse_apart(fit.model, "unit", "'session'", "give unit='step'")
     kept = _kept(next(iter(fit.draws.values())).shape[1], num_draws)
     draws = {name: value[:, kept] for name, value in fit.draws.items()}
     exporter = Exporter(program, fit.labels, draws, kept, seed, unit)

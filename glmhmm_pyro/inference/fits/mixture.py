@@ -123,10 +123,10 @@ class PastLikelihoods(NamedTuple):
     """Log-likelihoods of the past at every step, for some draws.
 
     Attributes:
-        before: log p(y of the session before t), shape (draws, steps).
+        before: log p(y of the chain before t), shape (draws, steps).
         until: the same with y_t.
-        starts: first step of every session.
-        position: number of every step in its session.
+        starts: first step of every chain, a session with those that go on from it.
+        position: number of every step in its chain.
     """
 
     before: Tensor
@@ -139,19 +139,20 @@ class PastLikelihoods(NamedTuple):
         """Log-likelihoods of the past, for the emissions of a site."""
         steps = hidden.event_shape[0]
         each = hidden.log_prob_per_step(value).reshape(-1, steps)
-        starts = hidden.lengths.cumsum(0) - hidden.lengths
-        # Session by session: what one makes impossible says nothing of the next.
-        sessions = each.split(hidden.lengths.tolist(), -1)
-        until = torch.cat([session.cumsum(-1) for session in sessions], -1)
+        lengths = hidden.chain_lengths
+        starts = lengths.cumsum(0) - lengths
+        # Chain by chain: what one makes impossible says nothing of the next.
+        chains = each.split(lengths.tolist(), -1)
+        until = torch.cat([chain.cumsum(-1) for chain in chains], -1)
         before = until.roll(1, -1)
         before[:, starts] = 0.0
         position = torch.arange(steps, device=each.device)
-        position = position - starts.repeat_interleave(hidden.lengths)
+        position = position - starts.repeat_interleave(lengths)
         return cls(before, until, starts, position)
 
     @property
     def whole(self) -> Tensor:
-        """Log-likelihood of the whole session, at every step of it (draws, steps)."""
+        """Log-likelihood of the whole chain, at every step of it (draws, steps)."""
         ends = torch.cat(
             [self.starts[1:], self.starts.new_tensor([len(self.position)])]
         )
@@ -159,7 +160,7 @@ class PastLikelihoods(NamedTuple):
         return self.until[:, ends[torch.bucketize(steps, ends, right=True)] - 1]
 
     def ahead(self, steps_ahead: int) -> Tensor:
-        """log p(y of the session up to t - k), shape (draws, steps)."""
+        """log p(y of the chain up to t - k), shape (draws, steps)."""
         back = torch.arange(len(self.position)) - (steps_ahead - 1)
         past = self.before[:, back.clamp(min=0)]
         return past.where(self.position >= steps_ahead, torch.zeros_like(past))

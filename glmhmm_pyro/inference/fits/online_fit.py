@@ -19,6 +19,7 @@ from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.fits.potentials import Potentials
 from glmhmm_pyro.inference.fits.row_reading import Behaviour, Reader, Row
+from glmhmm_pyro.inference.program.refusals import goes_across
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -64,8 +65,8 @@ def online(
 
     Raises:
         ValueError: the model is not a ``GLMHMM``, has latents of every session or
-            components that make covariates of all data; or a term of the design
-            depends on steps to come.
+            components that make covariates of all data, or slow states that go on from
+            session to session; or a term of the design depends on steps to come.
     """
     if not isinstance(fit.model, GLMHMM):
         raise ValueError(
@@ -77,6 +78,12 @@ def online(
             "fit must have no latents to be followed online, got "
             f"{', '.join(fit.labels.latents)}, which a new session has others of; "
             "decode the steps so far anew, fit.decode(data)"
+        )
+    if goes_across(fit.model):
+        raise ValueError(
+            "fit must have slow states that begin anew with every session to be "
+            "followed online, got TwoLevels(across_sessions=True); decode the sessions "
+            "of the group so far, fit.decode(data)"
         )
     return Online(fit, data, num_draws)
 

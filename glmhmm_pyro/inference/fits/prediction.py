@@ -249,11 +249,11 @@ def _paths_by_session(
     """Paths at draws that every session takes as often as they make it probable."""
     at = [{n: v[i] for n, v in draws.params.items()} for i in range(draws.number)]
     sites = [_site_at(fit, data, params, site) for params in at]
-    lengths = sites[0].hidden.lengths
+    lengths = sites[0].hidden.chain_lengths
     with seeded(seed), torch.no_grad():
-        log_weights = [hidden.log_prob_per_session(y) for hidden, y in sites]
-        by_session = torch.distributions.Categorical(logits=torch.stack(log_weights, 1))
-        chosen = by_session.sample(torch.Size((num_samples,)))
+        log_weights = [hidden.log_prob_per_chain(y) for hidden, y in sites]
+        by_chain = torch.distributions.Categorical(logits=torch.stack(log_weights, 1))
+        chosen = by_chain.sample(torch.Size((num_samples,)))
         chosen = chosen.repeat_interleave(lengths, -1)
         paths = torch.zeros_like(chosen)
         for number in chosen.unique().tolist():

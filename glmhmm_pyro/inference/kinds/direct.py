@@ -104,4 +104,5 @@ def direct_density(
     tables = tables_of(model, data)
     if tables is None:
         return None
-    return DirectDensity(Tabled(tables, data, 1), coordinates, priors, data.ranks)
+    chain = Tabled(tables, data, 1, model.transitions.goes_on(data))
+    return DirectDensity(chain, coordinates, priors, data.ranks)

@@ -77,7 +77,11 @@ def bearing(component: Component, data: Sequences) -> Tensor:
     """Which rows of a design bear on anything that was observed."""
     design = component.operator(data)
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
-    if component.covariates_of == "transition_covariates":
+    known = component.own_states
+    own = None if known is None else known.steps(data)
+    if own is not None:
+        rows = own.clone()
+    elif component.covariates_of == "transition_covariates":
         rows[data.starts] = False
     seen = steps_observed(data.mask)
     if component.covariates_of == "covariates" and seen is not None:

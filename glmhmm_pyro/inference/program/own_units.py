@@ -99,7 +99,9 @@ def own_units(
         if not found.are_as_given
     }
     if "transition_covariates" in designs:
-        moves = designs["transition_covariates"].silenced(data.starts)
+        moves = designs["transition_covariates"].silenced(
+            model.transitions.first_steps(data)
+        )
         designs["transition_covariates"] = moves
     maps: dict[str, Affine] = {}
     outputs: dict[str, OutputUnits] = {}
@@ -150,10 +152,10 @@ def _columns(
     readers, takers = _readers(model, data, priors, name)
     if None in readers or not readers + takers:
         return Columns.none(design.shape[1])
-    # Rows at the starts of sessions drive no transition.
+    # Rows at the starts of chains drive no transition.
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
     if name == "transition_covariates":
-        rows[data.starts] = False
+        rows[model.transitions.first_steps(data)] = False
     found = Columns.of(design.at(rows), readers)
     names = getattr(data, names_of(name))
     as_given = [names.index(c) for c in model.kept_columns if c in names]

@@ -9,7 +9,9 @@ from glmhmm_pyro.arguments import with_article
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import check_density
+from glmhmm_pyro.ranks import Ranks
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.spreading import check_groups
 
 
 def check_order(model: Callable[..., Any], data: Any) -> None:
@@ -45,6 +47,27 @@ def check_init(model: Callable[..., object], init: object) -> None:
         )
 
 
+def goes_across(model: Callable[..., Any]) -> bool:
+    """Whether states of a model go on from one session to the next of its group."""
+    transitions = getattr(model, "transitions", None)
+    return bool(getattr(transitions, "across_sessions", False))
+
+
+def refuse_apart(model: Callable[..., Any], argument: str, got: str, fix: str) -> None:
+    """Raise a ValueError where sessions would be taken apart that go on from others.
+
+    Args:
+        argument: how they would be, for the message.
+        got: what came.
+        fix: what to do.
+    """
+    if goes_across(model):
+        raise ValueError(
+            f"{argument} must take groups of sessions as wholes, where slow states go "
+            f"on from one session to the next, got {got}; {fix}"
+        )
+
+
 # Methods of a component that read whole data sets; those of the package heed that other
 # ranks hold other sessions.
 _READ_ALL = (
@@ -63,7 +86,7 @@ _READ_ALL = (
 )
 
 
-def check_spread(model: Callable[..., Any], data: Any) -> None:
+def check_spread(model: Callable[..., Any], data: Any, ranks: Ranks) -> None:
     """Raise a ValueError for what cannot be fitted over a process group."""
     fix = "fit in one process, without process_group"
     if not isinstance(model, GLMHMM) or not isinstance(data, Sequences):
@@ -72,6 +95,8 @@ def check_spread(model: Callable[..., Any], data: Any) -> None:
             "how it adds up over sessions is not known, got "
             f"{with_article(type(model))} and {with_article(type(data))}; {fix}"
         )
+    if goes_across(model):
+        check_groups(data, ranks)
     wholes = (model.initial, model.transitions, model.emissions)
     for component in (*wholes, *model.components.values()):
         kind = type(component).__name__

@@ -23,6 +23,7 @@ from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.kinds.starts import INITS, StartMaker
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.refusals import goes_across
 from glmhmm_pyro.inference.search.failing import check_some
 from glmhmm_pyro.inference.search.runs import Run, ranked
 from glmhmm_pyro.inference.search.stages import STARTS, Engine, Hunt
@@ -161,6 +162,9 @@ def sampled(
     ranks = data.ranks
     total, here = ranks.total(data.num_steps), ranks.here(data.num_sessions)
     if total <= _WORTH * MOST_STEPS or _varies(program.model):
+        return None
+    if goes_across(program.model):
+        # Sessions drawn one by one would not go on from one another.
         return None
     lengths = ranks.joined(data.lengths.cpu().numpy())
     generator = torch.Generator().manual_seed(seed)

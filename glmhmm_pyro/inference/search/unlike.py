@@ -246,7 +246,8 @@ class Kicks:
         even = probs / probs.sum(1, keepdims=True)
         pairs = np.zeros((len(probs), states, states))
         pairs[1:] = even[:-1, :, None] * even[1:, None, :]
-        pairs[maker.data.starts.cpu().numpy()] = 0.0
+        firsts = maker.model.transitions.first_steps(maker.data)
+        pairs[firsts.cpu().numpy()] = 0.0
         staying = np.full((states, states), 0.1 / states) + 0.9 * np.eye(states)
         share = self.rng.uniform()
         pairs = (1 - share) * pairs + share * staying / states

@@ -37,6 +37,9 @@ from glmhmm_pyro.sequences import Sequences
 # Of the first gradient, the part that may remain when an M-step ends.
 _REMAINING_GRADIENT = 0.03
 
+# That of sessions, or steps, in counts that may be the same for all of them.
+_AXES = {"initial": -2, "transition": -3}
+
 # The M-step where there is no curvature to precondition with.
 _PLAIN = LBFGSOptions(max_iters=200, gradient_tol=1e-9, progress_tol=1e-15)
 
@@ -95,15 +98,16 @@ class MStep:
 
     def _is_same(self) -> bool:
         """Whether first states are the same in all sessions, or moves at all steps."""
-        axis = {"initial": -2, "transition": -3}.get(self.component.counts_of)
+        axis = _AXES.get(self.component.counts_of)
         return axis is not None and not self.data.ranks.any(self.shape[axis] > 1)
 
     def _gathered(self, counts: Tensor) -> Tensor:
         """Counts of all steps and ranks together, where they are the same at all."""
         if not self.is_same:
             return counts
-        if self.component.counts_of == "transition" and counts.shape[-3] > 1:
-            counts = counts.sum(-3, keepdim=True)
+        axis = _AXES[self.component.counts_of]
+        if counts.shape[axis] > 1:
+            counts = counts.sum(axis, keepdim=True)
         return self.data.ranks.total(counts)
 
     def failure(self, number: int) -> Failure | None:

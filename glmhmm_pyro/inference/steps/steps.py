@@ -146,7 +146,8 @@ class ComponentSteps:
         if self._tables is None:
             return None
         if self._tabled is None or len(self._tabled.passes) != sets:
-            self._tabled = Tabled(self._tables, self.data, sets)
+            goes_on = self.model.transitions.goes_on(self.data)
+            self._tabled = Tabled(self._tables, self.data, sets, goes_on)
         return self._tabled
 
     def _used_counts(self, sets: int) -> ExpectedCounts | None:

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from glmhmm_pyro.chain import ExpectedCounts
+from glmhmm_pyro.chain import Borders, ExpectedCounts
 from glmhmm_pyro.chain.passes import Passes
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.tables import LogTable, Values
@@ -38,27 +39,50 @@ class Tabled:
         tables: by part, in the order of ``PARTS``.
         data: the data set.
         sets: number of parameter sets.
+        goes_on: which sessions go on from the one before (sessions,); ``None`` for
+            none of them.
     """
 
-    def __init__(self, tables: Tables, data: Sequences, sets: int):
+    def __init__(
+        self, tables: Tables, data: Sequences, sets: int, goes_on: Tensor | None
+    ):
         self.tables = tables
+        self.borders = None if goes_on is None else Borders.of(data.lengths, goes_on)
         seen = steps_observed(data.mask)
         self.unseen = None if seen is None else ~seen
         self.weights = data.session_weights
         self.out = [np.empty((sets, *table.shape)) for table in tables.values()]
+        lengths = data.lengths
+        if self.borders is not None:
+            lengths = self.borders.lengths
+            self.out[0] = self.out[0][:, : len(lengths)]
+            if self.weights is not None:
+                self.weights = self.weights[self.borders.first]
         self.passes = [
-            Passes((first, moves, states), data.lengths, self.weights)
+            Passes((first, moves, states), lengths, self.weights)
             for first, moves, states in zip(*self.out)
         ]
 
     def potentials(self, values: Values) -> list[np.ndarray]:
         """Log-probabilities that a pass reads, at values of all parameters by site."""
         own = _by_part(values)
-        return [table(own[part]) for part, table in self.tables.items()]
+        first, moves, states = (t(own[part]) for part, t in self.tables.items())
+        if self.borders is None:
+            return [first, moves, states]
+        joined = self.borders.joined(torch.from_numpy(first), torch.from_numpy(moves))
+        return [*(part.numpy() for part in joined), states]
+
+    def _by_session(self) -> list[np.ndarray]:
+        """Counts of all sets after a pass of each; to be asked for once."""
+        if self.borders is None:
+            return self.out
+        logs = torch.zeros(())
+        counts = ExpectedCounts(logs, *map(torch.from_numpy, self.out))
+        return [count.numpy() for count in self.borders.split(counts)[1:]]
 
     def slopes(self, number: int) -> dict[str, np.ndarray]:
         """Slopes of one set's log-likelihood at its last potentials, by site."""
-        parts = zip(self.tables.items(), self.out)
+        parts = zip(self.tables.items(), self._by_session())
         return {
             f"{part}.{name}": slope
             for (part, table), counts in parts
@@ -77,8 +101,8 @@ class Tabled:
                 one = {name: value[number] for name, value in arrays.items()}
                 pass_over(*self.potentials(one))
         logs = torch.tensor(np.stack([p.log_marginals for p in self.passes]))
+        initial, transition, emission = map(torch.from_numpy, self._by_session())
         logs = logs if self.weights is None else logs * self.weights
-        initial, transition, emission = map(torch.from_numpy, self.out)
         if self.unseen is not None:
             emission[:, self.unseen] = 0.0
         return ExpectedCounts(logs, initial, transition, emission)

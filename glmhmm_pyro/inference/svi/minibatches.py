@@ -19,6 +19,7 @@ from pyro.poutine.runtime import Message
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
+from glmhmm_pyro.inference.program.refusals import refuse_apart
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -113,6 +114,8 @@ def _check_sessions(program: Program, size: int) -> None:
             f"subsample_sessions must be at most {data.num_sessions}, the number of "
             f"sessions, got {size}; give a smaller number"
         )
+    fix = "leave subsample_sessions out"
+    refuse_apart(program.model, "subsample_sessions", f"{size} sessions at a step", fix)
     whole = _sizes(program.model, data)
     try:
         part = _sizes(program.model, data.subset(range(size)))

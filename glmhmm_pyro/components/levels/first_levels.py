@@ -1,0 +1,192 @@
+"""First states on two levels: a slow one, and a fast one given it."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.arguments import suggests_names, with_article
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.initial import Initial, InitialState
+from glmhmm_pyro.components.levels.level_tables import FirstTable
+from glmhmm_pyro.components.levels.levels import Levels
+from glmhmm_pyro.components.levels.of_levels import FastFirst, SlowFirst
+from glmhmm_pyro.components.levels.two_levels import (
+    TwoLevels,
+    by_slow_state,
+    known_levels,
+)
+from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.site import block_axes
+from glmhmm_pyro.components.tables import LogTable
+from glmhmm_pyro.distributions import normalised
+from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.zeros import zeros_allowed
+
+
+@suggests_names
+class TwoLevelsInitial(InitialState):
+    r"""The first slow state, and the first fast one given it.
+
+    .. math::
+
+        s_0 &\sim \text{slow}(v) \\
+        f_0 \mid s_0 = j &\sim \text{fast}_j(v)
+
+    Where slow states go on from one session of a group to the next
+    (``TwoLevels(across_sessions=True)``), for which it is the default, the first slow
+    state is that of the group, and the second line that of every session. Parameters
+    are ``initial.slow...`` and ``initial.fast...``; the latter have an axis more,
+    ``slow``.
+
+    Args:
+        slow: distribution of the first slow state; ``Initial()`` by default.
+        fast: of the first fast state in each slow one; ``Initial()`` by default.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> from glmhmm_pyro.components import Levels, TwoLevels, TwoLevelsInitial
+        >>> first = TwoLevelsInitial(fast=gh.Initial(gh.priors.Fixed([1, 0, 0])))
+        >>> model = gh.GLMHMM(Levels(2, 3), gh.Bernoulli(), initial=first)
+        >>> model.bind(gh.Sequences([0, 1, 1, 0]))
+        >>> [name for name, *_ in model.site_names()][:2]
+        ['initial.slow.probs', 'initial.fast.probs']
+    """
+
+    def __init__(
+        self, slow: InitialState | None = None, fast: InitialState | None = None
+    ):
+        super().__init__()
+        self.levels: Levels | None = None
+        self.slow = _copied("slow", Initial() if slow is None else slow)
+        self.fast = _copied("fast", Initial() if fast is None else fast)
+
+    @property
+    def parts(self) -> dict[str, Component]:
+        """Distributions of both levels."""
+        return {"slow": self.slow, "fast": self.fast}
+
+    @property
+    def reads_covariates(self) -> bool:
+        """Whether a level does."""
+        return self.slow.reads_covariates or self.fast.reads_covariates
+
+    def equations(self) -> list[str]:
+        """That of the slow state, then that of the fast one."""
+        (slow,), (fast,) = self.slow.equations(), self.fast.equations()
+        across = self.transitions.across_sessions
+        if across:
+            slow += ", in the first session of a group"
+        return [slow, f"{fast}, one for every s[0]{', in every session' * across}"]
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether both levels are, put together as here."""
+        as_here = is_as_defined(
+            self, TwoLevelsInitial, "forward", "logits", "log_probs", "design"
+        )
+        return as_here and self.slow.is_linear and self.fast.is_linear
+
+    def takes_sets(self) -> bool:
+        """Whether parameters may carry a leading axis of parameter sets."""
+        return self.slow.takes_sets() and self.fast.takes_sets()
+
+    def follow(self, transitions: Component) -> None:
+        """Hook: receives the transitions, which tell what sessions go on."""
+        # Not as a part of its own: they stay the model's.
+        self.__dict__["transitions"] = transitions
+
+    def goes_on(self, data: Sequences) -> Tensor | None:
+        """Which sessions go on from the one before, if any does."""
+        found: Tensor | None = self.transitions.goes_on(data)
+        return found
+
+    def bind_states(self, num_states: int) -> None:
+        """Record the numbers of states of both levels."""
+        super().bind_states(num_states)
+        levels = known_levels(self, num_states)
+        self.slow.bind_states(levels.slow)
+        self.fast.bind_states(levels.fast)
+        self.slow.own_states = SlowFirst(levels, self.goes_on)
+        self.fast.own_states = FastFirst(levels)
+        for name, site in self.fast.sites.items():
+            if site.axes[:1] != ("slow",):
+                setattr(self.fast, name, by_slow_state(site, levels))
+        self.fast.blocks = ("slow", *block_axes(type(self.fast).blocks))
+
+    def bind(self, data: Sequences) -> None:
+        """Record or check the covariates of both levels."""
+        for part in (self.slow, self.fast):
+            part.bind(data)
+        if self.slow.num_features or self.fast.num_features:
+            Component.bind(self, data)
+
+    def logits(self, data: Sequences) -> Tensor:
+        """Log-probabilities (*batch, sessions or 1, pairs).
+
+        Those of a session that goes on are of the fast state, given the slow one.
+        """
+        slow, fast = self.slow.log_probs(data), self.fast.log_probs(data)
+        goes_on = self.goes_on(data)
+        if goes_on is not None:
+            slow = torch.where(goes_on.unsqueeze(-1), 0.0, slow)
+        pairs: Tensor = slow.unsqueeze(-1) + fast.movedim(-3, -2)
+        return pairs.flatten(-2)
+
+    def log_probs(self, data: Sequences) -> Tensor:
+        """Log-probabilities, as :meth:`logits` has them."""
+        with zeros_allowed(self):
+            logits = self.logits(data)
+        return logits if self.goes_on(data) is not None else normalised(logits)
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Both levels' tables put together, if each level has one."""
+        levels = known_levels(self, self.num_states)
+        slow = self.slow.log_table(data)
+        fast = [self.fast.log_table(data) for _ in range(levels.slow)]
+        tables = [table for table in fast if table is not None]
+        if not self.is_linear or slow is None or len(tables) < levels.slow:
+            return None
+        return FirstTable(slow, tables, self.goes_on(data))
+
+
+def first_levels(
+    levels: Levels, initial: Any, transitions: TwoLevels
+) -> InitialState | None:
+    """The initial distribution of a model on two levels, a copy that knows them.
+
+    Raises:
+        ValueError: slow states go on from session to session, and the first fast state
+            given the slow one has no distribution of its own.
+    """
+    if initial is None and transitions.across_sessions:
+        initial = TwoLevelsInitial()
+    if isinstance(initial, TwoLevelsInitial):
+        initial = copy.deepcopy(initial)
+        initial.levels = levels
+    elif transitions.across_sessions and isinstance(initial, InitialState):
+        raise ValueError(
+            "initial must be a TwoLevelsInitial where slow states go on from session "
+            f"to session and fast ones begin anew, got {type(initial).__name__}; leave "
+            "it out, or write TwoLevelsInitial(slow=..., fast=...)"
+        )
+    found: InitialState | None = initial
+    return found
+
+
+def _copied(name: str, part: Any) -> InitialState:
+    if not isinstance(part, InitialState) or isinstance(part, TwoLevelsInitial):
+        what = with_article(type(part))
+        if isinstance(part, type):
+            what = f"the class {part.__name__}"
+        raise TypeError(
+            f"{name} must be a distribution of a first state of one level, got {what}; "
+            "give one such as Initial()"
+        )
+    if not part.parts or part.varies_over or not part.batched:
+        raise ValueError(
+            f"{name} must be a distribution with parameters of its own, the same in "
+            f"all sessions, got {part!r:.80}; take Initial() or InitialGLM()"
+        )
+    return copy.deepcopy(part)
