@@ -321,7 +321,8 @@ class GLMHMM(PyroModule):
             for number, equation in enumerate(component.equations()):
                 lines.append(f"  {when * (number == 0):<26}{equation}")
         if self.transitions.reads_covariates:
-            lines.append(INTO)
+            first = "a group" if self.transitions.across_sessions else "a session"
+            lines.append(INTO.format(first))
         lines += [*self._references(), self._conventions()]
         for name, component, attribute in self.site_names():
             prior = component.sites[attribute].prior
@@ -336,7 +337,7 @@ class GLMHMM(PyroModule):
         return f"{pairs}, z = {self.levels.fast} s + f"
 
     def _conventions(self) -> str:
-        across = getattr(self.transitions, "across_sessions", False)
+        across = self.transitions.across_sessions
         return f"{ACROSS if across else APART}{CONVENTIONS}"
 
     def _references(self) -> Iterator[str]:
@@ -357,7 +358,7 @@ class GLMHMM(PyroModule):
 
 
 INTO = """\
-Row t of the transition covariates u drives the step from t-1 INTO t; row 0 of a session
+Row t of the transition covariates u drives the step from t-1 INTO t; row 0 of {}
 is unused."""
 APART = "Sessions are independent. "
 ACROSS = """\

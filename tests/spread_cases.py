@@ -137,6 +137,24 @@ def repeated():
     return gh.GLMHMM(2, gh.Bernoulli(RIDGE)), data, "em", ONCE
 
 
+GROUPS = ["a"] * 3 + ["b"] * 2 + ["c"] * 4 + ["d"] * 3
+
+
+def across(method="em", **options):
+    """Slow states that go on from session to session of a group."""
+    rng, lengths, covariates, predictors = sessions()
+    data = gh.Sequences(
+        choices(rng, predictors), covariates, lengths=lengths, groups=GROUPS
+    )
+    moves = gh.components.TwoLevels(
+        gh.InputDriven(gh.priors.Ridge(1.0)),
+        gh.Stationary(gh.priors.Sticky(stay=4, move=2)),
+        clock="session",
+    )
+    model = gh.GLMHMM(gh.components.Levels(2, 2), gh.Bernoulli(RIDGE), moves)
+    return model, data, method, {**ONCE, **options}
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -151,6 +169,7 @@ CASES = {
         climbed,
         searched,
         repeated,
+        across,
     )
 }
 
@@ -214,9 +233,20 @@ def other_columns(rank):
     return model, part.replace(covariate_names=["a", "b", "cd"[rank]])
 
 
+def groups_apart(rank):
+    model, data, _, _ = across()
+    return model, data.subset(range(4) if rank == 0 else range(4, 12))
+
+
 WRONG = {
     case.__name__: case
-    for case in (wrong_label, same_sessions, other_models, other_columns)
+    for case in (
+        wrong_label,
+        same_sessions,
+        other_models,
+        other_columns,
+        groups_apart,
+    )
 }
 
 

@@ -13,6 +13,17 @@ from .row import Row
 META = torch.ones(2, device="meta")
 
 
+def across_sessions(initial=None):
+    """A model of slow states that move from session to session alone."""
+    moves = gh.TwoLevels(clock="session")
+    return gh.GLMHMM(gh.Levels(2, 2), gh.Bernoulli(), moves, initial)
+
+
+def in_groups(*groups):
+    """A session of two steps for each group named."""
+    return gh.Sequences([0, 1] * len(groups), lengths=[2] * len(groups), groups=groups)
+
+
 def hidden(
     emissions=torch.distributions.Bernoulli(torch.full((3, 1), 0.5)), lengths=None
 ):
@@ -261,6 +272,33 @@ ROWS = {
             "must have the same parameters in all",
             "ByGroup for 'a'",
             "alone",
+        ),
+    ),
+    "TwoLevels: groups whose sessions are apart": Row(
+        lambda: across_sessions().bind(in_groups("rat", "owl", "rat")),
+        *(
+            "data",
+            "must have the sessions of a group next to each other",
+            "got session '2' of group 'rat' apart",
+            "data.subset(groups=list(data.group_names))",
+        ),
+    ),
+    "TwoLevels: a clock of sessions for groups of one": Row(
+        lambda: gh.fit(across_sessions(), in_groups("rat", "owl", "cat")),
+        *(
+            "clock",
+            "must not be 'session' for data in which every group has",
+            "got 3 of them",
+            "take clock='step'",
+        ),
+    ),
+    "TwoLevels: first states of pairs": Row(
+        lambda: across_sessions(gh.Initial()),
+        *(
+            "initial",
+            "must be a TwoLevelsInitial where slow states go on",
+            "got Initial",
+            "leave it out",
         ),
     ),
     "state_colour: none": Row(

@@ -106,6 +106,7 @@ def test_an_error_on_one_rank_is_raised_on_all(ranks):
     [
         ("same_sessions", "every rank must hold sessions of its own, got session '5'"),
         ("other_models", "model and options must be the same on all ranks"),
+        ("groups_apart", "every rank must hold whole groups of sessions where slow"),
         ("other_columns", "covariate_names must be the same on all ranks"),
     ],
 )
