@@ -7,23 +7,23 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.initial import InitialState
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.components.transitions import Stationary
 from glmhmm_pyro.sequences import Sequences
 
 
 @suggests_names
 class StationaryInitial(InitialState):
-    r"""The stationary distribution of the transition matrix.
+    r"""The stationary distribution of the transitions.
 
     For sessions that are pieces of one long behaviour (Hamilton 1994, section 22.2):
 
     .. math:: \pi^\top P = \pi^\top
 
-    It has no parameters, and needs :class:`Stationary` transitions. The transition
-    matrix then has a say in the first states too, so that an M-step of EM takes all
-    parameters together, by differentiation; ``method="map"`` is often faster. The
-    search for the best optimum runs with a free first state, and leads the best
-    solutions it finds on with this one.
+    It has no parameters, and needs transitions that are the same at all steps, such as
+    :class:`Stationary` ones; those of :class:`SemiMarkov` give every state the share of
+    time that its dwells take. The transitions then have a say in the first states too,
+    so that an M-step of EM takes all parameters together, by differentiation;
+    ``method="map"`` is often faster. The search for the best optimum runs with a free
+    first state, and leads the best solutions it finds on with this one.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -46,11 +46,11 @@ class StationaryInitial(InitialState):
 
     def follow(self, transitions: Component) -> None:
         """Hook: receives the transitions, whose stationary distribution this is."""
-        if not isinstance(transitions, Stationary):
+        if transitions.reads_covariates:
             raise ValueError(
                 "initial must not be a StationaryInitial where covariates drive the "
-                f"transitions, got {type(transitions).__name__}, which has no "
-                "stationary distribution; take Stationary transitions, or an Initial"
+                f"transitions, got {transitions!r:.80}, which has no stationary "
+                "distribution; take Stationary transitions, or an Initial"
             )
         # Not as a part of its own: it stays the model's.
         self.__dict__["transitions"] = transitions
@@ -64,7 +64,9 @@ class StationaryInitial(InitialState):
 
     def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the stationary probabilities, shape (*batch, 1, states)."""
-        return stationary_probs(self.transitions.probs).log().unsqueeze(-2)
+        table = self.transitions.logits(data)
+        by_chain_state = stationary_probs(table.softmax(-1))
+        return self.transitions.expansion.fold(by_chain_state).log()
 
 
 def stationary_probs(matrix: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from component_cases import bound
 from families import (
     constrained,
     enumerated_log_joint,
+    hidden_markov,
     log_joint,
     normals,
     random_data,
@@ -54,6 +55,41 @@ def test_a_chain_that_covariates_drive_has_no_stationary_start():
     ):
         gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven(), gh.StationaryInitial())
     gh.GLMHMM(1, gh.Bernoulli(), gh.InputDriven(), gh.StationaryInitial())
+    driven = gh.components.SemiMarkov(gh.dwell.Poisson(3, driven=True))
+    with pytest.raises(ValueError, match="drive the transitions, got SemiMarkov"):
+        gh.GLMHMM(2, gh.Bernoulli(), driven, gh.StationaryInitial())
+
+
+@pytest.mark.parametrize("first", ["fresh", "stationary"])
+def test_first_states_of_semi_markov_chains_have_their_share_of_the_time(first):
+    rates, jumps = torch.tensor([1.0, 3.0, 6.0]), torch.tensor([0.7, 0.4, 0.5])
+    transitions = gh.components.SemiMarkov(gh.dwell.Poisson(60), first=first)
+    model = gh.GLMHMM(3, gh.Bernoulli(), transitions, gh.StationaryInitial())
+    data = gh.Sequences([0, 1, 1], [[1.0]] * 3)
+    model.bind(data)
+    values = {
+        "transitions.rate": rates.double(),
+        "transitions.jump_probs": torch.stack([jumps, 1 - jumps], 1).double(),
+        "emissions.weights": torch.zeros(3, 1).double(),
+    }
+    moves = torch.tensor([[0, 0.7, 0.3], [0.4, 0, 0.6], [0.5, 0.5, 0]]).double()
+    entered = torch.matrix_power((moves + torch.eye(3)) / 2, 500)[0]
+    shares = entered * (1 + rates)
+    initial = hidden_markov(model, data, values).initial_logits.exp()
+    found = model.transitions.expansion.fold_first(initial)
+    torch.testing.assert_close(found.flatten(), shares / shares.sum())
+
+
+def test_map_and_em_agree_on_stationary_semi_markov_chains():
+    data = clear_data(lengths=(20, 20, 20))
+    transitions = gh.components.SemiMarkov(gh.dwell.Poisson(2), first="stationary")
+    model = gh.GLMHMM(
+        2, gh.Bernoulli(prior=RIDGE), transitions, gh.StationaryInitial()
+    )
+    options = {"num_restarts": 1, "progress": False}
+    found = gh.fit(model, data, method="map", tol=1e-8, **options)
+    em = gh.fit(model, data, init=found.params, num_iters=2, **options)
+    assert em.log_joint == pytest.approx(found.log_joint, abs=1e-6)
 
 
 def test_a_chain_without_emissions_stays_in_its_stationary_distribution():
