@@ -25,6 +25,7 @@ EVERYWHERE = {
         "concurrency",
         "displays",
         "zeros",
+        "broadcasting",
     },
     "glmhmm_pyro.inference": {"status"},
 }

@@ -24,6 +24,7 @@ GROUND = {
     "displays",
     "ranks",
     "zeros",
+    "broadcasting",
 }
 
 
@@ -272,9 +273,9 @@ def test_public_classes_document_their_public_methods(name):
         assert documented, f"{name}.{attribute} has no docstring"
 
 
-def test_importing_the_package_leaves_heavy_libraries_out():
-    heavy = ["matplotlib", "arviz", "xarray", "h5netcdf", "hmmlearn", "IPython"]
-    code = f"import sys, glmhmm_pyro; print([m for m in {heavy} if m in sys.modules])"
+def loaded_by(code, libraries):
+    """Which libraries a process of its own has loaded after running code."""
+    code = f"import sys; {code}; print([m for m in {libraries} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -282,4 +283,21 @@ def test_importing_the_package_leaves_heavy_libraries_out():
         check=True,
         cwd=PACKAGE.parent,
     )
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
+
+
+def test_importing_the_package_leaves_heavy_libraries_out():
+    heavy = ["matplotlib", "arviz", "xarray", "h5netcdf", "hmmlearn", "IPython"]
+    assert loaded_by("import glmhmm_pyro", heavy) == "[]"
+
+
+def test_first_fits_leave_the_compiler_of_torch_out():
+    code = (
+        "import glmhmm_pyro as gh; ridge = gh.priors.Ridge(1); "
+        "data = gh.Sequences([0, 1, 1, 0, 0, 1], [[1.0], [2], [0], [1], [3], [1]]); "
+        "families = gh.Bernoulli(ridge), gh.components.NegativeBinomial(ridge); "
+        "models = [gh.GLMHMM(2, f, gh.InputDriven(ridge)) for f in families]; "
+        "[gh.fit(model, data, method=method, num_restarts=1, progress=False)"
+        " for model in models for method in ('em', 'laplace')]"
+    )
+    assert loaded_by(code, ["sympy", "torch._dynamo"]) == "[]"

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain import half_log_kernels, log_kernels
 from glmhmm_pyro.chain.half_kernels import counts_halved
 from glmhmm_pyro.chain.half_steps import are_halves
@@ -356,7 +357,7 @@ def _gathered(counts_by_piece: Array) -> Array:
 def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> Work:
     batch = potentials.batch_shape
     if any(batches):
-        batch = torch.broadcast_shapes(batch, *batches)
+        batch = broadcast_shape(batch, *batches)
     return plan(batch, lengths, potentials.num_states)
 
 

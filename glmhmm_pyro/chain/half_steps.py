@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.broadcasting import broadcast_shape
+
 
 def halved(slow: Tensor, fast: Tensor) -> Tensor:
     """Log potentials of both half-steps in one tensor, as the chain takes them.
@@ -36,7 +38,7 @@ def halved(slow: Tensor, fast: Tensor) -> Tensor:
         torch.Size([7, 2, 11])
     """
     parts = slow.mT, fast.flatten(-2).transpose(-3, -2)
-    shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    shape = broadcast_shape(*(part.shape[:-1] for part in parts))
     return torch.cat([part.expand(*shape, -1) for part in parts], -1)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain.moves import Halves, Table, moves_of
 from glmhmm_pyro.chain.shapes import Potentials
 
@@ -102,7 +103,7 @@ def counts(
         weights = potentials.emission.new_ones(len(lengths))
     border = _Border.of(lengths, potentials.emission.device)
     padded = border.pad(potentials)
-    batch = torch.broadcast_shapes(potentials.batch_shape, weights.shape[:-1])
+    batch = broadcast_shape(potentials.batch_shape, weights.shape[:-1])
     messages = _filter(padded, batch)
     possible = (messages.log_marginal != -torch.inf)[..., None]
     last = messages.filtered[-1]
@@ -128,7 +129,7 @@ def tangents(
     """Derivatives of what :func:`counts` returns along a direction."""
     border = _Border.of(lengths, potentials.emission.device)
     padded, moved = border.pad(potentials), border.pad(directions)
-    batch = torch.broadcast_shapes(
+    batch = broadcast_shape(
         potentials.batch_shape, directions.batch_shape, weights.shape[:-1]
     )
     filtered = _filter(padded, batch).filtered
@@ -198,7 +199,7 @@ def sample_paths(
     none = log_filtered[..., :1, :]
     padded = border.pad(Potentials(none, transition, log_filtered))
     draws = uniforms[..., border.index].unbind(-1)
-    shape = torch.broadcast_shapes(draws[0].shape, padded.emission[0].shape[:-1])
+    shape = broadcast_shape(draws[0].shape, padded.emission[0].shape[:-1])
     state = torch.zeros(shape, dtype=torch.int64, device=uniforms.device)
     states = []
     for t in range(len(draws) - 1, -1, -1):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain.half_steps import are_halves
 
 
@@ -28,7 +29,7 @@ class Potentials(NamedTuple):
         """Shape of the parameter sets, after broadcasting."""
         if self.emission.dim() == 2:
             return torch.Size()
-        return torch.broadcast_shapes(
+        return broadcast_shape(
             self.initial.shape[:-2],
             self.transition.shape[:-3],
             self.emission.shape[:-2],
@@ -68,7 +69,7 @@ def align(
     )
     try:
         batch = potentials.batch_shape
-    except RuntimeError:
+    except ValueError:
         batches = [tuple(x.shape[:dim]) for x, dim in zip(tensors, dims)]
         raise ValueError(
             "the batch shapes of initial, transition and emission must broadcast, got "

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import one_hot
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emission_checks import check_labels
 from glmhmm_pyro.components.emissions import Emission
@@ -77,7 +78,7 @@ class KnownStates(Emission):
 
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
         """A distribution with all its mass on the label of the state."""
-        shape = torch.broadcast_shapes(state.shape, covariates.shape[:-1])
+        shape = broadcast_shape(state.shape, covariates.shape[:-1])
         return self._certain(state.expand(shape))
 
     @pyro_method

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.rescaling import is_as_defined
@@ -243,7 +244,7 @@ class Product(TorchDistribution):
         self.families, self.places = dict(families), places
         self.width = sum(1 if isinstance(p, int) else len(p) for p in places.values())
         shapes = [family.batch_shape for family in self.families.values()]
-        batch_shape = torch.broadcast_shapes(*shapes)
+        batch_shape = broadcast_shape(*shapes)
         event_shape = torch.Size([self.width] if self.width > 1 else [])
         super().__init__(batch_shape, event_shape, validate_args=False)
 

@@ -17,6 +17,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
+from glmhmm_pyro.broadcasting import unconstrained_shape
 from glmhmm_pyro.components.least_squares import columns_of, spread
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.site import Site
@@ -141,7 +142,7 @@ def _log_probs(
 def _somewhere(family: "Emission", name: str) -> Tensor:
     """A value inside the parameter's support, all entries different."""
     transform = biject_to(family.sites[name].support)
-    shape = transform.inverse_shape(family.shape(name))
+    shape = unconstrained_shape(transform, family.shape(name))
     free = torch.arange(shape.numel(), dtype=torch.float64).add(1.0).sin() / 2
     return transform(free.reshape(shape))
 

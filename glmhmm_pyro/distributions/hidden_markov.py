@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro import chain
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain.half_steps import are_halves, whole
 from glmhmm_pyro.distributions.event_shapes import check_borders, check_shapes
 from glmhmm_pyro.distributions.log_probs import (
@@ -116,7 +117,7 @@ class HiddenMarkov(StatePosteriors, TorchDistribution):
         self.lengths = lengths
         self.mask = mask
         self.weights = weights
-        batch_shape = torch.broadcast_shapes(
+        batch_shape = broadcast_shape(
             initial_logits.shape[:-2],
             transition_logits.shape[:-3],
             emission_dist.batch_shape[:-2],

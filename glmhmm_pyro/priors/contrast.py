@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.priors.answers import (
     curvature,
     is_proper,
@@ -178,7 +179,7 @@ class Contrasted(TorchDistribution):
         event_dim: int,
     ):
         self.base, self.prior, self.matrix, self.axis = base, prior, matrix, axis
-        sets = torch.broadcast_shapes(base.batch_shape, prior.batch_shape)
+        sets = broadcast_shape(base.batch_shape, prior.batch_shape)
         split = len(shape) - event_dim
         super().__init__(sets + shape[:split], shape[split:], validate_args=False)
 

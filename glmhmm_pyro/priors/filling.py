@@ -14,6 +14,7 @@ from pyro.poutine.runtime import Message
 from torch.distributions import Distribution, biject_to, constraints
 
 from glmhmm_pyro.arguments import read_annotated
+from glmhmm_pyro.broadcasting import broadcast_shape, unconstrained_shape
 from glmhmm_pyro.priors.answers import innermost
 from glmhmm_pyro.priors.flat import Flat
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe, as_number
@@ -222,7 +223,7 @@ def _check_support(
     if filled.support is support or isinstance(support, type(constraints.real)):
         return
     to_value = biject_to(filled.support)
-    free = to_value.inverse_shape(filled.batch_shape + filled.event_shape)
+    free = unconstrained_shape(to_value, filled.batch_shape + filled.event_shape)
     for point in (-1.0, 1.0):
         value = to_value(torch.full(free, point, dtype=torch.float64))
         if not support.check(value).all():
@@ -249,7 +250,7 @@ def _expand(
     own = prior.batch_shape + prior.event_shape
     split = len(shape) - len(prior.event_shape)
     try:
-        fits = torch.broadcast_shapes(own, shape) == shape
+        fits = broadcast_shape(own, shape) == shape
     except RuntimeError:
         fits = False
     if not fits or shape[split:] != prior.event_shape:

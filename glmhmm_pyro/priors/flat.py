@@ -9,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch.distributions import constraints
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.broadcasting import unconstrained_shape
 
 # Supports on which a constant density has a finite integral.
 _SIMPLEX = type(constraints.simplex)
@@ -94,7 +95,7 @@ class Flat(TorchDistribution):
             lowest, highest = self._support.lower_bound, self._support.upper_bound
             return lowest + (highest - lowest) * torch.rand(shape, dtype=self._dtype)
         transform = torch.distributions.biject_to(self._support)
-        free = torch.randn(transform.inverse_shape(shape), dtype=self._dtype)
+        free = torch.randn(unconstrained_shape(transform, shape), dtype=self._dtype)
         return transform(0.1 * free)
 
 

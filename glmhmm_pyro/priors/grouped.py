@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import has_items, suggests_names
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.priors.answers import (
     curvature,
     innermost,
@@ -148,7 +149,7 @@ class ByColumns(TorchDistribution):
         rows = [
             (part.batch_shape + part.event_shape)[:-1] for _, part in parts
         ]  # with leading axes of sets where hyperparameters have them
-        outer = torch.broadcast_shapes(shape[:-1], *rows)
+        outer = broadcast_shape(shape[:-1], *rows)
         self.parts: list[tuple[Tensor, Any]] = [
             (torch.tensor(columns), _over(part, outer, len(columns)))
             for columns, part in parts

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from glmhmm_pyro.broadcasting import broadcast_shape
+
 
 @dataclass(frozen=True)
 class Place:
@@ -126,4 +128,4 @@ def as_number(value: Any) -> float:
 
 def full_shape(shape: torch.Size, factor: Tensor | float) -> torch.Size:
     """``shape`` with the leading axes of parameter sets that a factor may carry."""
-    return torch.broadcast_shapes(torch.as_tensor(factor).shape, torch.Size(shape))
+    return broadcast_shape(torch.as_tensor(factor).shape, torch.Size(shape))

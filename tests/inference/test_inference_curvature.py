@@ -37,12 +37,13 @@ def differences(program, vector, jacobian, step=1e-5):
 
 @pytest.fixture
 def mapped(monkeypatch):
-    """All directions must go together."""
+    """All directions must go together, also those of what sees no data."""
 
     def refused(along, directions):
         raise AssertionError("one direction at a time")
 
     monkeypatch.setattr(curvature, "one_by_one", refused)
+    monkeypatch.setattr(curvature, "_FEW", 0)
 
 
 def check(program, jacobian=True, seed=0):
@@ -279,9 +280,9 @@ def test_directions_go_together_as_memory_allows(monkeypatch):
     program = Program.of(gh.GLMHMM(2, gh.Bernoulli()), random_data())
     whole, sizes, along = check(program), [], curvature._along
 
-    def recorded(gradient, point, directions):
+    def recorded(gradient, point, directions, mapped):
         sizes.append(len(directions))
-        return along(gradient, point, directions)
+        return along(gradient, point, directions, mapped)
 
     monkeypatch.setattr(curvature, "_along", recorded)
     program.num_together = 3

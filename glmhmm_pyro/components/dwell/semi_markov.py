@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.dwell.laws import DwellLaw, NegativeBinomial
 from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
@@ -216,7 +217,7 @@ class SemiMarkov(Transitions):
         table = self._table(predicted)
         if not self.is_driven:
             return Categorical(logits=table[..., state, :], validate_args=False)
-        shape = torch.broadcast_shapes(state.shape, covariates.shape[:-1])
+        shape = broadcast_shape(state.shape, covariates.shape[:-1])
         index = state.expand(shape)[..., None, None]
         table = table.expand(shape + table.shape[-2:])
         rows = table.gather(-2, index.expand(shape + (1, table.shape[-1])))

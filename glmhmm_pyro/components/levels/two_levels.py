@@ -8,6 +8,7 @@ from pyro.distributions import Categorical
 from torch import Tensor
 
 from glmhmm_pyro.arguments import flag, suggests_names, with_article
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain.half_steps import halved, whole
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import refuse_forbidden
@@ -212,7 +213,7 @@ class TwoLevels(Transitions):
         self, state: Tensor, covariates: Tensor, entered: Tensor | None
     ) -> Tensor:
         levels, names = known_levels(self, self.num_states), self.covariate_names or ()
-        shape = torch.broadcast_shapes(state.shape, covariates.shape[:-1])
+        shape = broadcast_shape(state.shape, covariates.shape[:-1])
         # One after the other: parameters of the fast level have an axis before these.
         state = state.expand(shape).flatten()
         covariates = covariates.expand(*shape, -1).reshape(len(state), -1)

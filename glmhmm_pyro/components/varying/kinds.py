@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.forbidden import refuse_forbidden
@@ -388,7 +389,7 @@ def _at_state(scores: Tensor, state: Tensor, leading: int) -> Tensor:
         state: numbers of states.
         leading: number of axes of rows.
     """
-    shape = torch.broadcast_shapes(scores.shape[:leading], state.shape)
+    shape = broadcast_shape(scores.shape[:leading], state.shape)
     whole = scores.expand(*shape, *scores.shape[leading:])
     rest = scores.shape[leading + 1 :]
     index = state.expand(shape).reshape(*shape, 1, *(1 for _ in rest))

@@ -24,6 +24,10 @@ _ROUNDING = 1e-7
 # Log-odds and logarithms from which on derivatives are rounded.
 _NEAR_BORDER = 25.0
 
+# Directions of a density that sees no data, up to which one by one is the faster: for
+# mapping, torch first imports its compiler.
+_FEW = 256
+
 # What torch says where it has no second derivative.
 _NO_SECOND = ("once_differentiable", "derivative for", "double backward")
 
@@ -73,7 +77,8 @@ def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
     if gradient.requires_grad:
         directions = torch.eye(len(point), dtype=point.dtype, device=point.device)
         chunks = directions.split(program.num_together)
-        rows = torch.cat([_along(gradient, point, chunk) for chunk in chunks])
+        mapped = known is None or len(point) > _FEW
+        rows = torch.cat([_along(gradient, point, c, mapped) for c in chunks])
     rows = rows if known is None else rows + known.matrix
     matrix = (rows + rows.T) / 2
     _check_finite(matrix, program)
@@ -90,17 +95,27 @@ def _grad(
     return gradients[0]
 
 
-def _along(gradient: Tensor, point: Tensor, directions: Tensor) -> Tensor:
+def _along(
+    gradient: Tensor, point: Tensor, directions: Tensor, mapped: bool
+) -> Tensor:
     """Derivatives of the gradient along directions, one a row."""
-    along = partial(_grad, gradient, point, retain_graph=True)
-    try:
-        # Not is_grads_batched: its older mapping refuses our chain.
-        rows: Tensor = torch.func.vmap(along)(directions)
-    except RuntimeError:
-        # This cannot be mapped over; an error of another kind comes up again.
-        with _told_of_once():
-            rows = one_by_one(along, directions)
-    return rows
+
+    def along(direction: Tensor) -> Tensor:
+        # A sum, for with grad_outputs torch first imports its compiler.
+        return _grad(gradient @ direction, point, retain_graph=True)
+
+    if mapped:
+        try:
+            # Not is_grads_batched: its older mapping refuses our chain.
+            rows: Tensor = torch.func.vmap(
+                partial(_grad, gradient, point, retain_graph=True)
+            )(directions)
+            return rows
+        except RuntimeError:
+            # This cannot be mapped over; an error of another kind comes up again.
+            pass
+    with _told_of_once():
+        return one_by_one(along, directions)
 
 
 def one_by_one(along: Callable[[Tensor], Tensor], directions: Tensor) -> Tensor:

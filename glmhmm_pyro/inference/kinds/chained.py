@@ -28,11 +28,13 @@ class Part:
     Attributes:
         place: which entries of the vector they depend on.
         is_linear: whether these are the numbers.
+        size: how many numbers there are.
     """
 
     def __init__(self, name: str, softmaxes: Softmaxes, coordinates: Coordinates):
         self.sites = [n for n in coordinates.slices if n.startswith(f"{name}.")]
         self.prefix, self.numbers = f"{name}.", softmaxes.numbers
+        self.size = softmaxes.size
         self.coordinates = coordinates
         everything = torch.arange(coordinates.size)
         pieces = [everything[coordinates.slices[site]] for site in self.sites]
@@ -51,12 +53,15 @@ class Part:
         """Derivatives (numbers, entries) by their place; ``None`` if both are one."""
         if self.is_linear:
             return None
+        if not self.size:
+            return vector.new_zeros(0, len(self.place))
 
         def value(own: Tensor) -> Tensor:
             moved = vector.index_put((self.place,), own)
             return self.at(self.coordinates.unpack(moved))
 
-        found: Tensor = torch.func.jacrev(value)(vector[self.place])
+        # Not torch.func.jacrev, for which torch first imports its compiler.
+        found: Tensor = torch.autograd.functional.jacobian(value, vector[self.place])
         return found
 
 

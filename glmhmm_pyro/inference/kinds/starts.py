@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
 
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.steps.blocks import as_taken, run
@@ -239,7 +240,7 @@ class StartMaker:
         if component.own_states is not None:
             own = log_probs.shape[-axes : 1 - axes]
             shape = own + torch.Size([self.model.num_states] * (axes - 1))
-            whole = whole.expand(torch.broadcast_shapes(whole.shape, shape))
+            whole = whole.expand(broadcast_shape(whole.shape, shape))
             return _only_set(step(whole[None], start))
         if axes == 3 and whole.dim() == 3 and len(whole) > log_probs.shape[-3]:
             whole = whole.sum(0)

@@ -13,6 +13,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
+from glmhmm_pyro.broadcasting import unconstrained_shape
+
 Params = dict[str, Tensor]
 
 # Unconstrained number of a value at the border of its support: exp(-35) from it. From
@@ -38,7 +40,7 @@ class Coordinates:
     def __init__(self, priors: Mapping[str, TorchDistribution]):
         self.transforms = {n: biject_to(prior.support) for n, prior in priors.items()}
         self.shapes = {
-            name: self.transforms[name].inverse_shape(prior.shape())
+            name: unconstrained_shape(self.transforms[name], prior.shape())
             for name, prior in priors.items()
         }
         self.is_real = {n: _is_real(prior.support) for n, prior in priors.items()}

@@ -19,6 +19,7 @@ from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import biject_to
 
+from glmhmm_pyro.broadcasting import unconstrained_shape
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.components.site import block_axes
@@ -80,7 +81,7 @@ class Blocks:
         self.supports = {n: s["fn"].support for n, s in sites.items()}
         self.transforms = {n: biject_to(s["fn"].support) for n, s in sites.items()}
         self.shapes = {
-            name: self.transforms[name].inverse_shape(site["fn"].shape())
+            name: unconstrained_shape(self.transforms[name], site["fn"].shape())
             for name, site in sites.items()
         }
         # The outermost axes of a separable prior are those of its blocks.

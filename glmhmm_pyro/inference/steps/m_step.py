@@ -256,9 +256,8 @@ class MStep:
                 values[i] += np.multiply(count, logs, out=terms, where=expected).sum()
                 for name, slope in table.slopes(count.copy()).items():
                     slopes[name][i] = torch.from_numpy(slope)
-            (more,) = torch.autograd.grad(
-                list(own.values()), leaf, [slopes[name] for name in own]
-            )
+            moved = [(own[name] * slopes[name]).sum() for name in own]
+            (more,) = torch.autograd.grad(moved, leaf)
             values, gradient = self.ranks.totals(values, more.numpy())
             if prior is not None:
                 prior_values, prior_gradient = prior(points, which)
