@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
 from glmhmm_pyro.analysis.refits import (
@@ -142,8 +142,8 @@ def _expanded(below: float, num_sessions: int | None) -> float:
     """Share of replicates beyond an end, where this share should be of truths."""
     if num_sessions is None:
         return below
-    away = t.ppf(below, num_sessions - 1)
-    return float(norm.cdf(away * (num_sessions / (num_sessions - 1)) ** 0.5))
+    away = stdtrit(num_sessions - 1, below)
+    return float(ndtr(away * (num_sessions / (num_sessions - 1)) ** 0.5))
 
 
 class _Job(NamedTuple):

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import betaincinv, ndtri
 
 from glmhmm_pyro.analysis import checks
 from glmhmm_pyro.arguments import one_of
@@ -92,8 +93,6 @@ def residuals(
         >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
         >>> ax = residuals(fit, data)
     """
-    from scipy.stats import beta, norm
-
     table = checks.residuals(fit, data, seed=seed)
     ax = axes_or_new(ax, 3.5, 3.2)
     names = list(dict.fromkeys(table.index.get_level_values("emission")))
@@ -101,12 +100,12 @@ def residuals(
         values = np.sort(table.loc[name]["quantile"].dropna().to_numpy())
         size = len(values)
         places = np.arange(1, size + 1)
-        expected = norm.ppf((places - 0.5) / size)
+        expected = ndtri((places - 0.5) / size)
         colour = INK if len(names) == 1 else state_colour(number)
         ax.plot(expected, values, ".", color=colour, markersize=3, label=plain(name))
         if not number and size:
             for end in (0.025, 0.975):
-                edge = norm.ppf(beta.ppf(end, places, size + 1 - places))
+                edge = ndtri(betaincinv(places, size + 1 - places, end))
                 ax.plot(expected, edge, color=FAINT, linewidth=0.6)
     ax.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, zorder=0)
     ax.set(xlabel="normal quantile", ylabel="quantile residual")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import ndtri
 
 from glmhmm_pyro.arguments import seed_number, suggests_names, whole_number
 from glmhmm_pyro.inference import Fit
@@ -70,14 +71,13 @@ def residuals(fit: Fit, data: Sequences, *, seed: int = 0) -> "pd.DataFrame":
         6
     """
     import pandas as pd
-    from scipy.stats import norm
 
     rng = np.random.default_rng(seed_number(seed))
     found = {}
     for forecast in forecasts(fit, data)[0]:
         unknown = forecast.up_to is None
         uniform = np.nan if unknown else forecast.uniform(rng)
-        columns = {"pearson": forecast.pearson, "quantile": norm.ppf(uniform)}
+        columns = {"pearson": forecast.pearson, "quantile": ndtri(uniform)}
         index = pd.Index(forecast.steps, name="step")
         found[forecast.name] = pd.DataFrame(columns, index=index)
     return pd.concat(found, names=["emission"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from glmhmm_pyro.analysis.planning.result import DESIGN, Power
 from glmhmm_pyro.analysis.refits import run_jobs, warn_of_interrupt, whole_fit
@@ -304,7 +304,7 @@ def _frames(
 def _found(part: "pd.DataFrame", is_weight: np.ndarray, level: float) -> np.ndarray:
     """Whether weights differ from 0 by Wald's test; None for what is no weight."""
     size = part["estimate"].abs() / part["standard_error"]
-    found = (size > norm.ppf(1 - level / 2)).to_numpy(dtype=object)
+    found = (size > ndtri(1 - level / 2)).to_numpy(dtype=object)
     found[~is_weight] = None
     return found
 

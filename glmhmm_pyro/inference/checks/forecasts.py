@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import ndtr, stdtr
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -198,14 +199,11 @@ def _cumulative(
     if isinstance(
         law, torch.distributions.MultivariateNormal | torch.distributions.Normal
     ):
-        from scipy.stats import norm
-
-        by_state = norm.cdf(values[:, None], mean, np.sqrt(variance))
+        by_state = ndtr((values[:, None] - mean) / np.sqrt(variance))
     elif isinstance(law, torch.distributions.StudentT):
-        from scipy.stats import t
-
-        where = [v.cpu().double().numpy() for v in (law.df, law.loc, law.scale)]
-        by_state = t.cdf(values[:, None], *where)
+        where = (law.df, law.loc, law.scale)
+        df, loc, scale = (v.cpu().double().numpy() for v in where)
+        by_state = stdtr(df, (values[:, None] - loc) / scale)
     elif output.is_discrete:
         return _of_counts(law, probs, values)
     else:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.special import chdtrc
 
 from glmhmm_pyro.components import Stationary
 from glmhmm_pyro.distributions import HiddenMarkov
@@ -133,12 +134,8 @@ def calibration_table(
 
 def miscalibration(forecasts: Sequence[Forecast]) -> Iterator[Finding]:
     """Forecasts that do not come as often, or as large, as they say."""
-    from scipy.stats import chi2
-
     scores = {f.name: binned(f).scores for f in forecasts}
-    p_values = {
-        name: float(chi2.sf((z**2).sum(), len(z))) for name, z in scores.items()
-    }
+    p_values = {name: float(chdtrc(len(z), (z**2).sum())) for name, z in scores.items()}
     p_value = of_several(list(p_values.values()))
     if p_value < RATE:
         worst = min(p_values, key=lambda name: p_values[name])

@@ -95,9 +95,7 @@ def _grad(
     return gradients[0]
 
 
-def _along(
-    gradient: Tensor, point: Tensor, directions: Tensor, mapped: bool
-) -> Tensor:
+def _along(gradient: Tensor, point: Tensor, directions: Tensor, mapped: bool) -> Tensor:
     """Derivatives of the gradient along directions, one a row."""
 
     def along(direction: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from glmhmm_pyro.arguments import one_of
 from glmhmm_pyro.concurrency import usual_modes
@@ -268,7 +268,7 @@ def _widening(found: StandardErrors) -> float:
     """How much wider an interval of Student's t is than a normal one, of few groups."""
     if found.num_units is None:
         return 1.0
-    return float(t.ppf(0.975, found.num_units - 1) / norm.ppf(0.975))
+    return float(stdtrit(found.num_units - 1, 0.975) / ndtri(0.975))
 
 
 def _at_maximum(fit: "Fit[Data]", data: Data, ranks: Ranks) -> Program:
