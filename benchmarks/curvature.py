@@ -87,11 +87,11 @@ def simulated(args):
 
 def by_graph(program, vector):
     """The Hessian by torch's graph of the whole density."""
-    program.bent = lambda point: None
+    program.known_curvature = lambda point: None
     try:
         hessian(program, vector)
     finally:
-        del program.bent
+        del program.known_curvature
 
 
 def seconds(call):

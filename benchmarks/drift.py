@@ -93,13 +93,13 @@ def ours(path, learn):
 
     import glmhmm_pyro as gh
     from glmhmm_pyro.inference.marginal.law_evidence import expanded
-    from glmhmm_pyro.inference.marginal.problem import Problem
+    from glmhmm_pyro.inference.marginal.problem import MarginalProblem
     from glmhmm_pyro.inference.program.program import Program
 
     data = sequences(path)
     gh.fit(walks(), data.subset([0]), "map", progress=False)
     fit, seconds = timed(lambda: gh.fit(walks(), data, "map", progress=False), 3)
-    problem = Problem.of(Program.of(walks(), data))
+    problem = MarginalProblem.of(Program.of(walks(), data))
     none = torch.zeros(data.num_steps, 6, dtype=torch.float64)
     at, alone = timed(lambda: expanded(problem, none[0, :0], none), 5)
     found = {

@@ -146,7 +146,7 @@ def _expanded(below: float, num_sessions: int | None) -> float:
     return float(ndtr(away * (num_sessions / (num_sessions - 1)) ** 0.5))
 
 
-class _Job(NamedTuple):
+class _Resampling(NamedTuple):
     """What every replicate is made of."""
 
     fit: Fit
@@ -269,7 +269,7 @@ def bootstrap(
     _check(fit, data, num_samples, kind)
     seed = seed_number(seed)
     data = fit.as_fitted(data)
-    job = _Job(
+    job = _Resampling(
         fit,
         data,
         _engine(fit, method),

@@ -17,7 +17,7 @@ from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.marginal.ascent import Scales
 from glmhmm_pyro.inference.marginal.integrated import integrated
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.mode.descent import Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
@@ -38,7 +38,7 @@ class NoEvidenceError(ValueError):
     """A posterior that has no normal approximation, and so no Laplace evidence."""
 
 
-class Expansion(NamedTuple):
+class PosteriorExpansion(NamedTuple):
     """A posterior expanded around its mode.
 
     Attributes:
@@ -104,7 +104,7 @@ def log_evidence(
         -2.39
     """
     program = Program.of(copy.deepcopy(found.model), found.as_fitted(data))
-    problem = Problem.of(program)
+    problem = MarginalProblem.of(program)
     if problem is not None and Scales(problem).any:
         return _of_scales(problem, found.params, all_images)
     program = program.in_own_units()
@@ -118,7 +118,7 @@ def log_evidence(
     return expansion.log_evidence + images
 
 
-def _of_scales(problem: Problem, params: Params, all_images: bool) -> float:
+def _of_scales(problem: MarginalProblem, params: Params, all_images: bool) -> float:
     """The evidence where scales of a law are learnt."""
     flat = [n for n in problem.program.improper if n.endswith("scale")]
     if flat:
@@ -170,7 +170,9 @@ def search_near(
     """
     start, params = program.packed(params), program.units.inward(params)
     if factor is None:
-        short = replace(_SHORT, num_iters=_FEW_ITERS) if program.is_bent else _SHORT
+        short = (
+            replace(_SHORT, num_iters=_FEW_ITERS) if program.knows_curvature else _SHORT
+        )
         reached, status = short.density_mode(program, params)
         if status is Status.CONVERGED:
             return reached, status
@@ -192,7 +194,9 @@ def _factor_at(program: Program, vector: Tensor) -> Tensor | None:
     return information.factor if information.is_complete else None
 
 
-def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expansion:
+def expanded(
+    program: Program, mode: Tensor, status: Status, found: Fit
+) -> PosteriorExpansion:
     """The posterior expanded at the mode of the unconstrained coordinates.
 
     Raises:
@@ -219,4 +223,4 @@ def expanded(program: Program, mode: Tensor, status: Status, found: Fit) -> Expa
     # A flat prior on probabilities is uniform but for the volume of their simplex.
     density -= sum(map(log_mass, program.priors.values()))
     volume = (len(mode) * math.log(2 * math.pi) - information.log_det) / 2
-    return Expansion(density + volume, params, information.factor)
+    return PosteriorExpansion(density + volume, params, information.factor)

@@ -111,7 +111,7 @@ def leave_out_sessions(
     start = None
     if not fit.labels.latents:
         start = warm_start(fit.params, Program.of(fit.model, data).priors)
-    work = _Work(fit, data, engine, start, num_restarts, seed)
+    work = _Refits(fit, data, engine, start, num_restarts, seed)
     kept = None
     if checkpoint is not None:
         kept = Checkpoint(checkpoint, "leave_out_sessions", {**work.key, "left": left})
@@ -133,7 +133,7 @@ def leave_out_sessions(
     return with_exact(loo, exact)
 
 
-class _Work(NamedTuple):
+class _Refits(NamedTuple):
     """What every refit is made of."""
 
     fit: Fit

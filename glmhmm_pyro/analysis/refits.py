@@ -19,7 +19,7 @@ from glmhmm_pyro.arguments import flag
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status, fit
-from glmhmm_pyro.inference.fits.checkpoint import Checkpoint, Part
+from glmhmm_pyro.inference.fits.checkpoint import Checkpoint, PartFile
 from glmhmm_pyro.inference.methods import Method
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data
@@ -180,7 +180,7 @@ def warn_of_interrupt(what: str, num_done: int, num_wanted: int) -> bool:
     return num_done == num_wanted
 
 
-def _noted(function: Callable[..., Any], job: tuple, part: Part | None) -> Any:
+def _noted(function: Callable[..., Any], job: tuple, part: PartFile | None) -> Any:
     """A call, of which a file keeps how far its fits are."""
     return function(*job) if part is None else part.made(lambda: function(*job))
 

@@ -4,7 +4,7 @@ Precisions of walks are such, and posteriors under them. Tensors in, tensors out
 nothing here knows what made them.
 """
 
-from glmhmm_pyro.banded.algebra import Factor, factor, log_det, solve
+from glmhmm_pyro.banded.algebra import CholeskyFactor, factor, log_det, solve
 from glmhmm_pyro.banded.bordered import Bordered
 
-__all__ = ["Bordered", "Factor", "factor", "log_det", "solve"]
+__all__ = ["Bordered", "CholeskyFactor", "factor", "log_det", "solve"]

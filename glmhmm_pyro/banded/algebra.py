@@ -15,7 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from glmhmm_pyro.banded import kernels
 
 
-class Factor(NamedTuple):
+class CholeskyFactor(NamedTuple):
     r"""Cholesky factor of a block-tridiagonal matrix H.
 
     Attributes:
@@ -75,7 +75,7 @@ class Factor(NamedTuple):
         return found.movedim(2, 0).reshape(full.shape)
 
 
-def factor(diag: Tensor, lower: Tensor) -> Factor:
+def factor(diag: Tensor, lower: Tensor) -> CholeskyFactor:
     """Factorise block-tridiagonal matrices, of which the lower halves are read.
 
     Where one is not positive definite its factor is NaN, as ``is_positive`` says.
@@ -102,7 +102,7 @@ def factor(diag: Tensor, lower: Tensor) -> Factor:
     flat = [x.flatten(0, -4).contiguous() for x in _with_batch(*blocks)]
     roots, links = torch.zeros_like(flat[0]), torch.zeros_like(flat[0])
     kernels.factorise(*(x.numpy() for x in (*flat, roots, links)))
-    return Factor(roots.reshape(diag.shape), links.reshape(diag.shape))
+    return CholeskyFactor(roots.reshape(diag.shape), links.reshape(diag.shape))
 
 
 def log_det(diag: Tensor, lower: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class _LogDet(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: _Saved, slope: Tensor) -> tuple[Tensor, Tensor]:
-        within, between = Factor(*ctx.saved_tensors).selected_inverse()
+        within, between = CholeskyFactor(*ctx.saved_tensors).selected_inverse()
         slope = slope[..., None, None, None]
         # A block below the diagonal stands above it as well.
         return slope * within, 2 * slope * between
@@ -156,7 +156,7 @@ class _Solve(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: _Saved, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         *made, found = ctx.saved_tensors
-        back = Factor(*made).solve(slope)
+        back = CholeskyFactor(*made).solve(slope)
         diag = -(_outer(back, found) + _outer(found, back)) / 2
         lower = torch.zeros_like(diag)
         pairs = (back[..., 1:, :], found[..., :-1, :])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.banded.algebra import Factor
+from glmhmm_pyro.banded.algebra import CholeskyFactor
 
 
 class Bordered(NamedTuple):
@@ -25,12 +25,12 @@ class Bordered(NamedTuple):
         root: Cholesky factor of the Schur complement, shape (shared, shared).
     """
 
-    inside: Factor
+    inside: CholeskyFactor
     solved: Tensor
     root: Tensor
 
     @classmethod
-    def of(cls, inside: Factor, border: Tensor, corner: Tensor) -> "Bordered":
+    def of(cls, inside: CholeskyFactor, border: Tensor, corner: Tensor) -> "Bordered":
         """Factorise a matrix.
 
         Args:

@@ -355,9 +355,7 @@ def _gathered(counts_by_piece: Array) -> Array:
 
 
 def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> Work:
-    batch = potentials.batch_shape
-    if any(batches):
-        batch = broadcast_shape(batch, *batches)
+    batch = broadcast_shape(potentials.batch_shape, *batches)
     return plan(batch, lengths, potentials.num_states)
 
 

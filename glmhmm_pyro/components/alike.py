@@ -18,7 +18,7 @@ from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.regressions import SideBySide
-from glmhmm_pyro.components.step_laws import LabelLaw, LabelsLaw, Law
+from glmhmm_pyro.components.step_laws import EmissionLaw, LabelLaw, LabelsLaw
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions import LabelsApart
 from glmhmm_pyro.priors.filling import Prior
@@ -83,7 +83,7 @@ class OutputsAlike(GLMEmission):
             return single.to_event(1)
         return LabelsApart(single, self.output_names or numbered(self.num_outputs))
 
-    def law_of_labels(self, log_probs: np.ndarray) -> Law:
+    def law_of_labels(self, log_probs: np.ndarray) -> EmissionLaw:
         """The law of a step, from log-probabilities (sets, 1, states, ..., classes)."""
         if self.num_outputs is None:
             return LabelLaw(log_probs)

@@ -80,7 +80,7 @@ from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.own_states import OwnStates
 from glmhmm_pyro.components.reader import CovariateReader
-from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
+from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, OutputUnits
 from glmhmm_pyro.components.site import STATE_AXES, Site, block_axes
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.priors.affine import Affine
@@ -244,7 +244,7 @@ class Component(ExplainsItself, CovariateReader, HasLatents, PyroModule):
         """Keep the values of a fit to ``data`` within their bounds."""
         self.bounds = self.limits(data)
 
-    def own_maps(self, columns: Columns) -> dict[str, Affine]:
+    def own_maps(self, columns: ColumnUnits) -> dict[str, Affine]:
         """Parameters at covariates in a fit's own units to those at the user's.
 
         Args:
@@ -263,7 +263,7 @@ class Component(ExplainsItself, CovariateReader, HasLatents, PyroModule):
         """Whether it takes up the means of covariates without a constant column."""
         return False
 
-    def own_gains(self, columns: Columns) -> dict[str, Gain]:
+    def own_gains(self, columns: ColumnUnits) -> dict[str, Gain]:
         """What parameters gain where covariates are centred; see ``takes_centres``.
 
         Args:
@@ -274,7 +274,7 @@ class Component(ExplainsItself, CovariateReader, HasLatents, PyroModule):
         """
         return {}
 
-    def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
+    def own_outputs(self, columns: ColumnUnits, data: Sequences) -> OutputUnits | None:
         """Units in which a fit may have the emissions, if it may.
 
         Args:

@@ -20,7 +20,7 @@ from glmhmm_pyro.components.least_squares import (
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
-from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
+from glmhmm_pyro.components.rescaling import ColumnUnits, OutputUnits, is_as_defined
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.ranks import Ranks
@@ -92,7 +92,7 @@ class StudentT(OutputsAlike):
             return noise
         return noise * self.by_output(spread(*columns_of(data)), 1)
 
-    def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
+    def own_outputs(self, columns: ColumnUnits, data: Sequences) -> OutputUnits | None:
         """Mean 0 where a constant takes it up, spread 1."""
         if not is_as_defined(self, StudentT, "distribution"):
             return None
@@ -170,7 +170,7 @@ class Gamma(OutputsAlike):
         weights, left = one_regression(self.operator(data), *_logarithms(data))
         return {"weights": weights, "concentration": left**-2}
 
-    def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
+    def own_outputs(self, columns: ColumnUnits, data: Sequences) -> OutputUnits | None:
         """Geometric mean 1, where a constant takes up what that is to log means."""
         if columns.constant is None or not is_as_defined(self, Gamma, "distribution"):
             return None

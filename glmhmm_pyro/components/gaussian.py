@@ -27,7 +27,7 @@ from glmhmm_pyro.components.least_squares import (
 )
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginal_laws import Marginal
-from glmhmm_pyro.components.rescaling import Columns, OutputUnits, is_as_defined
+from glmhmm_pyro.components.rescaling import ColumnUnits, OutputUnits, is_as_defined
 from glmhmm_pyro.components.step_laws import NormalLaw, StepLaw
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior, recipe_of
@@ -153,7 +153,7 @@ class Gaussian(OutputsAlike):
             return noise
         return noise * self.by_output(spread(*columns_of(data)), 1)
 
-    def own_outputs(self, columns: Columns, data: Sequences) -> OutputUnits | None:
+    def own_outputs(self, columns: ColumnUnits, data: Sequences) -> OutputUnits | None:
         """Mean 0 where a constant takes it up, spread 1."""
         if not is_as_defined(self, Gaussian, "distribution"):
             return None

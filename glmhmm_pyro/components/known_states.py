@@ -24,7 +24,7 @@ from glmhmm_pyro.sequences import Sequences
 
 
 @dataclass(frozen=True)
-class _Numbers(PriorRecipe):
+class _FixedLabel(PriorRecipe):
     """Fixes the label of state k at k."""
 
     event_dim = Fixed.event_dim
@@ -65,7 +65,7 @@ class KnownStates(Emission):
 
     def __init__(self) -> None:
         super().__init__()
-        self.codes = Site("state", prior=_Numbers())
+        self.codes = Site("state", prior=_FixedLabel())
 
     @property
     def is_linear(self) -> bool:

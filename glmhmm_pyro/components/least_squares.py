@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from glmhmm_pyro.components.rescaling import Columns, OutputUnits
+from glmhmm_pyro.components.rescaling import ColumnUnits, OutputUnits
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.answers import innermost, normal_precision
@@ -119,7 +119,9 @@ def mean_and_spread(
     return mean, torch.where(high - low > rounding, found, constant)
 
 
-def location_units(columns: Columns, data: Sequences, is_single: bool) -> OutputUnits:
+def location_units(
+    columns: ColumnUnits, data: Sequences, is_single: bool
+) -> OutputUnits:
     """Units of outputs whose families have a location and a scale.
 
     Args:

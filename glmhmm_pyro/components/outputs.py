@@ -144,7 +144,7 @@ class Outputs(Emission):
             for name, selection in self.selections.items()
         }
 
-    def forward(self, state: Tensor, covariates: Tensor) -> "Product":
+    def forward(self, state: Tensor, covariates: Tensor) -> "OutputsProduct":
         """The families' distributions side by side."""
         return self._product(
             {
@@ -154,7 +154,7 @@ class Outputs(Emission):
         )
 
     @pyro_method
-    def table(self, design: DesignMatrix | Tensor) -> "Product":
+    def table(self, design: DesignMatrix | Tensor) -> "OutputsProduct":
         """Batch of distributions, batch shape (*batch, steps, states)."""
         tables = {}
         for name, family in self.families.items():
@@ -185,8 +185,8 @@ class Outputs(Emission):
             return design.columns(places)
         return design[..., places]
 
-    def _product(self, families: dict[str, Distribution]) -> "Product":
-        return Product(families, self.places)
+    def _product(self, families: dict[str, Distribution]) -> "OutputsProduct":
+        return OutputsProduct(families, self.places)
 
     def _check_family(self, name: str, family: Emission) -> None:
         if getattr(family, "varies_over", ()):
@@ -223,7 +223,7 @@ class Outputs(Emission):
             )
 
 
-class Product(TorchDistribution):
+class OutputsProduct(TorchDistribution):
     """Independent outputs side by side, along the last axis of a value.
 
     A single output of one column has no such axis, as in a data set.

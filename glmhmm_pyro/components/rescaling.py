@@ -19,7 +19,7 @@ from glmhmm_pyro.priors.affine import Affine
 _ROUNDING = 1e-13
 
 
-class Columns(NamedTuple):
+class ColumnUnits(NamedTuple):
     r"""Units of the columns of a design.
 
     .. math:: x'_j = (x_j - m_j) / s_j
@@ -37,7 +37,7 @@ class Columns(NamedTuple):
     @classmethod
     def of(
         cls, design: DesignMatrix, readers: Sequence[Sequence[int] | None]
-    ) -> "Columns":
+    ) -> "ColumnUnits":
         """Units in which columns have size 1, and mean 0 where all readers allow it.
 
         Args:
@@ -68,16 +68,16 @@ class Columns(NamedTuple):
         )
 
     @classmethod
-    def none(cls, features: int) -> "Columns":
+    def none(cls, features: int) -> "ColumnUnits":
         """Columns as they are."""
         ones = torch.ones(features, dtype=torch.float64)
         return cls(ones, torch.zeros_like(ones), ones == 0)
 
-    def kept(self, columns: Sequence[int]) -> "Columns":
+    def kept(self, columns: Sequence[int]) -> "ColumnUnits":
         """These units with some columns left in the user's."""
         ends = (self.scale, 1.0), (self.centre, 0.0), (self.constants, False)
         places = torch.tensor(columns, dtype=torch.long)
-        return Columns(*(value.index_fill(0, places, end) for value, end in ends))
+        return ColumnUnits(*(value.index_fill(0, places, end) for value, end in ends))
 
     @property
     def constant(self) -> int | None:
@@ -90,9 +90,9 @@ class Columns(NamedTuple):
         """Whether the design is the user's own."""
         return bool((self.scale == 1).all() and (self.centre == 0).all())
 
-    def chosen(self, columns: Sequence[int]) -> "Columns":
+    def chosen(self, columns: Sequence[int]) -> "ColumnUnits":
         """Those of some columns alone."""
-        return Columns(*(value[list(columns)] for value in self))
+        return ColumnUnits(*(value[list(columns)] for value in self))
 
     def __call__(self, design: DesignMatrix) -> DesignMatrix:
         """The design in these units."""

@@ -19,7 +19,7 @@ from glmhmm_pyro.distributions import expected_emission, inner_name
 from glmhmm_pyro.masking import emission_log_probs
 
 
-class Law(Protocol):
+class EmissionLaw(Protocol):
     """The law of one step's emission, by set of parameters and state."""
 
     def accepts(self, value: np.ndarray, seen: np.ndarray) -> bool:
@@ -33,7 +33,7 @@ class Law(Protocol):
 
 
 # From the covariates of a step (features,) to the law of its emission.
-StepLaw = Callable[[np.ndarray], Law]
+StepLaw = Callable[[np.ndarray], EmissionLaw]
 
 
 class HasStepLaw:
@@ -267,7 +267,7 @@ class ProductLaw:
         places: where each stands in a value: a number, or a list of them.
     """
 
-    def __init__(self, laws: dict[str, Law], places: dict[str, Any]):
+    def __init__(self, laws: dict[str, EmissionLaw], places: dict[str, Any]):
         self.laws, self.places = laws, places
 
     def accepts(self, value: np.ndarray, seen: np.ndarray) -> bool:
@@ -281,7 +281,7 @@ class ProductLaw:
 
     def _seen(
         self, value: np.ndarray, seen: np.ndarray
-    ) -> Iterator[tuple[Law, tuple[np.ndarray, np.ndarray]]]:
+    ) -> Iterator[tuple[EmissionLaw, tuple[np.ndarray, np.ndarray]]]:
         """Laws of outputs of which something was seen, and what."""
         value, seen = np.atleast_1d(value), np.atleast_1d(seen)
         for name, law in self.laws.items():

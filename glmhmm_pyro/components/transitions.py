@@ -15,7 +15,7 @@ from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import Forbidding
 from glmhmm_pyro.components.going_on import GoesOn
 from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
-from glmhmm_pyro.components.rescaling import Columns, Gain, is_as_defined
+from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, is_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
 from glmhmm_pyro.components.tables import (
@@ -347,7 +347,7 @@ class SharedInputDriven(Forbidding, Transitions):
         """Whether the baseline is free to take up the means of the covariates."""
         return bool(is_flat(self.sites["baseline"].prior)) and not self.forbidden
 
-    def own_gains(self, columns: Columns) -> dict[str, Gain]:
+    def own_gains(self, columns: ColumnUnits) -> dict[str, Gain]:
         """The baseline's, by the predictors at the means, that of staying being 0."""
         centre = columns.centre
         if not centre.any():

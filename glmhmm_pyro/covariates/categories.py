@@ -10,7 +10,7 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.sequences.validation import brief_rows
 
 from .sources import Source
-from .table import Table
+from .table import RawTable
 from .terms import Recomputed, Term, as_term
 
 # A number or a label, as the data have it.
@@ -62,7 +62,7 @@ class Factor(Term):
         """The column."""
         return (self.column,)
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The term that knows the levels."""
         numbers = table.numbers(self.column)
         classes = table.classes.get(self.column)
@@ -80,7 +80,7 @@ class Factor(Term):
         fitted.values(table)
         return fitted
 
-    def relearnt(self, table: Table) -> Term:
+    def relearnt(self, table: RawTable) -> Term:
         """The term itself: its levels stay."""
         return self
 
@@ -98,7 +98,7 @@ class Factor(Term):
         """One for every level that has a column."""
         return tuple(f"{self.label}_{_named(self.levels[n])}" for n in self._shown())
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """1 where the column has the level, else 0."""
         numbers = Source(self.column).read(table)
         if not isinstance(self.levels[0], str):
@@ -192,11 +192,11 @@ class Interaction(Term):
         """The emission, once it is known which of the columns is one."""
         return self.column
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The product of parts that have learnt."""
         return self._of([term.fitted(table) for term in self.terms])
 
-    def relearnt(self, table: Table) -> Term:
+    def relearnt(self, table: RawTable) -> Term:
         """The product of parts that have learnt anew; itself if none learns."""
         again = [term.relearnt(table) for term in self.terms]
         same = all(new is old for new, old in zip(again, self.terms))
@@ -210,11 +210,11 @@ class Interaction(Term):
             of_parts,
         )
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The products."""
         return reduce(_products, [term.values(table) for term in self.terms])
 
-    def recomputed(self, table: Table | None) -> Recomputed:
+    def recomputed(self, table: RawTable | None) -> Recomputed:
         """The products, parts of past emissions made anew."""
         follows = [term.following([str(self.column)]) for term in self.terms]
         if table is None:

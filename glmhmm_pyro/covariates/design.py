@@ -19,7 +19,7 @@ from .formula import from_formula
 from .making import data_set
 from .replay import BoundHistory, Replay, replayed
 from .sources import Source
-from .table import Classes, Lists, Raw, Table, check_data, is_frame, read_table
+from .table import Classes, Lists, Raw, RawTable, check_data, is_frame, read_table
 from .terms import Term, all_columns, as_term
 from .time_units import filter_frame
 
@@ -142,7 +142,7 @@ class Design(Recipe):
         self._session, self._columns = session, columns
         return self
 
-    def _learn(self, table: Table) -> None:
+    def _learn(self, table: RawTable) -> None:
         """Fit the terms to a table."""
         fitted = tuple(term.fitted(table) for term in self._recipes)
         names = tuple(name for term in fitted for name in term.names())
@@ -172,7 +172,7 @@ class Design(Recipe):
         session: Names | None,
         columns: Sequence[str] | None,
         emissions: Names | Lists | None,
-    ) -> Table:
+    ) -> RawTable:
         data = as_pandas(data)
         session = self._session_of(data, session)
         columns = self._columns if columns is None else columns
@@ -197,7 +197,7 @@ class Design(Recipe):
         self._known()
         return self.frame_of(self._table(data, session, columns, emissions))
 
-    def frame_of(self, table: Table) -> "pd.DataFrame":
+    def frame_of(self, table: RawTable) -> "pd.DataFrame":
         """The covariates of a table."""
         import pandas as pd
 
@@ -306,7 +306,7 @@ class Design(Recipe):
         told: tuple[Any, Any, Any],
         hidden: Mapping[str, Any],
         known: Mapping[str, Classes],
-    ) -> Table:
+    ) -> RawTable:
         """The table of these data; a design that is not fitted yet learns from it.
 
         Args:
@@ -324,11 +324,11 @@ class Design(Recipe):
         """Whether the other one makes the same columns of the same classes."""
         return (self._recipes, self._classes) == (other._recipes, other._classes)
 
-    def reading(self, table: Table) -> Table:
+    def reading(self, table: RawTable) -> RawTable:
         """A table whose labels are the classes that this design has learnt."""
         return replace(table, classes=dict(self._classes))
 
-    def relearnt(self, table: Table) -> "Design":
+    def relearnt(self, table: RawTable) -> "Design":
         """This design with the numbers that its terms learn from other rows."""
         again = copy.copy(self)
         table = self.reading(table)
@@ -382,7 +382,7 @@ class Design(Recipe):
         self._known()
         return BoundHistory(self, self._table(data, session, columns, emissions))
 
-    def replay(self, data: Sequences, table: Table | None = None) -> Replay:
+    def replay(self, data: Sequences, table: RawTable | None = None) -> Replay:
         """Functions that give the columns made from past emissions, step by step.
 
         Args:

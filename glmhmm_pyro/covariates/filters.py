@@ -14,7 +14,7 @@ from glmhmm_pyro.sequences.arrays import as_array
 from glmhmm_pyro.sequences.validation import check_count
 
 from .sources import Source, as_source
-from .table import Table
+from .table import RawTable
 from .terms import Basis, Past, Recomputed, Term
 
 # Half-lives after which a decaying filter is shown no further: a thousandth is left.
@@ -62,12 +62,12 @@ class FilterTerm(Term):
     def _filters(self) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} must define its filters")
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The term whose source knows its classes; its lags must fit a session."""
         self._check_length(int(table.lengths.max()))
         return replace(cast(Any, self), column=self.source.fitted(table))
 
-    def relearnt(self, table: Table) -> Term:
+    def relearnt(self, table: RawTable) -> Term:
         """The term with its source's numbers of these rows; itself if it has none."""
         source, filtered = self.source.relearnt(table), cast(Any, self)
         return self if source is self.source else replace(filtered, column=source)
@@ -80,7 +80,7 @@ class FilterTerm(Term):
                 "would always be 0; take fewer lags, or check the session column"
             )
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The source, convolved with every filter within its session."""
         basis, reach = self.basis(), int(self.lags[-1])
         signal = self.source.read(table)
@@ -96,7 +96,7 @@ class FilterTerm(Term):
             values[:, column] = np.convolve(apart, kernel)[places]
         return values
 
-    def recomputed(self, table: Table | None) -> Recomputed:
+    def recomputed(self, table: RawTable | None) -> Recomputed:
         """The filters' products with the last steps of the past."""
         basis, source, reach = self.basis(), self.source, int(self.lags[-1])
         by_lag = np.zeros((reach, basis.values.shape[1]))
@@ -155,7 +155,7 @@ class Lags(FilterTerm):
     def _filters(self) -> np.ndarray:
         return np.eye(self.num_lags)
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The source, shifted within its session."""
         signal = self.source.read(table)
         values, steps = np.zeros((len(signal), self.num_lags)), table.steps
@@ -351,7 +351,7 @@ class ExponentialHistory(FilterTerm):
     def _check_length(self, longest: int) -> None:
         """A session of any length will do."""
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The running means, one session after the other."""
         from scipy.signal import lfilter
 
@@ -363,7 +363,7 @@ class ExponentialHistory(FilterTerm):
                 values[rows, column] = lfilter([0.0, 1 - a], [1.0, -a], signal[rows])
         return values
 
-    def recomputed(self, table: Table | None) -> Recomputed:
+    def recomputed(self, table: RawTable | None) -> Recomputed:
         """The running means, moved on by one step at every call."""
         mean = np.zeros((0, len(self.decays)))
 

@@ -7,7 +7,7 @@ import numpy as np
 from glmhmm_pyro.arguments import suggests_names
 
 from .sources import Signed
-from .table import Table
+from .table import RawTable
 from .terms import Past, Recomputed, Term
 
 
@@ -55,7 +55,7 @@ class PreviousChoice(Term):
         """The column of choices."""
         return self.column
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The term that knows the classes."""
         numbers = table.numbers(self.column)
         found = table.classes.get(self.column)
@@ -72,7 +72,7 @@ class PreviousChoice(Term):
             found = tuple(map(str, range(max(2, int(codes.max(initial=0)) + 1))))
         return replace(self, classes=found)
 
-    def relearnt(self, table: Table) -> Term:
+    def relearnt(self, table: RawTable) -> Term:
         """The term itself, which learns no number of the rows."""
         return self
 
@@ -90,13 +90,13 @@ class PreviousChoice(Term):
             )
         return self.classes
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The last valid choice, coded."""
         numbers = table.numbers(self.column)
         last = last_valid(~np.isnan(numbers), table)
         return self.coded(np.where(last < 0, np.nan, numbers[last]))
 
-    def recomputed(self, table: Table | None) -> Recomputed:
+    def recomputed(self, table: RawTable | None) -> Recomputed:
         """The choice before, coded; none of a simulation is missing."""
 
         def function(past: Past, rows: np.ndarray) -> np.ndarray:
@@ -170,7 +170,7 @@ class WinStayLoseSwitch(Term):
         """The column of choices."""
         return self.choice
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The term itself, if choices and rewards can be read."""
         self.values(table)
         return self
@@ -179,7 +179,7 @@ class WinStayLoseSwitch(Term):
         """One column."""
         return (self.name,)
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The last valid choice times its reward."""
         numbers = table.numbers(self.choice)
         valid = ~np.isnan(numbers)
@@ -187,12 +187,12 @@ class WinStayLoseSwitch(Term):
         last = last_valid(valid, table)
         return np.where(last < 0, 0.0, stays[last])[:, None]
 
-    def earned(self, numbers: np.ndarray, table: Table) -> np.ndarray:
+    def earned(self, numbers: np.ndarray, table: RawTable) -> np.ndarray:
         """Choices (steps,) as -1 and +1, the opposite where not rewarded."""
         signed: np.ndarray = Signed(self.choice).coded(numbers)
         return signed * self._rewards(numbers, table)
 
-    def _rewards(self, choices: np.ndarray, table: Table) -> np.ndarray:
+    def _rewards(self, choices: np.ndarray, table: RawTable) -> np.ndarray:
         """+1 where a choice was rewarded, else -1; 0 without a choice."""
         valid = ~np.isnan(choices)
         if self.answer is not None:
@@ -210,14 +210,14 @@ class WinStayLoseSwitch(Term):
             )
         return np.where(valid, np.where(rewarded, 1.0, -1.0), 0.0)
 
-    def _answers(self, table: Table) -> np.ndarray:
+    def _answers(self, table: RawTable) -> np.ndarray:
         """Numbers of the correct answers, classes in the order of the choices'."""
         column = str(self.answer)
         table.numbers(self.choice)
         table.classes.setdefault(column, table.classes.get(self.choice))
         return table.numbers(column)
 
-    def recomputed(self, table: Table | None) -> Recomputed:
+    def recomputed(self, table: RawTable | None) -> Recomputed:
         """The choice before, times what it would have earned."""
         if self.answer is None or table is None:
             raise ValueError(
@@ -244,7 +244,7 @@ class WinStayLoseSwitch(Term):
         return function
 
 
-def last_valid(valid: np.ndarray, table: Table) -> np.ndarray:
+def last_valid(valid: np.ndarray, table: RawTable) -> np.ndarray:
     """Row of the last valid step before every step of its session, or -1."""
     steps = np.arange(len(valid))
     before = np.concatenate([[-1], np.where(valid, steps, -1)[:-1]])

@@ -10,7 +10,7 @@ from torch import Tensor
 from glmhmm_pyro.designs import Dense, DesignMatrix, Lagged, Stacked
 
 from .filters import FilterTerm, Lags
-from .table import Table
+from .table import RawTable
 from .terms import Standardised, Term, all_columns
 
 # Numbers beyond which lagged columns are not made: a gigabyte of them.
@@ -34,7 +34,10 @@ def streams(
 
 
 def operator_of_terms(
-    terms: Sequence[Term], table: Table, dtype: torch.dtype, device: torch.device | str
+    terms: Sequence[Term],
+    table: RawTable,
+    dtype: torch.dtype,
+    device: torch.device | str,
 ) -> DesignMatrix:
     """All columns of all terms, those on lags as signals and filters.
 

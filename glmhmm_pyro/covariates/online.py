@@ -18,20 +18,20 @@ from .history import PreviousChoice, WinStayLoseSwitch
 from .sources import Imputed, Indicator, Missing, Signed, Source, StepInSession
 from .splines import Spline
 from .steppers import (
-    Bent,
     Choice,
     Fading,
-    Filtered,
+    FilteredStepper,
     Ones,
     Pointwise,
-    Product,
+    ProductStepper,
     Scaled,
     Sources,
+    SplineStepper,
     Staying,
     Step,
     Stepper,
 )
-from .table import Table
+from .table import RawTable
 from .terms import Columns, Intercept, OneSource, Standardised, Term
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class _Retold(Stepper):
     """A term of the user's own, from all rows of the session so far."""
 
-    def __init__(self, term: Term, table: Table):
+    def __init__(self, term: Term, table: RawTable):
         self.term, self.names, self.classes = term, table.names, table.classes
         self.start()
 
@@ -54,7 +54,7 @@ class _Retold(Stepper):
             name: np.array([row.get(name) for row in rows], object)
             for name in self.names
         }
-        table = Table(columns, np.array([len(rows)]), dict(self.classes))
+        table = RawTable(columns, np.array([len(rows)]), dict(self.classes))
         return self.term.values(table)[-1].tolist()
 
     def seen(self, step: Step) -> None:
@@ -67,17 +67,17 @@ _BY_TYPE: dict[type, Callable[[Any], Stepper]] = {
     Columns: lambda term: Sources(*map(Source, term.columns)),
     OneSource: lambda term: Sources(term.source),
     Factor: Pointwise,
-    Spline: Bent,
-    Lags: Filtered,
-    RaisedCosine: Filtered,
-    BSpline: Filtered,
+    Spline: SplineStepper,
+    Lags: FilteredStepper,
+    RaisedCosine: FilteredStepper,
+    BSpline: FilteredStepper,
     ExponentialHistory: Fading,
     PreviousChoice: Choice,
     WinStayLoseSwitch: Staying,
 }
 
 
-def stepper_of(term: Term, table: Table) -> Stepper:
+def stepper_of(term: Term, table: RawTable) -> Stepper:
     """What makes a term step by step.
 
     Args:
@@ -90,7 +90,7 @@ def stepper_of(term: Term, table: Table) -> Stepper:
     if type(term) is Standardised:
         return Scaled(term, stepper_of(term.inner, table))
     if type(term) is Interaction:
-        return Product([stepper_of(part, table) for part in term.terms])
+        return ProductStepper([stepper_of(part, table) for part in term.terms])
     source = getattr(term, "source", None)
     if type(term) in _BY_TYPE and (source is None or type(source) in _SOURCES):
         return _BY_TYPE[type(term)](term)
@@ -98,7 +98,7 @@ def stepper_of(term: Term, table: Table) -> Stepper:
     return _Retold(term, table)
 
 
-def _check_past(term: Term, table: Table) -> None:
+def _check_past(term: Term, table: RawTable) -> None:
     """Raise a ValueError for a term whose rows depend on later steps."""
     whole = term.values(table)
     for part in (0.25, 0.5, 0.75):
@@ -129,7 +129,7 @@ class OnlineDesign:
         table: raw columns that it was fitted to.
     """
 
-    def __init__(self, design: "Design", table: Table):
+    def __init__(self, design: "Design", table: RawTable):
         table = design.reading(table)
         self.names: tuple[str, ...] = design.names
         self.follows = tuple(t.follows for t in design.terms if t.follows)

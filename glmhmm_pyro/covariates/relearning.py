@@ -23,7 +23,7 @@ from glmhmm_pyro.sequences.validation import close_matches
 from .lagging import operator_of_terms
 from .online import OnlineDesign
 from .replay import BoundHistory
-from .table import Table
+from .table import RawTable
 from .terms import Term, all_columns
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ class DesignSource:
     """
 
     designs: Mapping[str, Any]
-    table: Table
+    table: RawTable
     rows: tuple[int | None, ...]
     is_simulated: bool = False
 
     @classmethod
-    def of(cls, designs: Mapping[str, Any], table: Table) -> "DesignSource":
+    def of(cls, designs: Mapping[str, Any], table: RawTable) -> "DesignSource":
         """The source of new data, made by the same designs."""
         frozen = {argument: copy.copy(design) for argument, design in designs.items()}
         return cls(frozen, table.copied(), tuple(range(len(table.lengths))))
@@ -71,7 +71,7 @@ class DesignSource:
 
         Sessions whose covariates are made by another recipe stand beside.
         """
-        tables: list[Table] = []
+        tables: list[RawTable] = []
         rows: list[int | None] = []
         for part in parts:
             source: Any = part.design_source
@@ -86,7 +86,7 @@ class DesignSource:
             place = [table is source.table for table in tables].index(True)
             first = sum(before[:place])
             rows += [None if row is None else first + row for row in source.rows]
-        table = tables[0] if len(tables) == 1 else Table.joined(tables)
+        table = tables[0] if len(tables) == 1 else RawTable.joined(tables)
         return DesignSource(self.designs, table, tuple(rows))
 
     def _agrees(self, other: "DesignSource") -> bool:
@@ -101,7 +101,7 @@ class DesignSource:
         table = self.table_of(data)
         return DesignSource(self.designs, table, tuple(range(len(table.lengths))))
 
-    def table_of(self, data: Sequences) -> Table:
+    def table_of(self, data: Sequences) -> RawTable:
         """The raw columns of the sessions of the data.
 
         Raises:
@@ -184,7 +184,7 @@ class DesignSource:
             for term in design.terms
         )
 
-    def _fields(self, data: Sequences, table: Table) -> dict[str, Any]:
+    def _fields(self, data: Sequences, table: RawTable) -> dict[str, Any]:
         """The designs of the data, their columns made from this table."""
         return {
             argument: _placed(data, argument, design.terms, design.reading(table))
@@ -192,12 +192,14 @@ class DesignSource:
         }
 
 
-def rows_read(argument: str, table: Table) -> Any:
+def rows_read(argument: str, table: RawTable) -> Any:
     """The rows of a table that a design reads: of every step, or session."""
     return table.starts if argument == "initial_covariates" else slice(None)
 
 
-def _placed(data: Sequences, argument: str, terms: Sequence[Term], table: Table) -> Any:
+def _placed(
+    data: Sequences, argument: str, terms: Sequence[Term], table: RawTable
+) -> Any:
     """A design of the data with the columns of these terms in their places."""
     design, names = kept(data, argument), list(getattr(data, names_of(argument)))
     if isinstance(design, DesignMatrix):
@@ -213,7 +215,7 @@ def _placed(data: Sequences, argument: str, terms: Sequence[Term], table: Table)
 
 
 def _placed_operator(
-    design: DesignMatrix, names: list[str], terms: Sequence[Term], table: Table
+    design: DesignMatrix, names: list[str], terms: Sequence[Term], table: RawTable
 ) -> DesignMatrix:
     """As above, for a design whose rows are made as they are read."""
     made = operator_of_terms(terms, table, design.dtype, design.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glmhmm_pyro.sequences import Sequences
 
-from .table import Classes, Table
+from .table import Classes, RawTable
 from .terms import Past, Recomputed, Term
 
 # By the names of columns, a function of the emissions so far and the rows of a step.
@@ -27,7 +27,7 @@ class BoundHistory:
     """
 
     design: Any
-    table: Table
+    table: RawTable
 
     def replay(self, data: Sequences) -> Replay:
         """Functions that make the columns anew; see :meth:`Design.replay`."""
@@ -39,7 +39,7 @@ def replayed(
     terms: Sequence[Term],
     classes: Mapping[str, Classes],
     data: Sequences,
-    table: Table | None,
+    table: RawTable | None,
 ) -> Replay:
     """Functions that make columns of past emissions anew; see :meth:`Design.replay`."""
     if table is not None and not np.array_equal(table.lengths, data.lengths.cpu()):

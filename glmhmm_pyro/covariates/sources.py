@@ -8,7 +8,7 @@ import numpy as np
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.sequences.validation import brief_rows
 
-from .table import Table
+from .table import RawTable
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class Source:
         """How columns made from it are called."""
         return self.column
 
-    def fitted(self, table: Table) -> "Source":
+    def fitted(self, table: RawTable) -> "Source":
         """The source with what it has to learn, checked against the data."""
         self.read(table)
         return self
 
-    def relearnt(self, table: Table) -> "Source":
+    def relearnt(self, table: RawTable) -> "Source":
         """The source with the numbers that it learns from other rows, if it does."""
         return self
 
-    def read(self, table: Table) -> np.ndarray:
+    def read(self, table: RawTable) -> np.ndarray:
         """The numbers that are filtered, of every step."""
         return self.coded(table.numbers(self.column))
 
@@ -111,7 +111,7 @@ class Indicator(Source):
         """The column's name and the class's."""
         return f"{self.column}_{self.value}"
 
-    def fitted(self, table: Table) -> Source:
+    def fitted(self, table: RawTable) -> Source:
         """The source that knows the number of its class."""
         numbers = table.numbers(self.column)
         classes = table.classes.get(self.column)
@@ -150,7 +150,7 @@ class StepInSession(Source):
 
     column: str = "step"
 
-    def read(self, table: Table) -> np.ndarray:
+    def read(self, table: RawTable) -> np.ndarray:
         """Numbers of the rows within their sessions."""
         return table.steps.astype(float)
 
@@ -191,7 +191,7 @@ class Imputed(Source):
                 "give one of these"
             )
 
-    def fitted(self, table: Table) -> Source:
+    def fitted(self, table: RawTable) -> Source:
         """The source that knows what to fill in."""
         numbers = table.numbers(self.column)
         if table.classes.get(self.column) is not None:
@@ -210,7 +210,7 @@ class Imputed(Source):
             value = np.mean(found) if value == "mean" else np.median(found)
         return replace(self, value=float(value))
 
-    def relearnt(self, table: Table) -> Source:
+    def relearnt(self, table: RawTable) -> Source:
         """The source that fills in what these rows say."""
         return self if not isinstance(self.by, str) else self.fitted(table)
 

@@ -8,7 +8,7 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.sequences.validation import check_count
 
 from .sources import Source, as_source
-from .table import Table
+from .table import RawTable
 from .terms import Term
 
 
@@ -74,16 +74,16 @@ class Spline(Term):
         """The column."""
         return (self.source.column,)
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The function with knots at quantiles of these rows."""
         source = self.source.fitted(table)
         return self._learnt(source, table)
 
-    def relearnt(self, table: Table) -> Term:
+    def relearnt(self, table: RawTable) -> Term:
         """The function with knots at quantiles of these rows."""
         return self._learnt(self.source.relearnt(table), table)
 
-    def _learnt(self, source: Source, table: Table) -> Term:
+    def _learnt(self, source: Source, table: RawTable) -> Term:
         values = source.read(table)
         inner = self.num_bases - self.degree + 1 - self.full
         levels = np.linspace(0.0, 1.0, inner + 1)
@@ -104,7 +104,7 @@ class Spline(Term):
         numbers = range(first, first + self.num_bases)
         return tuple(f"{self.label}_spline{j}" for j in numbers)
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The splines at the values."""
         from scipy.interpolate import BSpline
 

@@ -121,7 +121,7 @@ class Pointwise(Stepper):
         return self.term.values(cast(Any, step))[0].tolist()
 
 
-class Bent(Stepper):
+class SplineStepper(Stepper):
     """A smooth function of a source."""
 
     def __init__(self, term: Spline):
@@ -162,7 +162,7 @@ class Scaled(Stepper):
         return other
 
 
-class Product(Stepper):
+class ProductStepper(Stepper):
     """Products of the columns of several terms."""
 
     def __init__(self, parts: Sequence[Stepper]):
@@ -183,10 +183,10 @@ class Product(Stepper):
             part.seen(step)
 
     def copied(self) -> Stepper:
-        return Product([part.copied() for part in self.parts])
+        return ProductStepper([part.copied() for part in self.parts])
 
 
-class Filtered(Stepper):
+class FilteredStepper(Stepper):
     """A source through filters on lags, its last numbers remembered."""
 
     def __init__(self, term: FilterTerm):

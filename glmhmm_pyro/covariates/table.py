@@ -32,7 +32,7 @@ Raw: TypeAlias = "pd.DataFrame | Lists"
 
 
 @dataclass(frozen=True)
-class Table:
+class RawTable:
     """Raw columns of all sessions, end to end; a view of what the caller passed.
 
     Attributes:
@@ -80,11 +80,11 @@ class Table:
         frame = pd.DataFrame(self.columns).reset_index(drop=True)
         return frame.copy()
 
-    def copied(self) -> "Table":
+    def copied(self) -> "RawTable":
         """The same, whatever the caller does to the data from now on."""
         return replace(self, columns=self.frame(), index=None)
 
-    def with_columns(self, columns: Mapping[str, Any]) -> "Table":
+    def with_columns(self, columns: Mapping[str, Any]) -> "RawTable":
         """The table with columns replaced: numbers or labels, one or one per step."""
         frame = self.frame()
         for name, values in columns.items():
@@ -99,22 +99,22 @@ class Table:
         return replace(self, columns=frame, index=None)
 
     @staticmethod
-    def joined(tables: "Sequence[Table]") -> "Table":
+    def joined(tables: "Sequence[RawTable]") -> "RawTable":
         """The sessions of several tables end to end, with the columns that all have."""
         import pandas as pd
 
-        def hides(table: Table, name: str) -> np.ndarray:
+        def hides(table: RawTable, name: str) -> np.ndarray:
             return table.hidden.get(name, np.zeros(table.num_steps, dtype=bool))
 
         frames = [table.frame() for table in tables]
         names = {name for table in tables for name in table.hidden}
-        return Table(
+        return RawTable(
             pd.concat(frames, join="inner", ignore_index=True),
             np.concatenate([table.lengths for table in tables]),
             hidden={n: np.concatenate([hides(t, n) for t in tables]) for n in names},
         )
 
-    def subset(self, sessions: Sequence[int]) -> "Table":
+    def subset(self, sessions: Sequence[int]) -> "RawTable":
         """The rows of these sessions, in this order."""
         ends = np.cumsum(self.lengths)
         rows = np.concatenate(
@@ -134,7 +134,7 @@ class Table:
             hidden={name: hides[rows] for name, hides in self.hidden.items()},
         )
 
-    def hiding(self, hidden: Mapping[str, np.ndarray]) -> "Table":
+    def hiding(self, hidden: Mapping[str, np.ndarray]) -> "RawTable":
         """The table with these rows of columns set to missing."""
         return replace(self, hidden=hidden)
 
@@ -240,7 +240,7 @@ def read_table(
     columns: Sequence[str] | None,
     emissions: Columns | Lists | None,
     classes: Mapping[str, Classes],
-) -> Table:
+) -> RawTable:
     """The raw columns of a data frame, or of lists with one array per session.
 
     Args:
@@ -254,7 +254,7 @@ def read_table(
     if is_frame(data):
         counts = np.array(read_sessions(data, session).lengths)
         unique_names("columns", tuple(map(str, data.columns)))
-        return Table(data, counts, dict(classes), data.index)
+        return RawTable(data, counts, dict(classes), data.index)
     check_data(data)
     lengths = [len(array) for array in data]
     values, found = join_features("data", data, lengths, columns)
@@ -263,7 +263,7 @@ def read_table(
     table = dict(zip(names, values.T))
     if emissions is not None:
         table |= _outputs(emissions, lengths, names)
-    return Table(table, np.array(lengths), dict(classes))
+    return RawTable(table, np.array(lengths), dict(classes))
 
 
 def _outputs(

@@ -9,7 +9,7 @@ import numpy as np
 from glmhmm_pyro.arguments import has_items, suggests_names, with_article
 
 from .sources import Source
-from .table import Table
+from .table import RawTable
 
 
 class Past(NamedTuple):
@@ -76,11 +76,11 @@ class Term:
         """The term, if it is a function of the past of one of these emissions."""
         return self if self.follows in emissions else None
 
-    def fitted(self, table: Table) -> "Term":
+    def fitted(self, table: RawTable) -> "Term":
         """The term with what it learns from these data."""
         return self
 
-    def relearnt(self, table: Table) -> "Term":
+    def relearnt(self, table: RawTable) -> "Term":
         """The term, fitted before, with the numbers that it learns from other rows.
 
         Classes and whatever else shapes the columns stay. A term that learns such
@@ -92,7 +92,7 @@ class Term:
         """Names of the columns."""
         raise NotImplementedError(f"{type(self).__name__} must define names()")
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The columns, shape (steps, columns)."""
         raise NotImplementedError(f"{type(self).__name__} must define values(table)")
 
@@ -100,7 +100,7 @@ class Term:
         """What the columns are on lags, if the term is a filter."""
         return None
 
-    def recomputed(self, table: Table | None) -> Recomputed:
+    def recomputed(self, table: RawTable | None) -> Recomputed:
         """A fresh function that gives the columns step after step of a simulation."""
         raise ValueError(
             f"term {self.label!r} must be a function of past emissions to be "
@@ -128,7 +128,7 @@ class Intercept(Term):
         """One column."""
         return (self.name,)
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """Ones."""
         return np.ones((table.num_steps, 1))
 
@@ -175,7 +175,7 @@ class Columns(Term):
         """All of them."""
         return tuple(self.columns)
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The term itself, if its columns are finite numbers."""
         self.values(table)
         return self
@@ -184,7 +184,7 @@ class Columns(Term):
         """Names of the raw columns."""
         return tuple(self.columns)
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The raw numbers."""
         read = [Source(c).read(table) for c in self.columns]
         labels = [c for c in self.columns if table.classes.get(c) is not None]
@@ -253,15 +253,15 @@ class Standardised(Term):
         inner = self.inner.following(emissions)
         return None if inner is None else replace(self, term=inner)
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The term with means and standard deviations of these rows."""
         return self._learnt(self.inner.fitted(table), table)
 
-    def relearnt(self, table: Table) -> Term:
+    def relearnt(self, table: RawTable) -> Term:
         """The term with means and standard deviations of these rows."""
         return self._learnt(self.inner.relearnt(table), table)
 
-    def _learnt(self, inner: Term, table: Table) -> Term:
+    def _learnt(self, inner: Term, table: RawTable) -> Term:
         values = inner.values(table)
         means, scales = values.mean(axis=0), values.std(axis=0)
         # Means of equal numbers are off by rounding.
@@ -280,7 +280,7 @@ class Standardised(Term):
         """Names of the columns of the term inside."""
         return self.inner.names()
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The columns in their new units."""
         return self._scaled(self.inner.values(table))
 
@@ -291,7 +291,7 @@ class Standardised(Term):
             return None
         return Basis(basis.lags, basis.values / np.array(self.scales))
 
-    def recomputed(self, table: Table | None) -> Recomputed:
+    def recomputed(self, table: RawTable | None) -> Recomputed:
         """The columns of the term inside, in their new units."""
         function = self.inner.recomputed(table)
         return lambda past, rows: self._scaled(function(past, rows))
@@ -300,7 +300,7 @@ class Standardised(Term):
         return (values - np.array(self.means)) / np.array(self.scales)
 
 
-def all_columns(terms: Sequence[Term], table: Table) -> np.ndarray:
+def all_columns(terms: Sequence[Term], table: RawTable) -> np.ndarray:
     """All columns of all terms, shape (steps, columns)."""
     widths = [len(term.names()) for term in terms]
     matrix, first = np.empty((table.num_steps, sum(widths))), 0
@@ -326,11 +326,11 @@ class OneSource(Term):
         """The source's column."""
         return (self.source.column,)
 
-    def fitted(self, table: Table) -> Term:
+    def fitted(self, table: RawTable) -> Term:
         """The term whose source has learnt."""
         return OneSource(self.source.fitted(table))
 
-    def relearnt(self, table: Table) -> Term:
+    def relearnt(self, table: RawTable) -> Term:
         """The term whose source has learnt anew; itself if it learns nothing."""
         source = self.source.relearnt(table)
         return self if source is self.source else OneSource(source)
@@ -339,7 +339,7 @@ class OneSource(Term):
         """One column."""
         return (self.label,)
 
-    def values(self, table: Table) -> np.ndarray:
+    def values(self, table: RawTable) -> np.ndarray:
         """The source's numbers."""
         return self.source.read(table)[:, None]
 

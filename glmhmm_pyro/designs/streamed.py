@@ -222,7 +222,7 @@ class Chosen(Streamed):
         return self.base.read(self.index[steps])
 
 
-class _Kept(Protocol):
+class _KeptRows(Protocol):
     """What the passes of a product read."""
 
     design: Streamed
@@ -240,16 +240,16 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def setup_context(
-        ctx: _Kept, inputs: tuple[Tensor, Streamed], output: Tensor
+        ctx: _KeptRows, inputs: tuple[Tensor, Streamed], output: Tensor
     ) -> None:
         ctx.design = inputs[1]
 
     @staticmethod
-    def backward(ctx: _Kept, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _KeptRows, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Sums.apply(grad.transpose(-1, -2), ctx.design).transpose(-1, -2), None
 
     @staticmethod
-    def jvp(ctx: _Kept, tangent: Tensor, *_: None) -> Tensor:
+    def jvp(ctx: _KeptRows, tangent: Tensor, *_: None) -> Tensor:
         found: Tensor = _Product.apply(tangent, ctx.design)
         return found
 
@@ -270,16 +270,16 @@ class _Sums(torch.autograd.Function):
 
     @staticmethod
     def setup_context(
-        ctx: _Kept, inputs: tuple[Tensor, Streamed], output: Tensor
+        ctx: _KeptRows, inputs: tuple[Tensor, Streamed], output: Tensor
     ) -> None:
         ctx.design = inputs[1]
 
     @staticmethod
-    def backward(ctx: _Kept, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _KeptRows, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Product.apply(grad.unsqueeze(-1), ctx.design).squeeze(-1), None
 
     @staticmethod
-    def jvp(ctx: _Kept, tangent: Tensor, *_: None) -> Tensor:
+    def jvp(ctx: _KeptRows, tangent: Tensor, *_: None) -> Tensor:
         found: Tensor = _Sums.apply(tangent, ctx.design)
         return found
 

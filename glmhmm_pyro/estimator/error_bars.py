@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.estimator.original import TRANSITIONS, output_of
-from glmhmm_pyro.estimator.original_em import Iteration, Problem
+from glmhmm_pyro.estimator.original_em import Iteration, OriginalProblem
 from glmhmm_pyro.estimator.rows import Weights
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program.program import Program
@@ -18,7 +18,7 @@ from glmhmm_pyro.masking import steps_observed
 
 
 def error_bars(
-    problem: Problem, iteration: Iteration, fit_emissions: bool
+    problem: OriginalProblem, iteration: Iteration, fit_emissions: bool
 ) -> dict[str, np.ndarray]:
     """Both, by the names that users read; of all rows of X.
 
@@ -37,7 +37,7 @@ def error_bars(
 
 
 def exact_errors(
-    problem: Problem, iteration: Iteration, fixed: Sequence[str]
+    problem: OriginalProblem, iteration: Iteration, fixed: Sequence[str]
 ) -> dict[str, np.ndarray]:
     r"""Standard errors from the exact curvature of the penalised log-likelihood.
 
@@ -70,7 +70,7 @@ def exact_errors(
     return {name: found.shown[of] for of, name in names.items()}
 
 
-def diagonal_figures(problem: Problem, iteration: Iteration) -> Weights:
+def diagonal_figures(problem: OriginalProblem, iteration: Iteration) -> Weights:
     r"""The original's variances, which know of one covariate at a time.
 
     .. math:: \Big[\Big(\sum_t \gamma_t x_{td}^2
@@ -113,7 +113,7 @@ def diagonal_figures(problem: Problem, iteration: Iteration) -> Weights:
     return figures
 
 
-def _nothing(problem: Problem) -> Weights:
+def _nothing(problem: OriginalProblem) -> Weights:
     """Zeros in the place of all weights."""
     return Weights(*map(np.zeros_like, vars(problem.start).values()))
 

@@ -15,7 +15,7 @@ from glmhmm_pyro.estimator.parameters import (
 )
 from glmhmm_pyro.estimator.plan import Fitted, fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
-from glmhmm_pyro.estimator.rows import Layout, Weights
+from glmhmm_pyro.estimator.rows import RowLayout, Weights
 from glmhmm_pyro.estimator.starting_weights import Start
 from glmhmm_pyro.estimator.trials import PerTrial, Trials, num_outputs_of
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
@@ -270,7 +270,7 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
             "trans_w_init": trans_w_init,
             "analog_emit_w_init": analog_emit_w_init,
         }
-        layout = Layout.of(options, given)
+        layout = RowLayout.of(options, given)
         start = Start(options, layout, outputs, given)
         classes = int(options["num_emissions"]) if options["symb_exists"] else 1
         sizes = (layout.num_features, classes, outputs)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.estimator.original import INITIAL
-from glmhmm_pyro.estimator.rows import Layout, Weights
+from glmhmm_pyro.estimator.rows import RowLayout, Weights
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.inference.fits.closed_loop import History, Recompute, closed_loop
 from glmhmm_pyro.inference.search.search import seeded
@@ -17,7 +17,7 @@ _FIRST_LOOK = 500
 
 
 @dataclass(frozen=True)
-class Lagged:
+class LaggedRow:
     """A row of X that holds the behaviour ``lag`` bins before.
 
     Attributes:
@@ -48,7 +48,7 @@ class Lagged:
 
 def lagged_rows(
     trials: Trials, rows: tuple[int, ...], num_classes: int
-) -> list[Lagged]:
+) -> list[LaggedRow]:
     """How rows of X are made of the labels, read from the trials themselves.
 
     A row must hold, at every bin, one number for every label ``lag`` bins before: 1 for
@@ -70,7 +70,7 @@ def lagged_rows(
                 f"bins before, if behaviour is to be generated from it, got row {row}, "
                 "which does not; leave AR_vec out to generate from X as it stands"
             )
-        found.append(Lagged(row, lag, values))
+        found.append(LaggedRow(row, lag, values))
     return found
 
 
@@ -78,7 +78,7 @@ def generated(
     weights: Weights,
     prior: np.ndarray,
     trials: Trials,
-    lagged: list[Lagged],
+    lagged: list[LaggedRow],
     generator: np.random.Generator,
 ) -> dict[str, list[np.ndarray]]:
     """Behaviour drawn for every trial, by the names of the estimator's attributes.
@@ -90,7 +90,9 @@ def generated(
         lagged: rows that are made anew from the labels generated; none for open loop.
         generator: source of all randomness.
     """
-    data, model, params = Layout.whole(weights.trans_w.shape[-1]).bound(weights, trials)
+    data, model, params = RowLayout.whole(weights.trans_w.shape[-1]).bound(
+        weights, trials
+    )
     if INITIAL in params:
         params[INITIAL] = torch.from_numpy(prior)
     histories: list[History] = [

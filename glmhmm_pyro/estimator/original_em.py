@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
 from glmhmm_pyro.estimator.original import INITIAL, original_model
 from glmhmm_pyro.estimator.penalties import Penalties, Schedule
-from glmhmm_pyro.estimator.rows import Layout, Weights
+from glmhmm_pyro.estimator.rows import RowLayout, Weights
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.em import EM
@@ -64,7 +64,7 @@ class Iteration:
 
 
 @dataclass(frozen=True)
-class Problem:
+class OriginalProblem:
     """A fit that is to be made.
 
     Attributes:
@@ -76,7 +76,7 @@ class Problem:
     """
 
     trials: Trials
-    layout: Layout
+    layout: RowLayout
     start: Weights
     schedule: Schedule
     analog: Distribution | None = None
@@ -148,7 +148,7 @@ class OriginalEM:
     init_loglik: float
     fit_emissions: bool = True
 
-    def run(self, problem: Problem) -> tuple[list[Iteration], Run]:
+    def run(self, problem: OriginalProblem) -> tuple[list[Iteration], Run]:
         """All iterations, and the run that they end with.
 
         A run of EM has one prior: where the penalties change, another goes on.
@@ -168,7 +168,7 @@ class OriginalEM:
             raise KeyboardInterrupt
         return rule.iterations, run
 
-    def evaluate(self, problem: Problem) -> tuple[list[Iteration], Run]:
+    def evaluate(self, problem: OriginalProblem) -> tuple[list[Iteration], Run]:
         """One E-step at the start and nothing fitted, in the form of a run."""
         steps, params = self._steps(problem, problem.schedule.at(1)), problem.params
         run = Run(params, *steps.expect([params]), status=Status.GIVEN)
@@ -176,7 +176,7 @@ class OriginalEM:
         steps.nats = steps.expected(params)
         return [steps.iteration(run)], run
 
-    def _steps(self, problem: Problem, penalties: Penalties) -> "OriginalSteps":
+    def _steps(self, problem: OriginalProblem, penalties: Penalties) -> "OriginalSteps":
         return OriginalSteps(problem, penalties, self.fit_emissions)
 
 
@@ -230,7 +230,9 @@ class OriginalSteps(ComponentSteps):
         fit_emissions: see :class:`OriginalEM`.
     """
 
-    def __init__(self, problem: Problem, penalties: Penalties, fit_emissions: bool):
+    def __init__(
+        self, problem: OriginalProblem, penalties: Penalties, fit_emissions: bool
+    ):
         super().__init__(problem.model(penalties), problem.data, LBFGSOptions())
         self.penalties, self.sizes = penalties, problem.start.sizes
         self.nats: dict[str, float] = {}

@@ -61,7 +61,7 @@ class Quadratic(TorchDistribution):
 
 
 @dataclass(frozen=True)
-class Columns:
+class PenalisedColumns:
     """Which columns of the covariates a penalty acts on.
 
     Attributes:
@@ -81,7 +81,7 @@ class Columns:
         filters: tuple[int, int] = (1, 0),
         stimuli: Sequence[int] | None = None,
         own: Sequence[int] = (),
-    ) -> "Columns":
+    ) -> "PenalisedColumns":
         """From the order of the columns: one filter after another, then offsets.
 
         Args:
@@ -127,7 +127,7 @@ class Penalties:
     trans_lambda: float
     smooth_lambda: float
     own_lambda: float | None
-    columns: Columns
+    columns: PenalisedColumns
 
     def with_ridge(self, change: Callable[[float], float]) -> "Penalties":
         """These penalties with a function applied to both ridge strengths."""
@@ -183,7 +183,7 @@ def penalties_of(options: Mapping[str, Any], num_features: int) -> Penalties:
         float(options["trans_lambda"]),
         float(options["smooth_lambda"]) if smooth else 0.0,
         own_lambda,
-        Columns.of(num_features, filters if smooth else (1, 0), stimuli, own),
+        PenalisedColumns.of(num_features, filters if smooth else (1, 0), stimuli, own),
     )
 
 

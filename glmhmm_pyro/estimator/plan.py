@@ -9,8 +9,8 @@ import torch
 
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.estimator.error_bars import error_bars
-from glmhmm_pyro.estimator.generation import Lagged, generated, lagged_rows
-from glmhmm_pyro.estimator.original_em import Iteration, OriginalEM, Problem
+from glmhmm_pyro.estimator.generation import LaggedRow, generated, lagged_rows
+from glmhmm_pyro.estimator.original_em import Iteration, OriginalEM, OriginalProblem
 from glmhmm_pyro.estimator.parameters import is_given
 from glmhmm_pyro.estimator.penalties import (
     Penalties,
@@ -19,7 +19,7 @@ from glmhmm_pyro.estimator.penalties import (
     penalties_of,
     schedule_of,
 )
-from glmhmm_pyro.estimator.rows import Layout, Weights
+from glmhmm_pyro.estimator.rows import RowLayout, Weights
 from glmhmm_pyro.estimator.smoothness import smoothed
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
@@ -52,7 +52,7 @@ class Fitted:
 
 def fit_trials(
     options: Mapping[str, Any],
-    layout: Layout,
+    layout: RowLayout,
     trials: Trials,
     start: Weights,
     generator: np.random.Generator,
@@ -78,7 +78,7 @@ def fit_trials(
         rows = own_rows(options, number)
         lagged = lagged_rows(trials, rows, int(options["num_emissions"]))
     schedule = schedule_of(options, penalties_of(options, number))
-    problem = Problem(trials, layout, start, schedule)
+    problem = OriginalProblem(trials, layout, start, schedule)
     names = ("max_iter", "tol", "init_loglik", "fit_emissions")
     engine = OriginalEM(*(options[name] for name in names))
     # The model is traced with draws from its priors, which decide nothing here.
@@ -109,11 +109,11 @@ def fit_trials(
 
 def _besides(
     options: Mapping[str, Any],
-    problem: Problem,
+    problem: OriginalProblem,
     last: Iteration,
     entry: dict[str, Any],
     generator: np.random.Generator,
-    lagged: list[Lagged],
+    lagged: list[LaggedRow],
 ) -> dict[str, Any]:
     """Attributes of error bars, which the last entry gets too, and of behaviour."""
     found: dict[str, Any] = {}
@@ -128,7 +128,7 @@ def _besides(
 
 
 def _judged(
-    problem: Problem, last: Iteration, run: Run
+    problem: OriginalProblem, last: Iteration, run: Run
 ) -> tuple[Status, tuple[str, ...]]:
     """How a run ended, and sentences on that; weights may have no finite maximum."""
     status, details = run.status or Status.MAX_ITERS, run.reasons
@@ -166,8 +166,11 @@ def split(
 
 
 def regularised(
-    problem: Problem, engine: OriginalEM, smooth: bool, generator: np.random.Generator
-) -> tuple[Problem, dict[str, Any]]:
+    problem: OriginalProblem,
+    engine: OriginalEM,
+    smooth: bool,
+    generator: np.random.Generator,
+) -> tuple[OriginalProblem, dict[str, Any]]:
     """The fit with the strength that is best on trials held out, and what users get.
 
     From strong to weak, each fit starts where the one before has ended, so that all

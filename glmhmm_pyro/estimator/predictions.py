@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
 from glmhmm_pyro.estimator.original import output_of
-from glmhmm_pyro.estimator.rows import Layout, Weights
+from glmhmm_pyro.estimator.rows import RowLayout, Weights
 from glmhmm_pyro.estimator.trials import PerTrial, Trials
 from glmhmm_pyro.sequences import Sequences
 
@@ -140,12 +140,12 @@ class Predictions:
 
     def _known(
         self, X: PerTrial, y: PerTrial | None, y_analog: PerTrial | None
-    ) -> tuple[Weights, Layout, Trials]:
+    ) -> tuple[Weights, RowLayout, Trials]:
         """The fitted weights, the rows that they read, and new trials."""
         check_is_fitted(self)
         weights = Weights.among(vars(self), "_")
         _, free, outputs = weights.sizes
-        layout = Layout.whole(weights.trans_w.shape[-1])
+        layout = RowLayout.whole(weights.trans_w.shape[-1])
         sizes = (layout.num_features, free + 1, outputs)
         return weights, layout, Trials.checked(X, y, y_analog, sizes, layout.why)
 

@@ -59,7 +59,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """The rows of X, their number and who reads them.
 
     Attributes:
@@ -77,13 +77,13 @@ class Layout:
     needs_constant: str = ""
 
     @classmethod
-    def whole(cls, num_features: int) -> "Layout":
+    def whole(cls, num_features: int) -> "RowLayout":
         """All rows of what was fitted, for all parts."""
         every = tuple(range(num_features))
         return cls(num_features, "as in fit", every, every)
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], given: Mapping[str, Any]) -> "Layout":
+    def of(cls, options: Mapping[str, Any], given: Mapping[str, Any]) -> "RowLayout":
         """From the estimator's parameters, and the starting weights as given."""
         emit_w, trans_w = given["emit_w_init"], given["trans_w_init"]
         cues = options["num_feedbacks"] * options["num_filter_bins"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from glmhmm_pyro.designs import DesignMatrix
-from glmhmm_pyro.estimator.original_em import Iteration, Problem
+from glmhmm_pyro.estimator.original_em import Iteration, OriginalProblem
 from glmhmm_pyro.priors.lags import process_correlation
 
 # Share of a filter's variance that is independent from bin to bin, which keeps its
@@ -37,8 +37,8 @@ def filters_of(
 
 
 def smoothed(
-    problem: Problem, iteration: Iteration, bins: int, offsets: int
-) -> tuple[Problem, dict[str, np.ndarray]]:
+    problem: OriginalProblem, iteration: Iteration, bins: int, offsets: int
+) -> tuple[OriginalProblem, dict[str, np.ndarray]]:
     """The fit that goes on under the smoothness learnt, and what users get of that.
 
     That is the normal prior of the analog outputs' weights with the largest evidence,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from glmhmm_pyro.estimator.rows import Layout, Weights
+from glmhmm_pyro.estimator.rows import RowLayout, Weights
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.sequences.arrays import real_array
 
@@ -24,7 +24,7 @@ class Start:
     def __init__(
         self,
         options: Mapping[str, Any],
-        layout: Layout,
+        layout: RowLayout,
         num_outputs: int,
         given: Mapping[str, Any],
     ):

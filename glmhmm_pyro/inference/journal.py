@@ -1,10 +1,10 @@
 """The journal of a fit: how far its long loops have come, so that a later call goes on.
 
 A fit follows from model, data, options and seed. What lies between its loops is made
-again when it goes on, and comes out as before; a loop opens a :class:`Stage`, named by
-all that it begins with, and finds there what an earlier call had come to in a loop that
-began with the same. So the numbers are those of a call that nothing ended, to the last
-bit on the same machine, and when the journal is written changes none of them.
+again when it goes on, and comes out as before; a loop opens a :class:`LongLoop`, named
+by all that it begins with, and finds there what an earlier call had come to in a loop
+that began with the same. So the numbers are those of a call that nothing ended, to the
+last bit on the same machine, and when the journal is written changes none of them.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ def pause(before: float) -> float:
     return max(EVERY, SHARE * (monotonic() - before))
 
 
-class Stage:
+class LongLoop:
     """A long loop.
 
     Attributes:
@@ -136,7 +136,7 @@ def apart(name: Callable[[], str]) -> Iterator[None]:
         _kept.reset(before)
 
 
-def stage(kind: str, begins_with: Callable[[], Any]) -> Stage:
+def stage(kind: str, begins_with: Callable[[], Any]) -> LongLoop:
     """The stage of a loop; one that notes nothing where there is no journal.
 
     Args:
@@ -146,13 +146,13 @@ def stage(kind: str, begins_with: Callable[[], Any]) -> Stage:
     """
     kept = _kept.get()
     if kept is None:
-        return Stage()
+        return LongLoop()
     found = hashlib.sha256()
     _feed(found, (kept[1], kind, begins_with()))
-    return Stage(kept[0], f"{kind} {found.hexdigest()}")
+    return LongLoop(kept[0], f"{kind} {found.hexdigest()}")
 
 
-def remembered(function: Function, kept: Stage) -> Function:
+def remembered(function: Function, kept: LongLoop) -> Function:
     """A function whose values a stage notes, and which never computes one twice.
 
     Args:
@@ -163,7 +163,7 @@ def remembered(function: Function, kept: Stage) -> Function:
 
 
 class _Remembered:
-    def __init__(self, function: Function, kept: Stage):
+    def __init__(self, function: Function, kept: LongLoop):
         self.function, self.kept = function, kept
         self.known: dict[bytes, tuple[Tensor, Tensor]] = {}
         kept.give = self.state

@@ -29,7 +29,7 @@ from .facts import Facts
 from .leaks import warn_of_leaks
 from .operators import are_shared, operator_of, with_fields
 from .reading import narrowed
-from .recipes import Recipe, Source, recipe_among
+from .recipes import RawSource, Recipe, recipe_among
 from .sessions import Session
 from .validation import (
     Rows,
@@ -120,7 +120,7 @@ class Sequences(Facts):
     emission_names: tuple[str, ...]
     session_origins: tuple[Session, ...]
     generated_names: dict[str, frozenset[str]]
-    design_source: Source | None = field(default=None, compare=False)
+    design_source: RawSource | None = field(default=None, compare=False)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .recipes import Source
+from .recipes import RawSource
 from .validation import Selected, selected_sessions
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def with_raw(data: "Sequences", columns: Mapping[str, Any]) -> "Sequences":
     return data._derive(**_source(data).with_raw(data, columns))
 
 
-def _source(data: "Sequences") -> Source:
+def _source(data: "Sequences") -> RawSource:
     """What the covariates are made of, refused where nothing is known of it."""
     if data.design_source is None:
         raise ValueError(

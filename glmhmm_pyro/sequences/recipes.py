@@ -55,16 +55,16 @@ class StepByStep(Protocol):
         """Another one with the same past."""
 
 
-class Source(Protocol):
+class RawSource(Protocol):
     """Raw columns and recipes of a data set, session by session."""
 
-    def subset(self, chosen: Sequence[int]) -> "Source":
+    def subset(self, chosen: Sequence[int]) -> "RawSource":
         """The source of these sessions alone."""
 
-    def joined(self, parts: Sequence["Sequences"]) -> "Source":
+    def joined(self, parts: Sequence["Sequences"]) -> "RawSource":
         """The source of several data sets end to end."""
 
-    def without(self, arguments: Sequence[str]) -> "Source | None":
+    def without(self, arguments: Sequence[str]) -> "RawSource | None":
         """The source without the designs of these arguments."""
 
     def relearnt(self, data: "Sequences", training: Sequence[int]) -> dict[str, Any]:
@@ -82,11 +82,11 @@ class Source(Protocol):
     def online(self, data: "Sequences") -> Mapping[str, "StepByStep"]:
         """The designs, by the argument, as they go along with an experiment."""
 
-    def simulated(self, copies: int) -> "Source":
+    def simulated(self, copies: int) -> "RawSource":
         """The source of copies of all sessions, whose emissions were simulated."""
 
 
-def joined_source(parts: Sequence["Sequences"]) -> Source | None:
+def joined_source(parts: Sequence["Sequences"]) -> RawSource | None:
     """The source of several data sets end to end, where any of them has one."""
     known = [p.design_source for p in parts if p.design_source is not None]
     return known[0].joined(parts) if known else None

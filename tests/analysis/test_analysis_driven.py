@@ -11,7 +11,7 @@ from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis.driven.bands import band
-from glmhmm_pyro.analysis.driven.counterfactual import Part
+from glmhmm_pyro.analysis.driven.counterfactual import ModelPart
 from glmhmm_pyro.analysis.driven.quantities import PROBABILITY, REAL, entries, told_of
 from glmhmm_pyro.covariates import Columns, Design, Intercept, Standardised
 from glmhmm_pyro.inference.fits.given import fit_at
@@ -237,7 +237,7 @@ def test_means_of_counts_are_positive_and_those_of_measurements_any(data):
         params = start.users_values(torch.zeros(start.coordinates.size).double())
         params["emissions.weights"] = params["emissions.weights"] - 4.0
         fit = fit_at(model, counts, params, "given")
-        part = Part(fit, "emissions", None, [counts], torch.arange(3))
+        part = ModelPart(fit, "emissions", None, [counts], torch.arange(3))
         lower, upper = entries(fit, part).borders
         assert upper == np.inf
         assert lower == (0.0 if is_positive else -np.inf)

@@ -17,7 +17,7 @@ from families import (
 from torch.distributions import Dirichlet, MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.steps.blocks import Blocks, run
+from glmhmm_pyro.inference.steps.blocks import PackedRows, run
 
 BLOCK_PRIORS = {
     "normal": Normal(0.0, 2.0),
@@ -63,7 +63,7 @@ def _check_block_priors(model, data, component, num_blocks):
     prefix = next(n for n, c in model.components.items() if c is component)
     own = {n: v for n, v in sets.items() if n.startswith(prefix)}
     _, sites = run(component, data, {n: v[0] for n, v in own.items()})
-    blocks = Blocks(component, sites)
+    blocks = PackedRows(component, sites)
     _, sites = run(component, data, own)
     by_block = blocks.log_prior(sites)
     if blocks.is_flat:
@@ -84,7 +84,7 @@ def test_packed_parameters_unpack_to_themselves(transitions, family):
     for prefix, component in model.components.items():
         own = {n: v for n, v in sets.items() if n.startswith(prefix)}
         _, sites = run(component, data, {n: v[0] for n, v in own.items()})
-        blocks = Blocks(component, sites)
+        blocks = PackedRows(component, sites)
         rows = blocks.pack(own)
         assert len(rows) == 2 * blocks.num_blocks
         assert blocks.num_blocks == (3 if component.separates() else 1)
@@ -120,7 +120,7 @@ def _check_objective(model, data, component, counts):
     prefix = next(n for n, c in model.components.items() if c is component)
     own = {n: v for n, v in sets.items() if n.startswith(prefix)}
     sites = run(component, data, {n: v[0] for n, v in own.items()})[1]
-    blocks = Blocks(component, sites)
+    blocks = PackedRows(component, sites)
     rows = blocks.pack(own).requires_grad_()
     log_probs, _ = run(component, data, blocks.unpack(rows))
     expected = blocks.sum_counts(counts, log_probs)

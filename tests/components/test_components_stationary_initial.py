@@ -83,9 +83,7 @@ def test_first_states_of_semi_markov_chains_have_their_share_of_the_time(first):
 def test_map_and_em_agree_on_stationary_semi_markov_chains():
     data = clear_data(lengths=(20, 20, 20))
     transitions = gh.components.SemiMarkov(gh.dwell.Poisson(2), first="stationary")
-    model = gh.GLMHMM(
-        2, gh.Bernoulli(prior=RIDGE), transitions, gh.StationaryInitial()
-    )
+    model = gh.GLMHMM(2, gh.Bernoulli(prior=RIDGE), transitions, gh.StationaryInitial())
     options = {"num_restarts": 1, "progress": False}
     found = gh.fit(model, data, method="map", tol=1e-8, **options)
     em = gh.fit(model, data, init=found.params, num_iters=2, **options)

@@ -208,7 +208,7 @@ def by_graph(monkeypatch):
 
     def found(program, point, jacobian):
         with monkeypatch.context() as patch:
-            patch.setattr(type(program), "bent", lambda self, vector: None)
+            patch.setattr(type(program), "known_curvature", lambda self, vector: None)
             return hessian(program, point, jacobian)
 
     return found

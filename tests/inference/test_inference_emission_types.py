@@ -7,7 +7,7 @@ import torch
 from made_fits import made_fit, with_posterior
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.analysis.bootstrap import _Job
+from glmhmm_pyro.analysis.bootstrap import _Resampling
 from glmhmm_pyro.analysis.calibration import _simulated
 from glmhmm_pyro.inference.fits.predictive_draws import replicated
 from glmhmm_pyro.inference.program.program import Program
@@ -54,7 +54,7 @@ def every_draw(fit, data):
     yield fit.simulate(data, num_samples=30, draws=True)[0].emissions
     yield torch.as_tensor(replicated(program, fit.draws, 0)["y"])
     yield _simulated(program, fit.params, 0).emissions
-    job = _Job(fit, data, None, None, None, "parametric", 0, None)
+    job = _Resampling(fit, data, None, None, None, "parametric", 0, None)
     yield job._data(np.random.default_rng(0)).emissions
 
 

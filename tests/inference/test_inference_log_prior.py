@@ -8,7 +8,7 @@ from oracles import finite_differences
 from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.steps.blocks import Blocks, LogPrior, prior_sites, smooth
+from glmhmm_pyro.inference.steps.blocks import LogPrior, PackedRows, prior_sites, smooth
 from glmhmm_pyro.priors.answers import curvature, innermost
 
 p = gh.priors
@@ -49,7 +49,7 @@ def log_prior(prior, seed=0):
     model.bind(data)
     weights = 0.5 * normals(SETS, STATES, FREE, FEATURES, seed=seed)
     sites = prior_sites(model.emissions, {"emissions.weights": weights})
-    blocks = Blocks(model.emissions, sites)
+    blocks = PackedRows(model.emissions, sites)
     return LogPrior(blocks, sites, SETS), blocks.pack({"emissions.weights": weights})
 
 
@@ -144,7 +144,7 @@ def test_curvature_of_positive_numbers_is_that_of_their_logarithms(weights):
         "emissions.df": normals(SETS, STATES, seed=2).exp(),
     }
     sites = prior_sites(model.emissions, values)
-    blocks = Blocks(model.emissions, sites)
+    blocks = PackedRows(model.emissions, sites)
     points = blocks.pack(values).numpy()
     density, every = LogPrior(blocks, sites, SETS), np.arange(len(points))
     found = density.curvature(points, (4, 1, 5, 5))[:, 0]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.program import Program
 
 COLUMNS = ["prev_answer", "prev_choice", "s1", "s2", "s_avg_prev"]
@@ -45,4 +45,4 @@ def drifting(sessions=6, steps=40, seed=0, step=(0.8, 0.1), groups=None, classes
 
 
 def problem_of(model, data):
-    return Problem.of(Program.of(model, data))
+    return MarginalProblem.of(Program.of(model, data))

@@ -20,7 +20,7 @@ from pyro.infer.autoguide import AutoNormal
 from torch.distributions import Beta, Dirichlet
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.steps.blocks import Blocks, prior_sites
+from glmhmm_pyro.inference.steps.blocks import PackedRows, prior_sites
 
 SITES = {
     "one scale": {"weights_scale": ()},
@@ -112,13 +112,13 @@ def test_log_priors_of_blocks_and_scales_sum_to_the_log_prior(prior):
     own = [{n: v for n, v in p.items() if n.startswith("emissions")} for p in params]
     sites = prior_sites(component, own[0])
     scales = {n: s for n, s in sites.items() if n != "emissions.weights"}
-    weights = Blocks(component, {"emissions.weights": sites["emissions.weights"]})
+    weights = PackedRows(component, {"emissions.weights": sites["emissions.weights"]})
     together = prior_sites(component, with_sets(own))
     by_state = weights.log_prior(together)
     assert by_state.shape == (6,)
     total = by_state.reshape(3, 2).sum(1)
     if scales:
-        total = total + Blocks(component, scales, False).log_prior(together)
+        total = total + PackedRows(component, scales, False).log_prior(together)
     expected = torch.stack([_log_prior(model, values) for values in own])
     torch.testing.assert_close(total, expected)
 

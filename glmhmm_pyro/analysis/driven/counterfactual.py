@@ -114,7 +114,7 @@ def spread(rows: Tensor, most: int) -> Tensor:
     return rows[torch.arange(most) * len(rows) // most]
 
 
-class Part:
+class ModelPart:
     """Probabilities that one part of a model gives at rows of some data sets.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glmhmm_pyro.analysis.driven.bands import band, table_of
 from glmhmm_pyro.analysis.driven.counterfactual import (
-    Part,
+    ModelPart,
     component_of,
     exchanged,
     present,
@@ -100,7 +100,7 @@ def response_curve(
     versions = [exchanged(others, {covariate: value}) for value in points]
     goes_on = fit.model.transitions.goes_on(data)
     rows = spread(rows_of(data, part, goes_on), number)
-    there = Part(fit, part, output, versions, rows)
+    there = ModelPart(fit, part, output, versions, rows)
 
     shares = there.weights / there.weights.sum()
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.analysis.driven.bands import band, table_of
 from glmhmm_pyro.analysis.driven.counterfactual import (
-    Part,
+    ModelPart,
     component_of,
     exchanged,
     present,
@@ -84,7 +84,7 @@ def marginal_effects(
     versions = [exchanged(data, {covariate: end}) for end in ends]
     goes_on = fit.model.transitions.goes_on(data)
     rows = rows_of(data, part, goes_on)
-    there = Part(fit, part, output, versions, rows)
+    there = ModelPart(fit, part, output, versions, rows)
     told = entries(fit, there)
     data = fit.as_fitted(data)
 

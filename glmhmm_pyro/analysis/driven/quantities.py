@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.analysis.driven.counterfactual import Part
+from glmhmm_pyro.analysis.driven.counterfactual import ModelPart
 from glmhmm_pyro.components.stationary_initial import stationary_probs
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.curvature.intervals import Borders
@@ -39,7 +39,7 @@ class Told(NamedTuple):
         }
 
 
-def entries(fit: Fit, part: Part) -> Told:
+def entries(fit: Fit, part: ModelPart) -> Told:
     """Every entry of what a part gives at a row, in its order."""
     names = fit.state_names
     if part.part == "initial":

@@ -133,7 +133,7 @@ def power(
     options = {"num_restarts": num_restarts}
     engine, seed = engine_of(method, {}), seed_number(seed)
     own = fit.as_fitted(data)
-    work = _Work(fit, own, engine, options, init, tuple(states), criterion, seed)
+    work = _Replicates(fit, own, engine, options, init, tuple(states), criterion, seed)
     jobs = [
         (size, length, number)
         for number in range(num_replicates)
@@ -148,7 +148,7 @@ def power(
     return Power(replicates, estimates, level, fit.model.num_states, complete)
 
 
-class _Work(NamedTuple):
+class _Replicates(NamedTuple):
     """What every replicate is made of."""
 
     fit: Fit

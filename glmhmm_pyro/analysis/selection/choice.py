@@ -8,7 +8,7 @@ from glmhmm_pyro.analysis.cross_validation import check_makes, made
 from glmhmm_pyro.analysis.folds import Folds
 from glmhmm_pyro.analysis.held_out import RULES, chosen
 from glmhmm_pyro.analysis.selection.study import Study
-from glmhmm_pyro.analysis.selection.work import Work
+from glmhmm_pyro.analysis.selection.work import SelectionWork
 from glmhmm_pyro.arguments import has_items, one_of, suggests_names, whole_number
 from glmhmm_pyro.components import Bernoulli, Categorical, Lapsing
 from glmhmm_pyro.components.levels import ByLevel, Levels
@@ -90,7 +90,9 @@ def choose_num_states(
     models: dict[Any, Any] = {
         str(k) if isinstance(k, Levels) else k: _of_size(make_model, k) for k in numbers
     }
-    work = Work.of(models, data, folds, refit_design, method, num_restarts, seed)
+    work = SelectionWork.of(
+        models, data, folds, refit_design, method, num_restarts, seed
+    )
     keeper = work.checkpoint(checkpoint, "choose_num_states", "make_model")
     work.run("choose_num_states", num_jobs, keeper, progress)
     frame, table = work.tables("num_states")
@@ -156,7 +158,9 @@ def compare_models(
         )
     one_of("rule", rule, RULES)
     models = {**(_baselines(models) if baselines else {}), **models}
-    work = Work.of(models, data, folds, refit_design, method, num_restarts, seed)
+    work = SelectionWork.of(
+        models, data, folds, refit_design, method, num_restarts, seed
+    )
     keeper = work.checkpoint(checkpoint, "compare_models", "models")
     work.run("compare_models", num_jobs, keeper, progress)
     frame, table = work.tables("model")

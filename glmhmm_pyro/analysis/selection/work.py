@@ -38,7 +38,7 @@ Part = tuple[Sequences, Sequences]
 
 
 @dataclass
-class Work:
+class SelectionWork:
     """What is to be fitted, and what has come of it.
 
     Attributes:
@@ -72,7 +72,7 @@ class Work:
         method: str | Method,
         num_restarts: int,
         seed: int,
-    ) -> "Work":
+    ) -> "SelectionWork":
         """The work of a study, its arguments checked."""
         check_several(data, "divide it into sessions by lengths")
         seed, engine = seed_number(seed), engine_of(method, {})

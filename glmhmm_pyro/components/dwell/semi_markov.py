@@ -13,7 +13,7 @@ from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.dwell.laws import DwellLaw, NegativeBinomial
 from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
-from glmhmm_pyro.components.rescaling import Columns, is_as_defined
+from glmhmm_pyro.components.rescaling import ColumnUnits, is_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros
 from glmhmm_pyro.components.transitions import Transitions
 from glmhmm_pyro.priors.affine import Affine
@@ -196,7 +196,7 @@ class SemiMarkov(Transitions):
             self, SemiMarkov, "forward", "logits", "log_probs", "design"
         )
 
-    def own_maps(self, columns: Columns) -> dict[str, Affine]:
+    def own_maps(self, columns: ColumnUnits) -> dict[str, Affine]:
         """Weights at covariates in a fit's own units to those at the user's."""
         if columns.are_as_given:
             return {}

@@ -8,7 +8,7 @@ import torch
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components import InputDriven, SharedInputDriven
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.checks.columns import Columns, column_findings
+from glmhmm_pyro.inference.checks.columns import WeightedColumns, column_findings
 from glmhmm_pyro.inference.checks.level_checks import fewer_of, free_levels
 from glmhmm_pyro.inference.checks.outcomes import label_findings
 from glmhmm_pyro.inference.checks.report import NOTE, Finding, Report
@@ -65,7 +65,7 @@ def check(model: Model, data: Data) -> Report:
 
 
 def _findings(program: Program) -> Iterator[Finding]:
-    by_component = dict(Columns.of(program.components, program.data))
+    by_component = dict(WeightedColumns.of(program.components, program.data))
     for columns in by_component.values():
         yield from column_findings(columns)
     # Names and supports alone are read of the distribution.

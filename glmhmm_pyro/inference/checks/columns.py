@@ -22,7 +22,7 @@ _FAR = 1e3
 
 
 @dataclass(frozen=True)
-class Columns:
+class WeightedColumns:
     """Columns that weights of one component multiply, where they bear on anything.
 
     Attributes:
@@ -44,7 +44,7 @@ class Columns:
     @classmethod
     def of(
         cls, components: Mapping[str, Component], data: Sequences
-    ) -> "Iterator[tuple[str, Columns]]":
+    ) -> "Iterator[tuple[str, WeightedColumns]]":
         """Columns that all components of a model read, by their names."""
         for name, component in components.items():
             site = component.sites.get("weights")
@@ -68,7 +68,7 @@ class Columns:
         return ", ".join(n for n, is_one in zip(self.names, which.tolist()) if is_one)
 
 
-def column_findings(columns: Columns) -> Iterator[Finding]:
+def column_findings(columns: WeightedColumns) -> Iterator[Finding]:
     """All that is to be said of columns before they are fitted."""
     rows, number = columns.design.shape
     if rows <= number:
@@ -96,7 +96,7 @@ def column_findings(columns: Columns) -> Iterator[Finding]:
     yield from _collinear(columns, is_constant)
 
 
-def _constant_twice(columns: Columns, is_constant: Tensor) -> Iterator[Finding]:
+def _constant_twice(columns: WeightedColumns, is_constant: Tensor) -> Iterator[Finding]:
     if int(is_constant.sum()) + columns.has_baseline < 2:
         return
     beside = " beside the baseline" if columns.has_baseline else ""
@@ -108,7 +108,7 @@ def _constant_twice(columns: Columns, is_constant: Tensor) -> Iterator[Finding]:
     )
 
 
-def _scales(columns: Columns, is_constant: Tensor) -> Iterator[Finding]:
+def _scales(columns: WeightedColumns, is_constant: Tensor) -> Iterator[Finding]:
     """Columns in units in which a prior means something else, or far from 0."""
     design = columns.design
     mean, size = design.means(), design.means(power=2).sqrt()
@@ -133,7 +133,7 @@ def _scales(columns: Columns, is_constant: Tensor) -> Iterator[Finding]:
         )
 
 
-def _collinear(columns: Columns, is_constant: Tensor) -> Iterator[Finding]:
+def _collinear(columns: WeightedColumns, is_constant: Tensor) -> Iterator[Finding]:
     design = columns.design
     has_constant = columns.has_baseline or bool(is_constant.any())
     kept = (~is_constant).nonzero().flatten().tolist()

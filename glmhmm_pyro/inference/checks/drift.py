@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glmhmm_pyro.inference.checks.forecasts import Forecast
+from glmhmm_pyro.inference.checks.forecasts import ColumnForecast
 from glmhmm_pyro.inference.checks.martingales import of_several, two_sided, z_score
 from glmhmm_pyro.inference.checks.report import RATE, WARNING, Finding
 
@@ -14,14 +14,14 @@ from glmhmm_pyro.inference.checks.report import RATE, WARNING, Finding
 Designs = Mapping[str, tuple[Sequence[str], np.ndarray]]
 
 
-class Halves(NamedTuple):
+class HalfContrast(NamedTuple):
     """Steps in first halves count -1, those in second halves 1, of what is in words."""
 
     words: str
     sides: np.ndarray
 
     @classmethod
-    def of(cls, starts: np.ndarray, num_steps: int) -> "list[Halves]":
+    def of(cls, starts: np.ndarray, num_steps: int) -> "list[HalfContrast]":
         """Halves of every session, and earlier and later sessions of 4 or more."""
         lengths = np.diff(np.append(starts, num_steps))
         place = np.arange(num_steps) - np.repeat(starts, lengths)
@@ -34,7 +34,7 @@ class Halves(NamedTuple):
 
 
 def drift(
-    forecasts: Sequence[Forecast],
+    forecasts: Sequence[ColumnForecast],
     filtered: np.ndarray,
     predicted: np.ndarray,
     starts: np.ndarray,
@@ -53,7 +53,7 @@ def drift(
         designs: covariates of the outputs.
         moves: where else a covariate of time may be wanted, in words.
     """
-    sides = Halves.of(starts, len(filtered))
+    sides = HalfContrast.of(starts, len(filtered))
     groups = [
         _entries(filtered - predicted, names),
         _behaviour(forecasts, filtered, names, designs),
@@ -94,7 +94,7 @@ def _entries(moved: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _behaviour(
-    forecasts: Sequence[Forecast],
+    forecasts: Sequence[ColumnForecast],
     filtered: np.ndarray,
     names: Sequence[str],
     designs: Designs,

@@ -23,7 +23,7 @@ _TABLE = 50_000_000
 
 
 @dataclass(frozen=True)
-class Forecast:
+class ColumnForecast:
     """Forecasts of one column of the emissions where it was observed.
 
     Attributes:
@@ -81,7 +81,7 @@ def forecasts_of(
     value: Tensor,
     class_names: tuple[str, ...] | None = None,
     emission_names: tuple[str, ...] = (),
-) -> Iterator[Forecast]:
+) -> Iterator[ColumnForecast]:
     """Forecasts of every column: one a class of labels, but for the first of two.
 
     Columns without a finite mean and variance are left out.
@@ -107,7 +107,7 @@ def _of_labels(
     output: Output,
     class_names: tuple[str, ...] | None,
     emission_names: tuple[str, ...],
-) -> Iterator[Forecast]:
+) -> Iterator[ColumnForecast]:
     labels = output.emission_dist.enumerate_support(expand=False).flatten().tolist()
     table = output.emission_dist.enumerate_support()
     by_state = output.emission_dist.log_prob(table).exp().cpu().double().numpy()
@@ -134,7 +134,7 @@ def _of_labels(
 
 def _of_numbers(
     probs: np.ndarray, name: str, output: Output, emission_names: tuple[str, ...]
-) -> Iterator[Forecast]:
+) -> Iterator[ColumnForecast]:
     law: Any = output.emission_dist
     width = law.event_shape.numel()
     try:
@@ -165,10 +165,11 @@ def _of_numbers(
 
 def _forecast(
     name: str, output: str, seen: np.ndarray, *arrays: np.ndarray | None, **facts: bool
-) -> Forecast:
+) -> ColumnForecast:
     """The forecast at observed steps."""
     kept = [None if array is None else array[seen] for array in arrays]
-    return Forecast(name, output, np.flatnonzero(seen), *kept, **facts)  # type: ignore
+    steps = np.flatnonzero(seen)
+    return ColumnForecast(name, output, steps, *kept, **facts)  # type: ignore
 
 
 def _seen(output: Output, column: int) -> np.ndarray:

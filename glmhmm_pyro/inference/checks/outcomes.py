@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from glmhmm_pyro.distributions import Output
-from glmhmm_pyro.inference.checks.columns import Columns
+from glmhmm_pyro.inference.checks.columns import WeightedColumns
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding
 from glmhmm_pyro.masking import steps_observed
 
@@ -17,7 +17,10 @@ _NOTHING = 1e-7
 
 
 def label_findings(
-    what: str, output: Output, class_names: tuple[str, ...] | None, columns: Columns
+    what: str,
+    output: Output,
+    class_names: tuple[str, ...] | None,
+    columns: WeightedColumns,
 ) -> Iterator[Finding]:
     """What is to be said of the labels of one output before they are fitted.
 
@@ -61,7 +64,7 @@ def label_findings(
             return
 
 
-def separates(columns: Columns, is_class: np.ndarray) -> bool:
+def separates(columns: WeightedColumns, is_class: np.ndarray) -> bool:
     """Whether a sum of columns is never below 0 in a class and never above it outside.
 
     Nor is it 0 in all rows. It is the condition of Albert & Anderson (1984), complete

@@ -13,9 +13,9 @@ from scipy.special import chdtrc
 
 from glmhmm_pyro.components import Stationary
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.checks.columns import Columns
+from glmhmm_pyro.inference.checks.columns import WeightedColumns
 from glmhmm_pyro.inference.checks.drift import Designs, drift
-from glmhmm_pyro.inference.checks.forecasts import Forecast, forecasts_of
+from glmhmm_pyro.inference.checks.forecasts import ColumnForecast, forecasts_of
 from glmhmm_pyro.inference.checks.martingales import (
     lagged,
     memory_p_value,
@@ -68,7 +68,7 @@ class Bins(NamedTuple):
     scores: np.ndarray
 
 
-def binned(forecast: Forecast, num_bins: int = NUM_BINS) -> Bins:
+def binned(forecast: ColumnForecast, num_bins: int = NUM_BINS) -> Bins:
     """Forecasts against what came, in bins that hold about equally many steps.
 
     Intervals are Wilson's (1927) of the share of a class; else they have the width that
@@ -91,7 +91,7 @@ def binned(forecast: Forecast, num_bins: int = NUM_BINS) -> Bins:
     )
 
 
-def _joined(forecast: Forecast, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _joined(forecast: ColumnForecast, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Neighbouring bins put together until each holds enough."""
     groups: list[np.ndarray] = []
     waiting = np.empty(0, int)
@@ -118,7 +118,7 @@ def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def calibration_table(
-    forecasts: Sequence[Forecast], num_bins: int = NUM_BINS
+    forecasts: Sequence[ColumnForecast], num_bins: int = NUM_BINS
 ) -> "pd.DataFrame":
     """A row for every bin of every forecast; see :func:`binned`."""
     import pandas as pd
@@ -132,7 +132,7 @@ def calibration_table(
     return pd.concat(found, names=["emission"])
 
 
-def miscalibration(forecasts: Sequence[Forecast]) -> Iterator[Finding]:
+def miscalibration(forecasts: Sequence[ColumnForecast]) -> Iterator[Finding]:
     """Forecasts that do not come as often, or as large, as they say."""
     scores = {f.name: binned(f).scores for f in forecasts}
     p_values = {name: float(chdtrc(len(z), (z**2).sum())) for name, z in scores.items()}
@@ -152,7 +152,7 @@ def miscalibration(forecasts: Sequence[Forecast]) -> Iterator[Finding]:
         )
 
 
-def law(forecasts: Sequence[Forecast], seed: int = 0) -> Iterator[Finding]:
+def law(forecasts: Sequence[ColumnForecast], seed: int = 0) -> Iterator[Finding]:
     """Numbers that come by another law than the forecasts have; of classes none is."""
     p_values = {}
     for forecast in forecasts:
@@ -177,7 +177,9 @@ def law(forecasts: Sequence[Forecast], seed: int = 0) -> Iterator[Finding]:
         )
 
 
-def memory(forecasts: Sequence[Forecast], starts: np.ndarray) -> Iterator[Finding]:
+def memory(
+    forecasts: Sequence[ColumnForecast], starts: np.ndarray
+) -> Iterator[Finding]:
     """Residuals that remember one another: the past says more than the model takes."""
     found = {f.name: lagged(f.pearson, f.steps, starts) for f in forecasts}
     p_values = {name: memory_p_value(scores) for name, (_, _, scores) in found.items()}
@@ -201,7 +203,7 @@ def starts_of(hidden: HiddenMarkov) -> np.ndarray:
     return (hidden.lengths.cumsum(0) - hidden.lengths).cpu().numpy()
 
 
-def named_forecasts(data: Data, observed: Observed) -> list[Forecast]:
+def named_forecasts(data: Data, observed: Observed) -> list[ColumnForecast]:
     """Forecasts of a site, named as its data name emissions and classes."""
     classes: tuple[str, ...] | None = None
     names: tuple[str, ...] = ()
@@ -312,7 +314,9 @@ def rank_deficiency(
 def _designs(model: Any, data: Any) -> Designs:
     """Covariates that vary, by output, where they are few enough to look at each."""
     found: dict[str, tuple[Sequence[str], np.ndarray]] = {}
-    for name, columns in Columns.of(Program.kind_of(model).components_of(model), data):
+    for name, columns in WeightedColumns.of(
+        Program.kind_of(model).components_of(model), data
+    ):
         if name.partition(".")[0] != "emissions" or len(columns.names) > _MOST_COLUMNS:
             continue
         design = columns.whole.dense().cpu().double().numpy()

@@ -47,9 +47,10 @@ class OnceDifferentiableError(CurvatureError):
 def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
     """Exact second derivatives of the log density, shape (size, size), symmetric.
 
-    What a program knows of them otherwise is taken from it (:meth:`Program.bent`). The
-    gradient of the rest is differentiated along as many directions at once as memory
-    holds, or one by one where a model cannot be mapped over (:func:`torch.func.vmap`).
+    What a program knows of them otherwise is taken from it
+    (:meth:`Program.known_curvature`). The gradient of the rest is differentiated along
+    as many directions at once as memory holds, or one by one where a model cannot be
+    mapped over (:func:`torch.func.vmap`).
     Parts of a user's model that are ``once_differentiable``, or a function of its own
     that keeps values without their history, may have a constant slope to torch: the
     matrix is held against a difference of gradients along one direction.
@@ -66,7 +67,7 @@ def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
             torch has none; it names the sites.
     """
     point = vector.detach().clone().requires_grad_()
-    known = program.bent(point.detach())
+    known = program.known_curvature(point.detach())
     with torch.enable_grad():
         of = program.log_density if known is None else known.rest
         value = of(point, jacobian)

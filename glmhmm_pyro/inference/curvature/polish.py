@@ -101,7 +101,7 @@ def _curvature(program: Program, vector: Tensor) -> Tensor:
     Exact ones where units are not known or they are cheap; else differences of
     gradients, near enough for steps that are corrected by the next.
     """
-    if program.is_bent or not program.units.maps:
+    if program.knows_curvature or not program.units.maps:
         return -hessian(program, vector)
     steps = _STEP * torch.eye(len(vector), dtype=vector.dtype)
     points = torch.cat([vector[None], vector + steps])

@@ -20,7 +20,7 @@ from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import positive
 from glmhmm_pyro.inference.marginal.fitting import fit_marginal
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
@@ -99,7 +99,7 @@ class EM:
 
         Latents that have a normal law are integrated out; see ``marginal``.
         """
-        problem = Problem.of(program)
+        problem = MarginalProblem.of(program)
         if problem is not None:
             return fit_marginal(problem, search, self.fit, self.name)
         if not search.is_free(program):

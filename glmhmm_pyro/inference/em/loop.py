@@ -14,7 +14,7 @@ import torch
 
 from glmhmm_pyro.inference.em import resuming
 from glmhmm_pyro.inference.em.annealing import reminded, schedule
-from glmhmm_pyro.inference.journal import Stage, stage
+from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.failing import FAILURES, attempt, survivors
 from glmhmm_pyro.inference.search.runs import Run
@@ -86,7 +86,7 @@ class Rule(Protocol):
         """Whether it has by what the M-step from there gave."""
 
 
-def resumed(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> Stage:
+def resumed(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> LongLoop:
     """The stage of these runs, brought to where an earlier call had led them."""
     give, firsts = partial(resuming.state_of, steps, runs), [run.first for run in runs]
     kept = stage("EM", lambda: (options, rule, steps.about, firsts, give()))

@@ -95,9 +95,9 @@ class Checkpoint:
             self._lines[number] = json.dumps([number, plain, packed])
         self._write()
 
-    def part(self, number: int) -> "Part":
+    def part(self, number: int) -> "PartFile":
         """Where the fits of a part note how far they are while it is made."""
-        return Part(f"{self.path}.part{number}", {**self.head, "part": number})
+        return PartFile(f"{self.path}.part{number}", {**self.head, "part": number})
 
     def clean(self, numbers: Iterable[int]) -> None:
         """Remove the files of parts whose results are kept."""
@@ -153,7 +153,7 @@ class _PartCheckpoint(Checkpoint):
     begins_at_once = False
 
 
-class Part:
+class PartFile:
     """A file beside a checkpoint for a part that is being made, in any process.
 
     It is no more than a help: where it cannot be read or written, or is something else,

@@ -7,7 +7,7 @@ import torch
 
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.after import state_findings, uses_of
-from glmhmm_pyro.inference.checks.forecasts import Forecast
+from glmhmm_pyro.inference.checks.forecasts import ColumnForecast
 from glmhmm_pyro.inference.checks.level_checks import level_findings
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding, Report
 from glmhmm_pyro.inference.checks.step_checks import (
@@ -85,7 +85,7 @@ def check(fit: "Fit", data: Data) -> Report:
 
 
 @usual_modes()
-def forecasts(fit: "Fit", data: Data) -> tuple[list[Forecast], np.ndarray]:
+def forecasts(fit: "Fit", data: Data) -> tuple[list[ColumnForecast], np.ndarray]:
     """One-step forecasts of every column of the emissions, and the sessions' starts.
 
     Args:

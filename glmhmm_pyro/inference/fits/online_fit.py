@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.mixture import Draws
-from glmhmm_pyro.inference.fits.potentials import Potentials
+from glmhmm_pyro.inference.fits.potentials import FitPotentials
 from glmhmm_pyro.inference.fits.row_reading import Behaviour, Reader, Row
 from glmhmm_pyro.inference.program.refusals import goes_across
 from glmhmm_pyro.model import GLMHMM
@@ -126,7 +126,7 @@ class Online:
         self._reader = Reader(fit.model.layout, fit.model._designs_read, data)
         params = {n: v.detach().cpu() for n, v in draws.params.items()}
         blank = self._reader.session(is_blank=True)
-        self._chain = Potentials(fit.model, params, blank)
+        self._chain = FitPotentials(fit.model, params, blank)
         expansion = self._chain.expansion
         self._emits = None if expansion.emits is None else expansion.emits.numpy()
         self._fold = None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.components.step_laws import Law, TorchLaw
+from glmhmm_pyro.components.step_laws import EmissionLaw, TorchLaw
 from glmhmm_pyro.components.transitions import InputDriven, SharedInputDriven
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import normalised
@@ -24,7 +24,7 @@ from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
 
-class Potentials:
+class FitPotentials:
     """First states, moves and laws of emissions, step by step.
 
     Args:
@@ -66,7 +66,7 @@ class Potentials:
         """
         return self.make_moves(inputs)
 
-    def emitted(self, inputs: np.ndarray) -> list[Law]:
+    def emitted(self, inputs: np.ndarray) -> list[EmissionLaw]:
         """Laws of the emission of a step, of some of the sets each.
 
         Args:
@@ -78,7 +78,7 @@ class Potentials:
             for law, params in zip(self.laws, self.sets)
         ]
 
-    def _law_by_table(self, params: Params, inputs: np.ndarray) -> Law:
+    def _law_by_table(self, params: Params, inputs: np.ndarray) -> EmissionLaw:
         row = self.session._derive(covariates=torch.from_numpy(inputs)[None])
         emissions = self.model.emissions
         table = self._at(params, lambda: emissions.table(emissions.factors(row)))

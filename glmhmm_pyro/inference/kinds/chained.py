@@ -12,12 +12,12 @@ from torch import Tensor
 
 from glmhmm_pyro.components.tables import Softmaxes
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
-from glmhmm_pyro.inference.program.evaluated import Bent
+from glmhmm_pyro.inference.program.evaluated import Curvature
 from glmhmm_pyro.inference.steps.scores import Scores
 from glmhmm_pyro.inference.steps.tabled import PARTS
 
 
-class Part:
+class ComponentNumbers:
     """The numbers of one component, as a function of its entries of the vector.
 
     Args:
@@ -70,7 +70,7 @@ def chained(
     log_prior: Callable[[Params], Tensor],
     scores: Scores,
     vector: Tensor,
-) -> Bent:
+) -> Curvature:
     """Second derivatives of a log density by its vector.
 
     Args:
@@ -79,7 +79,7 @@ def chained(
         scores: derivatives of the log-likelihood at this vector.
         vector: shape (size,).
     """
-    parts = [Part(n, s, coordinates) for n, s in zip(PARTS, scores.parts)]
+    parts = [ComponentNumbers(n, s, coordinates) for n, s in zip(PARTS, scores.parts)]
     sizes = [softmaxes.size for softmaxes in scores.parts]
     slopes = scores.slope.split(sizes)
     jacobians = [part.jacobian(vector) for part in parts]
@@ -100,4 +100,4 @@ def chained(
                 total = total + part.at(params) @ slope
         return total
 
-    return Bent(matrix, rest)
+    return Curvature(matrix, rest)

@@ -23,7 +23,7 @@ from glmhmm_pyro.inference.kinds.undetermined import (
 )
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
-from glmhmm_pyro.inference.program.evaluated import Bent, Evaluated
+from glmhmm_pyro.inference.program.evaluated import Curvature, Evaluated
 from glmhmm_pyro.inference.program.own_units import own_units
 from glmhmm_pyro.inference.program.program import (
     Init,
@@ -148,7 +148,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
             return super().slopes(points)
         return torch.stack([self.evaluated(p, jacobian=False).slope for p in points])
 
-    def bent(self, vector: Tensor) -> Bent | None:
+    def known_curvature(self, vector: Tensor) -> Curvature | None:
         """Those of the log-likelihood, where that function knows it; not over ranks."""
         if self._direct is None or self.ranks is not ALONE:
             return None
@@ -159,7 +159,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return chained(self.coordinates, self.log_prior, scores, vector)
 
     @property
-    def is_bent(self) -> bool:
+    def knows_curvature(self) -> bool:
         """Whether all parts are softmaxes of the package's own."""
         direct = self._direct if self.ranks is ALONE else None
         return direct is not None and direct.is_soft

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.marginal.law_evidence import (
-    Expansion,
     NoModeError,
+    UnitExpansion,
     expanded,
     gradient,
     variances_of_steps,
 )
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 
 # Furthest that an unconstrained number moves before the search begins anew from there,
 # and ends of scales, in units of one over the size of a covariate.
@@ -30,7 +30,7 @@ _ENOUGH, _ENOUGH_IF_DEAR, _FLAT = 1e-6, 1e-2, 1e-4
 
 
 @dataclass
-class Point:
+class EvidencePoint:
     """Parameters, and the units expanded there.
 
     Attributes:
@@ -40,7 +40,7 @@ class Point:
     """
 
     v: Tensor
-    at: Expansion
+    at: UnitExpansion
     height: float
 
 
@@ -57,20 +57,20 @@ class Ascent:
         most: evaluations that are left.
     """
 
-    problem: Problem
+    problem: MarginalProblem
     jacobian: bool = False
     most: int = 1000
-    path: list[Point] = field(default_factory=list)
+    path: list[EvidencePoint] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.scales = Scales(self.problem)
 
     @property
-    def best(self) -> Point:
+    def best(self) -> EvidencePoint:
         """The highest point so far."""
         return self.path[-1]
 
-    def visit(self, v: Tensor, w: Tensor) -> Point:
+    def visit(self, v: Tensor, w: Tensor) -> EvidencePoint:
         """Expand at parameters, from weights near by."""
         self.most -= 1
         bends = self.best.at.bends if self.path else None
@@ -78,7 +78,7 @@ class Ascent:
         prior = at.prior.log_density
         if self.jacobian:
             prior = self.problem.prior(v, jacobian=True).log_density
-        point = Point(v, at, at.evidence + float(prior))
+        point = EvidencePoint(v, at, at.evidence + float(prior))
         if not self.path or point.height > self.best.height:
             self.path.append(point)
         return point
@@ -147,7 +147,7 @@ class Scales:
         units: logarithm of the unit of each, one over the size of its covariates.
     """
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: MarginalProblem):
         self.problem = problem
         v = torch.zeros(problem.theta.size, dtype=torch.float64)
         logs = problem.weight_units().log().expand(problem.number, -1)
@@ -180,7 +180,7 @@ class Scales:
                     found[place] = torch.where(self.counts[place] > 0, mine, v[place])
         return found
 
-    def fixed_point(self, point: Point) -> Tensor:
+    def fixed_point(self, point: EvidencePoint) -> Tensor:
         """Scales at the root mean square of the steps as they are expected to be."""
         squares = expected_squares(point.at)
         change = self._slope(point.v, squares / point.at.prior.scale**2 - 1.0)
@@ -189,7 +189,7 @@ class Scales:
         low, high = torch.from_numpy(self.ends).unbind(1)
         return moved.maximum(low).minimum(high)
 
-    def determined(self, point: Point) -> Tensor:
+    def determined(self, point: EvidencePoint) -> Tensor:
         """Number of steps of each scale that the data determine, not the law."""
         left = variances_of_steps(point.at)[1] / point.at.prior.scale**2
         return self.counts - self._slope(point.v, left)
@@ -207,6 +207,6 @@ class Scales:
         return found
 
 
-def expected_squares(at: Expansion) -> Tensor:
+def expected_squares(at: UnitExpansion) -> Tensor:
     """Expected squares of all steps of the units, shape (units, size)."""
     return at.prior.steps(at.w, at.prior.centre).square() + variances_of_steps(at)[1]

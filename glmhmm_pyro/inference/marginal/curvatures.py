@@ -18,7 +18,7 @@ from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.model import GLMHMM
 
 if TYPE_CHECKING:
-    from glmhmm_pyro.inference.marginal.problem import Problem
+    from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 
 # Step of second differences, in standard deviations of the posterior; and of first
 # ones, in parts of the largest number of a direction.
@@ -35,7 +35,7 @@ class ByUnit:
     # Whether second derivatives cost about as much as slopes.
     is_cheap = False
 
-    def __init__(self, problem: "Problem"):
+    def __init__(self, problem: "MarginalProblem"):
         self.problem = problem
 
     def value(self, w: Tensor, v: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class ByPredictor:
 
     is_cheap = True
 
-    def __init__(self, problem: "Problem", component: Component):
+    def __init__(self, problem: "MarginalProblem", component: Component):
         self.problem, self.component = problem, component
         data = component.view(problem.program.data)
         self.data = data
@@ -124,7 +124,7 @@ class ByPredictor:
         self.is_whole = problem.number == len(self.units)
 
     @classmethod
-    def of(cls, problem: "Problem") -> "ByPredictor | None":
+    def of(cls, problem: "MarginalProblem") -> "ByPredictor | None":
         """Those of a program of one state whose emissions alone vary."""
         model = problem.program.model
         if not isinstance(model, GLMHMM) or model.num_states > 1:

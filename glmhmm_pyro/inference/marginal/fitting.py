@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from glmhmm_pyro.inference.draws.importance import POOR, pareto_k
 from glmhmm_pyro.inference.kinds.starts import given_value
-from glmhmm_pyro.inference.marginal.ascent import Ascent, Point, Scales
+from glmhmm_pyro.inference.marginal.ascent import Ascent, EvidencePoint, Scales
 from glmhmm_pyro.inference.marginal.curvatures import ByUnit
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import KICK, Findings, Restart, Solution
@@ -48,7 +48,7 @@ _TOLD_BY = 100
 
 
 def fit_marginal(
-    problem: Problem, search: Search, fit_nested: Fitting, method: str
+    problem: MarginalProblem, search: Search, fit_nested: Fitting, method: str
 ) -> Findings:
     """The parameters of the largest evidence that is found.
 
@@ -78,7 +78,11 @@ def fit_marginal(
 
 
 def findings_at(
-    problem: Problem, point: Point, ascents: list[Ascent], status: Status, method: str
+    problem: MarginalProblem,
+    point: EvidencePoint,
+    ascents: list[Ascent],
+    status: Status,
+    method: str,
 ) -> Findings:
     """What is known at a point.
 
@@ -110,7 +114,9 @@ def findings_at(
     )
 
 
-def _starts(problem: Problem, search: Search, fit_nested: Fitting) -> list[Params]:
+def _starts(
+    problem: MarginalProblem, search: Search, fit_nested: Fitting
+) -> list[Params]:
     """Values of all sites for every start."""
     program, given = problem.program, search.init
     if isinstance(given, Mapping) and set(problem.program.priors) <= set(given):
@@ -133,7 +139,7 @@ def _starts(problem: Problem, search: Search, fit_nested: Fitting) -> list[Param
     return found[:1] if isinstance(problem.curvature, ByUnit) else found
 
 
-def _nested(problem: Problem, search: Search, fit_nested: Fitting) -> Params:
+def _nested(problem: MarginalProblem, search: Search, fit_nested: Fitting) -> Params:
     """Values at which all units are as one fit of the model without latents."""
     program = problem.program
     model: GLMHMM = program.model
@@ -179,12 +185,12 @@ def _given(program: Program, given: Mapping[str, Any]) -> Params:
     }
 
 
-def _is_scale(problem: Problem, scales: Scales, name: str) -> bool:
+def _is_scale(problem: MarginalProblem, scales: Scales, name: str) -> bool:
     place = problem.theta.slices.get(name)
     return place is not None and bool((scales.counts[place] > 0).any())
 
 
-def _axes(problem: Problem) -> list[str]:
+def _axes(problem: MarginalProblem) -> list[str]:
     """What the latents vary over."""
     found = []
     for name in problem.names:
@@ -193,7 +199,7 @@ def _axes(problem: Problem) -> list[str]:
     return found
 
 
-def _climbed(problem: Problem, start: Params, is_only: bool) -> list[Ascent]:
+def _climbed(problem: MarginalProblem, start: Params, is_only: bool) -> list[Ascent]:
     """The climb from a start; none where there is no mode."""
     ascent = Ascent(problem, most=_MOST)
     w, v = problem.packed(start)
@@ -208,7 +214,9 @@ def _climbed(problem: Problem, start: Params, is_only: bool) -> list[Ascent]:
     return [ascent]
 
 
-def _check_nested(problem: Problem, ascents: list[Ascent], start: Params) -> None:
+def _check_nested(
+    problem: MarginalProblem, ascents: list[Ascent], start: Params
+) -> None:
     """Climb from where nothing varies, too, if the evidence is higher there."""
     ascent = Ascent(problem, most=_MOST)
     if not ascent.scales.any or not ascents:
@@ -248,7 +256,9 @@ def _no_start(status: Status) -> BaseException:
     )
 
 
-def ends_of(problem: Problem, point: Point) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def ends_of(
+    problem: MarginalProblem, point: EvidencePoint
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sentences about scales that have run to 0, and about those without an end."""
     scales = Ascent(problem).scales
     known = scales.counts > 0
@@ -263,7 +273,7 @@ def ends_of(problem: Problem, point: Point) -> tuple[tuple[str, ...], tuple[str,
     return tuple(notes), tuple(ends)
 
 
-def _endless(problem: Problem, point: Point, scales: Scales) -> Tensor:
+def _endless(problem: MarginalProblem, point: EvidencePoint, scales: Scales) -> Tensor:
     """Which scales are at their greatest, or might as well be."""
     high = torch.from_numpy(scales.ends)[:, 1]
     found = (scales.counts > 0) & (point.v > high - 1e-6)
@@ -280,7 +290,7 @@ def _endless(problem: Problem, point: Point, scales: Scales) -> Tensor:
     return found
 
 
-def _named(problem: Problem, which: Tensor) -> list[str]:
+def _named(problem: MarginalProblem, which: Tensor) -> list[str]:
     """Names of parameters, with those of the covariates where they are known."""
     found = []
     for name, place in problem.theta.slices.items():
@@ -296,7 +306,7 @@ def _named(problem: Problem, which: Tensor) -> list[str]:
     return found
 
 
-def _swaps(problem: Problem, point: Point) -> tuple[str, ...]:
+def _swaps(problem: MarginalProblem, point: EvidencePoint) -> tuple[str, ...]:
     """A sentence if states change places from a unit to the next."""
     sentences = []
     for name in problem.names:
@@ -323,7 +333,9 @@ def _swaps(problem: Problem, point: Point) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def log_weights(problem: Problem, point: Point, number: int, seed: int = 0) -> Tensor:
+def log_weights(
+    problem: MarginalProblem, point: EvidencePoint, number: int, seed: int = 0
+) -> Tensor:
     """Logarithms of importance weights of draws of the units, shape (draws,)."""
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -336,7 +348,7 @@ def log_weights(problem: Problem, point: Point, number: int, seed: int = 0) -> T
     return torch.stack(found)
 
 
-def _doubts(problem: Problem, point: Point) -> tuple[str, ...]:
+def _doubts(problem: MarginalProblem, point: EvidencePoint) -> tuple[str, ...]:
     """A sentence if the units' density is far from normal."""
     if not isinstance(problem.curvature, ByUnit):
         return ()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glmhmm_pyro.inference.marginal.ascent import Ascent
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError, expanded, gradient
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.priors.answers import log_mass
 
@@ -26,7 +26,7 @@ from glmhmm_pyro.priors.answers import log_mass
 _STEP = 1e-3
 
 
-def integrated(problem: Problem, params: Params) -> float:
+def integrated(problem: MarginalProblem, params: Params) -> float:
     """Log evidence of the model, nats.
 
     Args:
@@ -52,7 +52,7 @@ def integrated(problem: Problem, params: Params) -> float:
     return best.height + volume - sum(masses)
 
 
-def _bends(problem: Problem, v: Tensor, w: Tensor) -> Tensor:
+def _bends(problem: MarginalProblem, v: Tensor, w: Tensor) -> Tensor:
     """Second derivatives by the parameters, of differences of slopes."""
 
     def slope(point: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.banded import Factor, factor
-from glmhmm_pyro.inference.marginal.problem import Prior, Problem
+from glmhmm_pyro.banded import CholeskyFactor, factor
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem, Prior
 
 # A Newton step that promises less than this ends the search for the mode, nats. The
 # evidence is not stationary in the mode: a looser end would cost digits of it.
@@ -37,7 +37,7 @@ class NoModeError(ValueError):
     """The units have no mode with a curvature to go by, at these parameters."""
 
 
-class Expansion(NamedTuple):
+class UnitExpansion(NamedTuple):
     """The density of the units expanded at its mode.
 
     Attributes:
@@ -51,13 +51,13 @@ class Expansion(NamedTuple):
     evidence: float
     w: Tensor
     prior: Prior
-    factor: Factor
+    factor: CholeskyFactor
     bends: Tensor
 
 
 def expanded(
-    problem: Problem, v: Tensor, start: Tensor, bends: Tensor | None = None
-) -> Expansion:
+    problem: MarginalProblem, v: Tensor, start: Tensor, bends: Tensor | None = None
+) -> UnitExpansion:
     """Find the mode of the units by Newton's method, and expand there.
 
     Second derivatives are kept from step to step as long as they serve, where they cost
@@ -106,10 +106,10 @@ def expanded(
     if not (is_exact and fresh):
         raise NoModeError("the weights of the units have no mode with a curvature")
     evidence = height - float(made.log_det) / 2
-    return Expansion(evidence, w, prior, made, torch.as_tensor(bends))
+    return UnitExpansion(evidence, w, prior, made, torch.as_tensor(bends))
 
 
-def _factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[Factor, bool]:
+def _factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[CholeskyFactor, bool]:
     """Factor of minus the second derivatives, made positive where they are not.
 
     Args:
@@ -132,7 +132,7 @@ def _plus(blocks: Tensor, diag: Tensor) -> Tensor:
 
 
 def _searched(
-    problem: Problem,
+    problem: MarginalProblem,
     prior: Prior,
     v: Tensor,
     w: Tensor,
@@ -159,7 +159,7 @@ def _searched(
     return None, None
 
 
-def variances_of_steps(at: Expansion) -> tuple[Tensor, Tensor]:
+def variances_of_steps(at: UnitExpansion) -> tuple[Tensor, Tensor]:
     """Covariance within units, and variances (units, size) of what links them."""
     within, between = at.factor.selected_inverse()
     variances, lagged = (x.diagonal(dim1=-2, dim2=-1) for x in (within, between))
@@ -168,7 +168,7 @@ def variances_of_steps(at: Expansion) -> tuple[Tensor, Tensor]:
 
 
 def gradient(
-    problem: Problem, v: Tensor, at: Expansion, jacobian: bool = False
+    problem: MarginalProblem, v: Tensor, at: UnitExpansion, jacobian: bool = False
 ) -> Tensor:
     """The gradient of the evidence and of the log prior density, by the parameters.
 

@@ -54,7 +54,7 @@ class Prior(NamedTuple):
         return own - below.roll(-1, 0), below
 
 
-class Problem:
+class MarginalProblem:
     """A program, its latents that have a law, and its other sites.
 
     Args:
@@ -80,7 +80,7 @@ class Problem:
         self.curvature: Any = by_predictor or ByUnit(self)
 
     @classmethod
-    def of(cls, program: Program) -> "Problem | None":
+    def of(cls, program: Program) -> "MarginalProblem | None":
         """The problem of a program; ``None`` where no latent has a normal law."""
         if not program.components:
             return None

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.journal import Stage, remembered
+from glmhmm_pyro.inference.journal import LongLoop, remembered
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.evaluated import Evaluated
 from glmhmm_pyro.inference.program.program import Program
@@ -37,7 +37,7 @@ class Descent:
         program: Program,
         params: Params,
         jacobian: bool,
-        kept: Stage | None = None,
+        kept: LongLoop | None = None,
     ):
         self.program = program
         sites = program.observed(params).values()
@@ -99,7 +99,7 @@ class Descent:
 
 
 def _noted(
-    evaluate: Callable[[Tensor], Evaluated], kept: Stage
+    evaluate: Callable[[Tensor], Evaluated], kept: LongLoop
 ) -> Callable[[Tensor], Evaluated]:
     """The same density, noted by a stage, without the values of its sites."""
 

@@ -25,7 +25,7 @@ from glmhmm_pyro.inference.draws.estimate import estimated
 from glmhmm_pyro.inference.draws.importance import told_of
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.marginal.law_evidence import expanded
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels
@@ -109,7 +109,7 @@ class Laplace:
         found = replace(self._map().fit(program, search), method=self.name)
         if found.status in _NO_MODE:
             return found
-        problem = Problem.of(program)
+        problem = MarginalProblem.of(program)
         if problem is not None:
             return self._of_units(problem, search, found)
         try:
@@ -117,7 +117,9 @@ class Laplace:
         except KeyboardInterrupt:
             return replace(found, status=Status.INTERRUPTED)
 
-    def _of_units(self, problem: Problem, search: Search, found: Findings) -> Findings:
+    def _of_units(
+        self, problem: MarginalProblem, search: Search, found: Findings
+    ) -> Findings:
         """Draws of latents around their mode, other sites being held."""
         w, v = problem.packed(found.params)
         at = expanded(problem, v, w)

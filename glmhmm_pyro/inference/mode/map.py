@@ -17,9 +17,9 @@ from glmhmm_pyro import optim
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em.em import EM
-from glmhmm_pyro.inference.journal import Stage, stage
+from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.marginal.fitting import fit_marginal
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.mode.curved import curved
 from glmhmm_pyro.inference.mode.descent import ROUNDING, Descent
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -85,7 +85,7 @@ class MAP:
 
         Latents that have a normal law are integrated out; see ``marginal``.
         """
-        problem = Problem.of(program)
+        problem = MarginalProblem.of(program)
         if problem is not None:
             return fit_marginal(problem, search, EM().fit, self.name)
         if self.em_iters is None and search.is_free(program):
@@ -158,7 +158,7 @@ class MAP:
         kept.end()
         return found
 
-    def _stage(self, program: Program, start: Tensor, jacobian: bool) -> Stage:
+    def _stage(self, program: Program, start: Tensor, jacobian: bool) -> LongLoop:
         """Where a search notes what it has evaluated."""
         about = (self, getattr(program.data, "num_steps", None), start, jacobian)
         return stage("descent", lambda: about)

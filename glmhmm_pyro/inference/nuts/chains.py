@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.concurrency import exclusively
-from glmhmm_pyro.inference.journal import Stage, stage
+from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.nuts.chain_files import ChainFile
 from glmhmm_pyro.inference.nuts.potential import Potential
 from glmhmm_pyro.inference.nuts.pyro_sampler import PyroSampler
@@ -230,7 +230,7 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(board: Board, bar: tqdm, kept: Stage) -> Iterator[None]:
+def _watched(board: Board, bar: tqdm, kept: LongLoop) -> Iterator[None]:
     """The bar moved on, and states kept, from a thread, by what the chains note."""
     done, over = board.open("done"), threading.Event()
     bar.n = bar.initial = int(done.sum())

@@ -54,7 +54,7 @@ class Potential:
 
     def __call__(self, sites: dict[str, Tensor]) -> Tensor:
         """Potential energy at the only site, ``z``, which Pyro differentiates."""
-        energy: Tensor = _Known.apply(sites["z"], self)
+        energy: Tensor = _KnownSlope.apply(sites["z"], self)
         return energy
 
 
@@ -84,7 +84,7 @@ class StretchedPotential:
         return self.scale @ there if self.scale.dim() > 1 else self.scale * there
 
 
-class _Known(torch.autograd.Function):
+class _KnownSlope(torch.autograd.Function):
     """A potential whose slope came with its value."""
 
     @staticmethod

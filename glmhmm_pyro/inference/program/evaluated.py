@@ -32,7 +32,7 @@ class Evaluated(NamedTuple):
         return self.log_likelihood + self.log_prior + self.log_volume
 
 
-class Bent(NamedTuple):
+class Curvature(NamedTuple):
     """A part of a density's second derivatives at a point, and all the others.
 
     Attributes:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.least_squares import columns_of
-from glmhmm_pyro.components.rescaling import Columns, Gain, OutputUnits
+from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, OutputUnits
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.affine import Affine, rescaled
@@ -30,7 +30,7 @@ DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
 
 
 @dataclass(frozen=True)
-class Units:
+class OwnUnits:
     """How values of a fit's own model become those of the user's.
 
     Args:
@@ -84,7 +84,7 @@ class Units:
 
 def own_units(
     model: GLMHMM, data: Sequences, priors: Mapping[str, Any]
-) -> tuple[GLMHMM, Sequences, Units]:
+) -> tuple[GLMHMM, Sequences, OwnUnits]:
     """An equivalent model and data in units of their own, and the way back.
 
     Args:
@@ -116,7 +116,7 @@ def own_units(
             maps |= _named(name, units.maps)
             outputs[name] = units
     if not maps:
-        return model, data, Units()
+        return model, data, OwnUnits()
     # Transitions may share a tensor with emissions, but not their units.
     changes: dict[str, Any] = {
         "transition_covariates": kept(data, "transition_covariates"),
@@ -133,7 +133,7 @@ def own_units(
     return (
         own_model,
         data._derive(**changes),
-        Units(maps, gain, joint, sum(volumes.values()), gains),
+        OwnUnits(maps, gain, joint, sum(volumes.values()), gains),
     )
 
 
@@ -144,19 +144,19 @@ def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _columns(
     model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
-) -> Columns:
+) -> ColumnUnits:
     """Units of one of the designs."""
     if kept(data, name) is None:
-        return Columns.none(0)
+        return ColumnUnits.none(0)
     design = data.operator(name)
     readers, takers = _readers(model, data, priors, name)
     if None in readers or not readers + takers:
-        return Columns.none(design.shape[1])
+        return ColumnUnits.none(design.shape[1])
     # Rows at the starts of chains drive no transition.
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
     if name == "transition_covariates":
         rows[model.transitions.first_steps(data)] = False
-    found = Columns.of(design.at(rows), readers)
+    found = ColumnUnits.of(design.at(rows), readers)
     names = getattr(data, names_of(name))
     as_given = [names.index(c) for c in model.kept_columns if c in names]
     return found.kept(as_given) if name == "transition_covariates" else found
@@ -190,11 +190,11 @@ def _places(component: Component, data: Sequences) -> list[int]:
 
 
 def _read(
-    component: Component, data: Sequences, columns: Mapping[str, Columns]
-) -> Columns:
+    component: Component, data: Sequences, columns: Mapping[str, ColumnUnits]
+) -> ColumnUnits:
     """Units of the columns that a component reads."""
     if not component.is_linear:
-        return Columns.none(component.num_features or 0)
+        return ColumnUnits.none(component.num_features or 0)
     return columns[component.covariates_of].chosen(_places(component, data))
 
 

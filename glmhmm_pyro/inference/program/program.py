@@ -26,8 +26,8 @@ from glmhmm_pyro.inference.program.densities import (
     Drawable,
     in_its_own_words,
 )
-from glmhmm_pyro.inference.program.evaluated import Bent, Evaluated, differentiated
-from glmhmm_pyro.inference.program.own_units import Units
+from glmhmm_pyro.inference.program.evaluated import Curvature, Evaluated, differentiated
+from glmhmm_pyro.inference.program.own_units import OwnUnits
 from glmhmm_pyro.inference.program.refusals import check_sites
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.priors.answers import is_proper, log_mass
@@ -105,7 +105,7 @@ class Program(ABC, Generic[Model, Data]):
 
     def __init__(self, model: Model, data: Data):
         self.model = self.users_model = model
-        self.units = Units()
+        self.units = OwnUnits()
         # The user's generator must not notice.
         with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             self.data = self._taken(model, data)
@@ -346,13 +346,13 @@ class Program(ABC, Generic[Model, Data]):
         """
         return differentiated(self.coordinates, self.log_parts, vector, jacobian)
 
-    def bent(self, vector: Tensor) -> Bent | None:
-        """Second derivatives that are known otherwise than from :meth:`log_density`."""
+    def known_curvature(self, vector: Tensor) -> Curvature | None:
+        """Second derivatives known otherwise than from :meth:`log_density`, if any."""
         return None
 
     @property
-    def is_bent(self) -> bool:
-        """Whether :meth:`bent` knows most of them, for the cost of a few slopes."""
+    def knows_curvature(self) -> bool:
+        """Whether :meth:`known_curvature` is most of it, for a few slopes' cost."""
         return False
 
     def loss(self, vector: Tensor, jacobian: bool, steps: int) -> tuple[Tensor, Tensor]:

@@ -62,7 +62,7 @@ def _sample_sites(trace: poutine.Trace) -> dict:
     return {n: s for n, s in trace.nodes.items() if s["type"] == "sample"}
 
 
-class Blocks:
+class PackedRows:
     """Packs the parameters of a component into rows, and back.
 
     Args:
@@ -169,7 +169,7 @@ class LogPrior:
         sets: number of parameter sets.
     """
 
-    def __init__(self, blocks: Blocks, sites: dict, sets: int):
+    def __init__(self, blocks: PackedRows, sites: dict, sets: int):
         self.blocks, self.sites, self.sets = blocks, dict(sites), sets
 
     def __call__(self, points: np.ndarray, which: np.ndarray) -> Evaluation:

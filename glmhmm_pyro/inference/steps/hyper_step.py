@@ -17,7 +17,7 @@ from torch.distributions import constraints
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.steps.blocks import Blocks, Ends, as_taken, prior_sites
+from glmhmm_pyro.inference.steps.blocks import Ends, PackedRows, as_taken, prior_sites
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.optim.preconditioning import Evaluation
 from glmhmm_pyro.priors.filling import elementwise_support
@@ -38,9 +38,9 @@ class HyperStep:
         weights: packer of its other parameters.
     """
 
-    def __init__(self, component: Component, sites: dict, weights: Blocks):
+    def __init__(self, component: Component, sites: dict, weights: PackedRows):
         self.component, self.weights = component, weights
-        self.blocks = Blocks(component, sites, separates=False)
+        self.blocks = PackedRows(component, sites, separates=False)
         self.scales = scales({name: site["fn"] for name, site in sites.items()})
         self.ends = Ends()
 

@@ -18,10 +18,10 @@ from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.steps.blocks import (
-    Blocks,
     Ends,
     Failure,
     LogPrior,
+    PackedRows,
     as_taken,
     prior_sites,
     run,
@@ -75,7 +75,7 @@ class MStep:
         hyper = {name: sites.pop(name) for name in names}
         declared = {self.prefix + name for name in component.sites}
         separates = component.separates() and set(sites) == declared
-        self.blocks = Blocks(component, sites, separates)
+        self.blocks = PackedRows(component, sites, separates)
         self.hyper_step = HyperStep(component, hyper, self.blocks) if hyper else None
         self.ends = Ends()
         simple = self._is_simple(sites)

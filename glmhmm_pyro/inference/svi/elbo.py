@@ -112,7 +112,7 @@ class TracedELBO(Trace_ELBO):
 
 
 @dataclass
-class Ascent:
+class ElboAscent:
     """A guide on its way up the bound, by Adam.
 
     Args:
@@ -255,7 +255,7 @@ class StepSchedule:
     decay: float
     num_decays: int
 
-    def climb(self, ascent: Ascent, bar: tqdm) -> Status:
+    def climb(self, ascent: ElboAscent, bar: tqdm) -> Status:
         """Climb until the bound rises no more; how that ended."""
         try:
             return self._climb(ascent, bar)
@@ -263,7 +263,7 @@ class StepSchedule:
             ascent.restore()
             return Status.INTERRUPTED
 
-    def _climb(self, ascent: Ascent, bar: tqdm) -> Status:
+    def _climb(self, ascent: ElboAscent, bar: tqdm) -> Status:
         plateau, status = Plateau(self.tol, self.patience), None
         kept = stage("SVI", lambda: (self, ascent.learning_rate, _store()))
         if kept.state is not None and ascent.go_on_from(kept.state["ascent"]):
@@ -280,7 +280,7 @@ class StepSchedule:
         kept.end()
         return status
 
-    def _step(self, ascent: Ascent, plateau: Plateau, bar: tqdm) -> Status | None:
+    def _step(self, ascent: ElboAscent, plateau: Plateau, bar: tqdm) -> Status | None:
         """One step up; how the climb has ended, if it has."""
         if not ascent.step():
             return Status.NON_FINITE

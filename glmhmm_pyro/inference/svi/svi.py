@@ -17,14 +17,14 @@ from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.draws.estimate import estimated
 from glmhmm_pyro.inference.draws.importance import told_of
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.marginal.problem import Problem
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.inference.svi.elbo import Ascent, StepSchedule, TracedELBO
+from glmhmm_pyro.inference.svi.elbo import ElboAscent, StepSchedule, TracedELBO
 from glmhmm_pyro.inference.svi.guides import Guide, check_guide_option, make_guide
 from glmhmm_pyro.inference.svi.minibatches import MiniBatches
 
@@ -155,7 +155,7 @@ class SVI:
     def _from_mode(self, program: Program, mode: Findings, progress: bool) -> Findings:
         """The guide fitted and drawn from; the mode's history is kept."""
         inside = program.coordinates.pack(mode.params)
-        if Problem.of(program) is None:
+        if MarginalProblem.of(program) is None:
             # The joint mode of latents and their scales would be at 0.
             inside, _ = _SETTLING.density_mode(program, mode.params)
         ascent = self._ascent(program, program.coordinates.unpack(inside))
@@ -193,7 +193,7 @@ class SVI:
             self.num_decays,
         )
 
-    def _ascent(self, program: Program, params: Params) -> Ascent:
+    def _ascent(self, program: Program, params: Params) -> ElboAscent:
         """The guide at its first parameters, and what its bound is estimated from."""
         batches = MiniBatches(program, self.subsample_sessions, params)
         guide = make_guide(self.guide, program, params)
@@ -206,7 +206,7 @@ class SVI:
             vectorize_particles=together,
         )
         gain = program.units.bound
-        return Ascent(guide, batches, estimator, self.learning_rate, gain)
+        return ElboAscent(guide, batches, estimator, self.learning_rate, gain)
 
 
 def _poor(posterior: Posterior) -> tuple[str, ...]:
