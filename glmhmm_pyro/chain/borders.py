@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain.marginals import ExpectedCounts
 
 
@@ -80,7 +81,7 @@ class Borders(NamedTuple):
             moves.index_select(-3, self.steps)[..., :slow],
             entered.repeat((1,) * (entered.dim() - 1) + (fast,)),
         )
-        batch = torch.broadcast_shapes(moves.shape[:-3], initial.shape[:-2])
+        batch = broadcast_shape(moves.shape[:-3], initial.shape[:-2])
         rows = (*batch, len(self.later), slow, -1)
         at_borders = torch.cat([part.expand(rows) for part in parts], -1)
         moves = moves.expand(*batch, *moves.shape[-3:])
