@@ -44,14 +44,14 @@ def main():
         "emissions.weights": WEIGHTS,
     }
     whole = gh.fit(model, simulated(2000, seed=10**6), REFIT, init=start, **FITTING)
-    truth = picked(whole.summary()["value"])
+    truth = picked(whole.summary()["estimate"])
     held = {robust: [] for robust in (None, "group")}
     for seed in range(args.sets):
         data = simulated(args.animals, seed)
         fit = gh.fit(model, data, REFIT, init=whole.params, **FITTING)
         for robust, found in held.items():
             table = fit.summary(data, robust=robust)
-            low, high = picked(table["lower_95"]), picked(table["upper_95"])
+            low, high = picked(table["lower"]), picked(table["upper"])
             found.append([(low[k] < truth[k]) & (truth[k] < high[k]) for k in KINDS])
     for robust, found in held.items():
         shares = [np.mean([row[i] for row in found]) for i in range(len(KINDS))]

@@ -93,7 +93,7 @@ def of_draws(fit, data):
 
 def of_table(table):
     """Ends (2, numbers) of every parameter, from a summary."""
-    named = table.groupby("parameter", sort=False)[["lower_95", "upper_95"]]
+    named = table.groupby("parameter", sort=False)[["lower", "upper"]]
     # Weights of the reference class are shown, and are 0.
     return {name: shown(name, rows.to_numpy(float).T) for name, rows in named}
 

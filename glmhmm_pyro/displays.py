@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+# Of the intervals between columns lower and upper of all tables, which say it in attrs.
+LEVEL = 0.95
+
 # Rows of a table that are shown; the rest is counted.
 _ROWS = 30
 
@@ -33,6 +36,12 @@ def framed(table: "pd.DataFrame") -> str:
     more = len(table) - _ROWS
     rest = f"<div>and {more} rows more</div>" if more > 0 else ""
     return table.head(_ROWS).to_html(float_format=lambda x: f"{x:.4g}") + rest
+
+
+def with_level(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table, with the level of its intervals in ``attrs["level"]``."""
+    table.attrs["level"] = LEVEL
+    return table
 
 
 def as_written(text: str) -> str:

@@ -331,7 +331,7 @@ def test_a_fit_has_two_states_everywhere(fitted):
     assert fit.parameters["transitions.leave"].dims == ("state",)
     assert fit.num_parameters == 1 + 2 + 4
     summary = fit.summary(data)
-    assert len(summary) == 2 + 2 + 4 and np.isfinite(summary["value"]).all()
+    assert len(summary) == 2 + 2 + 4 and np.isfinite(summary["estimate"]).all()
     exported = fit.to_arviz(data, ["posterior", "log_likelihood"])
     assert exported["posterior"].sizes["state"] == 2
     assert fit.predict(data, steps_ahead=3).shape == (800, 2)

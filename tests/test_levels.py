@@ -371,7 +371,7 @@ def test_parameters_have_axes_of_their_own(fitted):
     }
     exported = fit.to_arviz(data, ["posterior", "log_likelihood"])
     assert exported["posterior"].sizes["fast"] == 2
-    assert np.isfinite(fit.summary(data)["value"]).all()
+    assert np.isfinite(fit.summary(data)["estimate"]).all()
 
 
 def test_a_fit_is_saved_and_loaded(fitted, tmp_path):

@@ -380,7 +380,7 @@ def made_comparison(broken=False, interval=0.3):
     summary = fit.summary().set_index(
         ["parameter", "state", "origin", "destination", "covariate", "class"]
     )
-    value = summary["value"][summary["value"] != 0]
+    value = summary["estimate"][summary["estimate"] != 0]
     nothing = np.full(len(value), np.nan)
     point = {"estimate": value, "lower": nothing, "upper": nothing}
     moved = value + 0.1
@@ -509,7 +509,7 @@ def test_filters_draws_a_line_a_state_in_units_of_time():
     for state, line in enumerate(lines):
         expected = table[table["state"] == state]
         np.testing.assert_array_equal(line.get_xdata(), 0.5 * np.arange(12))
-        np.testing.assert_array_equal(line.get_ydata(), expected["value"])
+        np.testing.assert_array_equal(line.get_ydata(), expected["estimate"])
         assert line.get_color() == plotting.state_colour(state)
     assert ax.get_xlabel() == "lag (s)"
     assert "per unit of sound" in ax.get_ylabel() and "pulse" in ax.get_ylabel()
@@ -536,7 +536,7 @@ def test_filters_has_bands_of_standard_errors_or_of_draws():
         table = table[(table["term"] == "sound") & (table["class"] == "pulse")]
         (band,) = ax.collections
         top = band.get_paths()[0].vertices[:, 1].max()
-        assert top == pytest.approx(table["upper_95"].max(), rel=1e-12)
+        assert top == pytest.approx(table["upper"].max(), rel=1e-12)
 
 
 def test_filters_asks_which_where_there_are_several():

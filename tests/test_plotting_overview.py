@@ -46,7 +46,7 @@ def test_weights_have_the_intervals_of_the_summary(fit, data):
     ax = plotting.weights(fit, data=data)
     table = fit.summary(data)
     rows = table[table["parameter"] == "emissions.weights"]
-    np.testing.assert_allclose(bars(ax), rows[["lower_95", "upper_95"]].astype(float))
+    np.testing.assert_allclose(bars(ax), rows[["lower", "upper"]].astype(float))
     points = [line for line in ax.lines if line.get_marker() not in ("None", "")]
     assert [line.get_linestyle() for line in points] == ["None"] * 2
     first, second = (line.get_xdata() for line in points)

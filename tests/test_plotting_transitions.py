@@ -54,7 +54,7 @@ def fitted(transitions):
 def test_the_matrix_has_the_intervals_of_the_summary():
     fit, data = fitted(gh.Stationary())
     table = fit.summary(data).set_index("parameter").loc["transitions.probs"]
-    wanted = table[["lower_95", "upper_95"]].to_numpy().reshape(2, 2, 2)
+    wanted = table[["lower", "upper"]].to_numpy().reshape(2, 2, 2)
     shown = ranges(plotting.transitions(fit, data=data))
     assert shown.keys() == set(np.ndindex(2, 2))
     for place, ends in shown.items():
@@ -69,7 +69,7 @@ def test_the_mean_matrix_of_driven_transitions_has_intervals():
     shown = ranges(plotting.transitions(fit, data=data))
     for move in ((0, 1), (1, 0)):
         row = table.loc[("transitions.weights", *move)]
-        ends = row[["lower_95", "upper_95"]].astype(float)
+        ends = row[["lower", "upper"]].astype(float)
         np.testing.assert_allclose(shown[move], 1 / (1 + np.exp(-ends)), atol=5.1e-4)
 
 

@@ -14,7 +14,7 @@ import torch
 from glmhmm_pyro.analysis.refits import quiet_fit
 from glmhmm_pyro.arguments import has_items, plain_number, suggests_names
 from glmhmm_pyro.concurrency import exclusively, usual_modes
-from glmhmm_pyro.displays import display, framed, listed
+from glmhmm_pyro.displays import display, framed, listed, with_level
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, Status
 from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program.labels import named_parameters
@@ -287,7 +287,8 @@ def _estimates(frames: "dict[str, pd.DataFrame]") -> "pd.DataFrame":
 
     if not frames:
         return pd.DataFrame()
-    return pd.concat(frames, axis=1, names=["method", "quantity"])
+    table = pd.concat(frames, axis=1, names=["method", "quantity"])
+    return with_level(table)
 
 
 def _with_interval(found: Fit[Data], data: Data, notes: list[str]) -> "pd.DataFrame":
@@ -297,13 +298,12 @@ def _with_interval(found: Fit[Data], data: Data, notes: list[str]) -> "pd.DataFr
         try:
             table = found.summary(data)
         except ValueError as error:
-            table = found.summary().assign(lower_95=math.nan, upper_95=math.nan)
+            table = found.summary().assign(lower=math.nan, upper=math.nan)
             notes.append(f"without intervals: {_sentence(error)}")
     said = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
     notes += [str(warning.message) for warning in said]
     ones = {name: torch.ones_like(value) for name, value in found.params.items()}
     shown = named_parameters(found.model, ones, found.labels).values()
     table = table[np.concatenate([array.values.ravel() for array in shown]) > 0]
-    axes = list(table.columns[: table.columns.get_loc("value")])
-    columns = {"value": "estimate", "lower_95": "lower", "upper_95": "upper"}
-    return table.set_index(axes)[list(columns)].rename(columns=columns)
+    axes = list(table.columns[: table.columns.get_loc("estimate")])
+    return table.set_index(axes)[["estimate", "lower", "upper"]]

@@ -359,9 +359,9 @@ class Design(Recipe):
 
         Returns:
             One row per term, row of weights and lag: ``term``, the other axes (state,
-            class), ``lag`` and ``value``; with a covariance ``standard_error``,
-            ``lower_95`` and ``upper_95``; of draws ``value`` is the mean, beside it
-            ``sd`` and the quantiles ``lower_95`` and ``upper_95``.
+            class), ``lag`` and ``estimate``; with a covariance ``standard_error``,
+            ``lower`` and ``upper`` (95 %); of draws their means, standard deviations
+            and quantiles in these columns.
         """
         return filter_frame(self._known(), weights, bin_width, covariance)
 

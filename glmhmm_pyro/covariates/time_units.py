@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glmhmm_pyro.arguments import real_number
+from glmhmm_pyro.displays import with_level
 
 from .terms import Term
 
@@ -36,15 +37,15 @@ def filter_frame(
         columns = _positions(weights, term)
         rest = [dim for dim in weights.dims if dim != "covariate"]
         values = weights.transpose(*rest, "covariate").values[..., columns]
-        found = {"value": values @ basis.values.T}
+        found = {"estimate": values @ basis.values.T}
         axes = [dim for dim in rest if dim not in SAMPLES]
         if len(axes) < len(rest):
             order = [rest.index(dim) for dim in (*SAMPLES, *axes) if dim in rest]
-            draws = np.moveaxis(found["value"], order, range(len(order)))
+            draws = np.moveaxis(found["estimate"], order, range(len(order)))
             found = _of_draws(draws.reshape(-1, *draws.shape[len(rest) - len(axes) :]))
         elif covariance is not None:
             within = np.asarray(covariance)[..., columns, :][..., columns]
-            found |= _of_covariance(found["value"], within, basis.values)
+            found |= _of_covariance(found["estimate"], within, basis.values)
         coords = [weights[dim].values for dim in axes]
         index = pd.MultiIndex.from_product(
             [*coords, basis.lags * bin_width], names=[*axes, "lag"]
@@ -58,7 +59,8 @@ def filter_frame(
             "a Design must have a filter, such as Lags or RaisedCosine, to be shown on "
             f"lags, got {', '.join(term.label for term in terms)}; add one of them"
         )
-    return pd.concat(frames, ignore_index=True)
+    table = pd.concat(frames, ignore_index=True)
+    return with_level(table) if "lower" in table else table
 
 
 def _check(
@@ -103,10 +105,10 @@ def _of_draws(draws: np.ndarray) -> dict[str, np.ndarray]:
     """Mean, standard deviation and quantiles of draws (draws, ..., lags)."""
     lower, upper = np.quantile(draws, (0.025, 0.975), axis=0)
     return {
-        "value": draws.mean(0),
-        "sd": draws.std(0, ddof=1),
-        "lower_95": lower,
-        "upper_95": upper,
+        "estimate": draws.mean(0),
+        "standard_error": draws.std(0, ddof=1),
+        "lower": lower,
+        "upper": upper,
     }
 
 
@@ -118,6 +120,6 @@ def _of_covariance(
     errors = np.sqrt(variance.clip(min=0))
     return {
         "standard_error": errors,
-        "lower_95": values - NORMAL_95 * errors,
-        "upper_95": values + NORMAL_95 * errors,
+        "lower": values - NORMAL_95 * errors,
+        "upper": values + NORMAL_95 * errors,
     }

@@ -124,7 +124,7 @@ def _ends(
     if fit.posterior is not None:
         table = fit.summary()
         rows = table[table["parameter"] == parameter]
-        columns = (rows[end].to_numpy(dtype=float) for end in ("lower_95", "upper_95"))
+        columns = (rows[end].to_numpy(dtype=float) for end in ("lower", "upper"))
         return [array.copy(data=ends.reshape(array.shape)) for ends in columns]
     check_kind("data", data, Sequences, "give the data set by data=")
     # Of these weights alone: others may have no errors that could be told of.

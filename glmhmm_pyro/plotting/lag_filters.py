@@ -90,7 +90,7 @@ def filters(
     for state, name in enumerate(fit.parameters[parameter][states].values):
         part = frame[frame[states] == name]
         # Staying is the reference of a move, and has no filter.
-        if states != "state" and part["value"].any():
+        if states != "state" and part["estimate"].any():
             _draw(ax, state, part, label=f"{LINES[states]} {plain(name)}")
         elif states == "state":
             _draw(ax, state, part, label=state_labels(fit)[state])
@@ -127,7 +127,7 @@ def _axes_of(weights: "xr.DataArray") -> tuple[str, list[str]]:
 
 def _without_references(frame: "pd.DataFrame", axis: str) -> "pd.DataFrame":
     """The rows of weights that are free somewhere; those of references are 0."""
-    largest = frame["value"].abs().groupby(frame[axis]).transform("max")
+    largest = frame["estimate"].abs().groupby(frame[axis]).transform("max")
     return frame[largest > 0] if (largest > 0).any() else frame
 
 
@@ -154,17 +154,17 @@ def _draw(ax: "Axes", state: int, part: "pd.DataFrame", label: str) -> None:
     marker = state_marker(state) if marked else None
     ax.plot(
         part["lag"],
-        part["value"],
+        part["estimate"],
         color=colour,
         marker=marker,
         markersize=5,
         linewidth=1.5,
         label=label,
     )
-    if "lower_95" in part:
-        edges = part["lag"], part["lower_95"], part["upper_95"]
+    if "lower" in part:
+        edges = part["lag"], part["lower"], part["upper"]
         ax.fill_between(*edges, color=colour, alpha=0.2, linewidth=0)
-    if "lower_95" in part and len(part) == 1:
+    if "lower" in part and len(part) == 1:
         ax.vlines(*edges, color=colour)
 
 

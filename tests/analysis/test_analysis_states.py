@@ -304,6 +304,26 @@ def test_bands_of_a_fit_without_draws_are_those_of_its_weight():
         np.testing.assert_allclose(end, 1 / (1 + np.exp(-odds)), rtol=1e-4)
 
 
+def test_tables_say_the_level_of_their_intervals(small):
+    fit, data = small
+    few = {"num_samples": 4}
+    dwell = by_state.dwell_times(fit, data, **few)
+    correct = np.arange(len(data.emissions)) % 2
+    tables = [
+        by_state.occupancy(fit, data, **few),
+        by_state.states_in_session(fit, data, 2, **few),
+        by_state.accuracy_by_state(fit, data, correct, **few),
+        by_state.column_by_state(fit, data, correct, **few),
+        by_state.switch_triggered(fit, data, correct, **few),
+        by_state.dwell_law(fit, steps=2),
+        dwell.table,
+        dwell.survival,
+    ]
+    for table in tables:
+        assert table.attrs["level"] == 0.95
+        assert table.columns[:3].tolist() == ["estimate", "lower", "upper"]
+
+
 def test_a_share_lies_in_its_interval_as_often_as_it_says():
     """Of 80 shares at 95 % more than 13 are outside once in 1e5."""
     outside = 0

@@ -201,8 +201,8 @@ def test_forbidden_moves_have_no_numbers(fitted):
                 absent = np.isnan(array.values).reshape(STATES, STATES, -1)
                 assert (absent == cannot[:, :, None]).all()
         rows = fit.summary(data)
-        rows = rows[rows["value"].isna()]
-        assert len(rows) and rows[["lower_95", "upper_95"]].isna().all(axis=None)
+        rows = rows[rows["estimate"].isna()]
+        assert len(rows) and rows[["lower", "upper"]].isna().all(axis=None)
 
 
 def test_files_and_renumbered_states_forbid_the_same(fitted, tmp_path):

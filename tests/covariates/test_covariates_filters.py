@@ -57,7 +57,7 @@ def test_filters_give_the_linear_predictor_from_the_raw_columns():
     }
     total = np.zeros(60)
     for term, part in rows:
-        for lag, value in zip(part["lag"].astype(int), part["value"]):
+        for lag, value in zip(part["lag"].astype(int), part["estimate"]):
             total[lag:] += value * raw[term][: 60 - lag]
     difference = predictor[:60] - total
     # What is left of decaying history beyond the lags shown is below a thousandth.
@@ -68,10 +68,10 @@ def test_filters_give_the_linear_predictor_from_the_raw_columns():
 def test_lags_are_in_units_of_time_and_rows_have_the_axes_of_the_weights():
     _, design, weights = case()
     filters = design.filters(weights, bin_width=0.1)
-    assert list(filters.columns) == ["term", "state", "lag", "value"]
+    assert list(filters.columns) == ["term", "state", "lag", "estimate"]
     late = filters[(filters["term"] == "late") & (filters["state"] == 1)]
     np.testing.assert_allclose(late["lag"], [0.2, 0.3, 0.4])
-    np.testing.assert_array_equal(late["value"], weights.values[1, 4:7])
+    np.testing.assert_array_equal(late["estimate"], weights.values[1, 4:7])
     assert list(filters["term"].unique()) == ["sound", "late", "choice"]
 
 
@@ -93,10 +93,12 @@ def test_errors_are_the_spread_of_the_filters_of_draws():
     by_draws = design.filters(draws)
     keys = ["term", "state", "lag"]
     pd.testing.assert_frame_equal(found[keys], by_draws[keys])
-    np.testing.assert_allclose(by_draws["value"], found["value"])
+    np.testing.assert_allclose(by_draws["estimate"], found["estimate"])
     unbiased = np.sqrt(2 * size / (2 * size - 1))
-    np.testing.assert_allclose(by_draws["sd"], found["standard_error"] * unbiased)
-    width = found["upper_95"] - found["lower_95"]
+    np.testing.assert_allclose(
+        by_draws["standard_error"], found["standard_error"] * unbiased
+    )
+    width = found["upper"] - found["lower"]
     np.testing.assert_allclose(width / found["standard_error"], 2 * 1.959963984540054)
 
 
@@ -109,7 +111,7 @@ def test_quantiles_of_draws_are_those_of_every_lag():
     found = design.filters(draws.transpose("state", "draw", "covariate", "chain"))
     late = found[(found["term"] == "late") & (found["state"] == 0)]
     expected = np.quantile(values[:, :, 0, 4:7], [0.025, 0.975], axis=(0, 1))
-    np.testing.assert_allclose(late[["lower_95", "upper_95"]].T, expected)
+    np.testing.assert_allclose(late[["lower", "upper"]].T, expected)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])

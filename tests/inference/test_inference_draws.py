@@ -40,7 +40,8 @@ def drawn_animals(animals):
 
 def test_a_summary_of_draws_has_their_means_spreads_and_quantiles(drawn):
     table = drawn.summary()
-    assert list(table.columns[-4:]) == ["value", "sd", "lower_95", "upper_95"]
+    assert list(table.columns[-4:]) == ["estimate", "standard_error", "lower", "upper"]
+    assert table.attrs["level"] == 0.95
     row = table.query(
         "parameter == 'emissions.weights' and state == 1 and covariate == 'x0'"
     ).set_index("class")
@@ -48,17 +49,17 @@ def test_a_summary_of_draws_has_their_means_spreads_and_quantiles(drawn):
     assert type(row["state"].iloc[0]) is int
     # Class 0 is the reference and has no free weights.
     values = drawn.posterior.draws["emissions.weights"][:, :, 1, 1, 0].flatten().numpy()
-    assert row.loc[2, "value"] == pytest.approx(values.mean(), rel=1e-12)
-    assert row.loc[2, "sd"] == pytest.approx(values.std(ddof=1), rel=1e-12)
+    assert row.loc[2, "estimate"] == pytest.approx(values.mean(), rel=1e-12)
+    assert row.loc[2, "standard_error"] == pytest.approx(values.std(ddof=1), rel=1e-12)
     low, high = np.quantile(values, [0.025, 0.975])
-    assert row.loc[2, "lower_95"] == pytest.approx(low, rel=1e-12)
-    assert row.loc[2, "upper_95"] == pytest.approx(high, rel=1e-12)
-    assert (row.loc[0, ["value", "sd", "lower_95", "upper_95"]] == 0).all()
+    assert row.loc[2, "lower"] == pytest.approx(low, rel=1e-12)
+    assert row.loc[2, "upper"] == pytest.approx(high, rel=1e-12)
+    assert (row.loc[0, ["estimate", "standard_error", "lower", "upper"]] == 0).all()
 
 
 def test_a_summary_without_draws_has_no_spreads(data):
     fit = gh.fit(penalised("categorical"), data, **QUICK)
-    assert fit.summary().columns[-1] == "value"
+    assert fit.summary().columns[-1] == "estimate"
     assert fit.draws["initial.probs"].shape == (1, 1, 2)
     assert torch.equal(fit.draws["initial.probs"][0, 0], fit.params["initial.probs"])
 

@@ -61,7 +61,7 @@ def test_a_fit_has_standard_errors_of_all_numbers(fitted):
     fit, data, _ = fitted
     table = fit.summary(data)
     assert np.isfinite(table["standard_error"]).all()
-    assert (table["lower_95"] < table["upper_95"]).all()
+    assert (table["lower"] < table["upper"]).all()
 
 
 def test_a_fit_is_saved_and_loaded(fitted, tmp_path):

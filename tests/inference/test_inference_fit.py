@@ -162,7 +162,7 @@ def test_parameters_are_named_and_have_their_reference_rows(data, fitted):
     row = table.query(
         "parameter == 'emissions.weights' and state == 1 and covariate == 'x0'"
     )
-    found = row.set_index("class")["value"].loc[2]
+    found = row.set_index("class")["estimate"].loc[2]
     assert found == weights.sel({"state": 1, "class": 2, "covariate": "x0"}).item()
     assert len(table) == sum(array.size for array in parameters.values())
 

@@ -92,7 +92,7 @@ def test_there_is_none_at_a_border_nor_without_an_error():
 def columns_of(table, name):
     rows = table.query(f"parameter == {name!r}")
     assert len(rows)
-    columns = ["value", "standard_error", "lower_95", "upper_95"]
+    columns = ["estimate", "standard_error", "lower", "upper"]
     return rows[columns].astype(float).to_numpy().T
 
 

@@ -396,7 +396,8 @@ def test_errors_of_a_fit_with_draws_are_those_of_its_draws():
     assert matrix.coords.equals(known[1].coords)
     table = fit.summary()
     np.testing.assert_allclose(
-        table.sd, np.concatenate([e.values.ravel() for e in errors.values()])
+        table.standard_error,
+        np.concatenate([e.values.ravel() for e in errors.values()]),
     )
     np.testing.assert_allclose(
         fit.standard_errors(data)["emissions.weights"], errors["emissions.weights"]

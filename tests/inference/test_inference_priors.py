@@ -317,7 +317,9 @@ def test_a_fit_with_scales_reports_starts_from_and_saves_them(tmp_path):
     assert scale.dims == ("state",) and scale.shape == (2,)
     assert fit.num_parameters == 1 + 2 + 4 + 2
     rows = fit.summary().query("parameter == 'emissions.weights_scale'")
-    np.testing.assert_array_equal(rows["value"], fit.params["emissions.weights_scale"])
+    np.testing.assert_array_equal(
+        rows["estimate"], fit.params["emissions.weights_scale"]
+    )
     assert all("emissions.weights_scale" in weights for weights in fit.weights)
     again = gh.fit(model, data, init=fit.params, **QUICK)
     assert again.restarts[0].log_joints[0] == pytest.approx(fit.log_joint, abs=1e-9)

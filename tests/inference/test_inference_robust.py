@@ -49,7 +49,7 @@ def test_errors_of_a_regression_are_those_of_the_textbook(robust, scale):
     table = fit.summary(data, robust=robust)
     np.testing.assert_allclose(table["standard_error"], found)
     half = stats.t.ppf(0.975, number - 1) * found
-    np.testing.assert_allclose(table["upper_95"] - table["value"], half, rtol=1e-6)
+    np.testing.assert_allclose(table["upper"] - table["estimate"], half, rtol=1e-6)
 
 
 @few
@@ -96,7 +96,7 @@ def test_intervals_hold_the_truth_where_animals_differ():
         fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, **QUICK)
         for robust in held:
             row = fit.summary(data, robust=robust).iloc[0]
-            held[robust] += row["lower_95"] < 0 < row["upper_95"]
+            held[robust] += row["lower"] < 0 < row["upper"]
     assert held["group"] >= 18 and held[None] <= 17
 
 

@@ -124,15 +124,15 @@ def test_they_have_the_names_and_axes_of_the_parameters_and_0_in_reference_rows(
     assert (errors["emissions.weights"].sel({"class": [1, 2]}) > 0).all()
     table = fit.summary(data)
     assert list(table.columns[-4:]) == [
-        "value",
+        "estimate",
         "standard_error",
-        "lower_95",
-        "upper_95",
+        "lower",
+        "upper",
     ]
     row = table.query("parameter == 'emissions.weights' and state == 1").iloc[-1]
     error = values(errors)[1, 2, 1]
     assert row["standard_error"] == error
-    assert row["upper_95"] - row["value"] == pytest.approx(1.959964 * error)
+    assert row["upper"] - row["estimate"] == pytest.approx(1.959964 * error)
     assert list(fit.summary().columns) == list(table.columns[:-3])
 
 

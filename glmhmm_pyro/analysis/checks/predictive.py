@@ -19,7 +19,7 @@ from glmhmm_pyro.arguments import (
     suggests_names,
     whole_number,
 )
-from glmhmm_pyro.displays import display, framed
+from glmhmm_pyro.displays import display, framed, with_level
 from glmhmm_pyro.inference import Finding, Fit, Report
 from glmhmm_pyro.inference.checks.report import WARNING
 from glmhmm_pyro.inference.fits.closed_loop import History
@@ -269,6 +269,6 @@ def _summed_up(pairs: dict[str, _Pair], num_samples: int) -> PredictiveCheck:
                 )
             )
     report = Report.of("simulations against the data", findings, pairs)
-    table = pd.concat(tables, names=["statistic"])
+    table = with_level(pd.concat(tables, names=["statistic"]))
     series = pd.Series(p_values, name="p_value").rename_axis("statistic")
     return PredictiveCheck(table, series, num_samples, report)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from glmhmm_pyro.analysis.driven.quantities import Told
 from glmhmm_pyro.arguments import whole_number
+from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.curvature.intervals import Borders, interval
 from glmhmm_pyro.inference.curvature.uncertainty import Information
@@ -190,4 +191,4 @@ def table_of(
     if axis:
         index[name] = np.tile(values, len(told.kinds))
     columns = {n: np.atleast_2d(v).T.ravel() for n, v in found._asdict().items()}
-    return pd.DataFrame({**index, **columns}).set_index(list(index))
+    return with_level(pd.DataFrame({**index, **columns}).set_index(list(index)))

@@ -253,11 +253,8 @@ class _Replicates(NamedTuple):
 
 def _estimates(found: Fit, data: Sequences) -> np.ndarray:
     """Estimate, standard error and 95 % interval of every number (numbers, 4)."""
-    if found.posterior is not None:
-        frame = found.summary().rename(columns={"sd": "standard_error"})
-    else:
-        frame = found.summary(data)
-    columns = ["value", "standard_error", "lower_95", "upper_95"]
+    frame = found.summary(data)
+    columns = ["estimate", "standard_error", "lower", "upper"]
     return frame[columns].to_numpy(dtype=float)
 
 
@@ -269,8 +266,8 @@ def _frames(
 
     names = [*DESIGN, "replicate"]
     known = fit.summary()
-    axes = list(known.columns)[: list(known.columns).index("value")]
-    truth = known[[*axes, "value"]].rename(columns={"value": "truth"})
+    axes = list(known.columns)[: list(known.columns).index("estimate")]
+    truth = known[[*axes, "estimate"]].rename(columns={"estimate": "truth"})
     is_weight = truth["parameter"].str.endswith("weights").to_numpy()
     rows, parts = {}, {}
     for key, result in done.items():

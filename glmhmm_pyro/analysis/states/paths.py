@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import is_missing, one_of, seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
@@ -224,7 +225,8 @@ def table_of(
     if len(levels) == 1:
         index = index.get_level_values(0)
     columns = {"estimate": estimate, "lower": lower, "upper": upper}
-    return pd.DataFrame({n: np.ravel(v) for n, v in columns.items()}, index=index)
+    table = pd.DataFrame({n: np.ravel(v) for n, v in columns.items()}, index=index)
+    return with_level(table)
 
 
 def called(column: str | ArrayLike) -> str:

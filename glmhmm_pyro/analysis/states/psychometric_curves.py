@@ -19,6 +19,7 @@ from glmhmm_pyro.analysis.states.paths import (
 from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.designs import DesignMatrix
+from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.distributions import Output, outputs_of
 from glmhmm_pyro.inference import Fit, Posterior
 from glmhmm_pyro.inference.fits.latent_draws import carried
@@ -119,7 +120,7 @@ def psychometric(
     table = pd.concat({"model": model, "data": observed}, names=["source"])
     table = table.rename_axis(index={"x": covariate})
     table.attrs["class"] = choice.label
-    return table
+    return with_level(table)
 
 
 def _known(fit: Fit, data: Sequences) -> list[str]:

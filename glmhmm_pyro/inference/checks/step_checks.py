@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import chdtrc
 
 from glmhmm_pyro.components import Stationary
+from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.checks.columns import WeightedColumns
 from glmhmm_pyro.inference.checks.drift import Designs, drift
@@ -129,7 +130,7 @@ def calibration_table(
         columns = {"predicted": bins.predicted, "estimate": bins.observed}
         columns |= {"lower": bins.lower, "upper": bins.upper, "count": bins.steps}
         found[forecast.name] = pd.DataFrame(columns).rename_axis("bin")
-    return pd.concat(found, names=["emission"])
+    return with_level(pd.concat(found, names=["emission"]))
 
 
 def miscalibration(forecasts: Sequence[ColumnForecast]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from scipy.special import ndtri, stdtrit
 
 from glmhmm_pyro.arguments import one_of
 from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.inference.curvature import uncertainty
 from glmhmm_pyro.inference.curvature.intervals import named_intervals
 from glmhmm_pyro.inference.curvature.sandwich import ROBUST
@@ -59,8 +60,8 @@ def standard_errors(
     s_g being the gradient of the log-likelihood of a group (Huber 1967; Liang & Zeger
     1986). It needs some ten groups, and of fewer says so.
 
-    Where there is a posterior they are the standard deviations of its draws, as ``sd``
-    in :meth:`summary`.
+    Where there is a posterior they are the standard deviations of its draws, as
+    ``standard_error`` in :meth:`summary`.
 
     Args:
         data: what the model was fitted to; a fit with draws needs none.
@@ -122,20 +123,20 @@ def summary(
     robust: str | None = None,
     process_group: "ProcessGroup | str | None" = None,
 ) -> "pd.DataFrame":
-    """Every parameter on a row of its own: site, the names of its axes, value.
+    """Every parameter on a row of its own: site, the names of its axes, ``estimate``.
 
-    Where there is a posterior, the value is its mean, and further columns are the
-    standard deviation ``sd`` of the draws and their 2.5 % and 97.5 % quantiles,
-    ``lower_95`` and ``upper_95``; ``attrs["notes"]`` are the fit's, which say of
+    Where there is a posterior, the estimate is its mean, and further columns are
+    ``standard_error``, the standard deviation of the draws, and their 2.5 % and 97.5 %
+    quantiles, ``lower`` and ``upper``; ``attrs["notes"]`` are the fit's, which say of
     several modes or of chains that have not mixed. Another fit has standard errors in
-    ``fit.summary(data)`` alone.
+    ``fit.summary(data)`` alone. ``attrs["level"]`` is that of the intervals, 0.95.
 
     Args:
         data: what the model was fitted to, for a fit without a posterior; adds the
-            columns ``standard_error``, ``lower_95`` and ``upper_95``. Intervals are
-            1.96 standard errors wide to either side on a scale without borders:
-            log-odds for probabilities, logarithms for positive numbers, Fisher's z
-            for correlations. At a border of the support they are NaN. Of those in
+            columns ``standard_error``, ``lower`` and ``upper``. Intervals are 1.96
+            standard errors wide to either side on a scale without borders: log-odds
+            for probabilities, logarithms for positive numbers, Fisher's z for
+            correlations. At a border of the support they are NaN. Of those in
             ``benchmarks/intervals.py`` (two states, 1500 choices) weights' held the
             truth in 95.2 +- 0.9 % of cases, stay probabilities' in 97.5 +- 0.9 %,
             first probabilities' in 99.0 +- 0.7 %.
@@ -163,22 +164,24 @@ def summary(
 
     frames = []
     for name, array in fit.parameters.items():
-        shown = array.rename("value").expand_dims("single")
+        shown = array.rename("estimate").expand_dims("single")
         frame = shown.to_dataframe().reset_index().drop(columns="single")
         # Numbers of states stay whole where other rows have no state.
         frame = frame.astype({str(dim): object for dim in array.dims})
         frame.insert(0, "parameter", name)
         frames.append(frame)
     table = pd.concat(frames, ignore_index=True)
-    table.insert(len(table.columns) - 1, "value", table.pop("value"))
+    table.insert(len(table.columns) - 1, "estimate", table.pop("estimate"))
     table = table.astype({c: object for c in table.columns[1:-1]})
     table = table.fillna(dict.fromkeys(table.columns[1:-1], ""))
     if fit.posterior is not None:
         named = named_draws(fit.model, fit.draws, fit.labels).values()
         flat = [a.values.reshape(a.shape[0] * a.shape[1], -1) for a in named]
         draws = np.concatenate(flat, 1)
-        table["value"], table["sd"] = draws.mean(0), draws.std(0, ddof=1)
-        table["lower_95"], table["upper_95"] = np.quantile(draws, (0.025, 0.975), 0)
+        table["estimate"] = draws.mean(0)
+        table["standard_error"] = draws.std(0, ddof=1)
+        table["lower"], table["upper"] = np.quantile(draws, (0.025, 0.975), 0)
+        table = with_level(table)
         table.attrs["notes"] = fit.notes
     elif found is not None:
         errors = [array.values.ravel() for array in found.errors.values()]
@@ -186,8 +189,8 @@ def summary(
         ends = named_intervals(fit.parameters, wide, found.supports).values()
         lower, upper = ([pair[i].ravel() for pair in ends] for i in range(2))
         table["standard_error"] = np.concatenate(errors)
-        table["lower_95"] = np.concatenate(lower)
-        table["upper_95"] = np.concatenate(upper)
+        table["lower"], table["upper"] = map(np.concatenate, (lower, upper))
+        table = with_level(table)
     return table
 
 
