@@ -81,6 +81,10 @@ def first_state_by_covariates():
 
 
 ROWS = {
+    "a data frame of two steps": Row(
+        by_rows(FRAME.iloc[:2]),
+        *("row", "must be one step", "data frame of 2 rows", "give one of them"),
+    ),
     "a model of the user's own": Row(
         lambda: dataclasses.replace(golden(), model=abs).online(),
         "fit",

@@ -433,15 +433,19 @@ def test_columns_are_made_anew_from_raw_columns_and_behaviour(labels):
     assert_same(fit, data, rows=rows, online=fit.online(data))
 
 
+def at_some_values(model, data):
+    """A fit at values that nothing was fitted to."""
+    program = Program.of(model, data)
+    vector = torch.arange(program.coordinates.size) / 10
+    return fit_at(model, data, program.users_values(vector.double()), "given")
+
+
 def test_numbers_are_one_row_and_arrays_of_two_axes_are_several():
     data = random_data()
     model = gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven())
     values = np.asarray(data.covariates[:3])
     made = gh.Sequences([0, 1, 1], values)
-    program = Program.of(model, made)
-    vector = torch.arange(program.coordinates.size) / 10
-    fit = fit_at(model, made, program.users_values(vector.double()), "given")
-    online = fit.online()
+    online = at_some_values(model, made).online()
     one = online.predict(values[0].tolist())
     assert one.states.shape == (2,)
     torch_row = torch.as_tensor(values[0])
@@ -451,3 +455,30 @@ def test_numbers_are_one_row_and_arrays_of_two_axes_are_several():
     assert several.states.shape == (3, 2)
     for rows in (values, torch.as_tensor(values), list(values), tuple(values)):
         np.testing.assert_array_equal(online.predict(rows).states, several.states)
+
+
+def test_rows_of_data_frames_are_read_by_name():
+    """As mappings are: a frame of steps, a frame of one, and a row of a frame."""
+    raw = pd.DataFrame({"stim": [0.5, -1.0, 2.0, 0.3], "choice": ["l", "r", "l", "r"]})
+    design = Design("stim", PreviousChoice("choice"), Intercept())
+    data = design.sequences(raw, session=None, emissions="choice")
+    fit = at_some_values(gh.GLMHMM(2, gh.Bernoulli()), data)
+    turned = raw[["choice", "stim"]]
+    named, framed, series = (fit.online(data) for _ in range(3))
+    for step, row in enumerate(raw.to_dict("records")):
+        known = named.update(row, row["choice"])
+        one = turned.iloc[[step]]
+        np.testing.assert_array_equal(framed.update(one, row["choice"]), known)
+        found = series.update(turned.iloc[step], row["choice"])
+        np.testing.assert_array_equal(found, known)
+    ahead = named.predict(raw.to_dict("records"))
+    found = framed.predict(turned)
+    np.testing.assert_array_equal(found.states, ahead.states)
+    np.testing.assert_array_equal(found.emissions, ahead.emissions)
+    assert framed.predict(turned.iloc[:1]).states.shape == (1, 2)
+    assert framed.predict(turned.iloc[0]).states.shape == (2,)
+    made = gh.Sequences([0, 1, 1], [[1.0, 2.0]] * 3)
+    plain = at_some_values(gh.GLMHMM(2, gh.Bernoulli()), made)
+    both = pd.DataFrame({"x1": [2.0], "x0": [1.0]})
+    known = plain.online().predict([1.0, 2.0]).emissions
+    np.testing.assert_array_equal(plain.online().predict(both).emissions[0], known)

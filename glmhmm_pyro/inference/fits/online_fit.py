@@ -18,7 +18,13 @@ from glmhmm_pyro.arguments import suggests_all_names
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.fits.potentials import FitPotentials
-from glmhmm_pyro.inference.fits.row_reading import Behaviour, Reader, Row
+from glmhmm_pyro.inference.fits.row_reading import (
+    Behaviour,
+    Reader,
+    Row,
+    named_rows,
+    one_row,
+)
 from glmhmm_pyro.inference.program.refusals import goes_across
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -171,21 +177,22 @@ class Online:
 
         Args:
             row: raw columns of the next step, by name; without a design its covariates,
-                by name or in their order. A list of such rows of the k next steps, or
-                an array (k, covariates), gives what is expected of each, that of the
-                last being :meth:`Fit.predict` with ``steps_ahead=k``. As there,
-                columns of past behaviour are read as they stand: where a design has
-                some, all rows but the last must say by the emission's column which
-                behaviour is supposed.
+                by name or in their order; a row ``df.iloc[t]`` of a data frame is by
+                name. A list of such rows of the k next steps, a data frame of them
+                (of a single one, too), or an array (k, covariates), gives what is
+                expected of each, that of the last being :meth:`Fit.predict` with
+                ``steps_ahead=k``. As there, columns of past behaviour are read as they
+                stand: where a design has some, all rows but the last must say by the
+                emission's column which behaviour is supposed.
             transition_covariates: those of the transitions in their order, where they
                 are others and no design makes them; a list for a list of rows.
 
         Returns:
             Probabilities of the states, and the expected behaviour.
         """
-        rows: Any = row
+        rows: Any = named_rows(row)
         others: Any = transition_covariates
-        if not _is_several(row):
+        if not _is_several(rows):
             return self._forecast(*self._ahead(rows, others))
         others = [None] * len(rows) if others is None else others
         kept, reader = self._belief, self._reader
@@ -217,7 +224,7 @@ class Online:
 
         Args:
             row: as for :meth:`predict`, with all columns that terms read later on, such
-                as a reward.
+                as a reward; a data frame must have a single row.
             emission: the behaviour, a number or the name of a class; of several outputs
                 a sequence in their order, or a mapping by their names. ``None`` or NaN
                 where it was not observed.
@@ -230,7 +237,7 @@ class Online:
             ValueError: a column is lacking, or the behaviour is none that the family
                 can emit.
         """
-        read = self._reader.emission(emission)
+        row, read = one_row(row), self._reader.emission(emission)
         (probs, log_weights), x = self._ahead(row, transition_covariates)
         self.log_prob = 0.0
         if read.seen.any():

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from glmhmm_pyro.arguments import has_items, plain_number
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.construction import DESIGNS, INTERCEPT, names_of
+from glmhmm_pyro.sequences.dataframes import as_pandas
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.sequences.naming import Names
 from glmhmm_pyro.sequences.recipes import StepByStep
@@ -250,6 +251,34 @@ class Reader:
                         "got none; give it, None for no behaviour, or simulate"
                     )
         self.seen(row, self.emission({n: row.get(n) for n in self.outputs}))
+
+
+def named_rows(given: Any) -> Any:
+    """Rows of a data frame, or of named columns, by name; others as they are."""
+    if given is None or isinstance(given, Mapping | list | tuple | np.ndarray):
+        return given
+    if hasattr(given, "columns"):
+        return as_pandas(given).to_dict("records")
+    if hasattr(given, "to_dict") and all(isinstance(n, str) for n in given.index):
+        return given.to_dict()
+    return given
+
+
+def one_row(given: Any) -> Row:
+    """The same of a single step.
+
+    Raises:
+        ValueError: it is a data frame of more steps, or of none.
+    """
+    rows = named_rows(given)
+    if rows is given or isinstance(rows, Mapping):
+        return rows
+    if len(rows) != 1:
+        raise ValueError(
+            f"row must be one step, got a data frame of {len(rows)} rows; give one of "
+            "them at a time, such as df.iloc[[0]]"
+        )
+    return rows[0]
 
 
 def _designs_of(data: Sequences | None) -> dict[str, StepByStep]:
