@@ -210,6 +210,20 @@ def sample_states(
     Of a fit with draws every path is at a draw of its own, taken at random; states
     are numbered as in :meth:`decode`. Where latents of other sessions are drawn, every
     session takes draws as often as they make it probable.
+
+    Args:
+        data: as the model takes it.
+        num_samples: number of paths.
+        seed: makes them reproducible.
+        site: name of the ``HiddenMarkov`` site, where a model has several.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> fit.sample_states(data, num_samples=4, seed=1).shape
+        (4, 6)
     """
     num_samples = whole_number("num_samples", num_samples, 1)
     seed = seed_number(seed)

@@ -56,6 +56,15 @@ def simulate(
     Returns:
         The sessions with emissions drawn anew, all observed, of the family's type,
         sample after sample ('name', 'name (2)', ...); states (samples * steps,).
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+        >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
+        >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
+        >>> simulated, states = fit.simulate(data, seed=1, num_samples=2)
+        >>> simulated.session_names, states.shape
+        (('0', '1', '0 (2)', '1 (2)'), (12,))
     """
     data = fit.as_fitted(data)
     of_design, asked = history is True, _own_history(data, history)
