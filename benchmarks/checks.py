@@ -32,6 +32,9 @@ nearly a sum          collinear               100 ± 2
 an event that tells   separation              100 ± 2
 an unseen class       unseen-classes          100 ± 2
 60 weights of moves   few-switches            100 ± 2
+few slow switches     few-slow-switches       100 ± 2
+a fast slow column    blurred-switches        100 ± 2
+two free levels       free-levels             100 ± 2
 ====================  ======================  ==========
 
 Of 400 well-specified fits 3 warned, 0.8 ± 0.5 %.
@@ -45,6 +48,7 @@ import numpy as np
 import torch
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
 from glmhmm_pyro.inference.fits.given import fit_at
 
 LENGTHS = [200] * 4
@@ -277,6 +281,36 @@ def many_moves(seed):
     return before(gh.Bernoulli(), data, 5, gh.InputDriven())
 
 
+def slowly(seed, bias, memory, over="fast"):
+    """The report on choices of two levels at the truth, slow moves by a column.
+
+    Args:
+        seed: of the data.
+        bias: log-odds of leaving a slow state.
+        memory: correlation of the column from step to step.
+        over: see ``ByLevel``.
+    """
+    noise = normal(seed)
+    for t in range(1, STEPS):
+        noise[t] = memory * noise[t - 1] + np.sqrt(1 - memory**2) * noise[t]
+    data = beside(design("choices", seed), noise)
+    moves = TwoLevels(
+        slow=gh.InputDriven(WEAK, covariates=["more", "one"]),
+        fast=gh.InputDriven(WEAK, covariates=["one"]),
+    )
+    family = ByLevel(gh.Bernoulli(WEAK, covariates=["x", "one"]), over=over)
+    rows = [[3.0, 0.0], [0.0, -2.0]] * (2 if over == "both" else 1)
+    params = {
+        "initial.probs": [0.25] * 4,
+        "transitions.slow.weights": [[[1.0, bias]]] * 2,
+        "transitions.fast.weights": [[[[-3.0]], [[-1.0]]], [[[-1.0]], [[-3.0]]]],
+        "emissions.weights": rows,
+    }
+    model = gh.GLMHMM(Levels(2, 2), family, moves)
+    data, _ = drawn_at(model, data, params, seed)
+    return at(model, data, params).check(data)
+
+
 # What is planted, the code that is to be found, and the report on it.
 PLANTED = {
     "heavy tails": ("wrong-law", heavy_tails),
@@ -299,6 +333,9 @@ PLANTED = {
     "an event that tells": ("separation", event),
     "an unseen class": ("unseen-classes", unseen),
     "60 weights of moves": ("few-switches", many_moves),
+    "few slow switches": ("few-slow-switches", lambda s: slowly(s, -6.0, 0.99)),
+    "a fast slow column": ("blurred-switches", lambda s: slowly(s, -3.0, 0.0)),
+    "two free levels": ("free-levels", lambda s: slowly(s, -3.0, 0.99, "both")),
 }
 
 
