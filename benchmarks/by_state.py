@@ -3,13 +3,14 @@
     python benchmarks/by_state.py [--sets 30]
 
 Two states, Bernoulli choices with a weight for a cue and a bias, ten sessions of 150
-steps, and a column that the model does not read, normal around the state's number:
-data sets are simulated at the parameters of ``intervals.py`` and fitted from there.
-Fits at a maximum take their parameters as known; Laplace draws hold what is not known
-of them. A choice counts as right where it is the second class. What each interval
-should hold: the shares of steps that the states had, the means of the geometric law,
-the rate of the second class in the state over the data's cues, and the column's means.
-Per cent, with one standard deviation of Monte Carlo error.
+steps, and a column that the model does not read, normal around the state's number: data
+sets are simulated at the parameters of ``intervals.py`` and fitted from there.
+Parameters of fits at a maximum are drawn by the curvature there, those of the others by
+Laplace at the mode of the unconstrained coordinates. A choice counts as right where it
+is the second class. What each interval should hold: the shares of steps that the states
+had, the means of the geometric law, the rate of the second class in the state over the
+data's cues, and the column's means. Per cent, with one standard deviation of Monte
+Carlo error.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 r"""Paths of states drawn from the posterior, and tables of what they leave open.
 
 What depends on which step was in which state is computed on paths drawn from p(z | y),
-each at a draw of the parameters where a fit has any; its interval is that of the values
-found. The most probable path is never taken, nor the most probable state of every
-step: both switch too seldom.
+each at a draw of the parameters (see ``parameter_draws``); its interval is that of the
+values found. The most probable path is never taken, nor the most probable state of
+every step: both switch too seldom.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from glmhmm_pyro.analysis.states.parameter_draws import HELD, with_draws
 from glmhmm_pyro.arguments import is_missing, one_of, seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.displays import with_level
@@ -41,6 +42,7 @@ class StatePaths:
         paths: paths drawn, shape (samples, steps).
         sessions: number of every step's session, shape (steps,).
         copies: how often every step counts, by the weight of its session, (steps,).
+        parameters: where the parameters of the paths are from, in words.
     """
 
     names: tuple[str, ...]
@@ -48,6 +50,7 @@ class StatePaths:
     paths: np.ndarray
     sessions: np.ndarray
     copies: np.ndarray
+    parameters: str
 
     @classmethod
     @usual_modes()
@@ -82,13 +85,23 @@ class StatePaths:
         decoded = fit.decode(data, num_draws=num_samples)
         probs = decoded[f"{weights}_probs"].values
         if weights == "smoothed":
-            paths = fit.sample_states(data, num_samples, seed)
+            drawn, parameters = with_draws(fit, laid_out, num_samples, seed)
+            paths = drawn.sample_states(data, num_samples, seed)
         else:
-            paths = _drawn_by_step(probs, num_samples, seed)
+            paths, parameters = _drawn_by_step(probs, num_samples, seed), HELD
         lengths = data.lengths.cpu().numpy()
         sessions = np.repeat(np.arange(len(lengths)), lengths)
         copies = by_step(data).cpu().numpy()
-        return cls(fit.state_names, probs, paths.astype(np.int16), sessions, copies)
+        paths = paths.astype(np.int16)
+        return cls(fit.state_names, probs, paths, sessions, copies, parameters)
+
+    def table(
+        self, estimate: np.ndarray, samples: np.ndarray, **levels: Any
+    ) -> "pd.DataFrame":
+        """:func:`table_of`, with ``attrs["parameters"]``."""
+        found = table_of(estimate, samples, **levels)
+        found.attrs["parameters"] = self.parameters
+        return found
 
     @property
     def num_states(self) -> int:

@@ -119,7 +119,7 @@ def psychometric(
         model["lower"], model["upper"] = (end.ravel() for end in ends)
     table = pd.concat({"model": model, "data": observed}, names=["source"])
     table = table.rename_axis(index={"x": covariate})
-    table.attrs["class"] = choice.label
+    table.attrs |= {"class": choice.label, "parameters": paths.parameters}
     return with_level(table)
 
 

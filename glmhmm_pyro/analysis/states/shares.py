@@ -7,7 +7,6 @@ import numpy as np
 from glmhmm_pyro.analysis.states.paths import (
     StatePaths,
     ratio,
-    table_of,
     weights_of_units,
 )
 from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
@@ -32,10 +31,12 @@ def occupancy(
     .. math:: \frac{1}{T} \sum_t p(z_t = k \mid y)
 
     with the 95 % interval of this share on paths drawn from p(z | y), each at a draw of
-    the parameters where the fit has any; a fit without draws takes its parameters as
-    known, so that intervals are too narrow where data are few. In
-    ``benchmarks/by_state.py`` (1500 choices of two states) intervals from Laplace draws
-    held the true share in 97 +- 3 % of cases, those at a maximum in 47 +- 9 %.
+    the parameters. Those of a fit at a maximum are drawn from the normal distribution
+    of the curvature there, as for :meth:`Fit.standard_errors`; ``attrs["parameters"]``
+    says so, or why they are held (the data are others, or there is no such normal),
+    which makes intervals too narrow. In ``benchmarks/by_state.py`` (1500 choices of two
+    states) intervals from Laplace draws held the true share in 96.7 +- 3.3 % of cases,
+    those at a maximum in 83.3 +- 6.9 %.
 
     The share is that of the steps at hand; steps without an observed emission count
     like all others, and those of a session as often as its weight says.
@@ -67,7 +68,7 @@ def occupancy(
     sizes, ones = np.bincount(units, paths.copies)[:, None], np.ones(len(units))
     expected = paths.expected(ones, units, len(names)) / sizes
     drawn = paths.sums(ones, units, len(names)) / sizes
-    found = table_of(expected, drawn, **{by or "all": names}, state=paths.names)
+    found = paths.table(expected, drawn, **{by or "all": names}, state=paths.names)
     return found.droplevel(0) if by is None else found
 
 
@@ -146,7 +147,7 @@ def states_in_session(
     )
     length = 1.0 if relative else float(max(lengths))
     middles = (np.arange(num_bins) + 0.5) * length / num_bins
-    found = table_of(
+    found = paths.table(
         ratio(paths.expected(ones, bins, num_bins), counts.sum(0)[:, None]),
         drawn,
         **{"time" if relative else "step": middles},

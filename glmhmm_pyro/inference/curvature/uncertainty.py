@@ -35,7 +35,7 @@ _AT_BORDER = 1e-2
 _UNKNOWN = 1e-2
 
 # Nats that a maximum of the log-joint may be above the fit.
-_OFF = 0.1
+OFF = 0.1
 
 # Names that a sentence can hold.
 _MOST_NAMES = 6
@@ -290,7 +290,7 @@ def _assessed(
     notes = uncertainty.sentences(program.model, labels, sites)
     if robust is not None and number is not None:
         notes += few(number, robust)
-    if rise > _OFF:
+    if rise > OFF:
         notes.append(
             f"a maximum of the log-joint of these data is about {rise:.2g} nats above "
             "the fit"
