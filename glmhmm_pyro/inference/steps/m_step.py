@@ -308,13 +308,19 @@ class MStep:
 def _bounded(
     objective: Objective, low: np.ndarray, high: np.ndarray, sets: int
 ) -> Objective:
-    """An objective that is flat beyond bounds (blocks, numbers) of every set."""
+    """An objective that is flat beyond bounds (blocks, numbers) of every set.
+
+    At a bound it is flat too where it falls beyond: a number that is held there must
+    not stand for all that is left to gain.
+    """
     low, high = np.tile(low, (sets, 1)), np.tile(high, (sets, 1))
 
     def within(points: np.ndarray, which: np.ndarray) -> Evaluation:
         inside = np.clip(points, low[which], high[which])
         values, gradient = objective(inside, which)
-        return values, np.where(inside == points, gradient, 0.0)
+        held = (points <= low[which]) & (gradient > 0)
+        held |= (points >= high[which]) & (gradient < 0)
+        return values, np.where((inside == points) & ~held, gradient, 0.0)
 
     return within
 
