@@ -133,6 +133,7 @@ def _maximised(program: Program) -> Params:
     def loss(vector: Tensor) -> tuple[Tensor, Tensor]:
         return program.loss(vector, False, steps)
 
-    options = LBFGSOptions(gradient_tol=1e-7, progress_tol=1e-12)
+    # A dozen rounds do, but where tails grow normal: their freedom has no maximum.
+    options = LBFGSOptions(max_iters=60, gradient_tol=1e-7, progress_tol=1e-12)
     found = minimize(loss, program.coordinates.pack(start), options)
     return program.users_values(found.x)
