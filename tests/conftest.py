@@ -1,4 +1,4 @@
-"""Settings of all tests: threads to what the machine has, no state carried over."""
+"""Settings of all tests: one thread a process, no state carried over."""
 
 import fresh_folders  # noqa: F401, isort: skip: before what reads the home folder
 
@@ -19,8 +19,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_configure(config):
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    # Threads of products as small as those of tests wait, busily, for one another.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
     config.pluginmanager.register(_ClosedFigures())
 
 
@@ -34,7 +35,8 @@ class _ClosedFigures:
 
 @pytest.fixture(autouse=True)
 def _fresh_state():
-    """As in a new process: no parameters of Pyro, a seeded generator."""
+    """As in a new process: no parameters of Pyro, a seeded generator, one thread."""
+    torch.set_num_threads(1)
     pyro.clear_param_store()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -33,8 +33,6 @@ def test_there_is_a_tutorial():
 
 def test_the_tutorial_runs_from_a_clean_kernel(path, monkeypatch, tmp_path):
     monkeypatch.setenv("GLMHMM_SMOKE", "1")
-    # Products as small as these only wait for more threads, where others work as well.
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     committed = nbformat.read(path, as_version=4)
     if IS_TREE and any("import arviz" in cell.source for cell in committed.cells):

@@ -213,7 +213,8 @@ class Counting(ThreadingBackend):
 
 
 def test_the_backend_of_the_user_does_the_work(sessions):
-    threads = torch.get_num_threads()
+    threads = 2
+    torch.set_num_threads(threads)
     register_parallel_backend("counting", Counting)
     with joblib.parallel_config("counting"):
         found = choose_num_states(ridge, sessions, [1], folds=2, num_jobs=2, **QUICK)
