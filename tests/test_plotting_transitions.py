@@ -65,10 +65,11 @@ def test_the_matrix_has_the_intervals_of_the_summary():
 def test_the_mean_matrix_of_driven_transitions_has_intervals():
     fit, data = fitted(gh.InputDriven())
     # Of a constant alone, log-odds of leaving are the weights.
-    table = fit.summary(data).set_index(["parameter", "origin", "destination"])
+    table = fit.summary(data).set_index("parameter").loc["transitions.weights"]
+    table = table.set_index(["origin", "destination"])
     shown = ranges(plotting.transitions(fit, data=data))
     for move in ((0, 1), (1, 0)):
-        row = table.loc[("transitions.weights", *move)]
+        row = table.loc[move]
         ends = row[["lower", "upper"]].astype(float)
         np.testing.assert_allclose(shown[move], 1 / (1 + np.exp(-ends)), atol=5.1e-4)
 
