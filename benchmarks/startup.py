@@ -1,33 +1,69 @@
-"""What a fresh process pays: the import beyond `import pyro`, the cached kernels.
+"""What a fresh process pays: imports, and fits with empty and with full kernel caches.
 
-Seen once, on two busy cores: EM of 3 iterations from ten starts, on 2,000 steps, for
-each K = 1..8 in one process, in CPU seconds without the import: `Stationary` 7.2 with
-an empty cache and 2.2 with a full one, driven 16.7 and 6.4.
+CPU seconds, the least of three processes. Fits are EM of 3 iterations, ten starts, on
+2,000 steps of choices with two covariates, without the import; "all" are K = 1 .. 8 in
+one process.
+
+    python benchmarks/startup.py
 """
 
+import os
 import subprocess
 import sys
+import tempfile
 
-SNIPPETS = {
+IMPORTS = {
+    "import torch": "import torch",
     "import pyro": "import pyro",
-    "import glmhmm_pyro": "import pyro, glmhmm_pyro",
-    "and a likelihood (K=2)": """
-import pyro, torch, glmhmm_pyro as gh
-from pyro import poutine
-data = gh.Sequences([0, 1, 1, 0], torch.ones(4, 1))
-model = gh.GLMHMM(2, gh.Bernoulli())
-poutine.trace(model).get_trace(data).log_prob_sum()
-""",
+    "import glmhmm_pyro": "import glmhmm_pyro",
 }
+
+FITS = {
+    "Stationary, K = 2": ("gh.Stationary()", [2]),
+    "InputDriven, K = 2": ("gh.InputDriven()", [2]),
+    "Stationary, all": ("gh.Stationary()", range(1, 9)),
+    "InputDriven, all": ("gh.InputDriven()", range(1, 9)),
+}
+
+FIT = """
+import numpy as np, glmhmm_pyro as gh
+rng = np.random.default_rng(0)
+x = np.c_[rng.normal(size=2000), np.ones(2000)]
+y = (rng.random(2000) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+begin = time.process_time()
+for k in {numbers}:
+    model = gh.GLMHMM(k, gh.Bernoulli(), {transitions})
+    options = dict(num_restarts=10, num_iters=3, progress=False)
+    gh.fit(model, gh.Sequences(y, x), **options)
+"""
+
+TIMED = (
+    "import time; begin = time.process_time()\n{}\nprint(time.process_time() - begin)"
+)
+
+
+def seconds(code, cache):
+    """CPU seconds of a process of its own from where it begins to count."""
+    command = [sys.executable, "-W", "ignore", "-c", TIMED.format(code)]
+    environment = os.environ | {"NUMBA_CACHE_DIR": cache, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, check=True, env=environment)
+    return float(run.stdout)
 
 
 def main():
-    """Each snippet in a new process, thrice; the least wall seconds count."""
-    for name, code in SNIPPETS.items():
-        timed = f"import time; t = time.time()\n{code}\nprint(time.time() - t)"
-        command = [sys.executable, "-W", "ignore", "-c", timed]
-        runs = [subprocess.run(command, capture_output=True, check=True) for _ in "123"]
-        print(f"  {name:24} {min(float(run.stdout) for run in runs):6.2f} s")
+    """Imports, then each fit with an empty cache and with the one that it left."""
+    for name, code in IMPORTS.items():
+        with tempfile.TemporaryDirectory() as cache:
+            print(f"{name:20} {min(seconds(code, cache) for _ in '123'):5.2f}")
+    print(f"{'':20} empty   full")
+    for name, (transitions, numbers) in FITS.items():
+        code = FIT.format(transitions=transitions, numbers=list(numbers))
+        cold, warm = [], []
+        for _ in "123":
+            with tempfile.TemporaryDirectory() as cache:
+                cold.append(seconds(code, cache))
+                warm.append(seconds(code, cache))
+        print(f"{name:20} {min(cold):5.2f}  {min(warm):5.2f}")
 
 
 if __name__ == "__main__":

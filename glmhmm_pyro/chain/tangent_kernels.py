@@ -49,7 +49,9 @@ def _posterior(
     )
     filtered, gamma = np.exp(log_filtered), np.zeros((steps, states))
     origins = np.empty((steps, states, states))
-    gamma[steps - 1] = filtered[steps - 1]
+    # Numbers one by one: to assign rows, numba compiles what words its error.
+    for j in range(states):
+        gamma[steps - 1, j] = filtered[steps - 1, j]
     for t in range(steps - 1, 0, -1):
         row = min(start + t, len(transition) - 1)
         origin_weights(log_filtered[t - 1], transition[row], origins[t])
@@ -82,9 +84,12 @@ def origins_log(
         _, back, states, possible = _posterior(entry, transition, emission, start, stop)
         whole = 1.0 if possible else 0.0
         back[0] = 0.0
-        own = slice(start - offsets[first], stop - offsets[first])
-        origins[own] = whole * back
-        gamma[own] = whole * states
+        for t in range(stop - start):
+            own = start - offsets[first] + t
+            for j in range(states.shape[1]):
+                gamma[own, j] = whole * states[t, j]
+                for i in range(states.shape[1]):
+                    origins[own, i, j] = whole * back[t, i, j]
 
 
 @compiled

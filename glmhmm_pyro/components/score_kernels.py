@@ -122,7 +122,10 @@ def _move(
             to = f + 1 if has_reference and f >= i else f
             moved = origins[i, j] * ((1.0 if to == j else 0.0) - probs[i, f])
             _add(moved - slopes[i, f], covariates, first, q, later[j])
-    m[:] = later
+    # Numbers one by one: to assign arrays, numba compiles what words its error.
+    for j in range(states):
+        for p in range(width):
+            m[j, p] = later[j, p]
 
 
 @compiled
