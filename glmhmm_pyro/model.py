@@ -307,6 +307,8 @@ class GLMHMM(PyroModule):
             trivial = {"initial": OnlyInitial(), "transitions": OnlyState()}
             component = trivial.get(name, component)
         own = copy.deepcopy(component)
+        # The copy has run nowhere, though what it was copied from may have.
+        own._pyro_context.used = False
         own.bind_states(self.num_states)
         return own
 

@@ -122,6 +122,10 @@ class ByLevel(Emission):
         self.num_features = self.family.num_features
         self.covariate_names = self.family.covariate_names
 
+    def nested(self) -> "ByLevel":
+        """The same of the family without latents."""
+        return ByLevel(self.family.nested(), self.over)
+
     def inputs(self, data: Sequences) -> Tensor:
         """What the family reads of every step."""
         return self.family.inputs(data)

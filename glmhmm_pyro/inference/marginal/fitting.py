@@ -147,7 +147,8 @@ def _nested(problem: MarginalProblem, search: Search, fit_nested: Fitting) -> Pa
         name: getattr(model, name).nested()
         for name in ("emissions", "transitions", "initial")
     }
-    nested = Program.of(GLMHMM(model.num_states, **parts), program.data)
+    states = model.levels or model.num_states
+    nested = Program.of(GLMHMM(states, **parts), program.data)
     params: Params = {
         name: torch.ones(prior.shape(), dtype=torch.float64)
         for name, prior in program.priors.items()
