@@ -167,7 +167,7 @@ def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
     group whose sessions go on from one another.
     """
     for train, test in jobs:
-        check_groups_whole(model, train, test, "folds", "give folds='group'")
+        check_groups_whole(model, train, test, "folds", "folds='group'")
     for number, (train, test) in enumerate(jobs, start=1):
         try:
             Program.of(copy.deepcopy(model), train).check()
@@ -193,9 +193,12 @@ def check_groups_whole(
         fix: what to write instead.
     """
     both = [name for name in test.group_names if name in train.group_names]
-    if both or test.groups is None:
-        got = f"group {both[0]!r} on both sides" if both else "sessions without groups"
-        refuse_apart(model, argument, got, fix)
+    if test.groups is None:
+        fix = f"give groups to Sequences, and write {fix}"
+        refuse_apart(model, argument, "sessions without groups", fix)
+    elif both:
+        got = f"group {both[0]!r} on both sides"
+        refuse_apart(model, argument, got, f"write {fix}")
 
 
 def _numbered(

@@ -127,12 +127,20 @@ class TwoLevelsInitial(InitialState):
 
         Those of a session that goes on are of the fast state, given the slow one.
         """
-        slow, fast = self.slow.log_probs(data), self.fast.log_probs(data)
-        goes_on = self.goes_on(data)
+        slow, goes_on = self.slow.log_probs(data), self.goes_on(data)
         if goes_on is not None:
             slow = torch.where(goes_on.unsqueeze(-1), 0.0, slow)
-        pairs: Tensor = slow.unsqueeze(-1) + fast.movedim(-3, -2)
+        fast = self.fast.log_probs(data).movedim(-3, -2)
+        pairs: Tensor = slow.unsqueeze(-1) + fast
         return pairs.flatten(-2)
+
+    def entered(self, data: Sequences) -> Tensor:
+        """Log-probabilities of the fast state given the slow one (*batch, ..., pairs).
+
+        They are those of sessions that go on from others, of all sessions.
+        """
+        fast: Tensor = self.fast.log_probs(data)
+        return fast.movedim(-3, -2).flatten(-2)
 
     def log_probs(self, data: Sequences) -> Tensor:
         """Log-probabilities, as :meth:`logits` has them."""

@@ -71,8 +71,8 @@ def online(
 
     Raises:
         ValueError: the model is not a ``GLMHMM``, has latents of every session or
-            components that make covariates of all data, or slow states that go on from
-            session to session; or a term of the design depends on steps to come.
+            components that make covariates of all data; or a term of the design
+            depends on steps to come.
     """
     if not isinstance(fit.model, GLMHMM):
         raise ValueError(
@@ -84,12 +84,6 @@ def online(
             "fit must have no latents to be followed online, got "
             f"{', '.join(fit.labels.latents)}, which a new session has others of; "
             "decode the steps so far anew, fit.decode(data)"
-        )
-    if goes_across(fit.model):
-        raise ValueError(
-            "fit must have slow states that begin anew with every session to be "
-            "followed online, got TwoLevels(across_sessions=True); decode the sessions "
-            "of the group so far, fit.decode(data)"
         )
     return Online(fit, data, num_draws)
 
@@ -134,6 +128,7 @@ class Online:
         blank = self._reader.session(is_blank=True)
         self._chain = FitPotentials(fit.model, params, blank)
         expansion = self._chain.expansion
+        self._goes_across = goes_across(fit.model)
         self._emits = None if expansion.emits is None else expansion.emits.numpy()
         self._fold = None
         if self._emits is not None:
@@ -149,18 +144,30 @@ class Online:
     ) -> None:
         """Begin a session.
 
+        Where slow states go on from one session of a group to the next, a session of
+        the group of the one before goes on from it, or one of no group as that was.
+
         Args:
             session: its name, which a model with parameters by session reads.
             group: the same of its group.
             initial_covariates: (features,), where the model reads them and no design
                 makes them of the first step.
         """
+        before = self._reader.member["groups"]
         self._reader.start(session, group, initial_covariates)
-        self._begin()
+        ended = self._last if self._belief is None else self._belief
+        goes_on = self._goes_across and group == before
+        self._begin(ended if goes_on else None)
         if not self._reader.waits:
             self._started()
 
-    def _begin(self) -> None:
+    def _begin(self, last: _Belief | None = None) -> None:
+        """Forget the session before, but for what it says of slow states.
+
+        Args:
+            last: the belief at its end, if the next one goes on from it.
+        """
+        self._last = last
         self.filtered_probs: np.ndarray | None = None
         self.log_prob = 0.0
         self._belief: _Belief | None = None
@@ -266,6 +273,10 @@ class Online:
     ) -> tuple[_Belief, np.ndarray]:
         """The belief about the next step, and the covariates of its emission."""
         x, u = self._reader.covariates(row, transitions)
+        if self._belief is None and self._last is not None:
+            probs, log_weights = self._last
+            moves = self._chain.crossed(self._reader.session(), u)
+            return _Belief((probs[:, None] @ moves)[:, 0], log_weights), x
         if self._belief is None:
             probs = self._started()
             return _Belief(probs, np.zeros(len(probs))), x

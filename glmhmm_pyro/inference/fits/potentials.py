@@ -37,9 +37,10 @@ class FitPotentials:
         self.model, self.session = model, blank
         self.expansion = model.transitions.expansion
         self.num_sets = len(next(iter(params.values())))
-        alone = [{n: v[i] for n, v in params.items()} for i in range(self.num_sets)]
+        sets = range(self.num_sets)
+        self.alone = [{n: v[i] for n, v in params.items()} for i in sets]
         together = all(c.batched for c in model.components.values())
-        self.sets = [params] if together else alone
+        self.sets = [params] if together else self.alone
         refuse_own_designs(model)
         self.read = model.emissions.places_among(blank.covariate_names)
         self.laws = [self._at(s, model.emissions.step_law) for s in self.sets]
@@ -65,6 +66,24 @@ class FitPotentials:
             inputs: transition covariates (features,).
         """
         return self.make_moves(inputs)
+
+    def crossed(self, session: Sequences, inputs: np.ndarray) -> np.ndarray:
+        """Probabilities of moves INTO a session that goes on (sets, states, states).
+
+        Args:
+            session: one step of it.
+            inputs: transition covariates of its first step (features,).
+        """
+        data = session._derive(transition_covariates=torch.from_numpy(inputs)[None])
+        transitions, initial = self.model.transitions, self.model.initial
+
+        def found() -> Tensor:
+            states = transitions.all_states(data.device)
+            entered: Tensor = initial.entered(data)
+            return transitions.crossed(states, transitions.inputs(data), entered).exp()
+
+        tables = [self._at(params, found) for params in self.alone]
+        return torch.stack(tables).double().numpy()
 
     def emitted(self, inputs: np.ndarray) -> list[EmissionLaw]:
         """Laws of the emission of a step, of some of the sets each.
