@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.command_line import commands
 from glmhmm_pyro.command_line.commands import FOUND, NOT_CONVERGED, PICTURES, main
 from glmhmm_pyro.command_line.study_files import read_study
 from glmhmm_pyro.command_line.written import component
@@ -175,7 +176,11 @@ def test_a_fit_that_did_not_converge_is_written_and_told(folder):
         ("{Bernoulli = ", "{Bernouli = ", "did you mean"),
         ('"day"', '"dya"', "dya"),
         ("trials.csv", "trials.txt", "must be a file .csv, .csv.gz or .parquet"),
-        ("trials.csv", "none.csv", "none.csv"),
+        ('"trials.csv"', '"none.csv"', "no file "),
+        ('"trials.csv"', '"none/a.csv"', "no folder "),
+        ('"trials.csv"', "3", "path must be a path in quotation marks, got 3; write"),
+        ("tol = 1e-4", "checkpoint = 3", "checkpoint must be a path in quotation"),
+        ("Dirichlet = [2, 2]", "Dirichlet = 2", "model.initial.Initial.prior.Dirich"),
         ("num_restarts", "n_restarts", "did you mean 'num_restarts'"),
         ("[fit]", "[fit", "study must be a TOML file"),
     ],
@@ -187,6 +192,37 @@ def test_what_a_study_cannot_say_is_a_sentence(folder, old, new, sentence):
     assert said.exit_code == 1 and "Traceback" not in said.output
     assert said.stderr.startswith("Error: ") and sentence in said.stderr
     assert not (folder / "wrong.nc").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("score", "study.toml", "fit.nc", "--data", "none.csv"), "none.csv; name one"),
+        (("score", "study.toml", "fit.nc", "--data", "empty.csv"), "got empty.csv: "),
+        (("info", "none.nc"), "Error: path must name a file that fit.save wrote"),
+        (("check", "binary.toml"), "study must be a TOML file, got binary.toml: "),
+        (("fit", "study.toml", "--out", "none/fit.nc"), "Error: path must be where"),
+    ],
+)
+def test_what_a_command_cannot_use_is_a_sentence(folder, command, sentence):
+    (folder / "empty.csv").write_text("", encoding="utf-8")
+    (folder / "binary.toml").write_bytes(b"\xff\xfe")
+    said = call(folder, *command)
+    assert said.exit_code == 1 and isinstance(said.exception, SystemExit)
+    assert said.stderr.startswith("Error: ") and sentence in said.stderr
+    assert "Errno" not in said.stderr
+
+
+def test_a_session_is_named_or_numbered(folder, known):
+    named = [commands.named(session, known[1]) for session in ("1", "0", "3", "day")]
+    assert named == ["1", 0, "3", "day"]
+    where = ("study.toml", "fit.nc", "--picture", "timeline", "--out", "one.png")
+    assert call(folder, "plot", *where, "--session", "0").exit_code == 0
+    said = call(folder, "plot", *where, "--session", "3")
+    assert said.exit_code == 1 and isinstance(said.exception, SystemExit)
+    assert said.stderr == (
+        "Error: session must be one of the data, got '3'; there are 1, 2\n"
+    )
 
 
 def test_classes_are_written_within_classes():

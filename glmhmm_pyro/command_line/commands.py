@@ -32,18 +32,16 @@ NOT_CONVERGED = 3
 FOUND = 4
 
 # Pictures of a fit and data, by the names of their functions.
-PICTURES: dict[str, Callable[[Fit, Sequences, str | None], "Axes | Figure"]] = {
+PICTURES: dict[str, Callable[[Fit, Sequences, int | str], "Axes | Figure"]] = {
     "weights": lambda fit, data, session: plotting.weights(fit),
     "transitions": lambda fit, data, session: plotting.transitions(fit),
     "history": lambda fit, data, session: plotting.history(fit),
-    "timeline": lambda fit, data, session: plotting.timeline(
-        fit, data, data.session_names[0] if session is None else session
-    ),
+    "timeline": plotting.timeline,
     "predictions": lambda fit, data, session: plotting.predictions(fit, data),
     "occupancy": lambda fit, data, session: plotting.occupancy(fit, data),
     "dwell_times": lambda fit, data, session: plotting.dwell_times(fit, data),
     "overview": lambda fit, data, session: plotting.overview(
-        fit, data, session=0 if session is None else session
+        fit, data, session=session
     ),
 }
 
@@ -69,14 +67,33 @@ def in_sentences(command: Callable[..., Any]) -> Callable[..., Any]:
             warnings.simplefilter("always", UserWarning)
             try:
                 return command(*args, **kwargs)
-            except (OSError, TypeError, ValueError) as error:
-                raise click.ClickException(str(error)) from error
+            except (ImportError, LookupError, OSError, TypeError, ValueError) as error:
+                raise click.ClickException(sentence_of(error)) from error
             finally:
                 for warning in caught:
                     if issubclass(warning.category, UserWarning):
                         click.echo(f"Warning: {warning.message}", err=True)
 
     return said
+
+
+def sentence_of(error: Exception) -> str:
+    """What an error says; of a file that the system cannot use, which and why."""
+    if isinstance(error, KeyError):
+        return str(error.args[0])
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    path = Path(error.filename)
+    if not isinstance(error, FileNotFoundError):
+        return f"file {path} cannot be used: {error.strerror}"
+    missing = path if path.parent.exists() else path.parent
+    what = "file" if missing is path else "folder"
+    return (
+        f"no {what} {missing}; name one that is there (paths in a study start from the "
+        "study's folder, those of a command from the folder that you are in)"
+    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -192,7 +209,10 @@ def score(study: str, fit_file: str, data: str | None, as_json: bool) -> None:
 @OUT
 @DATA
 @click.option("--picture", default="weights", type=click.Choice(list(PICTURES)))
-@click.option("--session", help="of a timeline; the first by default.")
+@click.option(
+    "--session",
+    help="of a timeline or an overview: its name or number; the first by default.",
+)
 @in_sentences
 def plot(
     study: str,
@@ -204,7 +224,8 @@ def plot(
 ) -> None:
     """Draw a picture into a file (.png, .pdf, .svg)."""
     found, sessions = _read(study, fit_file, data)
-    drawn: Any = PICTURES[picture](found, sessions, session)
+    which = 0 if session is None else named(session, sessions)
+    drawn: Any = PICTURES[picture](found, sessions, which)
     getattr(drawn, "figure", drawn).savefig(out, bbox_inches="tight")
 
 
@@ -228,6 +249,18 @@ def simulate(
     found, sessions = _read(study, fit_file, data)
     drawn, states = found.simulate(sessions, seed, num_samples=num_samples)
     write_table(drawn.to_dataframe().assign(state=states), out)
+
+
+def named(session: str, data: Sequences) -> int | str:
+    """A session as it was written: by its name, else by its number from 0.
+
+    Args:
+        session: what was written.
+        data: the sessions.
+    """
+    if session in data.session_names or not session.isdecimal():
+        return session
+    return int(session) if int(session) < data.num_sessions else session
 
 
 def described(fit: Fit) -> dict[str, Any]:

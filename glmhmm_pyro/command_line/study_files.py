@@ -64,7 +64,7 @@ class StudyFile:
     def read_data(self, path: str | Path | None = None) -> Sequences:
         """The sessions of the study's table, or of another with the same columns."""
         columns = dict(self.data)
-        own = self.folder / columns.pop("path")
+        own = self._path("path", columns.pop("path"))
         return Sequences.from_dataframe(read_table(path or own), **columns)
 
     def make_model(self, num_states: int | None = None) -> GLMHMM:
@@ -110,7 +110,17 @@ class StudyFile:
             return {**options, "checkpoint": checkpoint}
         if "checkpoint" not in options:
             return options
-        return {**options, "checkpoint": self.folder / options["checkpoint"]}
+        own = self._path("checkpoint", options["checkpoint"])
+        return {**options, "checkpoint": own}
+
+    def _path(self, entry: str, written: Any) -> Path:
+        """A path that an entry of the study has, from its folder."""
+        if not isinstance(written, str):
+            raise TypeError(
+                f"{entry} must be a path in quotation marks, got {written!r:.60}; "
+                f'write such as {entry} = "name"'
+            )
+        return self.folder / written
 
 
 def read_study(path: str | Path) -> StudyFile:
@@ -126,7 +136,7 @@ def read_study(path: str | Path) -> StudyFile:
     path = Path(path)
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no TOML, or no text
         raise ValueError(
             f"study must be a TOML file, got {path.name}: {error}; write entries such "
             'as session = "day" below headings such as [data]'
@@ -157,7 +167,13 @@ def read_table(path: str | Path) -> "pd.DataFrame":
             f"a table must be a file .csv, .csv.gz or .parquet, got {Path(path).name}"
             "; save it as one of these"
         )
-    return readers[ending](path)
+    try:
+        return readers[ending](path)
+    except ValueError as error:
+        raise ValueError(
+            f"a table must hold rows below the names of its columns, got "
+            f"{Path(path).name}: {error}; look into it"
+        ) from error
 
 
 def write_table(table: "pd.DataFrame", path: str | Path) -> None:

@@ -87,5 +87,5 @@ def _called(place: str, function: Callable[..., Any], given: Written) -> Any:
         if isinstance(given, Mapping):
             return function(**given)
         return function(given)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}") from error
