@@ -1,5 +1,7 @@
 """What is said of emissions that a family cannot speak of."""
 
+from torch import Tensor
+
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -12,9 +14,20 @@ def check_labels(data: Sequences, num_classes: int, family: str) -> None:
         wrong = (labels < 0) | (labels >= num_classes) | (labels != labels.round())
         raise ValueError(
             f"emissions must be labels 0 to {num_classes - 1} for {family}, got "
-            f"{labels[wrong][0].item()}; mask steps without an emission, or take "
-            "Categorical(num_classes) with as many as there are"
+            f"{labels[wrong][0].item()}; {_instead(labels, num_classes)}"
         )
+
+
+def _instead(labels: Tensor, num_classes: int) -> str:
+    """What to do about labels that are not 0 to the number of classes, less one."""
+    found = labels.unique().tolist()
+    if 1 < len(found) <= num_classes:
+        coded = ", ".join(f"{label:g} as {i}" for i, label in enumerate(found))
+        return f"give {coded}, or mask steps of which one means that there was none"
+    return (
+        "mask steps without an emission, or take Categorical(num_classes) with as many "
+        "as there are"
+    )
 
 
 def refuse_labels(data: Sequences, family: str) -> None:

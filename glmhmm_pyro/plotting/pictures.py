@@ -27,6 +27,7 @@ def picture(drawing: Drawing) -> Drawing:
 
         if args and args[-1] is None and names[: len(args)][-1] in options:
             args = args[:-1]
+        _check_ax(args, names)
         given = next((value for value in args if isinstance(value, Axes)), None)
         if given is not None and "ax" not in options:
             args = tuple(value for value in args if value is not given)
@@ -34,3 +35,18 @@ def picture(drawing: Drawing) -> Drawing:
         return checked(*args, **options)
 
     return cast(Drawing, drawn)
+
+
+def _check_ax(args: tuple[object, ...], names: list[str]) -> None:
+    """Raise a TypeError if what is no Axes stands where the ``ax`` does."""
+    from matplotlib.axes import Axes
+
+    place = names.index("ax") if "ax" in names else len(args)
+    if len(args) <= place or isinstance(args[place], Axes | None):
+        return
+    if not any(isinstance(value, Axes) for value in args):
+        raise TypeError(
+            f"ax must be a matplotlib Axes, got {type(args[place]).__name__} as "
+            f"argument {place + 1}; give what comes after data by its name, such as "
+            "correct=..."
+        )

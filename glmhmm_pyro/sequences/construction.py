@@ -301,9 +301,12 @@ def _group_summary(groups: Sequence[str] | None) -> list[str]:
 def _value_summary(data: "Sequences") -> str:
     if data.class_names is not None:
         return f"classes {_brief(data.class_names)}"
-    if data.emissions.is_floating_point():
+    seen = data.emissions if data.mask is None else data.emissions[data.mask]
+    if not bool((seen == seen.round()).all()):
         return "real numbers"
-    return f"whole numbers {int(data.emissions.min())} to {int(data.emissions.max())}"
+    if not seen.numel():
+        return "none observed"
+    return f"whole numbers {int(seen.min())} to {int(seen.max())}"
 
 
 def _brief(names: Sequence[str]) -> str:

@@ -51,7 +51,10 @@ def column_names(values: ArrayLike | None) -> tuple[str, ...] | None:
 
 def close_matches(wrong: str, known: Iterable[str]) -> str:
     """'; did you mean ...?' for a name that is not known, or nothing."""
-    matches = difflib.get_close_matches(wrong, list(known), n=3, cutoff=0.5)
+    known = list(dict.fromkeys(known))
+    # A session that shares its name with another's is called by its group as well.
+    matches = [name for name in known if name.endswith(f"/{wrong}")][:3]
+    matches = matches or difflib.get_close_matches(wrong, known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 
 

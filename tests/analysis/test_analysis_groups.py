@@ -106,6 +106,18 @@ def test_a_group_that_cannot_be_fitted_is_a_row_that_says_why(whole):
     assert math.isnan(row["occupancy"]) and math.isnan(row["x0"])
 
 
+def test_states_that_a_group_has_no_use_for_are_warned_of(whole):
+    # Three steps that look alike do not tell states apart.
+    data = clear_data(lengths=(60, 60, 3)).replace(groups=("ann", "bob", "dan"))
+    alike = data.emissions.clone(), data.covariates.clone()
+    alike[0][-3:], alike[1][-3:] = alike[0][0], alike[1][0]
+    data = data.replace(emissions=alike[0], covariates=alike[1])
+    with pytest.warns(gh.ConvergenceWarning, match="in the fit of 'dan', of 2 states"):
+        found = fit_groups(whole, data, progress=False)
+    assert "so that fewer explain as much" in found.messages["dan"]
+    assert "explain as much" not in found.messages["ann"]
+
+
 def test_what_is_done_is_kept(whole, data, each, tmp_path, monkeypatch):
     module, calls = gh.analysis.groups.fits, []
     original = module.whole_fit

@@ -784,6 +784,12 @@ CHANGES = {
         "a, b, c",
         KeyError,
     ),
+    "a name that sessions of several groups have": Row(
+        lambda: S(
+            Y, lengths=[3, 3], session_names=["1", "1"], groups=["r", "o"]
+        ).subset("1"),
+        *("session", "one of the data", "'1'", "did you mean 'r/1' or 'o/1'", KeyError),
+    ),
     "sessions with a point": Row(
         lambda: DATA.subset([0.0, 1.0]),
         *("sessions", "selected by number, name", "0.0 in a list", "whole", TypeError),

@@ -50,6 +50,10 @@ def bound_in_turn(*groups):
 
 
 ROWS = {
+    "choices of -1 and 1": Row(
+        lambda: gh.fit(gh.GLMHMM(1, gh.Bernoulli()), gh.Sequences([-1.0, 1.0, 1.0])),
+        *("emissions", "must be labels 0 to 1", "got -1", "give -1 as 0, 1 as 1"),
+    ),
     "Gaussian: covariance as an array": type_row(
         lambda: gh.Gaussian(2, np.eye(2)),
         *("covariance", "must be a string", "array(", "give a name in quotes"),

@@ -312,6 +312,10 @@ METHODS = {
     ),
 }
 PICTURES = {
+    "what is right in the place of the axes": type_row(
+        lambda: gh.plotting.accuracy_by_state(fit(), data(), np.ones(4)),
+        *("ax", "must be a matplotlib Axes", "got ndarray as argument 3", "correct="),
+    ),
     **{
         f"{name}: no fit": type_row(
             lambda name=name, rest=rest: getattr(gh.plotting, name)(data(), *rest),

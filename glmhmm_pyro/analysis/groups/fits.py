@@ -13,8 +13,10 @@ from glmhmm_pyro.analysis.refits import (
     whole_fit,
 )
 from glmhmm_pyro.arguments import seed_number, suggests_all_names, suggests_names
+from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference import Fit, fit
+from glmhmm_pyro.inference import ConvergenceWarning, Fit, fit
+from glmhmm_pyro.inference.checks.after import ruined
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -122,7 +124,8 @@ def fit_groups(
         ValueError: an argument is wrong, or the data have no groups.
 
     Warns:
-        ConvergenceWarning: an interrupt left fewer fits. How each ended stands in the
+        ConvergenceWarning: an interrupt left fewer fits, or states are never visited
+            in the fit of a group, or are one state twice. How each ended stands in the
             messages of the table.
 
     Example:
@@ -152,6 +155,7 @@ def fit_groups(
     found = run_jobs(job.fitted, jobs, num_jobs, "fit_groups", progress, keeper)
     complete = warn_of_interrupt("groups", len(found), len(names))
     results = {names[number]: result for number, result in found.items()}
+    _warn_of_ruined({name: said for name, (*_, said) in results.items() if said})
     return GroupFits(
         fits={
             name: job.fit_of(result[0], data.subset(groups=name))
@@ -159,8 +163,8 @@ def fit_groups(
             if result[0]
         },
         whole=whole,
-        facts={n: facts for n, (_, facts, _) in results.items()},
-        messages={n: message for n, (*_, message) in results.items()},
+        facts={n: facts for n, (_, facts, *_) in results.items()},
+        messages={n: message for n, (*_, message, _) in results.items()},
         complete=complete,
     )
 
@@ -211,8 +215,10 @@ class _Job:
         options = (self.engine, self.options)
         return {"fit": fit, "model": self.model, "data": data, "options": options}
 
-    def fitted(self, data: Sequences) -> tuple[Any, dict[str, Any], str]:
-        """Fields of a group's fit, facts about it, and how it ended."""
+    def fitted(
+        self, data: Sequences
+    ) -> tuple[Any, dict[str, Any], str, tuple[str, ...]]:
+        """Fields of a group's fit, facts about it, how it ended, states of no use."""
         try:
             found = whole_fit(
                 self.model,
@@ -227,15 +233,28 @@ class _Job:
             found = replace(found, labels=labels)
             facts = facts_of(found, self.whole, data)
         except Exception as error:  # Whatever these data do to the model.
-            return None, {}, f"{type(error).__name__}: {error}"
+            return None, {}, f"{type(error).__name__}: {error}", ()
         names = [f.name for f in fields(found) if f.name != "model"]
-        message = "; ".join([found.status.sentence, *found.unbounded])
-        return {name: getattr(found, name) for name in names}, facts, message
+        useless = ruined(Program.of(found.model, data), found.params)
+        message = "; ".join([found.status.sentence, *found.unbounded, *useless])
+        return {name: getattr(found, name) for name in names}, facts, message, useless
 
     def fit_of(self, found: dict[str, Any], data: Sequences) -> Fit:
         """The fit of which these are the fields, its model bound to its sessions."""
         bound = Program.of(copy.deepcopy(self.model), data).users_model
         return Fit(model=bound, **found)
+
+
+def _warn_of_ruined(said: dict[str, tuple[str, ...]]) -> None:
+    """A warning that names the groups in whose fits states are of no use."""
+    if said:
+        first, (sentence, *_) = next(iter(said.items()))
+        others = f", and so of {', '.join(list(said)[1:9])}" if len(said) > 1 else ""
+        warn_caller(
+            f"in the fit of {first!r}{others}, {sentence}; pictures show such states "
+            "where their prior has them",
+            ConvergenceWarning,
+        )
 
 
 def _whole(given: Fit | GLMHMM, data: Sequences, seed: int, progress: bool) -> Fit:
