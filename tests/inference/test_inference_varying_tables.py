@@ -1,4 +1,4 @@
-"""Weights by unit that no law links: slopes by hand are those of the definition."""
+"""Weights by unit that no law links: slopes and M-steps are those of the definition."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from torch.distributions import Normal
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.program.evaluated import differentiated
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.steps.blocks import run
 
 
 def grouped(num_classes, mask=False):
@@ -81,6 +82,66 @@ def test_units_without_steps_have_no_slope():
     slopes = table.slopes(np.ones_like(logs))["weights"]
     assert (slopes[names.index("b")] == 0).all()
     assert (slopes[names.index("a")] != 0).all()
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_an_m_step_of_all_units_is_one_of_each_by_itself(name, mask):
+    """Values, slopes and curvatures of every unit's blocks, for two sets at once."""
+    program = program_of(name, mask)
+    model, data = program.model, program.data
+    parts = (model.emissions, model.transitions)
+    component = next(part for part in parts if hasattr(part, "over"))
+    units, blocks, *_ = shape = component.shape("weights")
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.randn((2, *shape), generator=generator, dtype=torch.float64)
+    size = (2, *run(component, data, {})[0].shape)
+    counts = torch.rand(size, generator=generator, dtype=torch.float64)
+    if component is model.transitions:
+        counts[:, data.starts] = 0.0
+    elif mask:
+        counts[:, ~data.mask] = 0.0
+    found = component.block_objective(data)
+    prepared, rows = found.prepare(counts), weights.reshape(2 * units * blocks, -1)
+    which = np.array([5, 0, 2 * units * blocks - 1])
+    values, slopes = found(rows[which].numpy(), which, prepared)
+
+    def expected(rows):
+        """Expected log-probability of either set."""
+        total = torch.zeros(2, dtype=torch.float64)
+        for number, value in enumerate(rows.reshape(2, *shape)):
+            prefix = component._pyro_name
+            logs = run(component, data, {f"{prefix}.weights": value})[0]
+            total[number] = (counts[number] * logs).sum()
+        return total
+
+    # What a block gains over weights of 0 is its own part of the sum.
+    leaf = rows.clone().requires_grad_()
+    whole = torch.autograd.grad(expected(leaf).sum(), leaf)[0]
+    torch.testing.assert_close(torch.from_numpy(slopes), whole[which])
+    origin = np.zeros_like(rows[which])
+    gained = values - found(origin, which, prepared)[0]
+    for row, gain in zip(which, gained):
+        without = rows.clone()
+        without[row] = 0.0
+        left = (expected(rows) - expected(without)).sum()
+        assert gain == pytest.approx(float(left), rel=1e-10)
+    bends = found.curvature(rows.numpy(), prepared)
+    assert (np.linalg.eigvalsh(bends) > 0).all()
+
+
+def test_em_of_units_apart_ends_where_each_is_fitted_alone():
+    """One state, so that every unit's weights are a regression of its own."""
+    data = grouped(2, mask=True)
+    law = gh.components.Varying(gh.Bernoulli(prior=Normal(0.0, 2.0)), "group", None)
+    options = {"num_restarts": 1, "progress": False, "tol": 1e-12}
+    fit = gh.fit(gh.GLMHMM(1, law), data, "em", **options)
+    names = fit.model.emissions.members.names("group")
+    for group, weights in zip(names, fit.params["emissions.weights"]):
+        alone = gh.GLMHMM(1, gh.Bernoulli(prior=Normal(0.0, 2.0)))
+        one = gh.fit(alone, data.subset(groups=[group]), "em", **options)
+        expected = one.params["emissions.weights"]
+        torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

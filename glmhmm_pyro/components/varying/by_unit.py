@@ -1,15 +1,22 @@
-"""Tables of components whose weights are those of units that no law links."""
+"""Tables and M-steps of components whose weights are those of units without a law."""
 
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.objectives import BlockObjective
+from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.tables import LogTable, Softmaxes, Values
 from glmhmm_pyro.sequences import Sequences
 
 # Units beyond which as many tables take longer than a graph of all steps.
 _MOST_UNITS = 100
+
+# Curvature that any weight has in an M-step, in steps at its covariate's unit.
+_LEAST = 1e-8
 
 
 class TableByUnit:
@@ -58,20 +65,139 @@ def table_by_unit(component: Any, data: Sequences) -> TableByUnit | None:
         component: one of weights that vary, bound to the data.
         data: the data set.
     """
-    weights_alone = set(component.sites) == set(component.inner.sites) == {"weights"}
-    if component.link is not None or not weights_alone or data.ranks.size > 1:
-        return None
     number = component.shape("weights")[0]
-    if number > _MOST_UNITS or component.over == "step":
+    if not are_apart(component) or data.ranks.size > 1 or number > _MOST_UNITS:
         return None
-    by_session = torch.tensor(component.rows(component.over, data))
-    by_step = by_session.repeat_interleave(data.lengths)
     steps, tables = {}, []
-    for unit in by_session.unique().tolist():
-        own = data.subset((by_session == unit).tolist())
+    for unit, (places, own) in _by_unit(component, data).items():
         table = component.inner.log_table(own)
         if table is None or table.shape[0] != own.num_steps:
             return None
-        steps[unit] = (by_step == unit).nonzero()[:, 0].numpy()
+        steps[unit] = places.numpy()
         tables.append(table)
     return TableByUnit(steps, tables, number)
+
+
+class ObjectiveByUnit:
+    """An M-step in which every block of every unit's weights is a problem of its own.
+
+    Problems are numbered sets times units times blocks.
+
+    Args:
+        parts: numbers of a unit's steps, and the family's objective at these.
+        num_units: number of units that have weights.
+        num_blocks: of a unit.
+    """
+
+    def __init__(
+        self,
+        parts: dict[int, tuple[Tensor, BlockObjective]],
+        num_units: int,
+        num_blocks: int,
+    ):
+        self.parts, self.num_units, self.num_blocks = parts, num_units, num_blocks
+
+    def prepare(self, counts: Tensor) -> dict[int, Any]:
+        """Expected counts (sets, steps, ...) of every unit's steps."""
+        return {
+            unit: objective.prepare(counts[:, places])
+            for unit, (places, objective) in self.parts.items()
+        }
+
+    def __call__(
+        self, points: np.ndarray, which: np.ndarray, counts: dict[int, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradients of the running problems, 0 without steps."""
+        values, gradient = np.zeros(len(points)), np.zeros_like(points)
+        parameter_set, rest = np.divmod(which, self.num_units * self.num_blocks)
+        of_unit, block = np.divmod(rest, self.num_blocks)
+        own = parameter_set * self.num_blocks + block
+        for unit, (_, objective) in self.parts.items():
+            rows = np.flatnonzero(of_unit == unit)
+            if len(rows):
+                found = objective(points[rows], own[rows], counts[unit])
+                values[rows], gradient[rows] = found
+        return values, gradient
+
+    def curvature(self, points: np.ndarray, counts: dict[int, Any]) -> np.ndarray:
+        """Those of all problems, (problems, rows, features, features)."""
+        size = points.shape[1]
+        by_unit = points.reshape(-1, self.num_units, self.num_blocks, size)
+        found = {
+            unit: objective.curvature(by_unit[:, unit].reshape(-1, size), counts[unit])
+            for unit, (_, objective) in self.parts.items()
+        }
+        shape = next(iter(found.values())).shape[1:]
+        # Where a unit has no steps, its weights stay where they are.
+        whole = np.zeros((*by_unit.shape[:3], *shape)) + _LEAST * np.eye(shape[-1])
+        for unit, own in found.items():
+            whole[:, unit] += own.reshape(-1, self.num_blocks, *shape)
+        return whole.reshape(-1, *shape)
+
+
+def objective_by_unit(component: Any, data: Sequences) -> ObjectiveByUnit | None:
+    """The M-step of every unit by itself, if the family has one of blocks.
+
+    Args:
+        component: one of weights that vary, bound to the data.
+        data: the data set.
+    """
+    parts = {}
+    for unit, (places, own) in _by_unit(component, data).items():
+        objective = component.inner.block_objective(own)
+        if objective is None:
+            return None
+        parts[unit] = places, objective
+    return ObjectiveByUnit(parts, *component.shape("weights")[:2])
+
+
+def are_apart(component: Any) -> bool:
+    """Whether the weights of units without a law are all that a component has."""
+    weights_alone = set(component.sites) == set(component.inner.sites) == {"weights"}
+    return component.link is None and weights_alone and component.over != "step"
+
+
+def _by_unit(component: Any, data: Sequences) -> dict[int, tuple[Tensor, Sequences]]:
+    """Numbers of the steps, and the data, of every unit that has some."""
+    by_session = torch.tensor(component.rows(component.over, data))
+    by_step = by_session.repeat_interleave(data.lengths)
+    return {
+        unit: (
+            (by_step == unit).nonzero()[:, 0],
+            data.subset((by_session == unit).tolist()),
+        )
+        for unit in by_session.unique().tolist()
+    }
+
+
+class UnitsApart(Component):
+    """What a component whose weights vary can do where no law links the units."""
+
+    inner: Any
+    over: str
+    has_objectives = False
+
+    @property
+    def has_own_rows(self) -> bool:
+        """Whether a step reads the weights of its unit alone, as here."""
+        raise NotImplementedError
+
+    def bind_blocks(self, data: Sequences) -> None:
+        """Declare blocks by unit, if the family has an objective of blocks for data."""
+        axes = block_axes(self.inner.blocks)
+        if self.has_own_rows and are_apart(self) and axes and data.device.type == "cpu":
+            first = self.inner.block_objective(data.subset([0]))
+            self.has_objectives = first is not None
+            self.blocks = (self.over, *axes) if self.has_objectives else None
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """The family's for every unit, where no law links them."""
+        return table_by_unit(self, data) if self.has_own_rows else None
+
+    def separates(self) -> bool:
+        """Whether units have M-steps of their own: if nothing links them."""
+        return super().separates() and self.has_objectives
+
+    def block_objective(self, data: Sequences) -> BlockObjective | None:
+        """The family's for every unit, where no law links them."""
+        return objective_by_unit(self, data) if self.separates() else None

@@ -11,8 +11,7 @@ from torch.distributions import Distribution
 from glmhmm_pyro.arguments import has_items, one_of
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.components.tables import LogTable
-from glmhmm_pyro.components.varying.by_unit import table_by_unit
+from glmhmm_pyro.components.varying.by_unit import UnitsApart
 from glmhmm_pyro.components.varying.unit_laws import SCALES, LawRecipe, law_of
 from glmhmm_pyro.components.varying.units import OVER, Units
 from glmhmm_pyro.components.varying.varying_words import SaysHowItVaries
@@ -25,7 +24,7 @@ from glmhmm_pyro.sequences.sessions import rows_of_sessions, sessions_of
 WEIGHTS, MEAN, CONSTANT = "weights", "weights_mean", "constant_weights"
 
 
-class Varies(SaysHowItVaries):
+class Varies(UnitsApart, SaysHowItVaries):
     """A component whose weights have an entry for every unit, linked by a law.
 
     Units are groups, sessions or steps. The sites are ``weights``, which are latent
@@ -156,6 +155,7 @@ class Varies(SaysHowItVaries):
         if self.link is not None and self.over != "group":
             self._check_order(data)
         if self.fitted_lengths is None:
+            self.bind_blocks(data)
             self._check_walk(data)
             self.fitted_lengths = tuple(data.lengths.tolist())
 
@@ -207,10 +207,10 @@ class Varies(SaysHowItVaries):
 
     # What steps read.
 
-    def log_table(self, data: Sequences) -> LogTable | None:
-        """The family's for every unit, where no law links them."""
-        as_here = is_as_defined(self, Varies, "scores", "inputs")
-        return table_by_unit(self, data) if as_here else None
+    @property
+    def has_own_rows(self) -> bool:
+        """Whether a step reads the weights of its unit alone, as here."""
+        return is_as_defined(self, Varies, "scores", "inputs")
 
     @property
     def is_linear(self) -> bool:
