@@ -102,7 +102,7 @@ class Ascent:
         enough = _ENOUGH if is_cheap else _ENOUGH_IF_DEAR
         while self.most > 0:
             centre = self.best
-            middle = centre.v.numpy()
+            middle, widths = centre.v.numpy(), self._widths(centre)
             box = np.clip(
                 np.stack([middle - _BOX, middle + _BOX], 1), *ends.T[..., None]
             )
@@ -111,18 +111,36 @@ class Ascent:
                 "ftol": enough / max(abs(centre.height), 1.0),
                 "gtol": _FLAT,
             }
+
+            def objective(moved: np.ndarray) -> tuple[float, np.ndarray]:
+                value, slope = self._objective(middle + widths * moved)
+                return value, widths * slope
+
             found = minimize(
-                self._objective,
-                middle,
+                objective,
+                np.zeros_like(middle),
                 jac=True,
                 method="L-BFGS-B",
-                bounds=box,
+                bounds=(box - middle[:, None]) / widths[:, None],
                 options=options,
             )
-            at_edge = np.isclose(found.x[:, None], box) & ~np.isclose(box, ends)
+            reached = (middle + widths * found.x)[:, None]
+            at_edge = np.isclose(reached, box) & ~np.isclose(box, ends)
             if not at_edge.any() or self.best.height - centre.height < enough:
                 return bool(found.success)
         return False
+
+    def _widths(self, point: EvidencePoint) -> np.ndarray:
+        """Distances over which the evidence bends, roughly: units of a search.
+
+        A search that begins without them leaps to the ends of its box, and from there
+        modes are far. Where evaluations are cheap it may.
+        """
+        if self.problem.curvature.is_cheap:
+            return np.ones(len(point.v))
+        bends = self.problem.curvature.bends(point.at.w, point.v)
+        bends = bends + 2 * self.scales.determined(point).clamp(min=0.0)
+        return bends.clamp(min=1.0).rsqrt().numpy()
 
     def _objective(self, numbers: np.ndarray) -> tuple[float, np.ndarray]:
         v = torch.from_numpy(numbers.copy())

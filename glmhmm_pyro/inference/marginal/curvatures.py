@@ -37,6 +37,7 @@ class ByUnit:
 
     def __init__(self, problem: "MarginalProblem"):
         self.problem = problem
+        self.mapped = True
 
     def value(self, w: Tensor, v: Tensor) -> Tensor:
         """Log-likelihood of all that is observed."""
@@ -65,12 +66,33 @@ class ByUnit:
         with torch.enable_grad():
             value = self.value(leaf, v.detach())
             (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
-            columns = [
-                torch.autograd.grad(slope[:, i].sum(), leaf, retain_graph=True)[0]
-                for i in range(slope.shape[1])
-            ]
+            columns = self._along(slope, leaf)
         blocks = torch.stack(columns, -1)
         return value.detach(), slope.detach(), (blocks + blocks.mT) / 2
+
+    def _along(self, slope: Tensor, leaf: Tensor) -> list[Tensor]:
+        """Derivatives of slopes along each coordinate of all units at once.
+
+        As many together as memory holds, for which the chain is filtered once.
+        """
+
+        def along(direction: Tensor) -> Tensor:
+            found: Any = torch.autograd.grad(
+                slope, leaf, direction.expand_as(slope), retain_graph=True
+            )
+            return found[0]
+
+        directions = torch.eye(slope.shape[1], dtype=slope.dtype)
+        if not self.mapped:
+            return [along(direction) for direction in directions]
+        try:
+            chunks = directions.split(self.problem.program.num_together)
+            found = [torch.func.vmap(along)(chunk) for chunk in chunks]
+        except RuntimeError:
+            # Not all distributions can be mapped over.
+            self.mapped = False
+            return self._along(slope, leaf)
+        return list(torch.cat(found))
 
     def third(self, w: Tensor, v: Tensor, within: Tensor) -> tuple[Tensor, Tensor]:
         r"""Slopes of :math:`\tfrac12 \mathrm{tr}(V H)` by units and parameters.
@@ -92,6 +114,15 @@ class ByUnit:
             for total, a, b, c in zip(found, ahead, behind, centre):
                 total += (a + b - 2 * c) / (2 * _STEP**2)
         return found[0], found[1]
+
+    def bends(self, w: Tensor, v: Tensor) -> Tensor:
+        """Minus the second derivatives by each parameter, the units being held."""
+        steps = _SMALL * torch.eye(len(v), dtype=v.dtype)
+        slopes = [
+            [self.slopes(w, v + sign * step)[2] for sign in (1, -1)] for step in steps
+        ]
+        found = [behind[i] - ahead[i] for i, (ahead, behind) in enumerate(slopes)]
+        return torch.stack(found) / (2 * _SMALL) if found else v
 
     def mixed(self, w: Tensor, v: Tensor, along: Tensor) -> Tensor:
         """Derivative by the parameters of the slope along a direction of the units."""
