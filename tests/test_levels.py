@@ -17,7 +17,8 @@ from families import (
 from oracles import path_log_probs, path_posterior
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
+from glmhmm_pyro.chain.half_steps import fast_half, slow_half
+from glmhmm_pyro.components import ByLevel, KnownStates, Levels, TwoLevels
 from glmhmm_pyro.inference.fits.given import fit_at
 from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
@@ -141,6 +142,65 @@ def test_all_is_a_sum_over_all_paths_of_pairs(fast, over, clock):
     torch.testing.assert_close(own["transitions.slow"], slow, **EXACT)
     moves = split.sum(1).permute(2, 0, 1, 3)
     torch.testing.assert_close(own["transitions.fast"], moves, **EXACT)
+
+
+@pytest.mark.parametrize("clock", ["step", "poke"])
+@pytest.mark.parametrize("over", ["fast", "slow", "both"])
+def test_known_states_leave_the_paths_through_them_alone(over, clock):
+    """Numbers of the fast state, of the slow one or of the pair, at four steps."""
+    known = {0: 1, 3: 0, 4: 1, 7: 3 if over == "both" else 1}
+    data = short_data()
+    column = torch.full((data.num_steps,), math.nan, dtype=torch.float64)
+    column[list(known)] = torch.tensor(list(known.values()), dtype=torch.float64)
+    told = data.replace(
+        emissions=torch.stack([data.emissions.double(), column], 1),
+        emission_names=["choice", "state"],
+        mask=torch.stack([data.mask, ~column.isnan()], 1),
+    )
+    family = gh.Outputs(choice=gh.Bernoulli(), state=KnownStates())
+    moves = make_model(clock=clock).transitions
+    model = gh.GLMHMM(Levels(2, 2), ByLevel(family, over=over), moves)
+    model.bind(told)
+    params = random_params(model, told)
+    plain = params | {"emissions.weights": params["emissions.choice.weights"]}
+    numbers = {"fast": [0, 1, 0, 1], "slow": [0, 0, 1, 1], "both": range(4)}[over]
+    possible = torch.tensor(
+        [[known.get(t, k) == k for k in numbers] for t in range(told.num_steps)]
+    )
+    rows = possible.log().double().split(list(LENGTHS))
+    sessions = [
+        (initial, own, emitted + row)
+        for (initial, own, emitted), row in zip(
+            written_out(plain, over, clock, model.levels), rows
+        )
+    ]
+    hidden, y = hidden_markov(model, told, params), told.emissions
+    log_probs = [path_log_probs(*session)[1] for session in sessions]
+    total = torch.stack([paths.logsumexp(0) for paths in log_probs])
+    torch.testing.assert_close(hidden.log_prob_per_session(y), total, **EXACT)
+    posteriors = [path_posterior(*session) for session in sessions]
+    smoothed = torch.cat([p.smoothed for p in posteriors])
+    torch.testing.assert_close(hidden.smoothed_probs(y), smoothed, **EXACT)
+    assert (smoothed[~possible] == 0).all()
+    split = torch.cat([p.pairwise for p in posteriors]).reshape(-1, 2, 2, 2, 2)
+    counts = hidden.expected_counts(y).transition
+    torch.testing.assert_close(slow_half(counts), split.sum((2, 4)), **EXACT)
+    fast = split.sum(1).transpose(1, 2)
+    torch.testing.assert_close(fast_half(counts), fast, **EXACT)
+    found = hidden.viterbi_states(y)
+    best = torch.stack([paths.max() for paths in log_probs])
+    assert possible[torch.arange(told.num_steps), found].all()
+    assert best.sum() == pytest.approx(hidden_score(sessions, found))
+
+
+def hidden_score(sessions, states):
+    """Log joint of a path of pairs, step by step."""
+    total = 0.0
+    for (initial, moves, emitted), path in zip(sessions, states.split(list(LENGTHS))):
+        total += float(initial[path[0]] + emitted[torch.arange(len(path)), path].sum())
+        steps = torch.arange(1, len(path))
+        total += float(moves[steps, path[:-1], path[1:]].sum())
+    return total
 
 
 @pytest.mark.parametrize("clock", ["step", "poke"])
