@@ -21,6 +21,7 @@ The last line is of a run that measured no memory. The machine was shared with o
 """
 
 import functools
+import os
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ class Case:
         self.program = Program.of(self.model, self.data)
         size = self.program.coordinates.size
         self.point = 0.3 * torch.from_numpy(rng.normal(size=size))
-        self.params = self.program.evaluated(self.point, jacobian=False).params
+        self.params = self.program.coordinates.unpack(self.point)
         self.steps = ComponentSteps(self.program.model, self.data, None)
 
     def hidden(self, params, form):
@@ -109,8 +110,12 @@ def seconds(functions, turns=5):
 
 def grown(slow, fast, steps, kind, form):
     """By how many bytes a process of its own grows, at its peak, for one evaluation."""
-    call = [sys.executable, __file__, "grown", slow, fast, steps, kind, form]
-    run = subprocess.run([*map(str, call)], capture_output=True, check=True, text=True)
+    call = map(str, [sys.executable, __file__, "grown", slow, fast, steps, kind, form])
+    # Memory that is freed leaves the process at once.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    run = subprocess.run(
+        [*call], capture_output=True, check=True, text=True, env=environment
+    )
     return int(run.stdout)
 
 
@@ -118,10 +123,11 @@ def grow(slow, fast, steps, kind, form):
     """What :func:`grown` asks of the process: the data are there already (Linux)."""
     getattr(Case(slow, fast, 100), kind)(form)
     data = made(steps)
+    before = size("VmRSS")
+    case = Case(slow, fast, steps, data)
     with open("/proc/self/clear_refs", "w", encoding="ascii") as peak:
         peak.write("5")
-    before = size("VmRSS")
-    getattr(Case(slow, fast, steps, data), kind)(form)
+    getattr(case, kind)(form)
     print(size("VmHWM") - before)
 
 

@@ -6,6 +6,7 @@ compiler knows it: it unrolls the loops over states and keeps the vectors in reg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,12 @@ _C0, _C1, _C2, _C3 = 1.0, 1.0, 0.5000000000000019, 0.1666666666666668
 _C4, _C5, _C6 = 0.04166666666648795, 0.008333333333319589, 0.0013888888952352863
 _C7, _C8, _C9 = 0.00019841269890076403, 2.4801485441561313e-05, 2.755724088722987e-06
 _C10, _C11 = 2.763265472252779e-07, 2.5110049204818658e-08
+# The same (1e-17) of 2 (atanh(s) / s - 1) / s^2 by s^2, where (1 + s) / (1 - s) lies
+# between the roots of 1/2 and of 2.
+_L0, _L1, _L2 = 0.666666666666667, 0.39999999999899505, 0.28571428625975487
+_L3, _L4, _L5 = 0.2222221113479508, 0.18182889125261723, 0.15331721600556042
+_L6 = 0.14616449685043406
+_ROOT_HALF = 0.7071067811865476
 
 
 @intrinsic
@@ -89,36 +96,47 @@ def stack_vector(typingctx: Context, states: types.Type) -> Any:
 
     It lives until the function that calls this returns.
     """
-    vector = types.Array(types.float64, 1, "C")
+    return _ON_STACK(states), _on_stack
 
-    def codegen(
-        context: BaseContext,
-        builder: ir.IRBuilder,
-        signature: Signature,
-        args: Sequence[ir.Value],
-    ) -> Any:
-        integer = context.get_value_type(types.intp)
-        if isinstance(states, types.UniTuple):
-            length = ir.Constant(integer, states.count)
-            array = ir.ArrayType(ir.DoubleType(), states.count)
-            data = cgutils.alloca_once(builder, array)
-        else:
-            given = arrayobj.make_array(states)(context, builder, args[0])
-            length = builder.extract_value(given.shape, 0)
-            data = builder.alloca(ir.DoubleType(), length)
-        item = ir.Constant(integer, 8)
-        result = arrayobj.make_array(vector)(context, builder)
-        arrayobj.populate_array(
-            result,
-            data=builder.bitcast(data, ir.DoubleType().as_pointer()),
-            shape=[length],
-            strides=[item],
-            itemsize=item,
-            meminfo=None,
-        )
-        return result._getvalue()
 
-    return vector(states), codegen
+@intrinsic
+def stack_pairs(typingctx: Context, slow: types.Type, fast: types.Type) -> Any:
+    """The same with an element for every pair of an element of each."""
+    return _ON_STACK(slow, fast), _on_stack
+
+
+_ON_STACK = types.Array(types.float64, 1, "C")
+
+
+def _on_stack(
+    context: BaseContext,
+    builder: ir.IRBuilder,
+    signature: Signature,
+    args: Sequence[ir.Value],
+) -> Any:
+    """Code of an array with an element for every choice of one from each argument."""
+    integer = context.get_value_type(types.intp)
+    if all(isinstance(given, types.UniTuple) for given in signature.args):
+        count = math.prod(given.count for given in signature.args)
+        length = ir.Constant(integer, count)
+        data = cgutils.alloca_once(builder, ir.ArrayType(ir.DoubleType(), count))
+    else:
+        length = ir.Constant(integer, 1)
+        for given, arg in zip(signature.args, args):
+            array = arrayobj.make_array(given)(context, builder, arg)
+            length = builder.mul(length, builder.extract_value(array.shape, 0))
+        data = builder.alloca(ir.DoubleType(), length)
+    item = ir.Constant(integer, 8)
+    result = arrayobj.make_array(_ON_STACK)(context, builder)
+    arrayobj.populate_array(
+        result,
+        data=builder.bitcast(data, ir.DoubleType().as_pointer()),
+        shape=[length],
+        strides=[item],
+        itemsize=item,
+        meminfo=None,
+    )
+    return result._getvalue()
 
 
 @compiled(reassociate=False)
@@ -138,6 +156,24 @@ def exp(x: float) -> float:
     y *= _from_bits((_bits(shifted) + 1023) << 52)
     y = np.inf if x > 709.0 else y
     return 0.0 if x < -708.0 else y
+
+
+@compiled(reassociate=False)
+def log(x: float) -> float:
+    """Logarithm of a normal positive number to two units in the last place.
+
+    Infinity and NaN stay what they are. Like :func:`exp` it has no branch.
+    """
+    power = (_bits(x) - _bits(_ROOT_HALF)) >> 52
+    f = _from_bits(_bits(x) - (power << 52)) - 1.0
+    s = f / (f + 2.0)
+    z = s * s
+    y = _L6
+    for c in (_L5, _L4, _L3, _L2, _L1, _L0):
+        y = y * z + c
+    whole = _from_bits(_bits(_ROUNDER) + power) - _ROUNDER
+    y = whole * _LOG_2_HIGH + (s * z * y + whole * _LOG_2_LOW + 2.0 * s)
+    return y if x < np.inf else x
 
 
 @compiled(inline=True)

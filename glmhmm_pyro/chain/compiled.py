@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from glmhmm_pyro.chain.half_kernels import counts_halved
 from glmhmm_pyro.chain.half_steps import are_halves
 from glmhmm_pyro.chain.half_tangent_kernels import halved_tangents_log
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
-from glmhmm_pyro.chain.shapes import Potentials
+from glmhmm_pyro.chain.shapes import Potentials, memory_of
 from glmhmm_pyro.chain.specialised import States, pair_for, states_for
 from glmhmm_pyro.chain.stationary_kernels import counts_stationary
 from glmhmm_pyro.chain.tangent_kernels import tangents_log
@@ -104,20 +104,22 @@ def counted(
 ) -> None:
     """Counts of the sessions first to last: the fast way, where that lost none of them.
 
-    Arguments are those of ``counts_log``, which does the others.
+    Arguments are those of ``counts_log``, which does the others. Half-steps and
+    emissions may be given in the memory of their counts; what is lost is then left to
+    :func:`count_lost`, its log marginal being NaN.
     """
     steps, size = int(offsets[last] - offsets[first]), emission.shape[1]
     sizes: tuple[States, ...]
     if are_halves(transition, size):
         kernel, slow = counts_halved, transition.shape[1]
         sizes = pair_for(kernel, slow, size // slow, steps)
-        space = np.empty(2 * (steps * size + transition[0].size))
+        space = np.empty(2 * steps * size + 3 * transition[0].size)
     else:
         stationary = len(transition) == 1
         kernel = counts_stationary if stationary else counts_scaled
         sizes = (states_for(kernel, size, steps),)
         space = np.empty(size * (2 * size + steps) if stationary else 0)
-    doubtful = kernel(
+    lost = kernel(
         *sizes,
         *[x.reshape(-1) for x in (initial, transition, emission)],
         offsets,
@@ -128,12 +130,22 @@ def counted(
         log_marginal,
         *[x.reshape(-1) for x in (out_initial, out_transition, out_emission)],
     )
-    if not doubtful:
-        return
+    if lost and not np.may_share_memory(transition, out_transition):
+        given = initial, transition, emission, offsets, first, last, session_weights
+        count_lost(*given, log_marginal, out_initial, out_transition, out_emission)
+
+
+def count_lost(*given: Any) -> None:
+    """Counts of sessions first to last whose log marginal is NaN, in log space.
+
+    Arguments are those of :func:`counted`.
+    """
+    transition, emission, first, last, log_marginal = (
+        given[i] for i in (1, 2, 4, 5, 7)
+    )
+    kernel = _in_logs(transition, emission.shape[1]).counts_log
     for s in first + np.flatnonzero(np.isnan(log_marginal[first:last])):
-        outs = (log_marginal, out_initial, out_transition, out_emission)
-        given = (initial, transition, emission, offsets, s, s + 1, session_weights)
-        _in_logs(transition, size).counts_log(*given, *outs)
+        kernel(*given[:4], s, s + 1, *given[6:])
 
 
 def _in_logs(transition: Tensor | Array, states: int) -> ModuleType:
@@ -297,9 +309,9 @@ def _accumulate(
     if out is None or moves[0] == 1:
         transition = _gathering(moves, work)
     else:
-        transition = _memory(out[2], (sets, 1, *moves))
+        transition = memory_of(out[2], (sets, 1, *moves))
     emission = (
-        np.empty((sets, *steps)) if out is None else _memory(out[3], (sets, *steps))
+        np.empty((sets, *steps)) if out is None else memory_of(out[3], (sets, *steps))
     )
 
     calls = [
@@ -324,18 +336,6 @@ def _accumulate(
         _tensor(_gathered(transition), work, dtype),
         _tensor(emission, work, dtype),
     )
-
-
-def _memory(tensor: Tensor, shape: tuple[int, ...]) -> Array:
-    """Reuse the memory of an earlier result as an array of this shape."""
-    fits = tensor.numel() == math.prod(shape) and tensor.is_contiguous()
-    if not fits or tensor.dtype != torch.float64:
-        raise ValueError(
-            f"out must be an earlier float64 result for these potentials, {shape}, got "
-            f"{tensor.dtype} of shape {tuple(tensor.shape)}; leave it out"
-        )
-    array: Array = tensor.numpy().reshape(shape)
-    return array
 
 
 def _gathering(shape: tuple[int, ...], work: Work) -> Array:

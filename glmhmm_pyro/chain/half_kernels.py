@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale
+from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale, stack_pairs
 from glmhmm_pyro.chain.compiler import compiled
 from glmhmm_pyro.chain.log_kernels import Array
 from glmhmm_pyro.chain.scaled_kernels import add_row, agree, enter, store
@@ -33,8 +33,11 @@ _TILE = 128
 
 @compiled(reassociate=False)
 def _exponentials(values: Array, first: int, last: int, out: Array) -> None:
+    """Those of values, which may be in the same memory."""
     for k in range(first, last):
-        out[at(k)] = exp(values[at(k)])
+        out[at(k)] = values[at(k)]
+    for k in range(first, last):
+        out[at(k)] = exp(out[at(k)])
 
 
 @compiled(reassociate=False)
@@ -84,16 +87,25 @@ def _ahead(
 
 @compiled(inline=True)
 def _fast_back(
-    slow: int, fast: int, ahead: Array, moves: Array, base: int, back: Array
+    slow: int,
+    fast: int,
+    ahead: Array,
+    moves: Array,
+    base: int,
+    pairs: Array,
+    place: int,
+    back: Array,
 ) -> None:
-    """back = F (l beta), from what is ahead."""
+    """back = F (l beta), from what is ahead; its terms are left in ``pairs``."""
     width = slow + fast * fast
     for j in range(slow):
-        row = base + j * width + slow
+        row, own = base + j * width + slow, place + j * width + slow
         for a in range(fast):
             total = 0.0
             for b in range(fast):
-                total += moves[at(row + a * fast + b)] * ahead[at(j * fast + b)]
+                term = moves[at(row + a * fast + b)] * ahead[at(j * fast + b)]
+                pairs[at(own + a * fast + b)] = term
+                total += term
             back[at(j * fast + a)] = total
 
 
@@ -120,30 +132,27 @@ def _count(
     place: int,
     mid: Array,
     here: int,
-    ahead: Array,
     back: Array,
     scale: float,
     moves: Array,
     base: int,
-    kept: float,
-    out: Array,
+    pairs: Array,
+    own: int,
 ) -> None:
-    """Counts of both half-steps, beside so much of what ``out`` holds."""
+    """Counts of both half-steps, in ``pairs``, where the terms of ``back`` are."""
     width = slow + fast * fast
     for j in range(slow):
-        row = base + j * width
         for i in range(slow):
             both = 0.0
             for z in range(fast):
                 both += earlier[at(place + i * fast + z)] * back[at(j * fast + z)]
-            added = scale * both * moves[at(row + i)]
-            out[at(row + i)] = kept * out[at(row + i)] + added
+            move = moves[at(base + j * width + i)]
+            pairs[at(own + j * width + i)] = scale * both * move
         for a in range(fast):
             origin = scale * mid[at(here + j * fast + a)]
+            row = own + j * width + slow + a * fast
             for b in range(fast):
-                k = at(row + slow + a * fast + b)
-                added = origin * moves[k] * ahead[at(j * fast + b)]
-                out[k] = kept * out[k] + added
+                pairs[at(row + b)] *= origin
 
 
 @compiled(inline=True)
@@ -196,12 +205,13 @@ def _backward(
     ahead: Array,
     back: Array,
     weight: float,
+    pairs: Array,
     counts: Array,
     out: Array,
 ) -> tuple[float, float, float]:
     """Counts from the end on; log marginals at half and at the start, least total."""
     size, width = slow * fast, slow * (slow + fast * fast)
-    power, least, middle, kept = 0, np.inf, 0.0, 1.0 if shared else 0.0
+    power, least, middle = 0, np.inf, 0.0
     half = (start + stop) // 2
     for t in range(stop - 1, start - 1, -1):
         total = 0.0
@@ -219,7 +229,7 @@ def _backward(
         place, base = (t - start) * size, 0 if shared else t * width
         for j in range(size):
             ahead[j] = likely[at(place + j)] * beta[j]
-        _fast_back(slow, fast, ahead, moves, base, back)
+        _fast_back(slow, fast, ahead, moves, base, pairs, base, back)
         total = 0.0
         for j in range(size):
             total += mid[at(place + j)] * back[j]
@@ -232,17 +242,35 @@ def _backward(
             earlier,
             mid,
             place,
-            ahead,
             back,
             scale,
             moves,
             base,
-            kept,
-            counts,
+            pairs,
+            base,
         )
+        if shared:
+            add_row(pairs, 0, counts, 0, width)
         if (stop - t) & 3 == 3:
             power += rescale(beta)
     return middle, from_end, least
+
+
+@compiled(inline=True)
+def _rows_of(space: Array, first: int, width: int) -> tuple[Array, Array, Array]:
+    """Three rows of transitions in a space."""
+    second, third = first + width, first + 2 * width
+    return space[first:second], space[second:third], space[third:]
+
+
+@compiled(inline=True)
+def _close(shared: bool, first: int, width: int, counts: Array, out: Array) -> None:
+    """Add a session's counts, or clear the row of its first step, as it has none."""
+    if shared:
+        add_row(counts, 0, out, 0, width)
+    else:
+        for k in range(first, first + width):
+            out[at(k)] = 0.0
 
 
 @compiled(exact=True)
@@ -265,19 +293,22 @@ def counts_halved(
     """Log marginal and weighted expected counts of a chain of pairs.
 
     Writes and adds as :func:`glmhmm_pyro.chain.scaled_kernels.counts_scaled` does, and
-    returns the same. ``space`` has room for two numbers by step and pair, and for two
-    rows of the transitions, which one for all steps needs.
+    returns the same; ``transition`` may be the memory of ``out_transition``. ``space``
+    has room for two numbers by step and pair, and for three rows of the transitions,
+    which one for all steps needs.
     """
     slow, fast, doubtful = len(slow_states), len(fast_states), 0
     size, width = slow * fast, slow * (slow + fast * fast)
     steps = offsets[last] - offsets[first]
     shared = len(transition) == width
     likely, mid = space[: steps * size], space[steps * size : 2 * steps * size]
-    moves, counts = out_transition, out_transition
-    alpha, beta, ahead, back = np.empty((4, size))
+    moves, pairs, counts = out_transition, out_transition, out_transition
+    alpha = stack_pairs(slow_states, fast_states)
+    beta = stack_pairs(slow_states, fast_states)
+    ahead = stack_pairs(slow_states, fast_states)
+    back = stack_pairs(slow_states, fast_states)
     if shared:
-        moves = space[2 * steps * size : 2 * steps * size + width]
-        counts = space[2 * steps * size + width :]
+        moves, pairs, counts = _rows_of(space, 2 * steps * size, width)
         _exponentials(transition, 0, width, moves)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
@@ -312,6 +343,7 @@ def counts_halved(
             ahead,
             back,
             session_weights[s],
+            pairs,
             counts,
             out_emission,
         )
@@ -322,9 +354,5 @@ def counts_halved(
         log_marginal[s] = shift + from_start
         row = min(s, len(out_initial) // size - 1)
         add_row(out_emission, start, out_initial, row, size)
-        for k in range(width):
-            if shared:
-                out_transition[at(k)] += counts[k]
-            else:
-                out_transition[at(start * width + k)] = 0.0
+        _close(shared, start * width, width, counts, out_transition)
     return doubtful

@@ -6,6 +6,8 @@ recursion takes a hundredth of what checks, plans and fresh memory around it tak
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -55,18 +57,40 @@ class Passes:
             for where in out[:2]
         ]
 
-    def __call__(self, initial: Array, transition: Array, emission: Array) -> float:
+    def __call__(
+        self,
+        initial: Array,
+        transition: Array,
+        emission: Array,
+        again: Callable[[], tuple[Array, Array]] | None = None,
+    ) -> float:
         """Log marginal of all sessions, and their counts, each weighted by its session.
 
         Args:
             initial, transition, emission: float64 potentials, contiguous.
+            again: makes ``transition`` and ``emission`` once more, if they are
+                half-steps and emissions in the memory that counts go to.
         """
         entries, moves = self.by_piece
         entries[:] = 0.0
         if len(transition) == 1:
             moves[:] = 0.0
+        calls = self._calls(initial, transition, emission)
+        if len(calls) == 1:
+            compiled.counted(*calls[0])
+        else:
+            self.work.run(compiled.counted, calls)
+        if again is not None and np.isnan(self.log_marginals).any():
+            self.work.run(compiled.count_lost, self._calls(initial, *again()))
+        for gathered, out in zip(self.by_piece, (self.initial, self.transition)):
+            if len(out) == 1:
+                gathered.sum(0, out=out)
+        return float(self.log_marginals @ self.weights)
 
-        calls = [
+    def _calls(self, initial: Array, transition: Array, emission: Array) -> list[tuple]:
+        """Arguments of the kernel by piece."""
+        entries, moves = self.by_piece
+        return [
             (
                 initial,
                 transition,
@@ -82,11 +106,3 @@ class Passes:
             )
             for _, piece, first, last in self.pieces
         ]
-        if len(calls) == 1:
-            compiled.counted(*calls[0])
-        else:
-            self.work.run(compiled.counted, calls)
-        for gathered, out in zip(self.by_piece, (self.initial, self.transition)):
-            if len(out) == 1:
-                gathered.sum(0, out=out)
-        return float(self.log_marginals @ self.weights)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glmhmm_pyro.broadcasting import broadcast_shape
@@ -141,3 +144,15 @@ def _check_core(name: str, value: Tensor, core: tuple[int, ...], axis: str) -> N
             f"or 1 instead of {core[0]} {axis}, got {tuple(value.shape)}"
             "; give one of these"
         )
+
+
+def memory_of(tensor: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Reuse the memory of an earlier result as an array of this shape."""
+    fits = tensor.numel() == math.prod(shape) and tensor.is_contiguous()
+    if not fits or tensor.dtype != torch.float64:
+        raise ValueError(
+            f"out must be an earlier float64 result for these potentials, {shape}, got "
+            f"{tensor.dtype} of shape {tuple(tensor.shape)}; leave it out"
+        )
+    array: NDArray[np.float64] = tensor.numpy().reshape(shape)
+    return array

@@ -7,11 +7,12 @@ a tile needs stays in a near cache.
 
 import numpy as np
 
-from glmhmm_pyro.chain.arithmetic import exp
+from glmhmm_pyro.chain.arithmetic import at, exp, log
 from glmhmm_pyro.chain.compiler import compiled
 
 # Steps of a tile.
 _TILE = 128
+_TILE_OF_MOVES = 32
 
 
 @compiled(reassociate=False)
@@ -41,10 +42,13 @@ def _probabilities(
         total = base[r]
         for f in range(free):
             total += flat[r * free + f]
-        totals[r] = np.log(total)
+        totals[r] = total
+        share = 1.0 / total
         for f in range(free):
-            flat[r * free + f] /= total
-        base[r] /= total
+            flat[r * free + f] *= share
+        base[r] *= share
+    for r in range(rows):
+        totals[r] = log(totals[r])
 
 
 @compiled(reassociate=False)
@@ -90,29 +94,80 @@ def label_residuals(probs: np.ndarray, labels: np.ndarray, counts: np.ndarray) -
 
 
 @compiled(reassociate=False)
+def _spread_moves(free: np.ndarray, first: int, states: int, out: np.ndarray) -> None:
+    """Scores of moves (steps, origins, destinations) in out, those of staying 0.
+
+    Between a diagonal element and the next there are as many others as states.
+
+    Args:
+        free: of moves to other states, flat, those of a tile from ``first`` on.
+    """
+    for t in range(len(out) // (states * states)):
+        here, there = first + t * states * (states - 1), t * states * states
+        for i in range(states):
+            out[at(there + i * (states + 1))] = 0.0
+        for gap in range(states - 1):
+            for k in range(states):
+                score = free[at(here + gap * states + k)]
+                out[at(there + gap * (states + 1) + k + 1)] = score
+
+
+@compiled(reassociate=False)
+def _normalise(
+    rows: int, states: int, relative: np.ndarray, probs: np.ndarray, totals: np.ndarray
+) -> None:
+    """Probabilities of rows of scores, which are made relative to the largest.
+
+    ``totals`` gets the logarithm of the sum of their exponentials.
+    """
+    for r in range(rows):
+        top = 0.0
+        for j in range(states):
+            top = max(top, relative[at(r * states + j)])
+        for j in range(states):
+            relative[at(r * states + j)] -= top
+    for k in range(rows * states):
+        probs[at(k)] = exp(relative[at(k)])
+    for r in range(rows):
+        total = 0.0
+        for j in range(states):
+            total += probs[at(r * states + j)]
+        totals[at(r)] = total
+        share = 1.0 / total
+        for j in range(states):
+            probs[at(r * states + j)] *= share
+    for r in range(rows):
+        totals[at(r)] = log(totals[at(r)])
+
+
+@compiled(reassociate=False)
 def move_logs(scores: np.ndarray, logs: np.ndarray) -> None:
     """Log-probabilities of moves, staying being the reference.
 
     Scores (steps, origins, destinations - 1) become probabilities.
 
     Args:
-        logs: shape (steps, origins, destinations), written.
+        logs: shape (steps, origins * destinations), written; rows may lie apart.
     """
     steps, states, free = scores.shape
-    base, tops, totals = np.empty((3, _TILE * states))
-    for first in range(0, steps, _TILE):
-        last = min(first + _TILE, steps)
-        for t in range(first, last):
+    size = states * states
+    relative, probs = np.empty((2, _TILE_OF_MOVES * size))
+    totals, flat = np.empty(_TILE_OF_MOVES * states), scores.reshape(-1)
+    for first in range(0, steps, _TILE_OF_MOVES):
+        number = min(_TILE_OF_MOVES, steps - first)
+        _spread_moves(flat, first * states * free, states, relative[: number * size])
+        _normalise(number * states, states, relative, probs, totals)
+        for t in range(number):
+            here, there = (first + t) * states * free, t * size
             for i in range(states):
-                for f in range(free):
-                    logs[t, i, f + (f >= i)] = scores[t, i, f]
-                logs[t, i, i] = 0.0
-        _probabilities(scores[first:last].reshape(-1, free), base, tops, totals)
-        for t in range(first, last):
-            for i in range(states):
-                r = (t - first) * states + i
                 for j in range(states):
-                    logs[t, i, j] -= tops[r] + totals[r]
+                    k = i * states + j
+                    log_prob = relative[at(there + k)] - totals[at(t * states + i)]
+                    logs[at(first + t), at(k)] = log_prob
+            for gap in range(free):
+                for k in range(states):
+                    prob = probs[at(there + gap * (states + 1) + k + 1)]
+                    flat[at(here + gap * states + k)] = prob
 
 
 @compiled(reassociate=False)

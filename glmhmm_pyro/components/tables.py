@@ -9,6 +9,7 @@ back to its parameters: for a softmax of predictors s with probabilities p,
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -266,8 +267,8 @@ class TablesSideBySide:
         return None
 
 
-class MovesTable(_Regressions):
-    """Softmax regressions of the next state for every origin, staying the reference.
+class MovesByScores(_Regressions):
+    """Log-probabilities of moves by scores of those to other states.
 
     Args:
         design: transition covariates, shape (steps, features).
@@ -278,59 +279,72 @@ class MovesTable(_Regressions):
         super().__init__(design)
         num_states, self._never = len(never), never if never.any() else None
         self.shape = (len(design), num_states, num_states)
-        self._scores = np.empty((len(self.design), num_states, num_states - 1))
-        self._logs = np.empty((len(self.design), num_states, num_states))
+        self.scores = np.empty((len(self.design), num_states, num_states - 1))
+
+    @cached_property
+    def _logs(self) -> np.ndarray:
+        return np.empty((len(self.design), *self.shape[1:]))
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(z_t = j | z_t-1 = i)."""
-        self.predicted(values["weights"], self._scores)
-        if self._never is not None:
-            self._scores[:, self._never] = -np.inf
-        move_logs(self._scores, self._logs)
+        self._score(values)
+        move_logs(self.scores, self._logs.reshape(len(self._logs), -1))
         return self.spread(self._logs)
+
+    def into(self, values: Values, out: np.ndarray) -> None:
+        """The same in ``out``, of shape (steps, states * states).
+
+        Its last axis must be contiguous.
+        """
+        if self.group is None:
+            self._score(values)
+            move_logs(self.scores, out)
+        else:
+            out[:] = self(values).reshape(out.shape)
+
+    def _score(self, values: Values) -> None:
+        self._predict(values)
+        if self._never is not None:
+            self.scores[:, self._never] = -np.inf
+
+    def _predict(self, values: Values) -> None:
+        """Scores at the values of all parameters, those of all moves being finite."""
+        raise NotImplementedError
+
+
+class MovesTable(MovesByScores):
+    """Softmax regressions of the next state for every origin, staying the reference."""
+
+    def _predict(self, values: Values) -> None:
+        self.predicted(values["weights"], self.scores)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the weights of all pairs of different states."""
-        move_residuals(self._scores, self.pooled(counts))
-        return {"weights": self.by_weights(self._scores)}
+        move_residuals(self.scores, self.pooled(counts))
+        return {"weights": self.by_weights(self.scores)}
 
     def softmaxes(self) -> Softmaxes:
         """Those of the destinations from every origin."""
-        return Softmaxes(self._scores, self.design, self.group)
+        return Softmaxes(self.scores, self.design, self.group)
 
 
-class SharedMovesTable(_Regressions):
-    """The same with a baseline for every pair and predictors that origins share.
+class SharedMovesTable(MovesByScores):
+    """The same with a baseline for every pair and predictors that origins share."""
 
-    Args:
-        design: transition covariates, shape (steps, features).
-        never: whether moves cannot be, shape (states, states - 1).
-    """
+    @cached_property
+    def _predictors(self) -> np.ndarray:
+        return np.empty((len(self.design), self.shape[-1] - 1))
 
-    def __init__(self, design: DesignMatrix, never: np.ndarray):
-        super().__init__(design)
-        num_states, self._never = len(never), never if never.any() else None
-        self.shape = (len(design), num_states, num_states)
-        groups, free = len(self.design), num_states - 1
-        self._predictors = np.empty((groups, free))
-        self._scores = np.empty((groups, num_states, free))
-        self._logs = np.empty((groups, num_states, num_states))
-
-    def __call__(self, values: Values) -> np.ndarray:
-        """log p(z_t = j | z_t-1 = i)."""
+    def _predict(self, values: Values) -> None:
         self.predicted(values["weights"], self._predictors)
         baseline = np.ascontiguousarray(values["baseline"])
-        shared_scores(self._predictors, baseline, self._scores)
-        if self._never is not None:
-            self._scores[:, self._never] = -np.inf
-        move_logs(self._scores, self._logs)
-        return self.spread(self._logs)
+        shared_scores(self._predictors, baseline, self.scores)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the shared weights, and by the baseline."""
-        by_baseline = np.zeros(self._scores.shape[1:])
-        move_residuals(self._scores, self.pooled(counts))
-        shared_slopes(self._scores, self._predictors, by_baseline)
+        by_baseline = np.zeros(self.scores.shape[1:])
+        move_residuals(self.scores, self.pooled(counts))
+        shared_slopes(self.scores, self._predictors, by_baseline)
         return {
             "weights": self.by_weights(self._predictors),
             "baseline": by_baseline,
@@ -345,5 +359,5 @@ class SharedMovesTable(_Regressions):
             return torch.cat([moved, values["baseline"][..., None]], -1).reshape(-1)
 
         return Softmaxes(
-            self._scores, self.design, self.group, has_constant=True, numbers=numbers
+            self.scores, self.design, self.group, has_constant=True, numbers=numbers
         )

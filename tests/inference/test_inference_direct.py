@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.chain import compiled, log_kernels
+from glmhmm_pyro.chain import compiled, half_log_kernels, log_kernels
 from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
 from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.nuts.chains import Potential
@@ -248,6 +248,35 @@ def test_second_derivatives_are_differences_of_slopes_where_messages_underflow(
     ]
     torch.testing.assert_close(found, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-5)
     assert found[3, 4] > 50
+
+
+def test_half_steps_are_made_again_where_messages_underflow(monkeypatch):
+    """Potentials stand where counts go, and the recursion in log space needs both."""
+    labels = np.repeat([1, 0, 1, 0], 20)
+    data = gh.Sequences(labels, np.ones((80, 1)), lengths=[40, 40])
+    moves = TwoLevels(gh.InputDriven(), gh.InputDriven())
+    program = Program.of(gh.GLMHMM(Levels(2, 2), gh.Bernoulli(), moves), data)
+    slices = program.coordinates.slices
+    vector = torch.full((program.coordinates.size,), -800.0, dtype=torch.float64)
+    vector[slices["initial.probs"]] = 0.1
+    vector[slices["emissions.weights"]] = torch.tensor([40.0, -40.01]).double()
+    again, in_logs = [], half_log_kernels.counts_log
+    monkeypatch.setattr(
+        half_log_kernels, "counts_log", lambda *a: (again.append(a[4]), in_logs(*a))
+    )
+    ours = program.evaluated(vector, jacobian=True)
+    steps = ComponentSteps(program.model, data, None)
+    totals = [steps.expect([ours.params])[0][0] for _ in range(2)]
+    assert again == [0, 1] * 3
+    graph = differentiated(program.coordinates, program.log_parts, vector, True)
+    assert totals == pytest.approx([graph.log_likelihood] * 2, rel=1e-12)
+    assert ours.log_likelihood == pytest.approx(graph.log_likelihood, rel=1e-12)
+    torch.testing.assert_close(ours.slope, graph.slope, rtol=1e-11, atol=1e-9)
+    hidden = program.model.hidden_markov_at(ours.params, data)
+    counts = hidden.expected_counts(data.emissions)
+    for name in ("initial", "transition", "emission"):
+        found, expected = getattr(steps.counts, name)[0], getattr(counts, name)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
 def slope_at(program, points):

@@ -3,7 +3,12 @@
 import numpy as np
 from torch import Tensor
 
-from glmhmm_pyro.components.tables import LogTable, Softmaxes, Values
+from glmhmm_pyro.components.tables import (
+    LogTable,
+    MovesByScores,
+    Softmaxes,
+    Values,
+)
 
 
 class HalfStepsTable:
@@ -28,21 +33,37 @@ class HalfStepsTable:
         states = slow.shape[-1]
         steps = max(steps, *(table.shape[0] for table in (slow, *fast)))
         self.shape: tuple[int, ...] = (steps, states, states + fast[0].shape[-1] ** 2)
-        self._logs = np.empty(self.shape)
         self._certain = np.where(np.eye(states) > 0, 0.0, -np.inf)
+
+    def without_slopes(self) -> None:
+        """Have all parts compute in the same memory, after which no slopes are left."""
+        tables = [t for t in (self.slow, *self.fast) if isinstance(t, MovesByScores)]
+        room = np.empty(max((t.scores.size for t in tables), default=0))
+        for table in tables:
+            table.scores = room[: table.scores.size].reshape(table.scores.shape)
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(s_t = j | s_t-1 = i), and log p(z_t = b | z_t-1 = a, s_t = j)."""
+        logs = np.empty(self.shape)
+        self.into(values, logs)
+        return logs
+
+    def into(self, values: Values, out: np.ndarray) -> None:
+        """The same in ``out``, of their shape, contiguous."""
         states = len(self._certain)
-        moves = self._logs[:, :, :states].transpose(0, 2, 1)
+        moves = out[:, :, :states].transpose(0, 2, 1)
         moves[:] = self.slow(_of("slow", values))
         if self.still is not None:
             moves[self.still] = self._certain
         own = _of("fast", values)
         for j, table in enumerate(self.fast):
-            logs = table({name: value[j] for name, value in own.items()})
-            self._logs[:, j, states:] = logs.reshape(len(logs), -1)
-        return self._logs
+            at_state = {name: value[j] for name, value in own.items()}
+            logs = out[:, j, states:]
+            if isinstance(table, MovesByScores):
+                table.into(at_state, logs)
+            else:
+                found = table(at_state)
+                logs[:] = found.reshape(len(found), -1)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the parameters of both levels."""
@@ -128,6 +149,10 @@ class SharedTable:
     def __call__(self, values: Values) -> np.ndarray:
         """log p(y_t | z_t = k)."""
         return self.table(values)[:, self.laws]
+
+    def into(self, values: Values, out: np.ndarray) -> None:
+        """The same in ``out``."""
+        np.take(self.table(values), self.laws, 1, out=out, mode="clip")
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the parameters of the laws."""

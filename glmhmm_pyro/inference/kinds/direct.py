@@ -57,7 +57,7 @@ class DirectDensity:
                 name: site.value(flat[self.slices[name]].reshape(site.shape))
                 for name, site in self.sites.items()
             }
-            likelihood = self.chain.passes[0](*self.chain.potentials(values))
+            likelihood = self.chain.passes[0](*self.chain.given(values))
             slopes = self.chain.slopes(0)
             own = np.array(likelihood), *slopes.values()
             total, *sums = self.ranks.totals(*own)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.levels.level_tables import HalfStepsTable
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.steps.blocks import Failure, as_taken, prior_sites
 from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds, runaways
@@ -139,7 +140,10 @@ class ComponentSteps:
 
     @cached_property
     def _tables(self) -> Tables | None:
-        return tables_of(self.model, self.data)
+        tables = tables_of(self.model, self.data)
+        if tables is not None and isinstance(tables["transitions"], HalfStepsTable):
+            tables["transitions"].without_slopes()
+        return tables
 
     def _chain(self, sets: int) -> Tabled | None:
         """The chain by tables, where all parts have one, for so many sets."""

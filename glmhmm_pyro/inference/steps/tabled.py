@@ -1,11 +1,14 @@
 """The chain of a GLMHMM whose parts all have tables made by hand."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.chain import Borders, ExpectedCounts
 from glmhmm_pyro.chain.passes import Passes
+from glmhmm_pyro.components.levels.level_tables import HalfStepsTable, SharedTable
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.tables import LogTable, Values
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -80,6 +83,37 @@ class Tabled:
         counts = ExpectedCounts(logs, *map(torch.from_numpy, self.out))
         return [count.numpy() for count in self.borders.split(counts)[1:]]
 
+    def given(self, values: Values, number: int = 0) -> tuple[Any, ...]:
+        """:meth:`potentials` of a set's pass, half-steps where their counts will be."""
+        moves, emissions = self.tables["transitions"], self.tables["emissions"]
+        if not isinstance(moves, HalfStepsTable) or moves.shape[0] == 1:
+            return tuple(self.potentials(values))
+        if not isinstance(emissions, SharedTable):
+            return tuple(self.potentials(values))
+        own = _by_part(values)
+        first = self.tables["initial"](own["initial"])
+
+        def made(*places: np.ndarray) -> tuple[np.ndarray, ...]:
+            moves.into(own["transitions"], places[0])
+            emissions.into(own["emissions"], places[1])
+            self._enter(first, places[0])
+            return places
+
+        def again() -> tuple[np.ndarray, ...]:
+            return made(np.empty(moves.shape), np.empty(emissions.shape))
+
+        begun = first if self.borders is None else first[self.borders.first.numpy()]
+        return begun, *made(self.out[1][number], self.out[2][number]), again
+
+    def _enter(self, first: np.ndarray, moves: np.ndarray) -> None:
+        """Have moves into the first steps of sessions that go on begin fast states."""
+        if self.borders is None:
+            return
+        rows = self.borders.steps.numpy()
+        alone = self.borders._replace(steps=torch.arange(len(rows)))
+        at_borders = torch.from_numpy(moves[rows])
+        moves[rows] = alone.joined(torch.from_numpy(first), at_borders)[1].numpy()
+
     def slopes(self, number: int) -> dict[str, np.ndarray]:
         """Slopes of one set's log-likelihood at its last potentials, by site."""
         parts = zip(self.tables.items(), self._by_session())
@@ -99,7 +133,7 @@ class Tabled:
         with np.errstate(all="ignore"):
             for number, pass_over in enumerate(self.passes):
                 one = {name: value[number] for name, value in arrays.items()}
-                pass_over(*self.potentials(one))
+                pass_over(*self.given(one, number))
         logs = torch.tensor(np.stack([p.log_marginals for p in self.passes]))
         initial, transition, emission = map(torch.from_numpy, self._by_session())
         logs = logs if self.weights is None else logs * self.weights
