@@ -2,7 +2,7 @@
 
     python benchmarks/drift.py              at hyperparameters given, and learnt ones
     python benchmarks/drift.py --only 2000
-    python benchmarks/drift.py --days       two states whose weights walk over 80 days
+    python benchmarks/drift.py --days       two states over 80 days, in several ways
 
 The choices of rat W053 (20,000 trials, 80 days), weights of five covariates and a bias.
 PsyTrack 2.0.2 runs in an environment of its own, made at the first call; both get one
@@ -152,22 +152,37 @@ def compare(number, folder):
 
 
 def days():
-    """Two states whose weights walk over days, scales and moves being given."""
+    """Two states whose weights walk over days, or are apart in every ten of them."""
     import glmhmm_pyro as gh
     from glmhmm_pyro.components import Varying
 
     rat = gh.datasets.load_rat()
-    options = {"method": "map", "num_restarts": 1, "seed": 0, "progress": False}
-    law = gh.priors.RandomWalk(0.15, start_scale=4.0)
+    options = {"num_restarts": 1, "seed": 0, "progress": False}
     moves = gh.Stationary(gh.priors.Fixed([[0.95, 0.05], [0.05, 0.95]]))
     first = gh.Initial(gh.priors.Fixed([0.5, 0.5]))
-    model = gh.GLMHMM(2, Varying(gh.Bernoulli(), law=law), moves, first)
-    gh.fit(model, rat.subset(range(4)), **options)
-    static, first = timed(lambda: gh.fit(gh.GLMHMM(2, gh.Bernoulli()), rat, **options))
-    fit, seconds = timed(lambda: gh.fit(model, rat, **options))
-    print(f"static: {first:.1f} s, log-likelihood {static.log_likelihood:.3f}")
-    print(f"walking: {seconds:.1f} s, log-evidence {fit.log_likelihood:.3f}")
-    print(*fit.notes, fit.status, sep="\n")
+
+    def walking(step=0.15, per=(), given=(moves, first)):
+        law = gh.priors.RandomWalk(step, start_scale=4.0, per=per)
+        return gh.GLMHMM(2, Varying(gh.Bernoulli(), law=law), *given)
+
+    gh.fit(walking(), rat.subset(range(4)), "map", **options)
+    models = {
+        "static": gh.GLMHMM(2, gh.Bernoulli()),
+        "walking": walking(),
+        "one scale learnt": walking("learnt"),
+        "twelve scales learnt": walking("learnt", ("state", "covariate")),
+        "a scale and moves learnt": walking("learnt", given=()),
+    }
+    for name, model in models.items():
+        fit, seconds = timed(lambda model=model: gh.fit(model, rat, "map", **options))
+        print(f"{name:26} {seconds:6.1f} s  {fit.log_likelihood:.3f}", flush=True)
+        print(*[f"    {note}" for note in fit.notes], sep="\n")
+    tens = rat.replace(groups=[f"days {s // 10}0s" for s in range(80)])
+    apart = gh.GLMHMM(2, Varying(gh.Bernoulli(), "group", law=None))
+    for method in ("em", "map"):
+        fit, seconds = timed(lambda: gh.fit(apart, tens, method, progress=False))
+        name = f"tens of days apart, {method}"
+        print(f"{name:26} {seconds:6.1f} s  {fit.log_likelihood:.3f}  {fit.status}")
 
 
 def main(argv=None):
