@@ -10,14 +10,15 @@ as EM, MAP and NUTS go (``engine``). Seconds of CPU, the least of five turns tha
 alternate, in one thread; memory is how much the process grew at its peak.
 
 What came out, 20,000 steps in 20 sessions: what the table takes, and how many times
-what the others take; memory against the engine's, at twice the steps::
+what the others take; memory against the engine's, at twice the steps, of an evaluation
+and what is kept for it::
 
-    times | E-step by table | graph engine memory | slope by table | graph engine memory
-    2 x 2 |         17.9 ms |   1.8    2.2    1.2 |        30.9 ms |   2.3    3.5    2.4
-    3 x 3 |         53.5 ms |   2.8    3.3    1.6 |       110.7 ms |   3.1    4.8    2.8
-    5 x 5 |        384.5 ms |   4.8    4.7      - |       877.6 ms |   6.5    9.0      -
+    times | E-step, table | graph engine memory |  slope, table | graph engine memory
+    2 x 2 |       10.3 ms |   2.3    2.1    2.0 |       18.6 ms |   3.0    3.8    2.2
+    3 x 3 |       33.7 ms |   3.3    3.2    3.7 |       68.6 ms |   4.5    5.9    3.8
+    5 x 5 |      219.7 ms |   6.4    5.9    8.2 |      564.0 ms |   8.9   12.3    7.4
 
-The last line is of a run that measured no memory. The machine was shared with others.
+The machine was shared with others.
 """
 
 import functools
@@ -145,8 +146,8 @@ def main():
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     torch.set_num_threads(1)
     gh.chain.warm_up(SIZES)
-    print("times | E-step by table | graph engine memory", end=" ")
-    print("| slope by table | graph engine memory")
+    print("times | E-step, table | graph engine memory", end=" ")
+    print("|  slope, table | graph engine memory")
     for slow, fast in SIZES:
         line = f"{slow} x {fast} |"
         for kind in ("e_step", "slope"):
@@ -155,9 +156,9 @@ def main():
             table, graph, engine = seconds(ways)
             sizes = [grown(slow, fast, 2 * steps, kind, f) for f in ("table", "engine")]
             memory = sizes[0] / sizes[1]
-            line += f" {1000 * table:12.1f} ms | {table / graph:6.1f}"
-            line += f" {table / engine:6.1f} {memory:6.1f} |"
-        print(line, flush=True)
+            line += f" {1000 * table:10.1f} ms | {table / graph:5.1f}"
+            line += f"{table / engine:7.1f}{memory:7.1f} |"
+        print(line.removesuffix(" |"), flush=True)
 
 
 if __name__ == "__main__":
