@@ -6,10 +6,10 @@ input-driven transitions Escola et al. 2011 and Calhoun, Pillow & Murthy
 2019). Several parameter sets (restarts) advance together.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from tqdm import tqdm
@@ -24,7 +24,7 @@ from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
-from glmhmm_pyro.inference.search.failing import check_some
+from glmhmm_pyro.inference.search.failing import FAILURES, attempt, check_some
 from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
 from glmhmm_pyro.inference.search.search import Search, find
 from glmhmm_pyro.inference.status import Status
@@ -195,16 +195,21 @@ class EM:
             rule: when a run has converged, in the place of ``tol``.
         """
         rule = loop.SmallRises(self.tol) if rule is None else rule
-        for run in runs:
-            run.way = run.way or Extrapolation(steps.transforms, self.accelerate)
-            run.pause = math.inf if most is None else len(run.log_joints) + most
+        self._make_ready(steps, runs, most)
         kept = loop.resumed(self, steps, runs, rule)
         try:
-            for iteration in itertools.count():
-                going = [run for run in runs if run.goes_on]
-                if not going:
-                    break
-                loop.iterate(self, steps, rule, going)
+            rounds = iter(lambda: [run for run in runs if run.goes_on], [])
+            for iteration, going in enumerate(rounds):
+                sets = [run.ahead for run in going]
+                try:
+                    logs = steps.expect(sets)
+                except FAILURES as error:
+                    loop.end_failing_steps(steps, going, error)
+                    continue
+                found = enumerate(zip(going, *logs))
+                rows = [i for i, e in found if loop.arrived(self, steps, rule, *e)]
+                for update in loop.maximised(steps, going, sets, rows):
+                    attempt(update.run, partial(loop.depart, steps, rule, update))
                 kept.note()
                 if callback is not None:
                     callback(iteration, runs)
@@ -214,6 +219,14 @@ class EM:
                 run.status = run.status or Status.INTERRUPTED
         for run in runs:
             loop.judge(steps, run)
+
+    def _make_ready(
+        self, steps: loop.Steps, runs: Sequence[Run], most: int | None
+    ) -> None:
+        """Say how runs choose where to go next, and when they wait."""
+        for run in runs:
+            run.way = run.way or Extrapolation(steps.transforms, self.accelerate)
+            run.pause = math.inf if most is None else len(run.log_joints) + most
 
 
 class _Show:

@@ -16,7 +16,7 @@ from glmhmm_pyro.inference.em import resuming
 from glmhmm_pyro.inference.em.annealing import reminded, schedule
 from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.search.failing import FAILURES, attempt, survivors
+from glmhmm_pyro.inference.search.failing import FAILURES, end_failing
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
 from glmhmm_pyro.inference.steps.blocks import Failure
@@ -127,40 +127,53 @@ class SmallRises(NamedTuple):
         return max(self.tol, _NEAR_A_FLOOR) if is_near else self.tol
 
 
-def iterate(options: "EM", steps: Steps, rule: Rule, runs: Sequence[Run]) -> None:
-    """One E-step and M-step of runs together; those that fail end by themselves."""
-    data = getattr(steps, "data", None)
-    is_spread = getattr(data, "ranks", ALONE) is not ALONE
-    found = survivors(lambda some: _expected(steps, some), runs, is_spread)
-    places: dict[int, int] = {}
-    sets = [run.ahead for run in found[0]]
-    for place, (run, logs) in enumerate(zip(*found)):
-        if _has_arrived(options, steps, rule, run, *logs):
-            places[id(run)] = place
-
-    def updated(some: Sequence[Run]) -> list[Params]:
-        return steps.maximise(sets, [places[id(run)] for run in some])
-
-    going = [run for run in found[0] if id(run) in places]
-    for number, (run, update) in enumerate(zip(*survivors(updated, going, is_spread))):
-        failure = steps.failure(number)
-        attempt(run, partial(depart, steps, rule, run, update, failure))
-
-
-def _expected(steps: Steps, runs: Sequence[Run]) -> list[tuple[float, float]]:
-    """Log-likelihood and log-joint of every run where it is heading."""
-    return list(zip(*steps.expect([run.ahead for run in runs])))
-
-
-def _has_arrived(
-    options: "EM", steps: Steps, rule: Rule, run: Run, *logs: float
-) -> bool:
+def arrived(options: "EM", steps: Steps, rule: Rule, run: Run, *logs: float) -> bool:
     """As :func:`arrive`, of a run that may fail."""
     try:
         return arrive(options, steps, rule, run, *logs)
     except FAILURES as error:
         run.fail(error)
         return False
+
+
+def end_failing_steps(steps: Steps, runs: Sequence[Run], error: Exception) -> None:
+    """End the runs whose own E-step fails, where one of several together did."""
+    end_failing(runs, lambda run: steps.expect([run.ahead]), error, is_spread(steps))
+
+
+class Update(NamedTuple):
+    """What an M-step gives a run, and how it failed, if it did."""
+
+    run: Run
+    params: Params
+    failure: Failure | None
+
+
+def maximised(
+    steps: Steps, runs: Sequence[Run], sets: Sequence[Params], rows: list[int]
+) -> list[Update]:
+    """M-steps of the runs in these rows; those whose M-step raises an error end."""
+    if not rows:
+        return []
+    try:
+        found = steps.maximise(sets, rows)
+    except FAILURES as error:
+        numbers = {id(runs[row]): row for row in rows}
+        end_failing(
+            [runs[row] for row in rows],
+            lambda run: steps.maximise(sets, [numbers[id(run)]]),
+            error,
+            is_spread(steps),
+        )
+        return maximised(steps, runs, sets, [r for r in rows if runs[r].goes_on])
+    updates = enumerate(zip(rows, found))
+    return [Update(runs[row], new, steps.failure(i)) for i, (row, new) in updates]
+
+
+def is_spread(steps: Steps) -> bool:
+    """Whether other processes take part, which cannot follow where a run fails here."""
+    data = getattr(steps, "data", None)
+    return getattr(data, "ranks", ALONE) is not ALONE
 
 
 def arrive(
@@ -200,10 +213,9 @@ def arrive(
     return run.status is None
 
 
-def depart(
-    steps: Steps, rule: Rule, run: Run, updated: Params, failure: Failure | None
-) -> None:
+def depart(steps: Steps, rule: Rule, update: Update) -> None:
     """Choose where a run goes next, by the M-step from where it is."""
+    run, updated, failure = update
     run.failure = failure
     if rule.has_converged(steps, run, updated):
         run.status = Status.CONVERGED

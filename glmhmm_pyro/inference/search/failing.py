@@ -15,35 +15,23 @@ from glmhmm_pyro.inference.status import Status
 FAILURES = (ValueError, RuntimeError, ArithmeticError)
 
 
-def survivors(
-    call: Callable[[Sequence[Run]], Any], runs: Sequence[Run], is_spread: bool = False
-) -> tuple[list[Run], Any]:
-    """The runs for which a call does not fail, and what it gives of them together.
+def end_failing(
+    runs: Sequence[Run], call: Callable[[Run], Any], error: Exception, is_spread: bool
+) -> None:
+    """End the runs that fail alone, where something failed for several together.
 
     Args:
-        call: what is computed of several runs.
-        runs: those that fail end with a status that says so.
+        runs: those that took part; each that fails ends with a status that says so.
+        call: the same for one run.
+        error: what happened to them together.
         is_spread: whether other processes take part, which cannot follow from here.
 
     Raises:
-        ValueError, RuntimeError, ArithmeticError: the call fails for all of them
-            together, and for none of them alone.
+        ValueError, RuntimeError, ArithmeticError: the error, if none of them fails
+            alone, or if other processes take part.
     """
-    if not runs:
-        return [], []
-    try:
-        return list(runs), call(runs)
-    except FAILURES as error:
-        if is_spread:
-            raise
-        if len(runs) == 1:
-            runs[0].fail(error)
-            return [], []
-        together = error
-    kept = [run for run in runs if attempt(run, partial(call, [run]))]
-    if len(kept) == len(runs):
-        raise together
-    return kept, call(kept) if kept else []
+    if is_spread or all([attempt(run, partial(call, run)) for run in runs]):
+        raise error
 
 
 def attempt(run: Run, call: Callable[[], Any]) -> bool:
