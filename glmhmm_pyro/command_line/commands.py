@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 import pandas as pd
 
 from glmhmm_pyro import plotting
 from glmhmm_pyro.command_line.study_files import StudyFile, read_study, write_table
-from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference import Finding, Fit, Report
 from glmhmm_pyro.inference import check as check_before
-from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences import LeakageWarning, Sequences
 from glmhmm_pyro.version import __version__
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ def in_sentences(command: Callable[..., Any]) -> Callable[..., Any]:
             except (ImportError, LookupError, OSError, TypeError, ValueError) as error:
                 raise click.ClickException(sentence_of(error)) from error
             finally:
-                for warning in caught:
-                    if issubclass(warning.category, UserWarning):
-                        click.echo(f"Warning: {warning.message}", err=True)
+                ours = [w for w in caught if issubclass(w.category, UserWarning)]
+                for message in dict.fromkeys(str(warning.message) for warning in ours):
+                    click.echo(f"Warning: {message}", err=True)
 
     return said
 
@@ -179,11 +180,13 @@ def decode(study: str, fit_file: str, out: str, data: str | None) -> None:
 def check(study: str, fit_file: str | None, data: str | None, as_json: bool) -> None:
     """Say what speaks against the data of STUDY, or against FIT."""
     known = read_study(study)
-    sessions = known.read_data(data)
+    sessions, leaks = read_with_leaks(known, data)
     if fit_file is None:
         report = check_before(known.make_model(), sessions)
     else:
         report = Fit.load(fit_file).check(sessions)
+    made = ("leaks", *report.made)
+    report = Report.of(report.subject, [*report, *leaks], made, report.left_out)
     rows = json.loads(report.table.reset_index().to_json(orient="records"))
     click.echo(json.dumps(rows) if as_json else str(report))
     if report.warns:
@@ -236,6 +239,11 @@ def plot(
 @DATA
 @SEED
 @click.option("--num-samples", default=1, show_default=True, help="times all sessions.")
+@click.option(
+    "--closed-loop",
+    is_flag=True,
+    help="makes terms of past choices from the choices that are drawn.",
+)
 @in_sentences
 def simulate(
     study: str,
@@ -244,11 +252,22 @@ def simulate(
     data: str | None,
     seed: int,
     num_samples: int,
+    closed_loop: bool,
 ) -> None:
     """Write behaviour drawn from FIT at the covariates of the data to a table."""
     found, sessions = _read(study, fit_file, data)
-    drawn, states = found.simulate(sessions, seed, num_samples=num_samples)
-    write_table(drawn.to_dataframe().assign(state=states), out)
+    drawn, states = found.simulate(
+        sessions, seed, num_samples=num_samples, history=closed_loop
+    )
+    table = drawn.to_dataframe()
+    taken = [name for name in ("copy", "state") if name in table]
+    if taken:
+        raise ValueError(
+            "columns of a study to be simulated must not be called copy or state, which"
+            f" the table written has, got {taken[0]!r}; rename it and fit again"
+        )
+    copies = np.repeat(np.arange(1, num_samples + 1), sessions.num_steps)
+    write_table(table.assign(copy=copies, state=states), out)
 
 
 def named(session: str, data: Sequences) -> int | str:
@@ -261,6 +280,28 @@ def named(session: str, data: Sequences) -> int | str:
     if session in data.session_names or not session.isdecimal():
         return session
     return int(session) if int(session) < data.num_sessions else session
+
+
+def read_with_leaks(
+    study: StudyFile, path: str | None
+) -> tuple[Sequences, list[Finding]]:
+    """The sessions, and what reading them warned of as findings.
+
+    Args:
+        study: the study.
+        path: of another table than the study's own.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        data = study.read_data(path)
+    leaks = []
+    for warning in caught:
+        if not issubclass(warning.category, LeakageWarning):
+            warnings.warn(warning.message, stacklevel=2)
+            continue
+        said = f'{warning.message}; in a study write {{PreviousChoice = "..."}}'
+        leaks.append(Finding("leak", "warning", f"{said} among covariates"))
+    return data, leaks
 
 
 def described(fit: Fit) -> dict[str, Any]:
