@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 import glmhmm_pyro as gh
+from glmhmm_pyro import covariates
 from glmhmm_pyro.command_line import commands
 from glmhmm_pyro.command_line.commands import FOUND, NOT_CONVERGED, PICTURES, main
 from glmhmm_pyro.command_line.study_files import read_study
@@ -39,6 +40,11 @@ num_states = [1, 2]
 folds = 2
 num_restarts = 1
 """
+
+# What covariates are in it, and what they may be: columns, or terms, as in Python.
+COLUMNS = 'covariates = ["stim"]\nintercept = true'
+TERMS = 'covariates = [{Standardised = "stim"}, {PreviousChoice = "choice"}]'
+HISTORY = [covariates.Standardised("stim"), covariates.PreviousChoice("choice")]
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +162,113 @@ def test_a_simulation_is_that_of_the_package(folder, known):
     drawn, states = fit.simulate(data, 3, num_samples=2)
     assert table["choice"].tolist() == drawn.emissions.tolist()
     assert table["state"].tolist() == states.tolist()
+    assert table["copy"].tolist() == [1] * 120 + [2] * 120
+    assert [name.endswith(" (2)") for name in table["session"].astype(str)] == (
+        (table["copy"] == 2).tolist()
+    )
+
+
+def test_what_a_simulation_would_overwrite_is_refused(folder):
+    text = STUDY.replace('["stim"]', '["copy"]').replace(".csv", "3.csv")
+    (folder / "copy.toml").write_text(
+        text.replace("tol = 1e-4", "num_iters = 1"), encoding="utf-8"
+    )
+    table = pd.read_csv(folder / "trials.csv").rename(columns={"stim": "copy"})
+    table.to_csv(folder / "trials3.csv", index=False)
+    assert call(folder, "fit", "copy.toml", "--out", "copy.nc").exit_code in (0, 3)
+    said = call(folder, "simulate", "copy.toml", "copy.nc", "--out", "copied.csv")
+    assert said.exit_code == 1 and "got 'copy'; rename it" in said.stderr
+    assert not (folder / "copied.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "design", "moves"),
+    [
+        ('formula = "scale(stim) + lag(choice) - 1"', HISTORY, HISTORY),
+        (TERMS, HISTORY, HISTORY),
+        (f"{TERMS}\ntransition_formula = 'lag(choice) - 1'", HISTORY, HISTORY[1:]),
+        (
+            'covariates = {Design = [{Interaction = ["stim", "Intercept"]}]}',
+            [covariates.Interaction("stim", covariates.Intercept())],
+            None,
+        ),
+        (
+            'covariates = "stim"\ntransition_covariates = ["stim", "Intercept"]',
+            ["stim"],
+            ["stim", covariates.Intercept()],
+        ),
+    ],
+)
+def test_a_study_writes_a_design(folder, written, design, moves):
+    (folder / "design.toml").write_text(
+        STUDY.replace(COLUMNS, written), encoding="utf-8"
+    )
+    data = read_study(folder / "design.toml").read_data()
+    own = gh.Sequences.from_dataframe(
+        pd.read_csv(folder / "trials.csv"),
+        session="day",
+        emissions="choice",
+        covariates=covariates.Design(*design),
+        transition_covariates=covariates.Design(*(moves or design)),
+    )
+    assert data.covariate_names == own.covariate_names
+    assert data.transition_covariate_names == own.transition_covariate_names
+    assert torch.equal(data.covariates, own.covariates)
+    assert torch.equal(data.transition_covariates, own.transition_covariates)
+    part = read_study(folder / "design.toml").read_data(folder / "first.parquet")
+    assert torch.equal(part.covariates, own.subset([0]).covariates)
+
+
+def test_what_is_called_as_a_column_is_that_column(folder):
+    table = pd.read_csv(folder / "trials.csv").rename(columns={"stim": "Missing"})
+    table.to_csv(folder / "trials4.csv", index=False)
+    text = STUDY.replace('["stim"]', '["Missing", "Intercept"]').replace(
+        ".csv", "4.csv"
+    )
+    (folder / "missing.toml").write_text(
+        text.replace("intercept = true", ""), encoding="utf-8"
+    )
+    data = read_study(folder / "missing.toml").read_data()
+    assert data.covariate_names == ("Missing", "intercept")
+
+
+def test_a_study_with_a_design_is_fitted_and_simulated(folder):
+    text = STUDY.replace(COLUMNS, TERMS).replace("tol = 1e-4", "num_iters = 2")
+    (folder / "loop.toml").write_text(text, encoding="utf-8")
+    assert call(folder, "fit", "loop.toml", "--out", "loop.nc").exit_code in (0, 3)
+    fit, data = (
+        gh.load(folder / "loop.nc"),
+        read_study(folder / "loop.toml").read_data(),
+    )
+    said = call(folder, "score", "loop.toml", "loop.nc", "--data", "first.parquet")
+    assert said.stdout.strip() == f"{fit.score(data.subset([0])):.6f}"
+    where = ("loop.toml", "loop.nc", "--out", "loop.csv", "--closed-loop")
+    assert call(folder, "simulate", *where).exit_code == 0
+    drawn, _ = fit.simulate(data, 0, history=True)
+    table = pd.read_csv(folder / "loop.csv")
+    assert table["choice"].tolist() == drawn.emissions.tolist()
+    column = drawn.covariates[:, 1].tolist()
+    assert table["previous_choice"].tolist() == column
+
+
+def test_a_leak_is_a_finding(folder):
+    table = pd.read_csv(folder / "trials.csv")
+    table.loc[[0, 60], "choice"] = [0, 1]
+    before = table.groupby("day")["choice"].shift()
+    table["before"] = before.fillna(table["choice"]).astype(int)
+    table.to_csv(folder / "trials5.csv", index=False)
+    text = STUDY.replace('["stim"]', '["stim", "before"]').replace(".csv", "5.csv")
+    (folder / "leak.toml").write_text(text, encoding="utf-8")
+    said = call(folder, "check", "leak.toml", "--json")
+    assert said.exit_code == FOUND
+    (leak,) = [row for row in json.loads(said.stdout) if row["code"] == "leak"]
+    assert leak["severity"] == "warning" and "'before'" in leak["sentence"]
+    assert 'write {PreviousChoice = "..."} among covariates' in leak["sentence"]
+    assert "Warning" not in said.stderr
+    clean = text.replace('"before"]', '{PreviousChoice = "choice"}]')
+    (folder / "leak.toml").write_text(clean, encoding="utf-8")
+    said = call(folder, "check", "leak.toml")
+    assert said.exit_code == 0 and "leak:" not in said.output
 
 
 def test_a_fit_that_did_not_converge_is_written_and_told(folder):
@@ -182,6 +295,11 @@ def test_a_fit_that_did_not_converge_is_written_and_told(folder):
         ("tol = 1e-4", "checkpoint = 3", "checkpoint must be a path in quotation"),
         ("Dirichlet = [2, 2]", "Dirichlet = 2", "model.initial.Initial.prior.Dirich"),
         ("num_restarts", "n_restarts", "did you mean 'num_restarts'"),
+        ('"stim"]', '{PreviosChoice = "choice"}]', "mean 'PreviousChoice'?"),
+        ('["stim"]', '[{Lags = "stim"}]', "covariates.Lags: num_lags (int) must be"),
+        ("intercept = true", 'formula = "stim"', "must have covariates or formula"),
+        (COLUMNS, 'formula = "stm"', "did you mean 'stim'?"),
+        (COLUMNS, 'formula = "choice"', "'choice' at its own step"),
         ("[fit]", "[fit", "study must be a TOML file"),
     ],
 )

@@ -5,8 +5,7 @@ path = "trials.csv"                  # or .parquet, from the folder of this file
 session = "session"
 group = "animal"
 emissions = "choice"
-covariates = ["stim", "prev_choice"]
-intercept = true
+covariates = ["stim", {PreviousChoice = "choice"}, "Intercept"]
 
 [model]
 num_states = 3
@@ -28,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 from glmhmm_pyro.analysis.selection import Study, choose_num_states
 from glmhmm_pyro.arguments import suggestion
-from glmhmm_pyro.command_line.written import component
+from glmhmm_pyro.command_line.written import component, design
 from glmhmm_pyro.components import Emission, InitialState, Transitions
+from glmhmm_pyro.covariates import Design
 from glmhmm_pyro.inference import Fit, fit
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -40,7 +40,14 @@ if TYPE_CHECKING:
 _SECTIONS = ("data", "model", "fit", "select")
 _KINDS = {"emissions": Emission, "transitions": Transitions, "initial": InitialState}
 _MODEL = ("num_states", *_KINDS)
-_DATA = ("path", *list(inspect.signature(Sequences.from_dataframe).parameters)[1:])
+# Entries that say by a formula what these arguments are.
+_FORMULAS = {
+    "covariates": "formula",
+    "transition_covariates": "transition_formula",
+    "initial_covariates": "initial_formula",
+}
+_ARGUMENTS = list(inspect.signature(Sequences.from_dataframe).parameters)[1:]
+_DATA = ("path", *_ARGUMENTS, *_FORMULAS.values())
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class StudyFile:
 
     Attributes:
         folder: from which paths in it are read.
-        data: arguments of ``Sequences.from_dataframe``, and ``path``.
+        data: arguments of ``Sequences.from_dataframe``, ``path`` and formulas.
         model: arguments of ``GLMHMM``, as they are written.
         options: of ``gh.fit``.
         selection: of ``gh.analysis.choose_num_states``.
@@ -62,10 +69,27 @@ class StudyFile:
     selection: dict[str, Any] = field(default_factory=dict)
 
     def read_data(self, path: str | Path | None = None) -> Sequences:
-        """The sessions of the study's table, or of another with the same columns."""
-        columns = dict(self.data)
-        own = self._path("path", columns.pop("path"))
-        return Sequences.from_dataframe(read_table(path or own), **columns)
+        """The sessions of the study's table, or of another with the same columns.
+
+        What designs learn, such as means and levels, they learn from the study's own.
+        """
+        own = self._path("path", self.data["path"])
+        table = read_table(own if path is None else path)
+        told = {name: self.data[name] for name in self.data if name in _ARGUMENTS}
+        designs = self._designs(list(table.columns))
+        if path is not None and any(isinstance(d, Design) for d in designs.values()):
+            Sequences.from_dataframe(read_table(own), **{**told, **designs})
+        return Sequences.from_dataframe(table, **{**told, **designs})
+
+    def _designs(self, columns: list[str]) -> dict[str, Any]:
+        """What is written of covariates: a design, or names of columns."""
+        made = {}
+        for argument, formula in _FORMULAS.items():
+            if formula in self.data:
+                made[argument] = Design.from_formula(self.data[formula])
+            elif argument in self.data:
+                made[argument] = design(argument, self.data[argument], columns)
+        return made
 
     def make_model(self, num_states: int | None = None) -> GLMHMM:
         """The model, with as many states as the study says, or as are asked for."""
@@ -152,6 +176,12 @@ def read_study(path: str | Path) -> StudyFile:
     data, model = tables["data"], tables["model"]
     needed = ("path", "session", "emissions")
     _check_names("entries of [data]", data, _DATA, required=needed)
+    for argument, formula in _FORMULAS.items():
+        if argument in data and formula in data:
+            raise ValueError(
+                f"entries of [data] must have {argument} or {formula}, got both; leave "
+                "one of them out"
+            )
     _check_names("entries of [model]", model, _MODEL, required=_MODEL[:2])
     return StudyFile(path.parent, data, model, tables["fit"], tables["select"])
 

@@ -1,25 +1,48 @@
-"""Components and priors written as values of a TOML file.
+"""Components, priors and terms of covariates written as values of a TOML file.
 
 A class is a name, ``"Bernoulli"``, or a table of one entry, its name, with what it is
 called with: a table of arguments, ``{Sticky = {stay = 20, move = 2}}``, or the first of
 them, ``{Ridge = 2.0}``. Arguments may be classes themselves.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch.distributions import Dirichlet, Normal
 
-from glmhmm_pyro import components, priors
+from glmhmm_pyro import components, covariates, priors
 from glmhmm_pyro.arguments import suggestion
 from glmhmm_pyro.components import Emission, InitialState, Transitions
+from glmhmm_pyro.covariates import Design, Term
+from glmhmm_pyro.covariates.sources import Source
 
 # What a TOML file can hold.
 Written = str | bool | int | float | list[Any] | Mapping[str, Any]
 
-# What may be written beside the classes of components and priors.
-_DISTRIBUTIONS = {"Normal": Normal, "Dirichlet": Dirichlet}
+# Classes by the names that they are written by.
+Known = Mapping[str, Callable[..., Any]]
+
+
+def _classes(room: ModuleType) -> Known:
+    """The public classes of a room."""
+    named = {name: getattr(room, name) for name in room.__all__}
+    return {name: found for name, found in named.items() if isinstance(found, type)}
+
+
+_PARTS: Known = {
+    **_classes(components),
+    **_classes(priors),
+    "Normal": Normal,
+    "Dirichlet": Dirichlet,
+}
+_TERMS: Known = {
+    name: term
+    for name, term in _classes(covariates).items()
+    if name not in ("FilterTerm", "Term")
+}
 
 
 def component(place: str, value: Written, kind: type) -> Any:
@@ -53,39 +76,62 @@ def _is_kind(name: str, kind: type) -> bool:
     )
 
 
-def built(place: str, value: Written) -> Any:
+def design(place: str, value: Written, columns: Collection[str]) -> Any:
+    """Covariates: a design where terms are written among them, else as they stand.
+
+    Args:
+        place: where they are written, for errors.
+        value: names of columns and terms.
+        columns: of the table; what is called as one of them is that column.
+    """
+    known = {name: term for name, term in _TERMS.items() if name not in columns}
+    entries = value if isinstance(value, list) else [value]
+    terms = [built(place, entry, known) for entry in entries]
+    for entry, term in zip(entries, terms):
+        if isinstance(entry, Mapping) and not isinstance(term, Design | Term | Source):
+            name = next(iter(entry), "")
+            raise ValueError(
+                f"{place} must be columns and terms, {', '.join(known)}, got "
+                f"{entry!r:.80}{suggestion(name, known) or '; write one of these'}"
+            )
+    if len(terms) == 1 and isinstance(terms[0], Design):
+        return terms[0]
+    return Design(*terms) if any(isinstance(t, Term | Source) for t in terms) else value
+
+
+def built(place: str, value: Written, known: Known = _PARTS) -> Any:
     """A value of the file, with the objects that it spells in place of their names."""
     if isinstance(value, str):
-        found = _known(value)
-        return value if found is None else _called(place, found, {})
+        return _called(place, known[value], {}, known) if value in known else value
     if isinstance(value, list):
-        entries = [built(place, entry) for entry in value]
+        entries = [built(place, entry, known) for entry in value]
         numbers = all(isinstance(entry, int | float) for entry in entries)
         return torch.tensor(entries, dtype=torch.float64) if numbers else entries
     if not isinstance(value, Mapping):
         return value
     if len(value) == 1:
         ((name, given),) = value.items()
-        found = _known(name)
-        if found is not None:
-            return _called(f"{place}.{name}", found, given)
-    return {name: built(f"{place}.{name}", given) for name, given in value.items()}
+        if name in known:
+            return _called(f"{place}.{name}", known[name], given, known)
+    return {n: built(f"{place}.{n}", given, known) for n, given in value.items()}
 
 
-def _known(name: str) -> Any:
-    """The class of a name, if it is one that may be written."""
-    for room in (components, priors):
-        if name in room.__all__ and isinstance(getattr(room, name), type):
-            return getattr(room, name)
-    return _DISTRIBUTIONS.get(name)
-
-
-def _called(place: str, function: Callable[..., Any], given: Written) -> Any:
+def _called(
+    place: str, function: Callable[..., Any], given: Written, known: Known
+) -> Any:
     """What the class makes of what is given to it."""
-    given = built(place, given)
+    given = built(place, given, known)
     try:
         if isinstance(given, Mapping):
             return function(**given)
+        if isinstance(given, list) and _takes_many(function):
+            return function(*given)
         return function(given)
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}") from error
+
+
+def _takes_many(function: Callable[..., Any]) -> bool:
+    """Whether the first argument of a class is any number of them."""
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    return first is not None and first.kind is first.VAR_POSITIONAL
