@@ -125,7 +125,7 @@ class GLMHMM(PyroModule):
                 if step is not None and goes_on is not None:
                     number = torch.bucketize(rows, data.starts, right=True) - 1
                     begins = goes_on[number] & (rows == data.starts[number])
-                    crossed = self.transitions.crossed(state, u[rows], initial[number])
+                    crossed = self.transitions.cross(state, u[rows], initial[number])
                     logits = torch.where(begins.unsqueeze(-1), crossed, step.logits)
                     step = Categorical(logits=logits, validate_args=False)
                 with poutine.mask(mask=last >= t):

@@ -26,17 +26,15 @@ Component     view(data)                         a part of the data alone
 Component     parts                              components that it consists of
 Component     bind_states(num_states)            to tell its parts of the states
 Component     closed_form(counts, data, params)  the exact M-step
-Component     block_objective(data)              an M-step by derivatives of its own,
-                                                 of real weights, then positive numbers
+Component     block_objective(data)              an M-step by derivatives of its own
 Component     log_table(data)                    slopes without a graph, for MAP, NUTS
 Component     start(data)                        optimisers that set out nearer the end
 Component     start_noise(name, data)            starts apart in its parameters' units
 Component     limits(data), limit(data)          scales, and parts', that don't run to 0
 Component     display(name, value)               reference rows shown to users
 Component     permuted(name, value, order)       states renumbered where one is lacking
-Component     is_linear                          designs of any form, and a fit in units
-                                                 of its own: covariates,
-Component     own_maps(columns)                  the weights at them,
+Component     is_linear                          designs of any form, units of a fit's:
+Component     own_maps(columns)                  the weights at covariates,
 Component     takes_centres                      means taken out of covariates
 Component     own_gains(columns)                 by what takes them up,
 Component     own_outputs(columns, data)         outputs
@@ -61,7 +59,9 @@ Transitions   emits                              a chain of more states than the
 Transitions   decides_first                      sessions that begin in any chain state,
 Transitions   enter(log_probs)                   such as these,
 Transitions   separate()                         and a search without that
-Transitions   goes_on, crossed, check_moves      sessions that go on from one another
+Transitions   goes_on(data)                      sessions that go on from one another,
+Transitions   cross(state, covariates, entered)  by these moves,
+Transitions   check_moves(data)                  refused where none does
 InitialState  follow(transitions)                a first state that follows from them
 ============  =================================  =======================================
 """

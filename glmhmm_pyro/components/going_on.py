@@ -19,7 +19,7 @@ class GoesOn:
     def goes_on(self, data: Sequences) -> Tensor | None:
         """Which sessions go on from the one before, (sessions,); ``None`` if none do.
 
-        Their first states are those of :meth:`crossed`.
+        Their first states are those of :meth:`cross`.
         """
         return None
 
@@ -28,7 +28,7 @@ class GoesOn:
         goes_on = self.goes_on(data)
         return data.starts if goes_on is None else data.starts[~goes_on]
 
-    def crossed(self, state: Tensor, covariates: Tensor, entered: Tensor) -> Tensor:
+    def cross(self, state: Tensor, covariates: Tensor, entered: Tensor) -> Tensor:
         """Log-probabilities of the first state of a session that goes on.
 
         Args:
@@ -38,7 +38,7 @@ class GoesOn:
                 states).
         """
         raise NotImplementedError(
-            f"{type(self).__name__} must define crossed(state, covariates, entered) "
+            f"{type(self).__name__} must define cross(state, covariates, entered) "
             "where goes_on(data) names sessions"
         )
 

@@ -251,7 +251,7 @@ def _expand(
     split = len(shape) - len(prior.event_shape)
     try:
         fits = broadcast_shape(own, shape) == shape
-    except RuntimeError:
+    except ValueError:
         fits = False
     if not fits or shape[split:] != prior.event_shape:
         raise ValueError(

@@ -19,6 +19,7 @@ from glmhmm_pyro.components import (
     StationaryInitial,
     StudentT,
     TwoLevels,
+    TwoLevelsInitial,
     Varying,
     dwell,
 )
@@ -39,8 +40,8 @@ def semi_markov(law, **options):
     return gh.GLMHMM(3, gh.Bernoulli(RIDGE), SemiMarkov(law, **options))
 
 
-def on_levels(family, moves=None):
-    return gh.GLMHMM(Levels(2, 2), family, moves)
+def on_levels(family, moves=None, initial=None):
+    return gh.GLMHMM(Levels(2, 2), family, moves, initial)
 
 
 # By what they are about: the model, and of what kind its emissions are.
@@ -93,6 +94,14 @@ MODELS = {
     "TwoLevels": (
         lambda: on_levels(
             gh.Bernoulli(), TwoLevels(gh.InputDriven(RIDGE), clock="tick")
+        ),
+        "label",
+    ),
+    "TwoLevelsInitial": (
+        lambda: on_levels(
+            gh.Bernoulli(),
+            TwoLevels(across_sessions=True),
+            TwoLevelsInitial(gh.InitialGLM(RIDGE)),
         ),
         "label",
     ),

@@ -59,7 +59,7 @@ def test_a_fit_tells_its_sessions_groups(tmp_path):
         assert probs.group.values.tolist() == GROUPS
         table = known.summary().query("parameter == 'initial.probs' and state == 0")
         assert table.group.tolist() == GROUPS
-        assert table.value.tolist() == [row[0] for row in FIRST]
+        assert table.estimate.tolist() == [row[0] for row in FIRST]
     plain = fit_of(sequences(None, ["x", "y", "z"]))
     assert "group" not in plain.parameters["initial.probs"].coords
     assert "group" not in plain.summary()

@@ -198,7 +198,7 @@ class TwoLevels(Transitions):
         logits = self._stepped(state, covariates, None)
         return Categorical(logits=logits, validate_args=False)
 
-    def crossed(self, state: Tensor, covariates: Tensor, entered: Tensor) -> Tensor:
+    def cross(self, state: Tensor, covariates: Tensor, entered: Tensor) -> Tensor:
         """Log-probabilities of the first pair of a session that goes on.
 
         Args:

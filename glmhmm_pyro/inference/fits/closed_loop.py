@@ -262,7 +262,7 @@ def _stepped(
             state = Categorical(logits=initial).sample()
         else:
             state = before[copies, simulations.last_rows]
-            logits = model.transitions.crossed(state, inputs, initial)
+            logits = model.transitions.cross(state, inputs, initial)
             state = Categorical(logits=logits).sample()
         states[:active, t] = expansion.states(state)
         inputs = torch.cat([x[copies, rows], emitting[rows]], -1)

@@ -80,7 +80,7 @@ class FitPotentials:
         def found() -> Tensor:
             states = transitions.all_states(data.device)
             entered: Tensor = initial.entered(data)
-            return transitions.crossed(states, transitions.inputs(data), entered).exp()
+            return transitions.cross(states, transitions.inputs(data), entered).exp()
 
         tables = [self._at(params, found) for params in self.alone]
         return torch.stack(tables).double().numpy()
