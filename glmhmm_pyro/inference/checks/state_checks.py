@@ -163,6 +163,8 @@ def doubtful_states(use: StateUse) -> Iterator[Finding]:
     number, empty = len(use.names), use.empty()
     chosen = torch.bincount(use.probs.argmax(-1), minlength=number)
     least = _STEPS_A_WEIGHT * use.weights
+    # Of twins either may be the more probable, by rounding, at all steps.
+    twins = {state for pair in use.twins() for state in pair}
     for state in range(number):
         if state in empty:
             continue
@@ -175,7 +177,7 @@ def doubtful_states(use: StateUse) -> Iterator[Finding]:
                 f"{len(use.probs)} steps, too few for its {use.weights} weights: fit "
                 f"{use.fewer}, or give the weights a prior",
             )
-        elif not chosen[state]:
+        elif not chosen[state] and state not in twins:
             yield Finding(
                 "vanishing-states",
                 WARNING,
