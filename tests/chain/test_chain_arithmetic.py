@@ -1,4 +1,6 @@
-"""Exponential and logarithm of the compiled kernels, against those of numpy."""
+"""Exponential and logarithm of the compiled kernels, against those of libraries."""
+
+import math
 
 import numpy as np
 
@@ -34,8 +36,10 @@ def test_logarithms_are_right_to_two_units_in_the_last_place():
     values = np.exp(draws * [[1e-9], [1e-3], [1.0], [150.0]]).reshape(-1)
     roots = np.nextafter(2.0 ** np.array([-0.5, 0.5]), [0.0, 9.0])
     values = np.concatenate([values, roots, [2.0**-1022, 2.0**1023, 0.5, 2.0]])
-    values = values[np.log(values) != 0]
-    assert units_apart(through(logs, values), np.log(values)).max() <= 2
+    # Those of numpy may be farther off, by its version and the processor.
+    expected = np.array([math.log(value) for value in values])
+    values, expected = values[expected != 0], expected[expected != 0]
+    assert units_apart(through(logs, values), expected).max() <= 2
     special = through(logs, np.array([1.0, np.inf, np.nan]))
     assert special[0] == 0 and special[1] == np.inf and np.isnan(special[2])
 
