@@ -1,12 +1,14 @@
 """Semi-Markov log-likelihoods at fixed parameters against LaMa's, an R package.
 
-The numbers are what ``forward_hsmm`` and ``forward_ihsmm`` of LaMa (Koslik 2025, CRAN;
-source of the hidden semi-Markov functions as of version 2.0.4 and later) return in
-R 4.2.2 for the data and parameters below. LaMa takes the law of a dwell from the
-covariates of the step where it begins, this package the hazard from those of the step
-where it may end; both say every law, and LaMa was given the one that has these hazards.
-Its function for driven laws leaves out the first 11 steps, as many as a state has
-phases less one.
+The numbers are those of ``forward_hsmm`` and ``forward_ihsmm`` of LaMa (Koslik, on
+CRAN), for the data and parameters below: of their recursion as its source has it
+(github.com/janoleko/LaMa, R/hsmm_functions.R, commit 2600f47), run in R 4.2.2 with
+dense matrices, without the package's automatic differentiation, which was not at hand.
+
+LaMa takes the law of a dwell from the covariates of the step where it begins, this
+package the hazard from those of the step where it may end; both say every law, and LaMa
+was given the one that has these hazards. Its function for driven laws leaves out the
+first 11 steps, as many as a state has phases less one.
 """
 
 import numpy as np
