@@ -8,10 +8,13 @@ from inference_cases import RIDGE, clear_data
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.kinds.glmhmm_program import GLMHMMProgram
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import FallingLikelihoodError
 from glmhmm_pyro.plotting import history
 
 FAILED = gh.Status.START_FAILED
+WEIGHTS = "emissions.weights"
 EM = gh.EM(accelerate=False, tol=1e-4)
 
 
@@ -119,3 +122,24 @@ def test_a_search_goes_on_without_a_start_that_is_refused(method, init, monkeypa
     refusing(monkeypatch, lambda values, first: True)
     with pytest.raises(ValueError, match="weights must be small"):
         gh.fit(model, data, method, **options)
+
+
+def test_a_run_at_its_pause_has_its_m_step_though_another_fails(started):
+    model, data, starts = started
+    engine = gh.EM(accelerate=False)
+    steps = Program.of(model, data).em_steps(engine.m_step)
+    (alone,) = [Run(starts[1])]
+    engine.lead(steps, [alone], most=1)
+    maximise = steps.maximise
+
+    def refused(sets, rows, multiplier=1.0):
+        if any(torch.equal(sets[row][WEIGHTS], starts[0][WEIGHTS]) for row in rows):
+            raise ValueError("weights must be small; give smaller ones")
+        return maximise(sets, rows, multiplier)
+
+    steps.maximise = refused
+    failing, other = Run(starts[0]), Run(starts[1])
+    engine.lead(steps, [failing, other], most=1)
+    assert failing.status is FAILED and other.status is None
+    torch.testing.assert_close(other.ahead, alone.ahead)
+    assert not torch.equal(other.ahead[WEIGHTS], starts[1][WEIGHTS])

@@ -165,7 +165,8 @@ def maximised(
             error,
             is_spread(steps),
         )
-        return maximised(steps, runs, sets, [r for r in rows if runs[r].goes_on])
+        rest = [row for row in rows if runs[row].status is None]
+        return maximised(steps, runs, sets, rest)
     updates = enumerate(zip(rows, found))
     return [Update(runs[row], new, steps.failure(i)) for i, (row, new) in updates]
 
