@@ -13,7 +13,7 @@ Murthy 2019; Escola et al. 2011). Both bodies below are the readable reference.
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pyro
 import torch
@@ -40,6 +40,8 @@ from glmhmm_pyro.sequences import MatchingWarning, Sequences
 from glmhmm_pyro.sequences.continuing import check_order
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
+
+Own = TypeVar("Own", bound=Component)
 
 _SUCH_AS = {
     "initial": "Initial()",
@@ -117,7 +119,7 @@ class GLMHMM(PyroModule):
         observed = torch.ones(len(values), dtype=torch.bool, device=data.device)
         observed = observed if data.mask is None else data.mask
         with pyro.plate("sessions", len(starts), dim=-1):
-            state = None
+            state: Any = None
             for t in pyro.markov(range(int(last.max()) + 1)):
                 # A session that has ended repeats its last row, masked.
                 rows = starts + last.clamp(max=t)
@@ -294,7 +296,7 @@ class GLMHMM(PyroModule):
             for name, component, attribute in self.site_names()
         }
 
-    def _own(self, name: str, component: Any, kind: type) -> Any:
+    def _own(self, name: str, component: Own, kind: type[Own]) -> Own:
         if not isinstance(component, kind):
             what, fix = type(component).__name__, f"give one such as {_SUCH_AS[name]}"
             if isinstance(component, type):
@@ -304,7 +306,10 @@ class GLMHMM(PyroModule):
                 f"{name} must be of type {kind.__name__}, got {what}; {fix}"
             )
         if self.num_states == 1:
-            trivial = {"initial": OnlyInitial(), "transitions": OnlyState()}
+            trivial: dict[str, Any] = {
+                "initial": OnlyInitial(),
+                "transitions": OnlyState(),
+            }
             component = trivial.get(name, component)
         own = copy.deepcopy(component)
         # The copy has run nowhere, though what it was copied from may have.

@@ -12,11 +12,14 @@ an error that quotes it instead of waiting.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 Summed = TypeVar("Summed", int, float, np.ndarray, Tensor)
 
@@ -114,7 +117,7 @@ class Group(Ranks):
         group: of ``torch.distributed``, which this process is a rank of.
     """
 
-    def __init__(self, group: Any):
+    def __init__(self, group: "ProcessGroup"):
         import torch.distributed as dist
 
         self.group, self._reduce = group, dist.all_reduce
@@ -259,7 +262,7 @@ class Group(Ranks):
         return rows.to(self.device)
 
 
-def ranks_of(group: Any) -> Ranks:
+def ranks_of(group: "ProcessGroup | str | None") -> Ranks:
     """The ranks of a process group; of ``None``, this process alone.
 
     Args:
@@ -272,16 +275,16 @@ def ranks_of(group: Any) -> Ranks:
         return ALONE
     import torch.distributed as dist
 
-    if group == "world" and dist.is_available() and dist.is_initialized():
-        group = dist.group.WORLD
-    is_group = dist.is_available() and isinstance(group, dist.ProcessGroup)
-    if not is_group or dist.get_rank(group) < 0:
+    is_default = group == "world" and dist.is_available() and dist.is_initialized()
+    found: Any = dist.group.WORLD if is_default else group
+    is_group = dist.is_available() and isinstance(found, dist.ProcessGroup)
+    if not is_group or dist.get_rank(found) < 0:
         raise ValueError(
             "process_group must be 'world', or a process group of torch.distributed, "
             f"with this process in it, got {group!r:.80}; call "
             "torch.distributed.init_process_group first"
         )
-    return Group(group)
+    return Group(found)
 
 
 def _like(value: int | float | np.ndarray | Tensor, found: Tensor) -> Any:

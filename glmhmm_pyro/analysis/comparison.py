@@ -4,7 +4,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +188,9 @@ def _labelled(
     return dict(zip(distinct_names([engine.name for engine in engines]), engines))
 
 
-def _split(model: Any, data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
+def _split(
+    model: Callable[..., Any], data: Data, held_out: Data | float | None, seed: int
+) -> tuple[Any, Any]:
     """The data to fit, and those to score if any, by whole sessions.
 
     Or by whole groups, where sessions of one go on from one another.
@@ -225,8 +227,9 @@ def _split(model: Any, data: Any, held_out: Any, seed: int) -> tuple[Any, Any]:
         fix = "give data of several groups, other data, or None"
         refuse_apart(model, "held_out", f"{held_out!r} of a single group", fix)
     # Sessions held out lend their means and scales to no covariate.
-    data = data.refit_design(sorted(train.tolist()))
-    return data.subset(sorted(train.tolist())), data.subset(sorted(test.tolist()))
+    kept, left = sorted(train.tolist()), sorted(test.tolist())
+    sessions = data.refit_design(kept)
+    return sessions.subset(kept), sessions.subset(left)
 
 
 def _sentence(error: Exception) -> str:

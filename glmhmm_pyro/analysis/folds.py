@@ -1,7 +1,7 @@
 """Sessions to fit and to hold out, fold by fold."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -181,7 +181,11 @@ def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
 
 
 def check_groups_whole(
-    model: Any, train: Sequences, test: Sequences, argument: str, fix: str
+    model: Callable[..., Any],
+    train: Sequences,
+    test: Sequences,
+    argument: str,
+    fix: str,
 ) -> None:
     """Raise a ValueError if sessions held out go on from others that are fitted.
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from glmhmm_pyro.masking import log_prob_of, observed_log_prob
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.zeros import zeros_allowed
+
+Columns = TypeVar("Columns", np.ndarray, Tensor, DesignMatrix, DesignMatrix | Tensor)
 
 
 @suggests_names
@@ -175,7 +177,7 @@ class Outputs(Emission):
         known = {name: one for name, one in laws.items() if one is not None}
         return law if len(known) == len(laws) else None
 
-    def _columns(self, name: str, design: Any) -> Any:
+    def _columns(self, name: str, design: Columns) -> Columns:
         """The covariates that an output reads, out of all."""
         own = self.selections[name].covariates
         if own is None or self.covariate_names is None:

@@ -7,13 +7,16 @@ constant column, or a free baseline, takes up what that adds to a predictor.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.affine import Affine
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.components.reader import CovariateReader
 
 # A column that varies by less than this part of its size does not, but for rounding.
 _ROUNDING = 1e-13
@@ -149,7 +152,9 @@ class OutputUnits(NamedTuple):
         return ((columns - self.centre) / self.scale).reshape(values.shape)
 
 
-def is_as_defined(component: Any, kind: type, *methods: str) -> bool:
+def is_as_defined(
+    component: "nn.Module | CovariateReader", kind: type, *methods: str
+) -> bool:
     """Whether a component has not overridden these methods of a class.
 
     What holds for the package's own methods need not hold for a user's.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.callers import warn_caller
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.sequences import MatchingWarning, Sequences
 from glmhmm_pyro.sequences.members import MEMBER_AXES, Members
 
@@ -78,10 +79,10 @@ class HasMembers:
         by_session = rows.reshape(len(columns), data.num_sessions).T
         return by_session.repeat_interleave(data.lengths, dim=0)
 
-    def apart(self, inputs: Any) -> tuple[Any, dict[str, Tensor]]:
+    def apart(self, inputs: DesignMatrix | Tensor) -> tuple[Any, dict[str, Tensor]]:
         """Split what :meth:`inputs` returns into the design and the entries by axis."""
         axes = self.varies_over
-        if not axes:
+        if not axes or isinstance(inputs, DesignMatrix):
             return inputs, {}
         design, last = inputs[..., : -len(axes)], inputs[..., -len(axes) :].long()
         return design, dict(zip(axes, last.unbind(-1)))

@@ -6,7 +6,7 @@ here, so that it knows sessions, learns from training data and closes the loop.
 
 import ast
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,8 @@ from .splines import Spline
 from .terms import Columns, Intercept, Standardised, Term, as_term
 
 if TYPE_CHECKING:
+    from formulaic.parser.types import Factor as ParsedFactor
+
     from .design import Design
 
 # Factors that are no categories, and categories: the span of their product.
@@ -94,7 +96,9 @@ def _parsed(formula: str) -> Any:
     return found.root if hasattr(found, "root") else found
 
 
-def _terms(factors: Any, spanned: set[Span]) -> list[tuple[Term | Source, str]]:
+def _terms(
+    factors: "Iterable[ParsedFactor]", spanned: set[Span]
+) -> list[tuple[Term | Source, str]]:
     """What one term of a formula adds to those before it, each with its text.
 
     A product with a category is that with all levels; what earlier terms span already
@@ -146,7 +150,7 @@ def _called(term: Term | Source, text: str) -> Any:
     return term
 
 
-def _factor(factor: Any) -> Any:
+def _factor(factor: "ParsedFactor") -> Any:
     """What one factor of a formula means."""
     if factor.eval_method.value == "lookup":
         return Columns(factor.expr)

@@ -1,6 +1,6 @@
 """Scales of recipes that may be learnt: by a prior of their own, or a flat one."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,10 @@ from torch.distributions import Distribution
 from glmhmm_pyro.arguments import has_items
 from glmhmm_pyro.priors.filling import check_density
 from glmhmm_pyro.priors.recipe import PriorRecipe
+
+if TYPE_CHECKING:
+    from glmhmm_pyro.priors.hierarchical import Hierarchical
+    from glmhmm_pyro.priors.lags import RandomWalk
 
 # In the place of a scale: one that is learnt, under a flat prior.
 LEARNT = "learnt"
@@ -48,7 +52,7 @@ def check_scale_prior(name: str, prior: TorchDistribution) -> None:
         )
 
 
-def axes_named(recipe: Any) -> tuple[str, ...]:
+def axes_named(recipe: "Hierarchical | RandomWalk") -> tuple[str, ...]:
     """The axes in the field ``per`` of a recipe."""
     per = (recipe.per,) if isinstance(recipe.per, str) else recipe.per
     if not has_items(per) or not all(isinstance(axis, str) for axis in per):

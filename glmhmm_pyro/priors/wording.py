@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch.distributions import Distribution
 
 from glmhmm_pyro.priors.answers import core, stored
 from glmhmm_pyro.priors.recipe import PriorRecipe
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Most numbers of an argument that are written out.
 _FEW = 12
@@ -35,7 +38,7 @@ def in_words(
     return f"{known.name}({', '.join(made_of)})"
 
 
-def _arguments(recipe: Any) -> Iterator[str]:
+def _arguments(recipe: "DataclassInstance") -> Iterator[str]:
     """The fields of a recipe, without those that are empty."""
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)

@@ -153,7 +153,7 @@ def _is_frame(values: ArrayLike) -> TypeGuard["pd.DataFrame"]:
     return hasattr(values, "columns") and len(getattr(values, "shape", ())) == 2
 
 
-def _columns(frame: Any) -> list[Any]:
+def _columns(frame: "pd.DataFrame") -> list[Any]:
     """The columns of a data frame, in their order."""
     if hasattr(frame, "iloc"):
         return [frame.iloc[:, i] for i in range(frame.shape[1])]

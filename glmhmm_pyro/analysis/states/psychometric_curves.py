@@ -27,7 +27,6 @@ from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import zeros_allowed
 
@@ -256,10 +255,10 @@ def _at_params(
     """The same of a fit without draws or latents, shape (states, data sets)."""
     shares = torch.as_tensor(weights / weights.sum(0))
     moved = [fit.as_fitted(each) for each in moved]
-    if isinstance(fit.model, GLMHMM):
+    kind = Program.kind_of(fit.model)
+    if kind.components_of(fit.model):
         means = [_mean_of_table(fit, each, choice, shares) for each in moved]
         return band_of_means(fit, data, means, PROBABILITY)
-    kind = Program.kind_of(fit.model)
 
     def curves(params: Params) -> Tensor:
         means = []

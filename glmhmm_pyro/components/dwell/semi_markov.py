@@ -22,6 +22,9 @@ from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import log_or_zero_slope
 
+# From weights, and the number of their axes before covariates, to what they predict.
+Predicted = Callable[[Tensor, int], Tensor]
+
 _FIRSTS = ("fresh", "stationary")
 
 # What a step from one chain state to another is.
@@ -289,7 +292,7 @@ class SemiMarkov(Transitions):
             return (rows - rows[..., :1, :])[..., 1:, :]
         return super().permuted(name, value, order)
 
-    def _table(self, predicted: Any, by_step: bool = False) -> Tensor:
+    def _table(self, predicted: Predicted | None, by_step: bool = False) -> Tensor:
         """Log-probabilities of all steps between chain states, (..., chain, chain).
 
         Args:
@@ -297,7 +300,9 @@ class SemiMarkov(Transitions):
             by_step: whether that has an axis of steps, which what is not driven lacks.
         """
         value = getattr(self, self.law)
-        law = self.dwell.events(predicted(value, 1) if self.dwell.is_driven else value)
+        if predicted is not None and self.dwell.is_driven:
+            value = predicted(value, 1)
+        law = self.dwell.events(value)
         event, rest = (log.flatten(-2).unsqueeze(-1) for log in law)
         if by_step and not self.dwell.is_driven:
             event, rest = event.unsqueeze(-3), rest.unsqueeze(-3)
@@ -310,11 +315,11 @@ class SemiMarkov(Transitions):
         table = torch.where(kinds == _REST, rest, table)
         return torch.where(kinds == _JUMP, jump, table)
 
-    def _log_jumps(self, predicted: Callable[..., Tensor]) -> Tensor:
+    def _log_jumps(self, predicted: Predicted | None) -> Tensor:
         """Log-probabilities of where jumps lead, for all pairs of chain states."""
         if "jump_probs" in self.sites:
             free = log_or_zero_slope(self.jump_probs)
-        elif "jump_weights" in self.sites:
+        elif predicted is not None and "jump_weights" in self.sites:
             scores = predicted(self.jump_weights, 2)
             free = torch.nn.functional.pad(scores, (1, 0)).log_softmax(-1)
         else:

@@ -58,7 +58,7 @@ class TableByUnit:
         return None
 
 
-def table_by_unit(component: Any, data: Sequences) -> TableByUnit | None:
+def table_by_unit(component: "UnitsApart", data: Sequences) -> TableByUnit | None:
     """The family's table of every unit, if the units' weights are all there is.
 
     Args:
@@ -135,7 +135,9 @@ class ObjectiveByUnit:
         return whole.reshape(-1, *shape)
 
 
-def objective_by_unit(component: Any, data: Sequences) -> ObjectiveByUnit | None:
+def objective_by_unit(
+    component: "UnitsApart", data: Sequences
+) -> ObjectiveByUnit | None:
     """The M-step of every unit by itself, if the family has one of blocks.
 
     Args:
@@ -151,13 +153,15 @@ def objective_by_unit(component: Any, data: Sequences) -> ObjectiveByUnit | None
     return ObjectiveByUnit(parts, *component.shape("weights")[:2])
 
 
-def are_apart(component: Any) -> bool:
+def are_apart(component: "UnitsApart") -> bool:
     """Whether the weights of units without a law are all that a component has."""
     weights_alone = set(component.sites) == set(component.inner.sites) == {"weights"}
     return component.link is None and weights_alone and component.over != "step"
 
 
-def _by_unit(component: Any, data: Sequences) -> dict[int, tuple[Tensor, Sequences]]:
+def _by_unit(
+    component: "UnitsApart", data: Sequences
+) -> dict[int, tuple[Tensor, Sequences]]:
     """Numbers of the steps, and the data, of every unit that has some."""
     by_session = torch.tensor(component.rows(component.over, data))
     by_step = by_session.repeat_interleave(data.lengths)
@@ -174,6 +178,7 @@ class UnitsApart(Component):
     """What a component whose weights vary can do where no law links the units."""
 
     inner: Any
+    link: Any
     over: str
     has_objectives = False
 

@@ -32,7 +32,7 @@ def state_of(steps: "Steps", runs: Sequence[Run], **more: Any) -> dict[str, Any]
     }
 
 
-def restore(steps: Any, runs: Sequence[Run], state: dict[str, Any]) -> None:
+def restore(steps: "Steps", runs: Sequence[Run], state: dict[str, Any]) -> None:
     """Bring runs to where they were.
 
     Args:
@@ -41,7 +41,7 @@ def restore(steps: Any, runs: Sequence[Run], state: dict[str, Any]) -> None:
         state: from :func:`state_of`.
     """
     if state["units"] is not None:
-        steps.units = state["units"]
+        setattr(steps, "units", state["units"])
     for run, known in zip(runs, state["runs"]):
         run.params, run.ahead = _at(run, known["params"]), _at(run, known["ahead"])
         for name in ("log_likelihoods", "log_joints"):

@@ -12,6 +12,7 @@ from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.program import Data, Program
+from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.weights import by_session
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def log_probs_by_session(
     return _along_chains(by_draw, goes_on[0].tolist())
 
 
-def log_probs_as_counted(fit: "Fit[Any]", data: Any) -> Tensor:
+def log_probs_as_counted(fit: "Fit[Sequences]", data: Sequences) -> Tensor:
     """Log-likelihood of every session with its copies, over draws, nats, (sessions,).
 
     Args:

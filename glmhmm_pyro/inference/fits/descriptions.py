@@ -307,5 +307,5 @@ def _make_argument(value: Plain) -> Any:
     return restored(Stored(False, value["prior"], arguments))
 
 
-def _plain(bound: Any) -> Any:
+def _plain(bound: Plain) -> Plain:
     return tuple(bound) if isinstance(bound, list) else bound

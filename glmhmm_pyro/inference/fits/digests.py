@@ -201,7 +201,7 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(const)
 
 
-def _is_own(value: Any) -> bool:
+def _is_own(value: FunctionType | type) -> bool:
     """Whether a function or class is the user's: of no installed package."""
     module = getattr(value, "__module__", None) or "builtins"
     top = module.partition(".")[0]

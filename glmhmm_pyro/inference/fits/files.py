@@ -14,12 +14,15 @@ import os
 import secrets
 from collections.abc import Iterator
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from glmhmm_pyro.version import __version__
+
+if TYPE_CHECKING:
+    import h5py
 
 FORMAT = "glmhmm_pyro fit"
 FORMAT_VERSION = 2
@@ -340,7 +343,7 @@ def _plain(attribute: ArrayLike) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _is_variable(item: Any) -> bool:
+def _is_variable(item: "h5py.Dataset | h5py.Group") -> bool:
     """Whether an entry of a file is an array, and not the name of an axis alone."""
     mark = item.attrs.get("NAME", b"") if hasattr(item, "shape") else _NO_VARIABLE
     return not bytes(mark).startswith(_NO_VARIABLE)

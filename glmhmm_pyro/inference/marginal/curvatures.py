@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.model import GLMHMM
 
 if TYPE_CHECKING:
     from glmhmm_pyro.inference.marginal.problem import MarginalProblem
@@ -157,11 +156,10 @@ class ByPredictor:
     @classmethod
     def of(cls, problem: "MarginalProblem") -> "ByPredictor | None":
         """Those of a program of one state whose emissions alone vary."""
-        model = problem.program.model
-        if not isinstance(model, GLMHMM) or model.num_states > 1:
-            return None
-        component: Any = model.components.get("emissions")
+        component = problem.program.components.get("emissions")
         if problem.names != ("emissions.weights",) or component is None:
+            return None
+        if component.num_states != 1:
             return None
         return cls(problem, component) if hasattr(component, "log_probs_at") else None
 
