@@ -100,7 +100,7 @@ def ours(path, learn):
     import torch
 
     import glmhmm_pyro as gh
-    from glmhmm_pyro.inference.marginal.law_evidence import expanded
+    from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode
     from glmhmm_pyro.inference.marginal.problem import MarginalProblem
     from glmhmm_pyro.inference.program.program import Program
 
@@ -109,7 +109,7 @@ def ours(path, learn):
     fit, seconds = timed(lambda: gh.fit(walks(), data, "map", progress=False), 3)
     problem = MarginalProblem.of(Program.of(walks(), data))
     none = torch.zeros(data.num_steps, 6, dtype=torch.float64)
-    at, alone = timed(lambda: expanded(problem, none[0, :0], none), 5)
+    at, alone = timed(lambda: expand_at_units_mode(problem, none[0, :0], none), 5)
     found = {
         "map_seconds": alone,
         "fit_seconds": seconds,

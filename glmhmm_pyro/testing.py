@@ -199,7 +199,10 @@ def _check_masked_steps(case: _Case) -> None:
     masked = case.data.with_mask(observed)
     log_probs = [
         case.call(lambda family: family.log_probs(data))
-        for data in (masked, masked._derive(emissions=_spoilt(case.data, observed)))
+        for data in (
+            masked,
+            masked._derive(emissions=_nan_where_masked(case.data, observed)),
+        )
     ]
     _require(
         bool((log_probs[0][~observed] == 0).all())
@@ -209,7 +212,7 @@ def _check_masked_steps(case: _Case) -> None:
     )
 
 
-def _spoilt(data: Sequences, observed: Tensor) -> Tensor:
+def _nan_where_masked(data: Sequences, observed: Tensor) -> Tensor:
     """The emissions, NaN where they are not observed."""
     values = data.emissions.to(torch.float64, copy=True)
     values[~observed] = torch.nan

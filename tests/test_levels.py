@@ -24,7 +24,7 @@ from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.symmetry import possible_orders
-from glmhmm_pyro.inference.search.unlike import KINDS, Unlike
+from glmhmm_pyro.inference.search.diverse_starts import KINDS, DiverseStarts
 
 matplotlib.use("Agg")
 
@@ -410,7 +410,7 @@ def test_starts_of_every_kind_have_values_of_every_site(kind):
     model, data, _ = simulated()
     program = Program.of(model, data)
     maker = StartMaker(program.model, program.data, seeded_generator(0))
-    start = kind(Unlike(maker, 0.5, np.random.default_rng(0)))
+    start = kind(DiverseStarts(maker, 0.5, np.random.default_rng(0)))
     assert {n: v.shape for n, v in start.items()} == {
         name: prior.shape() for name, prior in program.priors.items()
     }

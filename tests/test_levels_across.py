@@ -26,7 +26,7 @@ from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.program.evaluated import differentiated
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.symmetry import possible_orders
-from glmhmm_pyro.inference.search.unlike import KINDS, Unlike
+from glmhmm_pyro.inference.search.diverse_starts import KINDS, DiverseStarts
 from glmhmm_pyro.plotting.timelines import probs_in_session
 
 matplotlib.use("Agg")
@@ -489,7 +489,7 @@ def test_starts_of_every_kind_have_values_of_every_site(kind):
     model, data, _ = simulated(2, 3, 10)
     program = Program.of(model, data)
     maker = StartMaker(program.model, program.data, seeded_generator(0))
-    start = kind(Unlike(maker, 0.5, np.random.default_rng(0)))
+    start = kind(DiverseStarts(maker, 0.5, np.random.default_rng(0)))
     assert {n: v.shape for n, v in start.items()} == {
         name: prior.shape() for name, prior in program.priors.items()
     }

@@ -110,7 +110,7 @@ def log_evidence(
     program = program.in_own_units()
     require_proper(program)
     vector, status = search_near(program, found.params)
-    expansion = expanded(program, vector, status, found)
+    expansion = expand_at_mode(program, vector, status, found)
     if not all_images:
         return expansion.log_evidence
     mode = program.units.inward(expansion.mode)
@@ -194,7 +194,7 @@ def _factor_at(program: Program, vector: Tensor) -> Tensor | None:
     return information.factor if information.is_complete else None
 
 
-def expanded(
+def expand_at_mode(
     program: Program, mode: Tensor, status: Status, found: Fit
 ) -> PosteriorExpansion:
     """The posterior expanded at the mode of the unconstrained coordinates.

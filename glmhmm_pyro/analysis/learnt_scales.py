@@ -12,7 +12,7 @@ from tqdm import tqdm
 from glmhmm_pyro.analysis.cross_validation import made
 from glmhmm_pyro.analysis.evidence import (
     NoEvidenceError,
-    expanded,
+    expand_at_mode,
     require_proper,
     search_near,
 )
@@ -218,7 +218,7 @@ class _EvidencePath:
         start = self.modes[self.centre] if self.modes else self.first.params
         try:
             mode, status = search_near(program, start, self.factor)
-            expansion = expanded(program, mode, status, self.first)
+            expansion = expand_at_mode(program, mode, status, self.first)
         except NoEvidenceError as error:
             raise NoEvidenceError(f"at {self._named(values)}: {error}") from error
         self.factor = expansion.factor

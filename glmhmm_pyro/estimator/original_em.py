@@ -24,7 +24,7 @@ from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.search.failing import check_some
+from glmhmm_pyro.inference.search.failing import raise_if_all_failed
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.steps.blocks import Failure
@@ -161,8 +161,8 @@ class OriginalEM:
             em = EM(num_iters=most, accelerate=False, m_step=LBFGSOptions())
             run = Run(run.params)
             rule.steps = self._steps(problem, schedule.at(rule.position))
-            em.lead(rule.steps, [run], rule=rule)
-            check_some([run])
+            em.advance(rule.steps, [run], rule=rule)
+            raise_if_all_failed([run])
             left = int(self.max_iter) - len(rule.iterations)
         if run.status is Status.INTERRUPTED:
             raise KeyboardInterrupt

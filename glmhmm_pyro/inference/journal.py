@@ -122,7 +122,7 @@ def journalled(journal: Journal) -> Iterator[None]:
 
 
 @contextmanager
-def apart(name: Callable[[], str]) -> Iterator[None]:
+def journal_section(name: Callable[[], str]) -> Iterator[None]:
     """Inside, loops are told from those of other fits that note in the same journal.
 
     Args:

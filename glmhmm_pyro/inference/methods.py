@@ -10,13 +10,13 @@ from glmhmm_pyro.arguments import suggestion, suggests_names
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.chain.announcing import watched
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.checks.after import ruined
+from glmhmm_pyro.inference.checks.after import unusable_states_warning
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.checkpoint import FitCheckpoint
 from glmhmm_pyro.inference.fits.digests import digest
 from glmhmm_pyro.inference.fits.fit import Fit
-from glmhmm_pyro.inference.journal import apart
+from glmhmm_pyro.inference.journal import journal_section
 from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
@@ -158,9 +158,11 @@ def fit(
             data = _spread(data, model, engine, unseen, checkpoint, ranks)
         kept = FitCheckpoint(checkpoint, key) if checkpoint is not None else None
         if kept is not None and kept.made is not None:
-            result, spoilt = kept.made
+            result, cautions = kept.made
         else:
-            noted = apart(lambda: digest(key)) if kept is None else kept.noted()
+            noted = (
+                journal_section(lambda: digest(key)) if kept is None else kept.noted()
+            )
             with noted, seeded(search.seed), watched(search.progress):
                 given = Program.of(copy.deepcopy(model), data)
                 given.check()
@@ -168,13 +170,13 @@ def fit(
                 in_own_units = getattr(engine, "in_own_units", False)
                 program = given.in_own_units() if in_own_units else given
                 result = Fit.of(program, engine.fit(program, search), baseline)
-                spoilt = undetermined + ruined(given, result.params)
-                spoilt += failed_starts(result.restarts)
-            result = replace(result, notes=result.notes + spoilt)
+                cautions = undetermined + unusable_states_warning(given, result.params)
+                cautions += failed_starts(result.restarts)
+            result = replace(result, notes=result.notes + cautions)
             if kept is not None:
-                kept.finish(result, spoilt)
-    if result.status.is_success and spoilt:
-        warn_caller(f"{'; '.join(spoilt)}.", ConvergenceWarning)
+                kept.finish(result, cautions)
+    if result.status.is_success and cautions:
+        warn_caller(f"{'; '.join(cautions)}.", ConvergenceWarning)
     elif not result.status.is_success:
         advice = result.status.advice_for(result.labels.num_states)
         details = "; ".join((result.status.sentence,) + result.unbounded + result.notes)

@@ -189,7 +189,7 @@ def test_an_interrupt_before_anything_is_done_goes_on(data, fit, monkeypatch):
 
 
 def test_searches_for_the_evidence_keep_what_they_found(data, monkeypatch):
-    original, calls = gh.analysis.learnt_scales.expanded, []
+    original, calls = gh.analysis.learnt_scales.expand_at_mode, []
 
     def interrupted(*args):
         calls.append(args)
@@ -197,7 +197,7 @@ def test_searches_for_the_evidence_keep_what_they_found(data, monkeypatch):
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(gh.analysis.learnt_scales, "expanded", interrupted)
+    monkeypatch.setattr(gh.analysis.learnt_scales, "expand_at_mode", interrupted)
     with pytest.warns(gh.ConvergenceWarning, match="stopped before its end"):
         found = maximise_evidence(
             lambda scale: ridge(scale**-2.0), {"scale": 1.0}, data, progress=False

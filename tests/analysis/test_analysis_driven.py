@@ -12,7 +12,12 @@ from torch.distributions import Dirichlet, Normal
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis.driven.bands import band
 from glmhmm_pyro.analysis.driven.counterfactual import ModelPart
-from glmhmm_pyro.analysis.driven.quantities import PROBABILITY, REAL, entries, told_of
+from glmhmm_pyro.analysis.driven.quantities import (
+    PROBABILITY,
+    REAL,
+    part_names,
+    transition_quantities,
+)
 from glmhmm_pyro.covariates import Columns, Design, Intercept, Standardised
 from glmhmm_pyro.inference.fits.given import fit_at
 from glmhmm_pyro.inference.program.program import Program
@@ -225,7 +230,7 @@ def test_what_the_data_do_not_determine_has_no_interval(data):
 
 def test_two_ends_have_no_share_of_time_in_the_long_run():
     matrices = torch.eye(2).double().expand(3, 2, 2)
-    told = told_of(matrices, torch.tensor([0.5, 0.5]).double())
+    told = transition_quantities(matrices, torch.tensor([0.5, 0.5]).double())
     assert told[:, -2:].isnan().all() and told[:, :-4].isfinite().all()
 
 
@@ -238,7 +243,7 @@ def test_means_of_counts_are_positive_and_those_of_measurements_any(data):
         params["emissions.weights"] = params["emissions.weights"] - 4.0
         fit = fit_at(model, counts, params, "given")
         part = ModelPart(fit, "emissions", None, [counts], torch.arange(3))
-        lower, upper = entries(fit, part).borders
+        lower, upper = part_names(fit, part).borders
         assert upper == np.inf
         assert lower == (0.0 if is_positive else -np.inf)
 

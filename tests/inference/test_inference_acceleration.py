@@ -168,7 +168,7 @@ def test_em_ends_as_soon_as_all_that_is_left_to_gain_is_within_the_tolerance(
         # A probability that goes to the border matters to nothing.
         start["p"] = torch.tensor([0.5, 0.5], dtype=torch.float64)
     run = Run(start)
-    gh.EM(tol=tol, accelerate=False).lead(HalvingSteps(part, vanishing), [run])
+    gh.EM(tol=tol, accelerate=False).advance(HalvingSteps(part, vanishing), [run])
     assert run.status is gh.Status.CONVERGED
     # The last rise and all that would follow it are, by the definition of the steps,
     # what was missing one step before the end: the maximum is 0.
@@ -189,7 +189,7 @@ class AfterThree:
 def test_another_rule_than_its_own_ends_em():
     runs = [Run({"w": torch.tensor(0.7, dtype=torch.float64)}) for _ in range(2)]
     for run, rule in zip(runs, (AfterThree(), None)):
-        gh.EM(tol=1e-6, accelerate=False).lead(HalvingSteps(0.5), [run], rule=rule)
+        gh.EM(tol=1e-6, accelerate=False).advance(HalvingSteps(0.5), [run], rule=rule)
         assert run.status is gh.Status.CONVERGED
     assert len(runs[0].log_joints) == 3 < len(runs[1].log_joints)
     assert runs[0].log_joints == runs[1].log_joints[:3]

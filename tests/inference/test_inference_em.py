@@ -357,6 +357,6 @@ def test_expected_counts_of_sets_are_those_of_each_set():
 def test_a_run_records_copies_that_later_iterations_leave_alone():
     run = Run({"a": torch.zeros(1)})
     run.record(-2.0, -3.0, keep=True)
-    run.ahead = {"a": torch.ones(1)}
+    run.next_params = {"a": torch.ones(1)}
     run.record(-1.0, -2.0, keep=True)
     assert [w["a"].item() for w in run.weights] == [0.0, 1.0]

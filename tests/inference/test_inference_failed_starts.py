@@ -129,7 +129,7 @@ def test_a_run_at_its_pause_has_its_m_step_though_another_fails(started):
     engine = gh.EM(accelerate=False)
     steps = Program.of(model, data).em_steps(engine.m_step)
     (alone,) = [Run(starts[1])]
-    engine.lead(steps, [alone], most=1)
+    engine.advance(steps, [alone], most=1)
     maximise = steps.maximise
 
     def refused(sets, rows, multiplier=1.0):
@@ -139,7 +139,7 @@ def test_a_run_at_its_pause_has_its_m_step_though_another_fails(started):
 
     steps.maximise = refused
     failing, other = Run(starts[0]), Run(starts[1])
-    engine.lead(steps, [failing, other], most=1)
+    engine.advance(steps, [failing, other], most=1)
     assert failing.status is FAILED and other.status is None
-    torch.testing.assert_close(other.ahead, alone.ahead)
-    assert not torch.equal(other.ahead[WEIGHTS], starts[1][WEIGHTS])
+    torch.testing.assert_close(other.next_params, alone.next_params)
+    assert not torch.equal(other.next_params[WEIGHTS], starts[1][WEIGHTS])

@@ -10,7 +10,7 @@ from varying_cases import drifting, problem_of, rat
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Varying
 from glmhmm_pyro.inference.curvature.curvature import hessian
-from glmhmm_pyro.inference.marginal.law_evidence import expanded, gradient
+from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode, gradient
 
 Walk = gh.priors.RandomWalk
 
@@ -75,7 +75,7 @@ def expansion(request):
     problem = problem_of(*CASES[request.param])
     v = 0.3 * torch.arange(1.0, problem.theta.size + 1).double().cos() - 0.5
     w = torch.arange(problem.number * problem.size).double().reshape(problem.number, -1)
-    return problem, v, expanded(problem, v, w.sin() / 2)
+    return problem, v, expand_at_units_mode(problem, v, w.sin() / 2)
 
 
 def test_the_evidence_is_laplaces(expansion):
@@ -111,7 +111,7 @@ def test_its_gradient_is_that_of_differences(expansion):
     problem, v, at = expansion
 
     def height(point):
-        found = expanded(problem, point, at.w)
+        found = expand_at_units_mode(problem, point, at.w)
         return found.evidence + float(found.prior.log_density)
 
     steps = 1e-4 * torch.eye(len(v)).double()
@@ -149,7 +149,7 @@ def test_a_pooled_bias_is_integrated_as_quadrature_does():
     mean, scale = 0.3, 0.7
     values = {names[0]: torch.tensor([[mean]]), names[1]: torch.tensor([[scale]])}
     v = problem.theta.pack({n: x.double() for n, x in values.items()})
-    found = expanded(problem, v, torch.zeros(3, 1).double()).evidence
+    found = expand_at_units_mode(problem, v, torch.zeros(3, 1).double()).evidence
     nodes, weights = np.polynomial.hermite_e.hermegauss(120)
     odds, expected = mean + scale * nodes, 0.0
     for session in data:
@@ -166,12 +166,14 @@ def test_methods_agree_and_are_above_what_does_not_vary():
     assert fits[0].log_likelihood == fits[1].log_likelihood
     problem = problem_of(model, data)
     v = problem.theta.pack(fits[0].params)
-    least = expanded(problem, torch.full_like(v, -12.0), torch.zeros(6, 2).double())
+    least = expand_at_units_mode(
+        problem, torch.full_like(v, -12.0), torch.zeros(6, 2).double()
+    )
     assert fits[0].log_likelihood >= least.evidence
     # Where nothing moves, that is what is found, and said.
     still = drifting(6, 40, seed=2, step=(0.0, 0.0))
     fit = quiet(model, still)
-    least = expanded(
+    least = expand_at_units_mode(
         problem_of(model, still), torch.full_like(v, -12.0), torch.zeros(6, 2).double()
     )
     assert fit.log_likelihood >= least.evidence - 1e-3

@@ -13,7 +13,12 @@ from torch.distributions import Dirichlet
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts import nuts
-from glmhmm_pyro.inference.nuts.beginning import apart, begin, modes_of, visited
+from glmhmm_pyro.inference.nuts.beginning import (
+    begin,
+    modes_of,
+    separate_modes_warning,
+    visited,
+)
 from glmhmm_pyro.inference.nuts.chains import Chains
 from glmhmm_pyro.inference.nuts.prior_ends import is_maximum, prior_ends
 from glmhmm_pyro.inference.program.program import Program
@@ -109,8 +114,10 @@ def test_draws_belong_to_the_mode_that_makes_them_probable(both):
 def test_chains_that_met_in_a_mode_are_not_apart(both):
     program = Program.of(both.model, mirrored())
     modes = modes_of(program, both, renumbering_of(both), 4)
-    assert apart(modes, torch.tensor([[0, 1], [1, 1]]), [0, 1]) is None
-    said = apart(modes, torch.tensor([[0, 0], [1, 1], [0, 0]]), [0, 2, 3])
+    assert separate_modes_warning(modes, torch.tensor([[0, 1], [1, 1]]), [0, 1]) is None
+    said = separate_modes_warning(
+        modes, torch.tensor([[0, 0], [1, 1], [0, 0]]), [0, 2, 3]
+    )
     assert "chains 0, 3" in said and "chains 2" in said
     assert "arbitrary and no posterior mass" in said
 

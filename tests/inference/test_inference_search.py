@@ -13,9 +13,9 @@ from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search import search as find
 from glmhmm_pyro.inference.search import stages
+from glmhmm_pyro.inference.search.diverse_starts import KINDS, Kicks
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
-from glmhmm_pyro.inference.search.unlike import KINDS, Kicks
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 
@@ -37,10 +37,10 @@ def three_levels(seed=0):
     return gh.Sequences(y, lengths=[200, 200])
 
 
-def hunt_of(program):
+def search_of(program):
     """A search that has not begun."""
-    unlike = find.unlike_starts(program, Search(4, seed=0))
-    return stages.Hunt(EM(), program, unlike, tqdm(disable=True))
+    unlike = find.diverse_starts(program, Search(4, seed=0))
+    return stages.MultistartSearch(EM(), program, unlike, tqdm(disable=True))
 
 
 @pytest.mark.parametrize("method", ["em", "map"])
@@ -92,7 +92,7 @@ def test_a_run_that_pauses_goes_on_as_if_it_had_not():
     parts, steps = Run(start), program.em_steps(em.m_step)
     for most in (1, 2, 5, 9, None):
         before = len(parts.log_joints)
-        em.lead(steps, [parts], most)
+        em.advance(steps, [parts], most)
         assert most is None or len(parts.log_joints) == before + most
     assert parts.log_joints == whole.log_joints
     torch.testing.assert_close(parts.params, whole.params, rtol=0, atol=0)
@@ -100,10 +100,10 @@ def test_a_run_that_pauses_goes_on_as_if_it_had_not():
 
 def test_runs_that_decode_alike_are_pruned_whatever_their_height():
     program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
-    hunt = hunt_of(program)
+    found = search_of(program)
 
     def run_at(levels, height):
-        base = hunt.unlike.zeros
+        base = found.starts.zeros
         weights = torch.tensor(levels, dtype=torch.float64)[:, None]
         run = Run(dict(base) | {"emissions.weights": weights})
         run.record(height, height, keep=False)
@@ -113,42 +113,42 @@ def test_runs_that_decode_alike_are_pruned_whatever_their_height():
     renumbered = run_at([8.0, 0.0, 4.0], -801.0)
     low = run_at([2.0, 8.0, 30.0], -9000.0)
     stage = stages.Stage(10, 0.8, keep=2)
-    kept = hunt._pruned([low, renumbered, high], stage, ())
+    kept = found._pruned([low, renumbered, high], stage, ())
     assert [run is other for run, other in zip(kept, (high, low))] == [True, True]
-    assert renumbered.joined is high and renumbered.status is gh.Status.PRUNED
+    assert renumbered.merged_into is high and renumbered.status is gh.Status.PRUNED
     assert low.status is None and high.status is None
 
 
 def test_kicks_lead_out_of_an_optimum_where_one_state_stands_for_two():
     program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
-    hunt = hunt_of(program)
-    caught = dict(hunt.unlike.zeros)
+    found = search_of(program)
+    caught = dict(found.starts.zeros)
     # The first state stands for the two lower levels, the others share the third.
     caught["emissions.weights"] = torch.tensor([[2.0], [7.5], [8.5]]).double()
     caught["emissions.scale"] = torch.tensor([2.2, 0.7, 0.7]).double()
-    hunt.runs = [Run(caught)]
-    hunt.narrow(hunt.runs, stages.STARTS[-1:])
-    before = hunt.best.log_joints[-1]
-    hunt.take(hunt.narrow(*hunt.kicks(10)))
-    assert hunt.best.kind.startswith("kick: ")
-    assert hunt.best.log_joints[-1] > before + 50 and hunt.rounds_without_gain == 0
-    levels = hunt.best.params["emissions.weights"].flatten().sort().values
+    found.runs = [Run(caught)]
+    found.run_stages(found.runs, stages.STARTS[-1:])
+    before = found.best.log_joints[-1]
+    found.add_kicks(found.run_stages(*found.kicks(10)))
+    assert found.best.kind.startswith("kick: ")
+    assert found.best.log_joints[-1] > before + 50 and found.rounds_without_gain == 0
+    levels = found.best.params["emissions.weights"].flatten().sort().values
     torch.testing.assert_close(
         levels, torch.tensor([0.0, 4.0, 8.0]).double(), atol=0.5, rtol=0
     )
-    hunt.take(hunt.narrow(*hunt.kicks(10)))
-    assert hunt.rounds_without_gain == 1
+    found.add_kicks(found.run_stages(*found.kicks(10)))
+    assert found.rounds_without_gain == 1
 
 
 def test_kicks_to_the_optima_next_to_the_best_change_weights_a_little():
     program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
-    hunt = hunt_of(program)
-    hunt.runs = [Run(dict(hunt.unlike.glm))]
-    hunt.narrow(hunt.runs, stages.STARTS[-1:])
-    best = hunt.best
-    hunt.is_near = True
-    hunt.take(hunt.narrow(*hunt.kicks(4)))
-    shaken = hunt.runs[1:]
+    found = search_of(program)
+    found.runs = [Run(dict(found.starts.glm))]
+    found.run_stages(found.runs, stages.STARTS[-1:])
+    best = found.best
+    found.is_near = True
+    found.add_kicks(found.run_stages(*found.kicks(4)))
+    shaken = found.runs[1:]
     assert shaken and {run.kind for run in shaken} == {"kick: shake"}
     for run in shaken:
         moved = run.first["emissions.weights"] - best.params["emissions.weights"]
@@ -161,20 +161,20 @@ def test_the_more_starts_agree_the_fewer_rounds_of_kicks_without_gain_are_made(
     agreeing, rounds
 ):
     program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
-    hunt = hunt_of(program)
-    hunt.runs = [Run(dict(hunt.unlike.zeros)) for _ in range(10)]
-    for number, run in enumerate(hunt.runs):
+    found = search_of(program)
+    found.runs = [Run(dict(found.starts.zeros)) for _ in range(10)]
+    for number, run in enumerate(found.runs):
         run.record(-800.0, -800.0 - 20.0 * (number >= agreeing), keep=False)
         run.status = gh.Status.CONVERGED if number == 0 else gh.Status.PRUNED
-        run.joined = hunt.runs[0] if 0 < number < agreeing else None
-    while not hunt.is_over():
-        hunt.rounds_without_gain += 1
-    assert hunt.rounds_without_gain == rounds
+        run.merged_into = found.runs[0] if 0 < number < agreeing else None
+    while not found.is_over():
+        found.rounds_without_gain += 1
+    assert found.rounds_without_gain == rounds
 
 
 def test_a_smooth_kick_takes_states_from_the_steps_around(monkeypatch):
     program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
-    unlike = hunt_of(program).unlike
+    unlike = search_of(program).starts
     probs = np.random.default_rng(0).dirichlet(np.ones(3), 400)
     kicks = Kicks(unlike, dict(unlike.zeros), probs)
     monkeypatch.setattr(unlike, "length", lambda longest: 4)
@@ -185,7 +185,7 @@ def test_a_smooth_kick_takes_states_from_the_steps_around(monkeypatch):
 
 def test_the_first_of_the_unlike_starts_is_that_of_a_single_start():
     program = Program.of(gh.GLMHMM(2, gh.Bernoulli()), alternating())
-    unlike = find.unlike_starts(program, Search(10, seed=3))
+    unlike = find.diverse_starts(program, Search(10, seed=3))
     starts = [unlike.make(number) for number in range(2 * len(KINDS))]
     (single,) = Search(1, seed=3).starts(program)
     torch.testing.assert_close(starts[0], single, rtol=0, atol=0)
@@ -255,9 +255,9 @@ def test_a_search_on_sampled_sessions_ends_on_all_data(monkeypatch):
         read.append(part.data.num_steps)
         return part
 
-    find_sampled = find.sampled
+    find_sampled = find.on_sampled_sessions
     monkeypatch.setattr(find, "MOST_STEPS", 160)
-    monkeypatch.setattr(find, "sampled", sampled)
+    monkeypatch.setattr(find, "on_sampled_sessions", sampled)
     fit = gh.fit(model, data, num_restarts=5, **QUIET)
     assert read == [160]
     assert fit.log_joint == pytest.approx(whole.log_joint, abs=1e-4)
@@ -278,9 +278,9 @@ def test_sessions_with_parameters_of_their_own_are_not_sampled(monkeypatch):
     monkeypatch.setattr(find, "MOST_STEPS", 60)
     data, initial = clear_data(), gh.Initial(per_session=True)
     program = Program.of(gh.GLMHMM(2, gh.Bernoulli(), initial=initial), data)
-    assert find.sampled(program, 0) is None
+    assert find.on_sampled_sessions(program, 0) is None
     shared = Program.of(gh.GLMHMM(2, gh.Bernoulli()), data)
-    assert find.sampled(shared, 0).data.num_steps < 120
+    assert find.on_sampled_sessions(shared, 0).data.num_steps < 120
 
 
 def test_starts_of_a_users_own_model_are_unlike_and_possible():

@@ -217,8 +217,14 @@ def test_what_would_mix_sessions_up_is_refused():
 def test_a_search_reads_all_that_have_entries(axis, monkeypatch):
     monkeypatch.setattr(find, "MOST_STEPS", 3)
     data = sequences()
-    assert find.sampled(Program.of(gh.GLMHMM(2, gh.Bernoulli()), data), 0) is not None
-    assert find.sampled(Program.of(gh.GLMHMM(2, OwnBias(axis)), data), 0) is None
+    assert (
+        find.on_sampled_sessions(Program.of(gh.GLMHMM(2, gh.Bernoulli()), data), 0)
+        is not None
+    )
+    assert (
+        find.on_sampled_sessions(Program.of(gh.GLMHMM(2, OwnBias(axis)), data), 0)
+        is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.analysis.driven.quantities import Told
+from glmhmm_pyro.analysis.driven.quantities import NamedQuantities
 from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.inference import Fit
@@ -170,8 +170,8 @@ def _delta(
     return np.sqrt(variance)
 
 
-def table_of(
-    found: Band, told: Told, axis: Mapping[str, np.ndarray] | None = None
+def quantity_table(
+    found: Band, told: NamedQuantities, axis: Mapping[str, np.ndarray] | None = None
 ) -> "pd.DataFrame":
     """A row for every number that is told, at every value of a further axis if any.
 

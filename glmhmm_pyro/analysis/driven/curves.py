@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from glmhmm_pyro.analysis.driven.bands import band, table_of
+from glmhmm_pyro.analysis.driven.bands import band, quantity_table
 from glmhmm_pyro.analysis.driven.counterfactual import (
     ModelPart,
     component_of,
@@ -17,7 +17,11 @@ from glmhmm_pyro.analysis.driven.counterfactual import (
     rows_of,
     spread,
 )
-from glmhmm_pyro.analysis.driven.quantities import entries, of_matrices, told_of
+from glmhmm_pyro.analysis.driven.quantities import (
+    part_names,
+    transition_names,
+    transition_quantities,
+)
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit
@@ -108,16 +112,20 @@ def response_curve(
         return torch.einsum("r,vr...->v...", shares, there(params))
 
     if part == "transitions":
-        told = of_matrices(fit.state_names)
+        told = transition_names(fit.state_names)
         probs = torch.as_tensor(fit.decode(data)["smoothed_probs"].values)
         taken = by_step(data).to(probs) @ probs / by_step(data).sum()
         found = band(
-            fit, data, lambda p: told_of(levels(p), taken), told.borders, num_draws
+            fit,
+            data,
+            lambda p: transition_quantities(levels(p), taken),
+            told.borders,
+            num_draws,
         )
     else:
-        told = entries(fit, there)
+        told = part_names(fit, there)
         found = band(fit, data, lambda p: levels(p).flatten(1), told.borders, num_draws)
-    return table_of(found, told, {covariate: points})
+    return quantity_table(found, told, {covariate: points})
 
 
 def _checked_values(values: ArrayLike | None, seen: np.ndarray) -> np.ndarray:

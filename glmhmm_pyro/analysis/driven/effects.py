@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.analysis.driven.bands import band, table_of
+from glmhmm_pyro.analysis.driven.bands import band, quantity_table
 from glmhmm_pyro.analysis.driven.counterfactual import (
     ModelPart,
     component_of,
@@ -14,7 +14,7 @@ from glmhmm_pyro.analysis.driven.counterfactual import (
     present,
     rows_of,
 )
-from glmhmm_pyro.analysis.driven.quantities import REAL, entries
+from glmhmm_pyro.analysis.driven.quantities import REAL, part_names
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit
@@ -85,7 +85,7 @@ def marginal_effects(
     goes_on = fit.model.transitions.goes_on(data)
     rows = rows_of(data, part, goes_on)
     there = ModelPart(fit, part, output, versions, rows)
-    told = entries(fit, there)
+    told = part_names(fit, there)
     data = fit.as_fitted(data)
 
     def effects(params: Params) -> Tensor:
@@ -98,7 +98,7 @@ def marginal_effects(
         total = weights.sum(0)
         return torch.einsum("tk,tkj->kj", weights, slopes).div(total[:, None]).flatten()
 
-    table = table_of(band(fit, data, effects, REAL, num_draws), told)
+    table = quantity_table(band(fit, data, effects, REAL, num_draws), told)
     table.attrs["change"] = change
     return table
 

@@ -1,4 +1,4 @@
-"""What is told of a part of a model: of moves, of first states, of emissions."""
+"""Quantities of a part of a model: of transitions, of first states, of emissions."""
 
 import math
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from glmhmm_pyro.inference.curvature.intervals import Borders
 PROBABILITY, REAL = Borders(0.0, 1.0), Borders(-math.inf, math.inf)
 
 
-class Told(NamedTuple):
+class NamedQuantities(NamedTuple):
     """Numbers along one axis, each with the states that it is about.
 
     Attributes:
-        kinds: what is told, such as ``"leaving"``.
+        kinds: what they are, such as ``"leaving"``.
         origins: name of the state that it starts from, or is about.
         destinations: name of the state that it leads to, or of a class, or "".
         borders: of their values.
@@ -39,39 +39,45 @@ class Told(NamedTuple):
         }
 
 
-def entries(fit: Fit, part: ModelPart) -> Told:
+def part_names(fit: Fit, part: ModelPart) -> NamedQuantities:
     """Every entry of what a part gives at a row, in its order."""
     names = fit.state_names
     if part.part == "initial":
-        return _told([("first", name, "") for name in names], PROBABILITY)
+        return _named_quantities([("first", name, "") for name in names], PROBABILITY)
     if part.part == "transitions":
-        return _told([("moving", i, j) for i in names for j in names], PROBABILITY)
+        return _named_quantities(
+            [("moving", i, j) for i in names for j in names], PROBABILITY
+        )
     number, has_classes = part(fit.params).shape[-1], part.has_classes(fit.params)
     known = fit.labels.classes if has_classes else part.component.names_along("output")
     is_named = known is not None and len(known) == number
     labels = list(known or ()) if is_named else [str(i) for i in range(number)]
     kind = "probability" if has_classes else "mean"
     rows = [(kind, name, label) for name in names for label in labels]
-    return _told(rows, PROBABILITY if has_classes else part.borders(fit.params))
+    return _named_quantities(
+        rows, PROBABILITY if has_classes else part.borders(fit.params)
+    )
 
 
-def of_matrices(names: tuple[str, ...]) -> Told:
-    """What :func:`told_of` gives: moves, staying, leaving, entering, lasting."""
+def transition_names(names: tuple[str, ...]) -> NamedQuantities:
+    """Names of what :func:`transition_quantities` returns, in its order."""
     rows = [("moving", i, j) for i in names for j in names]
     for kind in ("staying", "leaving", "entering", "dwell", "occupancy"):
         rows += [(kind, name, "") for name in names]
     is_dwell = np.array([kind == "dwell" for kind, _, _ in rows])
     lower, upper = np.where(is_dwell, 1.0, 0.0), np.where(is_dwell, math.inf, 1.0)
-    return _told(rows, Borders(lower, upper))
+    return _named_quantities(rows, Borders(lower, upper))
 
 
-def _told(rows: list[tuple[str, str, str]], borders: Borders) -> Told:
+def _named_quantities(
+    rows: list[tuple[str, str, str]], borders: Borders
+) -> NamedQuantities:
     kinds, origins, destinations = (list(column) for column in zip(*rows))
-    return Told(kinds, origins, destinations, borders)
+    return NamedQuantities(kinds, origins, destinations, borders)
 
 
-def told_of(matrices: Tensor, shares: Tensor) -> Tensor:
-    r"""What is told of matrices of moves.
+def transition_quantities(matrices: Tensor, shares: Tensor) -> Tensor:
+    r"""Probabilities that summarise transition matrices.
 
     ``entering`` j is the probability of being there next, given another state now,
 
@@ -86,7 +92,7 @@ def told_of(matrices: Tensor, shares: Tensor) -> Tensor:
         shares: how often each origin is taken, shape (origins,).
 
     Returns:
-        Shape (*batch, numbers), in the order of :func:`of_matrices`.
+        Shape (*batch, numbers), in the order of :func:`transition_names`.
     """
     staying = matrices.diagonal(dim1=-2, dim2=-1)
     others = shares[:, None] * (1 - torch.eye(matrices.shape[-1]).to(matrices))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from glmhmm_pyro.analysis.groups.group_tables import facts_of, table_of
+from glmhmm_pyro.analysis.groups.group_tables import facts_of, group_table
 from glmhmm_pyro.analysis.refits import (
     run_jobs,
     warm_start,
@@ -16,7 +16,7 @@ from glmhmm_pyro.arguments import seed_number, suggests_all_names, suggests_name
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, fit
-from glmhmm_pyro.inference.checks.after import ruined
+from glmhmm_pyro.inference.checks.after import unusable_states_warning
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -73,7 +73,7 @@ class GroupFits:
             its covariate, and by its class where there are several; last a
             ``message``, in which a group without a fit says why.
         """
-        return table_of(self.fits, self.facts, self.messages, self.whole)
+        return group_table(self.fits, self.facts, self.messages, self.whole)
 
     def __repr__(self) -> str:
         end = "" if self.complete else " (interrupted)"
@@ -155,7 +155,9 @@ def fit_groups(
     found = run_jobs(job.fitted, jobs, num_jobs, "fit_groups", progress, keeper)
     complete = warn_of_interrupt("groups", len(found), len(names))
     results = {names[number]: result for number, result in found.items()}
-    _warn_of_ruined({name: said for name, (*_, said) in results.items() if said})
+    _warn_of_unusable_states(
+        {name: said for name, (*_, said) in results.items() if said}
+    )
     return GroupFits(
         fits={
             name: job.fit_of(result[0], data.subset(groups=name))
@@ -235,7 +237,7 @@ class _Job:
         except Exception as error:  # Whatever these data do to the model.
             return None, {}, f"{type(error).__name__}: {error}", ()
         names = [f.name for f in fields(found) if f.name != "model"]
-        useless = ruined(Program.of(found.model, data), found.params)
+        useless = unusable_states_warning(Program.of(found.model, data), found.params)
         message = "; ".join([found.status.sentence, *found.unbounded, *useless])
         return {name: getattr(found, name) for name in names}, facts, message, useless
 
@@ -245,7 +247,7 @@ class _Job:
         return Fit(model=bound, **found)
 
 
-def _warn_of_ruined(said: dict[str, tuple[str, ...]]) -> None:
+def _warn_of_unusable_states(said: dict[str, tuple[str, ...]]) -> None:
     """A warning that names the groups in whose fits states are of no use."""
     if said:
         first, (sentence, *_) = next(iter(said.items()))

@@ -40,7 +40,7 @@ def facts_of(fit: Fit, whole: Fit, data: Sequences) -> dict[str, Any]:
     }
 
 
-def table_of(
+def group_table(
     fits: Mapping[str, Fit],
     facts: Mapping[str, Mapping[str, Any]],
     messages: Mapping[str, str],

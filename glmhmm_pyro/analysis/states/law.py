@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from glmhmm_pyro.analysis.states.paths import table_of
+from glmhmm_pyro.analysis.states.paths import interval_table
 from glmhmm_pyro.arguments import suggests_names, whole_number
 from glmhmm_pyro.components import SemiMarkov, Stationary
 from glmhmm_pyro.components.dwell import DwellLaw, NegativeBinomial
@@ -62,7 +62,7 @@ def dwell_law(fit: Fit, *, steps: int = 50) -> "pd.DataFrame":
         of_draws = np.full_like(probs, np.nan)
     names = {"state": list(fit.state_names), "step": np.arange(1, steps + 1)}
     beyond = (1 - mean.cumsum(-1)).clip(0)
-    return table_of(mean, of_draws, **names).assign(beyond=beyond.ravel())
+    return interval_table(mean, of_draws, **names).assign(beyond=beyond.ravel())
 
 
 def _law_of(fit: Fit) -> tuple[DwellLaw, str]:

@@ -98,8 +98,8 @@ class StatePaths:
     def table(
         self, estimate: np.ndarray, samples: np.ndarray, **levels: Any
     ) -> "pd.DataFrame":
-        """:func:`table_of`, with ``attrs["parameters"]``."""
-        found = table_of(estimate, samples, **levels)
+        """:func:`interval_table`, with ``attrs["parameters"]``."""
+        found = interval_table(estimate, samples, **levels)
         found.attrs["parameters"] = self.parameters
         return found
 
@@ -217,7 +217,7 @@ def ratio(sums: np.ndarray, totals: np.ndarray) -> np.ndarray:
         return np.asarray(sums / totals)
 
 
-def table_of(
+def interval_table(
     estimate: np.ndarray, samples: np.ndarray, **levels: Any
 ) -> "pd.DataFrame":
     """Estimates with the 95 % intervals of samples.

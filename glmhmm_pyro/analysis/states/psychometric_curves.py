@@ -12,9 +12,9 @@ from glmhmm_pyro.analysis.driven.quantities import PROBABILITY
 from glmhmm_pyro.analysis.states.paths import (
     StatePaths,
     column_of,
+    interval_table,
     rates,
     ratio,
-    table_of,
 )
 from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
@@ -113,7 +113,7 @@ def psychometric(
     else:
         curves = _of_model(fit, moved, choice, weighed, num_samples)
         ends = np.full((2, *curves.shape[1:]), np.nan)
-    model = table_of(curves.mean(0), curves, state=paths.names, x=grid)
+    model = interval_table(curves.mean(0), curves, state=paths.names, x=grid)
     if fit.posterior is None:
         model["lower"], model["upper"] = (end.ravel() for end in ends)
     table = pd.concat({"model": model, "data": observed}, names=["source"])
@@ -216,7 +216,7 @@ def _of_data(
     misses = paths.sums(seen & ~chosen, bins, number)
     estimate = ratio(paths.expected(chosen, bins, number), steps)
     samples = np.swapaxes(rates(hits, misses, seed), 1, 2)
-    found = table_of(estimate.T, samples, state=paths.names, x=values)
+    found = interval_table(estimate.T, samples, state=paths.names, x=values)
     return found.assign(effective_count=ratio(steps**2, squares).T.ravel())
 
 

@@ -58,7 +58,7 @@ class TableByUnit:
         return None
 
 
-def table_by_unit(component: "UnitsApart", data: Sequences) -> TableByUnit | None:
+def table_by_unit(component: "UnlinkedUnits", data: Sequences) -> TableByUnit | None:
     """The family's table of every unit, if the units' weights are all there is.
 
     Args:
@@ -66,7 +66,7 @@ def table_by_unit(component: "UnitsApart", data: Sequences) -> TableByUnit | Non
         data: the data set.
     """
     number = component.shape("weights")[0]
-    if not are_apart(component) or data.ranks.size > 1 or number > _MOST_UNITS:
+    if not are_unlinked(component) or data.ranks.size > 1 or number > _MOST_UNITS:
         return None
     steps, tables = {}, []
     for unit, (places, own) in _by_unit(component, data).items():
@@ -136,7 +136,7 @@ class ObjectiveByUnit:
 
 
 def objective_by_unit(
-    component: "UnitsApart", data: Sequences
+    component: "UnlinkedUnits", data: Sequences
 ) -> ObjectiveByUnit | None:
     """The M-step of every unit by itself, if the family has one of blocks.
 
@@ -153,14 +153,14 @@ def objective_by_unit(
     return ObjectiveByUnit(parts, *component.shape("weights")[:2])
 
 
-def are_apart(component: "UnitsApart") -> bool:
+def are_unlinked(component: "UnlinkedUnits") -> bool:
     """Whether the weights of units without a law are all that a component has."""
     weights_alone = set(component.sites) == set(component.inner.sites) == {"weights"}
     return component.link is None and weights_alone and component.over != "step"
 
 
 def _by_unit(
-    component: "UnitsApart", data: Sequences
+    component: "UnlinkedUnits", data: Sequences
 ) -> dict[int, tuple[Tensor, Sequences]]:
     """Numbers of the steps, and the data, of every unit that has some."""
     by_session = torch.tensor(component.rows(component.over, data))
@@ -174,7 +174,7 @@ def _by_unit(
     }
 
 
-class UnitsApart(Component):
+class UnlinkedUnits(Component):
     """What a component whose weights vary can do where no law links the units."""
 
     inner: Any
@@ -190,7 +190,12 @@ class UnitsApart(Component):
     def bind_blocks(self, data: Sequences) -> None:
         """Declare blocks by unit, if the family has an objective of blocks for data."""
         axes = block_axes(self.inner.blocks)
-        if self.has_own_rows and are_apart(self) and axes and data.device.type == "cpu":
+        if (
+            self.has_own_rows
+            and are_unlinked(self)
+            and axes
+            and data.device.type == "cpu"
+        ):
             first = self.inner.block_objective(data.subset([0]))
             self.has_objectives = first is not None
             self.blocks = (self.over, *axes) if self.has_objectives else None

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from glmhmm_pyro.arguments import has_items, one_of
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.components.varying.by_unit import UnitsApart
+from glmhmm_pyro.components.varying.by_unit import UnlinkedUnits
 from glmhmm_pyro.components.varying.unit_laws import SCALES, LawRecipe, law_of
 from glmhmm_pyro.components.varying.units import OVER, Units
 from glmhmm_pyro.components.varying.varying_words import SaysHowItVaries
@@ -24,7 +24,7 @@ from glmhmm_pyro.sequences.sessions import rows_of_sessions, sessions_of
 WEIGHTS, MEAN, CONSTANT = "weights", "weights_mean", "constant_weights"
 
 
-class Varies(UnitsApart, SaysHowItVaries):
+class Varies(UnlinkedUnits, SaysHowItVaries):
     """A component whose weights have an entry for every unit, linked by a law.
 
     Units are groups, sessions or steps. The sites are ``weights``, which are latent

@@ -55,7 +55,7 @@ def uses_of(
             yield StateUse.of(hidden, value, known, weights, fewer_of(model), ranks)
 
 
-def ruined(program: Program, params: Params) -> tuple[str, ...]:
+def unusable_states_warning(program: Program, params: Params) -> tuple[str, ...]:
     """A sentence where states are empty or one state twice, without their numbers.
 
     These may change; :meth:`Fit.check` names the states.

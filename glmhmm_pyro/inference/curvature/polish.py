@@ -91,7 +91,7 @@ def _polish(program: Program, run: Run) -> None:
     fell = not joint >= before - _ROUNDING * max(abs(before), 1.0)
     if torch.equal(mode, vector) or fell or at_bounds(program.components, params):
         return
-    run.ahead = params
+    run.next_params = params
     run.record(likelihood, joint, keep=bool(run.weights))
 
 

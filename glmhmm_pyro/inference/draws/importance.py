@@ -47,7 +47,7 @@ def pareto_k(log_weights: Tensor) -> float:
     return _shape(excess[excess > 0])
 
 
-def told_of(log_weights: Tensor) -> tuple[str, ...]:
+def poor_draws_warning(log_weights: Tensor) -> tuple[str, ...]:
     """A sentence about draws that cannot stand for the posterior, if they are poor."""
     k = pareto_k(log_weights.nan_to_num(nan=-math.inf))
     if not k > POOR:

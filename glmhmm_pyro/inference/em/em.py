@@ -24,9 +24,9 @@ from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
-from glmhmm_pyro.inference.search.failing import FAILURES, attempt, check_some
+from glmhmm_pyro.inference.search.failing import FAILURES, attempt, raise_if_all_failed
 from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
-from glmhmm_pyro.inference.search.search import Search, find
+from glmhmm_pyro.inference.search.search import Search, search_optima
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -107,11 +107,13 @@ class EM:
             if self.m_step is None:
                 polish(program, runs)
             return best_of(program, runs, self.name)
-        hunt = find(self, program, search)
-        hunt.finish()
+        multistart = search_optima(self, program, search)
+        multistart.finish()
         if self.m_step is None:
-            polish(program, hunt.runs)
-        return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
+            polish(program, multistart.runs)
+        return best_of(
+            program, multistart.runs, self.name, multistart.rounds_without_gain
+        )
 
     def run(
         self,
@@ -133,9 +135,9 @@ class EM:
                 fell. A run that fails among others ends with a status that says so.
         """
         steps = Program.of(model, data).em_steps(self.m_step)
-        runs = self.begun(steps, [Run(params) for params in starts])
-        self.lead(steps, runs, callback=callback)
-        check_some(runs)
+        runs = self.annealed(steps, [Run(params) for params in starts])
+        self.advance(steps, runs, callback=callback)
+        raise_if_all_failed(runs)
         return runs
 
     def run_all(
@@ -156,15 +158,15 @@ class EM:
             for first in range(0, len(starts), width):
                 steps = program.em_steps(self.m_step)
                 some = [Run(params) for params in starts[first : first + width]]
-                some = self.begun(steps, some)
-                self.lead(steps, some, callback=_Show(bar, program))
+                some = self.annealed(steps, some)
+                self.advance(steps, some, callback=_Show(bar, program))
                 runs += some
                 bar.n = len(runs)
                 if runs[-1].status is Status.INTERRUPTED:
                     break
         return [run for run in runs if run.log_joints]
 
-    def begun(self, steps: loop.Steps, runs: Sequence[Run]) -> list[Run]:
+    def annealed(self, steps: loop.Steps, runs: Sequence[Run]) -> list[Run]:
         """The runs after the annealed iterations, from whose end all of them begin.
 
         One that was interrupted is interrupted before it began.
@@ -177,7 +179,7 @@ class EM:
             return list(runs)
         return [Run(params, kind=run.kind) for params, run in zip(sets, runs)]
 
-    def lead(
+    def advance(
         self,
         steps: loop.Steps,
         runs: Sequence[Run],
@@ -200,7 +202,7 @@ class EM:
         try:
             rounds = iter(lambda: [run for run in runs if run.goes_on], [])
             for iteration, going in enumerate(rounds):
-                sets = [run.ahead for run in going]
+                sets = [run.next_params for run in going]
                 try:
                     logs = steps.expect(sets)
                 except FAILURES as error:
@@ -225,7 +227,9 @@ class EM:
     ) -> None:
         """Say how runs choose where to go next, and when they wait."""
         for run in runs:
-            run.way = run.way or Extrapolation(steps.transforms, self.accelerate)
+            run.extrapolation = run.extrapolation or Extrapolation(
+                steps.transforms, self.accelerate
+            )
             run.pause = math.inf if most is None else len(run.log_joints) + most
 
 

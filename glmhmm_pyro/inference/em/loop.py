@@ -118,7 +118,7 @@ class SmallRises(NamedTuple):
         tol = self._tolerance(steps, run)
         if run.rise > tol:
             return False
-        shrinks = run.way.rate(run.params, updated) ** 2
+        shrinks = run.extrapolation.rate(run.params, updated) ** 2
         return run.rise <= 0 or (shrinks < 1 and run.rise <= tol * (1 - shrinks))
 
     def _tolerance(self, steps: Steps, run: Run) -> float:
@@ -138,7 +138,9 @@ def arrived(options: "EM", steps: Steps, rule: Rule, run: Run, *logs: float) -> 
 
 def end_failing_steps(steps: Steps, runs: Sequence[Run], error: Exception) -> None:
     """End the runs whose own E-step fails, where one of several together did."""
-    end_failing(runs, lambda run: steps.expect([run.ahead]), error, is_spread(steps))
+    end_failing(
+        runs, lambda run: steps.expect([run.next_params]), error, is_spread(steps)
+    )
 
 
 class Update(NamedTuple):
@@ -190,13 +192,13 @@ def arrive(
         check_possible(log_joint)
     lowest = run.log_joints[-1] if run.log_joints else -math.inf
     if not lowest <= log_joint < math.inf:
-        fallback = run.way.retreat()
+        fallback = run.extrapolation.retreat()
         if fallback is not None:
-            run.ahead = fallback
+            run.next_params = fallback
             return False
     if log_joint == math.inf:
-        run.status, run.reasons = Status.COLLAPSED, steps.infinite(run.ahead)
-    elif log_joint < lowest and steps.at_bounds(run.ahead):
+        run.status, run.reasons = Status.COLLAPSED, steps.infinite(run.next_params)
+    elif log_joint < lowest and steps.at_bounds(run.next_params):
         # An M-step that a floor cuts short need not be one up.
         run.status = Status.CONVERGED
     else:
@@ -220,7 +222,7 @@ def depart(steps: Steps, rule: Rule, update: Update) -> None:
     run.failure = failure
     if rule.has_converged(steps, run, updated):
         run.status = Status.CONVERGED
-    run.ahead = run.way.after(run.params, updated)
+    run.next_params = run.extrapolation.after(run.params, updated)
 
 
 def _check_rise(run: Run, rounding: float) -> None:

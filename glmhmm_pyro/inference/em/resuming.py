@@ -43,7 +43,9 @@ def restore(steps: "Steps", runs: Sequence[Run], state: dict[str, Any]) -> None:
     if state["units"] is not None:
         setattr(steps, "units", state["units"])
     for run, known in zip(runs, state["runs"]):
-        run.params, run.ahead = _at(run, known["params"]), _at(run, known["ahead"])
+        run.params, run.next_params = _at(run, known["params"]), _at(
+            run, known["ahead"]
+        )
         for name in ("log_likelihoods", "log_joints"):
             setattr(run, name, known[name].tolist())
         for name in _PLAIN:
@@ -52,23 +54,23 @@ def restore(steps: "Steps", runs: Sequence[Run], state: dict[str, Any]) -> None:
             run.error = RuntimeError("; ".join(run.reasons))
         run.weights = [_at(run, weights) for weights in known["weights"]]
         run.failure = None if known["failure"] is None else Failure(*known["failure"])
-        run.way.path = [_at(run, point) for point in known["path"]]
-        run.way.fallback = known["fallback"] and _at(run, known["fallback"])
-        run.way.reach = known["reach"]
+        run.extrapolation.path = [_at(run, point) for point in known["path"]]
+        run.extrapolation.fallback = known["fallback"] and _at(run, known["fallback"])
+        run.extrapolation.reach = known["reach"]
 
 
 def _state(run: Run) -> dict[str, Any]:
-    way, failure = run.way, run.failure
+    extrapolation, failure = run.extrapolation, run.failure
     return {name: getattr(run, name) for name in _PLAIN} | {
         "params": run.params,
-        "ahead": run.ahead,
+        "ahead": run.next_params,
         "log_likelihoods": np.array(run.log_likelihoods, dtype=np.float64),
         "log_joints": np.array(run.log_joints, dtype=np.float64),
         "weights": tuple(run.weights),
         "failure": failure if failure is None else tuple(failure),
-        "path": tuple(way.path),
-        "fallback": way.fallback,
-        "reach": way.reach,
+        "path": tuple(extrapolation.path),
+        "fallback": extrapolation.fallback,
+        "reach": extrapolation.reach,
     }
 
 

@@ -206,12 +206,12 @@ class FitCheckpoint(Checkpoint):
         """Inside, the loops of the fit note how far they are."""
         return journalled(self._journal)
 
-    def finish(self, fit: Fit, spoilt: tuple[str, ...]) -> None:
+    def finish(self, fit: Fit, cautions: tuple[str, ...]) -> None:
         """Have the fit in the file, or how far it is if it has not ended.
 
         Args:
             fit: as it was made.
-            spoilt: sentences about it of which users are warned.
+            cautions: sentences about it of which users are warned.
 
         Warns:
             ConvergenceWarning: the file could not be written.
@@ -223,7 +223,7 @@ class FitCheckpoint(Checkpoint):
                     raise self._journal.problem
             else:
                 arrays, facts = recorded(fit)
-                write_record(self.path, arrays, facts | {"call": [self.head, spoilt]})
+                write_record(self.path, arrays, facts | {"call": [self.head, cautions]})
         except OSError as error:
             said = f"{error}; the checkpoint is not up to date"
             warn_caller(said, ConvergenceWarning)
@@ -238,11 +238,11 @@ class FitCheckpoint(Checkpoint):
             raise self._foreign() from error
         if "call" not in facts:
             raise self._refusal("which fit.save wrote and no checkpoint")
-        head, spoilt = facts["call"]
+        head, cautions = facts["call"]
         self._check(head)
         own = own_parts(describe(self._model))
         fit = Fit.load(self.path, self._model if own else None)
-        self.made = fit, tuple(spoilt)
+        self.made = fit, tuple(cautions)
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from glmhmm_pyro.inference.marginal.law_evidence import (
     NoModeError,
     UnitExpansion,
-    expanded,
+    expand_at_units_mode,
     gradient,
     variances_of_steps,
 )
@@ -74,7 +74,7 @@ class Ascent:
         """Expand at parameters, from weights near by."""
         self.most -= 1
         bends = self.best.at.bends if self.path else None
-        at = expanded(self.problem, v, w, bends)
+        at = expand_at_units_mode(self.problem, v, w, bends)
         prior = at.prior.log_density
         if self.jacobian:
             prior = self.problem.prior(v, jacobian=True).log_density

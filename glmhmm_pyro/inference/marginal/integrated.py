@@ -17,7 +17,11 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.marginal.ascent import Ascent
-from glmhmm_pyro.inference.marginal.law_evidence import NoModeError, expanded, gradient
+from glmhmm_pyro.inference.marginal.law_evidence import (
+    NoModeError,
+    expand_at_units_mode,
+    gradient,
+)
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.priors.answers import log_mass
@@ -56,7 +60,9 @@ def _bends(problem: MarginalProblem, v: Tensor, w: Tensor) -> Tensor:
     """Second derivatives by the parameters, of differences of slopes."""
 
     def slope(point: Tensor) -> Tensor:
-        return gradient(problem, point, expanded(problem, point, w), jacobian=True)
+        return gradient(
+            problem, point, expand_at_units_mode(problem, point, w), jacobian=True
+        )
 
     steps = _STEP * torch.eye(len(v), dtype=v.dtype)
     rows = [(slope(v + s) - slope(v - s)) / (2 * _STEP) for s in steps]

@@ -55,7 +55,7 @@ class UnitExpansion(NamedTuple):
     bends: Tensor
 
 
-def expanded(
+def expand_at_units_mode(
     problem: MarginalProblem, v: Tensor, start: Tensor, bends: Tensor | None = None
 ) -> UnitExpansion:
     """Find the mode of the units by Newton's method, and expand there.

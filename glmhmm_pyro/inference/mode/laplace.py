@@ -22,9 +22,9 @@ from glmhmm_pyro.inference.curvature.curvature import (
 from glmhmm_pyro.inference.curvature.newton import ARRIVED, settled
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.draws.estimate import estimated
-from glmhmm_pyro.inference.draws.importance import told_of
+from glmhmm_pyro.inference.draws.importance import poor_draws_warning
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.marginal.law_evidence import expanded
+from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -122,7 +122,7 @@ class Laplace:
     ) -> Findings:
         """Draws of latents around their mode, other sites being held."""
         w, v = problem.packed(found.params)
-        at = expanded(problem, v, w)
+        at = expand_at_units_mode(problem, v, w)
         generator = torch.Generator().manual_seed(search.seed)
         shape = (self.num_samples, *at.w.shape)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -182,7 +182,7 @@ def _with_draws(
         stats={name: value[None].numpy() for name, value in by_draw.items()},
     )
     found = found.at(estimated(program, posterior), posterior=posterior)
-    poor = told_of(log_weights)
+    poor = poor_draws_warning(log_weights)
     if not poor:
         return found
     status = Status.POOR_DRAWS if found.status.is_success else found.status

@@ -26,7 +26,7 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.failing import attempt
 from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
-from glmhmm_pyro.inference.search.search import Search, find
+from glmhmm_pyro.inference.search.search import Search, search_optima
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -89,11 +89,13 @@ class MAP:
         if problem is not None:
             return fit_marginal(problem, search, EM().fit, self.name)
         if self.em_iters is None and search.is_free(program):
-            hunt = find(EM(), program, search)
-            for run in hunt.near_best():
+            multistart = search_optima(EM(), program, search)
+            for run in multistart.near_best():
                 attempt(run, partial(self.climb, program, run))
-            polish(program, hunt.runs)
-            return best_of(program, hunt.runs, self.name, hunt.rounds_without_gain)
+            polish(program, multistart.runs)
+            return best_of(
+                program, multistart.runs, self.name, multistart.rounds_without_gain
+            )
         runs = self._begun(program, search)
         for run in tqdm(runs, desc="MAP", unit="start", disable=not search.progress):
             if run.status is Status.INTERRUPTED:
@@ -101,7 +103,7 @@ class MAP:
             if run.status not in (Status.COLLAPSED, Status.START_FAILED):
                 attempt(run, partial(self.climb, program, run))
         if runs and not any(run.log_joints for run in runs):
-            program.check_finite(runs[0].ahead)
+            program.check_finite(runs[0].next_params)
         for run in runs:
             if run.status is Status.NON_FINITE and not run.log_joints:
                 run.fail(ValueError(f"at the start {Status.NON_FINITE.sentence}"))
@@ -137,7 +139,7 @@ class MAP:
         for params, likelihood, joint in descent.path:
             slack = ROUNDING * abs(joint)
             if not run.log_joints or joint > run.log_joints[-1] - slack:
-                run.ahead = params
+                run.next_params = params
                 run.record(likelihood, joint, keep=False)
         if run.status is Status.NON_FINITE:
             run.reasons = _not_finite(program, run.params)

@@ -262,7 +262,9 @@ def visited(
     return torch.stack(densities).argmax(0)
 
 
-def apart(modes: Sequence[Mode], where: Tensor, numbers: Sequence[int]) -> str | None:
+def separate_modes_warning(
+    modes: Sequence[Mode], where: Tensor, numbers: Sequence[int]
+) -> str | None:
     """A sentence about chains of which two never met in a mode, if there are any.
 
     Args:

@@ -32,8 +32,8 @@ from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.beginning import (
     UNIT_SCALE,
     Begun,
-    apart,
     begin,
+    separate_modes_warning,
     visited,
 )
 from glmhmm_pyro.inference.nuts.chains import (
@@ -312,7 +312,7 @@ def _by_mode(
             where = visited(program, begun.modes, posterior.draws, renumbering)
     except _KEEPING_DRAWS as error:
         return posterior, [*said, f"telling modes apart ended with {described(error)}"]
-    sentence = apart(begun.modes, where, drawn.numbers)
+    sentence = separate_modes_warning(begun.modes, where, drawn.numbers)
     stats = {**posterior.stats, "mode": where.numpy()}
     return replace(posterior, stats=stats), said + ([sentence] if sentence else [])
 

@@ -1,7 +1,7 @@
-"""Starts that fail: each ends by itself, its error noted, and the others go on.
+"""Starts that fail: each ends with its error, and the others go on.
 
-What fails in a computation of several starts together is found by doing it for each of
-them alone.
+If a computation of several starts together fails, it is repeated for each alone to find
+out which of them fail.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,31 +11,31 @@ from typing import Any
 from glmhmm_pyro.inference.search.runs import Restart, Run
 from glmhmm_pyro.inference.status import Status
 
-# Errors that may be those of one start alone: of numbers, not of how code is written.
+# Numerical errors, which may concern one start alone.
 FAILURES = (ValueError, RuntimeError, ArithmeticError)
 
 
 def end_failing(
     runs: Sequence[Run], call: Callable[[Run], Any], error: Exception, is_spread: bool
 ) -> None:
-    """End the runs that fail alone, where something failed for several together.
+    """After an error of several runs together, end those that fail alone.
 
     Args:
-        runs: those that took part; each that fails ends with a status that says so.
-        call: the same for one run.
-        error: what happened to them together.
-        is_spread: whether other processes take part, which cannot follow from here.
+        runs: the runs; each that fails ends with the status ``START_FAILED``.
+        call: the same computation for one run.
+        error: the error of all together.
+        is_spread: whether the data are spread over ranks, which compute together.
 
     Raises:
         ValueError, RuntimeError, ArithmeticError: the error, if none of them fails
-            alone, or if other processes take part.
+            alone, or if the data are spread over ranks.
     """
     if is_spread or all([attempt(run, partial(call, run)) for run in runs]):
         raise error
 
 
 def attempt(run: Run, call: Callable[[], Any]) -> bool:
-    """Whether a call of one run does not fail; else the run ends with its error."""
+    """Whether a call for one run succeeds; if not, the run ends with its error."""
     try:
         call()
     except FAILURES as error:
@@ -44,10 +44,10 @@ def attempt(run: Run, call: Callable[[], Any]) -> bool:
     return True
 
 
-def check_some(runs: Sequence[Run]) -> None:
-    """Raise the error of the first run that failed, if no run came to another end.
+def raise_if_all_failed(runs: Sequence[Run]) -> None:
+    """Raise the error of the first failed run if all runs failed.
 
-    One that was pruned has none: it was given up for others.
+    Pruned runs do not count.
     """
     ends = [run.error for run in runs if run.status is not Status.PRUNED]
     errors = [error for error in ends if error is not None]

@@ -1,10 +1,9 @@
-"""What starts of a fit come to: runs, the solutions that they lead to, findings.
+"""Runs from the starts of a fit, the distinct solutions they lead to, and findings.
 
-Two ends with the same log-joint may explain the data by other states, as mirrored ones
-do, and two runs may be far apart in log-joint on their way to one solution. What tells
-solutions apart is the probability of every state at every step, after the states have
-been matched, since their numbers mean nothing. :class:`Findings` are what an inference
-method returns, of which ``gh.fit`` makes a fit.
+Two runs may end at the same log-joint with different states, and two runs with very
+different log-joints may lead to one solution. Solutions are compared by the posterior
+of the states at every step, after the states have been matched. :class:`Findings` are
+what an inference method returns; ``gh.fit`` makes a fit of them.
 """
 
 import math
@@ -32,7 +31,7 @@ KICK = "kick"
 
 @dataclass(eq=False)
 class Run:
-    """One start of a fit on its way.
+    """The run from one start of a fit.
 
     Attributes:
         params: values of the sites at the last evaluation.
@@ -40,15 +39,15 @@ class Run:
         log_joints: the same plus the log prior density.
         weights: ``params`` at every iteration, if asked for.
         status: how it ended.
-        reasons: sentences about parameters that ran away.
+        reasons: sentences about parameters that diverge, or the error.
         kind: how its start was made.
-        joined: the run that it was pruned in favour of, if it was.
+        merged_into: the run that it was pruned in favour of, if it was.
         first: values of the sites at the start.
-        ahead: values that the next evaluation is for.
-        way: what an engine remembers of the path, to choose where to go next.
+        next_params: values that the next evaluation is for.
+        extrapolation: how the method chooses the next values from the path so far.
         failure: how the last M-step failed, if it did.
-        error: what ended it before its time, if anything did.
-        pause: number of evaluations at which it waits to be led on.
+        error: the error that ended it, if one did.
+        pause: number of evaluations at which it pauses.
     """
 
     params: Params
@@ -58,27 +57,27 @@ class Run:
     status: Status | None = None
     reasons: tuple[str, ...] = ()
     kind: str = "start"
-    joined: "Run | None" = None
-    way: Any = None
+    merged_into: "Run | None" = None
+    extrapolation: Any = None
     failure: Any = None
     error: Exception | None = None
     pause: float = math.inf
     first: Params = field(init=False)
-    ahead: Params = field(init=False)
+    next_params: Params = field(init=False)
 
     def __post_init__(self) -> None:
-        self.first = self.ahead = self.params
+        self.first = self.next_params = self.params
 
     def record(self, log_likelihood: float, log_joint: float, keep: bool) -> None:
-        """Note an evaluation; the run has arrived where it was heading."""
-        self.params = self.ahead
+        """Append an evaluation at ``next_params``, which become ``params``."""
+        self.params = self.next_params
         self.log_likelihoods.append(log_likelihood)
         self.log_joints.append(log_joint)
         if keep:
             self.weights.append(self.params)
 
     def fail(self, error: Exception) -> None:
-        """End by an error, below all others if nothing had been evaluated."""
+        """End with an error; the log-joint is -inf if nothing was evaluated."""
         self.status, self.error = Status.START_FAILED, error
         self.reasons = (str(error) or type(error).__name__,)
         if not self.log_joints:
@@ -86,7 +85,7 @@ class Run:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it has neither ended nor come to its pause."""
+        """Whether it has neither ended nor paused."""
         return self.status is None and len(self.log_joints) < self.pause
 
     @property
@@ -99,12 +98,12 @@ class Run:
 
     @property
     def end(self) -> "Run":
-        """The run that was led on in the place of this one, or itself."""
-        return self if self.joined is None else self.joined.end
+        """The run that this one was merged into, directly or not, or itself."""
+        return self if self.merged_into is None else self.merged_into.end
 
     @property
     def restart(self) -> "Restart":
-        """What a fit keeps of the run."""
+        """The record of the run that a fit keeps."""
         return Restart(
             np.array(self.log_likelihoods),
             np.array(self.log_joints),
@@ -116,14 +115,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Restart:
-    """How one start of a fit went.
+    """The record of the run from one start of a fit.
 
     Attributes:
         log_likelihoods: marginal log-likelihood at every iteration, nats.
         log_joints: the same plus the log prior density.
         status: how it ended.
         kind: how the start was made; that of a kick begins with ``"kick"``.
-        reason: the error that ended it before its time, if one did.
+        reason: the error that ended it, if one did.
     """
 
     log_likelihoods: np.ndarray
@@ -134,22 +133,22 @@ class Restart:
 
     @property
     def is_kick(self) -> bool:
-        """Whether it set out from where another start had ended."""
+        """Whether it started from the end of another run."""
         return self.kind.startswith(KICK)
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Where starts ended that decode the same states, whatever numbers these have.
+    """Runs that decode the same states, up to their numbering.
 
     Attributes:
-        params: values of the sites at the highest of these ends.
+        params: values of the sites at the end of the best of these runs.
         log_likelihood: marginal log-likelihood there, nats.
         log_joint: the same plus the log prior density.
         status: how that run ended.
         starts: numbers, in ``Fit.restarts``, of the independent starts that led here;
-            those that were pruned count with the one that they fell together with.
-        kicks: numbers of the kicks that did.
+            a pruned one counts with the run that it was merged into.
+        kicks: numbers of the kicks that led here.
     """
 
     params: Params
@@ -160,17 +159,17 @@ class Solution:
     kicks: tuple[int, ...] = ()
 
 
-# Ends whose log-joints are this close, in nats, are said to agree.
+# Largest difference of the log-joints, in nats, of ends that agree.
 AGREEMENT = 0.1
 
-# Correlation over time of every state's probability with its match, from which two
-# parameter sets decode the same states.
+# Least correlation over time of every state's probability with its match for two
+# parameter sets to decode the same states.
 SAME = 0.95
 
 # Statuses of runs that found no maximum, however high their density rose.
 NO_MAXIMUM = (Status.COLLAPSED, Status.UNBOUNDED)
 
-# Statuses of runs that came to no end of their own.
+# Statuses of runs that were ended early.
 _GIVEN_UP = (Status.PRUNED, Status.START_FAILED)
 
 # Steps at which states are compared, and the spread below which a state's probability
@@ -185,13 +184,12 @@ Decoding = tuple[np.ndarray, ...]
 def decodings(
     program: Program, sets: Sequence[Params], whole: bool = False
 ) -> list[Decoding]:
-    """What parameter sets decode.
+    """Posterior probabilities of the states under parameter sets.
 
     Args:
         program: the model with its data.
         sets: values of all sites, for every set.
-        whole: whether all steps are wanted; else there may be a choice of them, the
-            same for all sets.
+        whole: whether at all steps; else at a sample of them, the same for all sets.
     """
     if not sets:
         return []
@@ -202,15 +200,15 @@ def decodings(
         for hidden, value in sites.values():
             with torch.no_grad():
                 probs = hidden.smoothed_probs(value).cpu().double().numpy()
-            compared = _compared(probs.shape[-2], program.ranks)
+            compared = _compared_steps(probs.shape[-2], program.ranks)
             probs = probs.reshape(-1, *probs.shape[-2:])
             kept.append(probs if whole else probs[:, compared])
         found += list(zip(*kept))
     return found
 
 
-def _compared(num_steps: int, ranks: Ranks) -> np.ndarray:
-    """Numbers of the steps, of those here, at which states are compared."""
+def _compared_steps(num_steps: int, ranks: Ranks) -> np.ndarray:
+    """Numbers of this rank's steps at which states are compared."""
     total, before = ranks.total(num_steps), ranks.before(num_steps)
     if total <= _MOST_STEPS:
         return np.arange(num_steps)
@@ -222,17 +220,18 @@ def _compared(num_steps: int, ranks: Ranks) -> np.ndarray:
 def similarity(first: Decoding, second: Decoding, ranks: Ranks = ALONE) -> float:
     """Least correlation of a state's probability with that of its match.
 
-    A state that is rarely visited counts as much as any other. Whatever the numbers of
-    the states, it is 1 for the same decoding.
+    Rarely visited states count as much as others. It is 1 for the same decoding under
+    any numbering of the states.
 
     Args:
-        first, second: probabilities of the states at the steps of this rank.
-        ranks: over which the steps are spread.
+        first, second: probabilities of the states at this rank's steps.
+        ranks: processes over which the steps are spread.
     """
-    return min(_matched(*pair, ranks) for pair in zip(first, second))
+    return min(_least_correlation(*pair, ranks) for pair in zip(first, second))
 
 
-def _matched(first: np.ndarray, second: np.ndarray, ranks: Ranks) -> float:
+def _least_correlation(first: np.ndarray, second: np.ndarray, ranks: Ranks) -> float:
+    """:func:`similarity` of the states of one site."""
     number = ranks.total(len(first))
     means = ranks.totals(first.sum(0), second.sum(0))
     moves = [probs - m / number for probs, m in zip((first, second), means)]
@@ -241,14 +240,14 @@ def _matched(first: np.ndarray, second: np.ndarray, ranks: Ranks) -> float:
     spreads = [np.sqrt(one / number) for one in squares]
     floors = [np.maximum(one, _CONSTANT) for one in spreads]
     correlations = products / number / np.outer(*floors)
-    # Where both are constant nothing tells them apart.
+    # Two constant probabilities count as the same.
     still = [spread < _CONSTANT for spread in spreads]
     correlations[np.ix_(*still)] = 1.0
     return float(correlations[linear_sum_assignment(-correlations)].min())
 
 
 def ranked(runs: Sequence[Run]) -> list[int]:
-    """Numbers of the runs, best first: ends before what was pruned or has no end."""
+    """Numbers of the runs, best first; pruned, unbounded and failed ones come last."""
     last = (*NO_MAXIMUM, *_GIVEN_UP)
 
     def place(number: int) -> tuple[bool, bool, float]:
@@ -262,7 +261,7 @@ def ranked(runs: Sequence[Run]) -> list[int]:
 def solutions_of(program: Program, runs: Sequence[Run]) -> tuple[Solution, ...]:
     """The distinct solutions of runs that have ended, best first."""
     heads = [runs[i] for i in ranked(runs)]
-    heads = [r for r in heads if r.joined is None and r.status not in _GIVEN_UP]
+    heads = [r for r in heads if r.merged_into is None and r.status not in _GIVEN_UP]
     alone = len(heads) == 1
     decoded = [()] if alone else decodings(program, [run.params for run in heads])
     groups: list[list[int]] = []
@@ -281,7 +280,7 @@ def solutions_of(program: Program, runs: Sequence[Run]) -> tuple[Solution, ...]:
 
 
 def _solution(runs: Sequence[Run], ends: list[Run]) -> Solution:
-    """The solution of which these are the ends."""
+    """The solution in which these runs ended, best first."""
     led = [i for i, run in enumerate(runs) if any(run.end is end for end in ends)]
     head, restarts = ends[0], {i: runs[i].restart for i in led}
     return Solution(
@@ -300,24 +299,25 @@ Found = TypeVar("Found", bound="Findings")
 @suggests_all_names
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Parameters that a method found, how it came there, draws if it has any.
+    """The results of an inference method: parameters, history, and draws if any.
 
     Attributes:
         method: name of the inference method.
         params: values of the sites by name, reference rows left out. Where there is a
-            posterior they are the mean of the draws; or the draw of the highest
-            log-joint, as a note says, where the data are less probable at the mean than
-            on average over the draws, as products of sites or several modes make it.
+            posterior they are the mean of the draws; or, as a note says, the draw of
+            the highest log-joint, if the data are less probable at the mean than on
+            average over the draws, as with products of sites or several modes.
         log_likelihood: marginal log-likelihood of the emissions at ``params``, nats.
         log_joint: log-likelihood plus log prior density.
         status: how the method ended.
-        restarts: all starts, in their order; ``best`` is the number of the one kept.
+        restarts: all starts, in their order.
+        best: number of the start whose results these are.
         weights: parameters at every iteration of the best start, if they were kept.
         unbounded: sentences about weights without a finite maximum.
-        posterior: draws of the parameters, from methods that have any.
+        posterior: draws of the parameters, if the method has any.
         notes: further sentences on how the method ended.
-        solutions: the distinct solutions that the starts led to, best first; told apart
-            by the states that they decode.
+        solutions: the distinct solutions that the starts led to, best first; they
+            differ in the states that they decode.
         rounds_without_gain: rounds of kicks since the best solution was found.
     """
 
@@ -336,7 +336,7 @@ class Findings:
     rounds_without_gain: int = 0
 
     def at(self: Found, point: Estimate, **changes: Any) -> Found:
-        """These findings at the point that stands for the draws, with its notes."""
+        """These findings at a point estimate made of draws, with its notes added."""
         notes = (*changes.pop("notes", self.notes), *point.notes)
         return replace(
             self,
@@ -351,7 +351,7 @@ class Findings:
 def best_of(
     program: Program, runs: list[Run], method: str, rounds_without_gain: int = 0
 ) -> Findings:
-    """Where the best run ended, with the histories of all.
+    """Findings of the best run, with the histories of all.
 
     Args:
         program: the model with its data.
@@ -379,11 +379,11 @@ def best_of(
         solutions=solutions_of(program, runs),
         rounds_without_gain=rounds_without_gain,
     )
-    return _checked(found, program)
+    return _with_unbounded_weights(found, program)
 
 
-def _checked(found: Findings, program: Program) -> Findings:
-    """The findings; status UNBOUNDED if weights have no finite maximum."""
+def _with_unbounded_weights(found: Findings, program: Program) -> Findings:
+    """Set the status ``UNBOUNDED`` if weights have no finite maximum."""
     final = (Status.INTERRUPTED, Status.COLLAPSED, Status.M_STEP_FAILED)
     if found.status in final:
         return found

@@ -1,8 +1,8 @@
-"""Where a fit begins: its starts, and the search among them for the best optimum.
+"""The starts of a fit, and the search for the best optimum.
 
-The search takes an easier problem first where there is one: a sample of the sessions
-where the data are large, and a free first state where the model has none of its own,
-for its parameters do not separate and EM is slow.
+The search solves an easier problem first where there is one: a sample of the sessions
+if the data are large, and a free initial distribution if the model's follows from its
+transitions, whose M-step is then joint and EM slow.
 """
 
 import copy
@@ -24,10 +24,10 @@ from glmhmm_pyro.inference.kinds.starts import INITS, StartMaker
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.refusals import goes_across
-from glmhmm_pyro.inference.search.failing import check_some
+from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts
+from glmhmm_pyro.inference.search.failing import raise_if_all_failed
 from glmhmm_pyro.inference.search.runs import Run, ranked
-from glmhmm_pyro.inference.search.stages import STARTS, Engine, Hunt
-from glmhmm_pyro.inference.search.unlike import Unlike
+from glmhmm_pyro.inference.search.stages import STARTS, Engine, MultistartSearch
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -39,10 +39,10 @@ class Search:
 
     Args:
         num_restarts: number of independent starts.
-        init: see :func:`make_starts`; a fit stands for its ``params``. ``None`` lets
-            the search choose, as :meth:`is_free` says; a single start is noise around
-            one GLM then.
-        init_noise: standard deviation of the noise that tells starts apart.
+        init: see :func:`make_starts`; a fit stands for its ``params``. With ``None``
+            the search chooses, see :meth:`is_free`; a single start is then noise
+            around one GLM.
+        init_noise: standard deviation of the noise added to starts.
         seed: makes the fit reproducible.
         progress: whether to show a progress bar.
     """
@@ -89,61 +89,71 @@ class Search:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's generator seeded inside, for one thread, and as before outside."""
+    """Context in which torch's generator is seeded; restored afterwards."""
     with exclusively(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
-# Steps from which the search reads a sample of the sessions, of about that many steps,
-# if that spares at least this factor.
+# Number of steps of the sample of sessions that the search begins with, and the factor
+# by which the data must be larger.
 MOST_STEPS = 20_000
 _WORTH = 1.25
 
-# Solutions of the easier problem that are led on in the one that was asked for.
+# Number of solutions of the easier problem that the original problem goes on from.
 _TAKEN = 3
 
 
-def find(engine: Engine, program: Program[GLMHMM, Sequences], search: Search) -> Hunt:
-    """Runs at a loose tolerance, the best of them first to be led to their ends.
+def search_optima(
+    engine: Engine, program: Program[GLMHMM, Sequences], search: Search
+) -> MultistartSearch:
+    """Search for the best optimum by diverse starts and kicks, at a loose tolerance.
+
+    :meth:`MultistartSearch.finish` then runs the best to convergence.
 
     Args:
-        engine: :class:`EM`, which leads runs on.
+        engine: :class:`EM`, which advances runs.
         program: the model with its data.
         search: how many starts, and from which seed.
     """
-    part = separated(program)
-    part = sampled(part, search.seed) or part
+    part = with_free_first_state(program)
+    part = on_sampled_sessions(part, search.seed) or part
     with tqdm(desc="EM", unit="it", disable=not search.progress) as bar:
-        hunt = Hunt(engine, part, unlike_starts(part, search), bar)
+        multistart = MultistartSearch(engine, part, diverse_starts(part, search), bar)
         try:
-            hunt.begin(search.num_restarts)
-            hunt.narrow(hunt.runs, STARTS)
-            while not hunt.is_over():
-                hunt.take(hunt.narrow(*hunt.kicks(search.num_restarts)))
+            multistart.begin(search.num_restarts)
+            multistart.run_stages(multistart.runs, STARTS)
+            while not multistart.is_over():
+                multistart.add_kicks(
+                    multistart.run_stages(*multistart.kicks(search.num_restarts))
+                )
         except KeyboardInterrupt:
-            for run in hunt.runs:
+            for run in multistart.runs:
                 run.status = run.status or Status.INTERRUPTED
-        hunt.runs = [run for run in hunt.runs if run.log_joints]
-        check_some(hunt.runs)
+        multistart.runs = [run for run in multistart.runs if run.log_joints]
+        raise_if_all_failed(multistart.runs)
         if part is program:
-            return hunt
-        return _taken_over(Hunt(engine, program, hunt.unlike, bar), hunt)
+            return multistart
+        return _continued(
+            MultistartSearch(engine, program, multistart.starts, bar), multistart
+        )
 
 
-def unlike_starts(program: Program[GLMHMM, Sequences], search: Search) -> Unlike:
-    """The maker of starts, from the seed of a search."""
+def diverse_starts(
+    program: Program[GLMHMM, Sequences], search: Search
+) -> DiverseStarts:
+    """The maker of starts with the seed of a search."""
     generator = torch.Generator().manual_seed(search.seed)
     choices = torch.Generator().manual_seed(search.seed)
     rng = np.random.default_rng(int(torch.randint(2**62, (), generator=choices)))
     maker = StartMaker(program.model, program.data, generator)
-    return Unlike(maker, search.init_noise, rng)
+    return DiverseStarts(maker, search.init_noise, rng)
 
 
-def separated(
+def with_free_first_state(
     program: Program[GLMHMM, Sequences],
 ) -> Program[GLMHMM, Sequences]:
-    """The program with a free first state, if its own follows from the transitions."""
+    """The program with a free initial distribution if its own follows transitions."""
     if program.model.separates:
         return program
     model = copy.deepcopy(program.model)
@@ -154,14 +164,17 @@ def separated(
     return Program.of(model, program.data)
 
 
-def sampled(
+def on_sampled_sessions(
     program: Program[GLMHMM, Sequences], seed: int
 ) -> Program[GLMHMM, Sequences] | None:
-    """The same model with a sample of the sessions, where that is possible and pays."""
+    """The program on a random sample of sessions; ``None`` if that is not worthwhile.
+
+    Nor if sessions go on from one another, or have parameters of their own.
+    """
     data = program.data
     ranks = data.ranks
     total, here = ranks.total(data.num_steps), ranks.here(data.num_sessions)
-    if total <= _WORTH * MOST_STEPS or _varies(program.model):
+    if total <= _WORTH * MOST_STEPS or _has_varying_parameters(program.model):
         return None
     if goes_across(program.model):
         # Sessions drawn one by one would not go on from one another.
@@ -188,25 +201,27 @@ def sampled(
     return part if shapes[0] == shapes[1] else None
 
 
-def _varies(model: GLMHMM) -> bool:
-    """Whether a model has parameters that belong to single sessions or groups."""
+def _has_varying_parameters(model: GLMHMM) -> bool:
+    """Whether a model has parameters of single sessions or groups."""
     return any(component.varies_over for component in model.components.values())
 
 
-def _taken_over(whole: Hunt, part: Hunt) -> Hunt:
-    """The search on an easier problem taken over to the whole one.
+def _continued(whole: MultistartSearch, part: MultistartSearch) -> MultistartSearch:
+    """Continue the search of an easier problem on the original one.
 
-    The best runs are led on there, from their values of the sites that it has.
+    The best runs go on from their values of the sites that it has.
     """
     order = [part.runs[i] for i in ranked(part.runs)]
-    taken = [run for run in order if run in part.heads()][:_TAKEN]
+    taken = [run for run in order if run in part.surviving()][:_TAKEN]
     runs = {}
     for run in part.runs:
         own = {name: run.params[name] for name in whole.program.priors}
         runs[id(run)] = Run(own, kind=run.kind)
     for run in part.runs:
         moved = runs[id(run)]
-        moved.joined = None if run.joined is None else runs[id(run.joined)]
+        moved.merged_into = (
+            None if run.merged_into is None else runs[id(run.merged_into)]
+        )
     whole.runs = list(runs.values())
     whole.rounds_without_gain = part.rounds_without_gain
     going = [runs[id(run)] for run in taken]
@@ -219,5 +234,5 @@ def _taken_over(whole: Hunt, part: Hunt) -> Hunt:
         [run for run in whole.runs if run not in going and run.error is None],
         Status.INTERRUPTED if interrupted else Status.PRUNED,
     )
-    whole.narrow(going, STARTS[-1:])
+    whole.run_stages(going, STARTS[-1:])
     return whole

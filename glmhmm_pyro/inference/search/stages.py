@@ -1,9 +1,9 @@
-"""The search itself: unlike starts led on in stages, then kicks from the best.
+"""The multistart search: diverse starts advanced in stages, then kicks from the best.
 
 All starts make a few EM iterations together. Those that decode the same states are
-going to the same optimum, and one of each goes on; how high they stand says little yet,
-as the best optimum is often the slowest. What is left is led to a loose tolerance, and
-kicks try to improve on it. The best are led to their ends last.
+heading for the same optimum, and one of each goes on; their log-joints say little yet,
+as the best optimum is often the slowest. The rest run to a loose tolerance, and kicks
+try to improve on them. The best runs are brought to full convergence last.
 """
 
 import math
@@ -17,22 +17,22 @@ from tqdm import tqdm
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts, Kicks, kind_of
 from glmhmm_pyro.inference.search.runs import KICK, Run, decodings, ranked, similarity
-from glmhmm_pyro.inference.search.unlike import Kicks, Unlike, kind_of
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How far runs are led, and how many of them go on.
+    """How far runs are advanced, and how many of them are kept.
 
     Attributes:
-        most: number of iterations; ``None`` is to the loose tolerance.
-        alike: similarity from which two runs are going to the same solution.
-        keep: number of runs that go on.
-        slow: a run is given up that would need more than this many times its rise in
-            the second half of the stage to come up to the best.
+        most: largest number of iterations; ``None`` runs to the loose tolerance.
+        alike: similarity from which two runs count as heading for one solution.
+        keep: largest number of runs that are kept.
+        slow: a run is pruned if its gap to the best exceeds this many times its rise
+            in the second half of the stage.
     """
 
     most: int | None
@@ -54,8 +54,8 @@ SHAKES = (Stage(40, 0.999, 4, slow=5.0), Stage(None, 0.999, 4))
 # Tolerance until the end.
 LOOSE = 1e-6
 
-# Nats by which runs at the loose tolerance may stand apart in one solution, and by
-# which a kick must stand higher to be a gain.
+# Nats by which runs of one solution may differ at the loose tolerance, and by which a
+# kick must exceed the best to be a gain.
 NEAR = 1.0
 GAIN = 0.05
 
@@ -64,12 +64,12 @@ GAIN = 0.05
 ROUNDS = 2
 AGREED = 0.5
 
-# How often a start under which the data are impossible is moved nearer to one GLM.
+# How often a start without a finite log-joint is moved halfway to one GLM.
 _HALVINGS = 8
 
 
 class Engine(Protocol):
-    """What leads runs on, a record of options: :class:`EM`."""
+    """A method that advances runs, a record of options: :class:`EM`."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -81,38 +81,40 @@ class Engine(Protocol):
     def m_step(self) -> LBFGSOptions | None:
         """Options of the M-step, if the user gave any."""
 
-    def begun(self, steps: Any, runs: Sequence[Run]) -> list[Run]:
-        """Runs at the point where they begin."""
+    def annealed(self, steps: Any, runs: Sequence[Run]) -> list[Run]:
+        """The runs after the annealed iterations."""
 
-    def lead(
+    def advance(
         self,
         steps: Any,
         runs: Sequence[Run],
         most: int | None = None,
         callback: Callable[[int, Sequence[Run]], None] | None = None,
     ) -> None:
-        """Lead runs that have not ended on, at most so many iterations."""
+        """Iterate the runs that have not ended, at most ``most`` times."""
 
 
-class Hunt:
+class MultistartSearch:
     """The runs of a search on one data set.
 
     Args:
-        engine: :class:`EM`, which leads runs on.
+        engine: :class:`EM`, which advances runs.
         program: the model with its data.
-        unlike: makes the starts.
-        bar: shows how far the search is.
+        starts: makes the starts.
+        bar: progress bar.
 
     Attributes:
-        runs: independent starts first, then the kicks that came to an end.
+        runs: independent starts first, then the kicks that ran to their end.
         rounds_without_gain: rounds of kicks since the best was found.
-        kicked: the run that was kicked last.
-        is_near: whether the next kicks go to optima next to the best.
+        kicked: the run that the last kicks started from.
+        is_near: whether the next kicks are small, for optima near the best.
     """
 
-    def __init__(self, engine: Engine, program: Program, unlike: Unlike, bar: tqdm):
-        self.engine, self.program, self.unlike, self.bar = engine, program, unlike, bar
-        self.loosely = replace(engine, tol=max(engine.tol, LOOSE))
+    def __init__(
+        self, engine: Engine, program: Program, starts: DiverseStarts, bar: tqdm
+    ):
+        self.engine, self.program, self.starts, self.bar = engine, program, starts, bar
+        self.loose_engine = replace(engine, tol=max(engine.tol, LOOSE))
         self.steps = program.em_steps(engine.m_step)
         self.runs: list[Run] = []
         self.rounds_without_gain = 0
@@ -120,110 +122,115 @@ class Hunt:
         self.is_near = False
 
     def begin(self, number: int) -> None:
-        """Make this many independent starts, of unlike kinds in turn."""
-        made = self.possible([self.unlike.make(i) for i in range(number)])
+        """Make ``number`` independent starts, of the kinds in turn."""
+        made = self.with_finite_density([self.starts.make(i) for i in range(number)])
         starts = [Run(params, kind=kind_of(i)) for i, params in enumerate(made)]
         for some in self._chunks(starts):
-            self.runs += self.engine.begun(self.steps, some)
+            self.runs += self.engine.annealed(self.steps, some)
 
     def kicks(self, number: int) -> tuple[list[Run], Sequence[Stage], list[Run]]:
-        """A round of kicks from the best, what :meth:`narrow` makes of them given.
+        """The next round of kicks from the best: arguments of :meth:`run_stages`.
 
-        From a best that is new every state is shrunk too, which gives the same each
-        time. Kicks go to optima next to the best where far ones have gained nothing.
+        The first round from a new best also shrinks every state. Rounds alternate
+        between large and small kicks as long as nothing is gained.
 
         Args:
-            number: of random kicks.
+            number: number of random kicks.
         """
-        best, heads = self.best, self.heads()
+        best, heads = self.best, self.surviving()
         probs = decodings(self.program, [best.params], whole=True)[0][0]
         probs = self.program.ranks.joined(probs)
-        kicks = Kicks(self.unlike, best.params, probs)
+        kicks = Kicks(self.starts, best.params, probs)
         if self.is_near:
             made = list(kicks.shaken(number))
         else:
             shrunk = () if best is self.kicked else kicks.shrunk()
             made = [*shrunk, *kicks.made(number)]
         self.kicked = best
-        sets = self.possible([params for _, params in made])
+        sets = self.with_finite_density([params for _, params in made])
         runs = [Run(p, kind=f"{KICK}: {name}") for (name, _), p in zip(made, sets)]
         return runs, SHAKES if self.is_near else KICKS, heads
 
-    def take(self, kicked: Sequence[Run]) -> None:
-        """Take kicks in that came to an end, and see whether they have gained."""
+    def add_kicks(self, kicked: Sequence[Run]) -> None:
+        """Add the runs of kicks, and note whether the best has improved."""
         before = self.best.log_joints[-1]
         self.runs += kicked
         risen = self.best.log_joints[-1] > before + GAIN
         self.rounds_without_gain = 0 if risen else self.rounds_without_gain + 1
-        # What gains goes on; else it is tried nearby, or far off again.
+        # After a round without gain, switch between large and small kicks.
         self.is_near ^= not risen
 
     def finish(self) -> None:
-        """Lead the best runs to their ends, the tolerance being the engine's own."""
+        """Run the best runs to convergence at the engine's own tolerance."""
         near = self.near_best()
         for run in near:
-            if run.status is Status.CONVERGED and self.engine.tol < self.loosely.tol:
+            if (
+                run.status is Status.CONVERGED
+                and self.engine.tol < self.loose_engine.tol
+            ):
                 run.status = None
         for some in self._chunks(near):
-            self.engine.lead(self.steps, some, callback=self._show)
+            self.engine.advance(self.steps, some, callback=self._show)
 
     def near_best(self) -> list[Run]:
-        """The runs that may turn out to be the best when they are led to their ends."""
+        """The runs within ``NEAR`` of the best, which may end above it."""
         if self.was_interrupted or not self.runs:
             return []
         least = self.best.log_joints[-1] - NEAR
-        return [run for run in self.heads() if run.log_joints[-1] >= least]
+        return [run for run in self.surviving() if run.log_joints[-1] >= least]
 
-    def heads(self) -> list[Run]:
-        """The runs that came to an end of their own, best first."""
-        heads = [run for run in self.runs if run.joined is None and _goes(run)]
+    def surviving(self) -> list[Run]:
+        """The runs that neither failed nor were pruned, best first."""
+        heads = [
+            run for run in self.runs if run.merged_into is None and _may_be_best(run)
+        ]
         return sorted(heads, key=lambda run: -run.log_joints[-1])
 
     @property
     def best(self) -> Run:
-        """The run that stands highest."""
+        """The run with the highest log-joint."""
         return self.runs[ranked(self.runs)[0]]
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether the user wants to stop."""
+        """Whether the user interrupted the search."""
         return any(run.status is Status.INTERRUPTED for run in self.runs)
 
     def is_over(self) -> bool:
-        """Whether there is nothing left to be gained by kicks."""
-        if self.was_interrupted or self.unlike.states == 1:
+        """Whether to stop kicking."""
+        if self.was_interrupted or self.starts.states == 1:
             return True
         if self.best.status is not Status.CONVERGED:
             return True
-        return self.rounds_without_gain >= ROUNDS * (1 - self.agreed() / AGREED)
+        return self.rounds_without_gain >= ROUNDS * (1 - self.agreement() / AGREED)
 
-    def agreed(self) -> float:
-        """Share of the independent starts that came near the best, in its solution.
+    def agreement(self) -> float:
+        """Share of the independent starts that led to the best solution.
 
-        One that was pruned on its way, far below, says little.
+        Starts pruned far below the best do not count.
         """
         best, starts = self.best, [r for r in self.runs if not r.restart.is_kick]
         least = best.log_joints[-1] - NEAR
         near = [r for r in starts if r.end is best and r.log_joints[-1] >= least]
         return len(near) / len(starts)
 
-    def narrow(
+    def run_stages(
         self, runs: Sequence[Run], stages: Sequence[Stage], known: Sequence[Run] = ()
     ) -> list[Run]:
-        """Lead runs on stage by stage; what is alike or low is pruned after each.
+        """Advance runs stage by stage, pruning duplicates and low ones after each.
 
         Args:
-            runs: on their way.
-            stages: gone through in turn.
-            known: runs at an end, which others may turn out to lead to.
+            runs: the runs.
+            stages: in their order.
+            known: earlier runs, of which these may be duplicates.
 
         Returns:
-            Those that were led on to the last stage.
+            The runs that reached the last stage.
         """
         going = list(runs)
         for stage in stages:
             for some in self._chunks(going):
-                self.loosely.lead(self.steps, some, stage.most, self._show)
+                self.loose_engine.advance(self.steps, some, stage.most, self._show)
             if any(run.status is Status.INTERRUPTED for run in going):
                 break
             going = self._pruned(going, stage, known)
@@ -232,8 +239,8 @@ class Hunt:
     def _pruned(
         self, runs: Sequence[Run], stage: Stage, known: Sequence[Run]
     ) -> list[Run]:
-        """The runs that go on; the others get a status that says why they do not."""
-        going = sorted(filter(_goes, runs), key=lambda run: -run.log_joints[-1])
+        """The runs that are kept; the others get the status ``PRUNED``."""
+        going = sorted(filter(_may_be_best, runs), key=lambda run: -run.log_joints[-1])
         ranks = self.program.ranks
         both = [*known, *going]
         decoded = decodings(self.program, [run.params for run in both])
@@ -243,26 +250,26 @@ class Hunt:
             like = [
                 j
                 for j in kept
-                if _may_be_one(both[j], run, stage)
+                if _may_be_same_solution(both[j], run, stage)
                 and similarity(decoded[j], decoded[i], ranks) >= stage.alike
             ]
             has_room = len(kept) < stage.keep + len(known)
             if not like and has_room and not _is_slow(run, both[0], stage):
                 kept.append(i)
                 continue
-            run.joined = both[like[0]] if like else None
+            run.merged_into = both[like[0]] if like else None
             run.status = Status.PRUNED
         return [both[i] for i in kept[len(known) :]]
 
-    def possible(self, sets: Sequence[Params]) -> list[Params]:
-        """Values, moved towards one GLM where the data are impossible under them."""
+    def with_finite_density(self, sets: Sequence[Params]) -> list[Params]:
+        """The sets; those without a finite log-joint are moved towards one GLM."""
         found = list(sets)
         for _ in range(_HALVINGS):
             bad = [i for i, params in enumerate(found) if not self._is_possible(params)]
             if not bad:
                 break
             for i in bad:
-                found[i] = self.unlike.maker.between(found[i], self.unlike.glm)
+                found[i] = self.starts.maker.between(found[i], self.starts.glm)
         return found
 
     def _is_possible(self, params: Params) -> bool:
@@ -271,7 +278,7 @@ class Hunt:
             return bool(torch.isfinite(self.program.log_joint(params)))
 
     def stop(self, runs: Sequence[Run], status: Status) -> None:
-        """Evaluate runs where they are, and lead them no further."""
+        """Evaluate runs once, and end them with a status."""
         for some in self._chunks(runs):
             sets = [run.params for run in some]
             for run, *logs in zip(some, *self.steps.expect(sets)):
@@ -279,7 +286,7 @@ class Hunt:
                 run.status = status
 
     def _chunks(self, items: Sequence[Any]) -> list[Any]:
-        """Lists of as many items as are evaluated together."""
+        """The items in chunks of as many as are evaluated together."""
         width = num_together(self.program.model, self.program.data, len(items) or 1)
         return [items[i : i + width] for i in range(0, len(items), width)]
 
@@ -290,14 +297,14 @@ class Hunt:
         self.bar.set_postfix(starts=len(runs), log_joint=f"{best:.3f}", refresh=False)
 
 
-def _may_be_one(head: Run, run: Run, stage: Stage) -> bool:
-    """Whether log-joints allow that a run is in one solution with another."""
+def _may_be_same_solution(head: Run, run: Run, stage: Stage) -> bool:
+    """Whether log-joints allow that two runs lead to the same solution."""
     below = head.log_joints[-1] - run.log_joints[-1]
     return below > -GAIN and (stage.most is not None or below < NEAR)
 
 
 def _is_slow(run: Run, best: Run, stage: Stage) -> bool:
-    """Whether a run can be given up: it is far below and hardly rises any more."""
+    """Whether a run is far below the best and rises too slowly to reach it."""
     if stage.most is None or run.status is Status.CONVERGED:
         return False
     before = run.log_joints[-min(stage.most // 2, len(run.log_joints))]
@@ -305,6 +312,6 @@ def _is_slow(run: Run, best: Run, stage: Stage) -> bool:
     return below > max(stage.slow * (run.log_joints[-1] - before), NEAR)
 
 
-def _goes(run: Run) -> bool:
-    """Whether a run has not failed, so that it may be one of the best."""
+def _may_be_best(run: Run) -> bool:
+    """Whether a run's status allows it to be the best."""
     return run.status in (None, Status.CONVERGED, Status.MAX_ITERS)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.draws.estimate import estimated
-from glmhmm_pyro.inference.draws.importance import told_of
+from glmhmm_pyro.inference.draws.importance import poor_draws_warning
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.mode.map import MAP
@@ -147,7 +147,7 @@ class SVI:
         if mode.status is Status.INTERRUPTED:
             return mode
         try:
-            with _apart(search.seed):
+            with _isolated_from_pyro(search.seed):
                 return self._from_mode(program, mode, search.progress)
         except KeyboardInterrupt:
             return replace(mode, status=Status.INTERRUPTED)
@@ -212,7 +212,7 @@ class SVI:
 def _poor(posterior: Posterior) -> tuple[str, ...]:
     """A sentence about the draws if they are far from the posterior."""
     weights = posterior.stats["log_joint"] - posterior.stats["log_guide"]
-    return told_of(torch.from_numpy(weights[0]))
+    return poor_draws_warning(torch.from_numpy(weights[0]))
 
 
 def draws_from(
@@ -246,7 +246,7 @@ def draws_from(
 
 
 @contextmanager
-def _apart(seed: int) -> Iterator[None]:
+def _isolated_from_pyro(seed: int) -> Iterator[None]:
     """Neither torch's generator nor Pyro's store nor its checks are touched outside.
 
     Without Pyro's checks a value that is not finite comes through to the bound, where

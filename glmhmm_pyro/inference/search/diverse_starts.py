@@ -29,17 +29,17 @@ _LITTLE = 0.1
 LONGEST = 500
 
 
-class Unlike:
-    """Makes starts of several kinds in turn; the first is noise around one GLM.
+class DiverseStarts:
+    """Starting values of several kinds in turn; the first is noise around one GLM.
 
     Args:
-        maker: of the model and its data.
-        noise: standard deviation of the noise that tells starts apart.
-        rng: source of all further choices.
+        maker: makes starting values for the model and its data.
+        noise: standard deviation of the noise added to starts.
+        rng: source of all further random choices.
 
     Attributes:
         steps: number of steps of all ranks.
-        here: where those of this rank stand among them.
+        here: slice of the steps that this rank holds.
     """
 
     def __init__(self, maker: StartMaker, noise: float, rng: np.random.Generator):
@@ -52,22 +52,22 @@ class Unlike:
         self.background = maker.data.num_features / self.steps
 
     def make(self, number: int) -> Params:
-        """The start of this number."""
+        """Starting values of all sites for start ``number``."""
         kind = KINDS[kind_of(number)]
         return kind(self)
 
     def near(self) -> Params:
-        """A little noise around one GLM, in states that stay."""
+        """A little noise around one GLM; transitions favour staying."""
         return self.maker.perturbed(self.glm, self.noise)
 
     def around(self, centre: Params) -> Params:
-        """Wide noise around some values."""
+        """Wide noise around ``centre``, with random transitions."""
         wider = 2.0 ** self.rng.uniform(*_WIDER)
         noisy = self.maker.perturbed(centre, self.noise * wider, most=2 * self.noise)
         return noisy | self.moves()
 
     def windows(self) -> Params:
-        """Every state fitted to a window of its own."""
+        """Every state fitted to its own random window of steps."""
         counts = np.full((self.steps, self.states), self.background)
         length = self.length(self.steps / self.states / 2)
         for state in range(self.states):
@@ -75,7 +75,7 @@ class Unlike:
         return self._fitted(counts)
 
     def segments(self) -> Params:
-        """Every state fitted to segments that random borders make."""
+        """Every state fitted to segments of equal length, assigned at random."""
         length = self.length(min(self.steps / self.states, LONGEST))
         labels = self.rng.integers(0, self.states, self.steps // length + 1)
         labels = np.repeat(labels, length)[: self.steps]
@@ -83,20 +83,20 @@ class Unlike:
         return self._fitted(counts)
 
     def length(self, longest: float) -> int:
-        """A number of steps, all orders of magnitude alike."""
+        """A random number of steps up to ``longest``, log-uniform."""
         return int(np.exp(self.rng.uniform(0, np.log(max(2.0, longest)))))
 
     def window(self, length: int) -> slice:
-        """That many steps, anywhere."""
+        """A random window of ``length`` steps."""
         first = int(self.rng.integers(0, self.steps - length + 1))
         return slice(first, first + length)
 
     def moves(self) -> Params:
-        """Transitions of a random chain, that may stay for long or never."""
+        """Transition parameters of a random chain, from sticky to alternating."""
         return self.maker.fitted_moves(torch.from_numpy(self._chain())[None])
 
     def _chain(self) -> np.ndarray:
-        """Expected moves (states, states) of a random chain."""
+        """Expected transition counts (states, states) of a random chain."""
         rng, states = self.rng, self.states
         alone = states if rng.uniform() < 0.5 else 1
         staying = 1 / (1 + np.exp(-rng.uniform(*_STAYING, (alone, 1))))
@@ -111,17 +111,17 @@ class Unlike:
         return self.maker.perturbed(fitted, _LITTLE) | self.moves()
 
 
-KINDS: dict[str, Callable[[Unlike], Params]] = {
-    "glm": Unlike.near,
-    "wide glm": lambda unlike: unlike.around(unlike.glm),
-    "windows": Unlike.windows,
-    "wide zeros": lambda unlike: unlike.around(unlike.zeros),
-    "segments": Unlike.segments,
+KINDS: dict[str, Callable[[DiverseStarts], Params]] = {
+    "glm": DiverseStarts.near,
+    "wide glm": lambda starts: starts.around(starts.glm),
+    "windows": DiverseStarts.windows,
+    "wide zeros": lambda starts: starts.around(starts.zeros),
+    "segments": DiverseStarts.segments,
 }
 
 
 def kind_of(number: int) -> str:
-    """How the start of this number is made."""
+    """Name of the kind of start ``number``."""
     return list(KINDS)[number % len(KINDS)]
 
 
@@ -138,43 +138,43 @@ _OF_MORE = ("split", "smooth", "split", "anew", "smooth", "split", "window")
 
 
 class Kicks:
-    """Makes kicks out of one end.
+    """Perturbed starts from the end of a run.
 
     Args:
-        unlike: of the model and its data.
-        params: values of the sites at the end.
-        probs: of the states there (steps, states), of all ranks.
+        starts: makes starts for the model and its data.
+        params: values of the sites at the end of the run.
+        probs: posterior of the states there, all ranks, (steps, states).
     """
 
-    def __init__(self, unlike: Unlike, params: Params, probs: np.ndarray):
-        self.unlike, self.params, self.probs = unlike, params, probs
-        self.maker, self.rng = unlike.maker, unlike.rng
+    def __init__(self, starts: DiverseStarts, params: Params, probs: np.ndarray):
+        self.starts, self.params, self.probs = starts, params, probs
+        self.maker, self.rng = starts.maker, starts.rng
 
     def shrunk(self) -> Iterator[tuple[str, Params]]:
-        """Every state in turn moved halfway to the one GLM: out of saturation."""
-        for state in range(self.unlike.states):
-            halfway = self.maker.between(self.params, self.unlike.glm)
+        """Move every state in turn halfway to the one GLM, out of saturation."""
+        for state in range(self.starts.states):
+            halfway = self.maker.between(self.params, self.starts.glm)
             yield "shrink", self.with_state(halfway, state)
 
     def made(self, number: int) -> Iterator[tuple[str, Params]]:
-        """That many random kicks."""
-        names = _OF_TWO if self.unlike.states == 2 else _OF_MORE
+        """``number`` random kicks, each with its name."""
+        names = _OF_TWO if self.starts.states == 2 else _OF_MORE
         for i in range(number):
             name = names[i % len(names)]
             yield name, getattr(self, name)()
 
     def shaken(self, number: int) -> Iterator[tuple[str, Params]]:
-        """That many times a little noise on all values: to the optima next to this."""
+        """``number`` starts with a little noise on all values, for nearby optima."""
         for _ in range(number):
             noise = float(2.0 ** self.rng.uniform(*_NOISE))
             yield "shake", self.maker.perturbed(self.params, noise)
 
     def split(self) -> Params:
-        """One state joined to another, its place taken by a part of a third."""
+        """Merge one state into another, and split a third in its place."""
         rng, probs = self.rng, self.probs.copy()
         moved, kept, divided = self._three()
         probs[:, kept] += probs[:, moved]
-        length = self.unlike.length(len(probs) / 10)
+        length = self.starts.length(len(probs) / 10)
         part = np.repeat(rng.uniform(size=len(probs) // length + 1) < 0.5, length)
         part = part[: len(probs)]
         probs[:, moved] = probs[:, divided] * part
@@ -183,38 +183,38 @@ class Kicks:
         return self.maker.perturbed(self._fitted(probs), noise)
 
     def smooth(self) -> Params:
-        """States taken from the steps around every step: brief ones are forgotten.
+        """Refit to posteriors smoothed over time, which removes brief states.
 
-        Where covariates are many EM is sure of every step early, and keeps to it.
+        With many covariates EM becomes certain of every step early, and stays so.
         """
-        states = self.unlike.states
-        reach = self.unlike.length(min(len(self.probs) / states / 2, LONGEST))
+        states = self.starts.states
+        reach = self.starts.length(min(len(self.probs) / states / 2, LONGEST))
         width = 2 * reach + 1
         sums = np.pad(self.probs.cumsum(0), ((reach + 1, reach), (0, 0)), "edge")
         sums[: reach + 1] = 0.0
         return self._fitted((sums[width:] - sums[:-width]) / width)
 
     def window(self) -> Params:
-        """One state fitted to a window, its steps left to the others."""
-        unlike, state = self.unlike, int(self.rng.integers(self.unlike.states))
+        """Refit one state to a random window; the others share its former steps."""
+        starts, state = self.starts, int(self.rng.integers(self.starts.states))
         probs = self.probs.copy()
         probs[:, state] = 1e-9
         probs /= probs.sum(1, keepdims=True)
-        probs[:, state] = unlike.background
-        probs[unlike.window(unlike.length(len(probs) / unlike.states / 2)), state] += 1
+        probs[:, state] = starts.background
+        probs[starts.window(starts.length(len(probs) / starts.states / 2)), state] += 1
         fitted = self._fitted(probs)
-        return fitted | unlike.moves() if self.rng.uniform() < 0.5 else fitted
+        return fitted | starts.moves() if self.rng.uniform() < 0.5 else fitted
 
     def anew(self) -> Params:
-        """One state far from the one GLM, or from where it was."""
-        unlike, state = self.unlike, int(self.rng.integers(self.unlike.states))
-        centre = unlike.glm if self.rng.uniform() < 0.5 else self.params
-        noise = unlike.noise * float(2.0 ** self.rng.uniform(*_WIDE))
+        """Redraw one state with wide noise around the one GLM or its own values."""
+        starts, state = self.starts, int(self.rng.integers(self.starts.states))
+        centre = starts.glm if self.rng.uniform() < 0.5 else self.params
+        noise = starts.noise * float(2.0 ** self.rng.uniform(*_WIDE))
         kicked = self.with_state(self.maker.perturbed(centre, noise), state)
-        return kicked | unlike.moves() if self.rng.uniform() < 0.5 else kicked
+        return kicked | starts.moves() if self.rng.uniform() < 0.5 else kicked
 
     def with_state(self, others: Params, state: int) -> Params:
-        """The end, with the emissions of one state taken from other values."""
+        """The values at the end, with one state's emissions taken from ``others``."""
         kicked = dict(self.params)
         for name, value in self.params.items():
             prefix, component = self.maker.model.component_of(name)
@@ -231,17 +231,17 @@ class Kicks:
         return kicked
 
     def _three(self) -> tuple[int, int, int]:
-        """A state, another one to take it in, and one of the others to be divided."""
-        states = self.unlike.states
+        """A state to move, the one it is merged into, and the one to be split."""
+        states = self.starts.states
         moved = int(self.rng.integers(states))
         others = [state for state in range(states) if state != moved]
         kept, divided = self.rng.choice(others, 2)
         return moved, int(kept), int(divided)
 
     def _fitted(self, probs: np.ndarray) -> Params:
-        """Emissions and transitions fitted to states of these probabilities."""
-        maker, states = self.maker, self.unlike.states
-        probs = np.maximum(probs[self.unlike.here], _LEAST / states)
+        """Emissions and transitions fitted to these state probabilities."""
+        maker, states = self.maker, self.starts.states
+        probs = np.maximum(probs[self.starts.here], _LEAST / states)
         emissions = maker.fitted_emissions(torch.from_numpy(probs))
         even = probs / probs.sum(1, keepdims=True)
         pairs = np.zeros((len(probs), states, states))
