@@ -1,11 +1,28 @@
 """Objectives of M-steps with gradients written by hand."""
 
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 Counts = TypeVar("Counts")
+
+
+class Beginning(NamedTuple):
+    """What an M-step needs to know where it begins, for all problems.
+
+    Attributes:
+        values: expected log-probability, shape (problems,).
+        gradient: shape (problems, block's numbers).
+        curvature: roughly minus the second derivatives, shape (problems, rows,
+            features, features). A block's numbers are rows of weights; curvature
+            between rows is left out. With further parameters a block is one row of
+            all its numbers.
+    """
+
+    values: np.ndarray
+    gradient: np.ndarray
+    curvature: np.ndarray
 
 
 class BlockObjective(Protocol[Counts]):
@@ -26,12 +43,8 @@ class BlockObjective(Protocol[Counts]):
         ``which`` holds the problem of each row, ``counts`` what ``prepare`` gave.
         """
 
-    def curvature(self, points: np.ndarray, counts: Counts) -> np.ndarray:
-        """Roughly minus the second derivatives, (problems, rows, features, features).
-
-        A block's numbers are rows of weights; curvature between rows is left out. With
-        further parameters a block is one row of all its numbers.
-        """
+    def begin(self, points: np.ndarray, counts: Counts) -> Beginning:
+        """Value, gradient and rough curvature at ``points`` of all problems."""
 
 
 def counts_by_problem(counts: Tensor) -> np.ndarray:

@@ -14,7 +14,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from glmhmm_pyro.components.log_gamma import stirling_rest_and_slope
-from glmhmm_pyro.components.objectives import counts_by_problem
+from glmhmm_pyro.components.objectives import Beginning, counts_by_problem
 from glmhmm_pyro.components.softmax import mean_moments, predictors, row_by_row
 from glmhmm_pyro.designs import DesignLike
 from glmhmm_pyro.sequences import Sequences
@@ -83,23 +83,34 @@ class RegressionObjective:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Value and gradient of the running problems, numbered sets times states."""
         own = counts[which]
-        terms = self._terms(points, own)
-        with np.errstate(invalid="ignore", over="ignore"):
-            residuals = torch.from_numpy(own * terms.slope)
-            gradient = [(residuals @ self.design).numpy()]
-            gradient += [(own * other).sum(1)[:, None] for other in terms.others]
-            return (own * terms.log_probs).sum(1), np.concatenate(gradient, 1)
+        return self._summed(self._terms(points, own), own)
 
-    def curvature(self, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def begin(self, points: np.ndarray, counts: np.ndarray) -> Beginning:
+        """All problems, with minus the second derivatives, roughly."""
+        terms = self._terms(points, counts)
+        curvature = self._curvature(terms, counts, points.shape[1])
+        return Beginning(*self._summed(terms, counts), curvature)
+
+    def _summed(
+        self, terms: Terms, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Expected value and gradient under these counts (problems, steps)."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            residuals = torch.from_numpy(counts * terms.slope)
+            gradient = [(residuals @ self.design).numpy()]
+            gradient += [(counts * other).sum(1)[:, None] for other in terms.others]
+            return (counts * terms.log_probs).sum(1), np.concatenate(gradient, 1)
+
+    def _curvature(self, terms: Terms, counts: np.ndarray, numbers: int) -> np.ndarray:
         """Minus the second derivatives, (problems, 1, numbers, numbers), roughly.
 
         That of the other numbers is the sum of squared slopes, which is positive
         anywhere. None is between them and the weights.
         """
-        terms, features = self._terms(points, counts), self.design.shape[1]
+        features = self.design.shape[1]
         # Far off rates overflow, and what is left of them must still be invertible.
         weights = _bounded(counts * terms.information)
-        found = np.zeros((len(points), 1) + points.shape[1:] * 2)
+        found = np.zeros((len(counts), 1, numbers, numbers))
         moments = self.design.gram(torch.from_numpy(weights)).numpy()
         floor = _FLOOR * weights.sum(1)[:, None, None]
         found[:, 0, :features, :features] = moments + floor * self.mean_moments
@@ -260,22 +271,26 @@ class SideBySide:
             values += value
         return values, gradient
 
-    def curvature(self, points: np.ndarray, counts: list[Any]) -> np.ndarray:
-        """Those of the outputs, (problems, outputs, features, features).
+    def begin(self, points: np.ndarray, counts: list[Any]) -> Beginning:
+        """All problems; curvature is (problems, outputs, features, features).
 
         With other numbers a block is one row (problems, 1, numbers, numbers).
         """
-        places = self._own(points)
+        places, gradient = self._own(points), np.empty_like(points)
         found = [
-            part.curvature(points[:, own], count)
+            part.begin(points[:, own], count)
             for (part, _), count, own in zip(self.parts, counts, places)
         ]
-        if not self.others:
-            return np.concatenate(found, 1)
-        whole = np.zeros((len(points), 1) + points.shape[1:] * 2)
         for own, one in zip(places, found):
-            whole[:, 0, own[:, None], own] = one[:, 0]
-        return whole
+            gradient[:, own] = one.gradient
+        values = np.sum([one.values for one in found], axis=0)
+        if not self.others:
+            curvature = np.concatenate([one.curvature for one in found], 1)
+            return Beginning(values, gradient, curvature)
+        curvature = np.zeros((len(points), 1) + points.shape[1:] * 2)
+        for own, one in zip(places, found):
+            curvature[:, 0, own[:, None], own] = one.curvature[:, 0]
+        return Beginning(values, gradient, curvature)
 
     def _own(self, points: np.ndarray) -> list[np.ndarray]:
         """Which of a block's numbers are those of every output."""

@@ -7,7 +7,7 @@ first, where the design knows which they are.
 import numpy as np
 from torch import Tensor
 
-from glmhmm_pyro.components.objectives import counts_by_problem
+from glmhmm_pyro.components.objectives import Beginning, counts_by_problem
 from glmhmm_pyro.components.softmax import SoftmaxRegression, Targets
 from glmhmm_pyro.designs import DesignLike, as_design
 from glmhmm_pyro.sequences import Sequences
@@ -39,9 +39,9 @@ class LabelObjective:
         """Value and gradient of the running problems, numbered sets times states."""
         return self.regression(points, which, self._targets(counts))
 
-    def curvature(self, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Rough curvature of every row of weights."""
-        return self.regression.curvature(points, self._targets(counts))
+    def begin(self, points: np.ndarray, counts: np.ndarray) -> Beginning:
+        """Value, gradient and rough curvature of all problems."""
+        return self.regression.begin(points, self._targets(counts))
 
     def _targets(self, counts: np.ndarray) -> Targets:
         """Expected counts of problems and a stretch of time: the labels, weighted."""
@@ -87,11 +87,11 @@ class TransitionObjective:
         """Value and gradient of the running problems, numbered sets times origins."""
         return self.regression(points, which, _targets(*counts))
 
-    def curvature(
+    def begin(
         self, points: np.ndarray, counts: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
-        """Rough curvature of every row of weights."""
-        return self.regression.curvature(points, _targets(*counts))
+    ) -> Beginning:
+        """Value, gradient and rough curvature of all problems."""
+        return self.regression.begin(points, _targets(*counts))
 
 
 def _targets(leaves: np.ndarray, total: np.ndarray) -> Targets:

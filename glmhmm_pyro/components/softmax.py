@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.components.objectives import Beginning
 from glmhmm_pyro.components.table_kernels import soft_residuals
 from glmhmm_pyro.designs import DesignLike, DesignMatrix, as_design
 
@@ -60,6 +61,29 @@ class SoftmaxRegression:
             targets: from problems and a stretch of time to the expected counts of the
                 free classes (problems, classes - 1, steps), all (problems, steps).
         """
+        return self._evaluated(points, which, targets)
+
+    def begin(self, points: np.ndarray, targets: Targets) -> Beginning:
+        """All problems, with minus the second derivatives from some of the steps.
+
+        These serve to precondition: curvature between classes is left out, and what
+        covariates hardly show is given a small share of the moments of all steps.
+        """
+        which = np.arange(len(points))
+        slopes = np.empty((len(points) * self.num_free, len(self.design)))
+        values, gradient = self._evaluated(points, which, targets, slopes)
+        counts, total = targets(which, slice(None))
+        curvature = self._curvature(counts, total, slopes.reshape(counts.shape))
+        return Beginning(values, gradient, curvature)
+
+    def _evaluated(
+        self,
+        points: np.ndarray,
+        which: np.ndarray,
+        targets: Targets,
+        slopes: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As ``__call__``; puts derivatives by predictors (rows, steps) into slopes."""
         features, values = self.design.shape[1], np.zeros(len(which))
         weights = torch.from_numpy(points).reshape(-1, features)
         gradient = torch.zeros_like(weights)
@@ -70,22 +94,24 @@ class SoftmaxRegression:
             counts, total = targets(which, stretch)
             soft_residuals(by_problem, counts, total, values)
             gradient.addmm_(scores.T, rows)
+            if slopes is not None:
+                slopes[:, stretch] = scores.numpy().T
         return values, gradient.numpy().reshape(points.shape)
 
-    def curvature(self, points: np.ndarray, targets: Targets) -> np.ndarray:
-        """Minus the second derivatives, class by class, from some of the steps.
+    def _curvature(
+        self, counts: np.ndarray, total: np.ndarray, slopes: np.ndarray
+    ) -> np.ndarray:
+        """Minus the second derivatives (problems, classes - 1, features, features).
 
-        Shape (problems, classes - 1, features, features). It serves to precondition:
-        curvature between classes is left out, and what covariates hardly show is given
-        a small share of the moments of all steps.
+        Args:
+            counts: expected counts of the free classes (problems, classes - 1, steps).
+            total: those of all classes, shape (problems, steps).
+            slopes: by the predictors, shaped as ``counts``.
         """
-        features = self.design.shape[1]
-        scores = predictors(self.design, points.reshape(-1, features))
-        scores = scores.reshape(len(points), self.num_free, len(self.design))
-        _, total = targets(np.arange(len(points)), slice(None))
-        probs = _probabilities(scores)
-        weights = total[:, None] * probs * (1 - probs)
-        ranks = self.design.ranks
+        features, ranks = self.design.shape[1], self.design.ranks
+        expected = counts - slopes
+        shares = expected / np.where(total > 0, total, 1.0)[:, None]
+        weights = np.maximum(expected * (1 - shares), 0.0)
         mean = ranks.total(weights.sum(-1)) / self.design.total_rows
         number = (weights > _NEGLIGIBLE * mean[..., None]).sum(-1)
         by_rank = ranks.by_rank(torch.from_numpy(number)).numpy()
@@ -103,7 +129,9 @@ class SoftmaxRegression:
         """Weighted second moments of the design, from some of the steps that count."""
         steps = np.flatnonzero(weights > _NEGLIGIBLE * mean)[sampled]
         rows = self.design.read(torch.from_numpy(steps)).numpy()
-        moments = sampled.step * (rows * weights[steps, None]).T @ rows
+        rows = rows * np.sqrt(sampled.step * weights[steps, None])
+        # NumPy computes half of a symmetric product.
+        moments = rows.T @ rows
         return moments + _FLOOR * mean * len(weights) * self.mean_moments
 
 
@@ -131,13 +159,6 @@ def mean_moments(design: DesignMatrix) -> np.ndarray:
 def _fitting(features: int, scores: int) -> int:
     """Number of steps whose arrays together fit into the processor's cache."""
     return int(np.clip(_CACHED_NUMBERS // (features + 4 * scores), 256, 16384))
-
-
-def _probabilities(scores: np.ndarray) -> np.ndarray:
-    """Probabilities of the free classes, shape (problems, classes - 1, steps)."""
-    largest = np.maximum(scores.max(axis=1, keepdims=True), 0.0)
-    probs = np.exp(scores - largest)
-    return probs / (probs.sum(axis=1, keepdims=True) + np.exp(-largest))
 
 
 def insert_zeros(weights: Tensor) -> Tensor:

@@ -37,11 +37,19 @@ class Dense(DesignMatrix):
 
     def gram(self, weights: Tensor) -> Tensor:
         """Second moments, one set of weights after another to spare memory."""
+        if weights.dim() == 1 and self._is_halved(weights):
+            rows = (self.rows * weights.sqrt()[:, None]).numpy()
+            return torch.from_numpy(rows.T @ rows)
         if weights.dim() == 1:
             return (self.rows * weights[:, None]).T @ self.rows
         if not len(weights):
             return weights.new_zeros(*weights.shape[:-1], *2 * self.shape[1:])
         return torch.stack([self.gram(one) for one in weights])
+
+    def _is_halved(self, weights: Tensor) -> bool:
+        """Whether NumPy may compute half of a symmetric product of weighted rows."""
+        is_plain = self.device.type == "cpu" and not weights.requires_grad
+        return is_plain and bool((weights >= 0).all())
 
     def mapped(
         self, change: Callable[[Tensor], Tensor], names: tuple[str, ...] | None = None

@@ -27,14 +27,22 @@ class Preconditioned:
         objective: value and gradient at points (running, numbers) of the problems
             named by (running,).
         start: where every problem starts, shape (problems, numbers).
-        curvature: second derivatives of the objective, roughly and only within rows of
-            the numbers, shape (problems, rows, features, features).
+        values: the objective there, shape (problems,).
+        gradient: its derivatives there, shape (problems, numbers).
+        curvature: second derivatives there, roughly and only within rows of the
+            numbers, shape (problems, rows, features, features).
     """
 
-    def __init__(self, objective: Objective, start: np.ndarray, curvature: np.ndarray):
-        self.objective, self.start = objective, start
+    def __init__(
+        self,
+        objective: Objective,
+        start: np.ndarray,
+        values: np.ndarray,
+        gradient: np.ndarray,
+        curvature: np.ndarray,
+    ):
+        self.objective, self.start, self.values = objective, start, values
         self.roots = _inverse_roots(curvature)
-        self.values, gradient = objective(start, np.arange(len(start)))
         self.gradient = self._rotate(gradient, self.roots.swapaxes(-1, -2))
         self.sizes = np.maximum(np.abs(self.gradient).sum(1), _SMALLEST_GRADIENT)
 

@@ -158,12 +158,15 @@ def test_the_fast_m_step_has_the_derivatives_of_the_definition(family):
     some, slopes = step.fast(points[[3, 1]], np.array([3, 1]), prepared)
     np.testing.assert_allclose(some, values[[3, 1]])
     np.testing.assert_allclose(slopes, found[[3, 1]])
+    beginning = step.fast.begin(points, prepared)
+    np.testing.assert_allclose(beginning.values, values)
+    np.testing.assert_allclose(beginning.gradient, found)
     _check_prior_curvature(step, sites, sets, points, prepared)
 
 
 def _check_prior_curvature(step, sites, sets, points, prepared):
     """Second derivatives of the log prior stand where their numbers do."""
-    rough = step.fast.curvature(points, prepared)
+    rough = step.fast.begin(points, prepared).curvature
     width = rough.shape[1] * rough.shape[-1]
     assert width == points.shape[1] and np.isfinite(rough).all()
     prior = LogPrior(step.blocks, sites, 2)

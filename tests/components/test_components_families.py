@@ -131,7 +131,7 @@ def test_the_objective_of_counts_has_its_curvature_and_survives_enormous_weights
     objective = PoissonObjective(data, data.covariates.numpy())
     counts = objective.prepare(torch.rand(1, 8, 2).double())
     point, which = normals(2, 2, seed=1).numpy(), np.arange(2)
-    found = objective.curvature(point, counts)[:, 0]
+    found = objective.begin(point, counts).curvature[:, 0]
     for i in range(2):
         step = np.zeros((2, 2))
         step[:, i] = 1e-6
@@ -141,7 +141,7 @@ def test_the_objective_of_counts_has_its_curvature_and_survives_enormous_weights
         )
     values, _ = objective(1e4 + point, which, counts)
     assert (values < 0).all() and np.isfinite(
-        objective.curvature(1e4 + point, counts)
+        objective.begin(1e4 + point, counts).curvature
     ).all()
 
 
@@ -153,7 +153,7 @@ def test_rough_curvature_is_positive_however_far_off(make, size):
     objective = model.emissions.block_objective(data)
     counts = objective.prepare(torch.ones(1, 8, 2).double())
     points = size * normals(2, 4 if make is StudentT else 3, seed=1).numpy()
-    found = objective.curvature(points, counts)
+    found = objective.begin(points, counts).curvature
     assert np.isfinite(found).all()
     scale = np.sqrt(found.diagonal(axis1=-2, axis2=-1))
     unit = found / scale[..., None] / scale[..., None, :]
@@ -169,7 +169,7 @@ def test_least_squares_with_the_weights_of_students_t_bound_its_density():
     counts, which = objective.prepare(torch.ones(1, 8, 2).double()), np.arange(2)
     point = normals(2, 4).numpy()
     value, slope = objective(point, which, counts)
-    bend = objective.curvature(point, counts)[:, 0, :2, :2]
+    bend = objective.begin(point, counts).curvature[:, 0, :2, :2]
     for seed in range(20):
         move = 10.0 ** (seed % 4 - 2) * normals(2, 2, seed=seed).numpy()
         there = objective(np.c_[point[:, :2] + move, point[:, 2:]], which, counts)[0]

@@ -27,7 +27,7 @@ def regression(seed=0):
 
 def test_curvature_is_the_hessian_of_each_class_plus_a_thousandth_of_the_moments():
     objective, targets, points, counts, design = regression()
-    found = objective.curvature(points, targets)
+    found = objective.begin(points, targets).curvature
     x = torch.from_numpy(design)
     for problem in range(PROBLEMS):
         n = torch.from_numpy(counts[problem])
@@ -56,9 +56,12 @@ def test_first_gradient_has_unit_length_and_the_optimum_is_the_same():
         values, gradient = regress(at, which, targets)
         return -values / STEPS, -gradient / STEPS
 
-    curvature = regress.curvature(points, targets) / STEPS
-    problem = Preconditioned(objective, points, curvature)
     every = np.arange(PROBLEMS)
+    first, curvature = (
+        objective(points, every),
+        regress.begin(points, targets).curvature,
+    )
+    problem = Preconditioned(objective, points, *first, curvature / STEPS)
     values, gradient = problem(np.zeros_like(points), every)
     np.testing.assert_array_equal(values, 0.0)
     np.testing.assert_allclose(np.abs(gradient).sum(1), 1.0)
@@ -77,7 +80,7 @@ def test_gradient_in_the_new_coordinates_is_that_of_finite_differences():
     def objective(at, which):
         return regress(at, which, targets)
 
-    problem = Preconditioned(objective, points, regress.curvature(points, targets))
+    problem = Preconditioned(objective, points, *regress.begin(points, targets))
     every, rng = np.arange(PROBLEMS), np.random.default_rng(2)
     at = 0.1 * rng.normal(size=points.shape)
     _, gradient = problem(at, every)
@@ -92,7 +95,8 @@ def test_a_problem_without_curvature_stays_finite():
     def objective(at, which):
         return np.zeros(len(which)), np.zeros_like(at)
 
-    problem = Preconditioned(objective, np.ones((1, 2)), np.zeros((1, 1, 2, 2)))
+    start, curvature = np.ones((1, 2)), np.zeros((1, 1, 2, 2))
+    problem = Preconditioned(objective, start, *objective(start, [0]), curvature)
     _, gradient = problem(np.zeros((1, 2)), np.array([0]))
     assert np.isfinite(gradient).all()
     moved = problem.original(np.ones((1, 2)), np.array([0]))

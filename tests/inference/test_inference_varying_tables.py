@@ -126,8 +126,11 @@ def test_an_m_step_of_all_units_is_one_of_each_by_itself(name, mask):
         without[row] = 0.0
         left = (expected(rows) - expected(without)).sum()
         assert gain == pytest.approx(float(left), rel=1e-10)
-    bends = found.curvature(rows.numpy(), prepared)
-    assert (np.linalg.eigvalsh(bends) > 0).all()
+    beginning = found.begin(rows.numpy(), prepared)
+    assert (np.linalg.eigvalsh(beginning.curvature) > 0).all()
+    every = found(rows.numpy(), np.arange(len(rows)), prepared)
+    np.testing.assert_allclose(beginning.values, every[0])
+    np.testing.assert_allclose(beginning.gradient, every[1])
 
 
 def test_em_of_units_apart_ends_where_each_is_fitted_alone():

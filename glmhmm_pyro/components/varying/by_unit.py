@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
-from glmhmm_pyro.components.objectives import BlockObjective
+from glmhmm_pyro.components.objectives import Beginning, BlockObjective
 from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.tables import LogTable, Softmaxes, Values
 from glmhmm_pyro.sequences import Sequences
@@ -119,20 +119,27 @@ class ObjectiveByUnit:
                 values[rows], gradient[rows] = found
         return values, gradient
 
-    def curvature(self, points: np.ndarray, counts: dict[int, Any]) -> np.ndarray:
-        """Those of all problems, (problems, rows, features, features)."""
+    def begin(self, points: np.ndarray, counts: dict[int, Any]) -> Beginning:
+        """All problems; those of units without steps have next to no curvature."""
         size = points.shape[1]
         by_unit = points.reshape(-1, self.num_units, self.num_blocks, size)
+        values, gradient = np.zeros(by_unit.shape[:3]), np.zeros_like(by_unit)
         found = {
-            unit: objective.curvature(by_unit[:, unit].reshape(-1, size), counts[unit])
+            unit: objective.begin(by_unit[:, unit].reshape(-1, size), counts[unit])
             for unit, (_, objective) in self.parts.items()
         }
-        shape = next(iter(found.values())).shape[1:]
+        shape = next(iter(found.values())).curvature.shape[1:]
         # Where a unit has no steps, its weights stay where they are.
-        whole = np.zeros((*by_unit.shape[:3], *shape)) + _LEAST * np.eye(shape[-1])
+        curvature = np.zeros((*values.shape, *shape)) + _LEAST * np.eye(shape[-1])
         for unit, own in found.items():
-            whole[:, unit] += own.reshape(-1, self.num_blocks, *shape)
-        return whole.reshape(-1, *shape)
+            values[:, unit] = own.values.reshape(-1, self.num_blocks)
+            gradient[:, unit] = own.gradient.reshape(-1, self.num_blocks, size)
+            curvature[:, unit] += own.curvature.reshape(-1, self.num_blocks, *shape)
+        return Beginning(
+            values.reshape(-1),
+            gradient.reshape(-1, size),
+            curvature.reshape(-1, *shape),
+        )
 
 
 def objective_by_unit(

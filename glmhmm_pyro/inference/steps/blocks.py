@@ -110,8 +110,8 @@ class PackedRows:
             start += size
         return params
 
-    def free_bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Bounds (blocks, numbers) of one set's rows, if any number has one."""
+    def free_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest numbers of one set's rows, each (blocks, numbers)."""
         pieces: list[tuple[Tensor, Tensor]] = []
         for name, transform in self.transforms.items():
             ends = torch.full((2,) + tuple(self.shapes[name]), torch.inf).double()
@@ -122,8 +122,7 @@ class PackedRows:
                 ends[1] = transform.inv(bounds.high.expand(self.shapes[name]))
             pieces.append(tuple(ends.reshape(2, self.num_blocks, -1)))
         low, high = (torch.cat(piece, -1).numpy() for piece in zip(*pieces))
-        is_bounded = np.isfinite(low).any() or np.isfinite(high).any()
-        return (low, high) if is_bounded else None
+        return low, high
 
     def zeros(self) -> Params:
         """One set of values in the middle of their supports: unconstrained zeros."""

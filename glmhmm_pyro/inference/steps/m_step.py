@@ -27,6 +27,7 @@ from glmhmm_pyro.inference.steps.blocks import (
     run,
     smooth,
 )
+from glmhmm_pyro.inference.steps.expected_joint import Box, ExpectedJoint
 from glmhmm_pyro.inference.steps.hyper_step import HyperStep
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.optim.preconditioning import Evaluation, Objective, Preconditioned
@@ -179,26 +180,18 @@ class MStep:
     ) -> np.ndarray:
         """Minimum of an objective that knows its own derivatives."""
         start = self.blocks.pack(params).numpy()
-        prepared = fast.prepare(counts)
-        prior = self._prior(len(counts), params)
-
-        def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
-            values, gradient = self.ranks.totals(*fast(points, which, prepared))
-            if prior is not None:
-                prior_values, prior_gradient = prior(points, which)
-                values, gradient = values + prior_values, gradient + prior_gradient
-            return -self.scale * values, -self.scale * gradient
-
-        bounds = self.blocks.free_bounds()
-        target: Objective = objective
-        if bounds is not None:
-            target = _bounded(objective, *bounds, sets=len(counts))
+        sets = len(counts)
+        objective = ExpectedJoint(
+            fast,
+            fast.prepare(counts),
+            self._prior(sets, params),
+            Box(*(np.tile(end, (sets, 1)) for end in self.blocks.free_bounds())),
+            self.scale,
+            self.ranks,
+        )
         if self.options is not None:
-            return self._minimum(target, start, self.options)
-        curvature = self.ranks.total(fast.curvature(start, prepared))
-        if prior is not None:
-            curvature += prior.curvature(start, curvature.shape)
-        problem = Preconditioned(target, start, self.scale * curvature)
+            return self._minimum(objective, start, self.options)
+        problem = Preconditioned(objective, start, *objective.begin(start))
         tolerance = _REMAINING_GRADIENT / max(1.0, np.sqrt(start.shape[1]))
         options = LBFGSOptions(max_iters=20, gradient_tol=tolerance)
         found = self._minimum(problem, np.zeros_like(start), options)
@@ -303,26 +296,6 @@ class MStep:
             return -scale * found, -scale * slopes
 
         return objective
-
-
-def _bounded(
-    objective: Objective, low: np.ndarray, high: np.ndarray, sets: int
-) -> Objective:
-    """An objective that is flat beyond bounds (blocks, numbers) of every set.
-
-    At a bound it is flat too where it falls beyond: a number that is held there must
-    not stand for all that is left to gain.
-    """
-    low, high = np.tile(low, (sets, 1)), np.tile(high, (sets, 1))
-
-    def within(points: np.ndarray, which: np.ndarray) -> Evaluation:
-        inside = np.clip(points, low[which], high[which])
-        values, gradient = objective(inside, which)
-        held = (points <= low[which]) & (gradient > 0)
-        held |= (points >= high[which]) & (gradient < 0)
-        return values, np.where((inside == points) & ~held, gradient, 0.0)
-
-    return within
 
 
 def hyperparameters(
