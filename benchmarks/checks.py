@@ -30,6 +30,9 @@ a far mean            far-from-zero           100 ± 2
 a sum                 collinear               100 ± 2
 nearly a sum          collinear               100 ± 2
 an event that tells   separation              100 ± 2
+a reward, driving     leak                    100 ± 2
+a reward, weighted    leak                    100 ± 2
+a ready-made history  leak                    100 ± 2
 an unseen class       unseen-classes          100 ± 2
 60 weights of moves   few-switches            100 ± 2
 few slow switches     few-slow-switches       100 ± 2
@@ -270,6 +273,33 @@ def event(seed):
     return before(gh.Bernoulli(), beside(data, there))
 
 
+def outcome(seed, driving):
+    """A reward where the choice is on the side of x, at the step it is given at.
+
+    Args:
+        seed: of the data.
+        driving: whether it drives transitions, or is a covariate of the choice.
+    """
+    data = drawn("choices", seed)[0]
+    reward = (data.covariates[:, 0] > 0) == (data.emissions == 1)
+    if not driving:
+        return before(gh.Bernoulli(), beside(data, reward))
+    names = {"transition_covariate_names": ["reward", "one"]}
+    x = np.column_stack([reward, np.ones(STEPS)])
+    data = data.replace(transition_covariates=x, **names)
+    return before(gh.Bernoulli(), data, transitions=gh.InputDriven(WEAK))
+
+
+def ready_made(seed):
+    """The choice before, but at the first step of a session that step's own."""
+    data = drawn("choices", seed)[0]
+    y, starts = data.emissions.clone().numpy(), data.starts.numpy()
+    y[starts] = [0, 1, 1, 0]
+    column = np.concatenate([[0], y[:-1]])
+    column[starts] = y[starts]
+    return before(gh.Bernoulli(), beside(data.replace(emissions=y), column))
+
+
 def unseen(seed):
     """Three classes out of four."""
     return before(gh.Categorical(4), drawn("classes", seed)[0])
@@ -331,6 +361,9 @@ PLANTED = {
     "a sum": ("collinear", column(lambda x, seed: 2 * x + 1)),
     "nearly a sum": ("collinear", column(lambda x, seed: x + 1 + normal(seed) / 12)),
     "an event that tells": ("separation", event),
+    "a reward, driving": ("leak", lambda seed: outcome(seed, driving=True)),
+    "a reward, weighted": ("leak", lambda seed: outcome(seed, driving=False)),
+    "a ready-made history": ("leak", ready_made),
     "an unseen class": ("unseen-classes", unseen),
     "60 weights of moves": ("few-switches", many_moves),
     "few slow switches": ("few-slow-switches", lambda s: slowly(s, -6.0, 0.99)),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,8 @@ from glmhmm_pyro import covariates
 from glmhmm_pyro.command_line import commands
 from glmhmm_pyro.command_line.commands import FOUND, NOT_CONVERGED, PICTURES, main
 from glmhmm_pyro.command_line.study_files import read_study
-from glmhmm_pyro.command_line.written import component
+from glmhmm_pyro.command_line.study_words import in_study_words
+from glmhmm_pyro.command_line.written import component, design
 
 STUDY = """
 [data]
@@ -266,12 +268,35 @@ def test_a_leak_is_a_finding(folder):
     assert said.exit_code == FOUND
     (leak,) = [row for row in json.loads(said.stdout) if row["code"] == "leak"]
     assert leak["severity"] == "warning" and "'before'" in leak["sentence"]
-    assert 'write {PreviousChoice = "..."} among covariates' in leak["sentence"]
+    assert 'take {PreviousChoice = "choice"}, which is 0' in leak["sentence"]
     assert "Warning" not in said.stderr
+    said = call(folder, "decode", "leak.toml", "fit.nc", "--out", "leak.csv")
+    assert "Warning: covariates must not hold the emission" in said.stderr
+    assert 'take {PreviousChoice = "choice"}, which is 0' in said.stderr
     clean = text.replace('"before"]', '{PreviousChoice = "choice"}]')
     (folder / "leak.toml").write_text(clean, encoding="utf-8")
     said = call(folder, "check", "leak.toml")
     assert said.exit_code == 0 and "leak:" not in said.output
+
+
+def test_advice_is_written_as_a_study_file_writes_it():
+    said = "give a prior, such as gh.priors.Ridge(1.0), gh.Stationary() or Foo(1)"
+    expected = 'give a prior, such as {Ridge = 1.0}, "Stationary" or Foo(1)'
+    assert in_study_words(said) == expected
+    # What is written is read as what was meant.
+    written = in_study_words("covariates.Lags('stim', 2, first_lag=1)")
+    (term,) = design("x", [tomllib.loads(f"x = {written}")["x"]], ["stim"]).terms
+    assert repr(term) == repr(covariates.Lags("stim", 2, first_lag=1))
+    for kept in ("covariates.Lags(..., first_lag=1)", "lambda K: GLMHMM(K, Ridge(2))"):
+        assert in_study_words(kept) == kept
+
+
+def test_a_session_is_refused_by_pictures_of_all(folder):
+    where = ("study.toml", "fit.nc", "--out", "no.png", "--session", "1")
+    for picture in ("weights", "occupancy"):
+        said = call(folder, "plot", *where, "--picture", picture)
+        assert said.exit_code == 1 and not (folder / "no.png").exists()
+        assert "--session must be left out of pictures of all" in said.output
 
 
 def test_a_fit_that_did_not_converge_is_written_and_told(folder):

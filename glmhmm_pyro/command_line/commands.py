@@ -8,6 +8,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ import pandas as pd
 
 from glmhmm_pyro import plotting
 from glmhmm_pyro.command_line.study_files import StudyFile, read_study, write_table
-from glmhmm_pyro.inference import Finding, Fit, Report
+from glmhmm_pyro.command_line.study_words import in_study_words
+from glmhmm_pyro.inference import Fit, Report
 from glmhmm_pyro.inference import check as check_before
 from glmhmm_pyro.sequences import LeakageWarning, Sequences
 from glmhmm_pyro.version import __version__
@@ -32,7 +34,8 @@ NOT_CONVERGED = 3
 # Status where a check has found what is more than worth knowing.
 FOUND = 4
 
-# Pictures of a fit and data, by the names of their functions.
+# Pictures of a fit and data, by the names of their functions; those of one session.
+_OF_A_SESSION = ("timeline", "overview")
 PICTURES: dict[str, Callable[[Fit, Sequences, int | str], "Axes | Figure"]] = {
     "weights": lambda fit, data, session: plotting.weights(fit),
     "transitions": lambda fit, data, session: plotting.transitions(fit),
@@ -69,11 +72,12 @@ def in_sentences(command: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return command(*args, **kwargs)
             except (ImportError, LookupError, OSError, TypeError, ValueError) as error:
-                raise click.ClickException(sentence_of(error)) from error
+                said = in_study_words(sentence_of(error))
+                raise click.ClickException(said) from error
             finally:
                 ours = [w for w in caught if issubclass(w.category, UserWarning)]
                 for message in dict.fromkeys(str(warning.message) for warning in ours):
-                    click.echo(f"Warning: {message}", err=True)
+                    click.echo(f"Warning: {in_study_words(message)}", err=True)
 
     return said
 
@@ -180,13 +184,16 @@ def decode(study: str, fit_file: str, out: str, data: str | None) -> None:
 def check(study: str, fit_file: str | None, data: str | None, as_json: bool) -> None:
     """Say what speaks against the data of STUDY, or against FIT."""
     known = read_study(study)
-    sessions, leaks = read_with_leaks(known, data)
+    with warnings.catch_warnings():
+        # The report has them as findings.
+        warnings.simplefilter("ignore", LeakageWarning)
+        sessions = known.read_data(data)
     if fit_file is None:
         report = check_before(known.make_model(), sessions)
     else:
         report = Fit.load(fit_file).check(sessions)
-    made = ("leaks", *report.made)
-    report = Report.of(report.subject, [*report, *leaks], made, report.left_out)
+    findings = [replace(f, sentence=in_study_words(f.sentence)) for f in report]
+    report = Report.of(report.subject, findings, report.made, report.left_out)
     rows = json.loads(report.table.reset_index().to_json(orient="records"))
     click.echo(json.dumps(rows) if as_json else str(report))
     if report.warns:
@@ -226,6 +233,11 @@ def plot(
     session: str | None,
 ) -> None:
     """Draw a picture into a file (.png, .pdf, .svg)."""
+    if session is not None and picture not in _OF_A_SESSION:
+        raise ValueError(
+            f"--session must be left out of pictures of all sessions, got {session} "
+            f"for {picture}; leave it out, or take --picture timeline or overview"
+        )
     found, sessions = _read(study, fit_file, data)
     which = 0 if session is None else named(session, sessions)
     drawn: Any = PICTURES[picture](found, sessions, which)
@@ -280,28 +292,6 @@ def named(session: str, data: Sequences) -> int | str:
     if session in data.session_names or not session.isdecimal():
         return session
     return int(session) if int(session) < data.num_sessions else session
-
-
-def read_with_leaks(
-    study: StudyFile, path: str | None
-) -> tuple[Sequences, list[Finding]]:
-    """The sessions, and what reading them warned of as findings.
-
-    Args:
-        study: the study.
-        path: of another table than the study's own.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        data = study.read_data(path)
-    leaks = []
-    for warning in caught:
-        if not issubclass(warning.category, LeakageWarning):
-            warnings.warn(warning.message, stacklevel=2)
-            continue
-        said = f'{warning.message}; in a study write {{PreviousChoice = "..."}}'
-        leaks.append(Finding("leak", "warning", f"{said} among covariates"))
-    return data, leaks
 
 
 def described(fit: Fit) -> dict[str, Any]:

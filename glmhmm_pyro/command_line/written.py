@@ -44,6 +44,9 @@ _TERMS: Known = {
     if name not in ("FilterTerm", "Term")
 }
 
+# All of them.
+KNOWN: Known = {**_TERMS, **_PARTS}
+
 
 def component(place: str, value: Written, kind: type) -> Any:
     """A component of this kind.

@@ -26,8 +26,19 @@ def warn_of_leaks(fields: Mapping[str, Any]) -> None:
     Warns:
         LeakageWarning: such a column; tables of published studies have one.
     """
+    for _, sentence in history_leaks(fields):
+        warn_caller(sentence, LeakageWarning)
+
+
+def history_leaks(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names of such columns, each with a sentence that says what to do.
+
+    Args:
+        fields: of a data set, by name: emissions and their names, mask, lengths,
+            starts, covariates and their names.
+    """
     values = fields["emissions"].cpu().numpy()
-    if values.ndim > 1 or len(fields["lengths"]) < 2 or not _are_choices(values):
+    if values.ndim > 1 or len(fields["lengths"]) < 2 or not are_choices(values):
         return
     mask = fields["mask"]
     seen = np.ones(len(values), bool) if mask is None else mask.cpu().numpy()
@@ -43,13 +54,12 @@ def warn_of_leaks(fields: Mapping[str, Any]) -> None:
     columns = _columns(fields["covariates"], values, first)
     for name, column in zip(fields["covariate_names"], columns):
         if column is not None and _leaks(column, values, first, rows):
-            warn_caller(
+            yield name, (
                 "covariates must not hold the emission of their own step, got column "
                 f"{name!r}: it is {emission!r} of the step before, but at the first "
                 f"step of all {len(first)} sessions that of this very step, which "
                 f"explains itself; take covariates.PreviousChoice({emission!r}), which "
-                "is 0 there",
-                LeakageWarning,
+                "is 0 there"
             )
 
 
@@ -68,7 +78,7 @@ def _columns(
         yield None if column is None else column.cpu().numpy()
 
 
-def _are_choices(values: np.ndarray) -> bool:
+def are_choices(values: np.ndarray) -> bool:
     """Whether values are whole numbers of few classes."""
     head = values[:1000]
     if (head < 0).any() or head.max() >= MOST_CLASSES or (head % 1 != 0).any():

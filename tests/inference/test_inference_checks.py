@@ -58,7 +58,7 @@ def test_good_data_have_no_findings():
     for family in (FLAT, RIDGE, gh.Gaussian()):
         report = gh.check(gh.GLMHMM(2, family, gh.InputDriven()), data)
         assert report.codes == () and not report.warns and len(report) == 0
-        assert len(report.made) == 8
+        assert len(report.made) == 9
 
 
 def test_an_exact_sum_of_columns_is_a_note_only_under_a_prior():

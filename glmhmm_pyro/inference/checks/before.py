@@ -1,7 +1,7 @@
 """check: what can be said of a model and its data before anything is fitted."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -9,9 +9,10 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components import InputDriven, SharedInputDriven
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.columns import WeightedColumns, column_findings
+from glmhmm_pyro.inference.checks.leak_checks import leak_findings, leaks_left_out
 from glmhmm_pyro.inference.checks.level_checks import fewer_of, free_levels
 from glmhmm_pyro.inference.checks.outcomes import label_findings
-from glmhmm_pyro.inference.checks.report import NOTE, Finding, Report
+from glmhmm_pyro.inference.checks.report import NOTE, UNTOLD, Finding, Report
 from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import check_order
 from glmhmm_pyro.model import GLMHMM
@@ -21,7 +22,7 @@ _USUAL_DWELL = 20
 
 _MADE = (
     *("few rows", "zero columns", "constant columns", "units", "collinearity"),
-    *("unseen classes", "separation", "switches"),
+    *("leaks", "unseen classes", "separation", "switches"),
 )
 
 
@@ -32,9 +33,11 @@ def check(model: Model, data: Data) -> Report:
 
     Columns of covariates are looked at where they bear on anything observed: those
     that are 0, constant twice, far from the usual units, or (nearly) a sum of others
-    (variance inflated a hundredfold). Labels: classes that never come, and classes
-    that covariates tell apart without a mistake (Albert & Anderson 1984). Transitions:
-    more weights than there may be switches; two levels that nothing tells apart.
+    (variance inflated a hundredfold); and those that hold the emission of their own
+    step, as a reward that drives the step it is given at. Labels: classes that never
+    come, and classes that covariates tell apart without a mistake (Albert & Anderson
+    1984). Transitions: more weights than there may be switches; two levels that nothing
+    tells apart.
 
     Args:
         model: a :class:`GLMHMM`; it is not changed.
@@ -58,16 +61,19 @@ def check(model: Model, data: Data) -> Report:
     program = Program.of(copy.deepcopy(model), data)
     subject = "a model and its data"
     if not program.components:
-        why = "a model of your own does not tell its covariates"
-        return Report.of(subject, (), (), dict.fromkeys(_MADE, why))
+        return Report.of(subject, (), (), dict.fromkeys(_MADE, UNTOLD))
+    columns = dict(WeightedColumns.of(program.components, program.data))
     with torch.no_grad():
-        return Report.of(subject, _findings(program), _MADE)
+        lacking = leaks_left_out(list(columns.values()))
+        return Report.of(subject, _findings(program, columns), _MADE, lacking)
 
 
-def _findings(program: Program) -> Iterator[Finding]:
-    by_component = dict(WeightedColumns.of(program.components, program.data))
+def _findings(
+    program: Program, by_component: Mapping[str, WeightedColumns]
+) -> Iterator[Finding]:
     for columns in by_component.values():
         yield from column_findings(columns)
+    yield from leak_findings(list(by_component.values()))
     # Names and supports alone are read of the distribution.
     start = torch.zeros(program.coordinates.size, dtype=torch.float64)
     for hidden, value in program.observed(program.coordinates.unpack(start)).values():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class WeightedColumns:
         is_flat: whether the weights have no proper prior.
         has_baseline: whether a constant stands beside the columns.
         whole: all rows.
+        steps: those that the rows of ``design`` are of.
+        data: what the component reads.
     """
 
     argument: str
@@ -40,12 +43,14 @@ class WeightedColumns:
     is_flat: bool
     has_baseline: bool
     whole: DesignMatrix
+    steps: Tensor
+    data: Sequences
 
     @classmethod
     def of(
-        cls, components: Mapping[str, Component], data: Sequences
+        cls, components: Mapping[str, Component], data: Any
     ) -> "Iterator[tuple[str, WeightedColumns]]":
-        """Columns that all components of a model read, by their names."""
+        """Columns that all components of a model read of a data set, by their names."""
         for name, component in components.items():
             site = component.sites.get("weights")
             if site is None or site.axes[-1:] != ("covariate",):
@@ -53,13 +58,18 @@ class WeightedColumns:
             view = component.view(data)
             design = component.operator(view)
             numbered = tuple(map(str, range(design.shape[1])))
+            bears = bearing(component, view)
+            by_step = len(design) == view.num_steps
+            steps = torch.arange(view.num_steps) if by_step else view.starts
             columns = cls(
                 component.covariates_of,
                 component.covariate_names or design.names or numbered,
-                design.at(bearing(component, view)).to(torch.float64),
+                design.at(bears).to(torch.float64),
                 not is_proper(site.prior),
                 "baseline" in component.sites,
-                component.operator(view),
+                design,
+                steps.to(bears.device)[bears],
+                view,
             )
             yield name, columns
 

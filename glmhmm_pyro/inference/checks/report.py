@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 # From the least to the worst.
 NOTE, WARNING, UNUSABLE = SEVERITIES = ("note", "warning", "unusable")
 
+# Why checks of covariates are left out where nothing is known of them.
+UNTOLD = "a model of your own does not tell its covariates"
+
 # p value below which each of the checks that have one warns of a fit.
 RATE = 0.005
 

@@ -7,9 +7,11 @@ import torch
 
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.checks.after import state_findings, uses_of
+from glmhmm_pyro.inference.checks.columns import WeightedColumns
 from glmhmm_pyro.inference.checks.forecasts import ColumnForecast
+from glmhmm_pyro.inference.checks.leak_checks import leak_findings, leaks_left_out
 from glmhmm_pyro.inference.checks.level_checks import level_findings
-from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding, Report
+from glmhmm_pyro.inference.checks.report import NOTE, UNTOLD, WARNING, Finding, Report
 from glmhmm_pyro.inference.checks.step_checks import (
     left_out,
     named_forecasts,
@@ -18,7 +20,7 @@ from glmhmm_pyro.inference.checks.step_checks import (
 )
 from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.lookups import sites_of
-from glmhmm_pyro.inference.program.program import Data, Observed
+from glmhmm_pyro.inference.program.program import Data, Observed, Program
 from glmhmm_pyro.inference.status import Status
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 _MADE = (
     *("convergence", "unbounded weights", "states"),
-    *("calibration", "law", "memory", "drift"),
+    *("leaks", "calibration", "law", "memory", "drift"),
 )
 
 
@@ -39,7 +41,7 @@ def check(fit: "Fit", data: Data) -> Report:
     most probable), that are one state twice, that are left less than twice, or in which
     covariates follow from each other. Of slow states: whether they are left fewer than
     10 times for each of their parameters, or look at covariates that change faster than
-    their switches can be timed.
+    their switches can be timed. Covariates that hold the emission of their own step.
 
     Then one-step forecasts, which at the right parameters err by martingale
     differences: whether they are calibrated in bins; whether quantile residuals
@@ -70,11 +72,14 @@ def check(fit: "Fit", data: Data) -> Report:
     data = fit.as_fitted(data)
     fit = carried(fit, data)
     findings = [*_ending(fit)]
+    components = Program.kind_of(fit.model).components_of(fit.model)
+    columns = [found for _, found in WeightedColumns.of(components, data)]
+    findings += leak_findings(columns)
     with torch.no_grad():
         sites = sites_of(fit, data)
         for use in uses_of(fit.model, sites, fit.params, fit.labels.state_names):
             findings += state_findings(use)
-        lacking: dict[str, str] = {}
+        lacking = leaks_left_out(columns) if components else {"leaks": UNTOLD}
         for observed in sites.values():
             names = fit.labels.state_names
             findings += step_findings(fit.model, data, observed, names)
