@@ -14,9 +14,9 @@ what the others take; memory against the engine's, at twice the steps, of an eva
 and what is kept for it::
 
     times | E-step, table | graph engine memory |  slope, table | graph engine memory
-    2 x 2 |       10.3 ms |   2.3    2.1    2.0 |       18.6 ms |   3.0    3.8    2.2
-    3 x 3 |       33.7 ms |   3.3    3.2    3.7 |       68.6 ms |   4.5    5.9    3.8
-    5 x 5 |      219.7 ms |   6.4    5.9    8.2 |      564.0 ms |   8.9   12.3    7.4
+    2 x 2 |       13.0 ms |   2.5    4.6    2.3 |       20.2 ms |   3.0    5.9    2.4
+    3 x 3 |       34.0 ms |   3.6    6.6    4.3 |       57.6 ms |   3.8    8.2    4.1
+    5 x 5 |      203.7 ms |   6.6   12.0    9.1 |      538.6 ms |   8.5   20.2    7.9
 
 The machine was shared with others.
 """

@@ -69,7 +69,8 @@ class Borders(NamedTuple):
             initial: of first states, by session (\\*batch, sessions, pairs). Those of
                 sessions that go on are log q(b | j).
             moves: both half-steps (\\*batch, steps, slow, slow + fast^2). What they say
-                of fast states at borders is not read.
+                of fast states at borders is not read. Where both are exponentiated,
+                so is what is returned.
 
         Returns:
             The first states of chains (\\*batch, chains, pairs), and the moves.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain import half_log_kernels, log_kernels
-from glmhmm_pyro.chain.half_kernels import counts_halved
+from glmhmm_pyro.chain.half_kernels import counts_halved, exponentiated_in
 from glmhmm_pyro.chain.half_steps import are_halves
 from glmhmm_pyro.chain.half_tangent_kernels import halved_tangents_log
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
@@ -101,19 +101,22 @@ def counted(
     out_initial: Array,
     out_transition: Array,
     out_emission: Array,
+    exponentiated: bool = False,
 ) -> None:
     """Counts of the sessions first to last: the fast way, where that lost none of them.
 
-    Arguments are those of ``counts_log``, which does the others. Half-steps and
-    emissions may be given in the memory of their counts; what is lost is then left to
-    :func:`count_lost`, its log marginal being NaN.
+    Arguments are those of ``counts_log``, which does the others. Half-steps may be
+    given ``exponentiated``, they and emissions in the memory of their counts; what is
+    lost is then left to :func:`count_lost`, its log marginal being NaN.
     """
     steps, size = int(offsets[last] - offsets[first]), emission.shape[1]
-    sizes: tuple[States, ...]
+    moves, sizes = transition, tuple[States, ...]()
     if are_halves(transition, size):
         kernel, slow = counts_halved, transition.shape[1]
         sizes = pair_for(kernel, slow, size // slow, steps)
-        space = np.empty(2 * steps * size + 3 * transition[0].size)
+        space = np.empty(2 * steps * size + 2 * transition[0].size)
+        if not exponentiated:
+            moves = exponentiated_in(out_transition, transition, offsets[[first, last]])
     else:
         stationary = len(transition) == 1
         kernel = counts_stationary if stationary else counts_scaled
@@ -121,7 +124,7 @@ def counted(
         space = np.empty(size * (2 * size + steps) if stationary else 0)
     lost = kernel(
         *sizes,
-        *[x.reshape(-1) for x in (initial, transition, emission)],
+        *[x.reshape(-1) for x in (initial, moves, emission)],
         offsets,
         first,
         last,
@@ -130,7 +133,7 @@ def counted(
         log_marginal,
         *[x.reshape(-1) for x in (out_initial, out_transition, out_emission)],
     )
-    if lost and not np.may_share_memory(transition, out_transition):
+    if lost and not exponentiated:
         given = initial, transition, emission, offsets, first, last, session_weights
         count_lost(*given, log_marginal, out_initial, out_transition, out_emission)
 
@@ -140,11 +143,9 @@ def count_lost(*given: Any) -> None:
 
     Arguments are those of :func:`counted`.
     """
-    transition, emission, first, last, log_marginal = (
-        given[i] for i in (1, 2, 4, 5, 7)
-    )
-    kernel = _in_logs(transition, emission.shape[1]).counts_log
-    for s in first + np.flatnonzero(np.isnan(log_marginal[first:last])):
+    moves, emission, first, last, logs = (given[i] for i in (1, 2, 4, 5, 7))
+    kernel = _in_logs(moves, emission.shape[1]).counts_log
+    for s in first + np.flatnonzero(np.isnan(logs[first:last])):
         kernel(*given[:4], s, s + 1, *given[6:])
 
 

@@ -13,31 +13,44 @@ state (:mod:`glmhmm_pyro.chain.half_steps`), with what a step leaves in its midd
         out_slow[t] = einsum("iz,ij,jz->ij", alpha[t - 1], S[t], back) / total
         beta[t - 1] = einsum("ij,jz->iz", S[t], back)
 
-The first loop leaves ``alpha`` in ``out_emission`` and the exponentials in
-``out_transition``, where the second puts the counts. Scales are kept as there, and what
-was lost is found out in the same way.
+``S`` and ``F`` are given as such, often by those who had probabilities before they had
+logarithms. The first loop leaves ``alpha`` in ``out_emission``, where the second puts
+the counts. Scales are kept as there, and what was lost is found out in the same way.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale, stack_pairs
 from glmhmm_pyro.chain.compiler import compiled
 from glmhmm_pyro.chain.log_kernels import Array
 from glmhmm_pyro.chain.scaled_kernels import add_row, agree, enter, store
 
-# Steps whose exponentials are taken together.
-_TILE = 128
-
 
 @compiled(reassociate=False)
-def _exponentials(values: Array, first: int, last: int, out: Array) -> None:
-    """Those of values, which may be in the same memory."""
-    for k in range(first, last):
-        out[at(k)] = values[at(k)]
-    for k in range(first, last):
-        out[at(k)] = exp(out[at(k)])
+def _exponentials(values: Array, out: Array) -> None:
+    """Those of all values, in ``out``."""
+    for k in range(len(values)):
+        out[at(k)] = exp(values[at(k)])
+
+
+def exponentiated_in(
+    counts: Array, transition: Array, steps: NDArray[np.int64]
+) -> Array:
+    """Exponentials of half-steps: in the memory of their counts, if these are by step.
+
+    Args:
+        counts: shape (steps|1, slow, slow + fast^2).
+        transition: log potentials, of the same shape.
+        steps: the first that is meant, and the one after the last.
+    """
+    shared = len(transition) == 1
+    here = slice(None) if shared else slice(*steps)
+    out = np.empty_like(transition) if shared else counts
+    _exponentials(transition[here].reshape(-1), out[here].reshape(-1))
+    return out
 
 
 @compiled(reassociate=False)
@@ -161,7 +174,6 @@ def _forward(
     fast: int,
     start: int,
     stop: int,
-    transition: Array,
     shared: bool,
     moves: Array,
     likely: Array,
@@ -174,14 +186,11 @@ def _forward(
     power, power_half, total = 0, 0, 0.0
     store(alpha, out, start)
     for t in range(start + 1, stop):
-        k = t - start - 1
-        if not shared and k % _TILE == 0:
-            _exponentials(transition, t * width, min(t + _TILE, stop) * width, moves)
         place = (t - start) * size
         _ahead(slow, fast, alpha, moves, 0 if shared else t * width, mid, place)
         for j in range(size):
             alpha[j] *= likely[at(place + j)]
-        if k & 3 == 3:
+        if (t - start) & 3 == 0:
             power += rescale(alpha)
         store(alpha, out, t)
         if t == (start + stop) // 2:
@@ -257,13 +266,6 @@ def _backward(
 
 
 @compiled(inline=True)
-def _rows_of(space: Array, first: int, width: int) -> tuple[Array, Array, Array]:
-    """Three rows of transitions in a space."""
-    second, third = first + width, first + 2 * width
-    return space[first:second], space[second:third], space[third:]
-
-
-@compiled(inline=True)
 def _close(shared: bool, first: int, width: int, counts: Array, out: Array) -> None:
     """Add a session's counts, or clear the row of its first step, as it has none."""
     if shared:
@@ -280,7 +282,7 @@ def counts_halved(
     initial: Array,
     transition: Array,
     emission: Array,
-    offsets: np.ndarray,
+    offsets: NDArray[np.int64],
     first: int,
     last: int,
     session_weights: Array,
@@ -293,23 +295,22 @@ def counts_halved(
     """Log marginal and weighted expected counts of a chain of pairs.
 
     Writes and adds as :func:`glmhmm_pyro.chain.scaled_kernels.counts_scaled` does, and
-    returns the same; ``transition`` may be the memory of ``out_transition``. ``space``
-    has room for two numbers by step and pair, and for three rows of the transitions,
-    which one for all steps needs.
+    returns the same. Transitions are given as exponentials, and may be in the memory of
+    ``out_transition``. ``space`` has room for two numbers by step and pair, and for two
+    rows of the transitions, which one for all steps needs.
     """
     slow, fast, doubtful = len(slow_states), len(fast_states), 0
     size, width = slow * fast, slow * (slow + fast * fast)
     steps = offsets[last] - offsets[first]
     shared = len(transition) == width
     likely, mid = space[: steps * size], space[steps * size : 2 * steps * size]
-    moves, pairs, counts = out_transition, out_transition, out_transition
+    pairs, counts = out_transition, out_transition
     alpha = stack_pairs(slow_states, fast_states)
     beta = stack_pairs(slow_states, fast_states)
     ahead = stack_pairs(slow_states, fast_states)
     back = stack_pairs(slow_states, fast_states)
     if shared:
-        moves, pairs, counts = _rows_of(space, 2 * steps * size, width)
-        _exponentials(transition, 0, width, moves)
+        pairs, counts = space[-2 * width : -width], space[-width:]
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
         entry = min(s, len(initial) // size - 1)
@@ -322,9 +323,8 @@ def counts_halved(
             fast,
             start,
             stop,
-            transition,
             shared,
-            moves,
+            transition,
             likely,
             alpha,
             mid,
@@ -336,7 +336,7 @@ def counts_halved(
             start,
             stop,
             shared,
-            moves,
+            transition,
             likely,
             mid,
             beta,

@@ -68,14 +68,16 @@ class Passes:
 
         Args:
             initial, transition, emission: float64 potentials, contiguous.
-            again: makes ``transition`` and ``emission`` once more, if they are
-                half-steps and emissions in the memory that counts go to.
+            again: makes ``transition`` and ``emission`` as logarithms, if they are
+                half-steps that are exponentiated and emissions in the memory of counts.
         """
         entries, moves = self.by_piece
         entries[:] = 0.0
         if len(transition) == 1:
             moves[:] = 0.0
         calls = self._calls(initial, transition, emission)
+        if again is not None:
+            calls = [(*call, True) for call in calls]
         if len(calls) == 1:
             compiled.counted(*calls[0])
         else:

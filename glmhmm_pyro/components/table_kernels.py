@@ -1,54 +1,78 @@
 """Compiled softmaxes of many short rows, and what expected counts make of them.
 
-A row of free scores stands for itself and a reference of score 0. Exponentials are
-taken of a tile of steps together, so that processors work on several at once, and what
-a tile needs stays in a near cache.
+A row of free scores stands for itself and a reference of score 0. A tile of rows is
+turned on its side, so that the same entry of all its rows lies together: what is done
+to one row is done to several at once, however few entries it has.
 """
 
 import numpy as np
 
-from glmhmm_pyro.chain.arithmetic import at, exp, log
+from glmhmm_pyro.chain.arithmetic import at, exp, log, stack_vector
 from glmhmm_pyro.chain.compiler import compiled
 
-# Steps of a tile.
-_TILE = 128
-_TILE_OF_MOVES = 32
+# Rows of a tile.
+_TILE = 64
+_ROWS = (0.0,) * _TILE
 
 
-@compiled(reassociate=False)
-def _probabilities(
-    scores: np.ndarray, base: np.ndarray, tops: np.ndarray, totals: np.ndarray
+@compiled(reassociate=False, inline=True)
+def _turn(
+    flat: np.ndarray, start: int, stride: int, rows: int, free: int, scores: np.ndarray
 ) -> None:
-    """Turn scores (rows, free) into probabilities, in place.
+    """Put a tile of rows into ``scores``, entry f of row r at ``f * _TILE + r``.
 
-    ``base`` gets the probability of the reference, ``tops`` the largest score and
-    ``totals`` the logarithm of the sum relative to it.
+    Entry 0 is the reference; a row's free scores stand ``stride`` after another's.
     """
-    rows, free = scores.shape
-    flat = scores.reshape(-1)
-    for r in range(rows):
-        top = 0.0
-        for f in range(free):
-            top = max(top, flat[r * free + f])
-        tops[r] = top
-        base[r] = -top
-        for f in range(free):
-            flat[r * free + f] -= top
-    for i in range(flat.size):
-        flat[i] = exp(flat[i])
-    for r in range(rows):
-        base[r] = exp(base[r])
-    for r in range(rows):
-        total = base[r]
-        for f in range(free):
-            total += flat[r * free + f]
-        totals[r] = total
-        share = 1.0 / total
-        for f in range(free):
-            flat[r * free + f] *= share
-        base[r] *= share
-    for r in range(rows):
-        totals[r] = log(totals[r])
+    for r in range(_TILE):
+        scores[at(r)] = 0.0
+    for f in range(free):
+        for r in range(rows):
+            scores[at((f + 1) * _TILE + r)] = flat[at(start + r * stride + f)]
+
+
+@compiled(reassociate=False, inline=True)
+def _softmax(
+    free: int,
+    scores: np.ndarray,
+    probs: np.ndarray,
+    totals: np.ndarray,
+    shares: np.ndarray,
+) -> None:
+    """Probabilities of a tile of rows.
+
+    Args:
+        scores: made relative to the greatest of their row.
+        probs: written, like the scores.
+        totals: written, logarithms of the sums of a row's exponentials.
+        shares: memory of a number by row.
+    """
+    for r in range(_TILE):
+        totals[at(r)], shares[at(r)] = 0.0, 0.0
+    for f in range(1, free + 1):
+        for r in range(_TILE):
+            shares[at(r)] = max(shares[at(r)], scores[at(f * _TILE + r)])
+    for f in range(free + 1):
+        for r in range(_TILE):
+            score = scores[at(f * _TILE + r)] - shares[at(r)]
+            scores[at(f * _TILE + r)] = score
+            probs[at(f * _TILE + r)] = exp(score)
+            totals[at(r)] += probs[at(f * _TILE + r)]
+    for r in range(_TILE):
+        shares[at(r)] = 1.0 / totals[at(r)]
+        totals[at(r)] = log(totals[at(r)])
+    for f in range(free + 1):
+        for r in range(_TILE):
+            probs[at(f * _TILE + r)] *= shares[at(r)]
+
+
+@compiled(reassociate=False, inline=True)
+def _keep(
+    probs: np.ndarray, free: int, rows: int, flat: np.ndarray, start: int, stride: int
+) -> None:
+    """Put probabilities where the free scores of their rows are."""
+    for f in range(free):
+        for r in range(rows):
+            flat[at(start + r * stride + f)] = probs[at((f + 1) * _TILE + r)]
 
 
 @compiled(reassociate=False)
@@ -58,21 +82,21 @@ def label_logs(scores: np.ndarray, labels: np.ndarray, logs: np.ndarray) -> None
     Args:
         labels: of the steps, 0 for the reference, -1 where there is none: it counts as
             certain.
-        logs: shape (steps, states), written.
+        logs: shape (steps, states), written; contiguous.
     """
     steps, states, free = scores.shape
-    base, tops, totals = np.empty((3, _TILE * states))
-    for first in range(0, steps, _TILE):
-        last = min(first + _TILE, steps)
-        for t in range(first, last):
-            for k in range(states):
-                logs[t, k] = scores[t, k, labels[t] - 1] if labels[t] > 0 else 0.0
-        _probabilities(scores[first:last].reshape(-1, free), base, tops, totals)
-        for t in range(first, last):
-            for k in range(states):
-                r = (t - first) * states + k
-                seen = logs[t, k] - tops[r] - totals[r]
-                logs[t, k] = seen if labels[t] >= 0 else 0.0
+    flat, out = scores.reshape(-1), logs.reshape(-1)
+    relative, probs = np.empty((2, (free + 1) * _TILE))
+    totals, shares = stack_vector(_ROWS), stack_vector(_ROWS)
+    for first in range(0, steps * states, _TILE):
+        rows, start = min(_TILE, steps * states - first), first * free
+        _turn(flat, start, free, rows, free, relative)
+        _softmax(free, relative, probs, totals, shares)
+        _keep(probs, free, rows, flat, start, free)
+        for r in range(rows):
+            label = labels[(first + r) // states]
+            seen = relative[at(max(label, 0) * _TILE + r)] - totals[at(r)]
+            out[at(first + r)] = seen if label >= 0 else 0.0
 
 
 @compiled(reassociate=False)
@@ -94,80 +118,35 @@ def label_residuals(probs: np.ndarray, labels: np.ndarray, counts: np.ndarray) -
 
 
 @compiled(reassociate=False)
-def _spread_moves(free: np.ndarray, first: int, states: int, out: np.ndarray) -> None:
-    """Scores of moves (steps, origins, destinations) in out, those of staying 0.
-
-    Between a diagonal element and the next there are as many others as states.
-
-    Args:
-        free: of moves to other states, flat, those of a tile from ``first`` on.
-    """
-    for t in range(len(out) // (states * states)):
-        here, there = first + t * states * (states - 1), t * states * states
-        for i in range(states):
-            out[at(there + i * (states + 1))] = 0.0
-        for gap in range(states - 1):
-            for k in range(states):
-                score = free[at(here + gap * states + k)]
-                out[at(there + gap * (states + 1) + k + 1)] = score
-
-
-@compiled(reassociate=False)
-def _normalise(
-    rows: int, states: int, relative: np.ndarray, probs: np.ndarray, totals: np.ndarray
-) -> None:
-    """Probabilities of rows of scores, which are made relative to the largest.
-
-    ``totals`` gets the logarithm of the sum of their exponentials.
-    """
-    for r in range(rows):
-        top = 0.0
-        for j in range(states):
-            top = max(top, relative[at(r * states + j)])
-        for j in range(states):
-            relative[at(r * states + j)] -= top
-    for k in range(rows * states):
-        probs[at(k)] = exp(relative[at(k)])
-    for r in range(rows):
-        total = 0.0
-        for j in range(states):
-            total += probs[at(r * states + j)]
-        totals[at(r)] = total
-        share = 1.0 / total
-        for j in range(states):
-            probs[at(r * states + j)] *= share
-    for r in range(rows):
-        totals[at(r)] = log(totals[at(r)])
-
-
-@compiled(reassociate=False)
-def move_logs(scores: np.ndarray, logs: np.ndarray) -> None:
-    """Log-probabilities of moves, staying being the reference.
+def move_table(scores: np.ndarray, out: np.ndarray, as_logs: bool) -> None:
+    """Probabilities of moves or their logarithms, staying being the reference.
 
     Scores (steps, origins, destinations - 1) become probabilities.
 
     Args:
-        logs: shape (steps, origins * destinations), written; rows may lie apart.
+        out: shape (steps, origins, destinations), written.
+        as_logs: whether logarithms are.
     """
     steps, states, free = scores.shape
-    size = states * states
-    relative, probs = np.empty((2, _TILE_OF_MOVES * size))
-    totals, flat = np.empty(_TILE_OF_MOVES * states), scores.reshape(-1)
-    for first in range(0, steps, _TILE_OF_MOVES):
-        number = min(_TILE_OF_MOVES, steps - first)
-        _spread_moves(flat, first * states * free, states, relative[: number * size])
-        _normalise(number * states, states, relative, probs, totals)
-        for t in range(number):
-            here, there = (first + t) * states * free, t * size
-            for i in range(states):
-                for j in range(states):
-                    k = i * states + j
-                    log_prob = relative[at(there + k)] - totals[at(t * states + i)]
-                    logs[at(first + t), at(k)] = log_prob
-            for gap in range(free):
-                for k in range(states):
-                    prob = probs[at(there + gap * (states + 1) + k + 1)]
-                    flat[at(here + gap * states + k)] = prob
+    flat, stride = scores.reshape(-1), states * free
+    relative, probs = np.empty((2, states * _TILE))
+    totals, shares = stack_vector(_ROWS), stack_vector(_ROWS)
+    for first in range(0, steps, _TILE):
+        rows = min(_TILE, steps - first)
+        for i in range(states):
+            start = first * stride + i * free
+            _turn(flat, start, stride, rows, free, relative)
+            _softmax(free, relative, probs, totals, shares)
+            _keep(probs, free, rows, flat, start, stride)
+            if as_logs:
+                for f in range(states):
+                    for r in range(_TILE):
+                        k = at(f * _TILE + r)
+                        probs[k] = relative[k] - totals[at(r)]
+            for f in range(states):
+                j = i if f == 0 else f - (f <= i)
+                for r in range(rows):
+                    out[at(first + r), at(i), at(j)] = probs[at(f * _TILE + r)]
 
 
 @compiled(reassociate=False)
@@ -246,18 +225,28 @@ def soft_residuals(
         values: shape (problems,).
     """
     steps, problems, free = scores.shape
-    base, tops, totals = np.empty((3, _TILE * problems))
+    flat, stride = scores.reshape(-1), problems * free
+    relative, probs = np.empty((2, (free + 1) * _TILE))
+    totals, shares = stack_vector(_ROWS), stack_vector(_ROWS)
+    sums = np.empty(problems * _TILE)
+    for k in range(problems * _TILE):
+        sums[k] = 0.0
     for first in range(0, steps, _TILE):
-        last = min(first + _TILE, steps)
-        for t in range(first, last):
-            for p in range(problems):
-                for f in range(free):
-                    values[p] += counts[p, f, t] * scores[t, p, f]
-        _probabilities(scores[first:last].reshape(-1, free), base, tops, totals)
-        for t in range(first, last):
-            for p in range(problems):
-                r = (t - first) * problems + p
-                values[p] -= total[p, t] * (tops[r] + totals[r])
-                for f in range(free):
-                    expected = total[p, t] * scores[t, p, f]
-                    scores[t, p, f] = counts[p, f, t] - expected
+        rows = min(_TILE, steps - first)
+        for p in range(problems):
+            start = first * stride + p * free
+            _turn(flat, start, stride, rows, free, relative)
+            _softmax(free, relative, probs, totals, shares)
+            for r in range(rows):
+                # The reference, of score 0, is relative to the greatest.
+                above = totals[at(r)] - relative[at(r)]
+                sums[at(p * _TILE + r)] -= total[p, first + r] * above
+            for f in range(free):
+                for r in range(rows):
+                    count, k = counts[p, f, first + r], at(start + r * stride + f)
+                    expected = total[p, first + r] * probs[at((f + 1) * _TILE + r)]
+                    sums[at(p * _TILE + r)] += count * flat[k]
+                    flat[k] = count - expected
+    for p in range(problems):
+        for r in range(_TILE):
+            values[p] += sums[at(p * _TILE + r)]

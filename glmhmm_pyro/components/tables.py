@@ -22,8 +22,8 @@ from glmhmm_pyro.components.softmax import insert_zeros
 from glmhmm_pyro.components.table_kernels import (
     label_logs,
     label_residuals,
-    move_logs,
     move_residuals,
+    move_table,
     shared_scores,
     shared_slopes,
 )
@@ -282,30 +282,27 @@ class MovesByScores(_Regressions):
         self.scores = np.empty((len(self.design), num_states, num_states - 1))
 
     @cached_property
-    def _logs(self) -> np.ndarray:
+    def _made(self) -> np.ndarray:
         return np.empty((len(self.design), *self.shape[1:]))
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(z_t = j | z_t-1 = i)."""
-        self._score(values)
-        move_logs(self.scores, self._logs.reshape(len(self._logs), -1))
-        return self.spread(self._logs)
+        self._make(values, self._made, True)
+        return self.spread(self._made)
 
-    def into(self, values: Values, out: np.ndarray) -> None:
-        """The same in ``out``, of shape (steps, states * states).
-
-        Its last axis must be contiguous.
-        """
+    def into(self, values: Values, out: np.ndarray, as_logs: bool) -> None:
+        """Log-probabilities in ``out``, of their shape, or if not the probabilities."""
         if self.group is None:
-            self._score(values)
-            move_logs(self.scores, out)
+            self._make(values, out, as_logs)
         else:
-            out[:] = self(values).reshape(out.shape)
+            self._make(values, self._made, as_logs)
+            out[:] = self.spread(self._made)
 
-    def _score(self, values: Values) -> None:
+    def _make(self, values: Values, out: np.ndarray, as_logs: bool) -> None:
         self._predict(values)
         if self._never is not None:
             self.scores[:, self._never] = -np.inf
+        move_table(self.scores, out, as_logs)
 
     def _predict(self, values: Values) -> None:
         """Scores at the values of all parameters, those of all moves being finite."""

@@ -33,7 +33,7 @@ class HalfStepsTable:
         states = slow.shape[-1]
         steps = max(steps, *(table.shape[0] for table in (slow, *fast)))
         self.shape: tuple[int, ...] = (steps, states, states + fast[0].shape[-1] ** 2)
-        self._certain = np.where(np.eye(states) > 0, 0.0, -np.inf)
+        self._stays = np.eye(states)
 
     def without_slopes(self) -> None:
         """Have all parts compute in the same memory, after which no slopes are left."""
@@ -45,29 +45,25 @@ class HalfStepsTable:
     def __call__(self, values: Values) -> np.ndarray:
         """log p(s_t = j | s_t-1 = i), and log p(z_t = b | z_t-1 = a, s_t = j)."""
         logs = np.empty(self.shape)
-        self.into(values, logs)
+        self.into(values, logs, True)
         return logs
 
-    def into(self, values: Values, out: np.ndarray) -> None:
-        """The same in ``out``, of their shape, contiguous."""
-        states = len(self._certain)
+    def into(self, values: Values, out: np.ndarray, as_logs: bool) -> None:
+        """These in ``out``, of their shape, or if not ``as_logs`` the probabilities."""
+        states, fast = len(self._stays), self.fast[0].shape[-1]
         moves = out[:, :, :states].transpose(0, 2, 1)
-        moves[:] = self.slow(_of("slow", values))
+        _put(self.slow, _of("slow", values), moves, as_logs)
         if self.still is not None:
-            moves[self.still] = self._certain
+            moves[self.still] = np.log(self._stays) if as_logs else self._stays
         own = _of("fast", values)
         for j, table in enumerate(self.fast):
             at_state = {name: value[j] for name, value in own.items()}
-            logs = out[:, j, states:]
-            if isinstance(table, MovesByScores):
-                table.into(at_state, logs)
-            else:
-                found = table(at_state)
-                logs[:] = found.reshape(len(found), -1)
+            moves = out[:, j, states:].reshape(-1, fast, fast)
+            _put(table, at_state, moves, as_logs)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the parameters of both levels."""
-        states, fast = len(self._certain), self.fast[0].shape[-1]
+        states, fast = len(self._stays), self.fast[0].shape[-1]
         moves = counts[:, :, :states].transpose(0, 2, 1)
         if self.still is not None:
             moves = np.where(self.still[:, None, None], 0.0, moves)
@@ -170,6 +166,15 @@ def _of(level: str, values: Values) -> Values:
         for name, value in values.items()
         if name.startswith(f"{level}.")
     }
+
+
+def _put(table: LogTable, values: Values, out: np.ndarray, as_logs: bool) -> None:
+    """A table of moves in ``out``, (steps, origins, destinations)."""
+    if isinstance(table, MovesByScores):
+        table.into(values, out, as_logs)
+    else:
+        logs = table(values)
+        out[:] = logs if as_logs else np.exp(logs)
 
 
 def _slopes(table: LogTable, counts: np.ndarray) -> dict[str, np.ndarray]:

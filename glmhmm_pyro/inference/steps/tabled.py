@@ -84,7 +84,7 @@ class Tabled:
         return [count.numpy() for count in self.borders.split(counts)[1:]]
 
     def given(self, values: Values, number: int = 0) -> tuple[Any, ...]:
-        """:meth:`potentials` of a set's pass, half-steps where their counts will be."""
+        """What a set's pass reads, half-steps and emissions where their counts go."""
         moves, emissions = self.tables["transitions"], self.tables["emissions"]
         if not isinstance(moves, HalfStepsTable) or moves.shape[0] == 1:
             return tuple(self.potentials(values))
@@ -93,17 +93,17 @@ class Tabled:
         own = _by_part(values)
         first = self.tables["initial"](own["initial"])
 
-        def made(*places: np.ndarray) -> tuple[np.ndarray, ...]:
-            moves.into(own["transitions"], places[0])
+        def made(as_logs: bool, *places: np.ndarray) -> tuple[np.ndarray, ...]:
+            moves.into(own["transitions"], places[0], as_logs)
             emissions.into(own["emissions"], places[1])
-            self._enter(first, places[0])
+            self._enter(first if as_logs else np.exp(first), places[0])
             return places
 
         def again() -> tuple[np.ndarray, ...]:
-            return made(np.empty(moves.shape), np.empty(emissions.shape))
+            return made(True, np.empty(moves.shape), np.empty(emissions.shape))
 
         begun = first if self.borders is None else first[self.borders.first.numpy()]
-        return begun, *made(self.out[1][number], self.out[2][number]), again
+        return begun, *made(False, self.out[1][number], self.out[2][number]), again
 
     def _enter(self, first: np.ndarray, moves: np.ndarray) -> None:
         """Have moves into the first steps of sessions that go on begin fast states."""
