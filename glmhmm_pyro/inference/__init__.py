@@ -20,7 +20,11 @@ from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
 from glmhmm_pyro.inference.search.runs import Findings, Restart, Solution
-from glmhmm_pyro.inference.status import ConvergenceWarning, Status
+from glmhmm_pyro.inference.status import (
+    ConvergenceWarning,
+    StandardErrorWarning,
+    Status,
+)
 from glmhmm_pyro.inference.svi.svi import SVI
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "Report",
     "Restart",
     "Solution",
+    "StandardErrorWarning",
     "Status",
     "check",
     "fit",

@@ -135,5 +135,19 @@ class ConvergenceWarning(UserWarning):
     """
 
 
+class StandardErrorWarning(ConvergenceWarning):
+    """Some standard errors of a fit are missing or mean little, as at a border.
+
+    The fit itself may have converged; it is a ``ConvergenceWarning`` so that filters
+    for these leave it out, too.
+
+    Example:
+        >>> import warnings
+        >>> from glmhmm_pyro.inference import StandardErrorWarning
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", StandardErrorWarning)
+    """
+
+
 class FallingLikelihoodError(RuntimeError):
     """The log-joint fell between two EM iterations, which is a fault of the program."""

@@ -13,6 +13,7 @@ from torch.distributions import Normal
 import glmhmm_pyro as gh
 from glmhmm_pyro.components.initial import InitialState
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference import StandardErrorWarning
 from glmhmm_pyro.inference.curvature.uncertainty import Information
 
 ONCE = {"num_restarts": 1, "progress": False}
@@ -183,9 +184,7 @@ def test_of_probabilities_that_sum_to_1_only_the_ones_at_the_border_are_left_out
     start[kept] = torch.tensor([0.745, 0.245], dtype=torch.float64)
     init = {"probs": start / start.sum()}
     fit = gh.fit(model, data, "map", init=init, tol=1e-6, **ONCE)
-    with pytest.warns(
-        gh.ConvergenceWarning, match=rf"probs\[{zero}\] is at the border"
-    ):
+    with pytest.warns(StandardErrorWarning, match=rf"probs\[{zero}\] is at the border"):
         errors = values(fit.standard_errors(data), "probs")
     assert np.isnan(errors[zero])
     np.testing.assert_allclose(errors[kept], (0.75 * 0.25 / 40) ** 0.5, rtol=1e-5)
@@ -259,7 +258,7 @@ def test_a_point_that_is_no_maximum_is_told_of():
     data = clear_data()
     fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, "map", **ONCE)
     other = data.subset([0, 2])
-    with pytest.warns(gh.ConvergenceWarning, match="maximum of the log-joint of these"):
+    with pytest.warns(StandardErrorWarning, match="maximum of the log-joint of these"):
         fit.standard_errors(other)
     model = gh.GLMHMM(2, gh.Bernoulli(prior=Normal(0.0, 5.0)), gh.InputDriven(RIDGE))
     symmetric = {

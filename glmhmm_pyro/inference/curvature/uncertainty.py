@@ -15,7 +15,7 @@ from glmhmm_pyro.inference.curvature.sandwich import few, robust_factor
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels, named_draws, named_parameters
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.status import ConvergenceWarning
+from glmhmm_pyro.inference.status import StandardErrorWarning
 from glmhmm_pyro.priors.answers import held
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def warn_of(notes: tuple[str, ...]) -> None:
     if notes:
         warn_caller(
             f"standard errors are missing (NaN) or mean little: {'; '.join(notes)}",
-            ConvergenceWarning,
+            StandardErrorWarning,
         )
 
 
