@@ -91,7 +91,23 @@ def type_row(call, argument, requirement, came, fix):
     return Row(call, argument, requirement, came, fix, TypeError)
 
 
+def site_row(call, came, fix):
+    """Row for a name that no site has."""
+    return Row(call, "site", "one of initial.probs, ", came, fix, KeyError)
+
+
 FITS = {
+    "fit.parameters: a site without its component": site_row(
+        lambda: fit().parameters["weights"],
+        *("got 'weights'", "did you mean 'emissions.weights'?"),
+    ),
+    "fit.params: a misspelt site": site_row(
+        lambda: fit().params["emision.wieghts"],
+        *("got 'emision.wieghts'", "did you mean 'emissions.weights'?"),
+    ),
+    "standard_errors: a site that is none": site_row(
+        lambda: fit("laplace").standard_errors()["x"], "got 'x'", "give one of these"
+    ),
     "fit: swapped": type_row(
         lambda: gh.fit(data(), MODEL),
         *("model", "must be a GLMHMM", "got a Sequences", "write fit(model, data)"),

@@ -18,6 +18,7 @@ from glmhmm_pyro.inference.curvature.uncertainty import (
     warn_of,
 )
 from glmhmm_pyro.inference.draws.diagnostics import diagnose
+from glmhmm_pyro.inference.program.by_site import BySite
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.program.refusals import check_spread
@@ -75,11 +76,12 @@ def standard_errors(
             the data do not have, or every group has parameters of its own.
 
     Warns:
-        ConvergenceWarning: there is no standard error of some parameters, or the
+        StandardErrorWarning: there is no standard error of some parameters, or the
             fit is not at a maximum of the log-joint of these data.
     """
     if fit.posterior is not None:
-        return {n: d.std(("chain", "draw"), ddof=1) for n, d in _drawn(fit, robust)}
+        drawn = _drawn(fit, robust)
+        return BySite((n, d.std(("chain", "draw"), ddof=1)) for n, d in drawn)
     found = _standard_errors(fit, _given(fit, data), robust, process_group)
     warn_of(found.notes + fit.unbounded)
     return found.errors
@@ -152,7 +154,7 @@ def summary(
             with draws, or without ``data``.
 
     Warns:
-        ConvergenceWarning: as :meth:`standard_errors` does, which names them.
+        StandardErrorWarning: as :meth:`standard_errors` does, which names them.
     """
     found = None
     if data is None or fit.posterior is not None:

@@ -22,6 +22,7 @@ from glmhmm_pyro.inference.fits import (
 )
 from glmhmm_pyro.inference.fits.baseline import Baseline
 from glmhmm_pyro.inference.fits.restored import in_users_units
+from glmhmm_pyro.inference.program.by_site import BySite
 from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.search.runs import Findings
@@ -56,6 +57,9 @@ class Fit(Findings, Generic[Data]):
     labels: Labels
     num_parameters: int = 0
     baseline: Baseline | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", BySite(self.params))
 
     @classmethod
     def of(

@@ -11,6 +11,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import STATE_AXES, Component
 from glmhmm_pyro.components.levels import Levels
 from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.inference.program.by_site import BySite
 from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.masking import count_observed
 from glmhmm_pyro.sequences import Sequences
@@ -241,12 +242,12 @@ def named_parameters(
     model: Callable[..., Any], params: dict[str, Tensor], labels: Labels
 ) -> "dict[str, xr.DataArray]":
     """Parameters with reference rows in place and names on every axis."""
-    return {
-        name: array[0, 0].drop_vars(["chain", "draw"])
-        for name, array in named_draws(
-            model, {name: value[None, None] for name, value in params.items()}, labels
-        ).items()
-    }
+    single = {name: value[None, None] for name, value in params.items()}
+    named = named_draws(model, single, labels)
+    return BySite(
+        (name, array[0, 0].drop_vars(["chain", "draw"]))
+        for name, array in named.items()
+    )
 
 
 def named_draws(
