@@ -306,7 +306,27 @@ class _Kept(Protocol):
     group: Group
 
 
-class _Shared(torch.autograd.Function):
+class _OverRanks(torch.autograd.Function):
+    """A function of a group and of values, which says how it goes by vmap."""
+
+    @staticmethod
+    def setup_context(
+        ctx: _Kept, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
+    ) -> None:
+        ctx.group = inputs[0]
+
+    @classmethod
+    def vmap(
+        cls,
+        info: NamedTuple,
+        in_dims: tuple[int | None, ...],
+        group: Group,
+        *values: Tensor,
+    ) -> tuple[Any, tuple[int | None, ...]]:
+        return cls.apply(group, *values), in_dims[1:]
+
+
+class _Shared(_OverRanks):
     """Values as they are, and slopes by them summed over all ranks.
 
     With :class:`_Summed`, each the derivative of the other, derivatives of any order of
@@ -318,23 +338,11 @@ class _Shared(torch.autograd.Function):
         return tuple(value.clone() for value in values)
 
     @staticmethod
-    def setup_context(
-        ctx: _Kept, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
-    ) -> None:
-        ctx.group = inputs[0]
-
-    @staticmethod
     def backward(ctx: _Kept, *slopes: Tensor) -> tuple[Any, ...]:
         return None, *_Summed.apply(ctx.group, *slopes)
 
-    @staticmethod
-    def vmap(
-        info: NamedTuple, in_dims: tuple[int | None, ...], group: Group, *values: Tensor
-    ) -> tuple[Any, tuple[int | None, ...]]:
-        return _Shared.apply(group, *values), in_dims[1:]
 
-
-class _Summed(torch.autograd.Function):
+class _Summed(_OverRanks):
     """Values summed over all ranks, and slopes as they are."""
 
     @staticmethod
@@ -342,17 +350,5 @@ class _Summed(torch.autograd.Function):
         return group.totals(*values)
 
     @staticmethod
-    def setup_context(
-        ctx: _Kept, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
-    ) -> None:
-        ctx.group = inputs[0]
-
-    @staticmethod
     def backward(ctx: _Kept, *slopes: Tensor) -> tuple[Any, ...]:
         return None, *_Shared.apply(ctx.group, *slopes)
-
-    @staticmethod
-    def vmap(
-        info: NamedTuple, in_dims: tuple[int | None, ...], group: Group, *values: Tensor
-    ) -> tuple[Any, tuple[int | None, ...]]:
-        return _Summed.apply(group, *values), in_dims[1:]
