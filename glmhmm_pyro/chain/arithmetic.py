@@ -7,7 +7,7 @@ compiler knows it: it unrolls the loops over states and keeps the vectors in reg
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,49 +45,39 @@ _L6 = 0.14616449685043406
 _ROOT_HALF = 0.7071067811865476
 
 
-@intrinsic
-def _bits(typingctx: Context, value: types.Type) -> Any:
-    """The bits of a float64, as an int64."""
+def _cast_to(kind: ir.Type) -> Callable[..., ir.Value]:
+    """Code of the bits of a number, read as those of another type."""
 
     def codegen(
         context: BaseContext,
         builder: ir.IRBuilder,
         signature: Signature,
         args: Sequence[ir.Value],
-    ) -> Any:
-        return builder.bitcast(args[0], ir.IntType(64))
+    ) -> ir.Value:
+        return builder.bitcast(args[0], kind)
 
-    return types.int64(types.float64), codegen
+    return codegen
+
+
+@intrinsic
+def _bits(typingctx: Context, value: types.Type) -> Any:
+    """The bits of a float64, as an int64."""
+
+    return types.int64(types.float64), _cast_to(ir.IntType(64))
 
 
 @intrinsic
 def _from_bits(typingctx: Context, value: types.Type) -> Any:
     """The float64 of these bits."""
 
-    def codegen(
-        context: BaseContext,
-        builder: ir.IRBuilder,
-        signature: Signature,
-        args: Sequence[ir.Value],
-    ) -> Any:
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.int64), codegen
+    return types.float64(types.int64), _cast_to(ir.DoubleType())
 
 
 @intrinsic
 def at(typingctx: Context, position: types.Type) -> Any:
     """An index that is known not to be negative, which saves a test of its sign."""
 
-    def codegen(
-        context: BaseContext,
-        builder: ir.IRBuilder,
-        signature: Signature,
-        args: Sequence[ir.Value],
-    ) -> Any:
-        return args[0]
-
-    return types.uint64(types.int64), codegen
+    return types.uint64(types.int64), _cast_to(ir.IntType(64))
 
 
 @intrinsic

@@ -109,9 +109,21 @@ class FilterTerm(Term):
         return function
 
 
+class FiniteFilterTerm(FilterTerm):
+    """Filters on ``num_lags`` lags from ``first_lag`` on."""
+
+    num_lags: int
+    first_lag: int
+
+    @property
+    def lags(self) -> np.ndarray:
+        """The lags, in steps."""
+        return np.arange(self.first_lag, self.first_lag + self.num_lags)
+
+
 @suggests_names
 @dataclass(frozen=True)
-class Lags(FilterTerm):
+class Lags(FiniteFilterTerm):
     """A column at each of several lags, one covariate a lag.
 
     Args:
@@ -143,11 +155,6 @@ class Lags(FilterTerm):
         check_count("first_lag", self.first_lag, 0)
         as_source(self.column)
 
-    @property
-    def lags(self) -> np.ndarray:
-        """The lags, in steps."""
-        return np.arange(self.first_lag, self.first_lag + self.num_lags)
-
     def names(self) -> tuple[str, ...]:
         """One a lag."""
         return tuple(f"{self.label}_lag{lag}" for lag in self.lags)
@@ -167,7 +174,7 @@ class Lags(FilterTerm):
 
 @suggests_names
 @dataclass(frozen=True)
-class RaisedCosine(FilterTerm):
+class RaisedCosine(FiniteFilterTerm):
     r"""A column through bumps on lags, equally far apart on a logarithmic axis.
 
     .. math:: b_j(l) = \tfrac12 \cos(a \log(l + c) - \phi_j) + \tfrac12
@@ -205,11 +212,6 @@ class RaisedCosine(FilterTerm):
         keep_real(self, offset=(0.0, 1e9, False))
         _check_independent(self, "raise offset, or take more lags or fewer bases")
 
-    @property
-    def lags(self) -> np.ndarray:
-        """The lags, in steps."""
-        return np.arange(self.first_lag, self.first_lag + self.num_lags)
-
     def names(self) -> tuple[str, ...]:
         """One a bump."""
         return tuple(f"{self.label}_cosine{j}" for j in range(self.num_bases))
@@ -225,7 +227,7 @@ class RaisedCosine(FilterTerm):
 
 @suggests_names
 @dataclass(frozen=True)
-class BSpline(FilterTerm):
+class BSpline(FiniteFilterTerm):
     """A column through B-splines on lags, with knots at equal distances.
 
     The splines of every lag sum to 1 (de Boor 2001; knots are repeated at both ends).
@@ -262,11 +264,6 @@ class BSpline(FilterTerm):
                 f"{self.num_bases}; take more bases, or a lower degree"
             )
         _check_independent(self, "take more lags or fewer bases")
-
-    @property
-    def lags(self) -> np.ndarray:
-        """The lags, in steps."""
-        return np.arange(self.first_lag, self.first_lag + self.num_lags)
 
     def names(self) -> tuple[str, ...]:
         """One a spline."""

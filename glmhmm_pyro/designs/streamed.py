@@ -228,7 +228,32 @@ class _KeptRows(Protocol):
     design: Streamed
 
 
-class _Product(torch.autograd.Function):
+class _Linear(torch.autograd.Function):
+    """A linear function of numbers (*batch, ...), and of a design."""
+
+    @staticmethod
+    def setup_context(
+        ctx: _KeptRows, inputs: tuple[Tensor, Streamed], output: Tensor
+    ) -> None:
+        ctx.design = inputs[1]
+
+    @classmethod
+    def jvp(cls, ctx: _KeptRows, tangent: Tensor, *_: None) -> Tensor:
+        found: Tensor = cls.apply(tangent, ctx.design)
+        return found
+
+    @classmethod
+    def vmap(
+        cls,
+        info: NamedTuple,
+        in_dims: tuple[int, None],
+        numbers: Tensor,
+        design: Streamed,
+    ) -> Any:
+        return cls.apply(numbers.movedim(in_dims[0], 0), design), 0
+
+
+class _Product(_Linear):
     """(weights (*batch, features, columns), design) -> (*batch, steps, columns)."""
 
     @staticmethod
@@ -239,28 +264,11 @@ class _Product(torch.autograd.Function):
         return found.reshape(len(design), *batch, columns).movedim(0, -2).contiguous()
 
     @staticmethod
-    def setup_context(
-        ctx: _KeptRows, inputs: tuple[Tensor, Streamed], output: Tensor
-    ) -> None:
-        ctx.design = inputs[1]
-
-    @staticmethod
     def backward(ctx: _KeptRows, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Sums.apply(grad.transpose(-1, -2), ctx.design).transpose(-1, -2), None
 
-    @staticmethod
-    def jvp(ctx: _KeptRows, tangent: Tensor, *_: None) -> Tensor:
-        found: Tensor = _Product.apply(tangent, ctx.design)
-        return found
 
-    @staticmethod
-    def vmap(
-        info: NamedTuple, in_dims: tuple[int, None], weights: Tensor, design: Streamed
-    ) -> Any:
-        return _Product.apply(weights.movedim(in_dims[0], 0), design), 0
-
-
-class _Sums(torch.autograd.Function):
+class _Sums(_Linear):
     """(residuals (*batch, steps), design) -> (*batch, features)."""
 
     @staticmethod
@@ -269,22 +277,5 @@ class _Sums(torch.autograd.Function):
         return found.reshape(*residuals.shape[:-1], design.shape[1])
 
     @staticmethod
-    def setup_context(
-        ctx: _KeptRows, inputs: tuple[Tensor, Streamed], output: Tensor
-    ) -> None:
-        ctx.design = inputs[1]
-
-    @staticmethod
     def backward(ctx: _KeptRows, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Product.apply(grad.unsqueeze(-1), ctx.design).squeeze(-1), None
-
-    @staticmethod
-    def jvp(ctx: _KeptRows, tangent: Tensor, *_: None) -> Tensor:
-        found: Tensor = _Sums.apply(tangent, ctx.design)
-        return found
-
-    @staticmethod
-    def vmap(
-        info: NamedTuple, in_dims: tuple[int, None], residuals: Tensor, design: Streamed
-    ) -> Any:
-        return _Sums.apply(residuals.movedim(in_dims[0], 0), design), 0
