@@ -144,7 +144,7 @@ class Group(Ranks):
         flat = [t.detach().to(self.device, torch.float64).reshape(-1) for t in tensors]
         sums = self._sum(torch.cat(flat)).split([len(one) for one in flat])
         return tuple(
-            _like(value, one.reshape(tensor.shape).to(tensor))
+            _as_type_of(value, one.reshape(tensor.shape).to(tensor))
             for value, tensor, one in zip(values, tensors, sums)
         )
 
@@ -287,7 +287,7 @@ def ranks_of(group: "ProcessGroup | str | None") -> Ranks:
     return Group(found)
 
 
-def _like(value: int | float | np.ndarray | Tensor, found: Tensor) -> Any:
+def _as_type_of(value: int | float | np.ndarray | Tensor, found: Tensor) -> Any:
     """A sum as the type of what was summed."""
     if isinstance(value, Tensor):
         return found

@@ -150,7 +150,7 @@ def test_rows_are_left_as_they_are_where_nothing_is_gained(rows):
 
 def test_rows_that_only_look_alike_are_told_apart(monkeypatch):
     keys = torch.zeros(4000, dtype=torch.long)
-    monkeypatch.setattr("glmhmm_pyro.designs.repeated._keys", lambda rows: keys)
+    monkeypatch.setattr("glmhmm_pyro.designs.repeated._row_codes", lambda rows: keys)
     assert isinstance(design_of(repeating()), Dense)
 
 

@@ -31,7 +31,7 @@ from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.program.refusals import check_order
+from glmhmm_pyro.inference.program.refusals import check_is_model
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import symmetry_of
 from glmhmm_pyro.inference.search.search import seeded
@@ -180,7 +180,7 @@ def simulation_based_calibration(
     """
     num_simulations = whole_number("num_simulations", num_simulations, 1)
     num_draws, seed = whole_number("num_draws", num_draws, 1), seed_number(seed)
-    check_order(model, data)
+    check_is_model(model, data)
     engine = engine_of(method, options)
     program = Program.of(model, data)
     simulations = _Simulations(

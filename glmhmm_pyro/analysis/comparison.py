@@ -20,7 +20,7 @@ from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program.labels import named_parameters
 from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import (
-    check_order,
+    check_is_model,
     goes_across,
     refuse_apart,
 )
@@ -129,7 +129,7 @@ def compare_methods(
         >>> found.table.index.tolist(), found.test.session_names
         (['em', 'map'], ('3', '6'))
     """
-    check_order(model, data)
+    check_is_model(model, data)
     engines = _labelled(methods)
     train, test = _split(model, data, held_out, seed)
     # What is wrong with model or data would fail every method.

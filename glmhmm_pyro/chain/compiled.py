@@ -159,7 +159,7 @@ def tangents(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Derivatives of :func:`counts`; one filter serves sets that differ in these."""
     work = _plan(potentials, lengths, directions.batch_shape, weights.shape[:-1])
-    rows = [*_all_rows(potentials, work), _rows(weights, 1, work.batch)]
+    rows = [*_all_rows(potentials, work), _by_set(weights, 1, work.batch)]
     moved = [_full(x, core, work) for x, core in zip(directions, (2, 3, 2))]
     pieces = [len(work.ranges) if x.shape[1] == 1 else 1 for x in moved[:2]]
     initial, transition = (
@@ -182,7 +182,7 @@ def tangents(
             transition[min(piece, len(transition) - 1)],
             emission,
         )
-        for sets in _alike([*potentials, weights], work)
+        for sets in _sets_in_common([*potentials, weights], work)
         for piece, (first, last) in enumerate(work.ranges)
     ]
     halves = are_halves(rows[1][0], potentials.num_states)
@@ -196,7 +196,7 @@ def tangents(
     )
 
 
-def _alike(shared: Sequence[Tensor], work: Work) -> list[NDArray[np.int64]]:
+def _sets_in_common(shared: Sequence[Tensor], work: Work) -> list[NDArray[np.int64]]:
     """Numbers of the sets that have all of these in common, as many as go together."""
     batches = [x.shape[:-core] for x, core in zip(shared, (2, 3, 2, 1))]
     numbers = [np.arange(math.prod(b)).reshape(b) for b in batches]
@@ -275,7 +275,7 @@ def sample_paths(
     work = plan(uniforms.shape[:-1], lengths, states)
     tensors = (log_filtered, transition, uniforms)
     filtered, moves, draws = (
-        _rows(x, core, work.batch) for x, core in zip(tensors, (2, 3, 1))
+        _by_set(x, core, work.batch) for x, core in zip(tensors, (2, 3, 1))
     )
     paths = np.empty((work.num_sets, uniforms.shape[-1]), np.int64)
 
@@ -303,7 +303,7 @@ def _accumulate(
     if weights is None:
         by_session = [np.ones(sessions)] * sets
     else:
-        by_session = _rows(weights, 1, work.batch)
+        by_session = _by_set(weights, 1, work.batch)
     totals = np.empty((sets, sessions))
     entries, moves, steps = [row[0].shape for row in rows[:3]]
     initial = _gathering(entries, work)
@@ -376,10 +376,10 @@ def plan(batch: torch.Size, lengths: Tensor, states: int) -> Work:
 
 
 def _all_rows(potentials: Potentials, work: Work) -> list[list[Array]]:
-    return [_rows(x, core, work.batch) for x, core in zip(potentials, (2, 3, 2))]
+    return [_by_set(x, core, work.batch) for x, core in zip(potentials, (2, 3, 2))]
 
 
-def _rows(tensor: Tensor, core: int, batch: torch.Size) -> list[Array]:
+def _by_set(tensor: Tensor, core: int, batch: torch.Size) -> list[Array]:
     """One array for each parameter set; axes of size 1 are shared, not expanded."""
     values = np.ascontiguousarray(tensor.numpy(force=True), dtype=np.float64)
     if not batch:

@@ -36,7 +36,7 @@ class Expansion:
         self.emits = emits
         if emits is None:
             return
-        _check(emits, num_states)
+        _check_emits(emits, num_states)
         self.num_chain_states = len(emits)
         if len(emits) == num_states:
             self.emits = None
@@ -109,7 +109,7 @@ class Expansion:
         return self.expand(self.expand(rates).mT).mT * probs
 
 
-def _check(emits: Tensor, num_states: int) -> None:
+def _check_emits(emits: Tensor, num_states: int) -> None:
     is_whole = not emits.is_floating_point() and emits.dim() == 1
     if not is_whole or sorted(set(emits.tolist())) != list(range(num_states)):
         raise ValueError(

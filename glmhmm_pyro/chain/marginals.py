@@ -215,7 +215,7 @@ class _LogMarginal(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: _Context, *tangents: Any) -> tuple[Tensor | None, ...]:
         *potentials, lengths = ctx.saved_tensors[:4]
-        directions = _filled(tangents[:3], potentials)
+        directions = _with_zeros(tangents[:3], potentials)
         ones = _unit_weights(potentials, lengths)
         arguments = (*potentials, *directions, lengths, ones, ctx.engine)
         return _Tangents.apply(*arguments)[0], None, None, None
@@ -278,7 +278,7 @@ class _Counts(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: _Context, *tangents: Any) -> tuple[Tensor, ...]:
         *potentials, lengths, weights = ctx.saved_tensors[:5]
-        directions = _filled(tangents[:3], potentials)
+        directions = _with_zeros(tangents[:3], potentials)
         arguments = (*potentials, *directions, lengths, weights, ctx.engine)
         moved: tuple[Tensor, ...] = _Tangents.apply(*arguments)[1:]
         if tangents[4] is None:
@@ -342,7 +342,7 @@ def _lead(arguments: tuple[Any, ...], in_dims: tuple[Any, ...]) -> list[Any]:
     return moved
 
 
-def _filled(tangents: tuple[Any, ...], potentials: list[Tensor]) -> list[Tensor]:
+def _with_zeros(tangents: tuple[Any, ...], potentials: list[Tensor]) -> list[Tensor]:
     """Directions of forward mode, zero for what does not move."""
     return [
         torch.zeros_like(potential) if tangent is None else tangent

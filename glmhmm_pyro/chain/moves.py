@@ -99,7 +99,7 @@ class Halves:
         """As for a table."""
         fast, gamma = self.fast.back(self._middle(state), self._by_slow(gamma))
         slow, gamma = self.slow.back(self._by_fast(state), gamma.mT)
-        return _joined(slow, fast), gamma.mT.flatten(-2)
+        return _summed_counts(slow, fast), gamma.mT.flatten(-2)
 
     def tangent(self, state: Tensor, tangent: Tensor, moved: Tensor) -> Tensor:
         """As for a table."""
@@ -134,7 +134,7 @@ class Halves:
         d_slow, gamma, d_gamma = self.slow.tangent_back(
             *by_fast, slow.logs, gamma.mT, d_gamma.mT
         )
-        d_pairs = _joined(d_slow, d_fast)
+        d_pairs = _summed_counts(d_slow, d_fast)
         return d_pairs, gamma.mT.flatten(-2), d_gamma.mT.flatten(-2)
 
     def best(self, score: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,6 +164,6 @@ def _both(logs: Tensor) -> tuple[Table, Table]:
     return Table(slow_half(logs).unsqueeze(-3)), Table(fast_half(logs))
 
 
-def _joined(slow: Tensor, fast: Tensor) -> Tensor:
+def _summed_counts(slow: Tensor, fast: Tensor) -> Tensor:
     """Counts of both half-steps in one tensor, slow ones for every fast state added."""
     return torch.cat([slow.sum(-3).mT, fast.flatten(-2)], -1)

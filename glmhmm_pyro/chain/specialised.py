@@ -43,15 +43,15 @@ _special: set[tuple[Kernel, tuple[int, ...]]] = set()
 
 def states_for(kernel: Kernel, num_states: int, steps: int) -> States:
     """What a kernel is told as it is about to pass over so many steps."""
-    return _told(kernel, (num_states,), steps, num_states <= GREATEST)[0]
+    return _states_told(kernel, (num_states,), steps, num_states <= GREATEST)[0]
 
 
 def pair_for(kernel: Kernel, slow: int, fast: int, steps: int) -> tuple[States, ...]:
     """The same for a kernel of pairs of a slow and a fast state."""
-    return _told(kernel, (slow, fast), steps, slow * fast <= MOST_PAIRS)
+    return _states_told(kernel, (slow, fast), steps, slow * fast <= MOST_PAIRS)
 
 
-def _told(
+def _states_told(
     kernel: Kernel, numbers: tuple[int, ...], steps: int, gains: bool
 ) -> tuple[States, ...]:
     which = (kernel, numbers)

@@ -14,8 +14,8 @@ from glmhmm_pyro.components.least_squares import (
     columns_of,
     location_units,
     mean_and_spread,
+    observed_deviations,
     one_regression,
-    spread,
 )
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
@@ -77,7 +77,7 @@ class StudentT(OutputsAlike):
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the scales."""
-        size = spread(*columns_of(data), constant=0.0)
+        size = observed_deviations(*columns_of(data), constant=0.0)
         return {"scale": Bounds.of_scale(self.by_output(size))}
 
     def start_of(self, data: Sequences) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ class StudentT(OutputsAlike):
         noise = super().start_noise(name, data)
         if name != "weights":
             return noise
-        return noise * self.by_output(spread(*columns_of(data)), 1)
+        return noise * self.by_output(observed_deviations(*columns_of(data)), 1)
 
     def own_outputs(self, columns: ColumnUnits, data: Sequences) -> OutputUnits | None:
         """Mean 0 where a constant takes it up, spread 1."""
@@ -162,7 +162,7 @@ class Gamma(OutputsAlike):
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Largest concentrations, which leave hardly any variance."""
-        size = spread(*_logarithms(data), constant=0.0)
+        size = observed_deviations(*_logarithms(data), constant=0.0)
         return {"concentration": Bounds.of_concentration(self.by_output(size))}
 
     def start_of(self, data: Sequences) -> dict[str, Tensor]:

@@ -71,7 +71,7 @@ class Forbidding:
 
     def forbid(self, forbidden: Sequence[tuple[int, int]]) -> None:
         """Declare the forbidden moves, pairs of states (from, to)."""
-        self.forbidden = _checked(forbidden)
+        self.forbidden = _sorted_pairs(forbidden)
 
     def where_allowed(self, prior: Prior, trailing: int) -> Prior:
         """The prior of a parameter of all pairs; see :class:`WhereAllowed`."""
@@ -142,7 +142,7 @@ class Forbidding:
                 site.prior = replace(recipe, pairs=self.forbidden)
 
 
-def _checked(forbidden: Sequence[tuple[int, int]]) -> Pairs:
+def _sorted_pairs(forbidden: Sequence[tuple[int, int]]) -> Pairs:
     """The forbidden moves as sorted pairs, each once; a ValueError for others."""
     listed = list(forbidden) if has_items(forbidden) else [forbidden]
     pairs = [tuple(pair) if has_items(pair) else (pair,) for pair in listed]

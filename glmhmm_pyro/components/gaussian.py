@@ -22,7 +22,7 @@ from glmhmm_pyro.components.least_squares import (
     NormalPrior,
     columns_of,
     location_units,
-    spread,
+    observed_deviations,
     weighted_regressions,
 )
 from glmhmm_pyro.components.limits import Bounds
@@ -119,7 +119,7 @@ class Gaussian(OutputsAlike):
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the scales, and of what correlations leave of them."""
-        size = spread(*columns_of(data), constant=0.0)
+        size = observed_deviations(*columns_of(data), constant=0.0)
         found = {"scale": Bounds.of_scale(self.by_output(size))}
         if "correlation" in self.sites:
             found["correlation"] = Bounds.of_correlation()
@@ -130,7 +130,7 @@ class Gaussian(OutputsAlike):
         counts = torch.ones(1, data.num_steps, 1, dtype=torch.float64)
         one = self._maximum(counts.to(data.device), data, {})
         # Where one regression leaves nothing, the collapse must still be seen.
-        size = self.by_output(spread(*columns_of(data)))
+        size = self.by_output(observed_deviations(*columns_of(data)))
         vanished = one["scale"] < VANISHED * size
         one["scale"] = torch.where(vanished, size, one["scale"])
         shapes = {name: self.shape(name) for name in self.sites}
@@ -151,7 +151,7 @@ class Gaussian(OutputsAlike):
         noise = super().start_noise(name, data)
         if name != "weights":
             return noise
-        return noise * self.by_output(spread(*columns_of(data)), 1)
+        return noise * self.by_output(observed_deviations(*columns_of(data)), 1)
 
     def own_outputs(self, columns: ColumnUnits, data: Sequences) -> OutputUnits | None:
         """Mean 0 where a constant takes it up, spread 1."""
@@ -201,7 +201,7 @@ class Gaussian(OutputsAlike):
         residuals = whole - design @ weights.mT
         moments = (problems * residuals.mT) @ residuals + rest
         moments, total = ranks.totals(moments, problems.sum(-1))
-        found = self._spreads(moments, total, spread(values, mask, ranks))
+        found = self._spreads(moments, total, observed_deviations(values, mask, ranks))
         if self.num_outputs is None:
             return {"weights": weights.squeeze(-2), "scale": found["scale"].squeeze(-1)}
         return {"weights": weights, **found}

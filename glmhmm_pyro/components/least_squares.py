@@ -87,7 +87,7 @@ class NormalPrior(NamedTuple):
         )
 
 
-def spread(
+def observed_deviations(
     values: Tensor, mask: Tensor | None, ranks: Ranks = ALONE, constant: float = 1.0
 ) -> Tensor:
     """Standard deviation of what was observed of every column.
@@ -104,7 +104,7 @@ def spread(
 def mean_and_spread(
     values: Tensor, mask: Tensor | None, ranks: Ranks = ALONE, constant: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of what was observed; see :func:`spread`."""
+    """As :func:`observed_deviations`, the means first."""
     seen = torch.ones_like(values) > 0 if mask is None else mask
     counts = seen.to(values)
     values = torch.where(seen, values, 0.0)
@@ -163,4 +163,4 @@ def one_regression(
     counts = torch.ones_like(values) if mask is None else mask.to(values)
     design = design.to(values)
     weights = weighted_regressions(design, values[:, 0], counts.T)
-    return weights, spread(values - design @ weights.T, mask, ranks)
+    return weights, observed_deviations(values - design @ weights.T, mask, ranks)

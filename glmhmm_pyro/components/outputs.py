@@ -64,8 +64,8 @@ class Outputs(Emission):
         **families: Emission,
     ):
         super().__init__()
-        self.columns = _checked("columns", columns, families)
-        self.covariates = _checked("covariates", covariates, families)
+        self.columns = _as_name_tuples("columns", columns, families)
+        self.covariates = _as_name_tuples("covariates", covariates, families)
         if not families:
             raise ValueError(
                 "families must name at least one output, got none; write "
@@ -142,7 +142,7 @@ class Outputs(Emission):
             except ValueError as error:
                 raise ValueError(f"output {name!r}: {error}") from error
         self.places = {
-            name: _places(data.emission_names, selection.outputs)
+            name: _name_positions(data.emission_names, selection.outputs)
             for name, selection in self.selections.items()
         }
 
@@ -317,7 +317,7 @@ class OutputsProduct(TorchDistribution):
         return value if self.width > 1 else value.unsqueeze(-1)
 
 
-def _checked(
+def _as_name_tuples(
     argument: str, given: Mapping[str, Sequence[str]] | None, families: Mapping
 ) -> dict[str, tuple[str, ...]]:
     """Lists of names by output, as tuples."""
@@ -342,7 +342,7 @@ def _checked(
     return found
 
 
-def _places(names: Sequence[str], wanted: Sequence[str]) -> int | list[int]:
+def _name_positions(names: Sequence[str], wanted: Sequence[str]) -> int | list[int]:
     """Positions of names: a number of a single one, else a list."""
     found = [names.index(name) for name in wanted]
     return found[0] if len(found) == 1 else found

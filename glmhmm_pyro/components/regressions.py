@@ -109,7 +109,7 @@ class RegressionObjective:
         """
         features = self.design.shape[1]
         # Far off rates overflow, and what is left of them must still be invertible.
-        weights = _bounded(counts * terms.information)
+        weights = _finite_sums(counts * terms.information)
         found = np.zeros((len(counts), 1, numbers, numbers))
         moments = self.design.gram(torch.from_numpy(weights)).numpy()
         floor = _FLOOR * weights.sum(1)[:, None, None]
@@ -117,7 +117,7 @@ class RegressionObjective:
         for i, one in enumerate(terms.others):
             for j, other in enumerate(terms.others):
                 with np.errstate(invalid="ignore", over="ignore"):
-                    products = _bounded(counts * one * other).sum(1)
+                    products = _finite_sums(counts * one * other).sum(1)
                 found[:, 0, features + i, features + j] = products
             found[:, 0, features + i, features + i] += _LEAST * counts.sum(1)
         return found
@@ -235,7 +235,7 @@ def _log_factorials(values: np.ndarray) -> np.ndarray:
     return torch.from_numpy(values + 1).lgamma().numpy()
 
 
-def _bounded(values: np.ndarray) -> np.ndarray:
+def _finite_sums(values: np.ndarray) -> np.ndarray:
     """Numbers of which sums are finite."""
     return np.nan_to_num(values, nan=0.0).clip(-_LARGEST, _LARGEST)
 

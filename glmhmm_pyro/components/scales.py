@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints
 
 from glmhmm_pyro.broadcasting import unconstrained_shape
-from glmhmm_pyro.components.least_squares import columns_of, spread
+from glmhmm_pyro.components.least_squares import columns_of, observed_deviations
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.site import Site
 from glmhmm_pyro.masking import emission_log_probs
@@ -63,7 +63,7 @@ def check_varies(family: "Emission", data: Sequences) -> None:
     values, mask, ranks = columns_of(data)
     names = [n for n in family.bounds if n != "correlation"]
     flat = [n for n in names if _is_flat(family.sites[n].prior)]
-    constant = spread(values, mask, ranks, constant=0.0) == 0
+    constant = observed_deviations(values, mask, ranks, constant=0.0) == 0
     for column in constant.nonzero().flatten():
         seen = values[:, column] if mask is None else values[mask[:, column], column]
         if len(seen) == 0 or (len(seen) == 1 and not flat):
@@ -90,7 +90,7 @@ def _floor(
     family: "Emission", name: str, values: Tensor, mask: Tensor | None, ranks: Ranks
 ) -> Bounds:
     """Floor of a scale: one for every output, where it has an axis of outputs."""
-    spreads = spread(values, mask, ranks, constant=0.0)
+    spreads = observed_deviations(values, mask, ranks, constant=0.0)
     axes = family.sites[name].axes
     by_output = len(spreads) > 1 and axes[-1:] not in ((), ("state",))
     if not by_output or family.shape(name)[-1:] != spreads.shape:
@@ -117,8 +117,8 @@ def _is_scale(family: "Emission", name: str, data: Sequences, is_log: bool) -> b
         once, twice, volume = y.exp(), (2 * y).exp(), volume + y
     volume = volume.reshape(len(y), -1).sum(1)
     try:
-        before = _log_probs(family, design, params, once)
-        after = _log_probs(family, design, doubled, twice)
+        before = _log_prob_table(family, design, params, once)
+        after = _log_prob_table(family, design, doubled, twice)
     except (ValueError, RuntimeError, TypeError, NotImplementedError):
         return False
     if before is None or after is None:
@@ -126,7 +126,7 @@ def _is_scale(family: "Emission", name: str, data: Sequences, is_log: bool) -> b
     return torch.allclose(after + volume[:, None], before, rtol=1e-9, atol=1e-9)
 
 
-def _log_probs(
+def _log_prob_table(
     family: "Emission", design: Tensor, params: Mapping[str, Tensor], y: Tensor
 ) -> Tensor | None:
     """Table of a family at these parameters; ``None`` of emissions that are counts."""

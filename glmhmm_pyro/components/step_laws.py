@@ -119,10 +119,10 @@ class TorchLaw:
             event = torch.zeros((1,) + self.emission_dist.event_shape)
             outputs = split(event, None)
             parts = {name: output.emission_dist for name, output in outputs.items()}
-        return {name: _by_state(part) for name, part in parts.items()}
+        return {name: _expected_by_state(part) for name, part in parts.items()}
 
 
-def _by_state(emission_dist: Distribution) -> np.ndarray:
+def _expected_by_state(emission_dist: Distribution) -> np.ndarray:
     """What is expected in each state, (sets, 1, states, ...)."""
     batch = emission_dist.batch_shape
     states, number = batch[-1], len(batch)

@@ -70,7 +70,7 @@ def terms_of(formula: str) -> list[Term | Source]:
     made = [pair for term in parsed for pair in _terms(term.factors, spanned)]
     labels = Counter(as_term(term).label for term, _ in made)
     return [
-        _called(term, text) if labels[as_term(term).label] > 1 else term
+        _with_name(term, text) if labels[as_term(term).label] > 1 else term
         for term, text in made
     ]
 
@@ -108,7 +108,7 @@ def _terms(
         factors: of the term, as formulaic has them.
         spanned: products that earlier terms span, to which those of this one are added.
     """
-    parts = {f.expr: _factor(f) for f in factors if f.expr != "1"}
+    parts = {f.expr: _meaning_of(f) for f in factors if f.expr != "1"}
     numbers = frozenset(n for n, part in parts.items() if not isinstance(part, Factor))
     categories = sorted(parts.keys() - numbers)
     subsets = [
@@ -143,14 +143,14 @@ def _terms(
     return terms
 
 
-def _called(term: Term | Source, text: str) -> Any:
+def _with_name(term: Term | Source, text: str) -> Any:
     """A term called as the formula has it, where it can have a name of its own."""
     if isinstance(term, (Factor, FilterTerm, PreviousChoice, Spline)):
         return replace(cast(Any, term), name=text)
     return term
 
 
-def _factor(factor: "ParsedFactor") -> Any:
+def _meaning_of(factor: "ParsedFactor") -> Any:
     """What one factor of a formula means."""
     if factor.eval_method.value == "lookup":
         return Columns(factor.expr)

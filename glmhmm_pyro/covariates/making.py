@@ -49,7 +49,7 @@ def data_set(
         argument: d for argument, d in designs.items() if isinstance(d, Recipe)
     }
     plain = {a: d for a, d in designs.items() if a not in recipes}
-    keys = _keys(session, group) if is_frame(data) else session
+    keys = _session_columns(session, group) if is_frame(data) else session
     told = (keys, columns, None if is_frame(data) else emissions)
     hidden = _hidden_emissions(data, keys, emissions, mask)
     known = _given_classes(emissions, class_names)
@@ -81,7 +81,7 @@ def data_set(
     return sequences._derive(design_source=DesignSource.of(recipes, table))
 
 
-def _keys(session: Columns | None, group: Columns | None) -> Columns | None:
+def _session_columns(session: Columns | None, group: Columns | None) -> Columns | None:
     """The columns that tell sessions apart, of which two groups may have the same."""
     if session is None or group is None:
         return session

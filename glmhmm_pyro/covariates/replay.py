@@ -53,7 +53,7 @@ def replayed(
     for term in terms:
         following = term.following(data.emission_names)
         if following is not None:
-            read = _reader(str(following.follows), classes, data)
+            read = _past_reader(str(following.follows), classes, data)
             replay[term.names()] = _of_tensors(following.recomputed(table), read)
     if not replay:
         followed = sorted({term.follows for term in terms if term.follows})
@@ -76,7 +76,7 @@ def _of_tensors(
     return recomputed
 
 
-def _reader(
+def _past_reader(
     column: str, classes: Mapping[str, Classes], data: Sequences
 ) -> Callable[[np.ndarray], Past]:
     """From emissions (simulations, steps, *event) to the past that terms read."""

@@ -105,7 +105,7 @@ class Sources(Stepper):
     """Sources at their own step."""
 
     def __init__(self, *sources: Source):
-        self.readers = [_reader(source) for source in sources]
+        self.readers = [_source_reader(source) for source in sources]
 
     def now(self, step: Step) -> list[float]:
         return [read(step) for read in self.readers]
@@ -130,7 +130,7 @@ class SplineStepper(Stepper):
         knots = np.array(term.knots)
         number = len(knots) - term.degree - 1
         self.splines = ScipyBSpline(knots, np.eye(number), term.degree)
-        self.read, self.first = _reader(term.source), 0 if term.full else 1
+        self.read, self.first = _source_reader(term.source), 0 if term.full else 1
         self.ends = float(knots[0]), float(knots[-1])
 
     def now(self, step: Step) -> list[float]:
@@ -190,7 +190,7 @@ class FilteredStepper(Stepper):
     """A source through filters on lags, its last numbers remembered."""
 
     def __init__(self, term: FilterTerm):
-        basis, self.read = term.basis(), _reader(term.source)
+        basis, self.read = term.basis(), _source_reader(term.source)
         self.by_lag = np.zeros((int(basis.lags[-1]) + 1, basis.values.shape[1]))
         self.by_lag[basis.lags] = basis.values
         self.reads_now = bool(basis.lags[0] == 0)
@@ -217,7 +217,7 @@ class Fading(Stepper):
     """Running means that forget exponentially."""
 
     def __init__(self, term: ExponentialHistory):
-        self.read, self.decays = _reader(term.source), term.decays.tolist()
+        self.read, self.decays = _source_reader(term.source), term.decays.tolist()
         self.start()
 
     def start(self) -> None:
@@ -295,7 +295,7 @@ def _keep(known: dict[Any, Value], key: Hashable, value: Value) -> None:
     known[key] = value
 
 
-def _reader(source: Source) -> Callable[[Step], float]:
+def _source_reader(source: Source) -> Callable[[Step], float]:
     """What reads a source at its own step."""
     column = source.column
     if type(source) is StepInSession:

@@ -28,7 +28,7 @@ def filter_frame(
     """A row for every term, row of weights and lag; see :meth:`Design.filters`."""
     import pandas as pd
 
-    _check(weights, bin_width, covariance)
+    _check_bin_width(weights, bin_width, covariance)
     frames = []
     for term in terms:
         basis = term.basis()
@@ -42,7 +42,9 @@ def filter_frame(
         if len(axes) < len(rest):
             order = [rest.index(dim) for dim in (*SAMPLES, *axes) if dim in rest]
             draws = np.moveaxis(found["estimate"], order, range(len(order)))
-            found = _of_draws(draws.reshape(-1, *draws.shape[len(rest) - len(axes) :]))
+            found = _summary_of_draws(
+                draws.reshape(-1, *draws.shape[len(rest) - len(axes) :])
+            )
         elif covariance is not None:
             within = np.asarray(covariance)[..., columns, :][..., columns]
             found |= _of_covariance(found["estimate"], within, basis.values)
@@ -63,7 +65,7 @@ def filter_frame(
     return with_level(table) if "lower" in table else table
 
 
-def _check(
+def _check_bin_width(
     weights: "xr.DataArray", bin_width: float, covariance: "xr.DataArray | None"
 ) -> None:
     if "covariate" not in getattr(weights, "dims", ()):
@@ -101,7 +103,7 @@ def _positions(weights: "xr.DataArray", term: Term) -> list[int]:
     return [known.index(name) for name in term.names()]
 
 
-def _of_draws(draws: np.ndarray) -> dict[str, np.ndarray]:
+def _summary_of_draws(draws: np.ndarray) -> dict[str, np.ndarray]:
     """Mean, standard deviation and quantiles of draws (draws, ..., lags)."""
     lower, upper = np.quantile(draws, (0.025, 0.975), axis=0)
     return {

@@ -138,7 +138,7 @@ def _shifted_sums(signals: Tensor, residuals: Tensor, lags: int) -> Tensor:
 def _transformed(signals: Tensor, kernel: Tensor) -> Tensor:
     """The same as :func:`_shifted`, by Fourier transforms of pieces that overlap."""
     lags, times = kernel.shape[1], signals.shape[1]
-    size, step = _sizes(lags)
+    size, step = _transform_sizes(lags)
     by_frequency = torch.fft.rfft(kernel, size, dim=1).conj().transpose(0, 1)
     found = signals.new_empty(times, kernel.shape[2])
     for start in range(0, times, step):
@@ -151,7 +151,7 @@ def _transformed(signals: Tensor, kernel: Tensor) -> Tensor:
 
 def _transformed_sums(signals: Tensor, residuals: Tensor, lags: int) -> Tensor:
     """The same as :func:`_shifted_sums`, by Fourier transforms."""
-    size, step = _sizes(lags)
+    size, step = _transform_sizes(lags)
     total: Any = 0.0
     for start in range(0, signals.shape[1], step):
         piece = torch.fft.rfft(signals[:, start : start + size], size)
@@ -160,7 +160,7 @@ def _transformed_sums(signals: Tensor, residuals: Tensor, lags: int) -> Tensor:
     return torch.fft.irfft(total, size, dim=0)[:lags].transpose(0, 1)
 
 
-def _sizes(lags: int) -> tuple[int, int]:
+def _transform_sizes(lags: int) -> tuple[int, int]:
     """Length of transforms, and how many times of each hold all lags."""
     size = max(4096, 1 << (8 * lags - 1).bit_length())
     return size, size - lags + 1

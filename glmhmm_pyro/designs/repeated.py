@@ -103,7 +103,7 @@ def design_of(rows: Tensor, names: tuple[str, ...] | None = None) -> DesignMatri
     """The form of a design that serves these rows (steps, features) best."""
     if len(rows) < _LEAST_STEPS:
         return Dense(rows, names)
-    keys = _keys(rows)
+    keys = _row_codes(rows)
     if keys is None:
         return Dense(rows, names)
     distinct, index = keys.unique(return_inverse=True)
@@ -121,7 +121,7 @@ def _members(group: Tensor, number: int) -> Tensor:
     return steps.new_zeros(number).index_copy(0, group, steps)
 
 
-def _keys(rows: Tensor) -> Tensor | None:
+def _row_codes(rows: Tensor) -> Tensor | None:
     """A whole number for every row, the same for equal ones; ``None`` if most differ.
 
     They are sums of products of the bits of numbers, which wrap around.

@@ -62,7 +62,7 @@ def exact_errors(
     information = Information.of(program, vector, jacobian=False)
     errors = Uncertainty.of(program, vector, information).errors
     nothing = {name: torch.zeros_like(v) for name, v in iteration.params.items()}
-    found = problem.layout.weights(nothing | errors, _nothing(problem))
+    found = problem.layout.weights(nothing | errors, _zero_weights(problem))
     states = np.arange(len(found.trans_w))
     found.trans_w[states, states] = 0.0
     names = {name: f"{name.removesuffix('_w')}_std" for name in found.shown}
@@ -86,7 +86,7 @@ def diagonal_figures(problem: OriginalProblem, iteration: Iteration) -> Weights:
         Variances in the place of the weights, 0 for staying.
     """
     data, layout, penalties = problem.data, problem.layout, iteration.penalties
-    hidden, figures = problem.distribution(iteration), _nothing(problem)
+    hidden, figures = problem.distribution(iteration), _zero_weights(problem)
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions)
     if problem.start.sizes[1]:
@@ -113,7 +113,7 @@ def diagonal_figures(problem: OriginalProblem, iteration: Iteration) -> Weights:
     return figures
 
 
-def _nothing(problem: OriginalProblem) -> Weights:
+def _zero_weights(problem: OriginalProblem) -> Weights:
     """Zeros in the place of all weights."""
     return Weights(*map(np.zeros_like, vars(problem.start).values()))
 

@@ -61,7 +61,8 @@ def lagged_rows(
     longest = max(design.shape[1] for design in trials.designs)
     for row in rows:
         lags = (
-            (lag, _values(trials, row, lag, num_classes)) for lag in range(1, longest)
+            (lag, _label_values(trials, row, lag, num_classes))
+            for lag in range(1, longest)
         )
         lag, values = next(((n, v) for n, v in lags if v is not None), (0, None))
         if values is None:
@@ -117,7 +118,9 @@ def generated(
     return found
 
 
-def _values(trials: Trials, row: int, lag: int, num_classes: int) -> np.ndarray | None:
+def _label_values(
+    trials: Trials, row: int, lag: int, num_classes: int
+) -> np.ndarray | None:
     """The number that stands for every label, or ``None`` if there is no such number.
 
     A row in which all labels have the same number says nothing of them.

@@ -112,7 +112,7 @@ def original_model(
     return GLMHMM(states, emissions, transitions, initial)
 
 
-def sites_of(sizes: tuple[int, int, int]) -> dict[str, str]:
+def weight_sites(sizes: tuple[int, int, int]) -> dict[str, str]:
     """Sites of the model by the names of the weights that they hold."""
     states, free, outputs = sizes
     found = {"trans_w": TRANSITIONS} if states > 1 else {}

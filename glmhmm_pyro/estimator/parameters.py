@@ -70,7 +70,7 @@ def check_parameters(params: Mapping[str, Any], kinds: Mapping[str, Any]) -> Non
     for name, kind in kinds.items():
         if name != "random_state":
             checks.get(kind, _check_list)(name, params[name])
-    _check_together(params)
+    _check_combinations(params)
 
 
 def _check_count(name: str, value: int) -> None:
@@ -151,7 +151,7 @@ def is_given(params: Mapping[str, Any], name: str) -> bool:
     return not any(np.array_equal(params[name], value) for value in left_out)
 
 
-def _check_together(params: Mapping[str, Any]) -> None:
+def _check_combinations(params: Mapping[str, Any]) -> None:
     if params["num_steps"] > 1:
         raise ValueError(
             f"num_steps must be 1, got {params['num_steps']!r}: the original's "

@@ -103,7 +103,7 @@ def fit_trials(
                 score = layout.log_likelihood(Weights.among(entry), held_out)
                 entry["held_out_log_likelihood"] = score
         more = _besides(options, problem, last, history[-1], generator, lagged)
-        outcome = _judged(problem, last, run)
+        outcome = _outcome(problem, last, run)
     return Fitted(*outcome, history, attributes | more)
 
 
@@ -127,7 +127,7 @@ def _besides(
     return found
 
 
-def _judged(
+def _outcome(
     problem: OriginalProblem, last: Iteration, run: Run
 ) -> tuple[Status, tuple[str, ...]]:
     """How a run ended, and sentences on that; weights may have no finite maximum."""

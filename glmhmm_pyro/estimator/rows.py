@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.estimator.original import INITIAL, original_model, sites_of
+from glmhmm_pyro.estimator.original import INITIAL, original_model, weight_sites
 from glmhmm_pyro.estimator.trials import Trials
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
@@ -126,7 +126,7 @@ class RowLayout:
         """Values of the sites of the rows that are read; uniform first states."""
         states, _, outputs = weights.sizes
         params: Params = {}
-        for name, site in sites_of(weights.sizes).items():
+        for name, site in weight_sites(weights.sizes).items():
             value = getattr(weights, name)[..., self.columns(name)]
             # A single analog output has no axis of its own.
             single = name.startswith("analog") and outputs == 1
@@ -139,7 +139,7 @@ class RowLayout:
     def weights(self, params: Params, start: Weights) -> Weights:
         """Weights of all rows from values of the sites; others as they started."""
         found = Weights.among(vars(start))
-        for name, site in sites_of(start.sizes).items():
+        for name, site in weight_sites(start.sizes).items():
             whole, columns = getattr(found, name), self.columns(name)
             whole[..., columns] = params[site].reshape(whole[..., columns].shape)
         return found

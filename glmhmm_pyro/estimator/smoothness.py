@@ -64,7 +64,7 @@ def smoothed(
         moments = Moments.of(design, values, counts[seen, state])
         free = _FREE * float(values.std())
         scale = float(start.analog_emit_scale[state, output])
-        best = _best(moments, filters, scale, free)
+        best = _largest_evidence(moments, filters, scale, free)
         found.append((*best, covariance_of(*best, filters, moments, free)))
     lengths, sizes, blocks = (
         torch.stack(part).unflatten(0, (states, outputs)) for part in zip(*found)
@@ -123,7 +123,9 @@ def covariance_of(
     return whole
 
 
-def log_evidence(moments: Moments, covariance: Tensor, scale: Tensor) -> Tensor:
+def regression_log_evidence(
+    moments: Moments, covariance: Tensor, scale: Tensor
+) -> Tensor:
     r"""Log evidence of a weighted regression, its weights integrated out, nats.
 
     .. math:: \log \int N(w; 0, C) \prod_t N(y_t; w^\top x_t, s^2)^{n_t} \, dw
@@ -140,7 +142,7 @@ def log_evidence(moments: Moments, covariance: Tensor, scale: Tensor) -> Tensor:
     return (fit - constant) / 2 - factor.diagonal().log().sum()
 
 
-def _best(
+def _largest_evidence(
     moments: Moments, filters: Sequence[Sequence[int]], scale: float, free: float
 ) -> tuple[Tensor, Tensor]:
     """Length scales and sizes of all filters with the largest evidence.
@@ -158,7 +160,7 @@ def _best(
         logs = torch.from_numpy(point).requires_grad_()
         lengths, sizes = logs[:number].exp(), unit * logs[number:-1].exp()
         covariance = covariance_of(lengths, sizes, filters, moments, free)
-        value = -log_evidence(moments, covariance, scale * logs[-1].exp())
+        value = -regression_log_evidence(moments, covariance, scale * logs[-1].exp())
         value = value / moments.number
         (gradient,) = torch.autograd.grad(value, logs)
         return float(value.detach()), gradient.numpy()

@@ -43,7 +43,7 @@ def from_matlab(path: str | PathLike, iteration: int = -1) -> Imported:
     Raises:
         ValueError: the file has no ``outvars`` with weights, or no such iteration.
     """
-    entries = _read(checked_path(path, _FILE))
+    entries = _read_iterations(checked_path(path, _FILE))
     return _from_weights("MATLAB", _entry(entries, iteration, f"outvars of {path}"))
 
 
@@ -129,7 +129,7 @@ def _with_features(name: str, weights: ArrayLike) -> np.ndarray:
     return weights.reshape(weights.shape + (1,) * (3 - weights.ndim))
 
 
-def _read(path: str) -> list[dict[str, Any]]:
+def _read_iterations(path: str) -> list[dict[str, Any]]:
     """One dictionary of arrays for every iteration in a file."""
     from scipy.io import loadmat
 
@@ -171,12 +171,12 @@ def _read_hdf5(path: str) -> list[dict[str, Any]]:
                 f"path must hold the struct outvars, got {path} without it; save it"
             )
         columns = {name: outvars[name] for name in _READ if name in outvars}
-        fields = {name: _values(file, column) for name, column in columns.items()}
+        fields = {name: _field_values(file, column) for name, column in columns.items()}
     count = max(map(len, fields.values()), default=0)
     return [{name: field[i] for name, field in fields.items()} for i in range(count)]
 
 
-def _values(file: "h5py.File", column: "h5py.Dataset") -> list[np.ndarray]:
+def _field_values(file: "h5py.File", column: "h5py.Dataset") -> list[np.ndarray]:
     """A field's values: references to arrays, or the array of a single iteration."""
     if column.dtype != object:
         return [_matlab_array(column)]

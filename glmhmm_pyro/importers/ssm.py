@@ -74,7 +74,7 @@ def from_ssm(hmm: Any, intercept: int | None = None) -> Imported:
     )
     states, _, features = weights.shape
     start = part("hmm", hmm, "init_state_distn")
-    log_start = _log_probs("init_state_distn", start, "log_pi0", (states,))
+    log_start = _log_weights("init_state_distn", start, "log_pi0", (states,))
     transitions = part("hmm", hmm, "transitions")
     refuse_parts(
         "transitions",
@@ -83,7 +83,7 @@ def from_ssm(hmm: Any, intercept: int | None = None) -> Imported:
         "which recurrent transitions have: they read past emissions, and are not "
         "imported",
     )
-    log_probs = _log_probs("transitions", transitions, "log_Ps", (states, states))
+    log_probs = _log_weights("transitions", transitions, "log_Ps", (states, states))
     component: Transitions = Stationary()
     values = {"probs": softmax(log_probs, axis=-1)}
     if has_part(transitions, "Ws"):
@@ -103,7 +103,7 @@ def from_ssm(hmm: Any, intercept: int | None = None) -> Imported:
     )
 
 
-def _log_probs(name: str, whole: Any, attribute: str, shape: tuple) -> np.ndarray:
+def _log_weights(name: str, whole: Any, attribute: str, shape: tuple) -> np.ndarray:
     """Logarithms of probabilities, up to a constant; that of 0 is minus infinity."""
     found = numbers(f"{name}.{attribute}", part(name, whole, attribute))
     never = np.isneginf(found)

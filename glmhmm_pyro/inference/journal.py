@@ -148,7 +148,7 @@ def stage(kind: str, begins_with: Callable[[], Any]) -> LongLoop:
     if kept is None:
         return LongLoop()
     found = hashlib.sha256()
-    _feed(found, (kept[1], kind, begins_with()))
+    _feed_plain(found, (kept[1], kind, begins_with()))
     return LongLoop(kept[0], f"{kind} {found.hexdigest()}")
 
 
@@ -191,7 +191,7 @@ class _Remembered:
         }
 
 
-def _feed(found: "hashlib._Hash", value: Any) -> None:
+def _feed_plain(found: "hashlib._Hash", value: Any) -> None:
     """Add a value to a digest."""
     if isinstance(value, Tensor | np.ndarray):
         found.update(f"{value.dtype}{tuple(value.shape)}".encode() + _bytes(value))
@@ -199,7 +199,7 @@ def _feed(found: "hashlib._Hash", value: Any) -> None:
         items = value.items() if isinstance(value, Mapping) else value
         found.update(f"<{len(value)}".encode())
         for item in items:
-            _feed(found, item)
+            _feed_plain(found, item)
         found.update(b">")
     else:
         found.update(repr(value).encode() + b";")

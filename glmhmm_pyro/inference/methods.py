@@ -21,14 +21,18 @@ from glmhmm_pyro.inference.mode.laplace import Laplace
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.nuts import NUTS
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.program.refusals import check_init, check_order, check_spread
+from glmhmm_pyro.inference.program.refusals import (
+    check_init,
+    check_is_model,
+    check_spread,
+)
 from glmhmm_pyro.inference.search.failing import failed_starts
 from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
 from glmhmm_pyro.ranks import ALONE, Ranks, ranks_of
-from glmhmm_pyro.sequences.spreading import check_alike, spread
+from glmhmm_pyro.sequences.spreading import check_alike, spread_over_ranks
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -147,7 +151,7 @@ def fit(
         ('step', 'state')
     """
     with ranks_of(process_group).together() as ranks:
-        check_order(model, data)
+        check_is_model(model, data)
         check_init(model, init)
         engine = engine_of(method, options)
         shown = progress if not ranks.number else False
@@ -243,4 +247,4 @@ def _spread(
     except ValueError:
         said = name  # Parts of the user's own, which cannot be told from others.
     check_alike(ranks, "model and options", said, f"a {type(model).__name__}")
-    return spread(data, ranks)
+    return spread_over_ranks(data, ranks)

@@ -41,7 +41,7 @@ def armijo_search(
     num_evals, any_finite, fell = 1, trial.is_finite, trial.fun == -math.inf
     before: Trial | None = None
     while not _is_sufficient(trial, line, reference, options):
-        shorter = _interpolate(line, trial, before, options)
+        shorter = _backtrack(line, trial, before, options)
         shorter = min(max(shorter, trial.step * 1e-3), trial.step * 0.6)
         before = trial if options.three_points else None
         trial = yield from evaluate(line, shorter)
@@ -62,7 +62,7 @@ def _is_sufficient(
     return math.isfinite(trial.fun) and trial.fun <= bound
 
 
-def _interpolate(
+def _backtrack(
     line: Line, trial: Trial, before: Trial | None, options: LBFGSOptions
 ) -> float:
     """The next step, from the start and what is finite of the last trials."""

@@ -144,7 +144,7 @@ def minimize_batched(
     while points:
         running = np.fromiter(points, dtype=np.int64, count=len(points))
         values, grads = _evaluate(fun, np.stack(list(points.values())), running)
-        _advance(problems, points, results, (values, grads))
+        _answer(problems, points, results, (values, grads))
     return [results[index] for index in range(len(problems))]
 
 
@@ -172,7 +172,7 @@ def value_and_grad(fun: Callable[[Tensor], Tensor]) -> Objective:
     return objective
 
 
-def _advance(
+def _answer(
     problems: list[Problem],
     points: dict[int, np.ndarray],
     results: dict[int, MinimizeResult[np.ndarray]],

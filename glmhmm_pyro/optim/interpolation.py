@@ -88,7 +88,7 @@ def polynomial_minimizer(
     high = max(places) if high is None else high
     if len(points) == 2 and all(None not in point for point in points):
         return cubic_minimizer(points[0], points[1], low, high)
-    coefficients = _interpolate(points)
+    coefficients = _fit_polynomial(points)
     if not np.isfinite(coefficients).all():
         return (low + high) / 2.0
     best, smallest = (low + high) / 2.0, math.inf
@@ -101,7 +101,7 @@ def polynomial_minimizer(
 
 
 @np.errstate(all="ignore")
-def _interpolate(points: Sequence[Known]) -> np.ndarray:
+def _fit_polynomial(points: Sequence[Known]) -> np.ndarray:
     """Coefficients, highest power first; nan where the equations are singular."""
     values = [(point.at, point.value) for point in points if point.value is not None]
     slopes = [(point.at, point.slope) for point in points if point.slope is not None]

@@ -95,7 +95,7 @@ def _integer(key: str, value: Setting) -> int:
     return int(value)
 
 
-def _number(key: str, value: Setting) -> float:
+def _matlab_number(key: str, value: Setting) -> float:
     """A MATLAB number as a float."""
     if isinstance(value, str):
         raise ValueError(
@@ -131,11 +131,11 @@ def _choice(words: tuple[str, ...], missing: str) -> Callable[[str, Setting], st
 _CONVERTERS: dict[str, tuple[str, Callable[[str, Setting], Any]]] = {
     "MaxIter": ("max_iters", _integer),
     "MaxFunEvals": ("max_evals", _integer),
-    "optTol": ("gradient_tol", _number),
-    "progTol": ("progress_tol", _number),
+    "optTol": ("gradient_tol", _matlab_number),
+    "progTol": ("progress_tol", _matlab_number),
     "Corr": ("history_size", _integer),
-    "c1": ("armijo_constant", _number),
-    "c2": ("wolfe_constant", _number),
+    "c1": ("armijo_constant", _matlab_number),
+    "c2": ("wolfe_constant", _matlab_number),
     "Fref": ("nonmonotone_window", _integer),
     "Damped": ("damped", _switch),
     "LS_multi": ("three_points", _switch),

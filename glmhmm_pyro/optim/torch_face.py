@@ -90,7 +90,7 @@ class LBFGS(torch.optim.Optimizer):
         losses: list[Any] = []
 
         def fun(x: Tensor) -> tuple[Any, Tensor]:
-            _write(parameters, x)
+            _assign_parts(parameters, x)
             loss = closure()
             losses[1:] = [loss]
             return loss, _gather([_gradient(p) for p in parameters])
@@ -101,9 +101,9 @@ class LBFGS(torch.optim.Optimizer):
         try:
             self.result = minimize(fun, x0, options)
         except BaseException:
-            _write(parameters, x0)
+            _assign_parts(parameters, x0)
             raise
-        _write(parameters, self.result.x)
+        _assign_parts(parameters, self.result.x)
         return losses[0]
 
 
@@ -121,7 +121,7 @@ def _gradient(parameter: Tensor) -> Tensor:
     return parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad
 
 
-def _write(parameters: list[Tensor], x: Tensor) -> None:
+def _assign_parts(parameters: list[Tensor], x: Tensor) -> None:
     """Write the parts of a vector into the parameters."""
     parts = x.split([parameter.numel() for parameter in parameters])
     for parameter, part in zip(parameters, parts):

@@ -61,7 +61,7 @@ def wolfe_search(
         rises = num_longer > 1 and trial.fun >= before.fun
         if rises or trial.fun > _bound(line, trial, options):
             break
-        if _is_flat(line, trial, options):
+        if _has_small_slope(line, trial, options):
             return Found(trial, num_longer + 1, True, False)
         if trial.slope >= 0.0:
             break
@@ -120,7 +120,7 @@ def _shrink(
         trial = yield from evaluate(line, zoom.propose())
         num_evals += 1
         is_sufficient = trial.fun < _bound(line, trial, options)
-        done = zoom.place(trial, is_sufficient, _is_flat(line, trial, options))
+        done = zoom.place(trial, is_sufficient, _has_small_slope(line, trial, options))
         if done or zoom.width * largest < options.progress_tol:
             break
     end = zoom.bracket[lower_of(zoom.bracket)]
@@ -132,6 +132,6 @@ def _bound(line: Line, trial: Trial, options: LBFGSOptions) -> float:
     return line.fun + options.armijo_constant * trial.step * line.slope
 
 
-def _is_flat(line: Line, trial: Trial, options: LBFGSOptions) -> bool:
+def _has_small_slope(line: Line, trial: Trial, options: LBFGSOptions) -> bool:
     """Whether the slope at a trial is small beside the one at the start."""
     return abs(trial.slope) <= -options.wolfe_constant * line.slope

@@ -108,13 +108,13 @@ def mixed_step(latest: Trial, other: Trial, old_low: Trial) -> float:
     cubic = _cubic(old_low, latest)
     if latest.fun > old_low.fun:
         value_only = Known(latest.step, latest.fun, None)
-        quadratic = polynomial_minimizer([_known(old_low), value_only])
+        quadratic = polynomial_minimizer([_as_point(old_low), value_only])
         if abs(cubic - old_low.step) < abs(quadratic - old_low.step):
             return cubic
         return (quadratic + cubic) / 2.0
     if latest.slope * old_low.slope < 0.0:
         slope_only = Known(latest.step, None, latest.slope)
-        secant = polynomial_minimizer([_known(old_low), slope_only])
+        secant = polynomial_minimizer([_as_point(old_low), slope_only])
         if abs(cubic - latest.step) >= abs(secant - latest.step):
             return cubic
         return secant
@@ -126,9 +126,9 @@ def mixed_step(latest: Trial, other: Trial, old_low: Trial) -> float:
 def _bounded_extrapolation(latest: Trial, other: Trial, old_low: Trial) -> float:
     """The third case: the minimiser lies beyond the latest trial, in the bracket."""
     low, high = sorted((latest.step, other.step))
-    cubic = cubic_minimizer(_known(old_low), _known(latest), low, high)
+    cubic = cubic_minimizer(_as_point(old_low), _as_point(latest), low, high)
     slope_only = Known(old_low.step, None, old_low.slope)
-    step = polynomial_minimizer([slope_only, _known(latest)], low, high)
+    step = polynomial_minimizer([slope_only, _as_point(latest)], low, high)
     if low < cubic < high and abs(cubic - latest.step) < abs(step - latest.step):
         step = cubic
     farthest = latest.step + FARTHEST * (other.step - latest.step)
@@ -138,9 +138,9 @@ def _bounded_extrapolation(latest: Trial, other: Trial, old_low: Trial) -> float
 def _cubic(first: Trial, second: Trial) -> float:
     """Minimiser of the cubic between two trials."""
     low, high = sorted((first.step, second.step))
-    return cubic_minimizer(_known(first), _known(second), low, high)
+    return cubic_minimizer(_as_point(first), _as_point(second), low, high)
 
 
-def _known(trial: Trial) -> Known:
+def _as_point(trial: Trial) -> Known:
     """A trial as a point of interpolation."""
     return Known(trial.step, trial.fun, trial.slope)

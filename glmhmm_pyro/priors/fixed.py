@@ -73,7 +73,7 @@ class Fixed(PriorRecipe):
         if self.rest is not None:
             check_prior("rest", self.rest)
         # As files can hold it, and as equal numbers are equal.
-        object.__setattr__(self, "value", _plain(numbers.tolist()))
+        object.__setattr__(self, "value", _nested_tuples(numbers.tolist()))
 
     @property
     def event_dim(self) -> int:
@@ -115,10 +115,10 @@ class Fixed(PriorRecipe):
         return torch.tensor(values, dtype=torch.float64)
 
 
-def _plain(numbers: list | float) -> Any:
+def _nested_tuples(numbers: list | float) -> Any:
     """Nested tuples of numbers, ``None`` where they are NaN."""
     if isinstance(numbers, list):
-        return tuple(map(_plain, numbers))
+        return tuple(map(_nested_tuples, numbers))
     return None if math.isnan(numbers) else numbers
 
 

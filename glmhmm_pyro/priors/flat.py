@@ -47,7 +47,7 @@ class Flat(TorchDistribution):
     ):
         self._support: Any = support
         self._dtype = dtype
-        shape = _checked(shape, support)
+        shape = _checked_shape(shape, support)
         split = len(shape) - support.event_dim
         super().__init__(shape[:split], shape[split:], validate_args=False)
 
@@ -99,7 +99,7 @@ class Flat(TorchDistribution):
         return transform(0.1 * free)
 
 
-def _checked(shape: Sequence[int], support: constraints.Constraint) -> torch.Size:
+def _checked_shape(shape: Sequence[int], support: constraints.Constraint) -> torch.Size:
     """The shape of one value, if it is one."""
     try:
         sizes = torch.Size(shape)

@@ -119,7 +119,7 @@ class Grouped(PriorRecipe):
         owner: dict[int, int] = {}
         found = []
         for group, (columns, _) in enumerate(self.groups):
-            numbers = _numbers(columns, size, place)
+            numbers = _column_numbers(columns, size, place)
             twice = [i for i in numbers if owner.setdefault(i, group) != group]
             if twice or len(set(numbers)) < len(numbers):
                 raise ValueError(
@@ -235,14 +235,14 @@ def _as_index(column: SupportsIndex) -> int | None:
     return column.__index__() if whole else None
 
 
-def _numbers(columns: Columns, size: int, place: Place) -> list[int]:
+def _column_numbers(columns: Columns, size: int, place: Place) -> list[int]:
     """The numbers of columns given by number or name."""
     if isinstance(columns, slice):
         return list(range(size))[columns]
     numbers: list[int] = []
     for column in columns:
         if isinstance(column, str):
-            numbers += _named(column, place)
+            numbers += _matching_columns(column, place)
         elif -size <= column < size:
             numbers.append(column % size)
         else:
@@ -253,7 +253,7 @@ def _numbers(columns: Columns, size: int, place: Place) -> list[int]:
     return numbers
 
 
-def _named(name: str, place: Place) -> list[int]:
+def _matching_columns(name: str, place: Place) -> list[int]:
     """The column of that name, else those that match it as a pattern."""
     if place.columns is None:
         raise ValueError(

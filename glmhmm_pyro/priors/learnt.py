@@ -32,7 +32,7 @@ def check_scale(recipe: PriorRecipe, field: str) -> None:
         return
     if isinstance(given, str) and given == LEARNT:
         return
-    found = None if isinstance(given, str | bool) else _positive(given)
+    found = None if isinstance(given, str | bool) else _as_positive(given)
     if found is None:
         raise ValueError(
             f"{field} of {kind} must be a positive, finite number, or a prior of one, "
@@ -63,7 +63,7 @@ def axes_named(recipe: "Hierarchical | RandomWalk") -> tuple[str, ...]:
     return tuple(per)
 
 
-def _positive(given: ArrayLike) -> Any:
+def _as_positive(given: ArrayLike) -> Any:
     """A positive float, or nested tuples of some; ``None`` for anything else."""
     try:
         found = np.asarray(given, dtype=float)

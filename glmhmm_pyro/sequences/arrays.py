@@ -55,7 +55,7 @@ def plain_array(name: str, values: ArrayLike) -> np.ndarray:
     if type(values).__module__.startswith("pyarrow") and hasattr(values, "to_pandas"):
         values = values.to_pandas()
     if _is_frame(values):
-        columns = [plain_array(name, column) for column in _columns(values)]
+        columns = [plain_array(name, column) for column in _frame_columns(values)]
         return np.stack(columns, axis=1) if columns else np.empty(values.shape)
     if hasattr(values, "to_numpy") and hasattr(values, "dtype"):
         return _native(_of_series(values))
@@ -153,7 +153,7 @@ def _is_frame(values: ArrayLike) -> TypeGuard["pd.DataFrame"]:
     return hasattr(values, "columns") and len(getattr(values, "shape", ())) == 2
 
 
-def _columns(frame: "pd.DataFrame") -> list[Any]:
+def _frame_columns(frame: "pd.DataFrame") -> list[Any]:
     """The columns of a data frame, in their order."""
     if hasattr(frame, "iloc"):
         return [frame.iloc[:, i] for i in range(frame.shape[1])]

@@ -214,13 +214,15 @@ class Selection(NamedTuple):
             "transition_covariates": kept(data, "transition_covariates"),
         }
         if data.emissions.dim() > 1:
-            places = _places("emissions", data.emission_names, self.outputs)
+            places = _column_numbers("emissions", data.emission_names, self.outputs)
             changes["emissions"] = _one_is_a_vector(data.emissions[:, places])
             if data.mask is not None and data.mask.dim() > 1:
                 mask = _one_is_a_vector(data.mask[:, places])
                 changes["mask"] = simplified_mask(mask)
         if self.covariates is not None:
-            places = _places("covariates", data.covariate_names, self.covariates)
+            places = _column_numbers(
+                "covariates", data.covariate_names, self.covariates
+            )
             changes["covariates"] = taken(kept(data, "covariates"), places)
             changes["covariate_names"] = self.covariates
         return data._derive(**changes)
@@ -237,7 +239,9 @@ def _one_is_a_vector(columns: Tensor) -> Tensor:
     return columns[:, 0] if columns.shape[1] == 1 else columns
 
 
-def _places(what: str, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+def _column_numbers(
+    what: str, names: Sequence[str], wanted: Sequence[str]
+) -> list[int]:
     """Numbers of the columns named."""
     for name in wanted:
         if name not in names:

@@ -28,7 +28,7 @@ def go_on(data: "Sequences") -> Tensor:
         key, before = origin.key(), seen.setdefault(origin.group, set())
         is_next = bool(run) and origin.group == group and key not in run
         if not is_next:
-            _check_together(name, origin.group, key in before or not before)
+            _check_consecutive(name, origin.group, key in before or not before)
             run, group = set(), origin.group
         run.add(key)
         before.add(key)
@@ -36,7 +36,7 @@ def go_on(data: "Sequences") -> Tensor:
     return torch.tensor(goes_on, device=data.device)
 
 
-def _check_together(name: str, group: str | None, is_first: bool) -> None:
+def _check_consecutive(name: str, group: str | None, is_first: bool) -> None:
     if not is_first:
         raise ValueError(
             "data must have the sessions of a group next to each other, in the order "

@@ -27,7 +27,7 @@ Columns = str | Sequence[str]
 def given_designs(**designs: Columns | Recipe | None) -> dict[str, Any]:
     """The designs that were given, columns as lists of names."""
     listed = {
-        name: design if isinstance(design, Recipe) else _listed(design, name)
+        name: design if isinstance(design, Recipe) else _name_list(design, name)
         for name, design in designs.items()
     }
     return {name: design for name, design in listed.items() if design != []}
@@ -51,16 +51,16 @@ def arrays_from_dataframe(
     """
     check_frame(df)
     _check_times(df, session, time, group)
-    if not _listed(emissions, "emissions"):
+    if not _name_list(emissions, "emissions"):
         raise ValueError(
             f"emissions must name a column of the data frame, got {emissions!r}; it "
             f"has {[str(column) for column in df.columns[:12]]}"
         )
     of_steps = {n: c for n, c in designs.items() if n != "initial_covariates"}
-    refuse_own_emissions(_listed(emissions), of_steps)
+    refuse_own_emissions(_name_list(emissions), of_steps)
     lengths, session_names, groups = read_sessions(df, session, group)
     values, observed, class_names = _read_outputs(df, emissions, class_names)
-    masks = _listed(mask, "mask")
+    masks = _name_list(mask, "mask")
     if masks:
         given = np.stack([_mask_column(df, name) for name in masks], axis=1)
         given = read_mask(given, observed.shape)
@@ -71,7 +71,7 @@ def arrays_from_dataframe(
         "emissions": values,
         "mask": None if observed.all() else observed,
         "class_names": class_names,
-        "emission_names": _listed(emissions),
+        "emission_names": _name_list(emissions),
         "lengths": lengths,
         "session_names": session_names,
         "groups": groups,
@@ -105,7 +105,7 @@ def refuse_own_emissions(
 ) -> None:
     """Raise an error for covariates that hold the emission they explain."""
     for argument, columns in designs.items():
-        for name in _listed(columns, argument):
+        for name in _name_list(columns, argument):
             if name in emissions:
                 raise ValueError(
                     f"{argument} must not hold an emission of the same step, got "
@@ -114,7 +114,7 @@ def refuse_own_emissions(
                 )
 
 
-def _listed(columns: Columns | None, argument: str = "columns") -> list[Any]:
+def _name_list(columns: Columns | None, argument: str = "columns") -> list[Any]:
     """Columns as a list of names; a single one may stand alone."""
     if columns is None:
         return []
@@ -186,7 +186,7 @@ def read_sessions(
         raise ValueError("df must have at least one row, got none; check its filter")
     keys, starts = [], np.zeros(1, dtype=int)
     if session is not None:
-        keys = _keys(df, "session", session)
+        keys = _key_columns(df, "session", session)
         starts = _changes(keys)
     found = [tuple(key.iloc[row] for key in keys) for row in starts]
     names = ["/".join(map(str, values)) for values in found]
@@ -196,13 +196,15 @@ def read_sessions(
     lengths = np.diff([*starts, len(df)]).tolist()
     if session is None:
         return Sessions(lengths, None, groups)
-    _refuse_interleaved(found, names, groups, starts, _listed(session))
+    _refuse_interleaved(found, names, groups, starts, _name_list(session))
     return Sessions(lengths, names, groups)
 
 
-def _keys(df: "pd.DataFrame", argument: str, columns: Columns) -> list["pd.Series"]:
+def _key_columns(
+    df: "pd.DataFrame", argument: str, columns: Columns
+) -> list["pd.Series"]:
     """Columns that tell rows apart, known in every row."""
-    keys = [_column(df, argument, name) for name in _listed(columns, argument)]
+    keys = [_column(df, argument, name) for name in _name_list(columns, argument)]
     if not keys:
         fix = "None is a single session" if argument == "session" else "None is none"
         raise ValueError(
@@ -236,7 +238,7 @@ def _groups(
     session: Columns | None,
 ) -> list[str]:
     """The group of every session, refused where it changes within one."""
-    keys = _keys(df, "group", group)
+    keys = _key_columns(df, "group", group)
 
     def group_at(row: int) -> str:
         return "/".join(str(key.iloc[row]) for key in keys)
@@ -246,7 +248,7 @@ def _groups(
         row = int(within[0])
         number = int(np.searchsorted(starts, row)) - 1
         of = f"session {names[number]!r}" if names else "the single session"
-        columns = [*_listed(group), *_listed(session)]
+        columns = [*_name_list(group), *_name_list(session)]
         raise ValueError(
             "group must be the same in all rows of a session, got "
             f"{group_at(row - 1)!r} and {group_at(row)!r} in {of}; where these are "
@@ -305,7 +307,7 @@ def _check_times(
         raise ValueError(
             f"time must not go back within a session, got {values[row]} in row {row}"
             f"{of}; sort the data frame, for example "
-            f"df.sort_values({[*_listed(session), time]})"
+            f"df.sort_values({[*_name_list(session), time]})"
         )
 
 
@@ -313,7 +315,7 @@ def _read_outputs(
     df: "pd.DataFrame", emissions: Columns, class_names: Sequence[str] | None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
     """Numbers, where they were observed, and the class names of a single output."""
-    names = _listed(emissions)
+    names = _name_list(emissions)
     columns = [_column(df, "emissions", name) for name in names]
     given = None if class_names is None else listed_classes(class_names)
     read = [
@@ -379,7 +381,7 @@ def dataframe_from(data: "Sequences") -> "pd.DataFrame":
     mask = None if data.mask is None else data.mask.cpu().numpy()
     emissions = emission_columns(data.emissions.cpu().numpy(), mask, data.class_names)
     table |= dict(zip(data.emission_names, emissions))
-    for argument, design, names in _designs(data):
+    for argument, design, names in _named_designs(data):
         for name, column in zip(names, design.cpu().numpy().T):
             if name in table and not np.array_equal(table[name], column):
                 name = f"{argument}.{name}"
@@ -387,7 +389,7 @@ def dataframe_from(data: "Sequences") -> "pd.DataFrame":
     return pd.DataFrame(table)
 
 
-def _designs(data: "Sequences") -> Iterator[tuple[str, Tensor, Sequence[str]]]:
+def _named_designs(data: "Sequences") -> Iterator[tuple[str, Tensor, Sequence[str]]]:
     """Argument, rows (one per step) and column names of each design of a data set."""
     yield "covariates", data.covariates, data.covariate_names
     if not are_shared(data):

@@ -80,7 +80,7 @@ def join_emissions(
 ) -> tuple[Any, list[int], tuple[str, ...] | None, tuple[str, ...] | None]:
     """Emissions end to end, lengths, classes of categoricals, names of the outputs."""
     sessions = alike("emissions", list_of_sessions("emissions", sessions))
-    arrays = [_values(session) for session in sessions]
+    arrays = [_session_emissions(session) for session in sessions]
     widths = {array.shape[1:] for array in arrays}
     if arrays[0].ndim not in (1, 2) or len(widths) > 1:
         shapes = " and ".join(map(str, dict.fromkeys(a.shape for a in arrays)))
@@ -100,7 +100,7 @@ def join_emissions(
     return joined, lengths, classes, _common_names(sessions)
 
 
-def _values(session: ArrayLike) -> np.ndarray:
+def _session_emissions(session: ArrayLike) -> np.ndarray:
     """Emissions of a session; masked whole numbers stay whole, and masked."""
     kind = getattr(getattr(session, "dtype", None), "kind", "")
     if isinstance(session, np.ma.MaskedArray) and kind in "biu":
@@ -269,7 +269,7 @@ def listed_parts(parts: Iterable[Part] | Part, kind: type[Part]) -> list[Part]:
 
 def joined_fields(parts: Sequence["Sequences"]) -> dict[str, Any]:
     """Fields of several data sets end to end, where all have the same columns."""
-    parts = [_like(parts[0], part) for part in parts]
+    parts = [_ordered_as(parts[0], part) for part in parts]
     _refuse_different(parts)
     first = parts[0]
     lengths = torch.cat([part.lengths for part in parts])
@@ -301,7 +301,7 @@ def _joined_rows(parts: Sequence["Sequences"], name: str) -> Any:
     return torch.cat(designs)
 
 
-def _like(first: "Sequences", part: "Sequences") -> "Sequences":
+def _ordered_as(first: "Sequences", part: "Sequences") -> "Sequences":
     """A data set with whatever names it shares with the first in the same order."""
     layout, found = Layout.of(first), part.class_names
     names = {

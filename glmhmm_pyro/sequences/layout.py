@@ -83,9 +83,9 @@ class Layout:
             return ()
         places, notes = matched("emissions", wanted, found.names[argument])
         if places != list(range(data.num_outputs)):
-            changes["emissions"] = _taken(data.emissions, places)
+            changes["emissions"] = _chosen_columns(data.emissions, places)
             if data.mask is not None and data.mask.ndim > 1:
-                changes["mask"] = simplified_mask(_taken(data.mask, places))
+                changes["mask"] = simplified_mask(_chosen_columns(data.mask, places))
         if wanted != found.names[argument]:
             _rename(argument, wanted, data, changes)
         return notes
@@ -114,7 +114,7 @@ class Layout:
                 f"{brief([f'{i} as {n}' for i, n in enumerate(wanted)])}; give the "
                 "data class_names",
             )
-        changes["emissions"] = _renumbered(emissions, found, wanted)
+        changes["emissions"] = _renumbered_codes(emissions, found, wanted)
         changes["class_names"] = wanted
         return ()
 
@@ -143,14 +143,14 @@ def _rename(argument: str, wanted: Names, data: "Sequences", changes: dict) -> N
     changes |= {argument: wanted.names, "generated_names": generated}
 
 
-def _taken(values: Tensor, places: list[int]) -> Tensor:
+def _chosen_columns(values: Tensor, places: list[int]) -> Tensor:
     """Columns of emissions or of their mask; a single one is a vector."""
     columns = values if values.ndim > 1 else values[:, None]
     columns = columns[:, places]
     return columns[:, 0] if len(places) == 1 else columns
 
 
-def _renumbered(
+def _renumbered_codes(
     codes: Tensor, found: tuple[str, ...], wanted: tuple[str, ...]
 ) -> Tensor:
     """Codes of classes by their places among other names."""

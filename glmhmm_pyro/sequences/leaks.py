@@ -51,7 +51,7 @@ def history_leaks(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if len(np.unique(values[first])) < 2 or len(rows) < FEWEST_ROWS:
         return
     emission = fields["emission_names"][0]
-    columns = _columns(fields["covariates"], values, first)
+    columns = _design_columns(fields["covariates"], values, first)
     for name, column in zip(fields["covariate_names"], columns):
         if column is not None and _leaks(column, values, first, rows):
             yield name, (
@@ -63,7 +63,7 @@ def history_leaks(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
-def _columns(
+def _design_columns(
     design: Tensor | DesignMatrix, values: np.ndarray, first: np.ndarray
 ) -> Iterator[np.ndarray | None]:
     """The columns of a design; of one that streams, those that are codes at starts."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _BYTES = 6
 
 
-def spread(data: "Sequences", ranks: Ranks) -> "Sequences":
+def spread_over_ranks(data: "Sequences", ranks: Ranks) -> "Sequences":
     """The same data, of which other ranks hold other sessions.
 
     What is masked or weighted on one rank has a mask or weights on all of them.
@@ -31,7 +31,7 @@ def spread(data: "Sequences", ranks: Ranks) -> "Sequences":
     """
     if ranks is ALONE:
         return data
-    for argument, said in _alike(data).items():
+    for argument, said in _facts_to_share(data).items():
         check_alike(ranks, argument, said)
     _check_own(data, ranks)
     changes: dict[str, Any] = {"ranks": ranks}
@@ -61,7 +61,9 @@ def check_alike(
         said: in words, which tell it from others.
         shown: what stands for these in the message.
     """
-    found = ranks.by_rank(torch.tensor(_number(said), dtype=torch.float64)).tolist()
+    found = ranks.by_rank(
+        torch.tensor(_hash_number(said), dtype=torch.float64)
+    ).tolist()
     others = [rank for rank, one in enumerate(found) if one != found[0]]
     if others:
         raise ValueError(
@@ -70,7 +72,7 @@ def check_alike(
         )
 
 
-def _alike(data: "Sequences") -> dict[str, str]:
+def _facts_to_share(data: "Sequences") -> dict[str, str]:
     """What must be the same on all ranks, by the argument that it follows from."""
     columns = {names_of(d): repr(getattr(data, names_of(d))) for d in DESIGNS}
     kind = "numbers" if data.emissions.is_floating_point() else "whole numbers"
@@ -123,7 +125,7 @@ def _held_twice(named: dict[str, str], ranks: Ranks) -> tuple[str, int] | None:
         named: names by key, of what this rank holds.
         ranks: all of them.
     """
-    own = torch.tensor([_number(key) for key in named], dtype=torch.float64)
+    own = torch.tensor([_hash_number(key) for key in named], dtype=torch.float64)
     most = int(ranks.most(torch.tensor(float(len(own)))))
     padded = torch.full((most,), -1.0, dtype=torch.float64)
     padded[: len(own)] = own
@@ -134,5 +136,5 @@ def _held_twice(named: dict[str, str], ranks: Ranks) -> tuple[str, int] | None:
     return None
 
 
-def _number(said: str) -> int:
+def _hash_number(said: str) -> int:
     return int.from_bytes(hashlib.sha256(said.encode()).digest()[:_BYTES], "big")

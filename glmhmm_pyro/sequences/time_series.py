@@ -70,20 +70,23 @@ def from_time_series(
         >>> data.lengths.tolist(), data.emissions.tolist()
         ([2, 2], [0, 2, 4, 3])
     """
-    times = _times("emissions", emissions)
+    times = _sorted_times("emissions", emissions)
     rows, lengths = _rows_of_epochs(times, _epochs(emissions, epochs))
-    arguments = {"emissions": _taken("emissions", emissions, rows), "lengths": lengths}
-    options.setdefault("emission_names", _names(emissions))
+    arguments = {
+        "emissions": _chosen_values("emissions", emissions, rows),
+        "lengths": lengths,
+    }
+    options.setdefault("emission_names", _column_names(emissions))
     for name, series in zip(_DESIGNS, (covariates, transition_covariates)):
         if series is None:
             continue
-        _check_same_times(name, _times(name, series), times)
-        arguments[name] = _taken(name, series, rows)
-        options.setdefault(f"{name[:-1]}_names", _names(series))
+        _check_same_times(name, _sorted_times(name, series), times)
+        arguments[name] = _chosen_values(name, series, rows)
+        options.setdefault(f"{name[:-1]}_names", _column_names(series))
     return cls(**arguments, **options)
 
 
-def _times(name: str, series: TimeSeries) -> np.ndarray:
+def _sorted_times(name: str, series: TimeSeries) -> np.ndarray:
     """Times of the steps, in order."""
     if not hasattr(series, "t") or not (hasattr(series, "d") or _has_values(series)):
         raise TypeError(
@@ -104,7 +107,7 @@ def _has_values(series: TimeSeries) -> bool:
     return hasattr(series, "values") and not callable(series.values)
 
 
-def _taken(name: str, series: TimeSeries, rows: np.ndarray) -> Any:
+def _chosen_values(name: str, series: TimeSeries, rows: np.ndarray) -> Any:
     """Values of the steps chosen."""
     values = series.d if hasattr(series, "d") else series.values
     values = values if hasattr(values, "shape") else np.asarray(values)
@@ -116,7 +119,7 @@ def _taken(name: str, series: TimeSeries, rows: np.ndarray) -> Any:
     return values[rows]
 
 
-def _names(series: TimeSeries) -> tuple[str, ...] | None:
+def _column_names(series: TimeSeries) -> tuple[str, ...] | None:
     """Names of the columns of a time series, if it has any."""
     values = series.d if hasattr(series, "d") else series.values
     table: Any = series

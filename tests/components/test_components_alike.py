@@ -11,7 +11,7 @@ from torch.distributions import Dirichlet, LogNormal, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Gamma, Lapsing, NegativeBinomial, StudentT
-from glmhmm_pyro.inference.steps.blocks import LogPrior, run
+from glmhmm_pyro.inference.steps.blocks import LogPrior, log_probs_and_sites
 from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.testing import check_emission
 
@@ -148,7 +148,7 @@ def test_the_fast_m_step_has_the_derivatives_of_the_definition(family):
     ]
     sets = {n: torch.stack([params[n] for params in own]) for n in own[0]}
     rows = step.blocks.pack(sets).requires_grad_()
-    logs, sites = run(component, data, step.blocks.unpack(rows))
+    logs, sites = log_probs_and_sites(component, data, step.blocks.unpack(rows))
     expected = step.blocks.sum_counts(counts, logs)
     (slope,) = torch.autograd.grad(expected.sum(), rows)
     prepared, points = step.fast.prepare(counts), rows.detach().numpy()

@@ -17,7 +17,7 @@ from families import (
 from torch.distributions import Dirichlet, MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.steps.blocks import PackedRows, run
+from glmhmm_pyro.inference.steps.blocks import PackedRows, log_probs_and_sites
 
 BLOCK_PRIORS = {
     "normal": Normal(0.0, 2.0),
@@ -62,9 +62,9 @@ def _check_block_priors(model, data, component, num_blocks):
     sets = with_sets([random_params(model, data, seed=s) for s in (1, 2)])
     prefix = next(n for n, c in model.components.items() if c is component)
     own = {n: v for n, v in sets.items() if n.startswith(prefix)}
-    _, sites = run(component, data, {n: v[0] for n, v in own.items()})
+    _, sites = log_probs_and_sites(component, data, {n: v[0] for n, v in own.items()})
     blocks = PackedRows(component, sites)
-    _, sites = run(component, data, own)
+    _, sites = log_probs_and_sites(component, data, own)
     by_block = blocks.log_prior(sites)
     if blocks.is_flat:
         assert (by_block == 0).all()
@@ -83,7 +83,9 @@ def test_packed_parameters_unpack_to_themselves(transitions, family):
     sets = with_sets([random_params(model, data, seed=s) for s in (1, 2)])
     for prefix, component in model.components.items():
         own = {n: v for n, v in sets.items() if n.startswith(prefix)}
-        _, sites = run(component, data, {n: v[0] for n, v in own.items()})
+        _, sites = log_probs_and_sites(
+            component, data, {n: v[0] for n, v in own.items()}
+        )
         blocks = PackedRows(component, sites)
         rows = blocks.pack(own)
         assert len(rows) == 2 * blocks.num_blocks
@@ -119,10 +121,10 @@ def _check_objective(model, data, component, counts):
     sets = with_sets([random_params(model, data, seed=s, size=2.0) for s in (1, 2)])
     prefix = next(n for n, c in model.components.items() if c is component)
     own = {n: v for n, v in sets.items() if n.startswith(prefix)}
-    sites = run(component, data, {n: v[0] for n, v in own.items()})[1]
+    sites = log_probs_and_sites(component, data, {n: v[0] for n, v in own.items()})[1]
     blocks = PackedRows(component, sites)
     rows = blocks.pack(own).requires_grad_()
-    log_probs, _ = run(component, data, blocks.unpack(rows))
+    log_probs, _ = log_probs_and_sites(component, data, blocks.unpack(rows))
     expected = blocks.sum_counts(counts, log_probs)
     (gradient,) = torch.autograd.grad(expected.sum(), rows)
     points, gradient = rows.detach().numpy(), gradient.numpy()
@@ -145,7 +147,9 @@ def test_objectives_of_long_designs_are_summed_over_stretches_of_time():
     model, data = bound(gh.Categorical(3), data=data, states=2)
     counts = torch.rand((1, steps, 2), generator=seeded_generator(1)).double()
     weights = normals(1, 2, 2, 2, seed=4)
-    log_probs, _ = run(model.emissions, data, {"emissions.weights": weights})
+    log_probs, _ = log_probs_and_sites(
+        model.emissions, data, {"emissions.weights": weights}
+    )
     objective = model.emissions.block_objective(data)
     values, _ = objective(
         weights.reshape(2, 4).numpy(), np.arange(2), objective.prepare(counts)
@@ -161,7 +165,9 @@ def test_objectives_survive_enormous_weights():
     values, gradient = objective(
         weights.reshape(3, 4).numpy(), np.arange(3), objective.prepare(counts)
     )
-    log_probs, _ = run(model.emissions, data, {"emissions.weights": weights})
+    log_probs, _ = log_probs_and_sites(
+        model.emissions, data, {"emissions.weights": weights}
+    )
     np.testing.assert_allclose(values, log_probs[0].sum(0), rtol=1e-12)
     assert np.isfinite(gradient).all()
 
@@ -192,7 +198,7 @@ def test_closed_forms_are_the_maximum_on_the_simplex(part, prefix):
 
     def expected_log_joint(probs):
         params = {f"{prefix}.probs": probs}
-        log_probs, sites = run(component, data, params)
+        log_probs, sites = log_probs_and_sites(component, data, params)
         prior = sites[f"{prefix}.probs"]["fn"].log_prob(probs)
         return (counts * log_probs).flatten(1).sum(-1) + prior
 

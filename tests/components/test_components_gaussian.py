@@ -19,7 +19,7 @@ from families import (
 from torch.distributions import Gamma, InverseGamma, MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.steps.blocks import run
+from glmhmm_pyro.inference.steps.blocks import log_probs_and_sites
 
 QUICK = {"num_restarts": 3, "progress": False, "tol": 1e-10}
 FLAT = {
@@ -49,7 +49,7 @@ def made_data(family, by_output=False, seed=0):
 
 def expected_log_joint(model, data, counts, params):
     """Of every set: what an M-step of the emissions maximises."""
-    log_probs, sites = run(model.emissions, data, params)
+    log_probs, sites = log_probs_and_sites(model.emissions, data, params)
     total = (counts * log_probs).flatten(1).sum(-1)
     return total + sum(s["fn"].log_prob(s["value"]) for s in sites.values())
 

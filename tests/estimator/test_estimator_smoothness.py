@@ -11,7 +11,7 @@ from glmhmm_pyro.estimator.smoothness import (
     Moments,
     covariance_of,
     filters_of,
-    log_evidence,
+    regression_log_evidence,
 )
 
 FILTERS = [range(12), range(12, 24)]
@@ -41,7 +41,7 @@ def test_the_evidence_is_the_density_of_the_values_with_weights_integrated_out()
     expected[3, 3] = 25.0
     np.testing.assert_allclose(covariance.numpy(), expected)
     scale = 0.5
-    found = log_evidence(moments, covariance, torch.tensor(scale).double())
+    found = regression_log_evidence(moments, covariance, torch.tensor(scale).double())
     # A density to the power n is one of variance s^2 / n, but for a constant.
     noise = scale**2 / counts
     density = multivariate_normal.logpdf(

@@ -13,7 +13,7 @@ from oracles import path_log_probs
 from torch.distributions import Dirichlet, biject_to, constraints
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.em.annealing import reminded, schedule
+from glmhmm_pyro.inference.em.annealing import schedule, with_share_of_start
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.steps.joint_steps import JointSteps
@@ -179,7 +179,7 @@ def test_states_that_have_become_one_remember_what_told_them_apart():
     one = torch.tensor([1.0, 1.0]).double()
     even, vertex = torch.tensor([0.5, 0.5]).double(), torch.tensor([0.0, 1.0]).double()
     start = {"w": torch.tensor([0.0, 2.0]).double(), "p": even}
-    mixed = reminded({"w": one, "p": vertex}, start, real, 0.1)
+    mixed = with_share_of_start({"w": one, "p": vertex}, start, real, 0.1)
     torch.testing.assert_close(mixed["w"], torch.tensor([0.9, 1.1]).double())
     assert torch.equal(mixed["p"], vertex)
 

@@ -363,7 +363,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_fit(
 
 
 def test_nothing_is_asked_of_loops_without_a_checkpoint(data, monkeypatch):
-    monkeypatch.setattr(journal, "_feed", None)
+    monkeypatch.setattr(journal, "_feed_plain", None)
     monkeypatch.setattr(journal, "monotonic", None)
     fitted("EM", data)
     fitted("MAP without EM", data)

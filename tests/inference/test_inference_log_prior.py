@@ -8,7 +8,12 @@ from oracles import finite_differences
 from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.steps.blocks import LogPrior, PackedRows, prior_sites, smooth
+from glmhmm_pyro.inference.steps.blocks import (
+    LogPrior,
+    PackedRows,
+    majorised,
+    prior_sites,
+)
 from glmhmm_pyro.priors.answers import curvature, innermost
 
 p = gh.priors
@@ -112,7 +117,7 @@ def test_the_bound_of_a_laplace_prior_touches_it_and_is_below_it_elsewhere(prior
     model.bind(data)
     start = {"emissions.weights": normals(2, 2, seed=1)}
     sites = prior_sites(model.emissions, start)
-    (bound,) = smooth(sites, start).values()
+    (bound,) = majorised(sites, start).values()
     exact, below = innermost(sites["emissions.weights"]["fn"]), bound["fn"]
 
     def against_start(density, value):

@@ -405,7 +405,7 @@ def test_a_posterior_that_steps_of_one_size_cannot_follow_is_told_of():
 
 
 def test_flat_weights_are_named_and_flat_probabilities_are_not(monkeypatch):
-    monkeypatch.setattr(nuts, "_unmixed", lambda draws: [])
+    monkeypatch.setattr(nuts, "_mixing_problems", lambda draws: [])
     with pytest.warns(gh.ConvergenceWarning, match="flat is the prior of emissions.w"):
         fit = sample(*regression(flat=True))
     assert fit.status is gh.Status.IMPROPER

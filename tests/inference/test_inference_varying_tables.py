@@ -8,7 +8,7 @@ from torch.distributions import Normal
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.program.evaluated import differentiated
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.steps.blocks import run
+from glmhmm_pyro.inference.steps.blocks import log_probs_and_sites
 
 
 def grouped(num_classes, mask=False):
@@ -95,7 +95,7 @@ def test_an_m_step_of_all_units_is_one_of_each_by_itself(name, mask):
     units, blocks, *_ = shape = component.shape("weights")
     generator = torch.Generator().manual_seed(3)
     weights = torch.randn((2, *shape), generator=generator, dtype=torch.float64)
-    size = (2, *run(component, data, {})[0].shape)
+    size = (2, *log_probs_and_sites(component, data, {})[0].shape)
     counts = torch.rand(size, generator=generator, dtype=torch.float64)
     if component is model.transitions:
         counts[:, data.starts] = 0.0
@@ -111,7 +111,7 @@ def test_an_m_step_of_all_units_is_one_of_each_by_itself(name, mask):
         total = torch.zeros(2, dtype=torch.float64)
         for number, value in enumerate(rows.reshape(2, *shape)):
             prefix = component._pyro_name
-            logs = run(component, data, {f"{prefix}.weights": value})[0]
+            logs = log_probs_and_sites(component, data, {f"{prefix}.weights": value})[0]
             total[number] = (counts[number] * logs).sum()
         return total
 

@@ -52,7 +52,9 @@ def climbed(
     def evaluated(weights: Tensor) -> _Point:
         more, by_predictor = odds(design @ weights.mT)
         goes_on, ends = more.sigmoid(), (-more).sigmoid()
-        logs = _times(events, logsigmoid(-more)) + _times(rests, logsigmoid(more))
+        logs = _zero_safe_product(events, logsigmoid(-more)) + _zero_safe_product(
+            rests, logsigmoid(more)
+        )
         score = ((rests * ends - events * goes_on) * by_predictor).sum(-1)
         spread = ((events + rests) * goes_on * ends * by_predictor**2).sum(-1)
         products = spread.mT.unsqueeze(-1) * design
@@ -60,7 +62,7 @@ def climbed(
 
     here = evaluated(weights)
     for _ in range(_MOST_STEPS):
-        step = _step(here, design)
+        step = _limited_newton_step(here, design)
         promised = (step * here.slope).sum(-1)
         if (promised <= _ENOUGH * (1 + here.value.abs())).all():
             break
@@ -68,7 +70,7 @@ def climbed(
     return weights
 
 
-def _step(here: _Point, design: Tensor) -> Tensor:
+def _limited_newton_step(here: _Point, design: Tensor) -> Tensor:
     """Slopes by the inverse of the information, no farther than predictors may move."""
     scale = here.information.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
     small = torch.eye(design.shape[1], dtype=scale.dtype, device=scale.device)
@@ -94,6 +96,6 @@ def _risen(
     return weights + step, there
 
 
-def _times(counts: Tensor, logs: Tensor) -> Tensor:
+def _zero_safe_product(counts: Tensor, logs: Tensor) -> Tensor:
     """0 counts times log 0 is 0."""
     return torch.where(counts > 0, counts * logs, 0.0)

@@ -177,7 +177,7 @@ class VaryingTransitions(Varies, Transitions):
             )
 
     def _family_sizes(self) -> dict[str, int | None]:
-        return _free("destination", self.num_states)
+        return _num_free("destination", self.num_states)
 
     def design(self, data: Sequences) -> Tensor:
         """The covariates of transitions; a constant where they have none."""
@@ -249,7 +249,7 @@ class VaryingInitial(Varies, InitialState):
         VaryingTransitions._refuse_steps(self)
 
     def _family_sizes(self) -> dict[str, int | None]:
-        return _free("state", self.num_states)
+        return _num_free("state", self.num_states)
 
     def design(self, data: Sequences) -> Tensor:
         """The initial covariates; a constant where there are none."""
@@ -376,7 +376,7 @@ def _logits_of(family: Component, by_probs: type, by_weights: type) -> Any:
     return family.prior
 
 
-def _free(axis: str, num_states: int | None) -> dict[str, int | None]:
+def _num_free(axis: str, num_states: int | None) -> dict[str, int | None]:
     """Size of an axis of states without the reference."""
     return {axis: None if num_states is None else num_states - 1}
 

@@ -246,7 +246,7 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
         rows = self.weights.to(design.dtype)
         if len(rows) != len(units) or self.over != "step" or units.dim() > 1:
             rows = rows.index_select(0, units.flatten()).unflatten(0, units.shape)
-        found = _product(rows, design[..., self.places[0]])
+        found = _row_products(rows, design[..., self.places[0]])
         return found + self.constant_scores(design) if self.constant else found
 
     def constant_scores(self, design: Tensor) -> Tensor:
@@ -386,7 +386,7 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
         return {o.group: old[end] for (_, o), end in zip(fitted.sessions, ends)}
 
 
-def _product(rows: Tensor, design: Tensor) -> Tensor:
+def _row_products(rows: Tensor, design: Tensor) -> Tensor:
     """Sums over the last axis of rows (*rows, *unit), that of a design (*rows, d)."""
     extra = rows.dim() - design.dim()
     shape = (*design.shape[:-1], *(1 for _ in range(extra)), design.shape[-1])

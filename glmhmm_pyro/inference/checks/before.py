@@ -14,7 +14,7 @@ from glmhmm_pyro.inference.checks.level_checks import fewer_of, free_levels
 from glmhmm_pyro.inference.checks.outcomes import label_findings
 from glmhmm_pyro.inference.checks.report import NOTE, UNTOLD, Finding, Report
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.program.refusals import check_order
+from glmhmm_pyro.inference.program.refusals import check_is_model
 from glmhmm_pyro.model import GLMHMM
 
 # How long a state is taken to last before anything is known of it, in steps.
@@ -57,7 +57,7 @@ def check(model: Model, data: Data) -> Report:
         >>> gh.check(gh.GLMHMM(1, gh.Bernoulli()), data).codes
         ('zero-columns',)
     """
-    check_order(model, data)
+    check_is_model(model, data)
     program = Program.of(copy.deepcopy(model), data)
     subject = "a model and its data"
     if not program.components:

@@ -113,7 +113,7 @@ def _along(gradient: Tensor, point: Tensor, directions: Tensor, mapped: bool) ->
         except RuntimeError:
             # This cannot be mapped over; an error of another kind comes up again.
             pass
-    with _told_of_once():
+    with _once_differentiable_named():
         return one_by_one(along, directions)
 
 
@@ -138,7 +138,7 @@ def _check_finite(matrix: Tensor, program: Program) -> None:
 
 
 @contextmanager
-def _told_of_once() -> Iterator[None]:
+def _once_differentiable_named() -> Iterator[None]:
     """An error of torch's about second derivatives, in words that say what to do."""
     try:
         yield

@@ -80,7 +80,7 @@ def _polish(program: Program, run: Run) -> None:
     if information.missing[RISING].numel():
         return
     mode, left = settled(program, vector, information.factor, jacobian=False)
-    params = _values(program, run.params, vector, mode)
+    params = _stepped_values(program, run.params, vector, mode)
     with torch.no_grad():
         likelihood, prior = (float(part) for part in program.log_parts(params))
     joint, before = likelihood + prior, run.log_joints[-1]
@@ -110,7 +110,9 @@ def _curvature(program: Program, vector: Tensor) -> Tensor:
     return (rows + rows.T) / 2
 
 
-def _values(program: Program, params: Params, before: Tensor, after: Tensor) -> Params:
+def _stepped_values(
+    program: Program, params: Params, before: Tensor, after: Tensor
+) -> Params:
     """Values of all sites after steps; what is at a border stays exactly there."""
     old, new = (program.coordinates.unpack(vector) for vector in (before, after))
     found = {}

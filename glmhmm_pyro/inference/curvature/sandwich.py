@@ -39,7 +39,7 @@ def robust_factor(
         ValueError: there are no groups, or a single one; or parameters of the model
             are a group's or session's own.
     """
-    _check(program, robust)
+    _check_independent_units(program, robust)
     slopes = slopes_by(program, vector, robust)
     apart = slopes - slopes.mean(0)
     number = len(slopes)
@@ -67,7 +67,7 @@ def few(number: int, robust: str) -> tuple[str, ...]:
     return (f"they are of {number} {robust}s alone, which say little of others",)
 
 
-def _check(program: Program, robust: str) -> None:
+def _check_independent_units(program: Program, robust: str) -> None:
     """Refuse data without several groups, and parameters that one of them has alone."""
     data = program.data
     known = isinstance(data, Sequences)

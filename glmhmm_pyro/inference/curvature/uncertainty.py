@@ -153,7 +153,7 @@ class Uncertainty:
         """From the information about the coordinates at a point."""
         errors: Params = {}
         shares: dict[str, Params] = {reason: {} for reason in information.missing}
-        for name, (piece, slopes) in _slopes(program, vector).items():
+        for name, (piece, slopes) in _value_slopes(program, vector).items():
             in_units = slopes * information.units[piece]
             known = held(program.priors[name])
             total = in_units.square().sum(-1)
@@ -184,7 +184,7 @@ class Uncertainty:
         found = []
         for reason, by_site in self.shares.items():
             chosen = {site: by_site[site] for site in sites or by_site}
-            names = _names(named_parameters(model, chosen, labels))
+            names = _largest_shares(named_parameters(model, chosen, labels))
             if names:
                 found.append(
                     f"{names} {'is' if ' and ' not in names else 'are'} {reason}"
@@ -321,7 +321,7 @@ def _is_quadratic(
     return 0.25 < here - (before + after) / 2 < 1.0
 
 
-def _slopes(program: Program, vector: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+def _value_slopes(program: Program, vector: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Derivatives of users' values, the last axis by coordinates of these numbers."""
     slopes, coordinates = {}, program.coordinates
     numbers = torch.arange(coordinates.size)
@@ -337,7 +337,7 @@ def _slopes(program: Program, vector: Tensor) -> dict[str, tuple[Tensor, Tensor]
     return slopes
 
 
-def _names(shares: "dict[str, xr.DataArray]") -> str:
+def _largest_shares(shares: "dict[str, xr.DataArray]") -> str:
     """The values with the largest shares, by the names that users read."""
     found = []
     for name, array in shares.items():

@@ -24,7 +24,7 @@ def r_hat(draws: np.ndarray) -> float:
     """
     parts = halves(draws)
     folded = abs(parts - np.median(parts))
-    return max(_ratio(normal_scores(part)) for part in (parts, folded))
+    return max(_scale_reduction(normal_scores(part)) for part in (parts, folded))
 
 
 def bulk_size(draws: np.ndarray) -> float:
@@ -58,7 +58,7 @@ def normal_scores(draws: np.ndarray) -> np.ndarray:
     return found
 
 
-def _ratio(chains: np.ndarray) -> float:
+def _scale_reduction(chains: np.ndarray) -> float:
     """Square root of the variance of all draws over that within chains."""
     length = chains.shape[1]
     within = chains.var(1, ddof=1).mean()

@@ -49,13 +49,15 @@ def estimated(program: Program, posterior: Posterior) -> Estimate:
     mean, flat = posterior.mean(), posterior.flattened()
     joints = np.nan_to_num(np.ravel(posterior.stats["log_joint"]), nan=-math.inf)
     if all(bool(program.priors[n].support.check(v).all()) for n, v in mean.items()):
-        found = _at(program, mean, MEAN)
+        found = _estimate_at(program, mean, MEAN)
         usual = _usual_likelihood(program, flat, joints)
         # What rounding makes of a likelihood that does not change.
         if not found.log_likelihood < usual - 1e-9 * (1 + abs(usual)):
             return found
     best = int(joints.argmax())
-    return _at(program, {name: value[best] for name, value in flat.items()}, BEST_DRAW)
+    return _estimate_at(
+        program, {name: value[best] for name, value in flat.items()}, BEST_DRAW
+    )
 
 
 def _usual_likelihood(program: Program, draws: Params, joints: np.ndarray) -> float:
@@ -72,7 +74,7 @@ def _usual_likelihood(program: Program, draws: Params, joints: np.ndarray) -> fl
     return float(np.mean(joints[chosen] - priors))
 
 
-def _at(program: Program, params: Params, what: str) -> Estimate:
+def _estimate_at(program: Program, params: Params, what: str) -> Estimate:
     with torch.no_grad():
         likelihood, prior = (float(part) for part in program.log_parts(params))
     said = (f"{STANDS}{what}, for the mean of the sites is no estimate",)

@@ -70,13 +70,13 @@ class Extrapolation:
 
     def _jump(self, first: Params, second: Params, third: Params) -> Params | None:
         path = (first, second, third)
-        steps, bends = _differences([self._measured(point) for point in path])
+        steps, bends = _path_differences([self._measured(point) for point in path])
         bend = _length(bends)
         length = min(_length(steps) / bend, self.reach) if bend > 0 else 1.0
         if not length > 1:
             return None
         points = [self._free(point) for point in path]
-        steps, bends = _differences(points)
+        steps, bends = _path_differences(points)
         jump = {}
         for name, transform in self.transforms.items():
             ahead = points[0][name] + 2 * length * steps[name] + length**2 * bends[name]
@@ -110,7 +110,7 @@ def _gives_probs(transform: Transform) -> bool:
     return support is constraints.simplex
 
 
-def _differences(points: Sequence[Params]) -> tuple[Params, Params]:
+def _path_differences(points: Sequence[Params]) -> tuple[Params, Params]:
     """First and second differences of three points of a path."""
     first, second, third = points
     steps = {n: second[n] - first[n] for n in first}

@@ -57,7 +57,7 @@ def positive(
     return numbers
 
 
-def reminded(
+def with_share_of_start(
     params: Params, start: Params, transforms: Mapping[str, Any], share: float = _START
 ) -> Params:
     """Parameters with a little of the start left in them.

@@ -172,7 +172,7 @@ class EM:
         One that was interrupted is interrupted before it began.
         """
         try:
-            sets = loop.annealed(self, steps, [run.params for run in runs])
+            sets = loop.annealed_starts(self, steps, [run.params for run in runs])
         except KeyboardInterrupt:
             for run in runs:
                 run.status = Status.INTERRUPTED
@@ -209,9 +209,9 @@ class EM:
                     loop.end_failing_steps(steps, going, error)
                     continue
                 found = enumerate(zip(going, *logs))
-                rows = [i for i, e in found if loop.arrived(self, steps, rule, *e)]
+                rows = [i for i, e in found if loop.try_record(self, steps, rule, *e)]
                 for update in loop.maximised(steps, going, sets, rows):
-                    attempt(update.run, partial(loop.depart, steps, rule, update))
+                    attempt(update.run, partial(loop.choose_next, steps, rule, update))
                 kept.note()
                 if callback is not None:
                     callback(iteration, runs)
@@ -220,7 +220,7 @@ class EM:
             for run in runs:
                 run.status = run.status or Status.INTERRUPTED
         for run in runs:
-            loop.judge(steps, run)
+            loop.set_final_status(steps, run)
 
     def _make_ready(
         self, steps: loop.Steps, runs: Sequence[Run], most: int | None

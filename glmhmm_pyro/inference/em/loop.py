@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 
 from glmhmm_pyro.inference.em import resuming
-from glmhmm_pyro.inference.em.annealing import reminded, schedule
+from glmhmm_pyro.inference.em.annealing import schedule, with_share_of_start
 from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.search.failing import FAILURES, end_failing
@@ -127,10 +127,10 @@ class SmallRises(NamedTuple):
         return max(self.tol, _NEAR_A_FLOOR) if is_near else self.tol
 
 
-def arrived(options: "EM", steps: Steps, rule: Rule, run: Run, *logs: float) -> bool:
-    """As :func:`arrive`, of a run that may fail."""
+def try_record(options: "EM", steps: Steps, rule: Rule, run: Run, *logs: float) -> bool:
+    """As :func:`record_or_retreat`; a run that raises a numerical error ends."""
     try:
-        return arrive(options, steps, rule, run, *logs)
+        return record_or_retreat(options, steps, rule, run, *logs)
     except FAILURES as error:
         run.fail(error)
         return False
@@ -179,7 +179,7 @@ def is_spread(steps: Steps) -> bool:
     return getattr(data, "ranks", ALONE) is not ALONE
 
 
-def arrive(
+def record_or_retreat(
     options: "EM",
     steps: Steps,
     rule: Rule,
@@ -216,7 +216,7 @@ def arrive(
     return run.status is None
 
 
-def depart(steps: Steps, rule: Rule, update: Update) -> None:
+def choose_next(steps: Steps, rule: Rule, update: Update) -> None:
     """Choose where a run goes next, by the M-step from where it is."""
     run, updated, failure = update
     run.failure = failure
@@ -236,7 +236,7 @@ def _check_rise(run: Run, rounding: float) -> None:
         )
 
 
-def judge(steps: Steps, run: Run) -> None:
+def set_final_status(steps: Steps, run: Run) -> None:
     """Say of a run that has ended at a floor of a scale, or with a failed M-step."""
     if run.status not in (Status.CONVERGED, Status.MAX_ITERS):
         return
@@ -247,7 +247,9 @@ def judge(steps: Steps, run: Run) -> None:
         run.status, run.reasons = run.failure.status, (run.failure.sentence,)
 
 
-def annealed(options: "EM", steps: Steps, starts: Sequence[Params]) -> list[Params]:
+def annealed_starts(
+    options: "EM", steps: Steps, starts: Sequence[Params]
+) -> list[Params]:
     """Where the annealed iterations lead from these starts."""
     sets = list(starts)
     pairs = schedule(options.inverse_temperatures, options.prior_multipliers)
@@ -266,7 +268,7 @@ def annealed(options: "EM", steps: Steps, starts: Sequence[Params]) -> list[Para
         sets = [moved.get(i, values) for i, values in enumerate(sets)]
         if beta < 1:
             ends = zip(sets, starts)
-            sets = [reminded(*each, steps.transforms) for each in ends]
+            sets = [with_share_of_start(*each, steps.transforms) for each in ends]
         now = {"done": done, "sets": tuple(sets)}
         kept.give = partial(resuming.state_of, steps, (), **now)
         kept.note()

@@ -43,7 +43,7 @@ def restore(steps: "Steps", runs: Sequence[Run], state: dict[str, Any]) -> None:
     if state["units"] is not None:
         setattr(steps, "units", state["units"])
     for run, known in zip(runs, state["runs"]):
-        run.params, run.next_params = _at(run, known["params"]), _at(
+        run.params, run.next_params = _on_device(run, known["params"]), _on_device(
             run, known["ahead"]
         )
         for name in ("log_likelihoods", "log_joints"):
@@ -52,10 +52,12 @@ def restore(steps: "Steps", runs: Sequence[Run], state: dict[str, Any]) -> None:
             setattr(run, name, known[name])
         if run.status is Status.START_FAILED:
             run.error = RuntimeError("; ".join(run.reasons))
-        run.weights = [_at(run, weights) for weights in known["weights"]]
+        run.weights = [_on_device(run, weights) for weights in known["weights"]]
         run.failure = None if known["failure"] is None else Failure(*known["failure"])
-        run.extrapolation.path = [_at(run, point) for point in known["path"]]
-        run.extrapolation.fallback = known["fallback"] and _at(run, known["fallback"])
+        run.extrapolation.path = [_on_device(run, point) for point in known["path"]]
+        run.extrapolation.fallback = known["fallback"] and _on_device(
+            run, known["fallback"]
+        )
         run.extrapolation.reach = known["reach"]
 
 
@@ -74,6 +76,6 @@ def _state(run: Run) -> dict[str, Any]:
     }
 
 
-def _at(run: Run, params: Params) -> Params:
+def _on_device(run: Run, params: Params) -> Params:
     """Values on the device where the run's own are."""
     return {name: value.to(run.first[name].device) for name, value in params.items()}

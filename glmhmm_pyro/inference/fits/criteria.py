@@ -198,7 +198,7 @@ def aic(fit: "Fit") -> float:
     Source: Akaike 1974; for hidden Markov models Zucchini, MacDonald & Langrock 2016,
     section 6.1.
     """
-    return 2 * fit.num_parameters - 2 * _at_maximum(fit)
+    return 2 * fit.num_parameters - 2 * _log_likelihood_at_maximum(fit)
 
 
 def bic(fit: "Fit") -> float:
@@ -207,7 +207,7 @@ def bic(fit: "Fit") -> float:
     T is the number of observed steps of the data fitted.
     """
     steps = max(fit.labels.num_observed, 1)
-    return fit.num_parameters * math.log(steps) - 2 * _at_maximum(fit)
+    return fit.num_parameters * math.log(steps) - 2 * _log_likelihood_at_maximum(fit)
 
 
 @usual_modes()
@@ -259,7 +259,7 @@ def penalised(fit: "Fit") -> list[str]:
     ]
 
 
-def _at_maximum(fit: "Fit") -> float:
+def _log_likelihood_at_maximum(fit: "Fit") -> float:
     if fit.posterior is not None:
         raise ValueError(
             f"fit must be at a maximum to have criteria, got one by {fit.method}, "

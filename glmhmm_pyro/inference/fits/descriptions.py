@@ -95,7 +95,7 @@ def _bind(model: Callable[..., Any], description: dict[str, Any]) -> None:
             raise ValueError(f"its {name} have {bound['num_states']} states")
         for attribute in _BOUND:
             if attribute in bound:
-                setattr(component, attribute, _plain(bound[attribute]))
+                setattr(component, attribute, _as_tuple(bound[attribute]))
 
 
 def _part_of(
@@ -147,7 +147,7 @@ def _check_part(place: str, saved: dict[str, Any], given: dict[str, Any]) -> Non
             raise _other_model("have", f"{place} with {name} = {wanted}", found)
     for name, size in saved["bound"].items():
         other = given["bound"].get(name)
-        if None not in (size, other) and _plain(size) != _plain(other):
+        if None not in (size, other) and _as_tuple(size) != _as_tuple(other):
             raise _other_model("have", f"{place} with {name} = {size}", other)
 
 
@@ -307,5 +307,5 @@ def _make_argument(value: Plain) -> Any:
     return restored(Stored(False, value["prior"], arguments))
 
 
-def _plain(bound: Plain) -> Plain:
+def _as_tuple(bound: Plain) -> Plain:
     return tuple(bound) if isinstance(bound, list) else bound

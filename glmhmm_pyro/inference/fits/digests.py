@@ -68,7 +68,7 @@ def _feed(
         read.add(id(value))
         found.update(value.__qualname__.encode())
     if id(value) not in known:
-        for part in _parts(value):
+        for part in _contents(value):
             if isinstance(part, bytes | str):
                 found.update(part.encode() if isinstance(part, str) else part)
                 found.update(b";")
@@ -77,7 +77,7 @@ def _feed(
     found.update(b">")
 
 
-def _parts(value: Any) -> list[Any]:
+def _contents(value: Any) -> list[Any]:
     """What a value consists of; strings and bytes are ends."""
     if value is None or isinstance(value, _PLAIN):
         return [repr(value)]
@@ -171,7 +171,7 @@ def _parts_of_function(function: FunctionType) -> list[Any]:
     """Code, defaults, what is enclosed, and what is read beside the function."""
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     beside = function.__globals__
-    names = sorted({name for name in _names(function.__code__) if name in beside})
+    names = sorted({name for name in _names_read(function.__code__) if name in beside})
     read = [part for name in names for part in (name, beside[name])]
     defaults = [function.__defaults__, function.__kwdefaults__]
     return [function.__code__, defaults, cells, *read]
@@ -193,12 +193,12 @@ def _parts_of_code(code: CodeType) -> list[Any]:
     return [code.co_code, list(code.co_consts), list(names)]
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def _names_read(code: CodeType) -> Iterator[str]:
     """Names that code reads, and code within it."""
     yield from code.co_names
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            yield from _names(const)
+            yield from _names_read(const)
 
 
 def _is_own(value: FunctionType | type) -> bool:

@@ -39,7 +39,7 @@ def encoded(value: Any, name: str, arrays: Arrays, types: Types) -> Plain:
         return {_put(value, name, arrays): name}
     kind = type(value).__name__
     if types.get(kind) is type(value):
-        return {kind: _parts(value, name, arrays, types)}
+        return {kind: _record_fields(value, name, arrays, types)}
 
     def inner(key: str | int, item: Any) -> Plain:
         return encoded(item, f"{name}:{key}", arrays, types)
@@ -48,7 +48,7 @@ def encoded(value: Any, name: str, arrays: Arrays, types: Types) -> Plain:
         return {"dict": {key: inner(key, item) for key, item in value.items()}}
     if isinstance(value, list | tuple):
         if _can_stack(value):
-            return {"stacked": inner("", _stacked(value)), "length": len(value)}
+            return {"stacked": inner("", _stacked_tensors(value)), "length": len(value)}
         items = [inner(number, item) for number, item in enumerate(value)]
         return {"tuple": items} if isinstance(value, tuple) else items
     raise TypeError(
@@ -66,7 +66,7 @@ def _put(value: Tensor | np.ndarray, name: str, arrays: Arrays) -> str:
     return "array"
 
 
-def _parts(value: Any, name: str, arrays: Arrays, types: Types) -> Any:
+def _record_fields(value: Any, name: str, arrays: Arrays, types: Types) -> Any:
     """The fields of a record, or the name of an enum's member."""
     if isinstance(value, Enum):
         return value.name
@@ -90,7 +90,7 @@ def _can_stack(items: Sequence[Any]) -> bool:
     return None not in kinds[0] and all(kind == kinds[0] for kind in kinds)
 
 
-def _stacked(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _stacked_tensors(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.stack([item[key] for item in items]) for key in items[0]}
 
 

@@ -23,7 +23,7 @@ from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.program.refusals import check_spread
 from glmhmm_pyro.ranks import ALONE, Ranks, ranks_of
-from glmhmm_pyro.sequences.spreading import spread
+from glmhmm_pyro.sequences.spreading import spread_over_ranks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,9 +80,9 @@ def standard_errors(
             fit is not at a maximum of the log-joint of these data.
     """
     if fit.posterior is not None:
-        drawn = _drawn(fit, robust)
+        drawn = _shown_draws(fit, robust)
         return BySite((n, d.std(("chain", "draw"), ddof=1)) for n, d in drawn)
-    found = _standard_errors(fit, _given(fit, data), robust, process_group)
+    found = _standard_errors(fit, _required_data(fit, data), robust, process_group)
     warn_of(found.notes + fit.unbounded)
     return found.errors
 
@@ -107,10 +107,12 @@ def covariance(
         robust, process_group: see :meth:`standard_errors`.
     """
     if fit.posterior is not None:
-        return _covariance_of(dict(_drawn(fit, robust)), parameter)
-    data = _given(fit, data)
+        return _covariance_of(dict(_shown_draws(fit, robust)), parameter)
+    data = _required_data(fit, data)
     with ranks_of(process_group).together() as ranks:
-        program, robust = _at_maximum(fit, data, ranks), _checked(robust, ranks)
+        program, robust = _program_of_fit(fit, data, ranks), _checked_robust(
+            robust, ranks
+        )
         arguments = (program, fit.params, fit.labels, parameter, robust)
         found, notes = uncertainty.covariance(*arguments)
     warn_of(notes + fit.unbounded)
@@ -213,13 +215,15 @@ def _standard_errors(
     process_group: "ProcessGroup | str | None",
 ) -> StandardErrors:
     with ranks_of(process_group).together() as ranks:
-        program, robust = _at_maximum(fit, data, ranks), _checked(robust, ranks)
+        program, robust = _program_of_fit(fit, data, ranks), _checked_robust(
+            robust, ranks
+        )
         return uncertainty.standard_errors(program, fit.params, fit.labels, robust)
 
 
 def _refuse_robust(fit: "Fit", robust: str | None) -> None:
     """Raise a ValueError if it is asked of draws, or without data."""
-    if _checked(robust, ALONE) is not None:
+    if _checked_robust(robust, ALONE) is not None:
         what = "without data" if fit.posterior is None else "for a fit with draws"
         raise ValueError(
             f"robust must be None {what}, for it is about standard errors at a "
@@ -228,7 +232,9 @@ def _refuse_robust(fit: "Fit", robust: str | None) -> None:
         )
 
 
-def _drawn(fit: "Fit", robust: str | None) -> "Iterable[tuple[str, xr.DataArray]]":
+def _shown_draws(
+    fit: "Fit", robust: str | None
+) -> "Iterable[tuple[str, xr.DataArray]]":
     """Draws of every parameter, by name, as it is shown."""
     _refuse_robust(fit, robust)
     return named_draws(fit.model, fit.draws, fit.labels).items()
@@ -248,7 +254,7 @@ def _covariance_of(draws: "dict[str, xr.DataArray]", parameter: str) -> "xr.Data
     return found.transpose(*array.dims[2:], "other_covariate")
 
 
-def _given(fit: "Fit", data: Data | None) -> Data:
+def _required_data(fit: "Fit", data: Data | None) -> Data:
     """The data of a fit without draws, if they were given."""
     if data is None:
         raise ValueError(
@@ -259,7 +265,7 @@ def _given(fit: "Fit", data: Data | None) -> Data:
     return data
 
 
-def _checked(robust: str | None, ranks: Ranks) -> str | None:
+def _checked_robust(robust: str | None, ranks: Ranks) -> str | None:
     """What is independent of the others, if it may be asked for."""
     if robust is not None and ranks is not ALONE:
         raise ValueError(
@@ -276,10 +282,10 @@ def _widening(found: StandardErrors) -> float:
     return float(stdtrit(found.num_units - 1, 0.975) / ndtri(0.975))
 
 
-def _at_maximum(fit: "Fit[Data]", data: Data, ranks: Ranks) -> Program:
+def _program_of_fit(fit: "Fit[Data]", data: Data, ranks: Ranks) -> Program:
     """The model with the data that it was fitted to."""
     laid_out: Any = fit.as_fitted(data)
     if ranks is not ALONE:
         check_spread(fit.model, laid_out, ranks)
-        laid_out = spread(laid_out, ranks)
+        laid_out = spread_over_ranks(laid_out, ranks)
     return Program.of(fit.model, laid_out).in_own_units()

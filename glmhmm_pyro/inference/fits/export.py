@@ -25,7 +25,7 @@ from glmhmm_pyro.inference.fits.latent_draws import carried
 from glmhmm_pyro.inference.fits.predictive_draws import prior_draws
 from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.program.refusals import check_order, refuse_apart
+from glmhmm_pyro.inference.program.refusals import check_is_model, refuse_apart
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -167,7 +167,7 @@ def prior_predictive(
         >>> prior_predictive(model, data, num_samples=10).prior_predictive["y"].shape
         (1, 10, 3)
     """
-    check_order(model, data)
+    check_is_model(model, data)
     num_samples = whole_number("num_samples", num_samples, 1)
     program = Program.of(copy.deepcopy(model), data)
     labels = Labels.of_program(program)

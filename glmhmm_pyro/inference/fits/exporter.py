@@ -115,7 +115,7 @@ class Exporter:
     def _steps(self) -> np.ndarray:
         """The steps that are exported: those observed, where they are the units."""
         if self.unit == "step":
-            masks = [_seen(site.hidden) for site in self.sites.values()]
+            masks = [_is_step_observed(site.hidden) for site in self.sites.values()]
             return np.concatenate(masks)
         return np.ones(int(self._sessions()[0].sum()), dtype=bool)
 
@@ -174,7 +174,7 @@ class Exporter:
             hidden = self.sites[name].hidden
             own = "" if len(self.sites) == 1 else f"{name}_"
             lengths = hidden.lengths.cpu().numpy()
-            seen = _seen(hidden) if self.unit == "step" else slice(None)
+            seen = _is_step_observed(hidden) if self.unit == "step" else slice(None)
             coords[f"{own}step"] = np.arange(int(lengths.sum()))[seen]
             of_steps = _of_steps(f"{own}step", session_coords(hidden, data), lengths)
             for key, (dim, sessions) in of_steps.items():
@@ -228,7 +228,7 @@ class _Axes:
         return f"{variable}_{dim}"
 
 
-def _seen(hidden: HiddenMarkov) -> np.ndarray:
+def _is_step_observed(hidden: HiddenMarkov) -> np.ndarray:
     """Whether anything of a step was observed, shape (steps,)."""
     seen = steps_observed(hidden.mask)
     if seen is None:

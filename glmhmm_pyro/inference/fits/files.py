@@ -207,7 +207,7 @@ def unsealed(content: bytes) -> tuple[bytes, bool]:
     """
     inner, seal, _ = content.rpartition(_SEAL)
     if not seal:
-        if len(content) > _end(content):
+        if len(content) > _stated_end(content):
             raise ValueError("there is something after its end that is no checksum")
         return content, False
     if sealed(inner) != content:
@@ -215,7 +215,7 @@ def unsealed(content: bytes) -> tuple[bytes, bool]:
     return inner, True
 
 
-def _end(content: bytes) -> int:
+def _stated_end(content: bytes) -> int:
     """Where an HDF5 file says that it ends, as its first bytes tell.
 
     Some versions of the library abort the process where damage reaches beyond.
@@ -333,10 +333,12 @@ def _variables(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         for name, item in found.items():
             flags = item.attrs.get("dtype") == "bool"
             arrays[name] = np.asarray(item[()], dtype=bool if flags else None)
-        return arrays, {name: _plain(value) for name, value in file.attrs.items()}
+        return arrays, {
+            name: _plain_attribute(value) for name, value in file.attrs.items()
+        }
 
 
-def _plain(attribute: ArrayLike) -> Any:
+def _plain_attribute(attribute: ArrayLike) -> Any:
     """An attribute as a number or a string, in whichever form HDF5 kept it."""
     single = np.size(attribute) == 1
     value = np.asarray(attribute).item() if single else attribute

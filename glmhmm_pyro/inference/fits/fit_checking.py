@@ -71,7 +71,7 @@ def check(fit: "Fit", data: Data) -> Report:
     """
     data = fit.as_fitted(data)
     fit = carried(fit, data)
-    findings = [*_ending(fit)]
+    findings = [*_findings_on_end(fit)]
     components = Program.kind_of(fit.model).components_of(fit.model)
     columns = [found for _, found in WeightedColumns.of(components, data)]
     findings += leak_findings(columns)
@@ -101,7 +101,7 @@ def forecasts(fit: "Fit", data: Data) -> tuple[list[ColumnForecast], np.ndarray]
     return named_forecasts(data, Observed(hidden, value)), starts_of(hidden)
 
 
-def _ending(fit: "Fit") -> list[Finding]:
+def _findings_on_end(fit: "Fit") -> list[Finding]:
     """How the fit ended, its unbounded weights, and whether it may be the best."""
     number = fit.labels.num_states
     advice = Status.UNBOUNDED.advice_for(number)

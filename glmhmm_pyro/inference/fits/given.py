@@ -34,8 +34,8 @@ def fit_at(
     if shapes != given:
         raise ValueError(
             "params must have one value for every site of the model, of shapes "
-            f"{_listed(shapes)}, got {_listed(given)}; the data must have the "
-            "covariates that the model was fitted to"
+            f"{_with_shapes(shapes)}, got {_with_shapes(given)}; the data must have "
+            "the covariates that the model was fitted to"
         )
     with torch.no_grad():
         likelihood, prior = (float(part) for part in program.log_parts(params))
@@ -52,6 +52,6 @@ def fit_at(
     return Fit.of(program, found, Baseline.of(program))
 
 
-def _listed(shapes: Mapping[str, torch.Size]) -> str:
+def _with_shapes(shapes: Mapping[str, torch.Size]) -> str:
     """Names of sites with their shapes, for a message."""
     return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())

@@ -182,7 +182,7 @@ def decoded_by_draws(
     """
     means = {name: Mean() for name in ("filtered", "predicted", "smoothed")}
     first, know_nothing = 0, fit.labels.lack_latents(data)
-    for hidden, value in _at(fit, data, draws, site):
+    for hidden, value in _site_at_draws(fit, data, draws, site):
         past = PastLikelihoods.of(hidden, value)
         weights = {
             "filtered": past.until,
@@ -205,7 +205,7 @@ def predicted_by_draws(
 ) -> dict[str, Tensor]:
     """Predictions of every output (steps, ...) by name; see :meth:`Fit.predict`."""
     mean = Mean()
-    for hidden, value in _at(fit, data, draws, site):
+    for hidden, value in _site_at_draws(fit, data, draws, site):
         found = expected_ahead(hidden, value, steps_ahead)
         batch = len(hidden.batch_shape)
         side_by_side = {n: v.reshape((-1,) + v.shape[batch:]) for n, v in found.items()}
@@ -224,7 +224,9 @@ def expected_ahead(
     }
 
 
-def _at(fit: "Fit[Data]", data: Data, draws: Draws, site: str) -> Iterator[Observed]:
+def _site_at_draws(
+    fit: "Fit[Data]", data: Data, draws: Draws, site: str
+) -> Iterator[Observed]:
     """The site at some draws after the others."""
     for sites in sites_at_draws(fit.model, data, draws.params):
         with torch.no_grad():

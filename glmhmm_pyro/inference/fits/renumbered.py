@@ -126,7 +126,7 @@ def permuted(
         order: state k is what was number ``order[k]``, shape (states,).
         state_axes: see :class:`NUTS`; for sites of a model of the user's own.
     """
-    renumbering = _known(fit, state_axes)
+    renumbering = _checked_renumbering(fit, state_axes)
     order = _checked_order(order, renumbering.states)
     posterior: Posterior | None = fit.posterior
     params = renumbering(fit.params, order)
@@ -150,7 +150,7 @@ def permuted(
     )
 
 
-def _known(fit: "Fit", state_axes: StateAxes | None) -> Renumbering:
+def _checked_renumbering(fit: "Fit", state_axes: StateAxes | None) -> Renumbering:
     """How the parameters of a fit follow; refuses what nothing is declared of."""
     state_axes = state_axes or fit.labels.state_axes
     renumbering = Renumbering(fit.model, fit.params, state_axes)
@@ -232,7 +232,7 @@ def _by_label(
     posterior: Posterior | None = fit.posterior
     if posterior is None or posterior.by_label is None:
         return fit
-    renumbering, orders = _known(fit, state_axes), posterior.by_label
+    renumbering, orders = _checked_renumbering(fit, state_axes), posterior.by_label
     program = Program.of(fit.model, data)
     draws = renumber_draws(posterior.draws, orders, renumbering)
     # What is drawn from has no density any more once each draw is renumbered by itself.

@@ -157,7 +157,7 @@ class Reader:
 
     def _ordered(self, argument: str, values: ArrayLike) -> np.ndarray:
         """Columns in the order of the fit."""
-        names, found = self.names.get(argument, ()), _numbers(argument, values)
+        names, found = self.names.get(argument, ()), _finite_numbers(argument, values)
         if found.shape != (len(names),):
             raise ValueError(
                 f"{argument} of a step must be the {len(names)} of the fit, "
@@ -170,10 +170,10 @@ class Reader:
         """Columns made by the design, others from the row."""
         design = self.designs.get(argument)
         made = [] if design is None else design.now(row)
-        return _numbers(
+        return _finite_numbers(
             argument,
             [
-                made[source] if isinstance(source, int) else _given(row, source)
+                made[source] if isinstance(source, int) else _column_value(row, source)
                 for source in self.sources[argument]
             ],
         )
@@ -292,7 +292,7 @@ def _designs_of(data: Sequences | None) -> dict[str, StepByStep]:
     return dict(data.design_source.online(data))
 
 
-def _given(row: Mapping[str, Any], name: str) -> Any:
+def _column_value(row: Mapping[str, Any], name: str) -> Any:
     """A column of a row; that of ones needn't be given."""
     if name not in row and name != INTERCEPT:
         raise ValueError(
@@ -302,7 +302,7 @@ def _given(row: Mapping[str, Any], name: str) -> Any:
     return row.get(name, 1.0)
 
 
-def _numbers(argument: str, given: ArrayLike) -> np.ndarray:
+def _finite_numbers(argument: str, given: ArrayLike) -> np.ndarray:
     """Finite numbers."""
     try:
         found = np.asarray(given, dtype=float)

@@ -68,7 +68,7 @@ def simulate(
     """
     data = fit.as_fitted(data)
     of_design, asked = history is True, _own_history(data, history)
-    _check(fit, data, asked, num_samples, draws)
+    _check_options(fit, data, asked, num_samples, draws)
     own, fit = fit, carried(fit, data)
     draws = draws or fit is not own
     seed = seed_number(seed)
@@ -118,7 +118,7 @@ def _own_history(
     return found
 
 
-def _check(
+def _check_options(
     fit: "Fit[Sequences]",
     data: Sequences,
     history: History | Sequence[History] | None,

@@ -87,7 +87,7 @@ def ordered(
         True
     """
     _check_level(fit, level)
-    values = _values(fit, by, data, class_, parameter, level)
+    values = _values_by_state(fit, by, data, class_, parameter, level)
     order = _sorted(values, flag("descending", descending))
     if level is not None:
         order = _of_pairs(fit, order, level)
@@ -145,7 +145,7 @@ def named(
     known = listed_names("names", given, _num_states(fit), "state")
     known = unique_names("names", known)
     if rules:
-        order = _filled(fit, rules, data, class_, parameter)
+        order = _states_by_rules(fit, rules, data, class_, parameter)
         fit = _renumbered(fit, order, state_axes)
     axes = {n: tuple(places) for n, places in (state_axes or {}).items()}
     axes = axes or fit.labels.state_axes
@@ -174,7 +174,7 @@ def _num_states(fit: "Fit") -> int:
     return int(number)
 
 
-def _filled(
+def _states_by_rules(
     fit: "Fit[Data]",
     rules: Mapping[str, Any],
     data: Data | None,
@@ -190,7 +190,7 @@ def _filled(
                 f"names[{name!r}] must be a pair of what to go by and 'largest' or "
                 f"'smallest', got {rule!r:.80}; write ('stim', 'largest'), say"
             )
-        values = _values(fit, rule[0], data, class_, parameter)
+        values = _values_by_state(fit, rule[0], data, class_, parameter)
         order = _sorted(values, ENDS[rule[1]])
         chosen.append(next(state for state in order if state not in chosen))
     return chosen
@@ -231,7 +231,7 @@ def _renumbered(fit: "Fit", order: list[int], state_axes: StateAxes | None) -> "
     return permuted(fit, torch.tensor(order), state_axes)
 
 
-def _values(
+def _values_by_state(
     fit: "Fit[Data]",
     by: str | Callable[["Fit[Data]"], Any],
     data: Data | None,

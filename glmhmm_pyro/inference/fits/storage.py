@@ -101,7 +101,7 @@ def read_fit(path: str | PathLike, model: Callable[..., Any] | None) -> dict[str
         raise ValueError(f"model must be given to load this fit: {missing[0]}")
     with intact(str(path)):
         fields["labels"].restore_layout(made)
-        _check(fields, made)
+        _check_fields(fields, made)
     return fields | {"model": made}
 
 
@@ -114,7 +114,7 @@ def _fields(arrays: Arrays, facts: dict[str, Any]) -> dict[str, Any]:
     return {name: decoded(value, arrays, TYPES) for name, value in plain.items()}
 
 
-def _check(fields: dict[str, Any], model: Callable[..., Any]) -> None:
+def _check_fields(fields: dict[str, Any], model: Callable[..., Any]) -> None:
     """Raise a ValueError if fields contradict each other or the model."""
     params, restarts = fields["params"], fields["restarts"]
     restarts[fields["best"]], float(fields["log_joint"])

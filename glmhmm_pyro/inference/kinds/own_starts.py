@@ -43,7 +43,7 @@ def own_starts(
             f"model of your own, got {init!r}; give one of the two"
         )
     given = init if isinstance(init, Mapping) else {}
-    centre, free = _centre(program, _given(program, given))
+    centre, free = _unconstrained_given(program, _checked_values(program, given))
     starts = []
     for i in range(number):
         draws = torch.randn(centre.shape, generator=generator, dtype=centre.dtype)
@@ -53,7 +53,7 @@ def own_starts(
     return starts
 
 
-def _centre(program: Program, params: Params) -> tuple[Tensor, Tensor]:
+def _unconstrained_given(program: Program, params: Params) -> tuple[Tensor, Tensor]:
     """Unconstrained numbers of what was given, else 0; which of them were not."""
     coordinates = program.coordinates
     centre = torch.zeros(coordinates.size, dtype=torch.float64)
@@ -86,7 +86,7 @@ def _possible(program: Program, start: Tensor, is_free: bool) -> Params:
     return program.coordinates.unpack(start)
 
 
-def _given(program: Program, values: Mapping[str, Any]) -> Params:
+def _checked_values(program: Program, values: Mapping[str, Any]) -> Params:
     """The user's values, checked."""
     params: dict[str, Tensor] = {}
     for name, value in values.items():

@@ -81,7 +81,7 @@ def large_weights(
     for row, column in (relative.abs() > _LARGE).any(-1).nonzero().tolist():
         large = relative[row, column].abs()
         ridge = _NOTHING / large.max() ** 2
-        errors = _standard_errors(design, noise[:, row, column], ridge)[: len(size)]
+        errors = _conditional_errors(design, noise[:, row, column], ridge)[: len(size)]
         hardly[row, column] = (large > _LARGE) & (large < _ERRORS * errors)
     columns = component.covariate_names or range(len(size))
     found = {}
@@ -110,7 +110,7 @@ def _standardised(design: DesignMatrix) -> tuple[DesignMatrix, Tensor]:
     return design.moved(centre, size), size
 
 
-def _standard_errors(design: DesignMatrix, noise: Tensor, ridge: Tensor) -> Tensor:
+def _conditional_errors(design: DesignMatrix, noise: Tensor, ridge: Tensor) -> Tensor:
     """Standard errors of the weights of one outcome, given those of all others.
 
     Args:

@@ -17,7 +17,7 @@ from torch.distributions import constraints
 from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.steps.blocks import as_taken, run
+from glmhmm_pyro.inference.steps.blocks import as_taken, log_probs_and_sites
 from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.optim import LBFGSOptions
@@ -181,7 +181,9 @@ class StartMaker:
         middle = {}
         for name, value in params.items():
             transform = self._transform(name)
-            free = _inside(transform.inv(value)) + _inside(transform.inv(others[name]))
+            free = _finite_unconstrained(transform.inv(value)) + _finite_unconstrained(
+                transform.inv(others[name])
+            )
             middle[name] = transform(free / 2)
         return middle
 
@@ -204,7 +206,7 @@ class StartMaker:
             prefix, component = self.model.component_of(name)
             attribute = name.removeprefix(f"{prefix}.")
             transform = self._transform(name)
-            free = _inside(transform.inv(value))
+            free = _finite_unconstrained(transform.inv(value))
             draws = torch.randn(
                 free.shape, generator=self.generator, dtype=torch.float64
             ).to(free.device)
@@ -230,7 +232,9 @@ class StartMaker:
             return {}
         start = step.start()
         with torch.no_grad():
-            log_probs, _ = run(component, step.data, as_taken(component, start))
+            log_probs, _ = log_probs_and_sites(
+                component, step.data, as_taken(component, start)
+            )
         axes = 3 if component.counts_of == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
         by_step = axes == 3 and whole.dim() == 3 and len(whole) > 1
@@ -279,7 +283,7 @@ def _only_set(params: Params) -> Params:
     return {name: value.squeeze(0) for name, value in params.items()}
 
 
-def _inside(free: Tensor) -> Tensor:
+def _finite_unconstrained(free: Tensor) -> Tensor:
     """Unconstrained numbers, those of values at the end of their support finite."""
     return free.clamp(-_FARTHEST, _FARTHEST) if not free.isfinite().all() else free
 

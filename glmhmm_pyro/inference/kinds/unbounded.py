@@ -60,7 +60,7 @@ def unbounded_weights(
         present = hidden.smoothed_probs(data.emissions).sum(0)
         present = data.ranks.total(present)
         known = _Known(model, data, hidden, params, counts, present)
-        groups = [*_emissions(known), *_transitions(known), *_first_states(known)]
+        groups = [*_emission_groups(known), *_transitions(known), *_first_states(known)]
         return tuple(sentence for group in groups for sentence in _sentences(group))
 
 
@@ -127,12 +127,12 @@ class _Group:
     unseen: str = ""
 
 
-def _emissions(known: _Known) -> Iterator[_Group]:
+def _emission_groups(known: _Known) -> Iterator[_Group]:
     """The states of every output whose weights are kept finite by nothing."""
     for name, output in known.hidden.outputs(known.data.emissions).items():
         what = output.component
         component = known.model.components[what]
-        if not _is_flat(component):
+        if not _has_flat_prior(component):
             continue
         if isinstance(output.emission_dist, Shared):
             output = output._replace(emission_dist=output.emission_dist.law)
@@ -141,7 +141,7 @@ def _emissions(known: _Known) -> Iterator[_Group]:
         if observed is not None:
             visited = visited * observed[:, None]
         costs = emission_log_probs(*output[:3])
-        visits, losses = _by_state(known.ranks, visited, costs, (0,))
+        visits, losses = _visits_by_state(known.ranks, visited, costs, (0,))
         if not output.is_discrete:
             # A density is no number of mistakes.
             losses = torch.full_like(losses, torch.inf)
@@ -244,32 +244,32 @@ def _transitions(known: _Known) -> Iterator[_Group]:
             weights = None if weights is None else weights.unsqueeze(0)
             noise = noise.sum(1, keepdim=True)
         own = "baseline" if "baseline" in component.sites else "weights"
-        visits, losses = _by_state(known.ranks, moves, chain.log_probs, (0, 2))
+        visits, losses = _visits_by_state(known.ranks, moves, chain.log_probs, (0, 2))
         large = {}
-        if _is_flat(component):
+        if _has_flat_prior(component):
             large = known.large(chain.name, weights, noise, " to state")
-        if _is_flat(component, own):
+        if _has_flat_prior(component, own):
             yield _Group(
                 _of_states(f"{chain.said} from", len(visits), chain.level),
                 losses,
-                _never(known.ranks, moves.sum(0), probs, leaves),
+                _never_observed(known.ranks, moves.sum(0), probs, leaves),
                 {} if is_shared else large,
                 chain.present,
                 visits,
                 "it is visited only at the last step of a session",
             )
-        if is_shared and _is_flat(component):
+        if is_shared and _has_flat_prior(component):
             yield _Group([chain.said], losses.sum(0, keepdim=True), large=large)
 
 
 def _first_states(known: _Known) -> Iterator[_Group]:
     """First states that covariates of the sessions predict."""
-    if not _is_flat(known.model.initial):
+    if not _has_flat_prior(known.model.initial):
         return
     fold = known.hidden.expansion.fold_first
     log_probs = fold(known.hidden.initial_logits.exp()).log()
     counts = fold(known.counts.initial)
-    losses = _by_state(known.ranks, counts, log_probs, (0, 1))[1]
+    losses = _visits_by_state(known.ranks, counts, log_probs, (0, 1))[1]
     probs, sessions = log_probs.exp().unsqueeze(1), counts.sum(1, keepdim=True)
     noise = noise_of_labels(probs, sessions)
     weights = known.shown("initial")
@@ -277,7 +277,7 @@ def _first_states(known: _Known) -> Iterator[_Group]:
     yield _Group(
         ["first states"],
         losses.reshape(1),
-        _never(known.ranks, counts.sum(0, keepdim=True), probs, sessions),
+        _never_observed(known.ranks, counts.sum(0, keepdim=True), probs, sessions),
         known.large("initial", weights, noise, " of state"),
     )
 
@@ -288,7 +288,7 @@ def _of_states(what: str, states: int, level: str = "state") -> list[str]:
     return [f"{what} {called} {state}" for state in range(states)]
 
 
-def _is_flat(component: Component, name: str = "weights") -> bool:
+def _has_flat_prior(component: Component, name: str = "weights") -> bool:
     """Whether the component has parameters of a GLM that no penalty keeps finite."""
     site = component.sites.get(name)
     if site is None or name == "weights" and site.axes[-1] != "covariate":
@@ -296,7 +296,7 @@ def _is_flat(component: Component, name: str = "weights") -> bool:
     return not is_proper(site.prior)
 
 
-def _by_state(
+def _visits_by_state(
     ranks: Ranks, counts: Tensor, log_probs: Tensor, axes: tuple[int, ...]
 ) -> tuple[Tensor, ...]:
     """Expected visits of every state, and the nats its outcomes cost."""
@@ -310,14 +310,14 @@ def _labels_never_seen(ranks: Ranks, output: Output, counts: Tensor) -> Tensor |
         return None
     labels = output.emission_dist.enumerate_support(expand=False).flatten()
     seen = counts.T @ (output.value[:, None] == labels).to(counts.dtype)
-    return _never(ranks, seen, label_probs(output), counts)
+    return _never_observed(ranks, seen, label_probs(output), counts)
 
 
 def _sentences(group: _Group) -> list[str]:
     """At most one sentence a row, the first that is true."""
     sentences = []
     for row, name in enumerate(group.names):
-        never = [] if group.never is None else _numbers(group.never[row])
+        never = [] if group.never is None else _true_places(group.never[row])
         if group.present[row] < _NEVER:
             sentences.append(f"{name}: it is never visited")
         elif group.visits[row] < _NEVER:
@@ -331,7 +331,9 @@ def _sentences(group: _Group) -> list[str]:
     return sentences
 
 
-def _never(ranks: Ranks, seen: Tensor, probs: Tensor, counts: Tensor) -> Tensor:
+def _never_observed(
+    ranks: Ranks, seen: Tensor, probs: Tensor, counts: Tensor
+) -> Tensor:
     """Which outcomes never happen, and are said not to, shape (rows, outcomes).
 
     Without a constant column one that never happens may have a probability all the
@@ -348,6 +350,6 @@ def _never(ranks: Ranks, seen: Tensor, probs: Tensor, counts: Tensor) -> Tensor:
     return (seen < _NEVER) & (expected < _ERROR_FREE)
 
 
-def _numbers(which: Tensor) -> list[int]:
+def _true_places(which: Tensor) -> list[int]:
     """Numbers of the outcomes for which it is true."""
     return which.nonzero().flatten().tolist()

@@ -172,7 +172,7 @@ class ByPredictor:
         scores, v = self._scores(w).requires_grad_(), v.detach().requires_grad_()
         with torch.enable_grad():
             value = self._at(scores, v)
-            by_score, by_parameter = _grad(value, (scores, v))
+            by_score, by_parameter = _gradients(value, (scores, v))
         return value.detach(), self._summed(by_score), by_parameter
 
     def hessian(self, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,7 +180,7 @@ class ByPredictor:
         scores = self._scores(w).requires_grad_()
         with torch.enable_grad():
             value = self._at(scores, v.detach())
-            (slope,) = _grad(value, (scores,), create_graph=True)
+            (slope,) = _gradients(value, (scores,), create_graph=True)
             bends = self._bends(slope, scores)
         return value.detach(), self._summed(slope.detach()), self._blocks(bends)
 
@@ -189,17 +189,17 @@ class ByPredictor:
         scores, v = self._scores(w).requires_grad_(), v.detach().requires_grad_()
         spread = self._spread(within)
         with torch.enable_grad():
-            (slope,) = _grad(self._at(scores, v), (scores,), create_graph=True)
+            (slope,) = _gradients(self._at(scores, v), (scores,), create_graph=True)
             bends = self._bends(slope, scores, create_graph=True)
-            by_score, by_parameter = _grad((bends * spread).sum() / 2, (scores, v))
+            by_score, by_parameter = _gradients((bends * spread).sum() / 2, (scores, v))
         return self._summed(by_score), by_parameter
 
     def mixed(self, w: Tensor, v: Tensor, along: Tensor) -> Tensor:
         """Derivative by the parameters of the slope along a direction of the units."""
         scores, v = self._scores(w).requires_grad_(), v.detach().requires_grad_()
         with torch.enable_grad():
-            (slope,) = _grad(self._at(scores, v), (scores,), create_graph=True)
-            (found,) = _grad((slope * self._scores(along)).sum(), (v,))
+            (slope,) = _gradients(self._at(scores, v), (scores,), create_graph=True)
+            (found,) = _gradients((slope * self._scores(along)).sum(), (v,))
         return found
 
     def _at(self, scores: Tensor, v: Tensor) -> Tensor:
@@ -225,7 +225,7 @@ class ByPredictor:
     def _bends(self, slope: Tensor, scores: Tensor, **options: Any) -> Tensor:
         """Second derivatives by predictors, (steps, outputs, outputs)."""
         columns = [
-            _grad(column.sum(), (scores,), retain_graph=True, **options)[0]
+            _gradients(column.sum(), (scores,), retain_graph=True, **options)[0]
             for column in slope.unbind(1)
         ]
         return torch.stack(columns, -1)
@@ -258,7 +258,7 @@ class ByPredictor:
         return total.index_add(0, self.units, by_step)
 
 
-def _grad(value: Tensor, leaves: tuple[Tensor, ...], **options: Any) -> Any:
+def _gradients(value: Tensor, leaves: tuple[Tensor, ...], **options: Any) -> Any:
     """Derivatives of a value, 0 by what it does not depend on."""
     if not value.requires_grad:
         return tuple(torch.zeros_like(leaf) for leaf in leaves)

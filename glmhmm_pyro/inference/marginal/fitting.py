@@ -107,7 +107,7 @@ def findings_at(
         log_likelihood=point.at.evidence,
         log_joint=point.height,
         status=status,
-        restarts=tuple(_restart(a, i > 0, status) for i, a in enumerate(ordered)),
+        restarts=tuple(_climb_record(a, i > 0, status) for i, a in enumerate(ordered)),
         best=0,
         unbounded=unbounded,
         notes=(*notes, *_swaps(problem, point), *_doubts(problem, point)),
@@ -120,13 +120,15 @@ def _starts(
     """Values of all sites for every start."""
     program, given = problem.program, search.init
     if isinstance(given, Mapping) and set(problem.program.priors) <= set(given):
-        return [_given(program, given)]
+        return [_checked_values(program, given)]
     params = _nested(problem, search, fit_nested)
     if isinstance(given, Mapping):
-        params |= _given(program, given)
+        params |= _checked_values(program, given)
     scales = Ascent(problem).scales
     w, v = problem.packed(params)
-    if not scales.any or any(_is_scale(problem, scales, n) for n in given or ()):
+    if not scales.any or any(
+        _is_site_of_scale(problem, scales, n) for n in given or ()
+    ):
         return [params]
     found = []
     for number, size in enumerate(_OF_UNITS):
@@ -170,7 +172,7 @@ def _nested(problem: MarginalProblem, search: Search, fit_nested: Fitting) -> Pa
     return params
 
 
-def _given(program: Program, given: Mapping[str, Any]) -> Params:
+def _checked_values(program: Program, given: Mapping[str, Any]) -> Params:
     """The user's values, checked."""
     unknown = sorted(set(given) - set(program.priors))
     if unknown:
@@ -186,7 +188,7 @@ def _given(program: Program, given: Mapping[str, Any]) -> Params:
     }
 
 
-def _is_scale(problem: MarginalProblem, scales: Scales, name: str) -> bool:
+def _is_site_of_scale(problem: MarginalProblem, scales: Scales, name: str) -> bool:
     place = problem.theta.slices.get(name)
     return place is not None and bool((scales.counts[place] > 0).any())
 
@@ -237,7 +239,7 @@ def _best(ascents: list[Ascent]) -> Ascent:
     return max(ascents, key=lambda ascent: ascent.best.height)
 
 
-def _restart(ascent: Ascent, is_other: bool, status: Status) -> Restart:
+def _climb_record(ascent: Ascent, is_other: bool, status: Status) -> Restart:
     """The record of a climb; starts at other scales are no independent ones."""
     return Restart(
         np.array([point.at.evidence for point in ascent.path]),
@@ -268,9 +270,9 @@ def ends_of(
     at_end = _endless(problem, point, scales)
     notes = [
         f"{name} runs to 0: this weight does not vary"
-        for name in _named(problem, at_zero)
+        for name in _parameter_names(problem, at_zero)
     ]
-    ends = [f"{name} grows without end" for name in _named(problem, at_end)]
+    ends = [f"{name} grows without end" for name in _parameter_names(problem, at_end)]
     return tuple(notes), tuple(ends)
 
 
@@ -291,7 +293,7 @@ def _endless(problem: MarginalProblem, point: EvidencePoint, scales: Scales) -> 
     return found
 
 
-def _named(problem: MarginalProblem, which: Tensor) -> list[str]:
+def _parameter_names(problem: MarginalProblem, which: Tensor) -> list[str]:
     """Names of parameters, with those of the covariates where they are known."""
     found = []
     for name, place in problem.theta.slices.items():

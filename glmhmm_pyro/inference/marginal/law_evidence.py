@@ -86,7 +86,7 @@ def expand_at_units_mode(
         else:
             value, slope, _ = problem.curvature.slopes(w, v)
         slope = slope + prior.slope(w)
-        made, is_exact = _factor(diag, lower, bends)
+        made, is_exact = _positive_factor(diag, lower, bends)
         step = made.solve(slope)
         gain = float((slope * step).sum())
         height = float(value + prior.log_prob(w))
@@ -109,7 +109,9 @@ def expand_at_units_mode(
     return UnitExpansion(evidence, w, prior, made, torch.as_tensor(bends))
 
 
-def _factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[CholeskyFactor, bool]:
+def _positive_factor(
+    diag: Tensor, lower: Tensor, bends: Tensor
+) -> tuple[CholeskyFactor, bool]:
     """Factor of minus the second derivatives, made positive where they are not.
 
     Args:

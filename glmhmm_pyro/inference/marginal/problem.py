@@ -75,7 +75,7 @@ class MarginalProblem:
         self.units = {name: law.unit for name, law in laws.items()}
         self.sizes = [unit.numel() for unit in self.units.values()]
         self.size = sum(self.sizes)
-        self.number = _alike(laws)
+        self.number = _shared_num_units(laws)
         by_predictor = ByPredictor.of(self)
         self.curvature: Any = by_predictor or ByUnit(self)
 
@@ -154,7 +154,7 @@ class _Distributions(Messenger):
         msg["is_observed"] = True
 
 
-def _alike(laws: dict[str, Any]) -> int:
+def _shared_num_units(laws: dict[str, Any]) -> int:
     """The number of units, which all laws must share."""
     first, *others = laws.values()
     for name, law in zip(list(laws)[1:], others):

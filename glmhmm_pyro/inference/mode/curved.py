@@ -54,7 +54,7 @@ def _in_units(
         slope = descent.steps * descent(end)[1]
         if number and _promised(program, end, matrix, slope, jacobian) <= _ENOUGH:
             return end, Status.CONVERGED
-        units = _units(program, matrix)
+        units = _curvature_units(program, matrix)
         moved, status = minimise(descent.seen_from(end, units), torch.zeros_like(end))
         end = end + units * moved
         if status not in (Status.CONVERGED, Status.STALLED):
@@ -62,7 +62,7 @@ def _in_units(
     return end, status
 
 
-def _units(program: Program, matrix: Tensor) -> Tensor:
+def _curvature_units(program: Program, matrix: Tensor) -> Tensor:
     """Steps that cost half a nat each; of log-odds and logarithms, 1 at the most."""
     own = matrix.diagonal().abs()
     units = torch.where(own > 0, own, 1.0).rsqrt()

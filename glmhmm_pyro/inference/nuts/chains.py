@@ -167,7 +167,7 @@ def _in_parallel(jobs: list[tuple]) -> list[str]:
     except KeyboardInterrupt:
         return [INTERRUPTED] * len(jobs)
     except Exception as error:  # A model that no process can be sent, a process killed.
-        return [f"{described(error)}; try parallel=False"] * len(jobs)
+        return [f"{error_sentence(error)}; try parallel=False"] * len(jobs)
 
 
 def run_chain(
@@ -180,7 +180,7 @@ def run_chain(
 ) -> str:
     """One chain, noted on the board; says how it ended if not as it should."""
     kind = VectorSampler if potential.is_direct else PyroSampler
-    with _ending() as ended, seeded(seed), alone():
+    with _errors_noted() as ended, seeded(seed), alone():
         vectors, stats, done = (
             board.open(n)[number:] for n in ("vectors", "stats", "done")
         )
@@ -203,7 +203,7 @@ def run_chain(
 
 
 @contextmanager
-def _ending() -> Iterator[list[str]]:
+def _errors_noted() -> Iterator[list[str]]:
     """What is raised inside goes no further, but into a list, in words."""
     ended: list[str] = []
     try:
@@ -211,7 +211,7 @@ def _ending() -> Iterator[list[str]]:
     except KeyboardInterrupt:
         ended.append(INTERRUPTED)
     except Exception as error:  # Whatever the user's model raises.
-        ended.append(described(error))
+        ended.append(error_sentence(error))
 
 
 @contextmanager
@@ -258,6 +258,6 @@ def _rectangle(lengths: list[int]) -> tuple[list[int], int]:
     return [i for i, other in enumerate(lengths) if length and other >= length], length
 
 
-def described(error: BaseException) -> str:
+def error_sentence(error: BaseException) -> str:
     """An error in words."""
     return ": ".join(filter(None, [type(error).__name__, str(error)]))

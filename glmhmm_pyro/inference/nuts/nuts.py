@@ -41,7 +41,7 @@ from glmhmm_pyro.inference.nuts.chains import (
     Board,
     Chains,
     alone,
-    described,
+    error_sentence,
     num_workers,
     run_chains,
     seconds_per_gradient,
@@ -222,7 +222,7 @@ class NUTS:
         stats = dict(drawn.stats)
         stats["log_joint"] = -stats.pop("potential") - gain.numpy()
         said = [] if begun.is_whitened else [UNIT_SCALE]
-        posterior, unaligned = _numbered(
+        posterior, unaligned = _renumbered_draws(
             program, mode, Posterior(draws, stats), renumbering, bar
         )
         posterior, several = _by_mode(program, begun, drawn, posterior, renumbering)
@@ -241,13 +241,13 @@ class NUTS:
         self, program: Program, drawn: Chains, draws: Params, several: list[str]
     ) -> tuple[Status, list[str]]:
         """The gravest of what is wrong, and sentences about all of it."""
-        found = _ends(drawn) + _stuck(drawn)
+        found = _unfinished_chains(drawn) + _stuck(drawn)
         diverged = int(drawn.stats["diverging"].sum())
         if diverged:
             total = drawn.stats["diverging"].size
             found.append((Status.DIVERGED, f"{diverged} of {total} draws diverged"))
         found += [(Status.NOT_MIXED, sentence) for sentence in several]
-        found += _unmixed(free_draws(draws, program.priors))
+        found += _mixing_problems(free_draws(draws, program.priors))
         if program.improper:
             flat = f"flat is the prior of {', '.join(program.improper)}"
             found.append((Status.IMPROPER, flat))
@@ -255,7 +255,7 @@ class NUTS:
         return status, [sentence for _, sentence in found]
 
 
-def _ends(drawn: Chains) -> list[tuple[Status, str]]:
+def _unfinished_chains(drawn: Chains) -> list[tuple[Status, str]]:
     """Chains that did not come to their end."""
     found = []
     cut = sum(end == INTERRUPTED for end in drawn.ends)
@@ -287,7 +287,7 @@ def _point(program: Program, posterior: Posterior) -> Estimate:
     try:
         return estimated(program, posterior)
     except _KEEPING_DRAWS as error:
-        ended = f"the log-likelihood at their mean ended with {described(error)}"
+        ended = f"the log-likelihood at their mean ended with {error_sentence(error)}"
         return Estimate(posterior.mean(), math.nan, math.nan, MEAN, (ended,))
 
 
@@ -311,7 +311,10 @@ def _by_mode(
         with alone():
             where = visited(program, begun.modes, posterior.draws, renumbering)
     except _KEEPING_DRAWS as error:
-        return posterior, [*said, f"telling modes apart ended with {described(error)}"]
+        return posterior, [
+            *said,
+            f"telling modes apart ended with {error_sentence(error)}",
+        ]
     sentence = separate_modes_warning(begun.modes, where, drawn.numbers)
     stats = {**posterior.stats, "mode": where.numpy()}
     return replace(posterior, stats=stats), said + ([sentence] if sentence else [])
@@ -336,12 +339,14 @@ def _as_at(
     return replace(posterior, by_label=labels if changes(labels).any() else None)
 
 
-def _unmixed(draws: Params) -> list[tuple[Status, str]]:
+def _mixing_problems(draws: Params) -> list[tuple[Status, str]]:
     """The worst R-hat and effective sample size, where they are not good enough."""
     try:
         table = diagnose(draws)
     except _KEEPING_DRAWS as error:
-        return [(Status.UNCHECKED, f"their diagnostics ended with {described(error)}")]
+        return [
+            (Status.UNCHECKED, f"their diagnostics ended with {error_sentence(error)}")
+        ]
     found = []
     chains = next(iter(draws.values())).shape[0]
     if table["r_hat"].max() > _R_HAT:
@@ -355,7 +360,7 @@ def _unmixed(draws: Params) -> list[tuple[Status, str]]:
     return [(Status.NOT_MIXED, sentence) for sentence in found]
 
 
-def _numbered(
+def _renumbered_draws(
     program: Program,
     mode: Findings,
     posterior: Posterior,
@@ -375,7 +380,9 @@ def _numbered(
             numbering = number_draws(*arguments, bar)
             draws = renumber_draws(posterior.draws, numbering.within, renumbering)
     except _KEEPING_DRAWS as error:
-        return posterior, (f"{AS_DRAWN}their alignment ended with {described(error)}",)
+        return posterior, (
+            f"{AS_DRAWN}their alignment ended with {error_sentence(error)}",
+        )
     numbered = replace(
         posterior,
         draws=draws,

@@ -41,7 +41,7 @@ def prior_ends(program: Program, params: Params, seed: int) -> list[Params]:
     with seeded(seed):
         draws = _of_priors(program, params, methodcaller("sample"))
     centre, drawn = map(program.coordinates.pack, (centres, draws))
-    ends = [_end(program, centre + part * (drawn - centre)) for part in _PARTS]
+    ends = [_climb_end(program, centre + part * (drawn - centre)) for part in _PARTS]
     return [program.coordinates.unpack(end) for end in ends if end is not None]
 
 
@@ -56,7 +56,7 @@ def is_maximum(program: Program, vector: Tensor) -> bool:
     return bool((values > 0).all())
 
 
-def _end(program: Program, start: Tensor) -> Tensor | None:
+def _climb_end(program: Program, start: Tensor) -> Tensor | None:
     """Where a climb ends; ``None`` where it has no beginning or no end."""
     try:
         with torch.no_grad():

@@ -99,7 +99,7 @@ def half_way(point: Point, step: float) -> tuple[Array, Array]:
     return momentum, point.position + step * momentum
 
 
-def arrived(
+def leapfrog_end(
     half: Array, position: Array, step: float, potential: float, slope: Array
 ) -> Point:
     """The end of a leapfrog, by the energy where it leads to and its slope."""
@@ -119,7 +119,7 @@ def grown(start: Tree, depth: int, step: float, energy: Energy, chance: Chance) 
     end, parts = start.end(step), []
     for number in range(1, 2**depth + 1):
         half, position = half_way(end, step)
-        end = arrived(half, position, step, *energy(position))
+        end = leapfrog_end(half, position, step, *energy(position))
         parts.append(start.beside(end))
         # Parts of equal length are joined, as digits of a binary number are carried.
         while number % 2 == 0 and not parts[-1].has_ended:

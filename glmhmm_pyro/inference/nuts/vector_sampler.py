@@ -12,10 +12,10 @@ from glmhmm_pyro.inference.nuts.sampler import Draw, Settings
 from glmhmm_pyro.inference.nuts.trajectories import (
     Point,
     Tree,
-    arrived,
     grown,
     half_way,
     joined,
+    leapfrog_end,
 )
 from glmhmm_pyro.inference.nuts.warmup import StepLength, widths, window_ends
 
@@ -121,7 +121,7 @@ class VectorSampler:
             with np.errstate(all="ignore"):
                 half, position = half_way(start, length)
                 found = self._stretched.at(position)
-                end = arrived(half, position, length, *found)
+                end = leapfrog_end(half, position, length, *found)
             is_short = Tree.at(start).beside(end).accepted > _FIRST
             if factor and is_short != (factor > 1):
                 break

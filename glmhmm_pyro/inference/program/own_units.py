@@ -92,7 +92,7 @@ def own_units(
         data: the data set; it is not changed.
         priors: distributions of the sites, for their supports and shapes.
     """
-    columns = {name: _columns(model, data, priors, name) for name in DESIGNS}
+    columns = {name: _design_units(model, data, priors, name) for name in DESIGNS}
     designs = {
         name: found(data.operator(name))
         for name, found in columns.items()
@@ -107,13 +107,13 @@ def own_units(
     outputs: dict[str, OutputUnits] = {}
     gains: dict[str, Gain] = {}
     for name, component in model.components.items():
-        own = _read(component, data, columns)
-        maps |= _named(name, component.own_maps(own))
-        found = _named(name, component.own_gains(own))
+        own = _units_read(component, data, columns)
+        maps |= _by_site(name, component.own_maps(own))
+        found = _by_site(name, component.own_gains(own))
         gains |= {n: Gain(f"{name}.{g.source}", g.linear) for n, g in found.items()}
         units = component.own_outputs(own, component.view(data))
-        if units is not None and _fits(_named(name, units.maps), priors):
-            maps |= _named(name, units.maps)
+        if units is not None and _fits(_by_site(name, units.maps), priors):
+            maps |= _by_site(name, units.maps)
             outputs[name] = units
     if not maps:
         return model, data, OwnUnits()
@@ -122,7 +122,7 @@ def own_units(
         "transition_covariates": kept(data, "transition_covariates"),
         **designs,
     }
-    changes |= _emissions(model, data, outputs)
+    changes |= _scaled_emissions(model, data, outputs)
     own_model, declared = _with_priors(model, maps)
     gain = _log_scale(model, data, outputs)
     volumes = {
@@ -137,12 +137,12 @@ def own_units(
     )
 
 
-def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _by_site(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by name of site, from values by attribute of a component."""
     return {f"{prefix}.{name}": value for name, value in values.items()}
 
 
-def _columns(
+def _design_units(
     model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
 ) -> ColumnUnits:
     """Units of one of the designs."""
@@ -177,11 +177,11 @@ def _readers(
             prior = priors.get(f"{prefix}.weights")
             is_free = prior is None or is_real(prior)
             readers = takers if is_free and component.takes_centres else found
-            readers.append(_places(component, data) if is_free else None)
+            readers.append(_columns_read(component, data) if is_free else None)
     return found, takers
 
 
-def _places(component: Component, data: Sequences) -> list[int]:
+def _columns_read(component: Component, data: Sequences) -> list[int]:
     """Numbers of the columns that a component reads of its design."""
     if component.columns_read is None:
         return list(range(component.num_features or 0))
@@ -189,13 +189,13 @@ def _places(component: Component, data: Sequences) -> list[int]:
     return [names.index(name) for name in component.columns_read]
 
 
-def _read(
+def _units_read(
     component: Component, data: Sequences, columns: Mapping[str, ColumnUnits]
 ) -> ColumnUnits:
     """Units of the columns that a component reads."""
     if not component.is_linear:
         return ColumnUnits.none(component.num_features or 0)
-    return columns[component.covariates_of].chosen(_places(component, data))
+    return columns[component.covariates_of].chosen(_columns_read(component, data))
 
 
 def _fits(maps: Mapping[str, Affine], priors: Mapping[str, Any]) -> bool:
@@ -206,7 +206,7 @@ def _fits(maps: Mapping[str, Affine], priors: Mapping[str, Any]) -> bool:
     )
 
 
-def _emissions(
+def _scaled_emissions(
     model: GLMHMM, data: Sequences, outputs: Mapping[str, OutputUnits]
 ) -> dict[str, Tensor]:
     """The emissions in units of their own, as a field of the data."""

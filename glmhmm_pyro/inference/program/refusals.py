@@ -14,7 +14,7 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.spreading import check_groups
 
 
-def check_order(model: Callable[..., Any], data: Any) -> None:
+def check_is_model(model: Callable[..., Any], data: Any) -> None:
     """Raise a TypeError if ``model`` is no model, such as a data set in its place."""
     kind, what = type(model).__name__, with_article(type(model))
     if isinstance(model, Sequences) or isinstance(data, GLMHMM):

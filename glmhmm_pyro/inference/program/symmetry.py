@@ -173,7 +173,9 @@ def symmetry_of(
         else:
             classes.append([state])
     moves = [states]
-    by_size = [_of_size(classes, size) for size in sorted({len(c) for c in classes})]
+    by_size = [
+        _classes_of_size(classes, size) for size in sorted({len(c) for c in classes})
+    ]
     if prod(factorial(len(groups)) for groups in by_size) > _MOST:
         return Symmetry(tuple(map(tuple, classes)), (states,), is_complete=False)
     shuffles = itertools.product(*map(itertools.permutations, by_size))
@@ -208,7 +210,7 @@ def possible_orders(model: Callable[..., Any], num_states: int) -> Symmetry:
     return Symmetry(tuple((k,) for k in range(num_states)), moves)
 
 
-def _of_size(classes: list[list[int]], size: int) -> list[list[int]]:
+def _classes_of_size(classes: list[list[int]], size: int) -> list[list[int]]:
     return [group for group in classes if len(group) == size]
 
 
@@ -244,10 +246,10 @@ class _Trial:
         turned = [self.renumbering(point, numbers) for point in self.points]
         with torch.no_grad():
             for point, (_, prior) in zip(turned, self.before):
-                if not _alike(self.program.log_prior(point), prior):
+                if not _are_equal(self.program.log_prior(point), prior):
                     return False
             return all(
-                _alike(after, value)
+                _are_equal(after, value)
                 for point, before in zip(turned, self.before)
                 for after, value in zip(self._parts(point), before)
             )
@@ -269,7 +271,7 @@ class _Trial:
         return self.program.coordinates.unpack(centre)
 
 
-def _alike(value: Tensor, other: Tensor) -> bool:
+def _are_equal(value: Tensor, other: Tensor) -> bool:
     """Whether two log densities are equal but for the rounding of their sums."""
     slack = torch.finfo(torch.result_type(value, other)).eps ** 0.6
     return bool((value - other).abs() <= slack * (1 + other.abs()))

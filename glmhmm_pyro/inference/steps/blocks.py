@@ -33,7 +33,9 @@ from glmhmm_pyro.priors.filling import elementwise_log_prob
 from glmhmm_pyro.sequences import Sequences
 
 
-def run(component: Component, data: Sequences, params: Params) -> tuple[Tensor, dict]:
+def log_probs_and_sites(
+    component: Component, data: Sequences, params: Params
+) -> tuple[Tensor, dict]:
     """The component's log-probabilities at ``params``, and its sample sites by name."""
     body = poutine.condition(component.log_probs, data=params)
     trace = poutine.trace(body).get_trace(data)
@@ -215,7 +217,7 @@ class LogPrior:
         return -slope_of(slope[:, number], leaf)[:, number].clamp(max=0.0).numpy()
 
 
-def smooth(sites: dict, params: Params) -> dict:
+def majorised(sites: dict, params: Params) -> dict:
     """Sample sites with smooth priors, each at most the given one and equal here.
 
     An M-step that raises this bound raises the log-joint.

@@ -23,9 +23,9 @@ from glmhmm_pyro.inference.steps.blocks import (
     LogPrior,
     PackedRows,
     as_taken,
+    log_probs_and_sites,
+    majorised,
     prior_sites,
-    run,
-    smooth,
 )
 from glmhmm_pyro.inference.steps.expected_joint import Box, ExpectedJoint
 from glmhmm_pyro.inference.steps.hyper_step import HyperStep
@@ -66,7 +66,7 @@ class MStep:
         self.scale = 1.0 / data.ranks.total(data.num_steps)
         # Reading the sites draws them; the user's generator must not notice.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            log_probs, sites = run(component, data, {})
+            log_probs, sites = log_probs_and_sites(component, data, {})
         self.shape = log_probs.shape
         self.is_same = self._is_same()
         # Of what is the same at all steps, counts are summed at once.
@@ -202,7 +202,7 @@ class MStep:
         if self.blocks.is_flat:
             return None
         taken = as_taken(self.component, params)
-        sites = smooth(prior_sites(self.component, taken), taken)
+        sites = majorised(prior_sites(self.component, taken), taken)
         return LogPrior(self.blocks, sites, sets)
 
     def _minimum(
@@ -279,7 +279,9 @@ class MStep:
             values = self.blocks.unpack(leaf)
             values = as_taken(self.component, params | values)
             try:
-                log_probs, sites = run(self.component, self.data, values)
+                log_probs, sites = log_probs_and_sites(
+                    self.component, self.data, values
+                )
             except ValueError:
                 # Far out a distribution may refuse its own parameters.
                 if np.array_equal(leaf.detach().cpu().numpy(), first):
@@ -288,7 +290,7 @@ class MStep:
                 found, slopes = self.ranks.totals(none, flat)
                 return found, slopes
             objectives = self.blocks.sum_counts(counts, log_probs.expand(counts.shape))
-            prior = self.blocks.log_prior(smooth(sites, start))
+            prior = self.blocks.log_prior(majorised(sites, start))
             objectives = objectives + prior / self.ranks.size
             (gradient,) = torch.autograd.grad(objectives.sum(), leaf)
             own = objectives.detach().cpu().numpy()[which]
@@ -317,7 +319,7 @@ def hyperparameters(
         return found
     values = {name: site["value"].detach() for name, site in sites.items()}
     leaves = {name: values[name].clone().requires_grad_() for name in unknown}
-    log_probs, _ = run(component, data, values | leaves)
+    log_probs, _ = log_probs_and_sites(component, data, values | leaves)
     if not log_probs.requires_grad:
         return found + unknown
     gradients = torch.autograd.grad(

@@ -54,7 +54,7 @@ def scores_at(chain: Tabled, potentials: list[np.ndarray]) -> Scores | None:
         torch.zeros(part.features, part.probs[0].size * width, dtype=torch.float64)
         for part in parts[1:]
     ]
-    for steps, out in _rows(chain, potentials, parts, entry, width):
+    for steps, out in _row_stretches(chain, potentials, parts, entry, width):
         for total, part, rows in zip(sums, parts[1:], out):
             left = torch.from_numpy(rows).reshape(len(rows), -1)
             total.addmm_(part.covariates(steps).T, left)
@@ -66,7 +66,7 @@ def scores_at(chain: Tabled, potentials: list[np.ndarray]) -> Scores | None:
     return Scores(parts, found[:, -1], found[:, :-1] + found[:, :-1].T)
 
 
-def _rows(
+def _row_stretches(
     chain: Tabled,
     potentials: list[np.ndarray],
     parts: list[Softmaxes],

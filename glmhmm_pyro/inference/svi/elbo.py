@@ -176,10 +176,12 @@ class ElboAscent:
         """All that further steps follow from, torch's generator included."""
         adam: Any = self.optimiser.state if self.optimiser else {}
         return {
-            "leaves": {name: _copied(leaf) for name, leaf in self.leaves.items()},
+            "leaves": {
+                name: _copied_values(leaf) for name, leaf in self.leaves.items()
+            },
             "kept": {n: self.kept[p] for n, p in self.leaves.items() if p in self.kept},
             "adam": {
-                name: {key: _copied(value) for key, value in adam[leaf].items()}
+                name: {key: _copied_values(value) for key, value in adam[leaf].items()}
                 for name, leaf in self.leaves.items()
             },
             "learning_rate": self.learning_rate,
@@ -206,7 +208,7 @@ class ElboAscent:
         optimiser = self._prepared(list(dict.fromkeys(self.leaves.values())))
         for name, leaf in self.leaves.items():
             optimiser.state[leaf] = {
-                key: _copied(value) for key, value in state["adam"][name].items()
+                key: _copied_values(value) for key, value in state["adam"][name].items()
             }
             if name in state["kept"]:
                 self.kept[leaf] = state["kept"][name]
@@ -299,8 +301,10 @@ class StepSchedule:
 
 def _store() -> dict[str, Tensor]:
     """What Pyro's store holds: the parameters that the guide begins at."""
-    return {name: _copied(value) for name, value in pyro.get_param_store().items()}
+    return {
+        name: _copied_values(value) for name, value in pyro.get_param_store().items()
+    }
 
 
-def _copied(value: Tensor) -> Tensor:
+def _copied_values(value: Tensor) -> Tensor:
     return value.detach().clone()

@@ -60,7 +60,7 @@ def make_guide(guide: Guide, program: Program, params: Params) -> Callable[[Any]
     """
     maker: Any = GUIDES[guide] if isinstance(guide, str) else guide
     if isinstance(maker, nn.Module):
-        made = _copied(maker)
+        made = _copied_guide(maker)
     elif "model" in (takes := _arguments(maker)):
         begins = "init_loc_fn" in takes
         options = {"init_loc_fn": init_to_value(values=params)} if begins else {}
@@ -69,7 +69,7 @@ def make_guide(guide: Guide, program: Program, params: Params) -> Callable[[Any]
         made = maker
     with torch.no_grad():
         trace = poutine.trace(made).get_trace(program.data)
-    _check(trace, program)
+    _check_sites(trace, program)
     _own_parameters()
     if not pyro.get_param_store():
         raise ValueError(
@@ -88,7 +88,7 @@ def _arguments(maker: Callable) -> list[str]:
     return [name for name in inspect.signature(maker).parameters if name not in fixed]
 
 
-def _copied(guide: nn.Module) -> nn.Module:
+def _copied_guide(guide: nn.Module) -> nn.Module:
     """A copy of the user's guide, with copies of the models that autoguides read.
 
     An autoguide forgets its model when it is copied, the original too.
@@ -106,7 +106,7 @@ def _copied(guide: nn.Module) -> nn.Module:
     return copied
 
 
-def _check(trace: Trace, program: Program) -> None:
+def _check_sites(trace: Trace, program: Program) -> None:
     """Raise a ValueError if the sites of a guide are not the model's parameters."""
     sites = {n: s for n, s in trace.nodes.items() if _is_latent(s)}
     missing = [name for name in program.priors if name not in sites]

@@ -116,9 +116,9 @@ def _check_sessions(program: Program, size: int) -> None:
         )
     fix = "leave subsample_sessions out"
     refuse_apart(program.model, "subsample_sessions", f"{size} sessions at a step", fix)
-    whole = _sizes(program.model, data)
+    whole = _shapes_by_site(program.model, data)
     try:
-        part = _sizes(program.model, data.subset(range(size)))
+        part = _shapes_by_site(program.model, data.subset(range(size)))
     except (ValueError, IndexError, RuntimeError) as error:
         raise ValueError(
             f"subsample_sessions must be None for this model, got {size}, but it "
@@ -149,7 +149,7 @@ class _Sizes(NamedTuple):
     others: dict[str, torch.Size]
 
 
-def _sizes(model: Callable[[Data], Any], data: Data) -> _Sizes:
+def _shapes_by_site(model: Callable[[Data], Any], data: Data) -> _Sizes:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         nodes = poutine.trace(model).get_trace(data).nodes
     found = _Sizes({}, {})
