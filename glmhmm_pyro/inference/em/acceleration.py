@@ -1,9 +1,10 @@
-"""SQUAREM: two EM steps say where many more would lead.
+"""SQUAREM: extrapolation from two EM steps.
 
-EM creeps where the posterior of the states hardly moves. From three points of its path,
-extrapolation jumps ahead (Varadhan & Roland 2008, "Simple and globally convergent
-methods for accelerating the convergence of any EM algorithm", scheme S3). A jump
-counts only if the log-joint has not fallen; else EM goes on from its own last step.
+EM is slow where the posterior of the states hardly changes. Extrapolation from three
+points of its path speeds it up (Varadhan & Roland 2008, "Simple and globally convergent
+methods for accelerating the convergence of any EM algorithm", scheme S3). An
+extrapolated point that lowers the log-joint is discarded, and EM goes on from its own
+last step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ _FIRST_REACH = 4.0
 
 
 class Extrapolation:
-    """Where one run of EM goes next.
+    """The next values of one run of EM.
 
     Args:
         transforms: from unconstrained numbers to values, by site.
@@ -34,7 +35,7 @@ class Extrapolation:
         self.reach = _FIRST_REACH
 
     def after(self, params: Params, updated: Params) -> Params:
-        """Where to evaluate next, after an EM step from ``params`` to ``updated``."""
+        """The next values, after an EM step from ``params`` to ``updated``."""
         if self.fallback is not None:
             self.reach *= 2
             self.fallback = None
@@ -48,7 +49,7 @@ class Extrapolation:
         return updated if jump is None else jump
 
     def retreat(self) -> Params | None:
-        """Back from a jump that failed; ``None`` if the last point was no jump."""
+        """The values before a failed extrapolation; ``None`` if there was none."""
         fallback, self.fallback = self.fallback, None
         if fallback is not None:
             self.reach = max(_FIRST_REACH / 2, self.reach / 4)
@@ -92,10 +93,10 @@ class Extrapolation:
         return {n: t.inv(params[n]) for n, t in self.transforms.items()}
 
     def _measured(self, params: Params) -> Params:
-        """What steps are measured by: unconstrained numbers, roots of probabilities.
+        """Coordinates of steps: roots of probabilities, else unconstrained numbers.
 
-        A probability on its way to 0 moves by as much at every step in its log-odds,
-        and matters less and less; in its root (Fisher's metric) it comes to rest.
+        A probability that goes to 0 moves by equal steps in its log-odds, though it
+        matters less and less; its root (Fisher's metric) converges.
         """
         free = self._free(params)
         probs = [name for name, t in self.transforms.items() if _gives_probs(t)]
@@ -103,7 +104,7 @@ class Extrapolation:
 
 
 def _gives_probs(transform: Transform) -> bool:
-    """Whether a transform leads to probabilities that sum to 1."""
+    """Whether the values of a transform are probabilities that sum to 1."""
     support = transform.codomain
     while isinstance(support, constraints.independent):
         support = support.base_constraint
@@ -118,7 +119,7 @@ def _path_differences(points: Sequence[Params]) -> tuple[Params, Params]:
 
 
 def _length(moves: Mapping[str, Tensor]) -> float:
-    """Euclidean length, coordinates at the border of their support left out."""
+    """Euclidean length, without coordinates at the border of their support."""
     return (
         sum(float(m[torch.isfinite(m)].square().sum()) for m in moves.values()) ** 0.5
     )

@@ -1,8 +1,8 @@
-"""Annealing: EM iterations that first see less of the data, or more of the priors.
+"""Annealing: first EM iterations with tempered posteriors or stronger priors.
 
-A posterior of the states at inverse temperature beta, proportional to p(y, z)^beta, is
-vaguer than the true one, and so are the optima that EM can be caught in (Ueda & Nakano
-1998, "Deterministic annealing EM algorithm").
+The posterior of the states at inverse temperature beta, proportional to p(y, z)^beta,
+is flatter than the true one, and poor local optima are fewer (Ueda & Nakano 1998,
+"Deterministic annealing EM algorithm").
 """
 
 import math
@@ -17,7 +17,7 @@ _START = 0.01
 
 
 class AnnealedIteration(NamedTuple):
-    """An annealed EM iteration.
+    """Settings of one annealed EM iteration.
 
     Attributes:
         beta: inverse temperature of the E-step.
@@ -31,7 +31,7 @@ class AnnealedIteration(NamedTuple):
 def schedule(
     inverse_temperatures: Sequence[float], prior_multipliers: Sequence[float]
 ) -> list[AnnealedIteration]:
-    """The annealed iterations; where one list has ended its number is 1."""
+    """The annealed iterations; the shorter list is continued by ones."""
     pairs = zip_longest(inverse_temperatures, prior_multipliers, fillvalue=1.0)
     return [
         AnnealedIteration(float(beta), float(multiplier)) for beta, multiplier in pairs
@@ -60,10 +60,10 @@ def positive(
 def with_share_of_start(
     params: Params, start: Params, transforms: Mapping[str, Any], share: float = _START
 ) -> Params:
-    """Parameters with a little of the start left in them.
+    """Parameters mixed with a small share of the start.
 
-    At a high temperature all states become one. What tells them apart again, once they
-    may differ, must come from somewhere.
+    At a high temperature all states become the same; the share of the start breaks this
+    symmetry once the temperature falls.
 
     Args:
         params: after an annealed M-step.

@@ -91,13 +91,13 @@ class EM:
 
     @property
     def in_own_units(self) -> bool:
-        """Whether a program may come in units of its own: not for a plain M-step."""
+        """Whether to fit in standardised units; not if M-step options are given."""
         return self.m_step is None
 
     def fit(self, program: Program, search: Search) -> Findings:
-        """EM from all starts of a search; the best one's fit.
+        """EM from all starts of a search; findings of the best.
 
-        Latents that have a normal law are integrated out; see ``marginal``.
+        Latents with a normal law are integrated out; see ``inference/marginal``.
         """
         problem = MarginalProblem.of(program)
         if problem is not None:
@@ -167,9 +167,9 @@ class EM:
         return [run for run in runs if run.log_joints]
 
     def annealed(self, steps: loop.Steps, runs: Sequence[Run]) -> list[Run]:
-        """The runs after the annealed iterations, from whose end all of them begin.
+        """The runs after the annealed iterations; as they are if there are none.
 
-        One that was interrupted is interrupted before it began.
+        If the user interrupts, all runs get the status ``INTERRUPTED``.
         """
         try:
             sets = loop.annealed_starts(self, steps, [run.params for run in runs])
@@ -187,14 +187,14 @@ class EM:
         callback: loop.Callback | None = None,
         rule: loop.Rule | None = None,
     ) -> None:
-        """Lead runs that have not ended on, in lockstep, until they end or pause.
+        """Iterate the runs that have not ended, in lockstep, until they end or pause.
 
         Args:
             steps: E-steps and M-steps, from :meth:`Program.em_steps`.
-            runs: changed in place; what is led on later goes on as if never paused.
+            runs: changed in place; a paused run can be advanced further later.
             most: number of iterations after which a run pauses.
             callback: see :meth:`run`.
-            rule: when a run has converged, in the place of ``tol``.
+            rule: convergence rule in place of that of ``tol``.
         """
         rule = loop.SmallRises(self.tol) if rule is None else rule
         self._make_ready(steps, runs, most)
@@ -225,7 +225,7 @@ class EM:
     def _make_ready(
         self, steps: loop.Steps, runs: Sequence[Run], most: int | None
     ) -> None:
-        """Say how runs choose where to go next, and when they wait."""
+        """Set the extrapolation of runs, and where they pause."""
         for run in runs:
             run.extrapolation = run.extrapolation or Extrapolation(
                 steps.transforms, self.accelerate
@@ -234,7 +234,7 @@ class EM:
 
 
 class _Show:
-    """Callback that shows iteration and best log-joint on a bar.
+    """Callback that shows the iteration and the best log-joint on a progress bar.
 
     Args:
         bar: of all starts; those before have ended.

@@ -1,8 +1,8 @@
 """What EM does with a run after an E-step, after an M-step, and at its end.
 
-E- and M-steps are those of a program, which extrapolation
-(:mod:`~glmhmm_pyro.inference.em.acceleration`) makes longer. A run that closes in on a
-density without end, or whose M-step fails, ends with a status that says so.
+E- and M-steps are those of a program; extrapolation
+(:mod:`~glmhmm_pyro.inference.em.acceleration`) lengthens them. A run whose density
+grows without bound, or whose M-step fails, ends with a status that says so.
 """
 
 import math
@@ -47,7 +47,7 @@ class Steps(Protocol):
 
     @property
     def about(self) -> tuple[Any, ...]:
-        """What tells these steps from others of one fit."""
+        """Key of these steps in a checkpoint."""
 
     @property
     def is_discrete(self) -> bool:
@@ -61,33 +61,33 @@ class Steps(Protocol):
     def maximise(
         self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
     ) -> list[Params]:
-        """M-steps of these rows of the sets that the last E-steps were for."""
+        """M-steps for these rows of the sets of the last ``expect``."""
 
     def failure(self, number: int) -> Failure | None:
-        """How an M-step failed in the last ``maximise``, of a row's number in it."""
+        """How M-step ``number`` of the last ``maximise`` failed, if it did."""
 
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
-        """Sentences about scales that have run away."""
+        """Sentences about scales that diverge to 0 or infinity."""
 
     def at_bounds(self, params: Params) -> tuple[str, ...]:
-        """Sentences about scales that only a floor keeps from running to 0."""
+        """Sentences about scales that have reached their lower bound."""
 
     def infinite(self, params: Params) -> tuple[str, ...]:
         """Sentences about priors whose density is infinite at these values."""
 
 
 class Rule(Protocol):
-    """When a run of EM has converged."""
+    """Convergence rule of a run of EM."""
 
     def has_arrived(self, steps: Steps, run: Run) -> bool:
-        """Whether it has where an E-step has just been recorded."""
+        """Whether the run has converged, judged after an E-step."""
 
     def has_converged(self, steps: Steps, run: Run, updated: Params) -> bool:
-        """Whether it has by what the M-step from there gave."""
+        """Whether the run has converged, judged by the values after the M-step."""
 
 
 def resumed(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> LongLoop:
-    """The stage of these runs, brought to where an earlier call had led them."""
+    """The checkpointed loop of these runs, restored from an earlier call if any."""
     give, firsts = partial(resuming.state_of, steps, runs), [run.first for run in runs]
     kept = stage("EM", lambda: (options, rule, steps.about, firsts, give()))
     kept.give = give
@@ -97,24 +97,24 @@ def resumed(options: "EM", steps: Steps, runs: Sequence[Run], rule: Rule) -> Lon
 
 
 class SmallRises(NamedTuple):
-    """EM's own rule: all further iterations together would hardly raise the log-joint.
+    """EM's rule: converged if all further iterations hardly raise the log-joint.
 
-    EM steps that shrink by a factor r raise it by r^2 of the last rise, by r^4, and so
-    on: by r^2 / (1 - r^2) of it in all.
+    If EM steps shrink by a factor r, they raise it by r^2 of the last rise, then by
+    r^4, and so on: by r^2 / (1 - r^2) of the last rise in all.
 
     Attributes:
-        tol: largest rise, relative to the size of the log-joint, that is left out.
+        tol: largest expected further rise, relative to the size of the log-joint.
     """
 
     tol: float
 
     def has_arrived(self, steps: Steps, run: Run) -> bool:
-        """Whether labels are all but certain, and nothing is left to gain."""
+        """Whether the labels are predicted almost with certainty."""
         likelihood, joint = run.log_likelihoods[-1], run.log_joints[-1]
         return steps.is_discrete and joint == likelihood > -_NOTHING_LEFT
 
     def has_converged(self, steps: Steps, run: Run, updated: Params) -> bool:
-        """Whether EM steps are small, and shrink fast enough."""
+        """Whether the expected further rise is below the tolerance."""
         tol = self._tolerance(steps, run)
         if run.rise > tol:
             return False
@@ -122,7 +122,7 @@ class SmallRises(NamedTuple):
         return run.rise <= 0 or (shrinks < 1 and run.rise <= tol * (1 - shrinks))
 
     def _tolerance(self, steps: Steps, run: Run) -> float:
-        """Looser at a floor of a scale, where no maximum is to be found."""
+        """``tol``; a looser one at the lower bound of a scale, no maximum."""
         is_near = run.rise <= _NEAR_A_FLOOR and steps.at_bounds(run.params)
         return max(self.tol, _NEAR_A_FLOOR) if is_near else self.tol
 
@@ -137,14 +137,14 @@ def try_record(options: "EM", steps: Steps, rule: Rule, run: Run, *logs: float) 
 
 
 def end_failing_steps(steps: Steps, runs: Sequence[Run], error: Exception) -> None:
-    """End the runs whose own E-step fails, where one of several together did."""
+    """After an error of joint E-steps, end the runs whose own E-step fails."""
     end_failing(
         runs, lambda run: steps.expect([run.next_params]), error, is_spread(steps)
     )
 
 
 class Update(NamedTuple):
-    """What an M-step gives a run, and how it failed, if it did."""
+    """The result of an M-step for a run: values, and how it failed if it did."""
 
     run: Run
     params: Params
@@ -154,7 +154,7 @@ class Update(NamedTuple):
 def maximised(
     steps: Steps, runs: Sequence[Run], sets: Sequence[Params], rows: list[int]
 ) -> list[Update]:
-    """M-steps of the runs in these rows; those whose M-step raises an error end."""
+    """M-steps of the runs in these rows; runs whose M-step raises an error end."""
     if not rows:
         return []
     try:
@@ -174,7 +174,7 @@ def maximised(
 
 
 def is_spread(steps: Steps) -> bool:
-    """Whether other processes take part, which cannot follow where a run fails here."""
+    """Whether the data are spread over ranks, so that runs cannot fail one by one."""
     data = getattr(steps, "data", None)
     return getattr(data, "ranks", ALONE) is not ALONE
 
@@ -187,7 +187,11 @@ def record_or_retreat(
     log_likelihood: float,
     log_joint: float,
 ) -> bool:
-    """Record the E-step of a run, or turn back; whether the run wants an M-step."""
+    """Record an E-step, or retreat from an extrapolation that lowered the log-joint.
+
+    Returns:
+        Whether an M-step is to follow.
+    """
     if not run.log_joints:
         check_possible(log_joint)
     lowest = run.log_joints[-1] if run.log_joints else -math.inf
@@ -199,13 +203,13 @@ def record_or_retreat(
     if log_joint == math.inf:
         run.status, run.reasons = Status.COLLAPSED, steps.infinite(run.next_params)
     elif log_joint < lowest and steps.at_bounds(run.next_params):
-        # An M-step that a floor cuts short need not be one up.
+        # An M-step that a bound limits may lower the log-joint.
         run.status = Status.CONVERGED
     else:
         run.record(log_likelihood, log_joint, options.keep_weights)
         run.reasons = steps.runaways(run.first, run.params)
         if run.reasons:
-            # As large as the log-joint is there, its rounding may make it fall.
+            # The log-joint is so large there that rounding may lower it.
             run.status = Status.COLLAPSED
             return False
         _check_rise(run, _ROUNDING[steps.dtype])
@@ -217,7 +221,7 @@ def record_or_retreat(
 
 
 def choose_next(steps: Steps, rule: Rule, update: Update) -> None:
-    """Choose where a run goes next, by the M-step from where it is."""
+    """Set the next values of a run from its M-step, and whether it has converged."""
     run, updated, failure = update
     run.failure = failure
     if rule.has_converged(steps, run, updated):
@@ -237,7 +241,7 @@ def _check_rise(run: Run, rounding: float) -> None:
 
 
 def set_final_status(steps: Steps, run: Run) -> None:
-    """Say of a run that has ended at a floor of a scale, or with a failed M-step."""
+    """Set the status of a run that ended at a bound or with a failed M-step."""
     if run.status not in (Status.CONVERGED, Status.MAX_ITERS):
         return
     run.reasons = steps.at_bounds(run.params)
@@ -250,7 +254,7 @@ def set_final_status(steps: Steps, run: Run) -> None:
 def annealed_starts(
     options: "EM", steps: Steps, starts: Sequence[Params]
 ) -> list[Params]:
-    """Where the annealed iterations lead from these starts."""
+    """The values after the annealed iterations from these starts."""
     sets = list(starts)
     pairs = schedule(options.inverse_temperatures, options.prior_multipliers)
     if not pairs:
@@ -261,7 +265,7 @@ def annealed_starts(
         resuming.restore(steps, (), kept.state)
     for done, (beta, multiplier) in enumerate(pairs[done:], done + 1):
         joints = steps.expect(sets, beta)[1]
-        # What is impossible ends where it begins, when it is led on.
+        # A set without a finite log-joint stays as it is; its run then fails.
         rows = [i for i, log_joint in enumerate(joints) if math.isfinite(log_joint)]
         updates = steps.maximise(sets, rows, multiplier) if rows else []
         moved = dict(zip(rows, updates))

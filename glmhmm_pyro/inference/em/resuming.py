@@ -1,4 +1,4 @@
-"""Runs of EM as plain containers, from which EM goes on as if it had never stopped."""
+"""The state of EM runs in plain containers, for checkpoints."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,12 @@ _PLAIN = ("status", "reasons", "pause")
 
 
 def state_of(steps: "Steps", runs: Sequence[Run], **more: Any) -> dict[str, Any]:
-    """All that further iterations follow from, between two of them.
+    """All that the next iterations depend on, between two of them.
 
     Args:
         steps: E-steps and M-steps; some remember units of their own.
-        runs: those that are led on together.
-        more: what else is to be known.
+        runs: runs that advance together.
+        more: further entries of the state.
     """
     return {
         **more,
@@ -33,11 +33,11 @@ def state_of(steps: "Steps", runs: Sequence[Run], **more: Any) -> dict[str, Any]
 
 
 def restore(steps: "Steps", runs: Sequence[Run], state: dict[str, Any]) -> None:
-    """Bring runs to where they were.
+    """Restore runs from a state.
 
     Args:
         steps: as above.
-        runs: where they begin, changed in place.
+        runs: at their starts, changed in place.
         state: from :func:`state_of`.
     """
     if state["units"] is not None:
@@ -77,5 +77,5 @@ def _state(run: Run) -> dict[str, Any]:
 
 
 def _on_device(run: Run, params: Params) -> Params:
-    """Values on the device where the run's own are."""
+    """Values on the device of the run's own values."""
     return {name: value.to(run.first[name].device) for name, value in params.items()}

@@ -1,9 +1,8 @@
-"""Searches of models of the user's own, whose units are not known.
+"""Mode searches for models of the user's own, whose units are not known.
 
-How large a gradient is says nothing there: one in a covariate of the size 1e-6 is small
-far from the mode, one in a covariate of the size 1e6 large very near it. What a Newton
-step still promises, in nats, is the same in all units, and so is a search in steps that
-cost one nat each.
+A gradient's size is no criterion of convergence there, as it depends on the units of
+the covariates. The gain that a Newton step predicts, in nats, does not, nor does a
+search in coordinates scaled by the curvature.
 """
 
 from collections.abc import Callable
@@ -25,7 +24,7 @@ _ROUNDS, _ENOUGH = 5, 1e-6
 
 
 def curved(program: Program, minimise: Minimise, jacobian: bool) -> Minimise:
-    """A search in units by curvature; the same one if a program has units of its own.
+    """The search in units by curvature; unchanged if the program has its own units.
 
     Args:
         program: the model with its data; a ``GLMHMM`` has units of its own.
@@ -44,7 +43,7 @@ def _in_units(
     descent: Descent,
     start: Tensor,
 ) -> tuple[Tensor, Status]:
-    """Where searches one after the other end, and how."""
+    """End point and status of repeated searches, each in units at the last end."""
     end, status = start, Status.STALLED
     for number in range(_ROUNDS):
         try:
@@ -63,7 +62,7 @@ def _in_units(
 
 
 def _curvature_units(program: Program, matrix: Tensor) -> Tensor:
-    """Steps that cost half a nat each; of log-odds and logarithms, 1 at the most."""
+    """Steps that change the density by half a nat; at most 1 for log-odds and logs."""
     own = matrix.diagonal().abs()
     units = torch.where(own > 0, own, 1.0).rsqrt()
     for name, piece in program.coordinates.slices.items():
@@ -75,7 +74,7 @@ def _curvature_units(program: Program, matrix: Tensor) -> Tensor:
 def _promised(
     program: Program, end: Tensor, matrix: Tensor, slope: Tensor, jacobian: bool
 ) -> float:
-    """Nats that a Newton step may still gain, or one up where the density bends up."""
+    """Predicted gain of a Newton step, nats, with curvature made positive."""
     information = Information.of_matrix(program, end, matrix, jacobian)
     steps = information.factor.T @ slope
     upwards = (information.units * slope) @ information.missing[RISING]

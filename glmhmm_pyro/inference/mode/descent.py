@@ -1,4 +1,4 @@
-"""What a search for a mode goes down: minus a log density per step, with its slope."""
+"""The objective of a mode search: minus a log density per step, with its gradient."""
 
 import copy
 import math
@@ -18,18 +18,18 @@ ROUNDING = 1e-13
 
 
 class Descent:
-    """Minus the log density per step and its slope; remembers where it went down.
+    """Minus the log density per step and its gradient; records every new lowest point.
 
     Args:
         program: the model with its data.
         params: where the search starts.
         jacobian: whether the density is that of the vector.
-        kept: where evaluations are noted, if they are.
+        kept: checkpointed loop that notes the evaluations, if any.
 
     Attributes:
         steps: number of steps of all sites together.
         path: values, log-likelihood and log density of every point lower than before.
-        was_lost: whether there was no finite number somewhere.
+        was_lost: whether some evaluation was not finite.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Descent:
         self.units: Tensor | None = None
 
     def __call__(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and slope at a point."""
+        """Value and gradient at a point."""
         centre, units = self.centre, self.units
         vector = point
         if centre is not None and units is not None:
@@ -79,7 +79,7 @@ class Descent:
         return value, slope
 
     def seen_from(self, centre: Tensor, units: Tensor) -> "Descent":
-        """The same of steps away from a vector.
+        """The objective as a function of scaled steps from ``centre``.
 
         Args:
             centre: shape (size,).
@@ -91,7 +91,7 @@ class Descent:
         return moved
 
     def end(self, vector: Tensor) -> None:
-        """Note where the search ended, which rounding may hide among its equals."""
+        """Record the end of the search, even if it is no new lowest point."""
         found = self.program.evaluated(vector, jacobian=False)
         joint = found.log_density
         if self.path and joint >= self.path[-1][2] - ROUNDING * abs(joint):
@@ -101,7 +101,7 @@ class Descent:
 def _noted(
     evaluate: Callable[[Tensor], Evaluated], kept: LongLoop
 ) -> Callable[[Tensor], Evaluated]:
-    """The same density, noted by a stage, without the values of its sites."""
+    """The density, its evaluations noted in a checkpoint, without values of sites."""
 
     def numbers(vector: Tensor) -> tuple[Tensor, Tensor]:
         found = evaluate(vector)

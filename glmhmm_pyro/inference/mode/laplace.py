@@ -97,11 +97,11 @@ class Laplace:
         self._map()
 
     def _map(self) -> MAP:
-        """The search that this one begins with; it checks the options they share."""
+        """The MAP search that comes first; it checks the options they share."""
         return MAP(num_iters=self.num_iters, tol=self.tol)
 
     def fit(self, program: Program, search: Search) -> Findings:
-        """Draws around the best mode; the MAP fit where there can be none.
+        """Draws around the best mode; the MAP fit if the curvature is singular.
 
         Of latents that have a normal law they are draws given the parameters of the
         largest evidence, which are held at these.
@@ -190,7 +190,7 @@ def _with_draws(
 
 
 def _log_joints(program: Program, params: Params, progress: bool) -> Tensor:
-    """Log-joint of every draw, as many together as the model and memory allow."""
+    """Log-joint of every draw, evaluated in batches as memory allows."""
     draws = len(next(iter(params.values())))
     width = program.num_together if program.is_batched else 1
     found: list[Tensor] = []

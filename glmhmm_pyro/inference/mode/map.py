@@ -81,7 +81,7 @@ class MAP:
             keep_whole(self, em_iters=0)
 
     def fit(self, program: Program, search: Search) -> Findings:
-        """The best mode that the starts of a search lead to.
+        """Findings at the best mode that the starts lead to.
 
         Latents that have a normal law are integrated out; see ``marginal``.
         """
@@ -118,14 +118,14 @@ class MAP:
         return _EM_ITERS if program.separates else 0
 
     def _begun(self, program: Program, search: Search) -> list[Run]:
-        """The runs of all starts, after some iterations of EM."""
+        """The runs of all starts after ``em_iters`` iterations of EM."""
         starts, em_iters = search.starts(program), self.em_iters_of(program)
         if not em_iters:
             return [Run(params) for params in starts]
         return EM(num_iters=em_iters).run_all(program, starts, search.progress)
 
     def climb(self, program: Program, run: Run) -> None:
-        """Lead one run to the mode near it; what it comes through is recorded."""
+        """L-BFGS from a run's values to the mode near them; the path is recorded."""
         start = program.coordinates.pack(run.params)
         kept = self._stage(program, start, jacobian=False)
         descent = Descent(program, run.params, False, kept)
@@ -148,10 +148,10 @@ class MAP:
             run.status = Status.COLLAPSED if run.reasons else run.status
 
     def density_mode(self, program: Program, params: Params) -> tuple[Tensor, Status]:
-        """Mode of the density of the unconstrained vector near these values; how found.
+        """Mode of the density of the unconstrained vector near these values, and status.
 
-        It includes the volume of the transform, so that it is inside even where the
-        best value is at the border of its support: where draws are to begin.
+        The density includes the Jacobian, so that the mode is inside the support even
+        where the best value is at its border; samplers start there.
         """
         start = program.coordinates.pack(params)
         kept = self._stage(program, start, jacobian=True)
@@ -161,12 +161,12 @@ class MAP:
         return found
 
     def _stage(self, program: Program, start: Tensor, jacobian: bool) -> LongLoop:
-        """Where a search notes what it has evaluated."""
+        """The checkpointed loop of a search."""
         about = (self, getattr(program.data, "num_steps", None), start, jacobian)
         return stage("descent", lambda: about)
 
     def minimise(self, descent: Descent, start: Tensor) -> tuple[Tensor, Status]:
-        """Where a search with these options ends, and how.
+        """End point and status of a search with these options.
 
         Args:
             descent: what it goes down.
@@ -200,7 +200,7 @@ _STATUS = {
 
 
 def _not_finite(program: Program, params: Params) -> tuple[str, ...]:
-    """Sentences about sites by which the gradient is no number at these values."""
+    """Sentences about sites whose gradient is not finite at these values."""
     coordinates = program.coordinates
     gradient = program.evaluated(coordinates.pack(params), jacobian=False).slope
     return tuple(

@@ -3,10 +3,9 @@
 A component whose M-step separates gives one problem for every state of every parameter
 set; any other gives one for every set.
 
-Searches that found no maximum are kept apart from those that had nothing to gain. Both
-leave the parameters where they were. A search whose objective was no number wherever it
-led, or that found nothing lower though the gradient is large, has failed; EM that ends
-so has not converged.
+An L-BFGS search that leaves the parameters as they were has either nothing to gain or
+has failed: its objective was not finite, or it found no lower value although the
+gradient is large. EM that ends with a failed M-step has not converged.
 """
 
 from collections.abc import Sequence
@@ -49,7 +48,7 @@ def prior_sites(component: Component, params: Params) -> dict:
 
 
 def as_taken(component: Component, params: Params) -> Params:
-    """Parameters as the component takes them: with an axis of sets, or not."""
+    """Parameters with an axis of sets if the component takes one, else without."""
     if component.takes_sets():
         return params
     return {name: value.squeeze(0) for name, value in params.items()}
@@ -69,9 +68,9 @@ class PackedRows:
 
     Args:
         component: bound to the data.
-        sites: those of its sample sites in a trace that are packed.
-        separates: whether they fall into independent blocks; by default if the
-            component says so.
+        sites: its sample sites in a trace, of those that are packed.
+        separates: whether they are independent by block; by default what the
+            component says.
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class LogPrior:
         self.blocks, self.sites, self.sets = blocks, dict(sites), sets
 
     def __call__(self, points: np.ndarray, which: np.ndarray) -> Evaluation:
-        """Values and gradients at ``points`` of the problems named."""
+        """Values and gradients at ``points`` of the problems numbered ``which``."""
         rows = np.zeros((self.sets * self.blocks.num_blocks, points.shape[1]))
         rows[which] = points
         leaf = torch.from_numpy(rows).requires_grad_()
@@ -185,7 +184,7 @@ class LogPrior:
         return values.detach().numpy()[which], gradient.numpy()[which]
 
     def curvature(self, points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Minus the second derivatives within rows of weights, made to be positive.
+        """Minus the second derivatives within rows of weights, made positive.
 
         Args:
             points: where, for all problems.
@@ -206,7 +205,7 @@ class LogPrior:
         return found
 
     def _curvature_of(self, points: np.ndarray, number: int) -> np.ndarray:
-        """That of one unconstrained number, 0 where the density is log-convex."""
+        """Curvature of one unconstrained number, 0 where the density is log-convex."""
         leaf = torch.from_numpy(points.copy()).requires_grad_()
         for name, value in self.blocks.unpack(leaf).items():
             self.sites[name] = {**self.sites[name], "value": value}
@@ -218,9 +217,9 @@ class LogPrior:
 
 
 def majorised(sites: dict, params: Params) -> dict:
-    """Sample sites with smooth priors, each at most the given one and equal here.
+    """Sample sites with smooth minorants of their log priors that touch at ``params``.
 
-    An M-step that raises this bound raises the log-joint.
+    An M-step that raises this lower bound raises the log-joint.
 
     Args:
         sites: a component's sample sites.
@@ -232,8 +231,8 @@ def majorised(sites: dict, params: Params) -> dict:
     }
 
 
-# Largest entry of the gradient of the log-joint per step at which a search that can
-# find no lower value has arrived all the same: what is left is rounding.
+# Largest entry of the gradient of the log-joint per step at which a search without a
+# lower value counts as converged: the rest is rounding.
 ARRIVED = 1e-5
 
 _NON_FINITE = (End.NON_FINITE, End.NON_FINITE_START, End.NON_FINITE_DIRECTION)
@@ -244,8 +243,8 @@ class Failure(NamedTuple):
     """How an M-step failed.
 
     Attributes:
-        status: of a run of EM that ends with it.
-        sentence: names the component.
+        status: status of a run of EM that ends with it.
+        sentence: what happened, with the name of the component.
     """
 
     status: Status
@@ -253,7 +252,7 @@ class Failure(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """Failures of an M-step by parameter set, ``None`` where all went well.
+    """Failures of an M-step by parameter set, ``None`` where it succeeded.
 
     Attributes:
         failures: as many as there are sets, or none if no search was needed.
@@ -265,7 +264,7 @@ class Ends(NamedTuple):
     def of(
         cls, name: str, results: Sequence[Any], num_blocks: int, plain: bool
     ) -> "Ends":
-        """Those of the searches of a component.
+        """Failures of the searches of a component.
 
         Args:
             name: of the component.

@@ -1,8 +1,8 @@
-"""Densities that grow without end: a state that closes in on a few of the emissions.
+"""Unbounded densities: states that collapse onto a few emissions.
 
-Where a state comes to predict its emissions without error, their density rises for ever
-as its scale runs to 0 (Day 1969): there is no maximum, and nothing to be found there.
-Scales whose unit is known are kept above floors, at which a fit goes on; others end it.
+Where a state predicts its emissions without error, the density grows without bound as
+its scale goes to 0 (Day 1969): there is no maximum. Scales whose unit is known have a
+lower bound, at which a fit goes on; any other collapse ends the run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,10 +22,10 @@ _VANISHED = 1e-6
 
 
 class Collapse:
-    """Tells which states of a model have collapsed.
+    """Finds the states of a model that have collapsed.
 
-    What is a small scale is judged by the values from which optimisers set out: a start
-    of the user's may be small already.
+    A scale is small relative to the components' own start values; a start given by the
+    user may be small already.
 
     Args:
         model: bound to the data.
@@ -56,7 +56,7 @@ class Collapse:
         ]
 
     def __call__(self, params: Params) -> tuple[str, ...]:
-        """One sentence for every parameter at whose end a density is infinite."""
+        """A sentence for every parameter near an end with an infinite density."""
         sentences: list[str] = []
         for prefix in self.continuous:
             component = self.components[prefix]
@@ -70,7 +70,7 @@ class Collapse:
 
 
 def at_bounds(components: Mapping[str, Component], params: Params) -> tuple[str, ...]:
-    """One sentence for every parameter of a model that a bound keeps from running off.
+    """A sentence for every parameter of a model that has reached its bound.
 
     Args:
         components: of the model, by name.
@@ -89,7 +89,7 @@ def at_bounds(components: Mapping[str, Component], params: Params) -> tuple[str,
 
 
 def runaways(names: Iterable[str], first: Params, now: Params) -> tuple[str, ...]:
-    """One sentence for every scale on its way to 0 or to infinity.
+    """A sentence for every scale that diverges to 0 or to infinity.
 
     Args:
         names: of the scales.

@@ -1,9 +1,8 @@
-"""The M-step of the scales that priors sample, after that of the weights.
+"""The M-step of hyperparameters, such as scales of priors, given the weights.
 
-Emissions and transitions say nothing of them, so they are maximised given the weights,
-at the cost of a prior. Each half raises the expected log-joint (ECM: Meng & Rubin
-1993), and given the hyperparameters the weights of all states stay as many separate
-problems.
+The likelihood does not depend on them, so their step only needs the priors. Each of the
+two steps raises the expected log-joint (ECM: Meng & Rubin 1993), and given the
+hyperparameters the weights of different states remain separate problems.
 """
 
 import math

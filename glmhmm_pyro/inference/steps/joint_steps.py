@@ -1,5 +1,7 @@
-"""The two steps of EM for models whose parameters do not separate, and for those of
-the user's own: one joint problem a start."""
+"""The two steps of EM as one joint problem per start.
+
+For models whose parameters do not separate, and for models of the user's own.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ Counts = dict[str, ExpectedCounts]
 
 
 class JointSteps:
-    """E-steps and M-steps of a program, which nothing is known of but its sites.
+    """E-steps and M-steps of any program; only its sites need be known.
 
     The M-step maximises the expected log-probability of every ``HiddenMarkov`` site
     plus the log density of all other sites, over all parameters together.
@@ -46,7 +48,7 @@ class JointSteps:
 
     @property
     def about(self) -> tuple[Any, ...]:
-        """What tells these steps from others of one fit, which reads a sample first."""
+        """Key of these steps in a checkpoint; a search on a sample has another."""
         num_steps = getattr(self.program.data, "num_steps", None)
         return num_steps, self.options, tuple(self.transforms)
 
@@ -76,7 +78,7 @@ class JointSteps:
     def maximise(
         self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
     ) -> list[Params]:
-        """M-steps of these rows of the sets that the last E-steps were for.
+        """M-steps for these rows of the sets of the last ``expect``.
 
         Args:
             multiplier: of the log prior.
@@ -90,15 +92,15 @@ class JointSteps:
         return found
 
     def failure(self, number: int) -> Failure | None:
-        """How an M-step failed in the last ``maximise``, of a row's number in it."""
+        """How M-step ``number`` of the last ``maximise`` failed, if it did."""
         return self.ends.of_set(number)
 
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
-        """Sentences about scales that have run away with their weights."""
+        """Sentences about scales of priors that diverge with their weights."""
         return runaways(scales(self.program.priors), first, now)
 
     def at_bounds(self, params: Params) -> tuple[str, ...]:
-        """Sentences about scales that only a floor keeps from running to 0."""
+        """Sentences about scales that have reached their lower bound."""
         return at_bounds(self.program.components, params)
 
     def infinite(self, params: Params) -> tuple[str, ...]:
@@ -131,11 +133,11 @@ class JointSteps:
             return coordinates.unpack(start + units * found.x)
 
     def _units_at(self, objective: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-        """Steps of the coordinates in which the M-step is looked for.
+        """Scales of the coordinates for the M-step's search.
 
-        Those of a ``GLMHMM`` are their own; so are all where the user gave options. In
-        a model of the user's own those of one unit of curvature, found at the first
-        M-step: what is a small gradient depends on units, which only it can tell.
+        Ones for a ``GLMHMM`` and where the user gave options. For a model of the
+        user's own, whose units are unknown, inverse roots of the curvature at the first
+        M-step.
         """
         if self.units is None:
             plain = self.options is not _OPTIONS or self.program.components
@@ -154,7 +156,7 @@ class JointSteps:
 
 
 def _units_of(objective: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Inverse roots of the second derivatives; 1 where there is none to go by."""
+    """Inverse roots of the second derivatives; 1 where these are 0 or unknown."""
     point = at.detach().clone().requires_grad_()
     try:
         (slope,) = torch.autograd.grad(objective(point), point, create_graph=True)

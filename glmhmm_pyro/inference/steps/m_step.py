@@ -98,12 +98,12 @@ class MStep:
         return updated
 
     def _is_same(self) -> bool:
-        """Whether first states are the same in all sessions, or moves at all steps."""
+        """Whether the distribution is the same in all sessions, or at all steps."""
         axis = _AXES.get(self.component.counts_of)
         return axis is not None and not self.data.ranks.any(self.shape[axis] > 1)
 
     def _gathered(self, counts: Tensor) -> Tensor:
-        """Counts of all steps and ranks together, where they are the same at all."""
+        """Counts, summed over steps and ranks if the distribution is the same."""
         if not self.is_same:
             return counts
         axis = _AXES[self.component.counts_of]
@@ -112,7 +112,7 @@ class MStep:
         return self.data.ranks.total(counts)
 
     def failure(self, number: int) -> Failure | None:
-        """How the last call failed for a parameter set, if it did."""
+        """How the last call failed for parameter set ``number``, if it did."""
         return self.ends.of_set(number)
 
     @property
@@ -129,14 +129,14 @@ class MStep:
 
     @property
     def supports(self) -> dict[str, Any]:
-        """Where values lie, by name."""
+        """Supports of the values, by name."""
         hyper = self.hyper_step.blocks.supports if self.hyper_step else {}
         return self.blocks.supports | hyper
 
     def start(self) -> Params:
-        """One set of values to set out from: the component's, else unconstrained zeros.
+        """Start values: the component's own, else unconstrained zeros.
 
-        A value outside the support of its prior is none.
+        Own values outside the support of their prior are not used.
         """
         hyper = self.hyper_step.blocks.zeros() if self.hyper_step else {}
         values = self.blocks.zeros() | hyper
@@ -149,7 +149,7 @@ class MStep:
         return values
 
     def _is_simple(self, sites: dict) -> bool:
-        """Whether blocks of real weights and positive numbers are all, on the CPU."""
+        """Whether all sites are blocks of real or positive numbers, on the CPU."""
         priors = [site["fn"] for site in sites.values()]
         simple = all(map(is_real, priors[:1])) and all(map(is_positive, priors[1:]))
         separates = bool(priors) and self.blocks.separates
@@ -178,7 +178,7 @@ class MStep:
     def _solve_fast(
         self, fast: BlockObjective, counts: Tensor, params: Params
     ) -> np.ndarray:
-        """Minimum of an objective that knows its own derivatives."""
+        """Minimum of a block objective with derivatives of its own."""
         start = self.blocks.pack(params).numpy()
         sets = len(counts)
         objective = ExpectedJoint(
@@ -224,7 +224,7 @@ class MStep:
         return np.stack([result.x for result in results])
 
     def _table(self, is_whole: bool) -> LogTable | None:
-        """Slopes by hand for a joint problem, if all of its sites are declared ones."""
+        """The component's table for a joint problem, if all sites are declared."""
         on_cpu = self.data.device.type == "cpu" and self.data.dtype == torch.float64
         if self.fast is not None or self.blocks.separates or not (is_whole and on_cpu):
             return None
@@ -260,14 +260,14 @@ class MStep:
         return objective
 
     def _scale(self, counts: Tensor) -> float:
-        """What objectives without coordinates of their own are multiplied by."""
+        """Factor of objectives that do not choose their own coordinates."""
         if self.options is not None:
             return self.scale
         # Per event: of first states there are few, however many the steps.
         return 1 / max(self.ranks.total(float(counts.sum())) / len(counts), 1.0)
 
     def _differentiated(self, counts: Tensor, params: Params) -> Objective:
-        """The same by automatic differentiation of the component's definition."""
+        """Maximum by automatic differentiation of the component's definition."""
         rows = self.blocks.pack(params).numpy()
         first = rows.copy()
         start = as_taken(self.component, params)

@@ -37,7 +37,7 @@ class Scores(NamedTuple):
 def scores_at(chain: Tabled, potentials: list[np.ndarray]) -> Scores | None:
     """Derivatives at the values that the chain's tables were last called with.
 
-    ``None`` if a table has no softmaxes to tell of.
+    ``None`` if a table is not made of softmaxes.
 
     Args:
         chain: of the model.

@@ -47,12 +47,12 @@ class ComponentSteps:
 
     @property
     def about(self) -> tuple[Any, ...]:
-        """What tells these steps from others of one fit, which reads a sample first."""
+        """Key of these steps in a checkpoint; a search on a sample has another."""
         return self.data.num_steps, self.options, tuple(self.transforms)
 
     @cached_property
     def collapse(self) -> Collapse:
-        """Tells which states have collapsed."""
+        """Finds the states that have collapsed."""
         return Collapse(self.model, self.data, self.m_steps)
 
     @property
@@ -97,7 +97,7 @@ class ComponentSteps:
     def maximise(
         self, sets: Sequence[Params], rows: list[int], multiplier: float = 1.0
     ) -> list[Params]:
-        """M-steps of these rows of the sets that the last E-steps were for.
+        """M-steps for these rows of the sets of the last ``expect``.
 
         Args:
             multiplier: of the log prior.
@@ -113,18 +113,18 @@ class ComponentSteps:
         return [{n: v[i] for n, v in updated.items()} for i in range(len(rows))]
 
     def failure(self, number: int) -> Failure | None:
-        """How an M-step failed in the last ``maximise``, of a row's number in it."""
+        """How M-step ``number`` of the last ``maximise`` failed, if it did."""
         found = [step.failure(number) for step in self.m_steps.values()]
         return next(filter(None, found), None)
 
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
-        """Sentences about scales that have run away with weights or with emissions."""
+        """Sentences about scales of priors or emissions that diverge."""
         steps = [step.hyper_step for step in self.m_steps.values()]
         found = [runaways(step.scales, first, now) for step in steps if step]
         return tuple(itertools.chain(*found, self.collapse(now)))
 
     def at_bounds(self, params: Params) -> tuple[str, ...]:
-        """Sentences about scales that only a floor keeps from running to 0."""
+        """Sentences about scales that have reached their lower bound."""
         return at_bounds(self.model.components, params)
 
     def infinite(self, params: Params) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ class ComponentSteps:
         return tables
 
     def _chain(self, sets: int) -> Tabled | None:
-        """The chain by tables, where all parts have one, for so many sets."""
+        """The chain by tables for ``sets`` parameter sets, if all parts have tables."""
         if self._tables is None:
             return None
         if self._tabled is None or len(self._tabled.passes) != sets:
@@ -155,7 +155,7 @@ class ComponentSteps:
         return self._tabled
 
     def _used_counts(self, sets: int) -> ExpectedCounts | None:
-        """The last E-step's counts, which nothing needs any more, if they fit."""
+        """The last E-step's counts, to be overwritten, if they have the right shape."""
         if self.counts is None or self.dtype != torch.float64:
             return None
         return self.counts if len(self.counts.emission) == sets else None
@@ -171,10 +171,9 @@ def m_step(m_steps: dict[str, MStep], counts: ExpectedCounts, params: Params) ->
 
 
 def scaled(counts: ExpectedCounts, multiplier: float) -> ExpectedCounts:
-    """Counts that make an M-step see the log prior multiplied by this number.
+    """Counts for an M-step whose log prior is multiplied by this number.
 
-    A prior multiplied by c is as good as counts divided by c: both have their maximum
-    in the same place.
+    Multiplying the log prior by c and dividing the counts by c have the same maximum.
     """
     if multiplier == 1.0:
         return counts
@@ -184,7 +183,7 @@ def scaled(counts: ExpectedCounts, multiplier: float) -> ExpectedCounts:
 
 
 def check_possible(log_joint: float) -> None:
-    """Raise a ValueError if the emissions are impossible at the start of EM."""
+    """Raise a ValueError if the log-joint is not finite at the start of EM."""
     if not math.isfinite(log_joint):
         raise ValueError(
             "the emissions must be possible under the start of EM, their log-joint is "
@@ -194,12 +193,12 @@ def check_possible(log_joint: float) -> None:
 
 
 def stack(sets: Sequence[Params]) -> Params:
-    """Values with a leading axis of sets."""
+    """The sets stacked along a leading axis."""
     return {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
 
 
 def _with_sets(counts: ExpectedCounts, sets: int) -> ExpectedCounts:
-    """Counts whose leading axis is that of the sets, even where all sets share them."""
+    """Counts expanded to a leading axis of ``sets``."""
     axes = {"log_marginal": 1, "initial": 2, "transition": 3, "emission": 2}
     return ExpectedCounts(
         **{
@@ -212,7 +211,7 @@ def _with_sets(counts: ExpectedCounts, sets: int) -> ExpectedCounts:
 
 
 def _as_taken(model: GLMHMM, params: Params) -> Params:
-    """The sets as the components take them; an unbatched one takes a single set."""
+    """The sets as the components take them: without their axis if unbatched."""
     taken: Params = {}
     for name, value in params.items():
         taken |= as_taken(_component(model, name), {name: value})

@@ -1,4 +1,4 @@
-"""The chain of a GLMHMM whose parts all have tables made by hand."""
+"""The chain of a GLMHMM whose parts all have hand-written tables."""
 
 from typing import Any
 
@@ -106,7 +106,7 @@ class Tabled:
         return begun, *made(False, self.out[1][number], self.out[2][number]), again
 
     def _enter(self, first: np.ndarray, moves: np.ndarray) -> None:
-        """Have moves into the first steps of sessions that go on begin fast states."""
+        """Make transitions into sessions that go on draw a new fast state."""
         if self.borders is None:
             return
         rows = self.borders.steps.numpy()
@@ -124,7 +124,7 @@ class Tabled:
         }
 
     def expected_counts(self, params: Params) -> ExpectedCounts:
-        """What ``HiddenMarkov.expected_counts`` gives, in memory used again.
+        """What ``HiddenMarkov.expected_counts`` returns, in reused memory.
 
         Args:
             params: values with a leading axis of sets.
