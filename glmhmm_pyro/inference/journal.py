@@ -1,4 +1,4 @@
-"""The journal of a fit: how far its long loops have come, so that a later call goes on.
+"""The journal of a fit: the progress of its long loops, so that a later call goes on.
 
 A fit follows from model, data, options and seed. What lies between its loops is made
 again when it goes on, and comes out as before; a loop opens a :class:`LongLoop`, named
@@ -26,7 +26,7 @@ Function = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Journal:
-    """What stages have noted, and where it is written to.
+    """The states of loops, and the function that writes them.
 
     Args:
         entries: what an earlier call has left, by the names of stages.
@@ -46,17 +46,17 @@ class Journal:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last writing is long enough ago."""
+        """Whether it is time to write again."""
         return monotonic() >= self._due
 
     def put(self, name: str, state: Mapping[str, Any]) -> None:
-        """Note what a stage has come to, and write if it is time."""
+        """Store the state of a loop, and write if it is time."""
         self._new[name] = state
         if self.is_due:
             self.write()
 
     def write(self) -> None:
-        """Write what is new; where that fails the fit goes on without."""
+        """Write new states; if that fails, the fit goes on without."""
         if not self._new:
             return
         before = monotonic()
@@ -74,12 +74,12 @@ def pause(before: float) -> float:
 
 
 class LongLoop:
-    """A long loop.
+    """A loop whose progress is kept in a journal.
 
     Attributes:
-        state: what an earlier call had come to in it; ``None`` where it begins.
-        give: set by the loop, gives what it can go on from: plain containers of kinds
-            that files can hold, which are never changed afterwards.
+        state: its state in an earlier call; ``None`` if there was none.
+        give: set by the loop, returns the state that it can go on from: plain
+            containers that files can hold, never changed afterwards.
     """
 
     def __init__(self, journal: Journal | None = None, name: str = ""):
@@ -94,13 +94,13 @@ class LongLoop:
         return self._journal is not None
 
     def note(self) -> None:
-        """Say that the loop can go on from here, which is kept when it is time."""
+        """Mark that the loop can go on from here; the state is stored if it is time."""
         self._is_known = False
         if self._journal is not None and self._journal.is_due:
             self._journal.put(self._name, self.give())
 
     def end(self) -> None:
-        """Say that the loop has ended here, which is always kept."""
+        """Mark that the loop has ended; the state is always stored."""
         if self._journal is not None and not self._is_known:
             self._journal.put(self._name, self.give())
 
@@ -110,7 +110,7 @@ _kept: ContextVar[tuple[Journal, str] | None] = ContextVar("journal", default=No
 
 @contextmanager
 def journalled(journal: Journal) -> Iterator[None]:
-    """Inside, loops note how far they are; where it ends early, all is written."""
+    """Context in which loops use this journal; on an early exit all is written."""
     before = _kept.set((journal, ""))
     try:
         yield
@@ -123,10 +123,10 @@ def journalled(journal: Journal) -> Iterator[None]:
 
 @contextmanager
 def journal_section(name: Callable[[], str]) -> Iterator[None]:
-    """Inside, loops are told from those of other fits that note in the same journal.
+    """Context that separates the loops of this fit from others in the same journal.
 
     Args:
-        name: gives that of the fit; not called where there is no journal.
+        name: returns a name of the fit; not called if there is no journal.
     """
     kept = _kept.get()
     before = _kept.set(None if kept is None else (kept[0], kept[1] + name()))
@@ -137,7 +137,7 @@ def journal_section(name: Callable[[], str]) -> Iterator[None]:
 
 
 def stage(kind: str, begins_with: Callable[[], Any]) -> LongLoop:
-    """The stage of a loop; one that notes nothing where there is no journal.
+    """The entry of a loop in the journal; an inactive one if there is no journal.
 
     Args:
         kind: of the loop.
@@ -153,7 +153,7 @@ def stage(kind: str, begins_with: Callable[[], Any]) -> LongLoop:
 
 
 def remembered(function: Function, kept: LongLoop) -> Function:
-    """A function whose values a stage notes, and which never computes one twice.
+    """A function with its values stored in the journal, none computed twice.
 
     Args:
         function: from a vector to numbers and a gradient.

@@ -1,4 +1,4 @@
-"""Second derivatives by the unconstrained vector, from those by numbers of softmaxes.
+"""Second derivatives by the unconstrained vector, by the chain rule from softmaxes.
 
 The numbers are functions of the vector, most of them the very same. Their own second
 derivatives, and those of priors and of the transform's volume, are of a function that

@@ -1,8 +1,8 @@
 """The log-joint of a GLMHMM of the package's own parts as one function of its vector.
 
-Value and slope come from arrays: no site is sampled, no graph is made. Fisher's
-identity gives the slope: expected counts of the chain times the slopes of its
-potentials. What is lacking a part of its own here is left to automatic differentiation.
+Value and slope are computed from arrays, without Pyro or automatic differentiation.
+The slope follows from Fisher's identity: expected counts of the chain times the slopes
+of its potentials. Parts without such slopes are left to automatic differentiation.
 """
 
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ class DirectDensity:
 
     @property
     def is_soft(self) -> bool:
-        """Whether all potentials are made of softmaxes that are told of."""
+        """Whether all potentials are softmaxes with known derivatives."""
         return all(t.softmaxes() is not None for t in self.chain.tables.values())
 
     def scores(self, vector: Tensor) -> Scores | None:

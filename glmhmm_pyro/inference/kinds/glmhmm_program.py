@@ -1,4 +1,4 @@
-"""A GLMHMM with its data: a density that components make up."""
+"""The program of a GLMHMM: a density made of its components."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -77,7 +77,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     @staticmethod
     def visit_known_priors(model: GLMHMM) -> None:
-        """All of them."""
+        """Sample the parameters of all components."""
         model.draw()
 
     @staticmethod
@@ -136,20 +136,20 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return self._log_likelihood(params), self.log_prior(params)
 
     def evaluated(self, vector: Tensor, jacobian: bool) -> Evaluated:
-        """The same, by one function where all parts are the package's own."""
+        """By :class:`DirectDensity` if all parts are the package's own."""
         if self._direct is None:
             return super().evaluated(vector, jacobian)
         with exclusively():
             return self._direct(vector, jacobian)
 
     def slopes(self, points: Tensor) -> Tensor:
-        """One after another where that function knows them, which is faster."""
+        """As the base class; one by one by :class:`DirectDensity`, which is faster."""
         if self._direct is None:
             return super().slopes(points)
         return torch.stack([self.evaluated(p, jacobian=False).slope for p in points])
 
     def known_curvature(self, vector: Tensor) -> Curvature | None:
-        """Those of the log-likelihood, where that function knows it; not over ranks."""
+        """Curvature of the log-likelihood by :class:`DirectDensity`; not over ranks."""
         if self._direct is None or self.ranks is not ALONE:
             return None
         with exclusively():
@@ -165,7 +165,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return direct is not None and direct.is_soft
 
     def __getstate__(self) -> dict[str, Any]:
-        """What processes are sent, who make that function themselves."""
+        """State for pickling, without the :class:`DirectDensity`."""
         return {name: v for name, v in vars(self).items() if name != "_direct"}
 
     @cached_property
@@ -188,7 +188,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     @property
     def _has_fixed_priors(self) -> bool:
-        """Whether no prior reads a site, nor draws one beside the declared ones."""
+        """Whether no prior reads or samples another site."""
         fixed = all(c.has_fixed_priors for c in self.model.components.values())
         return fixed and self.priors.keys() == {n for n, *_ in self.model.site_names()}
 
@@ -251,9 +251,9 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return unbounded_weights(self.model, self.data, hidden, params)
 
     def _own_start(self, init: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
-        """Values that the user gave to begin with, mapped to own ones.
+        """The user's start values, mapped to own units.
 
-        What is no value of a site is left to be refused as it was written.
+        Invalid values stay as they are, for the later error to show them.
         """
         if not isinstance(init, Mapping):
             return init
@@ -262,7 +262,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return {**init, **self.units.inward(users)}
 
     def _given(self, name: str, given: ArrayLike) -> Tensor | None:
-        """The user's value of a site that is not the same in both, if it is one."""
+        """The user's value of a site whose units differ, if it is valid."""
         if name not in self.units.maps and name not in self.units.gains:
             return None
         try:

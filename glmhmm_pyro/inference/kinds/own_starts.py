@@ -26,9 +26,9 @@ def own_starts(
 ) -> Sequence[Params]:
     """Values of all sites, for every start: noise on unconstrained numbers.
 
-    Numbers that were given get it from the second start on. Starts that the search may
-    choose, as ``init`` is ``None``, are unlike: some have wider noise, and one under
-    which the data are impossible is moved nearer to the middle.
+    Given values get noise from the second start on. If ``init`` is ``None`` starts are
+    diverse: some have wider noise, and one without a finite log-joint is moved towards
+    the middle.
 
     Args:
         program: the model with its data.
@@ -54,7 +54,7 @@ def own_starts(
 
 
 def _unconstrained_given(program: Program, params: Params) -> tuple[Tensor, Tensor]:
-    """Unconstrained numbers of what was given, else 0; which of them were not."""
+    """Unconstrained numbers of given values, else 0; and which were not given."""
     coordinates = program.coordinates
     centre = torch.zeros(coordinates.size, dtype=torch.float64)
     free = torch.ones_like(centre, dtype=torch.bool)
@@ -66,12 +66,12 @@ def _unconstrained_given(program: Program, params: Params) -> tuple[Tensor, Tens
 
 
 def _possible(program: Program, start: Tensor, is_free: bool) -> Params:
-    """Values of a start, nearer to the middle where the data are impossible under it.
+    """Values of a start, moved towards the middle without a finite log-joint.
 
     Args:
         program: the model with its data.
         start: unconstrained numbers.
-        is_free: whether the start may be moved; else it is for the engine to judge.
+        is_free: whether the start may be moved; else the method judges it.
     """
     for _ in range(_HALVINGS if is_free else 0):
         params = program.coordinates.unpack(start)

@@ -1,4 +1,4 @@
-"""Values of one site out of the unconstrained vector, and slopes led back to it.
+"""Values of one site from the unconstrained vector, and slopes by the vector.
 
 In numpy, by hand for the supports that sites of the package's own have, else by the
 transform's own derivatives. The transforms are those of ``torch``'s ``biject_to``.
@@ -144,7 +144,7 @@ _PLACED: dict[type, type[Placed]] = {
 
 
 def placed(transform: Transform, shape: torch.Size, is_real: bool) -> Placed:
-    """How the values of a site stand in the vector.
+    """The map between a site's values and its part of the vector.
 
     Args:
         transform: from unconstrained numbers to values.

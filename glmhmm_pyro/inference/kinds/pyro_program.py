@@ -1,4 +1,4 @@
-"""A model of the user's own with its data: any function or PyroModule."""
+"""The program of a model of the user's own: any function or PyroModule."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

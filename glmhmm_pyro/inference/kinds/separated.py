@@ -1,4 +1,4 @@
-"""Weights that are large and hardly bound by the data: states nearly separated.
+"""Large weights that the data hardly determine: nearly separated states.
 
 Where covariates predict the outcomes of a state almost without error, the likelihood is
 flat along growing weights long before its maximum, if there is one. Such a weight is
@@ -58,7 +58,7 @@ def large_weights(
     noise: Tensor,
     outcome: str,
 ) -> dict[int, str]:
-    """A sentence about the largest weight that is hardly bound, by row.
+    """A sentence about the largest weakly determined weight, by row.
 
     Args:
         component: whose predictors are products of covariates and weights.

@@ -105,14 +105,14 @@ class StartMaker:
         ]
 
     def _fitted(self, counts: Tensor | float) -> Params:
-        """Emissions fitted to expected counts; states that tend to stay."""
+        """Emissions fitted to expected counts; transitions favour staying."""
         params = self.zeros()
         for name in self.emissions:
             params |= self._maximised(name, counts)
         return params
 
     def zeros(self) -> Params:
-        """Alike emissions, from the middle of their parameters; states that stay."""
+        """Unconstrained zeros for the emissions; transitions favour staying."""
         counts: dict[str, Any] = {"initial": 1.0, "transition": self._sticky()}
         params: Params = {}
         for name, step in self.m_steps.items():
@@ -153,7 +153,7 @@ class StartMaker:
         return params
 
     def given(self, values: Mapping[str, Any]) -> Params:
-        """The user's values, checked; what is not given is that of :meth:`glm`."""
+        """The user's values, checked; others are those of :meth:`glm`."""
         supports: dict[str, Any] = {}
         shapes: dict[str, torch.Size] = {}
         transforms: dict[str, Any] = {}

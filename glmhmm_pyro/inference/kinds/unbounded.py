@@ -47,7 +47,7 @@ def unbounded_weights(
     hidden: HiddenMarkov,
     params: Params | None = None,
 ) -> tuple[str, ...]:
-    """One sentence for every group of weights that has no finite maximum, or hardly.
+    """A sentence for every group of weights without a finite maximum, or nearly so.
 
     Args:
         model: bound to the data.

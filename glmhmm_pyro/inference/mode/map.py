@@ -148,7 +148,7 @@ class MAP:
             run.status = Status.COLLAPSED if run.reasons else run.status
 
     def density_mode(self, program: Program, params: Params) -> tuple[Tensor, Status]:
-        """Mode of the density of the unconstrained vector near these values, and status.
+        """Mode of the unconstrained vector's density near these values, and status.
 
         The density includes the Jacobian, so that the mode is inside the support even
         where the best value is at its border; samplers start there.

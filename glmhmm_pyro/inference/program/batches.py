@@ -11,7 +11,7 @@ from glmhmm_pyro.inference.program.program import Data, Observed, Program
 
 
 def num_together(model: Callable[[Data], Any], data: Data, most: int) -> int:
-    """How many parameter sets are evaluated together; one where a model knows no more.
+    """Number of parameter sets to evaluate together; 1 if the model is unbatched.
 
     Args:
         model: any model; parameter sets are a capability that components declare.
@@ -24,7 +24,7 @@ def num_together(model: Callable[[Data], Any], data: Data, most: int) -> int:
 def sites_at_draws(
     model: Callable[[Data], Any], data: Data, draws: Params
 ) -> Iterator[dict[str, Observed]]:
-    """Every ``HiddenMarkov`` site, at some draws after the others.
+    """Every ``HiddenMarkov`` site, batch by batch of draws.
 
     Args:
         model: as a fit holds it.
@@ -49,7 +49,7 @@ def at_draws(
     draws: Params,
     function: Callable[[Observed], Tensor],
 ) -> Tensor:
-    """What a function gives of every site at every draw, (draws, all sites' values).
+    """A function of every site at every draw, concatenated, (draws, values).
 
     Args:
         model: as a fit holds it.

@@ -54,7 +54,7 @@ class Coordinates:
         """Vector (*batch, size) in float64 from values (*batch, *shape).
 
         Values at the border of their support, such as a probability of 0, are moved
-        inside, for their numbers would be infinite or too large to square.
+        inside, as their unconstrained numbers would be infinite or overflow.
         """
         pieces = [torch.zeros(0, dtype=torch.float64)]
         for name, transform in self.transforms.items():
@@ -74,7 +74,7 @@ class Coordinates:
         }
 
     def log_jacobian(self, vector: Tensor) -> Tensor:
-        """Log volume that the map to the values gains, shape (*batch,).
+        """Log determinant of the Jacobian of the map to the values, shape (*batch,).
 
         Added to the log density of the values it gives that of the vector.
         """

@@ -1,4 +1,4 @@
-"""What sites are asked as a model runs: log densities, summed, and a first draw.
+"""Handlers that sum the log densities of sites as a model runs, or draw a start.
 
 Pyro's trace copies every site into a graph of nodes. A sampler that asks for one number
 thousands of times needs only their sum, which a handler can make on the way.
@@ -83,7 +83,7 @@ def _total(values: Iterable[Tensor]) -> Tensor:
 
 
 class Drawable(Messenger):
-    """Names a site that starts cannot be drawn from, before Pyro fails to."""
+    """Handler that raises a ValueError naming a site that cannot be sampled."""
 
     def _pyro_sample(self, msg: Message) -> None:
         if msg["value"] is not None:
@@ -106,7 +106,7 @@ class Drawable(Messenger):
 
 @contextmanager
 def in_its_own_words() -> Iterator[None]:
-    """A ValueError as it was raised, without the shapes of all sites Pyro adds."""
+    """Context that strips from a ValueError what Pyro adds about shapes of sites."""
     try:
         yield
     except ValueError as error:

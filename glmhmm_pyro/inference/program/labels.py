@@ -110,7 +110,7 @@ class Labels:
         )
 
     def restore_layout(self, model: Callable[..., Any]) -> None:
-        """Have a model of a file know its data again as it did."""
+        """Restore the layout of the fitted data in a model read from a file."""
         layout = self.layout or self._guessed_layout()
         Program.kind_of(model).restore_layout(model, layout)
 
@@ -129,7 +129,7 @@ class Labels:
         return Layout(guessed, self.classes, known)
 
     def lack_latents(self, data: Any) -> bool:
-        """Whether data have latents of their own: they are not the sessions fitted."""
+        """Whether data need new latents, as they are not the sessions fitted."""
         if not self.latents or not isinstance(data, Sequences) or not self.layout:
             return False
         fitted = [session for _, session in self.layout.sessions]

@@ -1,9 +1,9 @@
-"""The units that a fit works in, and the way back to the user's.
+"""The standardised units that a fit works in, and the maps to the user's.
 
-A fit is of an equivalent model on equivalent data: covariates and outputs by their own
-scales and, where a constant column or a free baseline takes it up, about their own
-means; parameters and priors to match (see ``components.rescaling``). Nothing in an
-engine knows of it, and users never see it. The densities differ by constants, which are
+A fit is of an equivalent model on standardised data: covariates and outputs divided by
+their scales and, where a constant column or a free baseline can absorb it, centred;
+parameters and priors are transformed to match (see ``components.rescaling``). Methods
+do not know of it, and users never see it. The densities differ by constants, which are
 kept here.
 """
 
@@ -31,15 +31,15 @@ DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
 
 @dataclass(frozen=True)
 class OwnUnits:
-    """How values of a fit's own model become those of the user's.
+    """The maps from values of a fit's own model to the user's.
 
     Args:
         maps: from own values to the user's, by site; others are the same in both.
-        log_likelihood: what is to be added to a log-likelihood of the own data.
-        log_joint: the same of a log-joint.
-        log_volume: log volume that all maps together gain.
-        gains: what values of a site are more after its map, by the user's values of
-            another site, which has none; these keep volumes.
+        log_likelihood: constant to add to a log-likelihood of the own data.
+        log_joint: constant to add to a log-joint.
+        log_volume: log determinant of the Jacobian of all maps together.
+        gains: linear functions of another site's values to add after a site's map;
+            they preserve volume.
     """
 
     maps: Mapping[str, Affine] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class OwnUnits:
 
     @property
     def bound(self) -> float:
-        """What is to be added to a bound, or to the log of an importance weight."""
+        """Constant to add to a bound, or to the log of an importance weight."""
         return self.log_joint + self.log_volume
 
     def outward(self, own: Params) -> Params:
@@ -63,7 +63,7 @@ class OwnUnits:
         return [name] + ([self.gains[name].source] if name in self.gains else [])
 
     def moves(self, name: str, own: Tensor) -> Tensor:
-        """Differences of the user's values of a site, from those of own ones."""
+        """Differences of the user's values of a site, from differences of own ones."""
         return self.maps[name].linear(own) if name in self.maps else own
 
     def inward(self, params: Params) -> Params:
@@ -74,7 +74,7 @@ class OwnUnits:
         }
 
     def _gained(self, values: Params, users: Params, sign: int) -> Params:
-        """Values with what they gain, or without it, as far as it is known."""
+        """Values with their gains added (sign 1) or subtracted (sign -1)."""
         known = {n: g for n, g in self.gains.items() if {n, g.source} <= users.keys()}
         more = {
             n: values[n] + sign * g.linear(users[g.source]) for n, g in known.items()
@@ -165,9 +165,9 @@ def _design_units(
 def _readers(
     model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
 ) -> tuple[list[list[int] | None], list[list[int] | None]]:
-    """Columns of a design that components read; ``None`` for one that reads freely.
+    """Columns of a design that components read; ``None`` for one of unknown use.
 
-    Those that take up means without a constant column come second.
+    Components that absorb means without a constant column come second.
     """
     wholes = (model.initial, model.transitions, model.emissions)
     found: list[list[int] | None] = [None for w in wholes if not w.is_linear]

@@ -134,21 +134,21 @@ class Program(ABC, Generic[Model, Data]):
 
     @staticmethod
     def most_sets(model: Model, data: Data) -> int:
-        """How many parameter sets a model evaluates together, by memory; 1 if none."""
+        """Number of parameter sets that memory allows together; 1 if unbatched."""
         return 1
 
     @staticmethod
     def visit_known_priors(model: Model) -> None:
-        """Pass the sites whose priors are known without any data; here none."""
+        """Sample the sites whose priors are known without any data; here none."""
 
     @staticmethod
     def restore_layout(model: Model, layout: Layout) -> None:
-        """Have a model that was read from a file know its data by this layout."""
+        """Restore the layout of the fitted data in a model read from a file."""
 
     @staticmethod
     @abstractmethod
     def laid_out(model: Model, data: Data, layout: Layout | None) -> Data:
-        """Later data, laid out as the model knows those that it was fitted to.
+        """Later data, laid out as the data that the model was fitted to.
 
         Args:
             layout: of the data fitted, if they were a ``Sequences``.
@@ -168,7 +168,7 @@ class Program(ABC, Generic[Model, Data]):
 
     @property
     def layout(self) -> Layout | None:
-        """Names by which later data are laid out alike; None if not a Sequences."""
+        """Layout of the data, for later data; ``None`` if they are no ``Sequences``."""
         return Layout.of(self.data) if isinstance(self.data, Sequences) else None
 
     @property
@@ -188,7 +188,7 @@ class Program(ABC, Generic[Model, Data]):
 
     @property
     def is_direct(self) -> bool:
-        """Whether :meth:`evaluated` makes the slope with the value, without a graph."""
+        """Whether :meth:`evaluated` has its slope without a graph."""
         return False
 
     @abstractmethod
@@ -200,14 +200,14 @@ class Program(ABC, Generic[Model, Data]):
         """Log density of the priors alone."""
 
     def visit_priors(self) -> None:
-        """Pass every site; the whole model is run where only it knows its priors."""
+        """Sample every site; runs the whole model if only that visits its priors."""
         self.model(self.data)
 
     @abstractmethod
     def starts(
         self, number: int, init: Init, noise: float, generator: torch.Generator
     ) -> Sequence[Params]:
-        """Values of all sites to begin a fit with; see :class:`Search`."""
+        """Starting values of all sites, for every start; see :class:`Search`."""
 
     @abstractmethod
     def em_steps(self, options: LBFGSOptions | None) -> Any:
@@ -220,15 +220,15 @@ class Program(ABC, Generic[Model, Data]):
     def in_own_units(self) -> "Program":
         """An equivalent program whose numbers do not depend on the user's units.
 
-        Its ``units`` map them to the user's. What cannot be known stays as it is.
+        Its ``units`` map values to the user's. Sites of unknown units keep theirs.
         """
         return self
 
     def check(self) -> None:
-        """Raise a ValueError for data or priors that would ruin any fit."""
+        """Raise a ValueError for data or priors that no fit can work with."""
 
     def collapsed(self, params: Params) -> tuple[str, ...]:
-        """Sentences about parameters at whose end a density is infinite."""
+        """Sentences about parameters near an end with an infinite density."""
         return ()
 
     def undetermined(self) -> tuple[str, ...]:
@@ -236,7 +236,7 @@ class Program(ABC, Generic[Model, Data]):
         return ()
 
     def unbounded(self, params: Params) -> tuple[str, ...]:
-        """Sentences about parameters that have no finite maximum, or hardly."""
+        """Sentences about parameters without a finite maximum, or nearly so."""
         return ()
 
     @property
@@ -246,7 +246,7 @@ class Program(ABC, Generic[Model, Data]):
 
     @property
     def separates(self) -> bool:
-        """Whether M-steps come part by part, which makes them cheap."""
+        """Whether M-steps separate by component, which makes them cheap."""
         return False
 
     # What is the same for all.
@@ -289,7 +289,7 @@ class Program(ABC, Generic[Model, Data]):
 
     @property
     def unnormalised(self) -> list[str]:
-        """Names of the sites the integral of whose prior is not known."""
+        """Names of the sites whose prior has an unknown normalising constant."""
         return [n for n, prior in self.priors.items() if math.isnan(log_mass(prior))]
 
     def trace(self, params: Params) -> Any:
@@ -308,7 +308,7 @@ class Program(ABC, Generic[Model, Data]):
         return densities
 
     def check_finite(self, params: Params) -> None:
-        """Raise a ValueError if a log density is not finite where a fit starts."""
+        """Raise a ValueError if a log density is not finite at a fit's start."""
         with torch.no_grad():
             by_site = self.densities(params).by_site
         broken = [name for name, value in by_site.items() if not torch.isfinite(value)]
@@ -347,12 +347,12 @@ class Program(ABC, Generic[Model, Data]):
         return differentiated(self.coordinates, self.log_parts, vector, jacobian)
 
     def known_curvature(self, vector: Tensor) -> Curvature | None:
-        """Second derivatives known otherwise than from :meth:`log_density`, if any."""
+        """Second derivatives not taken from :meth:`log_density`, if any are known."""
         return None
 
     @property
     def knows_curvature(self) -> bool:
-        """Whether :meth:`known_curvature` is most of it, for a few slopes' cost."""
+        """Whether :meth:`known_curvature` has most of it, and cheaply."""
         return False
 
     def loss(self, vector: Tensor, jacobian: bool, steps: int) -> tuple[Tensor, Tensor]:
@@ -362,7 +362,7 @@ class Program(ABC, Generic[Model, Data]):
         return value, -found.slope / steps
 
     def slopes(self, points: Tensor) -> Tensor:
-        """Slopes of the log-joint at points (points, size), in one go where it can."""
+        """Slopes of the log-joint at points (points, size), batched where possible."""
         if not self.is_batched:
             return torch.stack([self.evaluated(p, False).slope for p in points])
         found: list[Tensor] = []
@@ -380,7 +380,7 @@ class Program(ABC, Generic[Model, Data]):
 
 
 def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
-    """How many parameter sets' tables memory holds side by side.
+    """Number of parameter sets whose tables fit into memory together.
 
     Args:
         sizes: numbers of steps and of states of every chain.

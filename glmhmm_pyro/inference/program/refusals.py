@@ -1,4 +1,4 @@
-"""Models that no method can fit, and arguments that are no models, refused in words."""
+"""Errors for models that no method can fit, and for arguments that are no models."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,7 +37,7 @@ def check_is_model(model: Callable[..., Any], data: Any) -> None:
 
 
 def check_init(model: Callable[..., object], init: object) -> None:
-    """Raise a ValueError for starts at a fit of another number of states."""
+    """Raise a ValueError if ``init`` is a fit of another number of states."""
     fitted = getattr(getattr(init, "model", None), "num_states", None)
     wanted = getattr(model, "num_states", None)
     if isinstance(fitted, int) and isinstance(wanted, int) and fitted != wanted:
@@ -48,18 +48,19 @@ def check_init(model: Callable[..., object], init: object) -> None:
 
 
 def goes_across(model: Callable[..., Any]) -> bool:
-    """Whether states of a model go on from one session to the next of its group."""
+    """Whether slow states carry over from one session to the next of its group."""
     transitions = getattr(model, "transitions", None)
     return bool(getattr(transitions, "across_sessions", False))
 
 
 def refuse_apart(model: Callable[..., Any], argument: str, got: str, fix: str) -> None:
-    """Raise a ValueError where sessions would be taken apart that go on from others.
+    """Raise a ValueError if sessions that carry over states would be separated.
 
     Args:
-        argument: how they would be, for the message.
-        got: what came.
-        fix: what to do.
+        model: the model.
+        argument: name of the argument that separates them.
+        got: its value, for the message.
+        fix: what to do instead.
     """
     if goes_across(model):
         raise ValueError(

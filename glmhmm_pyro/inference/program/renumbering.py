@@ -1,4 +1,4 @@
-"""How the parameters of a model follow when its hidden states change numbers."""
+"""How the parameters of a model change when its hidden states are renumbered."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ StateAxes = Mapping[str, Sequence[int]]
 
 
 class Renumbering:
-    """How the parameters of a model follow when its states change numbers.
+    """Maps parameters of a model to those with renumbered states.
 
     Args:
         model: a ``GLMHMM``, whose components know it, or a model of the user's own.
@@ -24,9 +24,9 @@ class Renumbering:
 
     Attributes:
         states: number of states, where the model says it.
-        unknown: sites that may depend on the numbers of states, nobody knows how; with
-            any of them nothing can be renumbered.
-        advice: how to make them known, in words.
+        unknown: sites that may depend on the numbering in an undeclared way; with any
+            of them nothing can be renumbered.
+        advice: how to declare them, in words.
 
     Raises:
         ValueError: ``state_axes`` names what is no site or no axis.
@@ -51,7 +51,7 @@ class Renumbering:
 
     @property
     def advice(self) -> str:
-        """How to have the states of the unknown sites renumbered."""
+        """How to declare the axes of states of the unknown sites."""
         names = [name for name in self.unknown if name in self.components]
         if names:
             component, attribute = self.components[names[0]]
@@ -62,7 +62,7 @@ class Renumbering:
         return f"give state_axes, the axes of states in {', '.join(self.unknown)}"
 
     def _is_unknown(self, name: str, value: Tensor) -> bool:
-        """Whether nothing says how a site follows."""
+        """Whether it is undeclared how a site depends on the numbering."""
         if name not in self.components:
             return name not in self.axes and self._may_hold_states(value)
         component, attribute = self.components[name]
@@ -80,7 +80,7 @@ class Renumbering:
         return torch.arange(states, device=value.device)
 
     def _may_hold_states(self, value: Tensor) -> bool:
-        """Whether a site that nothing is declared of could have an axis of states."""
+        """Whether an undeclared site could have an axis of states."""
         if self.components:
             return self.states in value.shape
         return not self.axes

@@ -1,10 +1,10 @@
 """Which renumberings of the states leave a model's density as it is.
 
-A likelihood does not change when states change numbers, a prior may: one that names
-each state's own mean, or that is written for contrasts with a reference state, tells
-states apart. The renumberings that change neither are a group. All copies of a mode
-under this group are one mode, and draws may be renumbered within it, for that leaves
-their distribution what it was; any other renumbering changes the posterior.
+The likelihood is invariant to the numbering of states, a prior need not be: one with a
+mean for each state, or on contrasts with a reference state, is not. The renumberings
+that leave both unchanged form a group. All images of a mode under this group are one
+mode, and renumbering draws within it does not change their distribution; any other
+renumbering changes the posterior.
 """
 
 import itertools
@@ -44,11 +44,11 @@ class Symmetry:
     """A group of renumberings; ``order`` makes state k of what was ``order[k]``.
 
     Attributes:
-        classes: states that may change places freely, every state in one class.
-        moves: renumberings that carry whole classes onto others, the one that changes
-            nothing first; with exchanges within classes they are the whole group.
-        is_complete: whether all renumberings of the states were tried. If not there may
-            be more than are known.
+        classes: sets of states that are exchangeable; every state is in one.
+        moves: renumberings that map whole classes onto others, the identity first; with
+            exchanges within classes they generate the group.
+        is_complete: whether all renumberings were tried; if not, the group may be
+            larger.
 
     Example:
         >>> twins = Symmetry(((0, 2), (1,)), ((0, 1, 2),))
@@ -62,13 +62,13 @@ class Symmetry:
 
     @classmethod
     def none(cls, num_states: int, is_complete: bool = True) -> "Symmetry":
-        """Every state is told apart, or none is known to be like another."""
+        """The trivial group: no states are exchangeable, as far as is known."""
         states = tuple(range(num_states))
         return cls(tuple((k,) for k in states), (states,), is_complete)
 
     @classmethod
     def full(cls, num_states: int) -> "Symmetry":
-        """All states are alike."""
+        """The full symmetric group: all states are exchangeable."""
         states = tuple(range(num_states))
         return cls((states,), (states,))
 
@@ -79,12 +79,12 @@ class Symmetry:
 
     @property
     def size(self) -> int:
-        """Number of renumberings, the one that changes nothing included."""
+        """Number of renumberings, the identity included."""
         return len(self.moves) * prod(factorial(len(group)) for group in self.classes)
 
     @property
     def is_full(self) -> bool:
-        """Whether no state is told apart from another."""
+        """Whether all states are exchangeable."""
         return self.size == factorial(self.num_states)
 
     @cached_property
@@ -96,7 +96,7 @@ class Symmetry:
         return found
 
     def orders(self) -> Iterator[Tensor]:
-        """Every renumbering of the group, the one that changes nothing first."""
+        """Every renumbering of the group, the identity first."""
         for move in self.moves:
             for places in itertools.product(*map(itertools.permutations, self.classes)):
                 within = dict(zip(sum(self.classes, ()), sum(places, ())))
@@ -222,7 +222,7 @@ def _exchanged(states: Order, one: int, other: int) -> Order:
 
 
 class _Trial:
-    """Whether a renumbering changes densities, tried at a few points.
+    """Tests at a few points whether a renumbering changes the densities.
 
     Args:
         program: the model with its data.
@@ -241,7 +241,7 @@ class _Trial:
             self.before.append(self._parts(self.points[-1]))
 
     def __call__(self, order: Order) -> bool:
-        """Whether both parts stay as they were; the prior is asked first."""
+        """Whether prior and likelihood are unchanged; the prior is tried first."""
         numbers = torch.tensor(order)
         turned = [self.renumbering(point, numbers) for point in self.points]
         with torch.no_grad():
