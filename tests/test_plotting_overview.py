@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawn import overlapping_texts
 from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
@@ -79,7 +80,14 @@ def test_the_overview_has_six_pictures_of_names(fit, data):
     assert texts == ["with", "against"]
     shown = panels[1].images[0].get_array()
     np.testing.assert_allclose(shown, named.parameters["transitions.probs"])
+    titles = [ax.get_title("left") for ax in figure.axes]
+    assert len(set(titles)) == 6 and all(titles)
+    with_legend = [ax.get_legend() is not None for ax in panels]
+    assert with_legend == [True, False, False, True, False, False]
     figure.canvas.draw()
+    assert [pair for ax in panels for pair in overlapping_texts(ax)] == []
+    written = [t for t in panels[1].texts if "\N{EN DASH}" in t.get_text()]
+    assert all(text.get_fontsize() >= 6 for text in written)
     page = figure.get_tightbbox()
     assert page.x0 > -0.1 and page.x1 < figure.get_figwidth() + 0.1
 

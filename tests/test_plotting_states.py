@@ -104,6 +104,20 @@ def test_states_have_dots_sessions_lines_and_groups_dots(case):
     ]
 
 
+@pytest.mark.parametrize("names, said", [(None, "y = 1"), (["left", "right"], "right")])
+def test_a_class_without_a_name_is_a_number_of_its_output(names, said):
+    ax = plotting.psychometric(*categorical_fit(2, 2, class_names=names), **OF_X)
+    assert ax.get_ylabel() == f"probability of {said}"
+    ax = plotting.response_curve(*categorical_fit(2, 2, class_names=names), **CLASSES)
+    assert ax.get_ylabel() == "probability of the class"
+    last = ax.get_legend().get_texts()[-1].get_text()
+    assert last == f"state 1: {'class 1' if names is None else 'right'}"
+
+
+OF_X = {"covariate": "x0", "num_samples": 5}
+CLASSES = {"covariate": "x0", "part": "emissions"}
+
+
 def test_unnamed_states_are_called_by_their_numbers():
     ax = plotting.states_in_session(*categorical_fit(2), num_bins=3, **FEW)
     texts = [t.get_text() for t in ax.get_legend().get_texts()]

@@ -25,7 +25,7 @@ def made_study(labels, name):
                 "num_correct": np.array([70.0, 80.0]),
             }
             rows.append((label, fold, [f"s{2 * fold}", f"s{2 * fold + 1}"], scores))
-    frame = score_frame(rows, name, {f"s{i}": i for i in range(4)})
+    frame = score_frame(rows, name, {f"s{i}": f"s{i}" for i in range(4)})
     table = compared(frame, labels)
     return gh.analysis.Study(table, frame, {}, labels[-2], "best")
 
@@ -37,6 +37,8 @@ def made_study(labels, name):
 def test_a_study_is_drawn_with_paired_errors_and_all_sessions(labels, name):
     study = made_study(labels, name)
     ax = gh.plotting.model_selection(study)
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert sorted(said) == ["chosen", "mean, paired error", "sessions, centred"]
     means = study.table["held_out_bits_per_step"]
     *sessions, line, best, ring = ax.lines
     curve = ax.containers[0].lines[0]

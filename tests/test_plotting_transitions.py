@@ -96,4 +96,4 @@ def test_numbers_of_a_matrix_do_not_touch(num_states, width, height):
     assert [pair for pair in overlapping_texts(ax) if "." in "".join(pair)] == []
     most = {COLUMN: 3, 9: 5}.get(width, 0)
     assert bool(ranges(ax)) == (num_states <= most)
-    assert all(t.get_fontsize() >= 5 for t in ax.texts if "–" in t.get_text())
+    assert all(t.get_fontsize() >= 6 for t in ax.texts if "–" in t.get_text())

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 NUM_DRAWS = 200
 
 # Points of the smallest letters that can be read on paper.
-SMALLEST = 5.0
+SMALLEST = 6.0
+
+# Points from which letters are read with ease: smaller ones have a digit less.
+EASY = 6.5
 
 
 class Matrix(NamedTuple):
@@ -155,8 +158,10 @@ def draw_matrix(
     cell = _side(ax) / len(names)
     digits = 3 if len(names) < 6 else 2
     # What is written: a number, and two numbers with a dash.
-    sizes = _size(cell, digits + 2, 10.0), _size(cell, 2 * digits + 5, 8.0)
-    below = _intervals(matrix, digits) if sizes[1] >= SMALLEST else None
+    fine = _size(cell, 2 * digits + 5, 8.0) >= EASY
+    below_digits = digits if fine else 2
+    sizes = _size(cell, digits + 2, 10.0), _size(cell, 2 * below_digits + 5, 8.0)
+    below = _intervals(matrix, below_digits) if sizes[1] >= SMALLEST else None
     write_numbers(ax, matrix.probs, image, digits, below=below, sizes=sizes)
     name_ticks(ax.xaxis, names)
     name_ticks(ax.yaxis, names)

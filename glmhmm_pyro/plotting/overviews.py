@@ -13,10 +13,17 @@ from glmhmm_pyro.plotting.timelines import timeline
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Inches of a page's two columns, and of its four rows.
-_WIDTH, _ROWS = 7.2, (2.4, 2.6, 2.4, 2.2)
+_WIDTH, _ROWS = 7.2, (2.4, 3.2, 2.4, 2.2)
+
+# What stands above the panels, in their order.
+_TITLES = (
+    *("weights of emissions", "transitions", "occupancy"),
+    *("dwell times", "states in the session", "one session"),
+)
 
 
 @suggests_names
@@ -66,4 +73,18 @@ def overview(
     dwell_times(analysis.dwell_times(fit, data, **drawn), ax=dwell)
     states_in_session(analysis.states_in_session(fit, data, **drawn), ax=course)
     timeline(fit, data, session, below)
+    _tidy(matrix, dwell, course, below)
+    for panel, title in zip((wide, matrix, shares, dwell, course, below), _TITLES):
+        panel.set_title(title, loc="left", fontsize="medium", fontweight="bold")
     return figure
+
+
+def _tidy(matrix: "Axes", dwell: "Axes", course: "Axes", below: "Axes") -> None:
+    """Leave room for titles: the colours of states are told beside the weights."""
+    matrix.set_xlabel(f"{matrix.get_xlabel()}, {matrix.get_title()}")
+    matrix.set_title("")
+    dwell.legend(loc="upper right", frameon=False, fontsize="small")
+    told = matrix.images[0].colorbar, course.get_legend(), below.get_legend()
+    for part in told:
+        if part is not None:
+            part.remove()

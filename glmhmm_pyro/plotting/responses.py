@@ -30,7 +30,7 @@ LABELS = {
     "dwell": "mean dwell time (steps)",
     "occupancy": "share of time in the long run",
     "first": "p(first state)",
-    "probability": "p(class)",
+    "probability": "probability of the class",
     "mean": "mean",
 }
 _LINES = ("-", "--", ":", "-.")
@@ -93,7 +93,9 @@ def response_curve(
     for (origin, end), part in groups:
         label = f"state {origin}" if str(origin).isdigit() else str(origin)
         if end:
-            label += f" to {end}" if kind == "moving" else f": {end}"
+            is_class = kind == "probability" and str(end).isdigit()
+            end_name = f"class {end}" if is_class else end
+            label += f" to {end}" if kind == "moving" else f": {end_name}"
         line = _LINES[places[1][end] % len(_LINES)]
         _draw(ax, part, state_colour(places[0][origin]), line, plain(label))
     ax.set_xlabel(plain(curve.index.names[3]))

@@ -20,6 +20,7 @@ from glmhmm_pyro.plotting.tabular import Tabular, states_of, table_or_made
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 # Inches of a panel of curves: one column of a paper is 3.5 wide.
@@ -53,7 +54,7 @@ def psychometric(
         >>> model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
         >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
         >>> psychometric(fit, data, covariate="sound").get_ylabel()
-        'probability of 1'
+        'probability of y = 1'
     """
     table = table_or_made("psychometric", found, data, analysis.psychometric, options)
     states = states_of(table)
@@ -71,10 +72,17 @@ def psychometric(
         (drawn,) = ax.plot(dots.index, dots["estimate"], color=colour, marker=marker)
         drawn.set(linestyle="none", markersize=4)
     ax.set(xlabel=plain(table.index.names[-1]), ylim=(-0.02, 1.02))
-    ax.set_ylabel(f"probability of {plain(table.attrs.get('class', 'the choice'))}")
+    ax.set_ylabel(f"probability of {_named_class(table)}")
     hide_frame(ax)
     legend_above(ax)
     return ax
+
+
+def _named_class(table: "pd.DataFrame") -> str:
+    """The class whose probability a table tells; a number after what it is one of."""
+    name = plain(table.attrs.get("class", "the choice"))
+    emission = table.attrs.get("emission", "class")
+    return f"{plain(emission)} = {name}" if name.isdigit() else name
 
 
 @picture

@@ -83,7 +83,8 @@ def psychometric(
         Columns ``estimate``, ``lower``, ``upper`` and ``effective_count``, of the data
         :math:`(\sum_t w_{tk})^2 / \sum_t w_{tk}^2` in the bin, where sums are over
         copies of weighted sessions; index ``source`` (model
-        or data), ``state`` and the covariate. Attribute ``class``: whose probability.
+        or data), ``state`` and the covariate. Attributes ``class``, whose probability
+        it is, and ``emission``, what it is a class of.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -118,7 +119,8 @@ def psychometric(
         model["lower"], model["upper"] = (end.ravel() for end in ends)
     table = pd.concat({"model": model, "data": observed}, names=["source"])
     table = table.rename_axis(index={"x": covariate})
-    table.attrs |= {"class": choice.label, "parameters": paths.parameters}
+    told = {"class": choice.label, "emission": choice.output or data.emission_names[0]}
+    table.attrs |= {**told, "parameters": paths.parameters}
     return with_level(table)
 
 
