@@ -146,7 +146,8 @@ def prior_predictive(
             not changed.
         data: as the model takes it; its emissions are not used.
         num_samples: number of draws.
-        seed: makes the draws reproducible.
+        seed: the same number gives the same draws, so that a second call without one
+            repeats the first: give another for others.
 
     Returns:
         An ``InferenceData`` (or, with arviz 1.0 or newer, an ``xarray.DataTree``) with

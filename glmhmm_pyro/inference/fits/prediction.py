@@ -214,7 +214,8 @@ def sample_states(
     Args:
         data: as the model takes it.
         num_samples: number of paths.
-        seed: makes them reproducible.
+        seed: the same number gives the same paths, so that a second call without one
+            repeats the first: give another for others.
         site: name of the ``HiddenMarkov`` site, where a model has several.
 
     Example:

@@ -41,7 +41,8 @@ def simulate(
 
     Args:
         data: the sessions; of the emissions only the names count.
-        seed: makes the simulation reproducible.
+        seed: the same number gives the same draws, so that a second call without one
+            repeats the first: give another for others, or ``num_samples`` for many.
         history: True for data made by a design, whose own it is. Else a fitted
             ``gh.covariates.Design``, or its ``history(df)`` where a
             term needs the correct answers; or a mapping from a covariate's name, or
