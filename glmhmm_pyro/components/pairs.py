@@ -19,6 +19,11 @@ def insert_staying(free: Tensor) -> Tensor:
     return flat.reshape(free.shape[:-2] + (states, states))
 
 
+def insert_staying_rows(free: Tensor) -> Tensor:
+    """:func:`insert_staying` of weights (..., origins, destinations - 1, features)."""
+    return insert_staying(free.movedim(-1, 0)).movedim(0, -1)
+
+
 def permuted_pairs(free: Tensor, order: Tensor) -> Tensor:
     """(..., origins, destinations - 1) with the states renumbered on both axes."""
     return free_pairs(insert_staying(free)[..., order[:, None], order])

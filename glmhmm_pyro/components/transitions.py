@@ -14,7 +14,12 @@ from glmhmm_pyro.chain import Expansion
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import Forbidding
 from glmhmm_pyro.components.going_on import GoesOn
-from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
+from glmhmm_pyro.components.pairs import (
+    free_pairs,
+    insert_staying,
+    insert_staying_rows,
+    permuted_pairs,
+)
 from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, is_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
@@ -238,7 +243,7 @@ class InputDriven(Forbidding, Transitions):
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Softmax of the linear predictors of the state's row."""
         weights = self.weights.to(covariates.dtype)
-        weights = _insert_staying_rows(weights)[..., state, :, :]
+        weights = insert_staying_rows(weights)[..., state, :, :]
         scores = self.possible((weights * covariates.unsqueeze(-2)).sum(-1), state)
         return Categorical(logits=scores, validate_args=False)
 
@@ -393,8 +398,3 @@ class SharedInputDriven(Forbidding, Transitions):
         """
         permute = permuted_rows if name == "weights" else permuted_pairs
         return permute(value, order)
-
-
-def _insert_staying_rows(free: Tensor) -> Tensor:
-    """The same for weights (..., origins, destinations - 1, features)."""
-    return insert_staying(free.movedim(-1, 0)).movedim(0, -1)

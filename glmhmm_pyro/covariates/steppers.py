@@ -304,13 +304,10 @@ def _source_reader(source: Source) -> Callable[[Step], float]:
 
         def read(step: Step) -> float:
             number = step.one(column)
-            return number if math.isfinite(number) else float(_coded(source, number))
+            if math.isfinite(number):
+                return number
+            return float(source.coded(np.array([number]))[0])
 
         return read
     code = _remembered(lambda numbers: float(source.coded(numbers)[0]))
     return lambda step: code(step.one(column))
-
-
-def _coded(source: Source, number: float) -> float:
-    """One number as a source codes it, or refuses it."""
-    return float(source.coded(np.array([number]))[0])

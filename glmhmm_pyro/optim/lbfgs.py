@@ -11,7 +11,7 @@ from glmhmm_pyro.optim.interpolation import divide
 from glmhmm_pyro.optim.memory import DampedHistory, History, SkippingHistory
 from glmhmm_pyro.optim.minimum import MinimizeResult, Status, Trace
 from glmhmm_pyro.optim.options import LBFGSOptions
-from glmhmm_pyro.optim.trial import Found, Line, Reply, Trial, is_finite, largest_entry
+from glmhmm_pyro.optim.trial import Found, Line, Reply, is_finite, largest_entry
 from glmhmm_pyro.optim.wolfe import wolfe_search
 
 Problem = Generator[np.ndarray, Reply, MinimizeResult[np.ndarray]]
@@ -145,7 +145,8 @@ class _Run:
         self._record(trial.step)
         status = self._finished(line, trial.step)
         if status is None:
-            self._history.add(*_change(line, trial))
+            change = trial.step * line.direction, trial.grad - line.grad
+            self._history.add(*change)
         return status
 
     def result(self, status: Status) -> MinimizeResult[np.ndarray]:
@@ -224,11 +225,6 @@ def _make_history(num_variables: int, options: LBFGSOptions) -> History:
 def _smaller(bound: float, value: float) -> float:
     """The smaller of two numbers; the bound where the other is nan."""
     return value if value < bound else bound
-
-
-def _change(line: Line, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
-    """The step taken and the change of the gradient over it."""
-    return trial.step * line.direction, trial.grad - line.grad
 
 
 def _trace(rows: list[tuple[int, int, float, float, float]] | None) -> Trace | None:

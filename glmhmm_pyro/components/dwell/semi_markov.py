@@ -12,7 +12,12 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.dwell.laws import DwellLaw, NegativeBinomial
-from glmhmm_pyro.components.pairs import free_pairs, insert_staying, permuted_pairs
+from glmhmm_pyro.components.pairs import (
+    free_pairs,
+    insert_staying,
+    insert_staying_rows,
+    permuted_pairs,
+)
 from glmhmm_pyro.components.rescaling import ColumnUnits, is_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros
 from glmhmm_pyro.components.transitions import Transitions
@@ -343,5 +348,4 @@ class SemiMarkov(Transitions):
 
 def _all_destinations(free: Tensor) -> Tensor:
     """Weights (..., origins, destinations, features) of free ones, 0 the rest."""
-    others = insert_zeros(free).movedim(-1, 0)
-    return insert_staying(others).movedim(0, -1)
+    return insert_staying_rows(insert_zeros(free))

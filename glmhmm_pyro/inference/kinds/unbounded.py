@@ -317,7 +317,7 @@ def _sentences(group: _Group) -> list[str]:
     """At most one sentence a row, the first that is true."""
     sentences = []
     for row, name in enumerate(group.names):
-        never = [] if group.never is None else _true_places(group.never[row])
+        never = [] if group.never is None else group.never[row].nonzero()[:, 0].tolist()
         if group.present[row] < _NEVER:
             sentences.append(f"{name}: it is never visited")
         elif group.visits[row] < _NEVER:
@@ -348,8 +348,3 @@ def _never_observed(
     expected = (counts.unsqueeze(-1) * probs).sum(0)
     seen, expected = ranks.totals(seen, expected)
     return (seen < _NEVER) & (expected < _ERROR_FREE)
-
-
-def _true_places(which: Tensor) -> list[int]:
-    """Numbers of the outcomes for which it is true."""
-    return which.nonzero().flatten().tolist()

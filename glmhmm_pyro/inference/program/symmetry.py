@@ -173,9 +173,8 @@ def symmetry_of(
         else:
             classes.append([state])
     moves = [states]
-    by_size = [
-        _classes_of_size(classes, size) for size in sorted({len(c) for c in classes})
-    ]
+    sizes = sorted({len(group) for group in classes})
+    by_size = [[group for group in classes if len(group) == size] for size in sizes]
     if prod(factorial(len(groups)) for groups in by_size) > _MOST:
         return Symmetry(tuple(map(tuple, classes)), (states,), is_complete=False)
     shuffles = itertools.product(*map(itertools.permutations, by_size))
@@ -208,10 +207,6 @@ def possible_orders(model: Callable[..., Any], num_states: int) -> Symmetry:
         return Symmetry.full(num_states)
     moves = tuple(tuple(order.tolist()) for order in levels.orders())
     return Symmetry(tuple((k,) for k in range(num_states)), moves)
-
-
-def _classes_of_size(classes: list[list[int]], size: int) -> list[list[int]]:
-    return [group for group in classes if len(group) == size]
 
 
 def _exchanged(states: Order, one: int, other: int) -> Order:
