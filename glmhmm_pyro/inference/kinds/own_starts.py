@@ -1,12 +1,11 @@
 """Starting values of a model of the user's own, of which only the sites are known."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.kinds.starts import given_value
+from glmhmm_pyro.inference.kinds.starts import given_values, sites_of_priors
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Init, Program
 
@@ -43,7 +42,8 @@ def own_starts(
             f"model of your own, got {init!r}; give one of the two"
         )
     given = init if isinstance(init, Mapping) else {}
-    centre, free = _unconstrained_given(program, _checked_values(program, given))
+    values = given_values(given, sites_of_priors(program.priors))
+    centre, free = _unconstrained_given(program, values)
     starts = []
     for i in range(number):
         draws = torch.randn(centre.shape, generator=generator, dtype=centre.dtype)
@@ -84,17 +84,3 @@ def _possible(program: Program, start: Tensor, is_free: bool) -> Params:
             pass
         start = start / 2
     return program.coordinates.unpack(start)
-
-
-def _checked_values(program: Program, values: Mapping[str, Any]) -> Params:
-    """The user's values, checked."""
-    params: dict[str, Tensor] = {}
-    for name, value in values.items():
-        if name not in program.priors:
-            raise ValueError(
-                f"init must name sites of the model, {', '.join(program.priors)}, got "
-                f"{name!r}; name some of these"
-            )
-        prior = program.priors[name]
-        params[name] = given_value(name, value, prior.shape(), prior.support)
-    return params

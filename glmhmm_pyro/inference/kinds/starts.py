@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -154,23 +155,16 @@ class StartMaker:
 
     def given(self, values: Mapping[str, Any]) -> Params:
         """The user's values, checked; others are those of :meth:`glm`."""
-        supports: dict[str, Any] = {}
-        shapes: dict[str, torch.Size] = {}
+        sites: dict[str, tuple[torch.Size, Any]] = {}
         transforms: dict[str, Any] = {}
         for step in self.m_steps.values():
-            supports |= step.supports
             transforms |= step.transforms
             for name, transform in step.transforms.items():
-                shapes[name] = transform.forward_shape(step.shapes[name])
-        unknown = sorted(set(values) - set(shapes))
-        if unknown:
-            raise ValueError(
-                f"init must name sites of the model, {', '.join(shapes)}, got "
-                f"{unknown[0]!r}; name some of these"
-            )
-        params = {} if set(values) == set(shapes) else self.glm()
-        for name, value in values.items():
-            value = given_value(name, value, shapes[name], supports[name])
+                shape = transform.forward_shape(step.shapes[name])
+                sites[name] = shape, step.supports[name]
+        checked = given_values(values, sites)
+        params = {} if set(values) == set(sites) else self.glm()
+        for name, value in checked.items():
             bounds = bounds_of(transforms[name])
             value = value if bounds is None else bounds.clamp(value)
             params[name] = value.to(self.data.device)
@@ -286,6 +280,34 @@ def _only_set(params: Params) -> Params:
 def _finite_unconstrained(free: Tensor) -> Tensor:
     """Unconstrained numbers, those of values at the end of their support finite."""
     return free.clamp(-_FARTHEST, _FARTHEST) if not free.isfinite().all() else free
+
+
+def given_values(
+    values: Mapping[str, Any], sites: Mapping[str, tuple[torch.Size, Any]]
+) -> Params:
+    """The user's values by site as float64, checked.
+
+    Args:
+        values: what the user gave, by site.
+        sites: shape and support of every site.
+
+    Raises:
+        ValueError: there is no such site, or its value is not valid.
+    """
+    unknown = sorted(set(values) - set(sites))
+    if unknown:
+        raise ValueError(
+            f"init must name sites of the model, {', '.join(sites)}, got "
+            f"{unknown[0]!r}; name some of these"
+        )
+    return {n: given_value(n, value, *sites[n]) for n, value in values.items()}
+
+
+def sites_of_priors(
+    priors: Mapping[str, TorchDistribution],
+) -> dict[str, tuple[torch.Size, Any]]:
+    """Shape and support of every site, for :func:`given_values`."""
+    return {name: (prior.shape(), prior.support) for name, prior in priors.items()}
 
 
 def given_value(

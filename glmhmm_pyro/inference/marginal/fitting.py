@@ -5,7 +5,6 @@ are matched between units, and the evidence is never below that one's.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.draws.importance import POOR, pareto_k
-from glmhmm_pyro.inference.kinds.starts import given_value
+from glmhmm_pyro.inference.kinds.starts import given_values, sites_of_priors
 from glmhmm_pyro.inference.marginal.ascent import Ascent, EvidencePoint, Scales
 from glmhmm_pyro.inference.marginal.curvatures import ByUnit
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
@@ -118,12 +117,12 @@ def _starts(
     problem: MarginalProblem, search: Search, fit_nested: Fitting
 ) -> list[Params]:
     """Values of all sites for every start."""
-    program, given = problem.program, search.init
-    if isinstance(given, Mapping) and set(problem.program.priors) <= set(given):
-        return [_checked_values(program, given)]
+    given, sites = search.init, sites_of_priors(problem.program.priors)
+    if isinstance(given, Mapping) and set(sites) <= set(given):
+        return [given_values(given, sites)]
     params = _nested(problem, search, fit_nested)
     if isinstance(given, Mapping):
-        params |= _checked_values(program, given)
+        params |= given_values(given, sites)
     scales = Ascent(problem).scales
     w, v = problem.packed(params)
     if not scales.any or any(
@@ -170,22 +169,6 @@ def _nested(problem: MarginalProblem, search: Search, fit_nested: Fitting) -> Pa
         spread = component.spread_out(own)
         params |= {f"{prefix}.{name}": value for name, value in spread.items()}
     return params
-
-
-def _checked_values(program: Program, given: Mapping[str, Any]) -> Params:
-    """The user's values, checked."""
-    unknown = sorted(set(given) - set(program.priors))
-    if unknown:
-        raise ValueError(
-            f"init must name sites of the model, {', '.join(program.priors)}, got "
-            f"{unknown[0]!r}; name some of these"
-        )
-    return {
-        name: given_value(
-            name, value, program.priors[name].shape(), program.priors[name].support
-        )
-        for name, value in given.items()
-    }
 
 
 def _is_site_of_scale(problem: MarginalProblem, scales: Scales, name: str) -> bool:

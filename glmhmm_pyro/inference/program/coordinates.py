@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import biject_to, constraints
+from torch.distributions import biject_to
 
 from glmhmm_pyro.broadcasting import unconstrained_shape
+from glmhmm_pyro.priors.filling import is_real
 
 Params = dict[str, Tensor]
 
@@ -43,7 +44,7 @@ class Coordinates:
             name: unconstrained_shape(self.transforms[name], prior.shape())
             for name, prior in priors.items()
         }
-        self.is_real = {n: _is_real(prior.support) for n, prior in priors.items()}
+        self.is_real = {n: is_real(prior) for n, prior in priors.items()}
         self.slices: dict[str, slice] = {}
         self.size = 0
         for name, shape in self.shapes.items():
@@ -101,14 +102,6 @@ class Coordinates:
     def _free(self, vector: Tensor, name: str) -> Tensor:
         piece = vector[..., self.slices[name]]
         return piece.reshape(vector.shape[:-1] + self.shapes[name])
-
-
-def _is_real(support: constraints.Constraint) -> bool:
-    """Whether a support is all real numbers, or arrays of them."""
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    # A copy of a model has copies of its supports.
-    return isinstance(support, type(constraints.real))
 
 
 def _index(position: int, shape: torch.Size) -> list[int]:
