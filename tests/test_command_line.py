@@ -322,6 +322,12 @@ def test_a_fit_that_did_not_converge_is_written_and_told(folder):
         ('"trials.csv"', "3", "path must be a path in quotation marks, got 3; write"),
         ("tol = 1e-4", "checkpoint = 3", "checkpoint must be a path in quotation"),
         ("Dirichlet = [2, 2]", "Dirichlet = 2", "model.initial.Initial.prior.Dirich"),
+        (
+            "Dirichlet = [2, 2]",
+            "Dirichlet = [2, -1]",
+            "numbers above 0, such as [2, 2]",
+        ),
+        ("Dirichlet = [2, 2]", "Dirichlet = [2, 2, 2]", "give 2 concentrations"),
         ("num_restarts", "n_restarts", "did you mean 'num_restarts'"),
         ('"stim"]', '{PreviosChoice = "choice"}]', "mean 'PreviousChoice'?"),
         ('["stim"]', '[{Lags = "stim"}]', "covariates.Lags: num_lags (int) must be"),

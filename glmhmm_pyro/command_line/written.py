@@ -32,6 +32,12 @@ def _classes(room: ModuleType) -> Known:
     return {name: found for name, found in named.items() if isinstance(found, type)}
 
 
+# Distributions of torch, and what they are given.
+_LAWS = {
+    Normal: "a mean and a scale above 0, such as {loc = 0.0, scale = 2.0}",
+    Dirichlet: "a list of numbers above 0, such as [2, 2] for two states",
+}
+
 _PARTS: Known = {
     **_classes(components),
     **_classes(priors),
@@ -131,7 +137,17 @@ def _called(
             return function(*given)
         return function(given)
     except (AttributeError, TypeError, ValueError) as error:
+        if function in _LAWS:
+            raise ValueError(
+                f"{place} must be {_LAWS[function]}, got {_plain(given)!r:.60}; write "
+                "numbers that it can have"
+            ) from error
         raise ValueError(f"{place}: {error}") from error
+
+
+def _plain(given: Any) -> Any:
+    """A value as it was written."""
+    return given.tolist() if isinstance(given, torch.Tensor) else given
 
 
 def _takes_many(function: Callable[..., Any]) -> bool:

@@ -11,7 +11,7 @@ import torch
 from pyro.distributions import Delta, Independent, TorchDistribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
-from torch.distributions import Distribution, biject_to, constraints
+from torch.distributions import Dirichlet, Distribution, biject_to, constraints
 
 from glmhmm_pyro.arguments import read_annotated
 from glmhmm_pyro.broadcasting import broadcast_shape, unconstrained_shape
@@ -220,7 +220,15 @@ def _check_support(
     filled: TorchDistribution, support: constraints.Constraint, place: Place
 ) -> None:
     """Raise a ValueError if a prior may draw values that the parameter cannot have."""
-    if filled.support is support or isinstance(support, type(constraints.real)):
+    if filled.support is support:
+        return
+    if isinstance(support, type(constraints.real)):
+        of_weights = (place.axes or ("",))[-1] == "covariate"
+        if of_weights and isinstance(innermost(filled), Dirichlet):
+            raise ValueError(
+                f"{place.title} must be one of real weights, got Dirichlet, whose "
+                "numbers sum to 1; give such as Normal(0, 2), or None for flat"
+            )
         return
     to_value = biject_to(filled.support)
     free = unconstrained_shape(to_value, filled.batch_shape + filled.event_shape)
@@ -255,11 +263,29 @@ def _expand(
         fits = False
     if not fits or shape[split:] != prior.event_shape:
         raise ValueError(
-            f"{place.title} must have a shape that broadcasts to {tuple(shape)}, the "
-            f"shape of the parameter, got {tuple(own)} ({type(prior).__name__}); "
-            "give it that shape, or none"
+            f"{place.title} must have the shape of the parameter, or of its last axes, "
+            f"{_in_words(shape, place)}, got {type(prior).__name__} of shape "
+            f"{tuple(own)}; {_fitting(prior, shape)}"
         )
     return prior.expand(shape[:split])
+
+
+def _in_words(shape: torch.Size, place: Place) -> str:
+    """A shape with what its axes are, if that is known."""
+    if place.axes is None or len(place.axes) != len(shape):
+        return str(tuple(shape))
+    sizes = ", ".join(f"{axis}: {size}" for axis, size in zip(place.axes, shape))
+    return f"{tuple(shape)} ({sizes})"
+
+
+def _fitting(prior: TorchDistribution, shape: torch.Size) -> str:
+    """What to give in the place of a prior of another shape."""
+    name = type(prior).__name__
+    if isinstance(prior, Dirichlet):
+        return f"give {shape[-1]} concentrations"
+    if prior.event_shape:
+        return f"give one over the last {shape[-1]} numbers"
+    return f"give {name} of single numbers, or of arrays of shape {tuple(shape)}"
 
 
 def _double(distribution: Distribution) -> Any:

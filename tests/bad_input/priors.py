@@ -101,8 +101,29 @@ ROWS = {
     ),
     "of another shape": Row(
         lambda: fitted(gh.Gaussian(scale_prior=dist.HalfNormal(torch.ones(7)))),
-        *("scale_prior of emissions.scale", "must have a shape that broadcasts"),
-        *("got (7,)", "give it that shape"),
+        *("scale_prior of emissions.scale", "must have the shape of the parameter"),
+        *("(2,) (state: 2)", "give HalfNormal of single numbers, or of arrays of sha"),
+    ),
+    "three concentrations for two states": Row(
+        lambda: fitted(
+            gh.Gaussian(), initial=gh.Initial(dist.Dirichlet(torch.ones(3)))
+        ),
+        *("prior of initial.probs", "must have the shape of the parameter"),
+        *("Dirichlet of shape (3,)", "give 2 concentrations"),
+    ),
+    "weights for too few covariates": Row(
+        lambda: fitted(gh.Gaussian(prior=Normal(torch.zeros(9), 1.0))),
+        *("prior of emissions.weights", "(2, 1) (state: 2, covariate: 1), got"),
+        *("Normal of shape (9,)", "arrays of shape (2, 1)"),
+    ),
+    "weights that sum to 1": Row(
+        lambda: fitted(gh.Gaussian(prior=dist.Dirichlet(torch.ones(1)))),
+        *(
+            "prior of emissions.weights",
+            "one of real weights",
+            "got Dirichlet",
+            "Normal(",
+        ),
     ),
     "a function that makes none": Row(
         lambda: fitted(gh.Gaussian(scale_prior=lambda shape: 3)),
