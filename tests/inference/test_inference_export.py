@@ -335,6 +335,17 @@ def test_arviz_summarises_parameters_by_their_names(long_fit, long_idata):
     assert (az.summary(long_idata)["r_hat"] < 1.1).all()
 
 
+def test_one_chain_is_summarised_without_a_warning_by_its_statistics(data, caplog):
+    options = {"num_samples": 60, "num_restarts": 1, "progress": False}
+    fit = gh.fit(penalised("categorical"), data, "laplace", **options)
+    idata = fit.to_arviz(data, ["posterior"])
+    table = az.summary(idata, var_names=["emissions.weights"], kind="stats")
+    assert table.notna().all(axis=None) and not caplog.records
+    draws = group_of(idata, "posterior")["emissions.weights"].values
+    found = table["mean"].to_numpy(dtype=float)
+    np.testing.assert_allclose(found, draws.mean((0, 1)).ravel(), atol=6e-3)
+
+
 def test_arviz_draws_traces_and_forests(long_idata):
     traces = num_traces(long_idata, var_names=["emissions.weights"])
     assert traces == (4 if IS_TREE else 1)

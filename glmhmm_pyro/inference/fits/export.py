@@ -69,6 +69,10 @@ def to_arviz(
     component's name, as in ``transition_covariate``. Per draw and step,
     ``log_likelihood`` and ``posterior_predictive`` take 8 bytes each.
 
+    The draws of Laplace and SVI are independent, one chain: ``az.summary(...,
+    kind="stats")`` has what can be said of them, and without it R-hat, which compares
+    chains, is NaN with a warning. Of a fit without draws take :meth:`summary`.
+
     Args:
         data: as the model takes it.
         groups: names of the groups wanted; all that there are by default.
