@@ -23,11 +23,7 @@ class Predictions:
     ) -> list[np.ndarray]:
         """The most probable label at every bin, as :meth:`predict_proba` gives it.
 
-        Args:
-            X: list of arrays (features, bins).
-            y: labels of the same bins, of which each prediction reads the earlier ones;
-                ``None`` predicts from the covariates alone.
-            y_analog: analog outputs (outputs, bins) of the same bins, likewise.
+        Arguments are as for :meth:`predict_proba`.
 
         Returns:
             A list of integer arrays (bins,).
@@ -45,9 +41,10 @@ class Predictions:
 
         Args:
             X: list of arrays (features, bins).
-            y: list of labels (bins,), NaN where there is none, or ``None``.
-            y_analog: list of arrays (outputs, bins), NaN where there is no value, or
-                ``None``.
+            y: list of labels (bins,) of the same bins, NaN where there is none, of
+                which each prediction reads the earlier ones; ``None`` if none is known.
+            y_analog: list of arrays (outputs, bins), NaN where there is no value,
+                likewise.
 
         Returns:
             A list of arrays (bins, labels).
@@ -59,10 +56,7 @@ class Predictions:
     ) -> list[np.ndarray]:
         """Expected analog outputs at every bin, one step ahead, as for labels.
 
-        Args:
-            X: list of arrays (features, bins).
-            y: list of labels (bins,), or ``None``.
-            y_analog: list of arrays (outputs, bins), or ``None``.
+        Arguments are as for :meth:`predict_proba`.
 
         Returns:
             A list of arrays (outputs, bins).
@@ -75,10 +69,7 @@ class Predictions:
     ) -> list[np.ndarray]:
         """The most probable path of hidden states (Viterbi); uniform first states.
 
-        Args:
-            X: list of arrays (features, bins).
-            y: list of labels (bins,), or ``None``.
-            y_analog: list of arrays (outputs, bins), or ``None``.
+        Arguments are as for :meth:`predict_proba`.
 
         Returns:
             A list of integer arrays (bins,).
@@ -91,10 +82,7 @@ class Predictions:
     ) -> list[np.ndarray]:
         """Probabilities p(z_t | y, X) of the hidden states given all of a trial.
 
-        Args:
-            X: list of arrays (features, bins).
-            y: list of labels (bins,), or ``None``.
-            y_analog: list of arrays (outputs, bins), or ``None``.
+        Arguments are as for :meth:`predict_proba`.
 
         Returns:
             A list of arrays (bins, states).
@@ -107,11 +95,8 @@ class Predictions:
     ) -> float:
         """Marginal log-likelihood per observed bin, nats; uniform first states.
 
-        Args:
-            X: list of arrays (features, bins).
-            y: list of labels (bins,), NaN where there is none; ``None`` only with
-                ``y_analog``.
-            y_analog: list of arrays (outputs, bins), NaN where there is no value.
+        Arguments are as for :meth:`predict_proba`; one of ``y`` and ``y_analog`` must
+        be given.
         """
         if y is None and y_analog is None:
             raise ValueError(
