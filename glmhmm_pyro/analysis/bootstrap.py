@@ -33,7 +33,7 @@ from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.program.refusals import refuse_apart
+from glmhmm_pyro.inference.program.refusals import check_kept_together
 from glmhmm_pyro.inference.program.renumbering import StateAxes
 from glmhmm_pyro.sequences import Sequences
 
@@ -313,7 +313,7 @@ def _check(fit: Fit, data: Sequences, num_samples: int, kind: str) -> None:
     whole_number("num_samples", num_samples, 2)
     if kind == "session":
         fix = "give kind='group' or 'parametric'"
-        refuse_apart(fit.model, "kind", "'session'", fix)
+        check_kept_together(fit.model, "kind", "'session'", fix)
     if kind == "group" and len(data.group_names) < 2:
         raise ValueError(
             "kind must be 'session' or 'parametric' for data of fewer than two groups, "

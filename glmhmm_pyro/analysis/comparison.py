@@ -20,9 +20,9 @@ from glmhmm_pyro.inference.methods import METHODS, Method, engine_of
 from glmhmm_pyro.inference.program.labels import named_parameters
 from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import (
+    carries_states_over,
     check_is_model,
-    goes_across,
-    refuse_apart,
+    check_kept_together,
 )
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.joining import distinct_names
@@ -218,14 +218,14 @@ def _split(
 
     numbers, groups = np.arange(data.num_sessions), data.groups
     options: dict[str, Any] = {"test_size": held_out, "random_state": seed}
-    if not goes_across(model):
+    if not carries_states_over(model):
         train, test = next(ShuffleSplit(n_splits=1, **options).split(numbers))
     elif len(data.group_names) > 1:
         splits = GroupShuffleSplit(n_splits=1, **options)
         train, test = next(splits.split(numbers, groups=groups))
     else:
         fix = "give data of several groups, other data, or None"
-        refuse_apart(model, "held_out", f"{held_out!r} of a single group", fix)
+        check_kept_together(model, "held_out", f"{held_out!r} of a single group", fix)
     # Sessions held out lend their means and scales to no covariate.
     kept, left = sorted(train.tolist()), sorted(test.tolist())
     sessions = data.refit_design(kept)

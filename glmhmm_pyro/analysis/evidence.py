@@ -15,7 +15,7 @@ from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.marginal.ascent import Scales
-from glmhmm_pyro.inference.marginal.integrated import integrated
+from glmhmm_pyro.inference.marginal.integrated import integrated_log_evidence
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.mode.descent import Descent
@@ -135,7 +135,7 @@ def _of_scales(problem: MarginalProblem, params: Params, all_images: bool) -> fl
             "compare numbers of states by gh.analysis.cross_validate"
         )
     try:
-        return integrated(problem, params)
+        return integrated_log_evidence(problem, params)
     except NoModeError as error:
         raise NoEvidenceError(f"{error}; give scales a tighter prior") from error
 

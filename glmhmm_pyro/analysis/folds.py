@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import has_items, whole_number
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.program.refusals import refuse_apart
+from glmhmm_pyro.inference.program.refusals import check_kept_together
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -199,10 +199,10 @@ def check_groups_whole(
     both = [name for name in test.group_names if name in train.group_names]
     if test.groups is None:
         fix = f"give groups to Sequences, and write {fix}"
-        refuse_apart(model, argument, "sessions without groups", fix)
+        check_kept_together(model, argument, "sessions without groups", fix)
     elif both:
         got = f"group {both[0]!r} on both sides"
-        refuse_apart(model, argument, got, f"write {fix}")
+        check_kept_together(model, argument, got, f"write {fix}")
 
 
 def _numbered(

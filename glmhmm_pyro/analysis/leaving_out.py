@@ -32,7 +32,7 @@ from glmhmm_pyro.inference.fits.criteria import log_probs_as_counted
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.program.refusals import refuse_apart
+from glmhmm_pyro.inference.program.refusals import check_kept_together
 from glmhmm_pyro.sequences import Sequences
 
 # Shape of the Pareto tail above which importance sampling is not to be trusted
@@ -168,7 +168,7 @@ class _Refits(NamedTuple):
 def _check(fit: Fit, data: Sequences) -> None:
     check_several(data, "divide it into sessions by lengths")
     fix = "take cross_validate(..., folds='group')"
-    refuse_apart(fit.model, "leave_out_sessions", "a fit of such a model", fix)
+    check_kept_together(fit.model, "leave_out_sessions", "a fit of such a model", fix)
     if fit.posterior is None:
         raise ValueError(
             f"fit must have draws, which are weighted, got one by {fit.method}; fit by "

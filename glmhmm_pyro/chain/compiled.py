@@ -306,9 +306,9 @@ def _accumulate(
         by_session = _by_set(weights, 1, work.batch)
     totals = np.empty((sets, sessions))
     entries, moves, steps = [row[0].shape for row in rows[:3]]
-    initial = _gathering(entries, work)
+    initial = _counts_by_piece(entries, work)
     if out is None or moves[0] == 1:
-        transition = _gathering(moves, work)
+        transition = _counts_by_piece(moves, work)
     else:
         transition = memory_of(out[2], (sets, 1, *moves))
     emission = (
@@ -339,7 +339,7 @@ def _accumulate(
     )
 
 
-def _gathering(shape: tuple[int, ...], work: Work) -> Array:
+def _counts_by_piece(shape: tuple[int, ...], work: Work) -> Array:
     """Where counts go: (sets, pieces that are kept apart, \\*shape)."""
     if shape[0] == 1:
         return np.zeros((work.num_sets, len(work.ranges), *shape))

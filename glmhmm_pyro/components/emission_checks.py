@@ -14,11 +14,11 @@ def check_labels(data: Sequences, num_classes: int, family: str) -> None:
         wrong = (labels < 0) | (labels >= num_classes) | (labels != labels.round())
         raise ValueError(
             f"emissions must be labels 0 to {num_classes - 1} for {family}, got "
-            f"{labels[wrong][0].item()}; {_instead(labels, num_classes)}"
+            f"{labels[wrong][0].item()}; {_advice_on_labels(labels, num_classes)}"
         )
 
 
-def _instead(labels: Tensor, num_classes: int) -> str:
+def _advice_on_labels(labels: Tensor, num_classes: int) -> str:
     """What to do about labels that are not 0 to the number of classes, less one."""
     found = labels.unique().tolist()
     if 1 < len(found) <= num_classes:

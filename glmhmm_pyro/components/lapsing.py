@@ -63,7 +63,7 @@ class Lapsing(OutputsAlike):
         if not isinstance(family, Bernoulli | Categorical):
             raise TypeError(
                 "family must be a Bernoulli or a Categorical, whose labels can be "
-                f"guessed, got {_what(family)}; write Lapsing(Bernoulli())"
+                f"guessed, got {_given_in_words(family)}; write Lapsing(Bernoulli())"
             )
         super().__init__(
             num_outputs=family.num_outputs,
@@ -131,7 +131,7 @@ class Lapsing(OutputsAlike):
         return self.family.display(name, value)
 
 
-def _what(family: Emission | type[Emission]) -> str:
+def _given_in_words(family: Emission | type[Emission]) -> str:
     """What was given in the place of a family, in words."""
     if isinstance(family, type):
         return f"the class {family.__name__}"

@@ -106,7 +106,7 @@ def _is_scale(family: "Emission", name: str, data: Sequences, is_log: bool) -> b
     y = y * torch.arange(1.0, 1.0 + max(event.numel(), 1)).to(y).reshape(event)
     features = family.operator(data).shape[-1]
     design = torch.arange(len(y) * features).to(y).cos().reshape(len(y), features)
-    params = {n: _somewhere(family, n) for n in family.sites}
+    params = {n: _interior_value(family, n) for n in family.sites}
     doubled = {
         n: 2 * value if n == name or _is_real(family.sites[n]) else value
         for n, value in params.items()
@@ -139,7 +139,7 @@ def _log_prob_table(
         return emission_log_probs(table, y, None)
 
 
-def _somewhere(family: "Emission", name: str) -> Tensor:
+def _interior_value(family: "Emission", name: str) -> Tensor:
     """A value inside the parameter's support, all entries different."""
     transform = biject_to(family.sites[name].support)
     shape = unconstrained_shape(transform, family.shape(name))

@@ -187,7 +187,9 @@ class DesignSource:
     def _fields(self, data: Sequences, table: RawTable) -> dict[str, Any]:
         """The designs of the data, their columns made from this table."""
         return {
-            argument: _placed(data, argument, design.terms, design.reading(table))
+            argument: _with_columns_replaced(
+                data, argument, design.terms, design.reading(table)
+            )
             for argument, design in self.designs.items()
         }
 
@@ -197,7 +199,7 @@ def rows_read(argument: str, table: RawTable) -> Any:
     return table.starts if argument == "initial_covariates" else slice(None)
 
 
-def _placed(
+def _with_columns_replaced(
     data: Sequences, argument: str, terms: Sequence[Term], table: RawTable
 ) -> Any:
     """A design of the data with the columns of these terms in their places."""

@@ -11,7 +11,7 @@ from glmhmm_pyro.analysis.driven.bands import band
 from glmhmm_pyro.analysis.driven.quantities import PROBABILITY
 from glmhmm_pyro.components import Transitions
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Program
@@ -103,7 +103,7 @@ def _with_intervals(
 ) -> Matrix:
     """Mean of what a component says at some steps."""
     data = fit.as_fitted(data)
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
 
     def mean(params: Params) -> Tensor:
         with fit.model.at(params):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from glmhmm_pyro.analysis.states.paths import column_of, right_or_wrong
 from glmhmm_pyro.distributions import Output
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.program.refusals import goes_across
+from glmhmm_pyro.inference.program.refusals import carries_states_over
 from glmhmm_pyro.plotting.pictures import picture
 from glmhmm_pyro.plotting.style import (
     FAINT,
@@ -134,7 +134,7 @@ def probs_in_session(fit: Fit, data: Sequences, session: int, name: str) -> np.n
         session: its number.
         name: of the variable of ``fit.decode``.
     """
-    if not goes_across(fit.model):
+    if not carries_states_over(fit.model):
         return fit.decode(data.subset([session]))[name].values
     groups = np.array(data.groups or [""] * data.num_sessions)
     members = np.flatnonzero(groups == groups[session])

@@ -223,12 +223,12 @@ class Selection(NamedTuple):
             places = _column_numbers(
                 "covariates", data.covariate_names, self.covariates
             )
-            changes["covariates"] = taken(kept(data, "covariates"), places)
+            changes["covariates"] = chosen_columns(kept(data, "covariates"), places)
             changes["covariate_names"] = self.covariates
         return data._derive(**changes)
 
 
-def taken(design: Tensor | DesignMatrix, places: list[int]) -> Any:
+def chosen_columns(design: Tensor | DesignMatrix, places: list[int]) -> Any:
     """Some columns of a design, in whichever form it is kept."""
     if isinstance(design, DesignMatrix):
         return design.columns(places)

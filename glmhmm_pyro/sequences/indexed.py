@@ -107,7 +107,7 @@ def columns_at(values: "pd.DataFrame | np.ndarray", places: Sequence[int]) -> An
     return values[:, list(places)]
 
 
-def alike(name: str, sessions: Sequence[Any]) -> list[Any]:
+def in_one_column_order(name: str, sessions: Sequence[Any]) -> list[Any]:
     """Frames of several sessions with their columns in the order of the first.
 
     Raises:

@@ -12,7 +12,7 @@ from glmhmm_pyro.arguments import has_items, with_article
 from glmhmm_pyro.designs import DesignMatrix, Joined, as_design
 
 from .arrays import plain_array, real_array
-from .indexed import alike, columns_in_order
+from .indexed import columns_in_order, in_one_column_order
 from .layout import Layout
 from .operators import are_shared, kept
 from .recipes import joined_source
@@ -79,7 +79,7 @@ def join_emissions(
     sessions: Iterable[ArrayLike],
 ) -> tuple[Any, list[int], tuple[str, ...] | None, tuple[str, ...] | None]:
     """Emissions end to end, lengths, classes of categoricals, names of the outputs."""
-    sessions = alike("emissions", list_of_sessions("emissions", sessions))
+    sessions = in_one_column_order("emissions", list_of_sessions("emissions", sessions))
     arrays = [_session_emissions(session) for session in sessions]
     widths = {array.shape[1:] for array in arrays}
     if arrays[0].ndim not in (1, 2) or len(widths) > 1:
@@ -133,7 +133,7 @@ def join_features(
     Args:
         names: of the columns wanted, where they are given.
     """
-    sessions = alike(name, list_of_sessions(name, sessions))
+    sessions = in_one_column_order(name, list_of_sessions(name, sessions))
     sessions = [columns_in_order(name, session, names) for session in sessions]
     if len(sessions) != len(lengths):
         raise ValueError(
@@ -175,7 +175,7 @@ def join_masks(
     outputs: Sequence[str] | None,
 ) -> np.ndarray:
     """Masks end to end; each as long as its session, by the names of the outputs."""
-    sessions = alike("masks", list_of_sessions("masks", sessions))
+    sessions = in_one_column_order("masks", list_of_sessions("masks", sessions))
     sessions = [columns_in_order("masks", session, outputs) for session in sessions]
     arrays = [plain_array("masks", session) for session in sessions]
     if [len(array) for array in arrays] != list(lengths):
@@ -191,11 +191,11 @@ def join_masks(
             "one entry for each step, or for each output of each step"
         )
     if len({array.ndim for array in arrays}) > 1:
-        arrays = [_widened(array, shape) for array in arrays]
+        arrays = [_broadcast_mask(array, shape) for array in arrays]
     return np.concatenate(arrays)
 
 
-def _widened(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _broadcast_mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     wide = mask if mask.ndim == len(shape) else mask[:, None]
     return np.broadcast_to(wide, (len(mask), *shape[1:]))
 
@@ -309,8 +309,8 @@ def _ordered_as(first: "Sequences", part: "Sequences") -> "Sequences":
         for argument, wanted in layout.names.items()
         if sorted(wanted.names) == sorted(getattr(part, argument) or ())
     }
-    alike = sorted(layout.classes or ()) == sorted(found or ())
-    classes = layout.classes if alike else found
+    in_one_column_order = sorted(layout.classes or ()) == sorted(found or ())
+    classes = layout.classes if in_one_column_order else found
     return Layout(names, classes).lay_out(part)[0]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .changes import taken
+from .changes import chosen_columns
 from .construction import DESIGNS, simplified_mask
 from .naming import Names, brief, matched, names_of
 from .operators import are_shared, kept
@@ -130,7 +130,7 @@ class Layout:
             return ()
         places, notes = matched(design, wanted, found.names[argument])
         if places != list(range(len(found.names[argument].names))):
-            changes[design] = taken(kept(data, design), places)
+            changes[design] = chosen_columns(kept(data, design), places)
         if wanted != found.names[argument]:
             _rename(argument, wanted, data, changes)
         return notes

@@ -10,7 +10,7 @@ from made_fits import with_posterior
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference import Posterior
-from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN, estimated
+from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN, point_estimate
 from glmhmm_pyro.inference.program.program import Program
 
 ONCE = {"num_restarts": 1, "progress": False}
@@ -52,7 +52,7 @@ def one_state_data():
 def test_a_mean_that_no_draw_tells_of_gives_way_to_the_best_draw():
     program = Program.of(non_centred, one_state_data())
     posterior, joints = drawn_of_both_signs(program)
-    found = estimated(program, posterior)
+    found = point_estimate(program, posterior)
     best = max(range(40), key=joints.__getitem__)
     assert found.what == BEST_DRAW and "mean of the sites is no" in found.notes[0]
     for name, value in posterior.draws.items():
@@ -65,7 +65,7 @@ def test_the_mean_of_draws_around_a_mode_stands_for_them():
     fit = gh.fit(model, data, "map", **ONCE)
     drawn = with_posterior(fit, data)
     program = Program.of(fit.model, data)
-    found = estimated(program, drawn.posterior)
+    found = point_estimate(program, drawn.posterior)
     assert found.what == MEAN and not found.notes
     for name, value in drawn.posterior.mean().items():
         assert torch.equal(found.params[name], value)
@@ -90,4 +90,4 @@ def test_a_mean_outside_its_support_is_no_parameter():
     draws = {"root": torch.stack([top, rows], -2)}
     joints = [float(program.log_joint({"root": draws["root"][0, i]})) for i in range(3)]
     posterior = Posterior(draws, {"log_joint": torch.tensor([joints]).numpy()})
-    assert estimated(program, posterior).what == BEST_DRAW
+    assert point_estimate(program, posterior).what == BEST_DRAW

@@ -358,7 +358,7 @@ def test_a_chain_that_never_accepts_is_named(tmp_path, is_direct):
     cliff = Potential(Cliff(is_direct), Whitening.none(2))
     drawn = run_chains(settings, [cliff], starts, [0], False, board, bar)
     assert drawn.ends == [""] and not drawn.stats["accept_prob"].any()
-    [(status, sentence)] = nuts._stuck(drawn)
+    [(status, sentence)] = nuts._stuck_chains(drawn)
     assert status is gh.Status.STUCK
     assert sentence.startswith("chain 0 accepted none of its draws (step size ")
 
@@ -422,9 +422,9 @@ def test_chains_without_a_mode_begin_at_the_starts_of_the_search(monkeypatch):
 
 
 def test_the_most_draws_are_kept_of_chains_of_different_lengths():
-    assert chains._rectangle([9, 9, 2]) == ([0, 1], 9)
-    assert chains._rectangle([3, 9, 8, 7]) == ([1, 2, 3], 7)
-    assert chains._rectangle([0, 0]) == ([], 0)
+    assert chains._largest_rectangle([9, 9, 2]) == ([0, 1], 9)
+    assert chains._largest_rectangle([3, 9, 8, 7]) == ([1, 2, 3], 7)
+    assert chains._largest_rectangle([0, 0]) == ([], 0)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts import nuts
 from glmhmm_pyro.inference.nuts.beginning import (
-    begin,
+    chain_starts,
     modes_of,
+    modes_visited,
     separate_modes_warning,
-    visited,
 )
 from glmhmm_pyro.inference.nuts.chains import Chains
 from glmhmm_pyro.inference.nuts.prior_ends import is_maximum, prior_ends
@@ -107,7 +107,7 @@ def test_draws_belong_to_the_mode_that_makes_them_probable(both):
     draws = program.coordinates.unpack(vectors)
     turned = renumbering(draws, TURNED)
     for some in (draws, turned):
-        where = visited(program, modes, some, renumbering)
+        where = modes_visited(program, modes, some, renumbering)
         assert where.tolist() == [[0] * 5, [1] * 5]
 
 
@@ -159,12 +159,12 @@ def test_the_advice_to_draw_from_one_mode_leads_there(drawn):
 def test_fewer_chains_than_modes_say_what_they_leave_out(both):
     program, renumbering = Program.of(both.model, mirrored()), renumbering_of(both)
     generator = torch.Generator().manual_seed(0)
-    begun = begin(program, both, Search(), 1, renumbering, generator)
+    begun = chain_starts(program, both, Search(), 1, renumbering, generator)
     assert len(begun.potentials) == 1 and len(begun.modes) == 2
     draws = {n: v.expand((1, 3) + v.shape) for n, v in both.params.items()}
     drawn = Chains(torch.zeros(1, 3, 1), {}, [0], [""])
     posterior = gh.inference.Posterior(draws)
-    kept, said = nuts._by_mode(program, begun, drawn, posterior, renumbering)
+    kept, said = nuts._mode_labels(program, begun, drawn, posterior, renumbering)
     assert "2 modes of comparable mass, and chains began around 1" in said[0]
     assert len(said) == 1 and not np.ptp(kept.stats["mode"])
 

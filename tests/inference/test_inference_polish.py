@@ -207,7 +207,7 @@ def test_the_run_is_kept_whatever_becomes_of_its_last_steps(
     def fails(*args, **options):
         raise error
 
-    monkeypatch.setattr(polishing, "settled", fails)
+    monkeypatch.setattr(polishing, "newton_mode", fails)
     run = run_at(*ended)
     polish(ended[0], [run])
     assert run.status is status and run.params is ended[1]

@@ -7,7 +7,7 @@ import torch
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Levels, TwoLevels, Varying
-from glmhmm_pyro.inference.program.refusals import goes_across
+from glmhmm_pyro.inference.program.refusals import carries_states_over
 
 matplotlib.use("Agg")
 
@@ -36,7 +36,7 @@ def case(request, data):
     """What makes models of a kind, the fit of one, and its data."""
     make = MAKERS[request.param]
     model = make(STATES[request.param])
-    if goes_across(model):
+    if carries_states_over(model):
         data = data.replace(groups=["a", "a", "b", "b"])
     return make, gh.fit(model, data, "map", num_restarts=1, progress=False), data
 
@@ -53,7 +53,7 @@ def decoded(make, fit, data, folder):
 
 def scored(make, fit, data, folder):
     whole = fit.score(data) * data.num_steps
-    names = data.group_names if goes_across(fit.model) else ()
+    names = data.group_names if carries_states_over(fit.model) else ()
     alone = [data.subset(groups=name) for name in names] or list(data)
     parts = sum(fit.score(s) * s.num_steps for s in alone)
     assert whole == pytest.approx(parts, rel=1e-9)
@@ -138,7 +138,7 @@ def chosen(make, fit, data, folder):
         make,
         data,
         [states_of(fit)],
-        folds="group" if goes_across(fit.model) else [0, 1, 2, 2],
+        folds="group" if carries_states_over(fit.model) else [0, 1, 2, 2],
         method=gh.MAP(num_iters=3, em_iters=0),
         num_restarts=1,
         progress=False,

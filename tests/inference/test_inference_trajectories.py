@@ -8,9 +8,9 @@ import torch
 
 from glmhmm_pyro.inference.nuts.potential import Potential
 from glmhmm_pyro.inference.nuts.sampler import Settings
-from glmhmm_pyro.inference.nuts.trajectories import Point, Tree, grown, turns_back
+from glmhmm_pyro.inference.nuts.trajectories import Point, Tree, build_tree, turns_back
 from glmhmm_pyro.inference.nuts.vector_sampler import VectorSampler
-from glmhmm_pyro.inference.nuts.warmup import StepLength, widths, window_ends
+from glmhmm_pyro.inference.nuts.warmup import StepLength, scale_estimate, window_ends
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.evaluated import Evaluated
 from glmhmm_pyro.inference.search.search import seeded
@@ -66,7 +66,7 @@ def turning_blocks(points, step):
 def test_a_tree_has_the_points_that_leapfrogs_lead_to(depth, step):
     start = begun()
     expected = points_beyond(start, 2**depth, step)
-    tree = grown(start, depth, step, quartic, lambda: 0.3)
+    tree = build_tree(start, depth, step, quartic, lambda: 0.3)
     assert tree.num_steps == 2**depth
     assert not tree.has_diverged
     assert tree.has_turned == turning_blocks(expected, step)
@@ -98,7 +98,7 @@ def test_points_are_proposed_by_their_weights():
     numbers = {point.position.tobytes(): i for i, point in enumerate(points)}
     counts = np.zeros(4)
     for _ in range(times):
-        tree = grown(start, 2, 0.25, quartic, rng.random)
+        tree = build_tree(start, 2, 0.25, quartic, rng.random)
         counts[numbers[tree.proposal.position.tobytes()]] += 1
     # Chi-squared of three degrees of freedom: 1 in 10,000 is above 21.1.
     assert ((counts - expected) ** 2 / expected).sum() < 21.1
@@ -106,9 +106,9 @@ def test_points_are_proposed_by_their_weights():
 
 def test_a_tree_ends_where_energy_is_not_kept_or_no_number():
     start = begun()
-    tree = grown(start, 3, 50.0, quartic, lambda: 0.5)
+    tree = build_tree(start, 3, 50.0, quartic, lambda: 0.5)
     assert tree.has_diverged and tree.num_steps == 1 and tree.accepted == 0.0
-    broken = grown(start, 3, 0.1, lambda x: (math.nan, x), lambda: 0.5)
+    broken = build_tree(start, 3, 0.1, lambda x: (math.nan, x), lambda: 0.5)
     assert broken.has_diverged and broken.num_steps == 1
 
 
@@ -134,10 +134,12 @@ def test_steps_settle_where_acceptance_is_as_wanted():
 def test_widths_are_roots_of_covariances():
     draws = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0)).double()
     draws = draws @ torch.tensor([[2.0, 1.0], [0.0, 0.5]]).double()
-    dense = widths(draws, True)
+    dense = scale_estimate(draws, True)
     torch.testing.assert_close(dense @ dense.T, torch.cov(draws.T), rtol=5e-3, atol=0.0)
-    torch.testing.assert_close(widths(draws, False), draws.std(0), rtol=5e-3, atol=0.0)
-    assert widths(torch.zeros(30, 1).double(), True).shape == (1, 1)
+    torch.testing.assert_close(
+        scale_estimate(draws, False), draws.std(0), rtol=5e-3, atol=0.0
+    )
+    assert scale_estimate(torch.zeros(30, 1).double(), True).shape == (1, 1)
 
 
 class Gammas:

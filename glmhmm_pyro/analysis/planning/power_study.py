@@ -26,7 +26,7 @@ from glmhmm_pyro.inference.draws.alignment import state_probs
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.program import Init
-from glmhmm_pyro.inference.program.refusals import refuse_apart
+from glmhmm_pyro.inference.program.refusals import check_kept_together
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
@@ -114,7 +114,7 @@ def power(
     """
     _check(fit, data)
     fix = "simulate and fit whole groups: fit.simulate(data)"
-    refuse_apart(fit.model, "num_sessions", "sessions drawn one by one", fix)
+    check_kept_together(fit.model, "num_sessions", "sessions drawn one by one", fix)
     sizes = _numbers("num_sessions", num_sessions)
     longest = int(data.lengths.max())
     trials = [longest] if num_trials is None else _numbers("num_trials", num_trials)

@@ -16,7 +16,7 @@ from glmhmm_pyro.analysis.states.paths import StatePaths, ratio
 from glmhmm_pyro.arguments import suggests_all_names, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit, Posterior
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.sequences import Sequences
@@ -224,7 +224,7 @@ def _counted(
 def _stay_probs(fit: Fit, data: Sequences, most: int) -> np.ndarray | None:
     """Probabilities of staying (draws, states), if they are the same at every step."""
     data = fit.as_fitted(data)
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
     posterior = fit.posterior or Posterior(fit.draws)
     draws = Draws.of(posterior, most)
     found, first = [], 0

@@ -17,7 +17,7 @@ from glmhmm_pyro.arguments import is_missing, one_of, seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import plain_array
@@ -73,7 +73,7 @@ class StatePaths:
                 before t), from which states are drawn step by step.
         """
         laid_out = fit.as_fitted(data)
-        sites = sites_of(carried(fit, laid_out), laid_out)
+        sites = sites_of(with_latents_for(fit, laid_out), laid_out)
         if len(sites) > 1:
             raise ValueError(
                 "fit must be of a model with one HiddenMarkov site to be told by "

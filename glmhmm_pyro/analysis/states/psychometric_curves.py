@@ -22,7 +22,7 @@ from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.distributions import Output, outputs_of
 from glmhmm_pyro.inference import Fit, Posterior
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -231,7 +231,7 @@ def _of_model(
 ) -> np.ndarray:
     """Probabilities of the choice in data sets, shape (draws, states, data sets)."""
     moved = [fit.as_fitted(data) for data in moved]
-    fit = carried(fit, moved[0])
+    fit = with_latents_for(fit, moved[0])
     draws = Draws.of(fit.posterior or Posterior(fit.draws), most)
     shares = torch.as_tensor(weights / weights.sum(0))
     curves = []

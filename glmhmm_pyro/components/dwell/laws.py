@@ -24,7 +24,7 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, softplus
 
 from glmhmm_pyro.arguments import suggests_names, whole_number
-from glmhmm_pyro.components.dwell.regression import climbed
+from glmhmm_pyro.components.dwell.regression import fitted_dwell_weights
 from glmhmm_pyro.components.explaining import as_call
 from glmhmm_pyro.components.site import Site
 from glmhmm_pyro.priors.answers import is_flat
@@ -274,10 +274,14 @@ class Poisson(DwellLaw):
         if not is_flat(self.prior):
             return None
         if design is not None:
-            return climbed(self._odds, design, value, events, rests)
+            return fitted_dwell_weights(self._odds, design, value, events, rests)
         one = torch.ones(1, 1, dtype=value.dtype, device=value.device)
         start = value.log().unsqueeze(-1)
-        return climbed(self._odds, one, start, events, rests).squeeze(-1).exp()
+        return (
+            fitted_dwell_weights(self._odds, one, start, events, rests)
+            .squeeze(-1)
+            .exp()
+        )
 
 
 @suggests_names

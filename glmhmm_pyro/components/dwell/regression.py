@@ -23,7 +23,7 @@ class _Point(NamedTuple):
     information: Tensor
 
 
-def climbed(
+def fitted_dwell_weights(
     odds: Callable[[Tensor], tuple[Tensor, Tensor]],
     design: Tensor,
     weights: Tensor,
@@ -66,7 +66,7 @@ def climbed(
         promised = (step * here.slope).sum(-1)
         if (promised <= _ENOUGH * (1 + here.value.abs())).all():
             break
-        weights, here = _risen(evaluated, weights, here, step)
+        weights, here = _backtracked(evaluated, weights, here, step)
     return weights
 
 
@@ -80,7 +80,7 @@ def _limited_newton_step(here: _Point, design: Tensor) -> Tensor:
     return step.squeeze(-1) * (_FARTHEST / far).unsqueeze(-1)
 
 
-def _risen(
+def _backtracked(
     evaluated: Callable[[Tensor], _Point], weights: Tensor, here: _Point, step: Tensor
 ) -> tuple[Tensor, _Point]:
     """Weights a step further, halved by state until none falls."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.inference.checks.report import NOTE, UNUSABLE, WARNING, Finding
-from glmhmm_pyro.inference.kinds.undetermined import bearing, repeating
+from glmhmm_pyro.inference.kinds.undetermined import dependent_columns, informative_rows
 from glmhmm_pyro.priors.answers import is_proper
 from glmhmm_pyro.sequences import Sequences
 
@@ -58,7 +58,7 @@ class WeightedColumns:
             view = component.view(data)
             design = component.operator(view)
             numbered = tuple(map(str, range(design.shape[1])))
-            bears = bearing(component, view)
+            bears = informative_rows(component, view)
             by_step = len(design) == view.num_steps
             steps = torch.arange(view.num_steps) if by_step else view.starts
             columns = cls(
@@ -150,7 +150,7 @@ def _collinear(columns: WeightedColumns, is_constant: Tensor) -> Iterator[Findin
     if len(kept) + has_constant < 2 or not kept:
         return
     varying = design.columns(kept)
-    exact = repeating(varying.with_constant() if has_constant else varying)
+    exact = dependent_columns(varying.with_constant() if has_constant else varying)
     names = torch.tensor(kept, device=design.device)
     if exact.any():
         which = torch.zeros(len(columns.names), dtype=torch.bool, device=design.device)

@@ -33,7 +33,7 @@ _NO_SECOND = ("once_differentiable", "derivative for", "double backward")
 
 
 class CurvatureError(ValueError):
-    """There are no second derivatives of a log density to go by."""
+    """A log density has no usable second derivatives."""
 
 
 class NonFiniteCurvatureError(CurvatureError):
@@ -79,7 +79,9 @@ def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
         directions = torch.eye(len(point), dtype=point.dtype, device=point.device)
         chunks = directions.split(program.num_together)
         mapped = known is None or len(point) > _FEW
-        rows = torch.cat([_along(gradient, point, c, mapped) for c in chunks])
+        rows = torch.cat(
+            [_derivatives_along(gradient, point, c, mapped) for c in chunks]
+        )
     rows = rows if known is None else rows + known.matrix
     matrix = (rows + rows.T) / 2
     _check_finite(matrix, program)
@@ -96,7 +98,9 @@ def _grad(
     return gradients[0]
 
 
-def _along(gradient: Tensor, point: Tensor, directions: Tensor, mapped: bool) -> Tensor:
+def _derivatives_along(
+    gradient: Tensor, point: Tensor, directions: Tensor, mapped: bool
+) -> Tensor:
     """Derivatives of the gradient along directions, one a row."""
 
     def along(direction: Tensor) -> Tensor:
@@ -139,17 +143,19 @@ def _check_finite(matrix: Tensor, program: Program) -> None:
 
 @contextmanager
 def _once_differentiable_named() -> Iterator[None]:
-    """An error of torch's about second derivatives, in words that say what to do."""
+    """Context that adds advice to torch's errors about second derivatives."""
     try:
         yield
     except RuntimeError as error:
         if any(words in str(error) for words in _NO_SECOND):
             said = str(error).splitlines()[0]
-            raise OnceDifferentiableError(_once(f"got {said!r}")) from error
+            raise OnceDifferentiableError(
+                _once_differentiable_error(f"got {said!r}")
+            ) from error
         raise
 
 
-def _once(got: str) -> str:
+def _once_differentiable_error(got: str) -> str:
     return (
         f"torch must be able to differentiate the log density twice, {got}; write the "
         "part of the model that it can differentiate only once with operations of "
@@ -165,7 +171,7 @@ def _check_slope(
     Only a difference that a smaller step repeats counts: at a kink, such as that of a
     Lasso at 0, there is none.
     """
-    widths = _widths(program, point, matrix)
+    widths = _coordinate_units(program, point, matrix)
     # Neither equal nor regular, so that what is missing cannot cancel.
     number = torch.arange(1.0, len(point) + 1, dtype=point.dtype)
     direction = widths * ((1 + 0.5 * (3 * number).cos()) * (5 * number).cos().sign())
@@ -189,11 +195,13 @@ def _check_slope(
             slices = program.coordinates.slices.items()
             sites = [name for name, piece in slices if wrong[piece].any()]
             got = "got second derivatives that are not the slopes of its gradient in"
-            raise OnceDifferentiableError(_once(f"{got} {', '.join(sites)}"))
+            raise OnceDifferentiableError(
+                _once_differentiable_error(f"{got} {', '.join(sites)}")
+            )
 
 
-def _widths(program: Program, point: Tensor, matrix: Tensor) -> Tensor:
-    """Unit of every coordinate: where its density alone would fall by half a nat."""
+def _coordinate_units(program: Program, point: Tensor, matrix: Tensor) -> Tensor:
+    """Step of every coordinate that alone lowers the density by half a nat."""
     own = matrix.diagonal().abs()
     # What has no curvature beyond rounding has no width either.
     widths = torch.where(own > _NONE * own.max(), own, torch.ones_like(own)).rsqrt()

@@ -1,4 +1,4 @@
-"""The last digits of a mode: where a search ends depends on its tolerance, this not."""
+"""Newton steps to a mode, so that it does not depend on a search's tolerance."""
 
 from torch import Tensor
 
@@ -14,10 +14,10 @@ _MOST_STEPS = 12
 ARRIVED = 1e-6
 
 
-def settled(
+def newton_mode(
     program: Program, vector: Tensor, factor: Tensor, jacobian: bool = True
 ) -> tuple[Tensor, float]:
-    r"""The mode of a program's density near where a search for it has ended.
+    r"""The mode of a program's density near the end of a search.
 
     Newton steps with one curvature, as long as each leaves little of the slope. A
     search ends where values no longer rise, or where the gradient falls below a

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.curvature.curvature import hessian
-from glmhmm_pyro.inference.curvature.newton import ARRIVED, settled
+from glmhmm_pyro.inference.curvature.newton import ARRIVED, newton_mode
 from glmhmm_pyro.inference.curvature.uncertainty import RISING, Information
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -57,7 +57,7 @@ def polish(program: Program, runs: Sequence[Run]) -> None:
             return
         done.append(best)
         try:
-            _polish(program, best)
+            _polish_run(program, best)
         except KeyboardInterrupt:
             best.status = Status.INTERRUPTED
         except (ValueError, RuntimeError):
@@ -66,7 +66,7 @@ def polish(program: Program, runs: Sequence[Run]) -> None:
             return
 
 
-def _polish(program: Program, run: Run) -> None:
+def _polish_run(program: Program, run: Run) -> None:
     """Lead one run on to the mode near it, if there is one."""
     if not 0 < program.coordinates.size <= _MOST_PARAMETERS:
         return
@@ -79,7 +79,7 @@ def _polish(program: Program, run: Run) -> None:
     information = Information.of_matrix(program, vector, matrix, jacobian=False)
     if information.missing[RISING].numel():
         return
-    mode, left = settled(program, vector, information.factor, jacobian=False)
+    mode, left = newton_mode(program, vector, information.factor, jacobian=False)
     params = _stepped_values(program, run.params, vector, mode)
     with torch.no_grad():
         likelihood, prior = (float(part) for part in program.log_parts(params))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.program.refusals import refuse_apart
+from glmhmm_pyro.inference.program.refusals import check_kept_together
 from glmhmm_pyro.sequences import Sequences
 
 ROBUST = ("group", "session")
@@ -60,15 +60,15 @@ def slopes_by(program: Program, vector: Tensor, robust: str) -> Tensor:
     return torch.stack(found)
 
 
-def few(number: int, robust: str) -> tuple[str, ...]:
-    """A sentence where there are few of what is independent."""
+def few_units_note(number: int, robust: str) -> tuple[str, ...]:
+    """A sentence if there are few independent groups or sessions."""
     if number >= _FEW:
         return ()
     return (f"they are of {number} {robust}s alone, which say little of others",)
 
 
 def _check_independent_units(program: Program, robust: str) -> None:
-    """Refuse data without several groups, and parameters that one of them has alone."""
+    """Raise a ValueError without several groups, or with parameters of single ones."""
     data = program.data
     known = isinstance(data, Sequences)
     if not known or (robust == "group" and data.groups is None):
@@ -80,7 +80,7 @@ def _check_independent_units(program: Program, robust: str) -> None:
         )
     if robust == "session":
         fix = "write robust='group'"
-        refuse_apart(program.model, "robust", "'session'", fix)
+        check_kept_together(program.model, "robust", "'session'", fix)
     number = len(data.group_names) if robust == "group" else data.num_sessions
     if number < 2:
         raise ValueError(

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.inference.curvature.curvature import hessian
-from glmhmm_pyro.inference.curvature.sandwich import few, robust_factor
+from glmhmm_pyro.inference.curvature.sandwich import few_units_note, robust_factor
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels, named_draws, named_parameters
 from glmhmm_pyro.inference.program.program import Program
@@ -219,7 +219,7 @@ def standard_errors(
         labels: names of the data.
         robust: see :mod:`~glmhmm_pyro.inference.curvature.sandwich`.
     """
-    return _assessed(program, params, labels, robust=robust)[1]
+    return _errors_at_fit(program, params, labels, robust=robust)[1]
 
 
 def covariance(
@@ -247,7 +247,7 @@ def covariance(
         if array.dims[-1] == "covariate" and program.coordinates.is_real.get(site)
     ]
     check_weights(name, fitting)
-    information, found = _assessed(program, params, labels, [name], robust)
+    information, found = _errors_at_fit(program, params, labels, [name], robust)
     factor = information.factor[program.coordinates.slices[name]]
     directions = factor.T.reshape(1, -1, *params[name].shape)
     directions = program.units.moves(name, directions)
@@ -270,14 +270,14 @@ def check_weights(name: str, known: list[str]) -> None:
         )
 
 
-def _assessed(
+def _errors_at_fit(
     program: Program,
     params: Params,
     labels: Labels,
     sites: list[str] | None = None,
     robust: str | None = None,
 ) -> tuple[Information, StandardErrors]:
-    """The information at the fit, and errors with what is wrong with these sites."""
+    """The information at the fit, and errors of these sites with notes on them."""
     vector = program.packed(params)
     information = Information.of(program, vector, jacobian=False)
     slope = program.evaluated(vector, jacobian=False).slope
@@ -289,7 +289,7 @@ def _assessed(
     uncertainty = Uncertainty.of(program, vector, information)
     notes = uncertainty.sentences(program.model, labels, sites)
     if robust is not None and number is not None:
-        notes += few(number, robust)
+        notes += few_units_note(number, robust)
     if rise > OFF:
         notes.append(
             f"a maximum of the log-joint of these data is about {rise:.2g} nats above "
@@ -301,7 +301,7 @@ def _assessed(
 
 
 def warn_of(notes: tuple[str, ...]) -> None:
-    """Warn the caller of the method that calls this, once, if there are any notes."""
+    """Warn the caller of the public method, once, if there are any notes."""
     if notes:
         warn_caller(
             f"standard errors are missing (NaN) or mean little: {'; '.join(notes)}",
@@ -312,7 +312,7 @@ def warn_of(notes: tuple[str, ...]) -> None:
 def _is_quadratic(
     program: Program, vector: Tensor, step: Tensor, jacobian: bool
 ) -> bool:
-    """Whether a step that should cost half a nat, to either side, about does."""
+    """Whether a step of one standard deviation to either side costs half a nat."""
     with torch.no_grad():
         before, here, after = (
             float(program.log_density(vector + sign * step, jacobian))

@@ -90,7 +90,7 @@ class Numbering(NamedTuple):
     @property
     def num_relabelled(self) -> int:
         """Number of draws that change."""
-        return int(changes(self.within).sum())
+        return int(renumbers(self.within).sum())
 
 
 def number_draws(
@@ -114,16 +114,16 @@ def number_draws(
     arguments = (program.model, program.data, draws, reference, symmetry, progress)
     within, best = best_orders(*arguments)
     by_label = within.argsort(-1).gather(-1, best)
-    other = int(changes(by_label).sum())
+    other = int(renumbers(by_label).sum())
     notes: tuple[str, ...] = ()
     if renumbering.unknown:
         notes = (f"{AS_DRAWN}{renumbering.advice}, to have draws aligned",)
     elif other:
-        notes = (_told_apart(symmetry, other, within[..., 0].numel()),)
+        notes = (_distinct_states_note(symmetry, other, within[..., 0].numel()),)
     return Numbering(within, by_label if other else None, notes)
 
 
-def _told_apart(symmetry: Symmetry, other: int, total: int) -> str:
+def _distinct_states_note(symmetry: Symmetry, other: int, total: int) -> str:
     """A sentence about draws that are not numbered by what their states do."""
     ways = f"{symmetry.size} of the {factorial(symmetry.num_states)} renumberings"
     left = "keep the numbers that the chains gave"
@@ -183,7 +183,7 @@ def renumber_draws(draws: Params, orders: Tensor, renumbering: Renumbering) -> P
         renumbering: how the parameters follow.
     """
     turned = {name: value.clone() for name, value in draws.items()}
-    for order in orders[changes(orders)].unique(dim=0):
+    for order in orders[renumbers(orders)].unique(dim=0):
         rows = (orders == order).all(-1)
         some = renumbering({n: v[rows] for n, v in draws.items()}, order)
         for name, value in some.items():
@@ -191,6 +191,6 @@ def renumber_draws(draws: Params, orders: Tensor, renumbering: Renumbering) -> P
     return turned
 
 
-def changes(orders: Tensor) -> Tensor:
+def renumbers(orders: Tensor) -> Tensor:
     """Which orders (*batch, states) change any number, shape (*batch,)."""
     return (orders != torch.arange(orders.shape[-1])).any(-1)

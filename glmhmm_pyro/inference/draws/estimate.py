@@ -39,7 +39,7 @@ class Estimate(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def estimated(program: Program, posterior: Posterior) -> Estimate:
+def point_estimate(program: Program, posterior: Posterior) -> Estimate:
     """The mean of the draws, or the best of them where the mean is no estimate.
 
     Args:

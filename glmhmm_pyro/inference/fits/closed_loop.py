@@ -190,30 +190,30 @@ def closed_loop(
 ) -> Drawn:
     """Samples of the data set at one set of parameters; see :meth:`Fit.simulate`."""
     model.bind(data)
-    designs = _copies(data, num_samples)
+    designs = _covariates_by_sample(data, num_samples)
 
     def drawn(sessions: Tensor, before: Drawn | None) -> Drawn:
         simulations = Simulations(data, num_samples, sessions)
         writers = [
             Writer(names, function, data, designs)
             for history in histories
-            for names, function in _functions(history, data)
+            for names, function in _functions_by_column(history, data)
         ]
         earlier = (None, None) if before is None else before[:2]
         with model.at(params):
-            found = _stepped(model, simulations, designs, writers, earlier[1])
+            found = _draw_step_by_step(model, simulations, designs, writers, earlier[1])
         pairs = zip(found, earlier)
         emissions, states = (simulations.end_to_end(*pair) for pair in pairs)
         return Drawn(emissions, states, designs)
 
-    first, *later = _in_turn(model, data)
+    first, *later = _batches_in_order(model, data)
     found = drawn(first, None)
     for sessions in later:
         found = drawn(sessions, found)
     return found
 
 
-def _in_turn(model: GLMHMM, data: Sequences) -> list[Tensor]:
+def _batches_in_order(model: GLMHMM, data: Sequences) -> list[Tensor]:
     """Sessions to be drawn side by side, after those that they go on from."""
     numbers = torch.arange(data.num_sessions, device=data.device)
     goes_on = model.transitions.goes_on(data)
@@ -224,7 +224,7 @@ def _in_turn(model: GLMHMM, data: Sequences) -> list[Tensor]:
     return [numbers[turns == turn] for turn in range(int(turns.max()) + 1)]
 
 
-def _stepped(
+def _draw_step_by_step(
     model: GLMHMM,
     simulations: Simulations,
     designs: Mapping[str, Tensor],
@@ -271,7 +271,7 @@ def _stepped(
     return typed_by_support(past, family), states
 
 
-def _copies(data: Sequences, num_samples: int) -> dict[str, Tensor]:
+def _covariates_by_sample(data: Sequences, num_samples: int) -> dict[str, Tensor]:
     """Covariates of every sample; those of the transitions where they are others."""
     names = ["covariates", "transition_covariates"]
     if data._transitions_share_covariates:
@@ -279,7 +279,7 @@ def _copies(data: Sequences, num_samples: int) -> dict[str, Tensor]:
     return {name: getattr(data, name).repeat(num_samples, 1, 1) for name in names}
 
 
-def _functions(
+def _functions_by_column(
     history: History, data: Sequences
 ) -> list[tuple[str | tuple[str, ...], Recompute]]:
     """Names of columns, and what gives them."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import one_of
 from glmhmm_pyro.concurrency import usual_modes
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.inference.program.batches import at_draws
 from glmhmm_pyro.inference.program.program import Data, Program
@@ -102,7 +102,7 @@ def _summed(log_probs: Tensor, data: Data) -> float:
 
 def num_observed(fit: "Fit[Data]", data: Data) -> float:
     """Number of observed steps of data laid out as those fitted, of all sites."""
-    sites = sites_of(carried(fit, data), data)
+    sites = sites_of(with_latents_for(fit, data), data)
     return sum(site.hidden.num_observed for site in sites.values())
 
 
@@ -117,7 +117,7 @@ def log_probs_by_session(
         data: laid out as those fitted.
         marginal: see :func:`score`.
     """
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
     if marginal is None:
         marginal = fit.posterior is not None
     if not marginal:
@@ -139,7 +139,7 @@ def log_probs_as_counted(fit: "Fit[Sequences]", data: Sequences) -> Tensor:
         data: sessions laid out as those fitted; a weight is a number of copies, which
             draws predict together.
     """
-    by_draw = _by_draw(carried(fit, data), data) * by_session(data)
+    by_draw = _by_draw(with_latents_for(fit, data), data) * by_session(data)
     return by_draw.logsumexp(0) - math.log(len(by_draw))
 
 
@@ -241,7 +241,7 @@ def path_entropy(fit: "Fit[Data]", data: Data) -> float:
     data = fit.as_fitted(data)
     total = 0.0
     with torch.no_grad():
-        for hidden, value in sites_of(carried(fit, data), data).values():
+        for hidden, value in sites_of(with_latents_for(fit, data), data).values():
             counts = hidden.expected_counts(value)
             joint = hidden.expected_log_prob(value, counts)
             total += float(hidden.log_prob(value) - joint)

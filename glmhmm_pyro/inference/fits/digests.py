@@ -136,7 +136,7 @@ def _attributes(value: Any) -> list[Any]:
     """Names and values of an object's attributes; what pickle knows, if it has none."""
     if hasattr(value, "__dict__"):
         own = vars(value)
-        made = _by_use(value)
+        made = _cached_attributes(value)
         return [part for n in sorted(own) if n not in made for part in (n, own[n])]
     if type(value).__module__ == "builtins" or not hasattr(type(value), "__slots__"):
         try:
@@ -151,7 +151,7 @@ def _attributes(value: Any) -> list[Any]:
     return [part for n in names if hasattr(value, n) for part in (n, getattr(value, n))]
 
 
-def _by_use(value: Any) -> set[str]:
+def _cached_attributes(value: Any) -> set[str]:
     """Names of attributes that come with the use of distributions and transforms."""
     names = {"_cached_x_y", "_inv"} if isinstance(value, Transform) else set()
     if isinstance(value, Distribution):

@@ -21,11 +21,11 @@ from glmhmm_pyro.arguments import (
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.arviz_versions import container
 from glmhmm_pyro.inference.fits.exporter import Exporter, dataset
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.predictive_draws import prior_draws
 from glmhmm_pyro.inference.program.labels import Labels
 from glmhmm_pyro.inference.program.program import Data, Model, Program
-from glmhmm_pyro.inference.program.refusals import check_is_model, refuse_apart
+from glmhmm_pyro.inference.program.refusals import check_is_model, check_kept_together
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,12 +90,12 @@ def to_arviz(
         ValueError: ``groups`` asks for the prior, but a site's prior is flat.
     """
     data = fit.as_fitted(data)
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
     program = Program.of(fit.model, data)
     if unit is not None:
         one_of("unit", unit, ("session", "step"))
     if unit == "session":
-        refuse_apart(fit.model, "unit", "'session'", "give unit='step'")
+        check_kept_together(fit.model, "unit", "'session'", "give unit='step'")
     kept = _kept(next(iter(fit.draws.values())).shape[1], num_draws)
     draws = {name: value[:, kept] for name, value in fit.draws.items()}
     exporter = Exporter(program, fit.labels, draws, kept, seed, unit)

@@ -18,7 +18,7 @@ from glmhmm_pyro.inference.checks.step_checks import (
     starts_of,
     step_findings,
 )
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.lookups import sites_of
 from glmhmm_pyro.inference.program.program import Data, Observed, Program
 from glmhmm_pyro.inference.status import Status
@@ -70,7 +70,7 @@ def check(fit: "Fit", data: Data) -> Report:
         ()
     """
     data = fit.as_fitted(data)
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
     findings = [*_findings_on_end(fit)]
     components = Program.kind_of(fit.model).components_of(fit.model)
     columns = [found for _, found in WeightedColumns.of(components, data)]
@@ -97,7 +97,7 @@ def forecasts(fit: "Fit", data: Data) -> tuple[list[ColumnForecast], np.ndarray]
         data: as the model takes it; of a model of the user's own with a single site.
     """
     data = fit.as_fitted(data)
-    ((hidden, value),) = sites_of(carried(fit, data), data).values()
+    ((hidden, value),) = sites_of(with_latents_for(fit, data), data).values()
     return named_forecasts(data, Observed(hidden, value)), starts_of(hidden)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NUM_DRAWS = 400
 
 
-def carried(fit: "Fit[Data]", data: Data) -> "Fit[Data]":
+def with_latents_for(fit: "Fit[Data]", data: Data) -> "Fit[Data]":
     """The fit with latents of these data, if they are not of the sessions fitted.
 
     Every draw of the parameters gets a draw of the latents, the same ones in every
@@ -54,7 +54,7 @@ def carried(fit: "Fit[Data]", data: Data) -> "Fit[Data]":
         for draw in range(number):
             params = {name: value[draw] for name, value in others.items()}
             at_draw = {name: value[draw] for name, value in whole.items()}
-            params |= _carried(components, data, fitted, at_draw)
+            params |= _continued_latents(components, data, fitted, at_draw)
             nodes = trace_at(fit.model, data, params).nodes
             for name in names:
                 drawn[name].append(nodes[name]["value"])
@@ -66,7 +66,7 @@ def carried(fit: "Fit[Data]", data: Data) -> "Fit[Data]":
     return replace(fit, params=params, posterior=posterior)
 
 
-def _carried(
+def _continued_latents(
     components: dict[str, Component], data: Any, fitted: Members, params: Params
 ) -> Params:
     """Latents that go on from those fitted, as their components say."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.program.labels import named_parameters
 from glmhmm_pyro.inference.program.program import Data, Observed, Program
 
@@ -70,7 +70,7 @@ def distribution(fit: "Fit[Data]", data: Data, site: str | None = None) -> Hidde
         site: name of the ``HiddenMarkov`` site, where a model has several.
     """
     data = fit.as_fitted(data)
-    sites = sites_of(carried(fit, data), data)
+    sites = sites_of(with_latents_for(fit, data), data)
     return sites[checked_site(sites, site)].hidden
 
 

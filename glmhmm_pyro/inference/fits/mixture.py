@@ -99,9 +99,9 @@ class Mean:
         shrink = (self.top - safe).exp() if self.sums else torch.zeros_like(top)
         self.total = self.total * shrink + weights.sum(0)
         for name, value in values.items():
-            part = (_beside(weights, value) * value).sum(0)
+            part = (_with_trailing_axes(weights, value) * value).sum(0)
             before = self.sums.get(name, torch.zeros_like(part))
-            self.sums[name] = before * _beside(shrink, before) + part
+            self.sums[name] = before * _with_trailing_axes(shrink, before) + part
         self.top = top
 
     @property
@@ -111,10 +111,13 @@ class Mean:
 
     def values(self) -> dict[str, Tensor]:
         """The means, shape (steps, ...) by name."""
-        return {n: sums / _beside(self.total, sums) for n, sums in self.sums.items()}
+        return {
+            n: sums / _with_trailing_axes(self.total, sums)
+            for n, sums in self.sums.items()
+        }
 
 
-def _beside(weights: Tensor, values: Tensor) -> Tensor:
+def _with_trailing_axes(weights: Tensor, values: Tensor) -> Tensor:
     """Weights with axes of size 1 for those that the values have besides."""
     return weights.reshape(weights.shape + (1,) * (values.dim() - weights.dim()))
 

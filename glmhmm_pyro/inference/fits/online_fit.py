@@ -25,7 +25,7 @@ from glmhmm_pyro.inference.fits.row_reading import (
     named_rows,
     one_row,
 )
-from glmhmm_pyro.inference.program.refusals import goes_across
+from glmhmm_pyro.inference.program.refusals import carries_states_over
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -128,7 +128,7 @@ class Online:
         blank = self._reader.session(is_blank=True)
         self._chain = FitPotentials(fit.model, params, blank)
         expansion = self._chain.expansion
-        self._goes_across = goes_across(fit.model)
+        self._goes_across = carries_states_over(fit.model)
         self._emits = None if expansion.emits is None else expansion.emits.numpy()
         self._fold = None
         if self._emits is not None:
@@ -258,7 +258,7 @@ class Online:
             by_state = logs[0] if len(logs) == 1 else np.concatenate(logs)
             by_state = by_state if self._emits is None else by_state[:, self._emits]
             before = np.logaddexp.reduce(log_weights)
-            probs, log_probs = _weighed(probs, by_state)
+            probs, log_probs = _updated_probs(probs, by_state)
             log_weights = log_weights + log_probs
             after = np.logaddexp.reduce(log_weights)
             # What comes after something impossible is no more possible.
@@ -327,7 +327,9 @@ class Online:
         return np.tensordot(weights / weights.sum(), values, 1)
 
 
-def _weighed(probs: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _updated_probs(
+    probs: np.ndarray, logs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities given an emission, and its log-probability, of every set."""
     top = logs.max(-1, keepdims=True)
     # Where all states exclude the emission there is no largest to divide by.

@@ -10,7 +10,7 @@ from glmhmm_pyro.arguments import seed_number, whole_number
 from glmhmm_pyro.components.levels import Levels
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.lookups import checked_site, sites_of
 from glmhmm_pyro.inference.fits.mixture import (
     Draws,
@@ -67,7 +67,7 @@ def decode(
         most probable path (step).
     """
     data = fit.as_fitted(data)
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
     site = checked_site(sites_of(fit, data), site)
     hidden, y = _site_at(fit, data, fit.params, site)
     by_state, by_step = ("step", "state"), ("step",)
@@ -79,7 +79,7 @@ def decode(
         else:
             draws = Draws.of(fit.posterior, num_draws)
             probs, log_probs = decoded_by_draws(fit, data, draws, site)
-            said = _said_of(draws, point_of(fit))
+            said = _parameters_in_words(draws, point_of(fit))
     variables: dict[str, Any] = {name: (by_state, probs[name]) for name in _PROBS}
     variables |= {
         "viterbi_states": (by_step, path),
@@ -114,7 +114,7 @@ _FROM = {
 _PROBS = ("filtered_probs", "predicted_probs", "smoothed_probs")
 
 
-def _said_of(draws: Draws, point: str) -> dict[str, str]:
+def _parameters_in_words(draws: Draws, point: str) -> dict[str, str]:
     """At which parameters every variable is, in words."""
     some = f"{draws.number} of {draws.num_all} draws"
     weighted = f"mixture over {some}, weighted by the emissions of the session"
@@ -167,7 +167,7 @@ def predict(
         labels, a data set with an array for each by its name.
     """
     data = fit.as_fitted(data)
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
     site = checked_site(sites_of(fit, data), site)
     hidden, y = _site_at(fit, data, fit.params, site)
     outputs, labels, said = hidden.outputs(y), fit.labels, "fit.params"
@@ -229,7 +229,7 @@ def sample_states(
     num_samples = whole_number("num_samples", num_samples, 1)
     seed = seed_number(seed)
     data = fit.as_fitted(data)
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
     site = checked_site(sites_of(fit, data), site)
     if fit.posterior is None:
         hidden, y = _site_at(fit, data, fit.params, site)

@@ -22,13 +22,13 @@ from glmhmm_pyro.inference.draws.alignment import (
     AS_DRAWN,
     TOLD_APART,
     best_order,
-    changes,
     renumber_draws,
+    renumbers,
     state_probs,
 )
-from glmhmm_pyro.inference.draws.estimate import STANDS, estimated
+from glmhmm_pyro.inference.draws.estimate import STANDS, point_estimate
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import Densities
 from glmhmm_pyro.inference.program.program import Data, Program
@@ -105,7 +105,7 @@ def aligned(
 
 def _probs_of(fit: "Fit[Data]", data: Data) -> Tensor:
     data = fit.as_fitted(data)
-    fit = carried(fit, data)
+    fit = with_latents_for(fit, data)
     return state_probs(fit.model, data, fit.params)
 
 
@@ -239,7 +239,7 @@ def _by_label(
     stats = {n: v for n, v in posterior.stats.items() if n not in _OF_DRAWN_FROM}
     if "log_joint" in stats:
         stats["log_joint"] = _joints(program, posterior.draws, draws, orders, stats)
-    changed = int(changes(orders).sum())
+    changed = int(renumbers(orders).sum())
     posterior = replace(
         posterior,
         draws=draws,
@@ -252,7 +252,7 @@ def _by_label(
     likelihood = float(program.log_parts(fit.params)[0])
     if not math.isclose(likelihood, fit.log_likelihood, rel_tol=1e-9, abs_tol=1e-9):
         return view
-    point = estimated(program, posterior)
+    point = point_estimate(program, posterior)
     return replace(
         view,
         params=point.params,
@@ -271,7 +271,7 @@ def _joints(
 ) -> np.ndarray:
     """Log-joints of draws, of which some were renumbered."""
     found = np.array(stats["log_joint"])
-    for place in map(tuple, changes(orders).nonzero().tolist()):
+    for place in map(tuple, renumbers(orders).nonzero().tolist()):
         with torch.no_grad():
             was, now = (
                 float(program.log_prior({n: v[place] for n, v in values.items()}))

@@ -12,7 +12,7 @@ from glmhmm_pyro.arguments import flag, seed_number, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.fits.closed_loop import Drawn, History, closed_loop
-from glmhmm_pyro.inference.fits.latent_draws import carried
+from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.lookups import checked_site, sites_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -70,7 +70,7 @@ def simulate(
     data = fit.as_fitted(data)
     of_design, asked = history is True, _own_history(data, history)
     _check_options(fit, data, asked, num_samples, draws)
-    own, fit = fit, carried(fit, data)
+    own, fit = fit, with_latents_for(fit, data)
     draws = draws or fit is not own
     seed = seed_number(seed)
     histories: Any = asked if isinstance(asked, list | tuple) else [asked]

@@ -1,8 +1,8 @@
 """Second derivatives by the unconstrained vector, by the chain rule from softmaxes.
 
-The numbers are functions of the vector, most of them the very same. Their own second
-derivatives, and those of priors and of the transform's volume, are of a function that
-sees no data: these are left to automatic differentiation.
+The softmaxes' numbers are functions of the vector, most of them the identity. Their
+own second derivatives, and those of priors and of the log volume, do not involve the
+data and are left to automatic differentiation.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,7 @@ class ComponentNumbers:
         return found
 
 
-def chained(
+def curvature_by_vector(
     coordinates: Coordinates,
     log_prior: Callable[[Params], Tensor],
     scores: Scores,

@@ -13,7 +13,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
-from glmhmm_pyro.inference.kinds.chained import chained
+from glmhmm_pyro.inference.kinds.chained import curvature_by_vector
 from glmhmm_pyro.inference.kinds.direct import DirectDensity, direct_density
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
@@ -156,7 +156,7 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
             scores = self._direct.scores(vector)
         if scores is None:
             return None
-        return chained(self.coordinates, self.log_prior, scores, vector)
+        return curvature_by_vector(self.coordinates, self.log_prior, scores, vector)
 
     @property
     def knows_curvature(self) -> bool:

@@ -1,8 +1,8 @@
 """Large weights that the data hardly determine: nearly separated states.
 
 Where covariates predict the outcomes of a state almost without error, the likelihood is
-flat along growing weights long before its maximum, if there is one. Such a weight is
-many times what a covariate's spread can need, and its information is next to nothing.
+flat in growing weights long before its maximum, if there is one. Such a weight is large
+relative to its covariate's spread, and the data carry hardly any information on it.
 """
 
 import torch
@@ -30,7 +30,7 @@ def label_probs(output: Output) -> Tensor:
     return output.emission_dist.log_prob(labels).exp().movedim(0, -1)
 
 
-def noise_of_labels(probs: Tensor, counts: Tensor) -> Tensor:
+def label_information(probs: Tensor, counts: Tensor) -> Tensor:
     """Information about the predictor of every outcome of a softmax, each on its own.
 
     Args:
@@ -40,7 +40,7 @@ def noise_of_labels(probs: Tensor, counts: Tensor) -> Tensor:
     return counts.unsqueeze(-1) * probs * (1 - probs)
 
 
-def noise_of_counts(output: Output, counts: Tensor) -> Tensor:
+def count_information(output: Output, counts: Tensor) -> Tensor:
     """Information about logarithms of means, shape (steps, states, outputs)."""
     family = output.emission_dist
     # Where the mean is 0, so is what is known of its logarithm.
@@ -97,9 +97,9 @@ def large_weights(
 
 
 def _standardised(design: DesignMatrix) -> tuple[DesignMatrix, Tensor]:
-    """Columns of standard deviation 1, and what that was; 1 at all of a constant one.
+    """Columns scaled to standard deviation 1, and the scales; 1 for constant columns.
 
-    They are centred where a constant column takes up their means.
+    They are centred if there is a constant column.
     """
     mean, (low, high) = design.means(), design.extent()
     spread = design.moved(mean, 1.0).means(power=2).sqrt()

@@ -1,9 +1,9 @@
-"""Weights without a finite maximum, or with hardly one: data that are separable.
+"""Weights without a finite maximum, or nearly so: separable data.
 
-Where covariates predict an emission or a transition without error, or where one never
-happens in a state, the likelihood rises as weights grow for ever (Albert & Anderson
-1984). EM then ends at large, arbitrary weights, which a user has to know. So it does
-where a weight is large and all that speaks against a larger one is next to nothing.
+Where covariates predict an emission or a transition without error, or where an outcome
+never happens in a state, the likelihood increases without bound in the weights (Albert
+& Anderson 1984). EM then ends at large, arbitrary weights, of which users must be told;
+likewise where a weight is large and the data hardly speak against a larger one.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.distributions import HiddenMarkov, Output
 from glmhmm_pyro.distributions.shared import Shared
 from glmhmm_pyro.inference.kinds.separated import (
+    count_information,
+    label_information,
     label_probs,
     large_weights,
-    noise_of_counts,
-    noise_of_labels,
 )
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.masking import emission_log_probs, steps_observed
@@ -53,7 +53,7 @@ def unbounded_weights(
         model: bound to the data.
         data: what it was fitted to.
         hidden: its distribution at the fitted parameters.
-        params: these, by which weights are found that the data hardly bound.
+        params: these parameters, to find weights that the data hardly determine.
     """
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions)
@@ -128,7 +128,7 @@ class _Group:
 
 
 def _emission_groups(known: _Known) -> Iterator[_Group]:
-    """The states of every output whose weights are kept finite by nothing."""
+    """Groups of the states of every output whose weights have flat priors."""
     for name, output in known.hidden.outputs(known.data.emissions).items():
         what = output.component
         component = known.model.components[what]
@@ -170,17 +170,17 @@ def _large_in_emissions(
         probs = label_probs(output)
         if weights is not None and weights.shape[1] == 1 and probs.shape[-1] == 2:
             weights = pad(weights, (0, 0, 1, 0))
-        noise = noise_of_labels(probs, visited)
+        noise = label_information(probs, visited)
         return known.large(what, weights, noise, " of class")
     if known.model.components[what].has_log_rate:
         several = " of output" if output.emission_dist.event_shape else ""
-        noise = noise_of_counts(output, visited)
+        noise = count_information(output, visited)
         return known.large(what, weights, noise, several)
     return {}
 
 
 class _Moves(NamedTuple):
-    """Moves between the states of one chain, which are expected and predicted.
+    """Expected and predicted transitions of one chain.
 
     Attributes:
         name: of the component.
@@ -204,7 +204,7 @@ class _Moves(NamedTuple):
 def _chains(known: _Known) -> Iterator[_Moves]:
     """The chain of the model's states, or those of its two levels.
 
-    What the weights of an expanded chain do is not known.
+    None for an expanded chain, whose weights have no known meaning.
     """
     moves, model = known.counts.transition, known.model
     name, logits = "transitions", known.hidden.transition_logits
@@ -238,7 +238,7 @@ def _transitions(known: _Known) -> Iterator[_Group]:
         if site is None:
             continue
         probs, leaves = chain.log_probs.exp(), moves.sum(2)
-        noise = noise_of_labels(probs, leaves)
+        noise = label_information(probs, leaves)
         weights, is_shared = chain.weights, len({*site.axes} - {"slow"}) == 2
         if is_shared:
             weights = None if weights is None else weights.unsqueeze(0)
@@ -271,7 +271,7 @@ def _first_states(known: _Known) -> Iterator[_Group]:
     counts = fold(known.counts.initial)
     losses = _visits_by_state(known.ranks, counts, log_probs, (0, 1))[1]
     probs, sessions = log_probs.exp().unsqueeze(1), counts.sum(1, keepdim=True)
-    noise = noise_of_labels(probs, sessions)
+    noise = label_information(probs, sessions)
     weights = known.shown("initial")
     weights = None if weights is None else weights.unsqueeze(0)
     yield _Group(
@@ -314,7 +314,7 @@ def _labels_never_seen(ranks: Ranks, output: Output, counts: Tensor) -> Tensor |
 
 
 def _sentences(group: _Group) -> list[str]:
-    """At most one sentence a row, the first that is true."""
+    """At most one sentence per row, the first that applies."""
     sentences = []
     for row, name in enumerate(group.names):
         never = [] if group.never is None else group.never[row].nonzero()[:, 0].tolist()
@@ -334,10 +334,10 @@ def _sentences(group: _Group) -> list[str]:
 def _never_observed(
     ranks: Ranks, seen: Tensor, probs: Tensor, counts: Tensor
 ) -> Tensor:
-    """Which outcomes never happen, and are said not to, shape (rows, outcomes).
+    """Outcomes that never happen and have no probability, shape (rows, outcomes).
 
-    Without a constant column one that never happens may have a probability all the
-    same, at a finite maximum.
+    Without a constant column an outcome that never happens may have a positive
+    probability at a finite maximum.
 
     Args:
         ranks: over which the steps are spread.

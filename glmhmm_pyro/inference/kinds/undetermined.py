@@ -1,4 +1,4 @@
-"""Weights that neither data nor priors determine: refused, or named beside a fit."""
+"""Weights that neither data nor priors determine: errors, or notes of a fit."""
 
 from collections.abc import Iterator
 
@@ -40,17 +40,21 @@ def refuse_two_constants(program: Program) -> None:
 def undetermined_columns(program: Program) -> tuple[str, ...]:
     """A sentence on every set of columns of which one follows from the others.
 
-    Such as the dummies of all levels of a factor beside an intercept. What is fitted is
-    well-defined, its weights under a flat prior are not.
+    For example dummies of all levels of a factor beside an intercept. Predictions are
+    well-defined, weights under a flat prior are not.
     """
     notes = []
     for name, component, data, design in _flat_designs(program):
-        design = design.at(bearing(component, data))
+        design = design.at(informative_rows(component, data))
         names = component.covariate_names or tuple(map(str, range(design.shape[1])))
         if f"{name.rpartition('.')[0]}.baseline" in program.improper:
             design = design.with_constant()
             names = (*names, "the baseline")
-        found = [n for n, repeats in zip(names, repeating(design).tolist()) if repeats]
+        found = [
+            n
+            for n, repeats in zip(names, dependent_columns(design).tolist())
+            if repeats
+        ]
         if found:
             notes.append(
                 f"{name} of {', '.join(found)} are not determined under a flat prior, "
@@ -73,8 +77,8 @@ def _flat_designs(
                 yield name, component, data, component.operator(data)
 
 
-def bearing(component: Component, data: Sequences) -> Tensor:
-    """Which rows of a design bear on anything that was observed."""
+def informative_rows(component: Component, data: Sequences) -> Tensor:
+    """Which rows of a design belong to steps that inform the component."""
     design = component.operator(data)
     rows = torch.ones(len(design), dtype=torch.bool, device=design.device)
     known = component.own_states
@@ -89,8 +93,8 @@ def bearing(component: Component, data: Sequences) -> Tensor:
     return rows
 
 
-def repeating(design: DesignMatrix) -> Tensor:
-    """Whether each column is part of a sum of columns that is 0 in every row."""
+def dependent_columns(design: DesignMatrix) -> Tensor:
+    """Which columns take part in a linear dependence of the columns."""
     nothing = torch.zeros(design.shape[1], dtype=torch.bool, device=design.device)
     if design.total_rows <= design.shape[1]:
         # As many weights as rows: what is fitted to so little is another matter.

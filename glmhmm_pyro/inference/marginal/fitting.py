@@ -61,16 +61,16 @@ def fit_marginal(
     ascents: list[Ascent] = []
     try:
         for start in tqdm(starts, desc="evidence", disable=not search.progress):
-            ascents += _climbed(problem, start, len(starts) == 1)
+            ascents += _climb_from(problem, start, len(starts) == 1)
         if isinstance(problem.curvature, ByUnit):
-            _best(ascents).climb()
+            _highest(ascents).climb()
         _check_nested(problem, ascents, starts[0])
         status = Status.CONVERGED
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     if not ascents:
         raise _no_start(status)
-    best = _best(ascents)
+    best = _highest(ascents)
     if status is Status.CONVERGED and best.most <= 0:
         status = Status.MAX_ITERS
     return findings_at(problem, best.best, ascents, status, method)
@@ -109,7 +109,11 @@ def findings_at(
         restarts=tuple(_climb_record(a, i > 0, status) for i, a in enumerate(ordered)),
         best=0,
         unbounded=unbounded,
-        notes=(*notes, *_swaps(problem, point), *_doubts(problem, point)),
+        notes=(
+            *notes,
+            *_swap_warning(problem, point),
+            *_normality_warning(problem, point),
+        ),
     )
 
 
@@ -185,7 +189,7 @@ def _axes(problem: MarginalProblem) -> list[str]:
     return found
 
 
-def _climbed(problem: MarginalProblem, start: Params, is_only: bool) -> list[Ascent]:
+def _climb_from(problem: MarginalProblem, start: Params, is_only: bool) -> list[Ascent]:
     """The climb from a start; none where there is no mode."""
     ascent = Ascent(problem, most=_MOST)
     w, v = problem.packed(start)
@@ -213,12 +217,12 @@ def _check_nested(
         ascent.visit(ascent.scales.at(v, sizes), w)
     except NoModeError:
         return
-    if ascent.best.height > _best(ascents).best.height:
+    if ascent.best.height > _highest(ascents).best.height:
         ascent.climb()
         ascents.append(ascent)
 
 
-def _best(ascents: list[Ascent]) -> Ascent:
+def _highest(ascents: list[Ascent]) -> Ascent:
     return max(ascents, key=lambda ascent: ascent.best.height)
 
 
@@ -250,7 +254,7 @@ def ends_of(
     known = scales.counts > 0
     # Data determine no step at all of these (MacKay's effective number of them).
     at_zero = known & (scales.determined(point) < _NO_STEP)
-    at_end = _endless(problem, point, scales)
+    at_end = _unbounded_scales(problem, point, scales)
     notes = [
         f"{name} runs to 0: this weight does not vary"
         for name in _parameter_names(problem, at_zero)
@@ -259,7 +263,9 @@ def ends_of(
     return tuple(notes), tuple(ends)
 
 
-def _endless(problem: MarginalProblem, point: EvidencePoint, scales: Scales) -> Tensor:
+def _unbounded_scales(
+    problem: MarginalProblem, point: EvidencePoint, scales: Scales
+) -> Tensor:
     """Which scales are at their greatest, or might as well be."""
     high = torch.from_numpy(scales.ends)[:, 1]
     found = (scales.counts > 0) & (point.v > high - 1e-6)
@@ -292,7 +298,7 @@ def _parameter_names(problem: MarginalProblem, which: Tensor) -> list[str]:
     return found
 
 
-def _swaps(problem: MarginalProblem, point: EvidencePoint) -> tuple[str, ...]:
+def _swap_warning(problem: MarginalProblem, point: EvidencePoint) -> tuple[str, ...]:
     """A sentence if states change places from a unit to the next."""
     sentences = []
     for name in problem.names:
@@ -334,7 +340,9 @@ def log_weights(
     return torch.stack(found)
 
 
-def _doubts(problem: MarginalProblem, point: EvidencePoint) -> tuple[str, ...]:
+def _normality_warning(
+    problem: MarginalProblem, point: EvidencePoint
+) -> tuple[str, ...]:
     """A sentence if the units' density is far from normal."""
     if not isinstance(problem.curvature, ByUnit):
         return ()

@@ -30,7 +30,7 @@ from glmhmm_pyro.priors.answers import log_mass
 _STEP = 1e-3
 
 
-def integrated(problem: MarginalProblem, params: Params) -> float:
+def integrated_log_evidence(problem: MarginalProblem, params: Params) -> float:
     """Log evidence of the model, nats.
 
     Args:
@@ -45,7 +45,7 @@ def integrated(problem: MarginalProblem, params: Params) -> float:
     ascent.visit(v, w)
     ascent.climb()
     best = ascent.best
-    spread = -_bends(problem, best.v, best.at.w)
+    spread = -_second_derivatives(problem, best.v, best.at.w)
     roots, failed = torch.linalg.cholesky_ex(spread)
     if failed:
         raise NoModeError("the evidence has no quadratic maximum in the parameters")
@@ -56,7 +56,7 @@ def integrated(problem: MarginalProblem, params: Params) -> float:
     return best.height + volume - sum(masses)
 
 
-def _bends(problem: MarginalProblem, v: Tensor, w: Tensor) -> Tensor:
+def _second_derivatives(problem: MarginalProblem, v: Tensor, w: Tensor) -> Tensor:
     """Second derivatives by the parameters, of differences of slopes."""
 
     def slope(point: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def expand_at_units_mode(
         if not fresh and (gain < _ENOUGH or gain > _SLOW * before or not is_exact):
             bends, before = None, torch.inf
             continue
-        moved, ready = _searched(problem, prior, v, w, step, height, gain)
+        moved, ready = _backtrack(problem, prior, v, w, step, height, gain)
         if moved is None and fresh:
             break
         stale = problem.curvature.is_cheap or moved is None or not is_exact
@@ -119,21 +119,21 @@ def _positive_factor(
         lower: its blocks below the diagonal, (units, size, size).
         bends: second derivatives of the log-likelihood, of the same shape.
     """
-    made = factor(_plus(-bends, diag), lower)
+    made = factor(_add_to_diagonals(-bends, diag), lower)
     if made.is_positive:
         return made, True
     roots, directions = torch.linalg.eigh(-bends)
     bent = (directions * roots.abs().unsqueeze(-2)) @ directions.mT
-    return factor(_plus(bent, diag), lower), False
+    return factor(_add_to_diagonals(bent, diag), lower), False
 
 
-def _plus(blocks: Tensor, diag: Tensor) -> Tensor:
+def _add_to_diagonals(blocks: Tensor, diag: Tensor) -> Tensor:
     """Blocks, to whose diagonals numbers are added in place."""
     blocks.diagonal(dim1=-2, dim2=-1).add_(diag)
     return blocks
 
 
-def _searched(
+def _backtrack(
     problem: MarginalProblem,
     prior: Prior,
     v: Tensor,

@@ -23,7 +23,9 @@ Minimise = Callable[[Descent, Tensor], tuple[Tensor, Status]]
 _ROUNDS, _ENOUGH = 5, 1e-6
 
 
-def curved(program: Program, minimise: Minimise, jacobian: bool) -> Minimise:
+def search_by_curvature(
+    program: Program, minimise: Minimise, jacobian: bool
+) -> Minimise:
     """The search in units by curvature; unchanged if the program has its own units.
 
     Args:
@@ -51,7 +53,7 @@ def _in_units(
         except CurvatureError:
             return minimise(descent, start) if number == 0 else (end, status)
         slope = descent.steps * descent(end)[1]
-        if number and _promised(program, end, matrix, slope, jacobian) <= _ENOUGH:
+        if number and _predicted_gain(program, end, matrix, slope, jacobian) <= _ENOUGH:
             return end, Status.CONVERGED
         units = _curvature_units(program, matrix)
         moved, status = minimise(descent.seen_from(end, units), torch.zeros_like(end))
@@ -71,7 +73,7 @@ def _curvature_units(program: Program, matrix: Tensor) -> Tensor:
     return units
 
 
-def _promised(
+def _predicted_gain(
     program: Program, end: Tensor, matrix: Tensor, slope: Tensor, jacobian: bool
 ) -> float:
     """Predicted gain of a Newton step, nats, with curvature made positive."""

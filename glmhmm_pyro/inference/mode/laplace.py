@@ -19,9 +19,9 @@ from glmhmm_pyro.inference.curvature.curvature import (
     NonFiniteCurvatureError,
     OnceDifferentiableError,
 )
-from glmhmm_pyro.inference.curvature.newton import ARRIVED, settled
+from glmhmm_pyro.inference.curvature.newton import ARRIVED, newton_mode
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
-from glmhmm_pyro.inference.draws.estimate import estimated
+from glmhmm_pyro.inference.draws.estimate import point_estimate
 from glmhmm_pyro.inference.draws.importance import poor_draws_warning
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode
@@ -146,7 +146,7 @@ class Laplace:
         try:
             information = Information.of(program, mode, jacobian=True)
             if information.is_complete:
-                mode, left = settled(program, mode, information.factor)
+                mode, left = newton_mode(program, mode, information.factor)
                 if status in _MAY_BE_THERE and left <= ARRIVED:
                     found = replace(found, status=Status.CONVERGED)
                 information = Information.of(program, mode, jacobian=True)
@@ -181,7 +181,7 @@ def _with_draws(
         draws={name: value[None] for name, value in params.items()},
         stats={name: value[None].numpy() for name, value in by_draw.items()},
     )
-    found = found.at(estimated(program, posterior), posterior=posterior)
+    found = found.at(point_estimate(program, posterior), posterior=posterior)
     poor = poor_draws_warning(log_weights)
     if not poor:
         return found

@@ -20,7 +20,7 @@ from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.marginal.fitting import fit_marginal
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
-from glmhmm_pyro.inference.mode.curved import curved
+from glmhmm_pyro.inference.mode.curved import search_by_curvature
 from glmhmm_pyro.inference.mode.descent import ROUNDING, Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -129,7 +129,7 @@ class MAP:
         start = program.coordinates.pack(run.params)
         kept = self._stage(program, start, jacobian=False)
         descent = Descent(program, run.params, False, kept)
-        search = curved(program, self.minimise, jacobian=False)
+        search = search_by_curvature(program, self.minimise, jacobian=False)
         try:
             end, run.status = search(descent, start)
             descent.end(end)
@@ -156,7 +156,9 @@ class MAP:
         start = program.coordinates.pack(params)
         kept = self._stage(program, start, jacobian=True)
         descent = Descent(program, params, True, kept)
-        found = curved(program, self.minimise, jacobian=True)(descent, start)
+        found = search_by_curvature(program, self.minimise, jacobian=True)(
+            descent, start
+        )
         kept.end()
         return found
 

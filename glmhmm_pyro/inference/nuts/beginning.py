@@ -97,7 +97,7 @@ class Begun(NamedTuple):
         return bool(self.modes)
 
 
-def begin(
+def chain_starts(
     program: Program,
     found: Findings,
     search: Search,
@@ -128,7 +128,9 @@ def begin(
             for number in range(num_chains)
         ]
         pairs = zip(potentials, points)
-        points = torch.stack([_nearer(potential, point) for potential, point in pairs])
+        points = torch.stack(
+            [_towards_mode(potential, point) for potential, point in pairs]
+        )
         return Begun(potentials, points, modes)
     _log.info("%s", UNIT_SCALE)
     starts = replace(search, num_restarts=num_chains).starts(program)
@@ -217,17 +219,19 @@ def _distance(
 ) -> float:
     """Distance of values from a mode, in the mode's standard deviations."""
     one_draw = {name: value[None, None] for name, value in params.items()}
-    return float(_away(program, other, one_draw, renumbering, symmetry).norm())
+    return float(
+        _in_mode_coordinates(program, other, one_draw, renumbering, symmetry).norm()
+    )
 
 
-def _away(
+def _in_mode_coordinates(
     program: Program,
     mode: Mode,
     draws: Params,
     renumbering: Renumbering,
     symmetry: Symmetry,
 ) -> Tensor:
-    """Draws in the round coordinates of a mode, numbered as it is as far as allowed."""
+    """Draws in whitened coordinates of a mode, renumbered to match it if allowed."""
     if symmetry.size > 1:
         reference = state_probs(program.model, program.data, mode.params)
         arguments = (program.model, program.data, draws, reference, symmetry)
@@ -236,7 +240,7 @@ def _away(
     return torch.linalg.solve(mode.whitening.scale, vectors.mT).mT
 
 
-def _nearer(potential: Potential, point: Tensor) -> Tensor:
+def _towards_mode(potential: Potential, point: Tensor) -> Tensor:
     """The point, moved towards the mode until its density is finite."""
     with torch.no_grad():
         for _ in range(_HALVINGS):
@@ -246,7 +250,7 @@ def _nearer(potential: Potential, point: Tensor) -> Tensor:
     return point
 
 
-def visited(
+def modes_visited(
     program: Program, modes: Sequence[Mode], draws: Params, renumbering: Renumbering
 ) -> Tensor:
     """Number of the mode that every draw belongs to, shape (chains, draws).
@@ -256,7 +260,7 @@ def visited(
     symmetry = _symmetry(program, modes[0].params, renumbering)
     densities = []
     for mode in modes:
-        away = _away(program, mode, draws, renumbering, symmetry)
+        away = _in_mode_coordinates(program, mode, draws, renumbering, symmetry)
         volume = torch.linalg.slogdet(mode.whitening.scale).logabsdet
         densities.append(-away.square().sum(-1) / 2 - volume)
     return torch.stack(densities).argmax(0)

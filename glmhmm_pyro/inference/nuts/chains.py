@@ -133,7 +133,7 @@ def run_chains(
             ends.append(INTERRUPTED if INTERRUPTED in ends else run_chain(*job))
     kept.end()
     drawn = np.clip(board.open("done") - settings.num_warmup, 0, None)
-    numbers, length = _rectangle(drawn.tolist())
+    numbers, length = _largest_rectangle(drawn.tolist())
     vectors = np.array(board.open("vectors")[numbers, :length])
     stats = np.array(board.open("stats")[numbers, :length])
     by_name = {name: stats[..., i] for i, name in enumerate(STATS)}
@@ -150,7 +150,7 @@ def num_workers(num_chains: int) -> int:
 def seconds_per_gradient(potential: Potential, start: Tensor) -> float:
     """Wall seconds of one value and gradient, in one thread."""
     times = []
-    with alone():
+    with single_threaded():
         for _ in range(6):
             before = perf_counter()
             potential.evaluated(start)
@@ -180,7 +180,7 @@ def run_chain(
 ) -> str:
     """One chain, noted on the board; says how it ended if not as it should."""
     kind = VectorSampler if potential.is_direct else PyroSampler
-    with _errors_noted() as ended, seeded(seed), alone():
+    with _errors_noted() as ended, seeded(seed), single_threaded():
         vectors, stats, done = (
             board.open(n)[number:] for n in ("vectors", "stats", "done")
         )
@@ -215,7 +215,7 @@ def _errors_noted() -> Iterator[list[str]]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """One thread, so that sums round alike everywhere; no checks of arguments.
 
     Where a trajectory leaves the support Pyro wants NaN, which counts as a divergence.
@@ -252,7 +252,7 @@ def _watched(board: Board, bar: tqdm, kept: LongLoop) -> Iterator[None]:
         bar.update(int(done.sum()) - bar.n)
 
 
-def _rectangle(lengths: list[int]) -> tuple[list[int], int]:
+def _largest_rectangle(lengths: list[int]) -> tuple[list[int], int]:
     """The chains, and the number of draws of each, that keep the most draws."""
     length = max(lengths, key=lambda n: n * sum(other >= n for other in lengths))
     return [i for i, other in enumerate(lengths) if length and other >= length], length

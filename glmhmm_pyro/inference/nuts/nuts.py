@@ -20,31 +20,31 @@ from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_na
 from glmhmm_pyro.inference.draws.alignment import (
     AS_DRAWN,
     best_order,
-    changes,
     number_draws,
     renumber_draws,
+    renumbers,
     state_probs,
 )
 from glmhmm_pyro.inference.draws.diagnostics import diagnose, free_draws
-from glmhmm_pyro.inference.draws.estimate import MEAN, Estimate, estimated
+from glmhmm_pyro.inference.draws.estimate import MEAN, Estimate, point_estimate
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.nuts.beginning import (
     UNIT_SCALE,
     Begun,
-    begin,
+    chain_starts,
+    modes_visited,
     separate_modes_warning,
-    visited,
 )
 from glmhmm_pyro.inference.nuts.chains import (
     INTERRUPTED,
     Board,
     Chains,
-    alone,
     error_sentence,
     num_workers,
     run_chains,
     seconds_per_gradient,
+    single_threaded,
 )
 from glmhmm_pyro.inference.nuts.sampler import Settings
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -152,7 +152,7 @@ class NUTS:
         renumbering = Renumbering(program.model, mode.params, self.state_axes)
         generator = torch.Generator().manual_seed(search.seed)
         arguments = (program, mode, search, self.num_chains, renumbering, generator)
-        begun = begin(*arguments)
+        begun = chain_starts(*arguments)
         drawn = self._drawn(begun, search.progress, generator)
         if not drawn.numbers:
             return self._without_draws(mode, drawn)
@@ -177,7 +177,7 @@ class NUTS:
         if parallel is None:
             parallel = workers > 1 and few > _WORTH_PROCESSES
         shares = -(-self.num_chains // workers) / self.num_chains if parallel else 1.0
-        expected = f"{_span(few * shares)} to {_span(many * shares)} expected"
+        expected = f"{_in_words(few * shares)} to {_in_words(many * shares)} expected"
         _log.info("NUTS: %d draws in all, %s", total, expected)
         with (
             TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -225,10 +225,10 @@ class NUTS:
         posterior, unaligned = _renumbered_draws(
             program, mode, Posterior(draws, stats), renumbering, bar
         )
-        posterior, several = _by_mode(program, begun, drawn, posterior, renumbering)
+        posterior, several = _mode_labels(program, begun, drawn, posterior, renumbering)
         status, problems = self._judged(program, drawn, posterior.draws, several)
-        point = _point(program, posterior)
-        posterior = _as_at(program, mode, point.params, posterior)
+        point = _point_of_draws(program, posterior)
+        posterior = _labels_as_at(program, mode, point.params, posterior)
         return mode.at(
             point,
             status=status,
@@ -241,7 +241,7 @@ class NUTS:
         self, program: Program, drawn: Chains, draws: Params, several: list[str]
     ) -> tuple[Status, list[str]]:
         """The gravest of what is wrong, and sentences about all of it."""
-        found = _unfinished_chains(drawn) + _stuck(drawn)
+        found = _unfinished_chains(drawn) + _stuck_chains(drawn)
         diverged = int(drawn.stats["diverging"].sum())
         if diverged:
             total = drawn.stats["diverging"].size
@@ -268,7 +268,7 @@ def _unfinished_chains(drawn: Chains) -> list[tuple[Status, str]]:
     return found
 
 
-def _stuck(drawn: Chains) -> list[tuple[Status, str]]:
+def _stuck_chains(drawn: Chains) -> list[tuple[Status, str]]:
     """Chains that stayed where they were."""
     moves = (drawn.vectors != drawn.vectors[:, :1]).any(-1).any(-1)
     return [
@@ -282,16 +282,16 @@ def _stuck(drawn: Chains) -> list[tuple[Status, str]]:
     ]
 
 
-def _point(program: Program, posterior: Posterior) -> Estimate:
+def _point_of_draws(program: Program, posterior: Posterior) -> Estimate:
     """What stands for the draws; their mean, with NaN, where the model fails."""
     try:
-        return estimated(program, posterior)
+        return point_estimate(program, posterior)
     except _KEEPING_DRAWS as error:
         ended = f"the log-likelihood at their mean ended with {error_sentence(error)}"
         return Estimate(posterior.mean(), math.nan, math.nan, MEAN, (ended,))
 
 
-def _by_mode(
+def _mode_labels(
     program: Program,
     begun: Begun,
     drawn: Chains,
@@ -308,8 +308,8 @@ def _by_mode(
             f"began around {len(begun.potentials)} of them; take more num_chains"
         )
     try:
-        with alone():
-            where = visited(program, begun.modes, posterior.draws, renumbering)
+        with single_threaded():
+            where = modes_visited(program, begun.modes, posterior.draws, renumbering)
     except _KEEPING_DRAWS as error:
         return posterior, [
             *said,
@@ -320,7 +320,7 @@ def _by_mode(
     return replace(posterior, stats=stats), said + ([sentence] if sentence else [])
 
 
-def _as_at(
+def _labels_as_at(
     program: Program, mode: Findings, params: Params, posterior: Posterior
 ) -> Posterior:
     """Labels that number the states of every draw as at ``params``."""
@@ -336,7 +336,7 @@ def _as_at(
         return posterior
     possible = possible_orders(program.model, labels.shape[-1])
     labels = labels[..., best_order(before, now, possible).argsort()]
-    return replace(posterior, by_label=labels if changes(labels).any() else None)
+    return replace(posterior, by_label=labels if renumbers(labels).any() else None)
 
 
 def _mixing_problems(draws: Params) -> list[tuple[Status, str]]:
@@ -369,7 +369,7 @@ def _renumbered_draws(
 ) -> tuple[Posterior, tuple[str, ...]]:
     """Draws numbered as the mode where priors allow it, and what is to be said."""
     try:
-        with alone():
+        with single_threaded():
             sites = program.observed(mode.params).values()
             sizes = {site.hidden.num_states for site in sites}
             if len(sizes) > 1:
@@ -392,7 +392,7 @@ def _renumbered_draws(
     return numbered, numbering.notes
 
 
-def _span(seconds: float) -> str:
+def _in_words(seconds: float) -> str:
     """A length of time in words."""
     if seconds < 100:
         return f"{max(seconds, 1):.0f} s"

@@ -93,7 +93,7 @@ class Tree(NamedTuple):
         return Tree(*parts, -gained, accepted, 1, False, gained > _DIVERGED)
 
 
-def half_way(point: Point, step: float) -> tuple[Array, Array]:
+def half_step(point: Point, step: float) -> tuple[Array, Array]:
     """Momentum in the middle of a leapfrog, and the position that it leads to."""
     momentum = point.momentum - step / 2 * point.slope
     return momentum, point.position + step * momentum
@@ -106,7 +106,9 @@ def leapfrog_end(
     return Point(position, half - step / 2 * slope, potential, slope)
 
 
-def grown(start: Tree, depth: int, step: float, energy: Energy, chance: Chance) -> Tree:
+def build_tree(
+    start: Tree, depth: int, step: float, energy: Energy, chance: Chance
+) -> Tree:
     """The ``2 ** depth`` points beyond an end; fewer where they turn or diverge.
 
     Args:
@@ -118,14 +120,14 @@ def grown(start: Tree, depth: int, step: float, energy: Energy, chance: Chance) 
     """
     end, parts = start.end(step), []
     for number in range(1, 2**depth + 1):
-        half, position = half_way(end, step)
+        half, position = half_step(end, step)
         end = leapfrog_end(half, position, step, *energy(position))
         parts.append(start.beside(end))
         # Parts of equal length are joined, as digits of a binary number are carried.
         while number % 2 == 0 and not parts[-1].has_ended:
             far, near, number = parts.pop(), parts.pop(), number // 2
             total = _log_sum(near.log_weight, far.log_weight)
-            parts.append(joined(near, far, step, far.log_weight - total, chance))
+            parts.append(join_trees(near, far, step, far.log_weight - total, chance))
         if parts[-1].has_ended:
             break
     return parts[-1]._replace(
@@ -134,7 +136,9 @@ def grown(start: Tree, depth: int, step: float, energy: Energy, chance: Chance) 
     )
 
 
-def joined(near: Tree, far: Tree, step: float, log_odds: float, chance: Chance) -> Tree:
+def join_trees(
+    near: Tree, far: Tree, step: float, log_odds: float, chance: Chance
+) -> Tree:
     """Two trees that adjoin; the proposal is the far one's with a probability.
 
     Args:

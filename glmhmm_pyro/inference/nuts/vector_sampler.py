@@ -12,12 +12,12 @@ from glmhmm_pyro.inference.nuts.sampler import Draw, Settings
 from glmhmm_pyro.inference.nuts.trajectories import (
     Point,
     Tree,
-    grown,
-    half_way,
-    joined,
+    build_tree,
+    half_step,
+    join_trees,
     leapfrog_end,
 )
-from glmhmm_pyro.inference.nuts.warmup import StepLength, widths, window_ends
+from glmhmm_pyro.inference.nuts.warmup import StepLength, scale_estimate, window_ends
 
 # Acceptance of a first step that is neither too short nor too long, and what its length
 # is multiplied by at most.
@@ -51,9 +51,9 @@ class VectorSampler:
         with np.errstate(all="ignore"):
             for depth in range(self.settings.max_tree_depth):
                 step = self.steps.length if _chance() < 0.5 else -self.steps.length
-                more = grown(tree, depth, step, energy, _chance)
+                more = build_tree(tree, depth, step, energy, _chance)
                 log_odds = more.log_weight - tree.log_weight
-                tree = joined(tree, more, step, log_odds, _chance)
+                tree = join_trees(tree, more, step, log_odds, _chance)
                 if tree.has_ended:
                     break
         self._point = tree.proposal
@@ -97,7 +97,7 @@ class VectorSampler:
 
     def _rescaled(self, vector: Tensor) -> tuple[StretchedPotential, Array]:
         """Coordinates in which a window's draws spread by 1, and a vector in them."""
-        scale = widths(self.window, self.settings.dense_mass)
+        scale = scale_estimate(self.window, self.settings.dense_mass)
         self.window = self.window[:0]
         return self.potential.stretched(scale, vector)
 
@@ -119,7 +119,7 @@ class VectorSampler:
         for _ in range(_DOUBLINGS):
             start = self._begun()
             with np.errstate(all="ignore"):
-                half, position = half_way(start, length)
+                half, position = half_step(start, length)
                 found = self._stretched.at(position)
                 end = leapfrog_end(half, position, length, *found)
             is_short = Tree.at(start).beside(end).accepted > _FIRST

@@ -82,7 +82,7 @@ def window_ends(num_warmup: int) -> list[int]:
     return ends
 
 
-def widths(draws: Tensor, is_dense: bool) -> Tensor:
+def scale_estimate(draws: Tensor, is_dense: bool) -> Tensor:
     """How far draws (draws, size) spread: a triangular matrix, or its diagonal."""
     number, size = draws.shape
     scale, extra = number / (number + _PRIOR_DRAWS), _PRIOR_DRAWS * _PRIOR_VARIANCE

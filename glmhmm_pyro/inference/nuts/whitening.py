@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError, hessian
-from glmhmm_pyro.inference.curvature.newton import settled
+from glmhmm_pyro.inference.curvature.newton import newton_mode
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -69,7 +69,7 @@ def whitened(program: Program, params: Params) -> Whitening | None:
     mode, _ = _SEARCH.density_mode(program, params)
     scale = _scale_at(program, mode)
     if scale is not None:
-        mode, _ = settled(program, mode, scale)
+        mode, _ = newton_mode(program, mode, scale)
         scale = _scale_at(program, mode)
     if scale is None:
         return None

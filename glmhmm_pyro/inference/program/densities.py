@@ -105,7 +105,7 @@ class Drawable(Messenger):
 
 
 @contextmanager
-def in_its_own_words() -> Iterator[None]:
+def without_site_shapes() -> Iterator[None]:
     """Context that strips from a ValueError what Pyro adds about shapes of sites."""
     try:
         yield

@@ -24,7 +24,7 @@ from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.program.densities import (
     Densities,
     Drawable,
-    in_its_own_words,
+    without_site_shapes,
 )
 from glmhmm_pyro.inference.program.evaluated import Curvature, Evaluated, differentiated
 from glmhmm_pyro.inference.program.own_units import OwnUnits
@@ -109,7 +109,7 @@ class Program(ABC, Generic[Model, Data]):
         # The user's generator must not notice.
         with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             self.data = self._taken(model, data)
-            with Drawable(), in_its_own_words():
+            with Drawable(), without_site_shapes():
                 nodes = poutine.trace(model).get_trace(self.data).nodes
         sites = {n: s for n, s in nodes.items() if is_variable(s)}
         self.priors: dict[str, TorchDistribution] = {

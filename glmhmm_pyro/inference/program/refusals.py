@@ -47,13 +47,15 @@ def check_init(model: Callable[..., object], init: object) -> None:
         )
 
 
-def goes_across(model: Callable[..., Any]) -> bool:
+def carries_states_over(model: Callable[..., Any]) -> bool:
     """Whether slow states carry over from one session to the next of its group."""
     transitions = getattr(model, "transitions", None)
     return bool(getattr(transitions, "across_sessions", False))
 
 
-def refuse_apart(model: Callable[..., Any], argument: str, got: str, fix: str) -> None:
+def check_kept_together(
+    model: Callable[..., Any], argument: str, got: str, fix: str
+) -> None:
     """Raise a ValueError if sessions that carry over states would be separated.
 
     Args:
@@ -62,7 +64,7 @@ def refuse_apart(model: Callable[..., Any], argument: str, got: str, fix: str) -
         got: its value, for the message.
         fix: what to do instead.
     """
-    if goes_across(model):
+    if carries_states_over(model):
         raise ValueError(
             f"{argument} must take groups of sessions as wholes, where slow states go "
             f"on from one session to the next, got {got}; {fix}"
@@ -96,7 +98,7 @@ def check_spread(model: Callable[..., Any], data: Any, ranks: Ranks) -> None:
             "how it adds up over sessions is not known, got "
             f"{with_article(type(model))} and {with_article(type(data))}; {fix}"
         )
-    if goes_across(model):
+    if carries_states_over(model):
         check_groups(data, ranks)
     wholes = (model.initial, model.transitions, model.emissions)
     for component in (*wholes, *model.components.values()):

@@ -23,7 +23,7 @@ from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.kinds.starts import INITS, StartMaker
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.program.refusals import goes_across
+from glmhmm_pyro.inference.program.refusals import carries_states_over
 from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts
 from glmhmm_pyro.inference.search.failing import raise_if_all_failed
 from glmhmm_pyro.inference.search.runs import Run, ranked
@@ -176,7 +176,7 @@ def on_sampled_sessions(
     total, here = ranks.total(data.num_steps), ranks.here(data.num_sessions)
     if total <= _WORTH * MOST_STEPS or _has_varying_parameters(program.model):
         return None
-    if goes_across(program.model):
+    if carries_states_over(program.model):
         # Sessions drawn one by one would not go on from one another.
         return None
     lengths = ranks.joined(data.lengths.cpu().numpy())

@@ -19,7 +19,7 @@ from pyro.poutine.runtime import Message
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
-from glmhmm_pyro.inference.program.refusals import refuse_apart
+from glmhmm_pyro.inference.program.refusals import check_kept_together
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -115,7 +115,9 @@ def _check_sessions(program: Program, size: int) -> None:
             f"sessions, got {size}; give a smaller number"
         )
     fix = "leave subsample_sessions out"
-    refuse_apart(program.model, "subsample_sessions", f"{size} sessions at a step", fix)
+    check_kept_together(
+        program.model, "subsample_sessions", f"{size} sessions at a step", fix
+    )
     whole = _shapes_by_site(program.model, data)
     try:
         part = _shapes_by_site(program.model, data.subset(range(size)))

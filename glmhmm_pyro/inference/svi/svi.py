@@ -14,7 +14,7 @@ from pyro.infer.autoguide import AutoGuide
 from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
-from glmhmm_pyro.inference.draws.estimate import estimated
+from glmhmm_pyro.inference.draws.estimate import point_estimate
 from glmhmm_pyro.inference.draws.importance import poor_draws_warning
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
@@ -171,12 +171,12 @@ class SVI:
         if flat:
             status = Status.IMPROPER if status is Status.CONVERGED else status
             notes.append(f"the priors of {', '.join(flat)} are flat")
-        poor = _poor(posterior)
+        poor = _poor_draws(posterior)
         if poor and status is Status.CONVERGED:
             status = Status.POOR_DRAWS
         notes += poor
         return mode.at(
-            estimated(program, posterior),
+            point_estimate(program, posterior),
             status=status,
             method=self.name,
             posterior=replace(posterior, elbo=np.array(ascent.history)),
@@ -209,7 +209,7 @@ class SVI:
         return ElboAscent(guide, batches, estimator, self.learning_rate, gain)
 
 
-def _poor(posterior: Posterior) -> tuple[str, ...]:
+def _poor_draws(posterior: Posterior) -> tuple[str, ...]:
     """A sentence about the draws if they are far from the posterior."""
     weights = posterior.stats["log_joint"] - posterior.stats["log_guide"]
     return poor_draws_warning(torch.from_numpy(weights[0]))
