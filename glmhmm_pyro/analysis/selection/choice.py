@@ -14,6 +14,7 @@ from glmhmm_pyro.components import Bernoulli, Categorical, Lapsing
 from glmhmm_pyro.components.levels import ByLevel, Levels
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.methods import Method
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 
@@ -172,7 +173,7 @@ def compare_models(
 def _baselines(models: Mapping[str, Any]) -> dict[str, GLMHMM]:
     """A single state of the first model's emissions, and one that lapses."""
     first = next(iter(models.values()))
-    if not isinstance(first, GLMHMM):
+    if not Program.kind_of(first).components_of(first):
         return {}
     family = first.emissions
     if isinstance(family, ByLevel):
