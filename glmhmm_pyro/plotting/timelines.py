@@ -89,7 +89,8 @@ def timeline(
         level: ``"slow"`` or ``"fast"``, whose states are shown of a model on two
             levels; pairs by default.
         correct: True or 1 where a step was right, False or 0 where not, NaN where there
-            is no right or wrong, shape (steps,); or the name of such a column.
+            is no right or wrong, shape (steps,); or the name of such a column. Steps
+            of which nothing was observed are neither.
         columns: names of columns of ``data``, raw ones of a ``Design`` too, or values
             of shape (steps,) by name: dots below the states, from least to largest.
 

@@ -212,6 +212,16 @@ def test_accuracy_and_columns_are_weighted_means(small):
             assert by[values[rows] <= median].sum() >= by.sum() / 2
 
 
+def test_a_missed_step_is_neither_right_nor_wrong(small):
+    fit, data = small
+    correct = [True, False, True, True, True, False, True]
+    missed = data.with_mask([True, True, False, True, True, False, True])
+    found = by_state.accuracy_by_state(fit, missed, correct, num_samples=5)
+    correct[2] = correct[5] = None
+    told = by_state.accuracy_by_state(fit, missed, correct, num_samples=5)
+    pd.testing.assert_frame_equal(found, told)
+
+
 def test_the_column_of_a_data_set_is_known_by_its_name(small):
     fit, data = small
     found = by_state.column_by_state(fit, data, "y", num_samples=5)

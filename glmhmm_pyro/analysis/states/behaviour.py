@@ -57,7 +57,7 @@ def accuracy_by_state(
         data: the data set.
         correct: True or 1 where the step was right, False or 0 where not, NaN where
             there is no right or wrong, shape (steps,); or the name of such a column of
-            ``data``.
+            ``data``. Steps of which nothing was observed count as neither.
         weights: ``"smoothed"`` counts steps by p(z_t | all y), as Ashwood et al. 2022
             do. These have seen the choice that is judged. ``"predicted"`` counts them
             by p(z_t | y before t), which have not; they are less sure of the state, so

@@ -19,6 +19,7 @@ from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.lookups import sites_of
+from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import plain_array
 from glmhmm_pyro.sequences.weights import by_step
@@ -186,6 +187,9 @@ def column_of(data: Sequences, column: str | ArrayLike, argument: str) -> np.nda
 def right_or_wrong(data: Sequences, correct: str | ArrayLike) -> np.ndarray:
     """1 where a step was right, 0 where wrong, NaN where neither, shape (steps,).
 
+    A step of which nothing was observed, such as a trial that was missed, is neither:
+    compared with the answer it is False.
+
     Args:
         data: the data set.
         correct: such values, or the name of their column.
@@ -197,7 +201,8 @@ def right_or_wrong(data: Sequences, correct: str | ArrayLike) -> np.ndarray:
             "correct must be True or False, 1 or 0, or NaN, got "
             f"{known[~np.isin(known, (0, 1))][0]}; write choice == answer"
         )
-    return is_right
+    seen = steps_observed(data.mask)
+    return is_right if seen is None else np.where(seen.cpu().numpy(), is_right, np.nan)
 
 
 def rates(hits: np.ndarray, misses: np.ndarray, seed: int) -> np.ndarray:
