@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component, Site
-from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.rescaling import logits_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
 from glmhmm_pyro.components.tables import Certain, LogTable, ProbsTable
 from glmhmm_pyro.distributions import normalised
@@ -82,9 +82,7 @@ class OnlyInitial(InitialState):
     @property
     def is_linear(self) -> bool:
         """Whether no covariates are read."""
-        return is_as_defined(
-            self, OnlyInitial, "forward", "logits", "log_probs", "design"
-        )
+        return logits_as_defined(self, OnlyInitial)
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Zeros."""
@@ -132,7 +130,7 @@ class Initial(InitialState):
     @property
     def is_linear(self) -> bool:
         """Whether no covariates are read."""
-        return is_as_defined(self, Initial, "forward", "logits", "log_probs", "design")
+        return logits_as_defined(self, Initial)
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """The probabilities, those of all sessions being the same."""
@@ -212,9 +210,7 @@ class InitialGLM(InitialState):
     @property
     def is_linear(self) -> bool:
         """Whether predictors are those made here."""
-        return is_as_defined(
-            self, InitialGLM, "forward", "logits", "log_probs", "design"
-        )
+        return logits_as_defined(self, InitialGLM)
 
     def logits(self, data: Sequences) -> Tensor:
         """Linear predictors, 0 for state 0."""

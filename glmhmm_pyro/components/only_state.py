@@ -4,7 +4,7 @@ import torch
 from pyro.distributions import Categorical
 from torch import Tensor
 
-from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.rescaling import logits_as_defined
 from glmhmm_pyro.components.tables import Certain, LogTable
 from glmhmm_pyro.components.transitions import Transitions
 from glmhmm_pyro.sequences import Sequences
@@ -32,9 +32,7 @@ class OnlyState(Transitions):
     @property
     def is_linear(self) -> bool:
         """Whether no covariates are read."""
-        return is_as_defined(
-            self, OnlyState, "forward", "logits", "log_probs", "design"
-        )
+        return logits_as_defined(self, OnlyState)
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """The distribution of the only state."""

@@ -160,3 +160,9 @@ def is_as_defined(
     What holds for the package's own methods need not hold for a user's.
     """
     return all(getattr(type(component), m) is getattr(kind, m) for m in methods)
+
+
+def logits_as_defined(component: "nn.Module | CovariateReader", kind: type) -> bool:
+    """Whether a part of the chain has the log-probabilities that a class defines."""
+    methods = ("forward", "logits", "log_probs", "design")
+    return is_as_defined(component, kind, *methods)

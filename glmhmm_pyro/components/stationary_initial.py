@@ -6,7 +6,7 @@ from torch import Tensor
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.initial import InitialState
-from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.rescaling import logits_as_defined
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -58,9 +58,7 @@ class StationaryInitial(InitialState):
     @property
     def is_linear(self) -> bool:
         """Whether no covariates are read."""
-        return is_as_defined(
-            self, StationaryInitial, "forward", "logits", "log_probs", "design"
-        )
+        return logits_as_defined(self, StationaryInitial)
 
     def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the stationary probabilities, shape (*batch, 1, states)."""

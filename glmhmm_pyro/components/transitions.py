@@ -20,7 +20,7 @@ from glmhmm_pyro.components.pairs import (
     insert_staying_rows,
     permuted_pairs,
 )
-from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, is_as_defined
+from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, logits_as_defined
 from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
 from glmhmm_pyro.components.tables import (
@@ -162,9 +162,7 @@ class Stationary(Transitions):
     @property
     def is_linear(self) -> bool:
         """Whether no covariates are read."""
-        return is_as_defined(
-            self, Stationary, "forward", "logits", "log_probs", "design"
-        )
+        return logits_as_defined(self, Stationary)
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """The row of the matrix that belongs to the state."""
@@ -236,9 +234,7 @@ class InputDriven(Forbidding, Transitions):
     @property
     def is_linear(self) -> bool:
         """Whether predictors are those made here."""
-        return is_as_defined(
-            self, InputDriven, "forward", "logits", "log_probs", "design"
-        )
+        return logits_as_defined(self, InputDriven)
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Softmax of the linear predictors of the state's row."""
@@ -343,9 +339,7 @@ class SharedInputDriven(Forbidding, Transitions):
     @property
     def is_linear(self) -> bool:
         """Whether predictors are those made here."""
-        return is_as_defined(
-            self, SharedInputDriven, "forward", "logits", "log_probs", "design"
-        )
+        return logits_as_defined(self, SharedInputDriven)
 
     @property
     def takes_centres(self) -> bool:

@@ -18,7 +18,7 @@ from glmhmm_pyro.components.pairs import (
     insert_staying_rows,
     permuted_pairs,
 )
-from glmhmm_pyro.components.rescaling import ColumnUnits, is_as_defined
+from glmhmm_pyro.components.rescaling import ColumnUnits, logits_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros
 from glmhmm_pyro.components.transitions import Transitions
 from glmhmm_pyro.priors.affine import Affine
@@ -200,9 +200,7 @@ class SemiMarkov(Transitions):
     @property
     def is_linear(self) -> bool:
         """Whether predictors are those made here."""
-        return is_as_defined(
-            self, SemiMarkov, "forward", "logits", "log_probs", "design"
-        )
+        return logits_as_defined(self, SemiMarkov)
 
     def own_maps(self, columns: ColumnUnits) -> dict[str, Affine]:
         """Weights at covariates in a fit's own units to those at the user's."""
