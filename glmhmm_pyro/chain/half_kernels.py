@@ -27,6 +27,7 @@ from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale, stack_pairs
 from glmhmm_pyro.chain.compiler import compiled
 from glmhmm_pyro.chain.log_kernels import Array
 from glmhmm_pyro.chain.scaled_kernels import add_row, agree, enter, store
+from glmhmm_pyro.chain.stationary_kernels import likelihoods
 
 
 @compiled(reassociate=False)
@@ -51,27 +52,6 @@ def exponentiated_in(
     out = np.empty_like(transition) if shared else counts
     _exponentials(transition[here].reshape(-1), out[here].reshape(-1))
     return out
-
-
-@compiled(reassociate=False)
-def _likelihoods(
-    emission: Array, start: int, stop: int, size: int, out: Array
-) -> float:
-    """Exponentials of the emissions after the first, relative to each step's greatest.
-
-    Returns the sum of these.
-    """
-    total = 0.0
-    for t in range(start + 1, stop):
-        top = emission[at(t * size)]
-        for k in range(1, size):
-            top = max(top, emission[at(t * size + k)])
-        total += top
-        for k in range(size):
-            out[at((t - start) * size + k)] = emission[at(t * size + k)] - top
-    for k in range(size, (stop - start) * size):
-        out[at(k)] = exp(out[at(k)])
-    return total
 
 
 @compiled(inline=True)
@@ -315,7 +295,7 @@ def counts_halved(
         start, stop = offsets[s], offsets[s + 1]
         entry = min(s, len(initial) // size - 1)
         shift = enter(alpha, beta, initial, entry, emission, start)
-        shift += _likelihoods(emission, start, stop, size, likely)
+        shift += likelihoods(emission, start, stop, size, likely)
         if shared:
             counts[:] = 0.0
         from_start, taken = _forward(

@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmhmm_pyro.chain.compiler import compiled
-from glmhmm_pyro.chain.log_kernels import Array, clear_rows, origin_weights
+from glmhmm_pyro.chain.log_kernels import (
+    Array,
+    chosen,
+    clear_rows,
+    condition,
+    origin_weights,
+)
 
 
 @compiled
@@ -80,18 +86,7 @@ def filter_session(
             log_predicted[0] = initial
         else:
             _step(row, fast, log_filtered[t - 1], log_middle[t], log_predicted[t])
-        top = -np.inf
-        for j in range(states):
-            log_filtered[t, j] = log_predicted[t, j] + emission[start + t, j]
-            top = max(top, log_filtered[t, j])
-        shift = top if top > -np.inf else 0.0
-        total = 0.0
-        for j in range(states):
-            total += np.exp(log_filtered[t, j] - shift)
-        log_probs[t] = shift + np.log(total)
-        shift = 0.0 if log_probs[t] == -np.inf else log_probs[t]
-        for j in range(states):
-            log_filtered[t, j] -= shift
+        condition(log_predicted, emission, start, t, log_filtered, log_probs)
 
 
 @compiled
@@ -122,15 +117,20 @@ def filter_log(
 
 
 @compiled
-def _back(weights: Array, gamma: Array, out: Array) -> None:
-    """Counts of a half-step are added to out; gamma becomes that of its origins."""
-    earlier = np.zeros(len(gamma))
+def _back(weights: Array, gamma: Array, earlier: Array, out: Array) -> None:
+    """Counts of a half-step are added to out; gamma becomes that of its origins.
+
+    Args:
+        earlier: memory for as many numbers.
+    """
     for i in range(len(gamma)):
+        earlier[i] = 0.0
         for j in range(len(gamma)):
             pair = weights[i, j] * gamma[j]
             earlier[i] += pair
             out[i, j] += pair
-    gamma[:] = earlier
+    for i in range(len(gamma)):
+        gamma[i] = earlier[i]
 
 
 @compiled
@@ -154,7 +154,7 @@ def counts_log(
     states, slow = emission.shape[1], transition.shape[1]
     fast = states // slow
     of_slow, of_fast = np.empty((slow, slow)), np.empty((fast, fast))
-    gamma = np.empty(states)
+    gamma, earlier = np.empty(states), np.empty(states)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
         middle, predicted, filtered = np.empty((3, stop - start, states))
@@ -181,10 +181,11 @@ def counts_log(
             for j in range(slow):
                 here = of_slow_state(middle[t], j, fast)
                 origin_weights(here, fast_moves(row, j, fast), of_fast)
-                _back(of_fast, of_slow_state(gamma, j, fast), fast_moves(out, j, fast))
+                now = of_slow_state(gamma, j, fast)
+                _back(of_fast, now, earlier, fast_moves(out, j, fast))
             for z in range(fast):
                 origin_weights(filtered[t - 1, z::fast], slow_moves(row), of_slow)
-                _back(of_slow, gamma[z::fast], slow_moves(out))
+                _back(of_slow, gamma[z::fast], earlier, slow_moves(out))
         out_emission[start] = gamma
         out_initial[min(s, len(out_initial) - 1)] += gamma
 
@@ -269,15 +270,5 @@ def sample_log(
                     probs[k] += row[k // fast]
                     probs[k] += row[slow + k % fast * fast + state % fast]
                 top = max(top, probs[k])
-            total = 0.0
-            for k in range(states):
-                probs[k] = np.exp(probs[k] - top)
-                total += probs[k]
-            left = uniforms[t] * total
-            chosen, running = 0, 0.0
-            for k in range(states):
-                if probs[k] > 0.0 and running <= left:
-                    chosen = k
-                running += probs[k]
-            state = chosen
+            state = chosen(probs, top, uniforms[t])
             out_states[t] = state

@@ -21,6 +21,29 @@ from glmhmm_pyro.chain.compiler import compiled
 Array = NDArray[np.float64]
 
 
+@compiled(inline=True)
+def condition(
+    log_predicted: Array,
+    emission: Array,
+    start: int,
+    t: int,
+    log_filtered: Array,
+    log_probs: Array,
+) -> None:
+    """Filtered states of step t of a session, from those predicted."""
+    states, top, total = log_filtered.shape[1], -np.inf, 0.0
+    for j in range(states):
+        log_filtered[t, j] = log_predicted[t, j] + emission[start + t, j]
+        top = max(top, log_filtered[t, j])
+    shift = top if top > -np.inf else 0.0
+    for j in range(states):
+        total += np.exp(log_filtered[t, j] - shift)
+    log_probs[t] = shift + np.log(total)
+    shift = 0.0 if log_probs[t] == -np.inf else log_probs[t]
+    for j in range(states):
+        log_filtered[t, j] -= shift
+
+
 @compiled
 def filter_session(
     initial: Array,
@@ -62,18 +85,7 @@ def filter_session(
                 log_weight = log_filtered[t - 1, i] + transition[row, i, j]
                 total += np.exp(log_weight - shift)
             log_predicted[t, j] = shift + np.log(total)
-        top = -np.inf
-        for j in range(states):
-            log_filtered[t, j] = log_predicted[t, j] + emission[start + t, j]
-            top = max(top, log_filtered[t, j])
-        shift = top if top > -np.inf else 0.0
-        total = 0.0
-        for j in range(states):
-            total += np.exp(log_filtered[t, j] - shift)
-        log_probs[t] = shift + np.log(total)
-        shift = 0.0 if log_probs[t] == -np.inf else log_probs[t]
-        for j in range(states):
-            log_filtered[t, j] -= shift
+        condition(log_predicted, emission, start, t, log_filtered, log_probs)
 
 
 @compiled
@@ -257,6 +269,24 @@ def viterbi_log(
             state = origin[t - start, state] if t > start else state
 
 
+@compiled(inline=True)
+def chosen(probs: Array, top: float, uniform: float) -> int:
+    """A state drawn by logarithms of probabilities up to a constant, changed.
+
+    Args:
+        top: the greatest of them.
+    """
+    state, total, running = 0, 0.0, 0.0
+    for i in range(len(probs)):
+        probs[i] = np.exp(probs[i] - top)
+        total += probs[i]
+    for i in range(len(probs)):
+        if probs[i] > 0.0 and running <= uniform * total:
+            state = i
+        running += probs[i]
+    return state
+
+
 @compiled
 def sample_log(
     log_filtered: Array,
@@ -294,15 +324,5 @@ def sample_log(
                     row = min(t + 1, len(transition) - 1)
                     probs[i] += transition[row, i, state]
                 top = max(top, probs[i])
-            total = 0.0
-            for i in range(states):
-                probs[i] = np.exp(probs[i] - top)
-                total += probs[i]
-            left = uniforms[t] * total
-            chosen, running = 0, 0.0
-            for i in range(states):
-                if probs[i] > 0.0 and running <= left:
-                    chosen = i
-                running += probs[i]
-            state = chosen
+            state = chosen(probs, top, uniforms[t])
             out_states[t] = state

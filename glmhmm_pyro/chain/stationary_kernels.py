@@ -34,18 +34,11 @@ from glmhmm_pyro.chain.scaled_kernels import (
 
 
 @compiled(reassociate=False)
-def _likelihoods(
-    states: tuple[float, ...] | np.ndarray,
-    emission: Array,
-    first: int,
-    last: int,
-    out: Array,
-) -> float:
+def likelihoods(emission: Array, first: int, last: int, size: int, out: Array) -> float:
     """Exponentials of the emissions relative to each step's greatest.
 
     Returns the sum of these, without the first, which ``enter`` takes out.
     """
-    size = len(states)
     total = 0.0
     for t in range(first, last):
         top = emission[at(t * size)]
@@ -55,7 +48,7 @@ def _likelihoods(
         for j in range(size):
             out[at((t - first) * size + j)] = emission[at(t * size + j)] - top
     for k in range((last - first) * size):
-        out[k] = exp(out[k])
+        out[at(k)] = exp(out[at(k)])
     return total
 
 
@@ -231,7 +224,7 @@ def counts_stationary(
         start, stop = offsets[s], offsets[s + 1]
         half = start + 1 + (stop - start - 1) // 2
         entry = min(s, len(initial) // size - 1)
-        shift = _likelihoods(states, emission, start, stop, likely)
+        shift = likelihoods(emission, start, stop, size, likely)
         shift += enter(alpha, beta, initial, entry, emission, start)
         power_a, power_b = _approach(
             alpha,
