@@ -7,12 +7,21 @@ import numpy as np
 import pytest
 import torch
 from families import (
-    constrained,
-    enumerated_log_joint,
     hidden_markov,
-    random_free,
     random_params,
     seeded_generator,
+)
+from level_cases import (
+    EXACT,
+    RIDGE,
+    UNFINISHED,
+    check_derivatives,
+    check_enumeration,
+    check_mode,
+    check_posterior,
+    check_start,
+    drawn,
+    short_sessions,
 )
 from oracles import path_log_probs, path_posterior
 
@@ -20,16 +29,12 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.chain.half_steps import fast_half, slow_half
 from glmhmm_pyro.components import ByLevel, KnownStates, Levels, TwoLevels
 from glmhmm_pyro.inference.fits.given import fit_at
-from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
-from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.symmetry import possible_orders
-from glmhmm_pyro.inference.search.diverse_starts import KINDS, DiverseStarts
+from glmhmm_pyro.inference.search.diverse_starts import KINDS
 
 matplotlib.use("Agg")
 
-EXACT = {"rtol": 0, "atol": 1e-12}
-UNFINISHED = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 LENGTHS = (4, 1, 3)
 OBSERVED = (True, True, False, True, True, False, True, True)
 TICKS = torch.tensor([0.0, 1, 0, 1, 1, 1, 0, 1], dtype=torch.float64)
@@ -37,16 +42,7 @@ TICKS = torch.tensor([0.0, 1, 0, 1, 1, 1, 0, 1], dtype=torch.float64)
 
 def short_data():
     """Sessions of a few steps, one of a single one, and a clock among the columns."""
-    generator = seeded_generator(4)
-    x, u = torch.randn(2, sum(LENGTHS), 2, generator=generator, dtype=torch.float64)
-    return gh.Sequences(
-        torch.randint(2, (sum(LENGTHS),), generator=generator),
-        x,
-        lengths=list(LENGTHS),
-        mask=torch.tensor(OBSERVED),
-        transition_covariates=torch.cat([TICKS[:, None], u], 1),
-        transition_covariate_names=["poke", "satiety", "reward"],
-    )
+    return short_sessions(LENGTHS, OBSERVED, TICKS)
 
 
 def make_model(fast=2, over="fast", clock="step", prior=None):
@@ -126,10 +122,7 @@ def test_all_is_a_sum_over_all_paths_of_pairs(fast, over, clock):
     torch.testing.assert_close(
         hidden.log_prob_per_session(y), torch.stack(log_probs), **EXACT
     )
-    smoothed = torch.cat([p.smoothed for p in posteriors])
-    torch.testing.assert_close(hidden.smoothed_probs(y), smoothed, **EXACT)
-    pairwise = torch.cat([p.pairwise for p in posteriors])
-    torch.testing.assert_close(hidden.pairwise_probs(y), pairwise, **EXACT)
+    pairwise = check_posterior(hidden, y, posteriors)
     counts = hidden.expected_counts(y)
     split = pairwise.reshape(-1, 2, fast, 2, fast)
     own = {
@@ -207,26 +200,13 @@ def hidden_score(sessions, states):
 @pytest.mark.parametrize("over", ["fast", "both"])
 def test_enumeration_by_pyro_and_slopes_agree(over, clock):
     data, model = short_data(), make_model(2, over, clock)
-    leaves = {n: v.requires_grad_() for n, v in random_params(model, data).items()}
-    values = enumerated_log_joint(model, data, leaves), hidden_markov(
-        model, data, leaves
-    ).log_prob(data.emissions)
-    torch.testing.assert_close(*values, **EXACT)
-    slopes = [torch.autograd.grad(value, list(leaves.values())) for value in values]
-    torch.testing.assert_close(*slopes, rtol=0, atol=1e-10)
+    check_enumeration(model, data)
 
 
 @pytest.mark.parametrize("clock", ["step", "poke"])
 def test_first_and_second_derivatives_are_those_of_differences(clock):
     data, model = short_data(), make_model(2, "fast", clock)
-    free = random_free(model, data)
-
-    def log_likelihood(*values):
-        params = constrained(model, data, dict(zip(free, values)))
-        return hidden_markov(model, data, params).log_prob(data.emissions)
-
-    assert torch.autograd.gradcheck(log_likelihood, tuple(free.values()))
-    assert torch.autograd.gradgradcheck(log_likelihood, tuple(free.values()))
+    check_derivatives(model, data)
 
 
 def flat_model():
@@ -320,7 +300,6 @@ TRUE = {
     ).double(),
     "emissions.weights": torch.tensor([[3.0, 0.0], [0.3, -1.5]]).double(),
 }
-RIDGE = gh.priors.Ridge(2.0)
 
 
 def long_model(clock="step", scale=1.0):
@@ -359,11 +338,7 @@ def simulated(clock="step", steps=60, sessions=10):
             clock,
         ),
     )
-    model.bind(blank)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        y, states = hidden_markov(model, blank, TRUE).sample_with_states()
-    return model, blank.replace(emissions=y.long()), states
+    return drawn(model, blank, TRUE)
 
 
 @pytest.fixture(scope="module")
@@ -374,12 +349,8 @@ def fitted():
 
 def test_em_rises_to_where_map_ends(fitted):
     fit, data = fitted
-    assert fit.status is gh.Status.CONVERGED
-    assert (np.diff(fit.history.log_joint) > -1e-9).all()
+    check_mode(fit, data)
     assert fit.num_parameters == 3 + 4 + 8 + 4
-    start = {name: value.numpy() for name, value in fit.params.items()}
-    found = gh.fit(fit.model, data, "map", num_restarts=1, init=start, progress=False)
-    assert fit.log_joint == pytest.approx(found.log_joint, abs=1e-5)
     at_truth = hidden_markov(fit.model, data, TRUE).log_prob(data.emissions)
     assert fit.log_likelihood > float(at_truth)
 
@@ -408,13 +379,7 @@ def test_methods_with_draws_take_levels(fitted, method):
 @pytest.mark.parametrize("kind", list(KINDS.values()), ids=list(KINDS))
 def test_starts_of_every_kind_have_values_of_every_site(kind):
     model, data, _ = simulated()
-    program = Program.of(model, data)
-    maker = StartMaker(program.model, program.data, seeded_generator(0))
-    start = kind(DiverseStarts(maker, 0.5, np.random.default_rng(0)))
-    assert {n: v.shape for n, v in start.items()} == {
-        name: prior.shape() for name, prior in program.priors.items()
-    }
-    program.check_finite(start)
+    check_start(kind, model, data)
 
 
 @UNFINISHED

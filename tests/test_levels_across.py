@@ -8,12 +8,21 @@ import numpy as np
 import pytest
 import torch
 from families import (
-    constrained,
-    enumerated_log_joint,
     hidden_markov,
-    random_free,
     random_params,
     seeded_generator,
+)
+from level_cases import (
+    EXACT,
+    RIDGE,
+    UNFINISHED,
+    check_derivatives,
+    check_enumeration,
+    check_mode,
+    check_posterior,
+    check_start,
+    drawn,
+    short_sessions,
 )
 from oracles import path_log_probs, path_posterior
 
@@ -22,17 +31,14 @@ from glmhmm_pyro.chain.half_steps import halved, whole
 from glmhmm_pyro.components import Levels, TwoLevels, TwoLevelsInitial
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.given import fit_at
-from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.program.evaluated import differentiated
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.symmetry import possible_orders
-from glmhmm_pyro.inference.search.diverse_starts import KINDS, DiverseStarts
+from glmhmm_pyro.inference.search.diverse_starts import KINDS
 from glmhmm_pyro.plotting.timelines import probs_in_session
 
 matplotlib.use("Agg")
 
-EXACT = {"rtol": 0, "atol": 1e-12}
-UNFINISHED = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 
 # Two sessions of a, then one of b; the second of a has a step that is not observed.
 LENGTHS, GROUPS = (3, 3, 2), ("a", "a", "b")
@@ -43,18 +49,9 @@ CLOCKS = ("step", "session", "poke")
 
 def short_data():
     """Sessions of a few steps in two groups, and a clock among the columns."""
-    generator = seeded_generator(4)
-    x, u = torch.randn(2, sum(LENGTHS), 2, generator=generator, dtype=torch.float64)
-    return gh.Sequences(
-        torch.randint(2, (sum(LENGTHS),), generator=generator),
-        x,
-        lengths=list(LENGTHS),
-        groups=GROUPS,
-        mask=torch.tensor(OBSERVED),
-        transition_covariates=torch.cat([TICKS[:, None], u], 1),
-        transition_covariate_names=["poke", "satiety", "reward"],
-        initial_covariates=[[0.5], [-1.0], [2.0]],
-    )
+    firsts = [[0.5], [-1.0], [2.0]]
+    options = {"groups": GROUPS, "initial_covariates": firsts}
+    return short_sessions(LENGTHS, OBSERVED, TICKS, **options)
 
 
 def make_model(clock="step", prior=None, initial=None):
@@ -141,10 +138,7 @@ def test_all_is_a_sum_over_all_paths_of_a_group(clock, initial):
     torch.testing.assert_close(hidden.log_prob_per_chain(y), log_probs, **EXACT)
     torch.testing.assert_close(hidden.log_prob(y), log_probs.sum(), **EXACT)
     posteriors = [path_posterior(*chain) for chain in chains]
-    smoothed = torch.cat([p.smoothed for p in posteriors])
-    torch.testing.assert_close(hidden.smoothed_probs(y), smoothed, **EXACT)
-    pairwise = torch.cat([p.pairwise for p in posteriors])
-    torch.testing.assert_close(hidden.pairwise_probs(y), pairwise, **EXACT)
+    check_posterior(hidden, y, posteriors)
     best = [p.paths[p.probs.argmax()] for p in posteriors]
     torch.testing.assert_close(hidden.viterbi_states(y), torch.cat(best))
     # A session's score is what it adds to those before it.
@@ -185,29 +179,15 @@ def test_expected_counts_are_those_of_each_level(clock):
 @pytest.mark.parametrize("clock, initial", CASES)
 def test_enumeration_by_pyro_and_slopes_agree(clock, initial):
     data, model = short_data(), make_model(clock, initial=initial and initial())
-    leaves = {n: v.requires_grad_() for n, v in random_params(model, data).items()}
-    values = enumerated_log_joint(model, data, leaves), hidden_markov(
-        model, data, leaves
-    ).log_prob(data.emissions)
-    torch.testing.assert_close(*values, **EXACT)
-    slopes = [torch.autograd.grad(value, list(leaves.values())) for value in values]
-    torch.testing.assert_close(*slopes, rtol=0, atol=1e-10)
+    check_enumeration(model, data)
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
 def test_first_and_second_derivatives_are_those_of_differences(clock):
     data, model = short_data(), make_model(clock)
-    free = random_free(model, data)
-
-    def log_likelihood(*values):
-        params = constrained(model, data, dict(zip(free, values)))
-        return hidden_markov(model, data, params).log_prob(data.emissions)
-
-    assert torch.autograd.gradcheck(log_likelihood, tuple(free.values()))
-    assert torch.autograd.gradgradcheck(log_likelihood, tuple(free.values()))
+    check_derivatives(model, data)
 
 
-RIDGE = gh.priors.Ridge(2.0)
 TRUE = {
     "initial.slow.probs": torch.tensor([0.5, 0.5]).double(),
     "initial.fast.probs": torch.tensor([[0.9, 0.1], [0.2, 0.8]]).double(),
@@ -248,11 +228,7 @@ def simulated(groups=4, sessions=12, steps=25, clock="session"):
         transition_covariate_names=["hunger", "bias"],
     )
     model = long_model(clock)
-    model.bind(blank)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        y, states = hidden_markov(model, blank, TRUE).sample_with_states()
-    return model, blank.replace(emissions=y.long()), states
+    return drawn(model, blank, TRUE)
 
 
 @pytest.fixture(scope="module")
@@ -263,11 +239,7 @@ def fitted():
 
 def test_em_rises_to_where_map_ends(fitted):
     fit, data = fitted
-    assert fit.status is gh.Status.CONVERGED
-    assert (np.diff(fit.history.log_joint) > -1e-9).all()
-    start = {name: value.numpy() for name, value in fit.params.items()}
-    found = gh.fit(fit.model, data, "map", num_restarts=1, init=start, progress=False)
-    assert fit.log_joint == pytest.approx(found.log_joint, abs=1e-5)
+    check_mode(fit, data)
 
 
 def test_what_was_simulated_is_found_again(fitted):
@@ -487,13 +459,7 @@ def test_what_is_followed_online_goes_on_along_groups(clock, initial, draws):
 @pytest.mark.parametrize("kind", list(KINDS.values()), ids=list(KINDS))
 def test_starts_of_every_kind_have_values_of_every_site(kind):
     model, data, _ = simulated(2, 3, 10)
-    program = Program.of(model, data)
-    maker = StartMaker(program.model, program.data, seeded_generator(0))
-    start = kind(DiverseStarts(maker, 0.5, np.random.default_rng(0)))
-    assert {n: v.shape for n, v in start.items()} == {
-        name: prior.shape() for name, prior in program.priors.items()
-    }
-    program.check_finite(start)
+    check_start(kind, model, data)
 
 
 def test_starts_of_weights_that_vary_come_from_levels_without_them():
