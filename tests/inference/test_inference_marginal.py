@@ -8,7 +8,13 @@ from torch.distributions import HalfNormal
 from varying_cases import drifting, problem_of, rat
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import Varying
+from glmhmm_pyro.components import (
+    ByLevel,
+    Levels,
+    TwoLevels,
+    TwoLevelsInitial,
+    Varying,
+)
 from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode, gradient
 
@@ -64,6 +70,24 @@ def cases():
     yield "all", gh.GLMHMM(
         2, Varying(gh.Bernoulli(), law=both[0]), Varying(gh.Stationary(), law=both[0])
     ), data
+    yield from on_two_levels(both[1])
+
+
+def on_two_levels(law):
+    """Slow states that go through borders of sessions make units hang together."""
+    groups = ["a", "a", "a", "b", "b", "c"]
+    data = drifting(6, 30, groups=groups)
+    levels = Levels(2, 2)
+    sessions, moves = ByLevel(Varying(gh.Bernoulli(), law=law)), TwoLevels()
+    yield "levels", gh.GLMHMM(levels, sessions, moves), data
+    for over in ("session", "group"):
+        own = law if over == "session" else gh.priors.Hierarchical(HalfNormal(1.0))
+        units = ByLevel(Varying(gh.Bernoulli(), over, own), over="slow")
+        on = TwoLevels(across_sessions=True)
+        yield f"levels across sessions by {over}", gh.GLMHMM(levels, units, on), data
+    slow = TwoLevels(Varying(gh.Stationary(), law=law), clock="session")
+    fixed = TwoLevelsInitial(gh.Initial(gh.priors.Fixed([0.5, 0.5])))
+    yield "slow moves", gh.GLMHMM(levels, gh.Bernoulli(), slow, fixed), data
 
 
 CASES = {name: (model, data) for name, model, data in cases()}

@@ -6,7 +6,8 @@ Where sessions are independent given the units' weights,
     \text{ for } u \ne v,
 
 with the states summed out, so that a derivative along one coordinate of *all* units
-together has those of every unit side by side.
+together has those of every unit side by side. Where slow states go on from session to
+session, this is so of chains of sessions alone.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -65,12 +66,21 @@ class ByUnit:
         with torch.enable_grad():
             value = self.value(leaf, v.detach())
             (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
-            columns = self._along(slope, leaf)
-        blocks = torch.stack(columns, -1)
-        return value.detach(), slope.detach(), (blocks + blocks.mT) / 2
+            directions = self.directions(w)
+            blocks = self.blocks(self._along(slope, leaf, directions))
+        return value.detach(), slope.detach(), blocks
 
-    def _along(self, slope: Tensor, leaf: Tensor) -> list[Tensor]:
-        """Derivatives of slopes along each coordinate of all units at once.
+    def directions(self, w: Tensor) -> Tensor:
+        """Each coordinate of all units at once, (directions, 1, size)."""
+        return torch.eye(w.shape[1], dtype=w.dtype).unsqueeze(1)
+
+    def blocks(self, columns: Tensor) -> Tensor:
+        """Second derivatives from those along the directions (directions, ...)."""
+        blocks = columns.movedim(0, -1)
+        return (blocks + blocks.mT) / 2
+
+    def _along(self, slope: Tensor, leaf: Tensor, directions: Tensor) -> Tensor:
+        """Derivatives of slopes along directions, (directions, units, size).
 
         As many together as memory holds, for which the chain is filtered once.
         """
@@ -81,17 +91,15 @@ class ByUnit:
             )
             return found[0]
 
-        directions = torch.eye(slope.shape[1], dtype=slope.dtype)
         if not self.mapped:
-            return [along(direction) for direction in directions]
+            return torch.stack([along(direction) for direction in directions])
         try:
             chunks = directions.split(self.problem.program.num_together)
-            found = [torch.func.vmap(along)(chunk) for chunk in chunks]
+            return torch.cat([torch.func.vmap(along)(chunk) for chunk in chunks])
         except RuntimeError:
             # Not all distributions can be mapped over.
             self.mapped = False
-            return self._along(slope, leaf)
-        return list(torch.cat(found))
+            return self._along(slope, leaf, directions)
 
     def third(self, w: Tensor, v: Tensor, within: Tensor) -> tuple[Tensor, Tensor]:
         r"""Slopes of :math:`\tfrac12 \mathrm{tr}(V H)` by units and parameters.
@@ -104,15 +112,19 @@ class ByUnit:
             v: parameters.
             within: V, the covariance of every unit, (units, size, size).
         """
-        roots = torch.linalg.cholesky(within)
         _, *centre = self.slopes(w, v)
         found = [torch.zeros_like(w), torch.zeros_like(v)]
-        for column in roots.unbind(-1):
+        for column in self.roots(within).unbind(-1):
             _, *ahead = self.slopes(w + _STEP * column, v)
             _, *behind = self.slopes(w - _STEP * column, v)
             for total, a, b, c in zip(found, ahead, behind, centre):
                 total += (a + b - 2 * c) / (2 * _STEP**2)
         return found[0], found[1]
+
+    def roots(self, within: Tensor) -> Tensor:
+        """Columns of a root of the covariance, in all units at once."""
+        found: Tensor = torch.linalg.cholesky(within)
+        return found
 
     def bends(self, w: Tensor, v: Tensor) -> Tensor:
         """Minus the second derivatives by each parameter, the units being held."""
@@ -128,6 +140,64 @@ class ByUnit:
         step = _SMALL / along.abs().max().clamp(min=1e-300)
         ahead, behind = (self.slopes(w + s * step * along, v)[2] for s in (1, -1))
         return (ahead - behind) / (2 * step)
+
+
+class ByChain(ByUnit):
+    """The same where units are sessions that chains of states go through.
+
+    Second derivatives are those of all units, (units, size, units, size), and so is the
+    covariance that third ones are taken with. Chains are independent: sessions of all
+    that are at the same place in theirs are moved together.
+
+    Args:
+        problem: whose units are sessions.
+        goes_on: which sessions go on from the one before, (sessions,).
+    """
+
+    def __init__(self, problem: "MarginalProblem", goes_on: Tensor):
+        super().__init__(problem)
+        numbers = torch.arange(len(goes_on))
+        self.chain = (~goes_on).cumsum(0) - 1
+        self.place = numbers - torch.where(goes_on, 0, numbers).cummax(0).values
+        self.longest = int(self.place.max()) + 1
+        self.linked = self.chain[:, None] == self.chain
+
+    @classmethod
+    def of(cls, problem: "MarginalProblem") -> "ByChain | None":
+        """Those of a program whose states go on between the units, if they do."""
+        data = problem.program.data
+        goes_on = problem.program.model.transitions.goes_on(data)
+        if goes_on is None or problem.number != data.num_sessions:
+            return None
+        return cls(problem, goes_on)
+
+    def directions(self, w: Tensor) -> Tensor:
+        """Each coordinate at each place of all chains, (directions, units, size)."""
+        places = self.place == torch.arange(self.longest)[:, None]
+        each = torch.eye(w.shape[1], dtype=w.dtype)
+        return (places[:, None, :, None] * each[:, None]).flatten(0, 1)
+
+    def blocks(self, columns: Tensor) -> Tensor:
+        """Second derivatives by all pairs of units."""
+        by_place = columns.unflatten(0, (self.longest, -1))
+        blocks = by_place[self.place].permute(2, 3, 0, 1)
+        blocks = torch.where(self.linked[:, None, :, None], blocks, 0.0)
+        return (blocks + blocks.permute(2, 3, 0, 1)) / 2
+
+    def roots(self, within: Tensor) -> Tensor:
+        """Columns of a root of every chain's covariance, (units, size, columns)."""
+        size, number = within.shape[1], int(self.chain[-1]) + 1
+        shape = (number, self.longest, size)
+        # Chains that are shorter have units more, which nothing is told of.
+        whole = torch.eye(self.longest * size, dtype=within.dtype).expand(
+            number, -1, -1
+        )
+        whole = whole.clone().reshape(*shape, *shape[1:])
+        one, other = self.linked.nonzero().unbind(1)
+        places = self.chain[one], self.place[one], self.place[other]
+        whole[places[0], places[1], :, places[2]] = within[one, :, other]
+        roots = torch.linalg.cholesky(whole.flatten(3).flatten(1, 2))
+        return roots.unflatten(1, shape[1:])[self.chain, self.place]
 
 
 class ByPredictor:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.banded import CholeskyFactor, factor
+from glmhmm_pyro.inference.marginal.joint_factor import JointFactor, joint_factor
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem, Prior
 
 # A Newton step that promises less than this ends the search for the mode, nats. The
@@ -33,6 +34,10 @@ _SLOW = 0.2
 _ROUNDING = 1e-13
 
 
+# Of units that the law alone links, or states as well.
+Factor = CholeskyFactor | JointFactor
+
+
 class NoModeError(ValueError):
     """The units have no mode with a curvature to go by, at these parameters."""
 
@@ -45,13 +50,14 @@ class UnitExpansion(NamedTuple):
         w: the mode, shape (units, size).
         prior: what the priors say there.
         factor: of minus the second derivatives.
-        bends: second derivatives of the log-likelihood, (units, size, size).
+        bends: second derivatives of the log-likelihood, (units, size, size); by all
+            pairs of units, (units, size, units, size), where states link these.
     """
 
     evidence: float
     w: Tensor
     prior: Prior
-    factor: CholeskyFactor
+    factor: Factor
     bends: Tensor
 
 
@@ -109,22 +115,28 @@ def expand_at_units_mode(
     return UnitExpansion(evidence, w, prior, made, torch.as_tensor(bends))
 
 
-def _positive_factor(
-    diag: Tensor, lower: Tensor, bends: Tensor
-) -> tuple[CholeskyFactor, bool]:
+def _positive_factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[Factor, bool]:
     """Factor of minus the second derivatives, made positive where they are not.
 
     Args:
         diag: of the prior's precision, (units, size).
         lower: its blocks below the diagonal, (units, size, size).
-        bends: second derivatives of the log-likelihood, of the same shape.
+        bends: second derivatives of the log-likelihood, see :class:`UnitExpansion`.
     """
-    made = factor(_add_to_diagonals(-bends, diag), lower)
+    made = _factorised(-bends, diag, lower)
     if made.is_positive:
         return made, True
-    roots, directions = torch.linalg.eigh(-bends)
+    square = -bends if bends.dim() == 3 else -bends.flatten(2).flatten(0, 1)
+    roots, directions = torch.linalg.eigh(square)
     bent = (directions * roots.abs().unsqueeze(-2)) @ directions.mT
-    return factor(_add_to_diagonals(bent, diag), lower), False
+    return _factorised(bent.reshape(bends.shape), diag, lower), False
+
+
+def _factorised(blocks: Tensor, diag: Tensor, lower: Tensor) -> Factor:
+    """Factor of blocks and the prior's precision; the blocks may be overwritten."""
+    if blocks.dim() == 4:
+        return joint_factor(blocks, diag, lower)
+    return factor(_add_to_diagonals(blocks, diag), lower)
 
 
 def _add_to_diagonals(blocks: Tensor, diag: Tensor) -> Tensor:
@@ -181,6 +193,8 @@ def gradient(
         jacobian: whether the density of the parameters is that of ``v``.
     """
     within, spread = variances_of_steps(at)
+    if isinstance(at.factor, JointFactor):
+        within = at.factor.inverse()
     by_unit, by_parameter = problem.curvature.third(at.w, v, within)
     along = at.factor.solve(by_unit)
     total = by_parameter + problem.curvature.slopes(at.w, v)[2]

@@ -12,7 +12,11 @@ from pyro.poutine.runtime import Message
 from torch import Tensor
 
 from glmhmm_pyro.concurrency import exclusively
-from glmhmm_pyro.inference.marginal.curvatures import ByPredictor, ByUnit
+from glmhmm_pyro.inference.marginal.curvatures import (
+    ByChain,
+    ByPredictor,
+    ByUnit,
+)
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.priors.markov import markov
@@ -77,7 +81,7 @@ class MarginalProblem:
         self.size = sum(self.sizes)
         self.number = _shared_num_units(laws)
         by_predictor = ByPredictor.of(self)
-        self.curvature: Any = by_predictor or ByUnit(self)
+        self.curvature: Any = by_predictor or ByChain.of(self) or ByUnit(self)
 
     @classmethod
     def of(cls, program: Program) -> "MarginalProblem | None":
