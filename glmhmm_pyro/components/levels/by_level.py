@@ -11,11 +11,12 @@ from torch.distributions import Distribution
 from glmhmm_pyro.arguments import one_of, suggests_names, with_article
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.levels.both_levels import known_levels
 from glmhmm_pyro.components.levels.first_levels import first_levels
 from glmhmm_pyro.components.levels.level_tables import SharedTable
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import ByFast, BySlow
-from glmhmm_pyro.components.levels.two_levels import TwoLevels, known_levels
+from glmhmm_pyro.components.levels.two_levels import TwoLevels
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.transitions import Transitions

@@ -9,16 +9,13 @@ from torch import Tensor
 from glmhmm_pyro.arguments import suggests_names, with_article
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.initial import Initial, InitialState
+from glmhmm_pyro.components.levels.both_levels import BothLevels
 from glmhmm_pyro.components.levels.level_tables import FirstTable
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import FastFirst, SlowFirst
-from glmhmm_pyro.components.levels.two_levels import (
-    TwoLevels,
-    by_slow_state,
-    known_levels,
-)
+from glmhmm_pyro.components.levels.two_levels import TwoLevels
+from glmhmm_pyro.components.own_states import OwnStates
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.sequences import Sequences
@@ -26,7 +23,7 @@ from glmhmm_pyro.zeros import zeros_allowed
 
 
 @suggests_names
-class TwoLevelsInitial(InitialState):
+class TwoLevelsInitial(BothLevels, InitialState):
     r"""The first slow state, and the first fast one given it.
 
     .. math::
@@ -62,16 +59,6 @@ class TwoLevelsInitial(InitialState):
         self.slow = _copied("slow", Initial() if slow is None else slow)
         self.fast = _copied("fast", Initial() if fast is None else fast)
 
-    @property
-    def parts(self) -> dict[str, Component]:
-        """Distributions of both levels."""
-        return {"slow": self.slow, "fast": self.fast}
-
-    @property
-    def reads_covariates(self) -> bool:
-        """Whether a level does."""
-        return self.slow.reads_covariates or self.fast.reads_covariates
-
     def equations(self) -> list[str]:
         """That of the slow state, then that of the fast one."""
         (slow,), (fast,) = self.slow.equations(), self.fast.equations()
@@ -86,11 +73,7 @@ class TwoLevelsInitial(InitialState):
         as_here = is_as_defined(
             self, TwoLevelsInitial, "forward", "logits", "log_probs", "design"
         )
-        return as_here and self.slow.is_linear and self.fast.is_linear
-
-    def takes_sets(self) -> bool:
-        """Whether parameters may carry a leading axis of parameter sets."""
-        return self.slow.takes_sets() and self.fast.takes_sets()
+        return as_here and super().is_linear
 
     def follow(self, transitions: Component) -> None:
         """Hook: receives the transitions, which tell what sessions go on."""
@@ -102,18 +85,9 @@ class TwoLevelsInitial(InitialState):
         found: Tensor | None = self.transitions.goes_on(data)
         return found
 
-    def bind_states(self, num_states: int) -> None:
-        """Record the numbers of states of both levels."""
-        super().bind_states(num_states)
-        levels = known_levels(self, num_states)
-        self.slow.bind_states(levels.slow)
-        self.fast.bind_states(levels.fast)
-        self.slow.own_states = SlowFirst(levels, self.goes_on)
-        self.fast.own_states = FastFirst(levels)
-        for name, site in self.fast.sites.items():
-            if site.axes[:1] != ("slow",):
-                setattr(self.fast, name, by_slow_state(site, levels))
-        self.fast.blocks = ("slow", *block_axes(type(self.fast).blocks))
+    def states_of(self, levels: Levels) -> tuple[OwnStates, OwnStates]:
+        """First slow states, where chains begin, and fast ones of all sessions."""
+        return SlowFirst(levels, self.goes_on), FastFirst(levels)
 
     def bind(self, data: Sequences) -> None:
         """Record or check the covariates of both levels."""
@@ -150,13 +124,8 @@ class TwoLevelsInitial(InitialState):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Both levels' tables put together, if each level has one."""
-        levels = known_levels(self, self.num_states)
-        slow = self.slow.log_table(data)
-        fast = [self.fast.log_table(data) for _ in range(levels.slow)]
-        tables = [table for table in fast if table is not None]
-        if not self.is_linear or slow is None or len(tables) < levels.slow:
-            return None
-        return FirstTable(slow, tables, self.goes_on(data))
+        tables = self.tables(data)
+        return None if tables is None else FirstTable(*tables, self.goes_on(data))
 
 
 def first_levels(

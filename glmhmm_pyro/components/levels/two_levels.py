@@ -10,13 +10,13 @@ from torch import Tensor
 from glmhmm_pyro.arguments import flag, suggests_names, with_article
 from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain.half_steps import halved, whole
-from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.forbidden import refuse_forbidden
+from glmhmm_pyro.components.levels.both_levels import BothLevels, known_levels
 from glmhmm_pyro.components.levels.level_tables import HalfStepsTable
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import FastMoves, SlowMoves
+from glmhmm_pyro.components.own_states import OwnStates
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.transitions import Stationary, Transitions
 from glmhmm_pyro.sequences import Sequences
@@ -26,7 +26,7 @@ from glmhmm_pyro.zeros import exact_logits
 
 
 @suggests_names
-class TwoLevels(Transitions):
+class TwoLevels(BothLevels, Transitions):
     r"""A slow chain, and a fast one whose moves depend on the slow state.
 
     .. math::
@@ -80,15 +80,9 @@ class TwoLevels(Transitions):
         self.fast = _copied("fast", Stationary() if fast is None else fast)
 
     @property
-    def parts(self) -> dict[str, Component]:
-        """Transitions of both levels."""
-        return {"slow": self.slow, "fast": self.fast}
-
-    @property
     def reads_covariates(self) -> bool:
         """Whether a level does, or the clock."""
-        read = self.slow.reads_covariates or self.fast.reads_covariates
-        return read or self.has_column
+        return super().reads_covariates or self.has_column
 
     def equations(self) -> list[str]:
         """That of the slow states, then that of the fast ones."""
@@ -105,24 +99,11 @@ class TwoLevels(Transitions):
         as_here = is_as_defined(
             self, TwoLevels, "forward", "logits", "moves", "log_probs", "design"
         )
-        return as_here and self.slow.is_linear and self.fast.is_linear
+        return as_here and super().is_linear
 
-    def takes_sets(self) -> bool:
-        """Whether parameters may carry a leading axis of parameter sets."""
-        return self.slow.takes_sets() and self.fast.takes_sets()
-
-    def bind_states(self, num_states: int) -> None:
-        """Record the numbers of states of both levels."""
-        super().bind_states(num_states)
-        levels = known_levels(self, num_states)
-        self.slow.bind_states(levels.slow)
-        self.fast.bind_states(levels.fast)
-        self.slow.own_states = SlowMoves(levels, self.ticks, self.first_steps)
-        self.fast.own_states = FastMoves(levels)
-        for name, site in self.fast.sites.items():
-            if site.axes[:1] != ("slow",):
-                setattr(self.fast, name, by_slow_state(site, levels))
-        self.fast.blocks = ("slow", *block_axes(type(self.fast).blocks))
+    def states_of(self, levels: Levels) -> tuple[OwnStates, OwnStates]:
+        """Slow moves, where the clock lets them be, and fast ones."""
+        return SlowMoves(levels, self.ticks, self.first_steps), FastMoves(levels)
 
     def bind(self, data: Sequences) -> None:
         """Record or check the covariates of both levels, and the clock."""
@@ -257,30 +238,12 @@ class TwoLevels(Transitions):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Both half-steps, if each level has a table."""
-        levels = known_levels(self, self.num_states)
-        slow = self.slow.log_table(data)
-        fast = [self.fast.log_table(data) for _ in range(levels.slow)]
-        tables = [table for table in fast if table is not None]
-        if not self.is_linear or slow is None or len(tables) < levels.slow:
+        tables = self.tables(data)
+        if tables is None:
             return None
         by_step = self.ticks(data) is not None or self.goes_on(data) is not None
         steps = data.num_steps if by_step else 1
-        return HalfStepsTable(slow, tables, self.ticks(data), steps)
-
-
-def known_levels(component: Component, num_states: int | None) -> Levels:
-    """The levels of a component's model.
-
-    Raises:
-        ValueError: the model has a single level.
-    """
-    levels: Levels | None = component.levels
-    if levels is None:
-        raise ValueError(
-            f"num_states must be Levels for {type(component).__name__}, got "
-            f"{num_states}; write GLMHMM(Levels(slow=2, fast=2), ...)"
-        )
-    return levels
+        return HalfStepsTable(*tables, self.ticks(data), steps)
 
 
 def check_ticks(clock: str, first_steps: Tensor, data: Sequences) -> None:
@@ -337,12 +300,3 @@ def _copied(name: str, part: Any) -> Transitions:
 def _certain(stays: Tensor, like: Tensor) -> Tensor:
     """Log-probabilities of events that are certain (0) or impossible (-inf)."""
     return torch.zeros_like(stays, dtype=like.dtype).masked_fill(~stays, -torch.inf)
-
-
-def by_slow_state(site: Site, levels: Levels) -> Site:
-    """A parameter of the fast transitions, with one for every slow state."""
-    axes = [
-        (axis, site.sizes[axis]) if axis in site.sizes else axis for axis in site.axes
-    ]
-    own = ("slow", levels.slow)
-    return Site(own, *axes, prior=site.prior, support=site.support, latent=site.latent)

@@ -1,0 +1,99 @@
+"""What components of two levels have in common: they ask the part of either level."""
+
+from typing import Any
+
+from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.levels.levels import Levels
+from glmhmm_pyro.components.own_states import OwnStates
+from glmhmm_pyro.components.site import block_axes
+from glmhmm_pyro.components.tables import LogTable
+from glmhmm_pyro.sequences import Sequences
+
+
+class BothLevels(Component):
+    """A component of a part by level, of which the fast one has an axis more.
+
+    Attributes:
+        slow: the part of slow states.
+        fast: the part of fast states, with parameters for each slow one.
+        levels: numbers of states, told by the model.
+    """
+
+    slow: Any
+    fast: Any
+    levels: Levels | None
+
+    @property
+    def parts(self) -> dict[str, Component]:
+        """The parts of both levels."""
+        return {"slow": self.slow, "fast": self.fast}
+
+    @property
+    def reads_covariates(self) -> bool:
+        """Whether a level does."""
+        return self.slow.reads_covariates or self.fast.reads_covariates
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether both levels are."""
+        return self.slow.is_linear and self.fast.is_linear
+
+    def takes_sets(self) -> bool:
+        """Whether parameters may carry a leading axis of parameter sets."""
+        return self.slow.takes_sets() and self.fast.takes_sets()
+
+    def bind_states(self, num_states: int) -> None:
+        """Record the numbers of states of both levels."""
+        super().bind_states(num_states)
+        levels = known_levels(self, num_states)
+        self.slow.bind_states(levels.slow)
+        self.fast.bind_states(levels.fast)
+        self.slow.own_states, self.fast.own_states = self.states_of(levels)
+        for name, site in self.fast.sites.items():
+            if site.axes[:1] != ("slow",):
+                setattr(self.fast, name, _by_slow_state(site, levels))
+        self.fast.blocks = ("slow", *block_axes(type(self.fast).blocks))
+
+    def states_of(self, levels: Levels) -> tuple[OwnStates, OwnStates]:
+        """What the slow part and the fast one know of pairs of states."""
+        raise NotImplementedError
+
+    def tables(self, data: Sequences) -> tuple[LogTable, list[LogTable]] | None:
+        """Tables of the slow level, and of the fast one by slow state, if all have one.
+
+        Args:
+            data: the data set.
+        """
+        slow, number = (
+            self.slow.log_table(data),
+            known_levels(self, self.num_states).slow,
+        )
+        fast = [self.fast.log_table(data) for _ in range(number)]
+        tables = [table for table in fast if table is not None]
+        if not self.is_linear or slow is None or len(tables) < number:
+            return None
+        return slow, tables
+
+
+def known_levels(component: Component, num_states: int | None) -> Levels:
+    """The levels of a component's model.
+
+    Raises:
+        ValueError: the model has a single level.
+    """
+    levels: Levels | None = component.levels
+    if levels is None:
+        raise ValueError(
+            f"num_states must be Levels for {type(component).__name__}, got "
+            f"{num_states}; write GLMHMM(Levels(slow=2, fast=2), ...)"
+        )
+    return levels
+
+
+def _by_slow_state(site: Site, levels: Levels) -> Site:
+    """A parameter of the fast level, with one for every slow state."""
+    axes = [
+        (axis, site.sizes[axis]) if axis in site.sizes else axis for axis in site.axes
+    ]
+    own = ("slow", levels.slow)
+    return Site(own, *axes, prior=site.prior, support=site.support, latent=site.latent)
