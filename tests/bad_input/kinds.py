@@ -305,6 +305,24 @@ ROWS = {
             "leave it out",
         ),
     ),
+    "TwoLevels: weights of sessions that no law links": Row(
+        lambda: gh.TwoLevels(gh.Varying(gh.Stationary(), law=None)),
+        *(
+            "slow",
+            "must be transitions whose parameters are the same in all sessions",
+            "got Varying(Stationary(), law=None)",
+            "or Varying(...) by a law",
+        ),
+    ),
+    "TwoLevels: fast moves that vary": Row(
+        lambda: gh.TwoLevels(fast=gh.Varying(gh.Stationary())),
+        *(
+            "fast",
+            "must be transitions whose parameters are the same in all sessions",
+            "got Varying(Stationary())",
+            "take Stationary() or InputDriven()",
+        ),
+    ),
     "state_colour: none": Row(
         lambda: gh.plotting.state_colour(None),
         *("state", WHOLE, "got None", "give a number such as"),

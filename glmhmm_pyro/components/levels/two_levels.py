@@ -41,7 +41,8 @@ class TwoLevels(BothLevels, Transitions):
     the default.
 
     Args:
-        slow: transitions of the slow states; ``Stationary()`` by default.
+        slow: transitions of the slow states; ``Stationary()`` by default. Their weights
+            may vary by a law, :func:`Varying`.
         fast: transitions of the fast states in each of them; ``Stationary()`` by
             default.
         clock: when slow states may be left: ``"step"``, at every step; ``"session"``,
@@ -100,6 +101,13 @@ class TwoLevels(BothLevels, Transitions):
             self, TwoLevels, "forward", "logits", "moves", "log_probs", "design"
         )
         return as_here and super().is_linear
+
+    def nested(self) -> "TwoLevels":
+        """The same of a slow level whose weights do not vary."""
+        if not self._has_units:
+            return self
+        parts = self.slow.nested(), self.fast.nested()
+        return TwoLevels(*parts, self.clock, self.across_sessions)
 
     def states_of(self, levels: Levels) -> tuple[OwnStates, OwnStates]:
         """Slow moves, where the clock lets them be, and fast ones."""
@@ -174,6 +182,22 @@ class TwoLevels(BothLevels, Transitions):
             )
         return names.index(self.clock)
 
+    @property
+    def _has_units(self) -> bool:
+        """Whether the weights of slow moves vary over units."""
+        return any(site.latent for site in self.slow.sites.values())
+
+    def entries(self, data: Sequences) -> Tensor:
+        """The unit of every step, (steps, 1), if the weights of slow moves vary."""
+        return self.slow.entries(data) if self._has_units else super().entries(data)
+
+    def inputs(self, data: Sequences) -> Tensor:
+        """What ``forward`` reads of every step: covariates, and last any unit."""
+        design = super().inputs(data)
+        if not self._has_units:
+            return design
+        return torch.cat([design, self.entries(data).to(design)], -1)
+
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """The next pair: a slow state, then a fast one."""
         logits = self._stepped(state, covariates, None)
@@ -198,14 +222,16 @@ class TwoLevels(BothLevels, Transitions):
         # One after the other: parameters of the fast level have an axis before these.
         state = state.expand(shape).flatten()
         covariates = covariates.expand(*shape, -1).reshape(len(state), -1)
+        width = covariates.shape[-1] - self._has_units
+        covariates, units = covariates[:, :width], covariates[:, width:]
         slow, fast = (
             exact_logits(
                 part(
                     levels.of(state, level),
-                    covariates[:, part.places_among(names)],
+                    torch.cat([covariates[:, part.places_among(names)], own], -1),
                 )
             ).log_softmax(-1)
-            for level, part in (("slow", self.slow), ("fast", self.fast))
+            for (level, part), own in zip(self.parts.items(), (units, units[:, :0]))
         )
         if self.has_clock:
             ticks = torch.full_like(slow[:, :1], entered is not None, dtype=torch.bool)
@@ -288,10 +314,11 @@ def _copied(name: str, part: Any) -> Transitions:
         or part.varies_over
         or (name == "fast" and not part.batched)
     ):
+        laws = ", or Varying(...) by a law" if name == "slow" else ""
         raise ValueError(
-            f"{name} must be transitions whose parameters may have axes before their "
-            f"own (batched), and no chain states, got {type(part).__name__}; take "
-            "Stationary() or InputDriven()"
+            f"{name} must be transitions whose parameters are the same in all sessions "
+            f"and may have axes before their own (batched), without chain states, got "
+            f"{part!r:.80}; take Stationary() or InputDriven(){laws}"
         )
     refuse_forbidden(name, part)
     return copy.deepcopy(part)

@@ -188,7 +188,7 @@ class VaryingTransitions(Varies, Transitions):
     def operator(self, data: Sequences) -> DesignMatrix:
         """The same."""
         if isinstance(self.family, InputDriven):
-            return data.operator(self.covariates_of)
+            return self.inner.operator(data)
         return as_design(self.design(data), ("constant",))
 
     def logits(self, data: Sequences) -> Tensor:
@@ -199,7 +199,7 @@ class VaryingTransitions(Varies, Transitions):
         """Softmax of the linear predictors of the state's row."""
         design, units = self.split(covariates)
         if not isinstance(self.family, InputDriven):
-            design = torch.ones_like(design[..., :1])
+            design = design.new_ones(*design.shape[:-1], 1)
         rows = insert_staying(self.scores(design, units))
         return Categorical(logits=_at_state(rows, state, units.dim()))
 
@@ -260,7 +260,7 @@ class VaryingInitial(Varies, InitialState):
     def operator(self, data: Sequences) -> DesignMatrix:
         """The same."""
         if isinstance(self.family, InitialGLM):
-            return data.operator(self.covariates_of)
+            return self.inner.operator(data)
         return as_design(self.design(data), ("constant",))
 
     def entries(self, data: Sequences) -> Tensor:

@@ -65,6 +65,7 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
             weights: axes and prior of the weights of one unit.
         """
         self.__dict__["family"] = copy.deepcopy(family)
+        self.chosen = family.chosen
         self.over = one_of("over", over, OVER)
         names = (constant,) if isinstance(constant, str) else constant
         if not has_items(names) or not all(isinstance(n, str) for n in names):
@@ -103,6 +104,7 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
         """The family, bound as this component is."""
         family = self.family
         family.num_states, family.bounds = self.num_states, self.bounds
+        family.chosen = self.chosen
         if WEIGHTS in family.sites:
             family.num_features = self.num_features
             family.covariate_names = self.covariate_names
