@@ -70,12 +70,14 @@ def test_where_all_starts_fail_the_error_is_raised(started, monkeypatch):
         gh.fit(model, data, EM, num_restarts=2, progress=False)
 
 
-def refusing(monkeypatch, is_refused):
+def refusing(monkeypatch, is_refused, beta=1.0):
     """E-steps refuse sets as a distribution refuses its parameters.
 
     Args:
         is_refused: of a set, and the sets that came first.
+        beta: inverse temperature of the E-steps that do.
     """
+    refused_beta = beta
     steps_of, first = GLMHMMProgram.em_steps, []
 
     def em_steps(self, options):
@@ -84,7 +86,8 @@ def refusing(monkeypatch, is_refused):
 
         def picky(sets, beta=1.0):
             first.extend(() if first else sets)
-            if any(is_refused(values, first) for values in sets):
+            some = any(is_refused(values, first) for values in sets)
+            if some and beta == refused_beta:
                 raise ValueError("weights must be small; give smaller ones")
             return expect(sets, beta)
 
@@ -122,6 +125,25 @@ def test_a_search_goes_on_without_a_start_that_is_refused(method, init, monkeypa
     refusing(monkeypatch, lambda values, first: True)
     with pytest.raises(ValueError, match="weights must be small"):
         gh.fit(model, data, method, **options)
+
+
+@pytest.mark.parametrize("init", [None, "random"])
+def test_a_start_that_is_refused_as_it_is_annealed_ends_alone(init, monkeypatch):
+    data, model = clear_data(), gh.GLMHMM(2, gh.Bernoulli(prior=RIDGE))
+    options = {"num_restarts": 3, "progress": False, "init": init}
+    annealed = gh.EM(inverse_temperatures=(0.5, 0.8))
+    known = gh.fit(model, data, annealed, **options)
+    # Of an annealed E-step alone: the run would go on without.
+    refusing(monkeypatch, is_second, beta=0.5)
+    with pytest.warns(gh.ConvergenceWarning, match="1 of . starts failed, the others"):
+        fit = gh.fit(model, data, annealed, **options)
+    statuses = [restart.status for restart in fit.restarts]
+    assert statuses.count(FAILED) == 1 and statuses[1] is FAILED
+    assert fit.log_joint == pytest.approx(known.log_joint, abs=1e-3)
+    assert "must be small" in fit.restarts[1].reason
+    refusing(monkeypatch, lambda values, first: True, beta=0.5)
+    with pytest.raises(ValueError, match="weights must be small"):
+        gh.fit(model, data, annealed, **options)
 
 
 def test_a_run_at_its_pause_has_its_m_step_though_another_fails(started):

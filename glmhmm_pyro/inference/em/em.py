@@ -169,10 +169,17 @@ class EM:
     def annealed(self, steps: loop.Steps, runs: Sequence[Run]) -> list[Run]:
         """The runs after the annealed iterations; as they are if there are none.
 
-        If the user interrupts, all runs get the status ``INTERRUPTED``.
+        If the user interrupts, all runs get the status ``INTERRUPTED``; runs that fail
+        alone end.
         """
+        if not runs:
+            return []
         try:
             sets = loop.annealed_starts(self, steps, [run.params for run in runs])
+        except FAILURES as error:
+            loop.end_failing_annealing(self, steps, runs, error)
+            rest = iter(self.annealed(steps, [r for r in runs if r.status is None]))
+            return [run if run.status is not None else next(rest) for run in runs]
         except KeyboardInterrupt:
             for run in runs:
                 run.status = Status.INTERRUPTED

@@ -143,6 +143,18 @@ def end_failing_steps(steps: Steps, runs: Sequence[Run], error: Exception) -> No
     )
 
 
+def end_failing_annealing(
+    options: "EM", steps: Steps, runs: Sequence[Run], error: Exception
+) -> None:
+    """After an error of joint annealed iterations, end the runs whose own fail."""
+    end_failing(
+        runs,
+        lambda run: annealed_starts(options, steps, [run.params]),
+        error,
+        is_spread(steps),
+    )
+
+
 class Update(NamedTuple):
     """The result of an M-step for a run: values, and how it failed if it did."""
 
