@@ -291,19 +291,19 @@ class Design(Recipe):
         )
 
     def _data_set(
-        self, data: Raw, designs: Mapping[str, Any], **told: Any
+        self, data: Raw, designs: Mapping[str, Any], **options: Any
     ) -> Sequences:
-        """A data set of these designs, told as :meth:`sequences` is."""
+        """A data set of these designs; options are those of :meth:`sequences`."""
         data = as_pandas(data)
-        told["session"] = self._session_of(data, told["session"])
-        if told.get("columns") is None:
-            told["columns"] = self._columns
-        return data_set(data, designs, **told)
+        options["session"] = self._session_of(data, options["session"])
+        if options.get("columns") is None:
+            options["columns"] = self._columns
+        return data_set(data, designs, **options)
 
     def learnt_from(
         self,
         data: Raw,
-        told: tuple[Any, Any, Any],
+        sources: tuple[Any, Any, Any],
         hidden: Mapping[str, Any],
         known: Mapping[str, Classes],
     ) -> RawTable:
@@ -311,14 +311,14 @@ class Design(Recipe):
 
         Args:
             data: a data frame, or lists.
-            told: what tells sessions apart, names of columns, emissions of lists.
+            sources: session columns, names of columns, and emissions of lists.
             hidden: rows that a mask hides of every emission, by name.
             known: classes of label columns that were given.
         """
         if self._fitted is None:
-            self._learn(read_table(data, *told, known).hiding(hidden))
-            self._session, self._columns = told[:2]
-        return self._table(data, *told).hiding(hidden)
+            self._learn(read_table(data, *sources, known).hiding(hidden))
+            self._session, self._columns = sources[:2]
+        return self._table(data, *sources).hiding(hidden)
 
     def is_like(self, other: "Design") -> bool:
         """Whether the other one makes the same columns of the same classes."""

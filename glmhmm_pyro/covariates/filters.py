@@ -87,13 +87,13 @@ class FilterTerm(Term):
         # Sessions stand apart by the longest lag, so that none hears the one before.
         sessions = np.repeat(np.arange(len(table.lengths)), table.lengths)
         places = np.arange(len(signal)) + sessions * reach
-        apart = np.zeros(len(signal) + len(table.lengths) * reach)
-        apart[places] = signal
+        padded = np.zeros(len(signal) + len(table.lengths) * reach)
+        padded[places] = signal
         values = np.empty((len(signal), basis.values.shape[1]))
         for column, of_lags in enumerate(basis.values.T):
             kernel = np.zeros(reach + 1)
             kernel[basis.lags] = of_lags
-            values[:, column] = np.convolve(apart, kernel)[places]
+            values[:, column] = np.convolve(padded, kernel)[places]
         return values
 
     def recomputed(self, table: RawTable | None) -> Recomputed:
@@ -219,9 +219,9 @@ class RaisedCosine(FiniteFilterTerm):
     def _filters(self) -> np.ndarray:
         warped = np.log(np.arange(self.num_lags) + self.offset)
         first, end = np.log(self.offset), np.log(self.num_lags + self.offset)
-        apart = (end - first) / (self.num_bases + 1)
-        peaks = first + apart * np.arange(self.num_bases)
-        angle = np.pi / 2 * (warped[:, None] - peaks) / apart
+        spacing = (end - first) / (self.num_bases + 1)
+        peaks = first + spacing * np.arange(self.num_bases)
+        angle = np.pi / 2 * (warped[:, None] - peaks) / spacing
         return (np.cos(angle.clip(-np.pi, np.pi)) + 1) / 2
 
 

@@ -197,15 +197,15 @@ class WinStayLoseSwitch(Term):
         valid = ~np.isnan(choices)
         if self.answer is not None:
             answers = self._answers(table)
-            rewarded, told = choices == answers, ~np.isnan(answers)
+            rewarded, is_known = choices == answers, ~np.isnan(answers)
         else:
             rewards = table.numbers(str(self.reward))
-            rewarded, told = rewards > 0, ~np.isnan(rewards)
-        if (valid & ~told).any():
+            rewarded, is_known = rewards > 0, ~np.isnan(rewards)
+        if (valid & ~is_known).any():
             raise ValueError(
                 f"column {self.answer or self.reward!r} must be known wherever there is"
-                f" a choice, got {(valid & ~told).sum()} missing, the first in row "
-                f"{(valid & ~told).argmax()}; fill them in, or make the choices of "
+                f" a choice, got {(valid & ~is_known).sum()} missing, the first in row "
+                f"{(valid & ~is_known).argmax()}; fill them in, or make the choices of "
                 "these rows missing too"
             )
         return np.where(valid, np.where(rewarded, 1.0, -1.0), 0.0)

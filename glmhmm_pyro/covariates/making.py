@@ -50,12 +50,12 @@ def data_set(
     }
     plain = {a: d for a, d in designs.items() if a not in recipes}
     keys = _session_columns(session, group) if is_frame(data) else session
-    told = (keys, columns, None if is_frame(data) else emissions)
+    sources = (keys, columns, None if is_frame(data) else emissions)
     hidden = _hidden_emissions(data, keys, emissions, mask)
     known = _given_classes(emissions, class_names)
     made: dict[str, Any] = {}
     for argument, design in recipes.items():
-        table = design.learnt_from(data, told, hidden, known)
+        table = design.learnt_from(data, sources, hidden, known)
         of_steps = argument != "initial_covariates"
         if of_steps and streams(design.terms, table.num_steps, as_array):
             made[argument] = operator_of_terms(
@@ -116,14 +116,14 @@ def _learnt_classes(
     return found
 
 
-def _of_lists(told: Mapping[str, Any], initial: ArrayLike | None) -> dict[str, Any]:
+def _of_lists(given: Mapping[str, Any], initial: ArrayLike | None) -> dict[str, Any]:
     """Arguments of :class:`Sequences` from lists, besides those of the designs."""
     options = {
         "initial_covariates": initial,
-        "groups": told["group"],
-        "class_names": told["class_names"],
+        "groups": given["group"],
+        "class_names": given["class_names"],
     }
-    arguments = joined_arguments(told["emissions"], {}, told["mask"], options)
+    arguments = joined_arguments(given["emissions"], {}, given["mask"], options)
     # Terms call the emissions of lists 'y', or 'y0', 'y1', whatever names they carry.
     return arguments | {"emission_names": None}
 
@@ -138,12 +138,12 @@ def _hidden_emissions(
     if mask is None:
         return {}
     if is_frame(data):
-        told: dict[str, Any] = {
+        options: dict[str, Any] = {
             "session": session,
             "emissions": emissions,
             "mask": mask,
         }
-        found = arrays_from_dataframe(data, {}, **told)
+        found = arrays_from_dataframe(data, {}, **options)
     else:
         found = joined_arguments(emissions, {}, mask, {})
     names = found["emission_names"] if is_frame(data) else None

@@ -65,14 +65,14 @@ class Lagged(Streamed):
         gaps = session.repeat_interleave(lengths) * reach
         whole = steps + len(lengths) * reach
         self.places = whole - 1 - reach - gaps - torch.arange(steps, device=gaps.device)
-        apart = signals.new_zeros(self.num_signals, whole + first_lag)
-        apart[:, self.places] = signals.T
-        self.apart = apart
+        padded = signals.new_zeros(self.num_signals, whole + first_lag)
+        padded[:, self.places] = signals.T
+        self.padded = padded
 
     def read(self, steps: slice | Tensor) -> Tensor:
         """Windows on the signals, through the filters."""
         places = self.places[steps] + self.first_lag
-        windows = self.apart.unfold(1, self.num_lags, 1).permute(1, 0, 2)[places]
+        windows = self.padded.unfold(1, self.num_lags, 1).permute(1, 0, 2)[places]
         if self.filters is not None:
             windows = windows @ self.filters
         return windows.reshape(len(windows), -1)
@@ -84,11 +84,11 @@ class Lagged(Streamed):
         if self.filters is not None:
             kernel = torch.einsum("lj,sjc->slc", self.filters.to(weights), kernel)
         way = _transformed if self.num_lags >= _MANY_LAGS else _shifted
-        return way(self.apart[:, self.first_lag :], kernel)[self.places]
+        return way(self.padded[:, self.first_lag :], kernel)[self.places]
 
     def sums(self, residuals: Tensor) -> Tensor:
         """The signals correlated with residuals, then through the filters."""
-        signals = self.apart[:, self.first_lag :]
+        signals = self.padded[:, self.first_lag :]
         spread = residuals.new_zeros(len(residuals), signals.shape[1])
         spread[:, self.places] = residuals
         way = _transformed_sums if self.num_lags >= _MANY_LAGS else _shifted_sums

@@ -245,7 +245,7 @@ class Sequences(Facts):
             tensor([1, 0])
         """
         df = as_pandas(df)
-        told: dict[str, Any] = {
+        named: dict[str, Any] = {
             "session": session,
             "group": group,
             "emissions": emissions,
@@ -261,9 +261,9 @@ class Sequences(Facts):
         where: dict[str, Any] = {"dtype": dtype, "device": device}
         recipe = recipe_among(given)
         if recipe is None:
-            data = cls(**frames.arrays_from_dataframe(df, given, **told), **where)
+            data = cls(**frames.arrays_from_dataframe(df, given, **named), **where)
         else:
-            data = recipe._data_set(df, given, **told, **where)
+            data = recipe._data_set(df, given, **named, **where)
         return data.add_intercept(list(given)) if intercept else data
 
     def __len__(self) -> int:

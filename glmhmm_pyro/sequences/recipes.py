@@ -16,7 +16,7 @@ class Recipe:
     """What can stand where columns of covariates are named, such as a ``Design``."""
 
     def _data_set(
-        self, data: "pd.DataFrame", designs: Mapping[str, Any], **told: Any
+        self, data: "pd.DataFrame", designs: Mapping[str, Any], **options: Any
     ) -> "Sequences":
         """A data set of these designs, some of which are recipes."""
         raise NotImplementedError(f"{type(self).__name__} must make data sets")

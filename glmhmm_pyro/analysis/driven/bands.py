@@ -171,13 +171,15 @@ def _delta(
 
 
 def quantity_table(
-    found: Band, told: NamedQuantities, axis: Mapping[str, np.ndarray] | None = None
+    found: Band,
+    quantities: NamedQuantities,
+    axis: Mapping[str, np.ndarray] | None = None,
 ) -> "pd.DataFrame":
-    """A row for every number that is told, at every value of a further axis if any.
+    """A row for every quantity, at every value of a further axis if there is one.
 
     Args:
         found: values, shape (values of the axis, numbers), or (numbers,).
-        told: of the numbers.
+        quantities: their names.
         axis: name and values of the axis.
     """
     import pandas as pd
@@ -186,9 +188,9 @@ def quantity_table(
     number = len(values)
     index = {
         column: pd.Categorical(np.repeat(names, number), list(dict.fromkeys(names)))
-        for column, names in told.axes().items()
+        for column, names in quantities.axes().items()
     }
     if axis:
-        index[name] = np.tile(values, len(told.kinds))
+        index[name] = np.tile(values, len(quantities.kinds))
     columns = {n: np.atleast_2d(v).T.ravel() for n, v in found._asdict().items()}
     return with_level(pd.DataFrame({**index, **columns}).set_index(list(index)))

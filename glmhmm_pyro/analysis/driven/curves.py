@@ -104,28 +104,30 @@ def response_curve(
     versions = [exchanged(others, {covariate: value}) for value in points]
     goes_on = fit.model.transitions.goes_on(data)
     rows = spread(rows_of(data, part, goes_on), number)
-    there = ModelPart(fit, part, output, versions, rows)
+    model_part = ModelPart(fit, part, output, versions, rows)
 
-    shares = there.weights / there.weights.sum()
+    shares = model_part.weights / model_part.weights.sum()
 
     def levels(params: Params) -> Tensor:
-        return torch.einsum("r,vr...->v...", shares, there(params))
+        return torch.einsum("r,vr...->v...", shares, model_part(params))
 
     if part == "transitions":
-        told = transition_names(fit.state_names)
+        quantities = transition_names(fit.state_names)
         probs = torch.as_tensor(fit.decode(data)["smoothed_probs"].values)
         taken = by_step(data).to(probs) @ probs / by_step(data).sum()
         found = band(
             fit,
             data,
             lambda p: transition_quantities(levels(p), taken),
-            told.borders,
+            quantities.borders,
             num_draws,
         )
     else:
-        told = part_names(fit, there)
-        found = band(fit, data, lambda p: levels(p).flatten(1), told.borders, num_draws)
-    return quantity_table(found, told, {covariate: points})
+        quantities = part_names(fit, model_part)
+        found = band(
+            fit, data, lambda p: levels(p).flatten(1), quantities.borders, num_draws
+        )
+    return quantity_table(found, quantities, {covariate: points})
 
 
 def _checked_values(values: ArrayLike | None, seen: np.ndarray) -> np.ndarray:

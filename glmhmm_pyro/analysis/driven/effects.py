@@ -84,21 +84,21 @@ def marginal_effects(
     versions = [exchanged(data, {covariate: end}) for end in ends]
     goes_on = fit.model.transitions.goes_on(data)
     rows = rows_of(data, part, goes_on)
-    there = ModelPart(fit, part, output, versions, rows)
-    told = part_names(fit, there)
+    model_part = ModelPart(fit, part, output, versions, rows)
+    quantities = part_names(fit, model_part)
     data = fit.as_fitted(data)
 
     def effects(params: Params) -> Tensor:
-        low, high = there(params)
+        low, high = model_part(params)
         slopes = (high - low) / per
         if part == "initial":
-            return there.weights @ slopes / there.weights.sum()
+            return model_part.weights @ slopes / model_part.weights.sum()
         before = rows - 1 if part == "transitions" else rows
-        weights = _smoothed(fit, data, params)[before] * there.weights[:, None]
+        weights = _smoothed(fit, data, params)[before] * model_part.weights[:, None]
         total = weights.sum(0)
         return torch.einsum("tk,tkj->kj", weights, slopes).div(total[:, None]).flatten()
 
-    table = quantity_table(band(fit, data, effects, REAL, num_draws), told)
+    table = quantity_table(band(fit, data, effects, REAL, num_draws), quantities)
     table.attrs["change"] = change
     return table
 

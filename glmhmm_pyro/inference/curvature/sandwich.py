@@ -41,9 +41,9 @@ def robust_factor(
     """
     _check_independent_units(program, robust)
     slopes = slopes_by(program, vector, robust)
-    apart = slopes - slopes.mean(0)
+    centred = slopes - slopes.mean(0)
     number = len(slopes)
-    return factor @ (factor.T @ apart.T) * (number / (number - 1)) ** 0.5
+    return factor @ (factor.T @ centred.T) * (number / (number - 1)) ** 0.5
 
 
 def slopes_by(program: Program, vector: Tensor, robust: str) -> Tensor:

@@ -77,6 +77,6 @@ def _continued_latents(
             for name, value in params.items()
             if name.startswith(f"{prefix}.")
         }
-        there = component.carry(component.view(data), fitted, own)
-        found |= {f"{prefix}.{name}": value for name, value in there.items()}
+        latents = component.carry(component.view(data), fitted, own)
+        found |= {f"{prefix}.{name}": value for name, value in latents.items()}
     return found

@@ -311,9 +311,9 @@ def _swap_warning(problem: MarginalProblem, point: EvidencePoint) -> tuple[str, 
         w = problem.latents(point.at.w)[name].movedim(axes.index("state"), 1).flatten(2)
         units = problem.weight_units()
         w = w / units.reshape(1, w.shape[1], -1) if units.numel() == w[0].numel() else w
-        apart = (w[1:, :, None] - w[:-1, None]).square().sum(-1)
-        stay = apart.diagonal(dim1=1, dim2=2)
-        other = apart.argmin(2) != torch.arange(w.shape[1])
+        distances = (w[1:, :, None] - w[:-1, None]).square().sum(-1)
+        stay = distances.diagonal(dim1=1, dim2=2)
+        other = distances.argmin(2) != torch.arange(w.shape[1])
         pairs = (other & other.any(1, keepdim=True)).sum(1) > 1
         worst = pairs & point.at.prior.follows[1:, 0] & (stay.sum(1) > 0)
         if worst.any():

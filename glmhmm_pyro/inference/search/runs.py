@@ -268,8 +268,8 @@ def solutions_of(program: Program, runs: Sequence[Run]) -> tuple[Solution, ...]:
     for i, run in enumerate(heads):
         for group in groups:
             first = group[0]
-            apart = abs(heads[first].log_joints[-1] - run.log_joints[-1])
-            if apart > AGREEMENT:
+            gap = abs(heads[first].log_joints[-1] - run.log_joints[-1])
+            if gap > AGREEMENT:
                 continue
             if similarity(decoded[first], decoded[i], program.ranks) >= SAME:
                 group.append(i)

@@ -43,9 +43,9 @@ def scores_at(chain: Tabled, potentials: list[np.ndarray]) -> Scores | None:
         chain: of the model.
         potentials: what they gave.
     """
-    told = [table.softmaxes() for table in chain.tables.values()]
-    parts = [softmaxes for softmaxes in told if softmaxes is not None]
-    if len(parts) < len(told):
+    softmaxes = [table.softmaxes() for table in chain.tables.values()]
+    parts = [found for found in softmaxes if found is not None]
+    if len(parts) < len(softmaxes):
         return None
     width = sum(part.size for part in parts) + 1
     first = parts[0].probs[0].size
