@@ -39,7 +39,11 @@ OURS = (
     ("attainable", "fit_sketch.py"),
 )
 
-RIVALS = {"dynamax": "dynamax==1.0.3", "psytrack": "psytrack==2.0.2"}
+RIVALS = {
+    "dynamax": "dynamax==1.0.3",
+    "numpyro": "numpyro==0.21.0",
+    "psytrack": "psytrack==2.0.2",
+}
 CAPS = {"W1": 20.0, "W1s": 20.0, "W2": 20.0, "W2e": 10.0, "W3": 40.0}
 RIVAL_CAPS = {"W2e": 20.0, "W3": 130.0}
 
