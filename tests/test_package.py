@@ -67,7 +67,7 @@ def test_the_tests_have_a_home_folder_of_their_own():
         assert "glmhmm-tests-" in os.environ[name]
 
 
-RIVALS = {"fit_dynamax", "fit_psytrack"}
+RIVALS = {"fit_dynamax", "fit_numpyro", "fit_psytrack"}
 
 
 def test_every_benchmark_and_script_can_be_loaded():

@@ -6,6 +6,7 @@ cache-sized stretch of time after another, so that the design is read once.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,15 +16,16 @@ from glmhmm_pyro.components.objectives import Beginning
 from glmhmm_pyro.components.table_kernels import soft_residuals
 from glmhmm_pyro.designs import DesignLike, DesignMatrix, as_design
 
-# Steps that a rough curvature is estimated from, at least this many and this many times
-# the number of features.
-_SAMPLED_STEPS, _SAMPLED_PER_FEATURE = 1000, 20
+# Least number of steps that a rough curvature is estimated from; per feature, the least
+# number and the one that is enough.
+_LEAST_STEPS, _LEAST_PER_FEATURE, _ENOUGH_PER_FEATURE = 1000, 2, 20
 
 # Steps whose weight is below this part of the mean one do not count for it.
 _NEGLIGIBLE = 1e-3
 
-# Share of the unweighted second moments that keeps a rough curvature invertible.
-_FLOOR = 1e-3
+# Share of the unweighted second moments that keeps a rough curvature invertible. In a
+# sample chance enters by features over steps, and so many times that is the share.
+_FLOOR, _SHARE_OF_CHANCE = 1e-3, 2.0
 
 # Numbers of one stretch that should stay in the cache between the two products.
 _CACHED_NUMBERS = 1 << 17
@@ -115,8 +117,7 @@ class SoftmaxRegression:
         mean = ranks.total(weights.sum(-1)) / self.design.total_rows
         number = (weights > _NEGLIGIBLE * mean[..., None]).sum(-1)
         by_rank = ranks.by_rank(torch.from_numpy(number)).numpy()
-        least = max(_SAMPLED_STEPS, _SAMPLED_PER_FEATURE * features)
-        every = np.maximum(1, by_rank.sum(0) // least)
+        every = np.maximum(1, by_rank.sum(0) // self._sample_size)
         # All ranks together take every n-th of the steps that count.
         first = -by_rank[: ranks.number].sum(0) % every
         curvature = np.empty(weights.shape[:2] + (features, features))
@@ -125,14 +126,27 @@ class SoftmaxRegression:
             curvature[at] = self._moments(weights[at], mean[at], sampled)
         return curvature
 
+    @cached_property
+    def _sample_size(self) -> int:
+        """Least number of steps that a rough curvature is estimated from.
+
+        Where enough are dear, as many as cost no more than an evaluation.
+        """
+        features = self.design.shape[1]
+        affordable = 4 * self.design.total_rows // max(features, 1)
+        enough = min(_ENOUGH_PER_FEATURE * features, affordable)
+        return max(_LEAST_STEPS, _LEAST_PER_FEATURE * features, enough)
+
     def _moments(self, weights: np.ndarray, mean: float, sampled: slice) -> np.ndarray:
         """Weighted second moments of the design, from some of the steps that count."""
         steps = np.flatnonzero(weights > _NEGLIGIBLE * mean)[sampled]
         rows = self.design.read(torch.from_numpy(steps)).numpy()
         rows = rows * np.sqrt(sampled.step * weights[steps, None])
+        share = _FLOOR
+        if sampled.step > 1:
+            share = max(share, _SHARE_OF_CHANCE * rows.shape[1] / self._sample_size)
         # NumPy computes half of a symmetric product.
-        moments = rows.T @ rows
-        return moments + _FLOOR * mean * len(weights) * self.mean_moments
+        return rows.T @ rows + share * mean * len(weights) * self.mean_moments
 
 
 def row_by_row(design: DesignLike) -> DesignMatrix:

@@ -9,6 +9,7 @@ gained, be it the first M-step or the last.
 from collections.abc import Callable
 
 import numpy as np
+from scipy.linalg.lapack import dtrtri
 
 Evaluation = tuple[np.ndarray, np.ndarray]
 Objective = Callable[[np.ndarray, np.ndarray], Evaluation]
@@ -72,4 +73,7 @@ def _inverse_roots(curvature: np.ndarray) -> np.ndarray:
     size = curvature.shape[-1]
     mean = np.trace(curvature, axis1=-2, axis2=-1)[..., None, None] / size
     ridge = (1e-9 * mean + _SMALLEST_CURVATURE) * np.eye(size)
-    return np.linalg.inv(np.linalg.cholesky(curvature + ridge)).swapaxes(-1, -2)
+    roots = np.linalg.cholesky(curvature + ridge)
+    for at in np.ndindex(roots.shape[:-2]):
+        roots[at] = dtrtri(roots[at].T)[0]
+    return roots

@@ -38,8 +38,7 @@ from glmhmm_pyro.priors.recipe import PriorRecipe
 
 Kind = TypeVar("Kind")
 
-# Part of its scale that a weight under a Laplace prior counts for at least, so that one
-# of exactly 0 may still grow.
+# Least size of a weight under a Laplace prior, over its scale: at 0 it may yet grow.
 _SMALLEST = 1e-9
 
 
@@ -190,8 +189,9 @@ def _never(prior: dist.ImproperUniform | None) -> bool:
 
 @normal_precision.register
 def _of_normal(prior: Normal, slopes: Tensor | None = None) -> Tensor:
-    found = (prior.scale**-2).diag_embed()
-    return found if slopes is None else slopes @ found @ slopes.mT
+    if slopes is None:
+        return (prior.scale**-2).diag_embed()
+    return (slopes / prior.scale.unsqueeze(-2) ** 2) @ slopes.mT
 
 
 @normal_precision.register

@@ -101,3 +101,21 @@ def test_a_problem_without_curvature_stays_finite():
     assert np.isfinite(gradient).all()
     moved = problem.original(np.ones((1, 2)), np.array([0]))
     assert np.isfinite(moved).all()
+
+
+def test_curvature_of_a_wide_design_is_known_from_few_steps_to_a_small_factor():
+    """1000 of 9000 steps for 250 features; alone their moments are off 9 times."""
+    rng = np.random.default_rng(5)
+    design, labels = rng.normal(size=(9000, 250)), rng.integers(2, size=9000)
+    points = 0.05 * rng.normal(size=(1, 250))
+
+    def targets(which, time):
+        total = np.ones((1, 9000))[which, time]
+        return (total * labels[time])[:, None], total
+
+    rough = SoftmaxRegression(design, 2).begin(points, targets).curvature[0, 0]
+    probs = 1 / (1 + np.exp(-design @ points[0]))
+    exact = (design * (probs * (1 - probs))[:, None]).T @ design
+    root = np.linalg.inv(np.linalg.cholesky(rough))
+    sizes = np.linalg.eigvalsh(root @ exact @ root.T)
+    assert sizes.max() < 5 * sizes.min()
