@@ -44,6 +44,7 @@ def shown():
             folds=2,
             **options,
         )._repr_html_(),
+        "groups": gh.analysis.fit_groups(fit, data, progress=False)._repr_html_(),
         "methods": gh.compare_methods(
             gh.GLMHMM(1, gh.Bernoulli(ridge)), data, ["em", "map"], **options
         )._repr_html_(),
@@ -76,6 +77,7 @@ SAID = {
     "fit": (["Parameters", "Starts", "Solutions", "Model"], NAME),
     "study": (["Notes"], "held_out_bits_per_step"),
     "strengths": ([], "held_out_bits_per_step"),
+    "groups": (["How they ended"], "bits_per_step_whole"),
     "methods": (["Messages", "Estimates"], "log_likelihood"),
 }
 

@@ -15,6 +15,7 @@ from glmhmm_pyro.analysis.refits import (
 from glmhmm_pyro.arguments import seed_number, suggests_all_names, suggests_names
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.displays import display, framed, listed
 from glmhmm_pyro.inference import ConvergenceWarning, Fit, fit
 from glmhmm_pyro.inference.checks.after import unusable_states_warning
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
@@ -80,6 +81,12 @@ class GroupFits:
         failed = len(self.messages) - len(self.fits)
         number = f"fits of {len(self.fits)} groups{end}"
         return f"{number}, {failed} without one" if failed else number
+
+    def _repr_html_(self) -> str:
+        said = [f"{name}: {message}" for name, message in self.messages.items()]
+        return display(repr(self), "", {"How they ended": listed(said)}) + framed(
+            self.table()
+        )
 
 
 @suggests_names

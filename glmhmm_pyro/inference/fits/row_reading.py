@@ -297,7 +297,8 @@ def _column_value(row: Mapping[str, Any], name: str) -> Any:
     if name not in row and name != INTERCEPT:
         raise ValueError(
             f"row must have column {name!r}, which the fit reads, got "
-            f"{', '.join(map(str, row)) or 'none'}{close_matches(name, row)}; add it"
+            f"{', '.join(map(str, row)) or 'none'}{close_matches(name, row)}; add it, "
+            "or give data whose design makes it of raw columns, fit.online(data)"
         )
     return row.get(name, 1.0)
 
