@@ -3,7 +3,7 @@
 What :mod:`glmhmm_pyro.chain.tangent_kernels` does, with the same arguments, for
 transitions as :mod:`glmhmm_pyro.chain.half_steps` has them: its recursion is run over
 the slow half-step and over the fast one of every step, each of them for every state of
-the other level. One filter serves all directions.
+the other level. One filter serves all directions, of which a few go side by side.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from glmhmm_pyro.chain.arithmetic import stack_vector
 from glmhmm_pyro.chain.compiler import compiled
 from glmhmm_pyro.chain.half_log_kernels import (
     fast_moves,
@@ -21,6 +22,10 @@ from glmhmm_pyro.chain.half_log_kernels import (
 from glmhmm_pyro.chain.log_kernels import Array, origin_weights
 
 Numbers = NDArray[np.int64]
+
+# Directions side by side; where there are fewer, the others are 0.
+_SIDE = 8
+_BESIDE = (0.0,) * _SIDE
 
 
 @compiled
@@ -45,36 +50,107 @@ def _origins(
 
 
 @compiled
-def _carry(origins: Array, before: Array, d_moves: Array, now: Array) -> None:
-    """Derivative of log messages a half-step further."""
-    for j in range(len(now)):
-        now[j] = 0.0
-        for i in range(len(before)):
-            now[j] += origins[i, j] * (before[i] + d_moves[i, j])
+def _gather(values: Array, sets: Numbers, row: int, out: Array) -> None:
+    """A row of each direction, (numbers, directions), from (sets, rows, numbers)."""
+    for k in range(len(out)):
+        for b in range(len(sets)):
+            out[k, b] = values[sets[b], row, k]
+        for b in range(len(sets), _SIDE):
+            out[k, b] = 0.0
 
 
 @compiled
+def _scatter(values: Array, sets: Numbers, row: int, out: Array) -> None:
+    """The same the other way, added."""
+    for k in range(len(values)):
+        for b in range(len(sets)):
+            out[sets[b], row, k] += values[k, b]
+
+
+@compiled(inline=True)
+def _carry(
+    origins: Array,
+    size: int,
+    before: Array,
+    place: int,
+    stride: int,
+    moves: Array,
+    first: int,
+    by_origin: int,
+    by_destination: int,
+    now: Array,
+) -> None:
+    """Derivative of log messages a half-step further.
+
+    A state k of the half-step is ``place + k * stride`` of the messages, a move from i
+    to j ``first + i * by_origin + j * by_destination`` of the moves.
+    """
+    for j in range(size):
+        here = place + j * stride
+        for b in range(_SIDE):
+            now[here, b] = 0.0
+        for i in range(size):
+            weight, there = origins[i, j], place + i * stride
+            move = first + i * by_origin + j * by_destination
+            for b in range(_SIDE):
+                now[here, b] += weight * (before[there, b] + moves[move, b])
+
+
+@compiled(inline=True)
 def _back(
     origins: Array,
+    size: int,
     before: Array,
-    d_moves: Array,
+    place: int,
+    stride: int,
+    moves: Array,
+    first: int,
+    by_origin: int,
+    by_destination: int,
+    mean: Array,
     gamma: Array,
     d_gamma: Array,
-    out: Array,
+    earlier: Array,
+    d_earlier: Array,
+    pairs: Array,
 ) -> None:
-    """A half-step back: derivatives of pairs go to ``out``, both gammas are renewed."""
-    states = len(gamma)
-    earlier, d_earlier = np.zeros(states), np.zeros(states)
-    for j in range(states):
-        mean = 0.0
-        for i in range(states):
-            mean += origins[i, j] * (before[i] + d_moves[i, j])
-        for i in range(states):
-            move = gamma[j] * (before[i] + d_moves[i, j] - mean) + d_gamma[j]
-            earlier[i] += origins[i, j] * gamma[j]
-            d_earlier[i] += origins[i, j] * move
-            out[i, j] += origins[i, j] * move
-    gamma[:], d_gamma[:] = earlier, d_earlier
+    """A half-step back: derivatives of moves go to ``pairs``, those of states on."""
+    for i in range(size):
+        earlier[place + i * stride] = 0.0
+        for b in range(_SIDE):
+            d_earlier[place + i * stride, b] = 0.0
+    for j in range(size):
+        here = place + j * stride
+        for b in range(_SIDE):
+            mean[b] = 0.0
+        for i in range(size):
+            weight, there = origins[i, j], place + i * stride
+            move = first + i * by_origin + j * by_destination
+            for b in range(_SIDE):
+                mean[b] += weight * (before[there, b] + moves[move, b])
+        for i in range(size):
+            weight, there = origins[i, j], place + i * stride
+            move = first + i * by_origin + j * by_destination
+            earlier[there] += weight * gamma[here]
+            for b in range(_SIDE):
+                away = before[there, b] + moves[move, b] - mean[b]
+                moved = weight * (gamma[here] * away + d_gamma[here, b])
+                d_earlier[there, b] += moved
+                pairs[move, b] += moved
+
+
+@compiled(inline=True)
+def _centre(filtered: Array, emission: Array, tangent: Array, mean: Array) -> None:
+    """Add what a step emits to its derivatives, and take their mean out."""
+    for b in range(_SIDE):
+        mean[b] = 0.0
+    for k in range(len(tangent)):
+        for b in range(_SIDE):
+            tangent[k, b] += emission[k, b]
+            mean[b] += filtered[k] * tangent[k, b]
+    for k in range(len(tangent)):
+        for b in range(_SIDE):
+            tangent[k, b] -= mean[b]
 
 
 @compiled
@@ -83,33 +159,38 @@ def _forward(
     of_slow: Array,
     of_fast: Array,
     start: int,
+    session: int,
+    sets: Numbers,
     d_initial: Array,
     d_transition: Array,
     d_emission: Array,
     d_middle: Array,
     tangent: Array,
-) -> float:
-    """Derivatives of one session's log messages and, returned, of its log marginal."""
-    slow, fast, total = of_fast.shape[1], of_slow.shape[1], 0.0
+    total: Array,
+) -> None:
+    """Derivatives of one session's log messages and, added up, of its log marginal."""
+    slow, fast = of_fast.shape[1], of_slow.shape[1]
+    width, states = slow + fast * fast, slow * fast
+    moves, here = np.empty((slow * width, _SIDE)), np.empty((states, _SIDE))
+    mean = stack_vector(_BESIDE)
     for t in range(len(filtered)):
-        row = d_transition[min(start + t, len(d_transition) - 1)]
         if t == 0:
-            tangent[0] = d_initial
+            _gather(d_initial, sets, min(session, d_initial.shape[1] - 1), tangent[0])
         else:
+            _gather(
+                d_transition, sets, min(start + t, d_transition.shape[1] - 1), moves
+            )
+            before, middle, now = tangent[t - 1], d_middle[t], tangent[t]
             for z in range(fast):
-                before, now = tangent[t - 1, z::fast], d_middle[t, z::fast]
-                _carry(of_slow[t, z], before, slow_moves(row), now)
+                own = of_slow[t, z]
+                _carry(own, slow, before, z, fast, moves, 0, 1, width, middle)
             for j in range(slow):
-                before = of_slow_state(d_middle[t], j, fast)
-                now = of_slow_state(tangent[t], j, fast)
-                _carry(of_fast[t, j], before, fast_moves(row, j, fast), now)
-        mean = 0.0
-        for k in range(slow * fast):
-            tangent[t, k] += d_emission[start + t, k]
-            mean += filtered[t, k] * tangent[t, k]
-        tangent[t] -= mean
-        total += mean
-    return total
+                own, first = of_fast[t, j], j * width + slow
+                _carry(own, fast, middle, j * fast, 1, moves, first, fast, 1, now)
+        _gather(d_emission, sets, start + t, here)
+        _centre(filtered[t], here, tangent[t], mean)
+        for b in range(_SIDE):
+            total[b] += mean[b]
 
 
 @compiled
@@ -118,6 +199,8 @@ def _backward(
     of_slow: Array,
     of_fast: Array,
     start: int,
+    session: int,
+    sets: Numbers,
     d_transition: Array,
     d_middle: Array,
     tangent: Array,
@@ -127,31 +210,58 @@ def _backward(
 ) -> None:
     """Derivatives of one session's counts; ``last`` is its weighted last posterior."""
     slow, fast = of_fast.shape[1], of_slow.shape[1]
-    gamma, d_gamma = last.copy(), last * tangent[-1]
+    width, states = slow + fast * fast, slow * fast
+    moves, pairs = np.empty((2, slow * width, _SIDE))
+    gamma, earlier = last.copy(), np.empty(states)
+    d_gamma, d_earlier = np.empty((2, states, _SIDE))
+    mean = stack_vector(_BESIDE)
+    for k in range(states):
+        for b in range(_SIDE):
+            d_gamma[k, b] = last[k] * tangent[-1, k, b]
     for t in range(len(tangent) - 1, 0, -1):
-        out_emission[start + t] = d_gamma
-        row = d_transition[min(start + t, len(d_transition) - 1)]
-        out = out_transition[min(start + t, len(out_transition) - 1)]
+        _scatter(d_gamma, sets, start + t, out_emission)
+        _gather(d_transition, sets, min(start + t, d_transition.shape[1] - 1), moves)
+        pairs[:] = 0.0
         for j in range(slow):
             _back(
                 of_fast[t, j],
-                of_slow_state(d_middle[t], j, fast),
-                fast_moves(row, j, fast),
-                of_slow_state(gamma, j, fast),
-                of_slow_state(d_gamma, j, fast),
-                fast_moves(out, j, fast),
+                fast,
+                d_middle[t],
+                j * fast,
+                1,
+                moves,
+                j * width + slow,
+                fast,
+                1,
+                mean,
+                gamma,
+                d_gamma,
+                earlier,
+                d_earlier,
+                pairs,
             )
         for z in range(fast):
             _back(
                 of_slow[t, z],
-                tangent[t - 1, z::fast],
-                slow_moves(row),
-                gamma[z::fast],
-                d_gamma[z::fast],
-                slow_moves(out),
+                slow,
+                tangent[t - 1],
+                z,
+                fast,
+                moves,
+                0,
+                1,
+                width,
+                mean,
+                earlier,
+                d_earlier,
+                gamma,
+                d_gamma,
+                pairs,
             )
-    out_emission[start] = d_gamma
-    out_initial += d_gamma
+        row = min(start + t, out_transition.shape[1] - 1)
+        _scatter(pairs, sets, row, out_transition)
+    _scatter(d_gamma, sets, start, out_emission)
+    _scatter(d_gamma, sets, min(session, out_initial.shape[1] - 1), out_initial)
 
 
 @compiled
@@ -173,12 +283,14 @@ def halved_tangents_log(
     out_emission: Array,
 ) -> None:
     """Derivatives of the log marginals and of the weighted counts along directions."""
+    number, rows = d_transition.shape[:2]
+    d_moves = d_transition.reshape(number, rows, -1)
+    out_moves = out_transition.reshape(number, out_transition.shape[1], -1)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
-        shape = (stop - start, emission.shape[1])
-        middle, filtered, predicted = np.empty(shape), np.empty(shape), np.empty(shape)
-        d_middle, tangent = np.empty(shape), np.empty(shape)
-        log_probs, entry = np.empty(shape[0]), initial[min(s, len(initial) - 1)]
+        steps, states = stop - start, emission.shape[1]
+        middle, predicted, filtered = np.empty((3, steps, states))
+        log_probs, entry = np.empty(steps), initial[min(s, len(initial) - 1)]
         filter_session(
             entry,
             transition,
@@ -193,27 +305,36 @@ def halved_tangents_log(
             continue
         of_slow, of_fast = _origins(transition, start, middle, filtered)
         filtered = np.exp(filtered)
-        for b in sets:
-            d_log_marginal[b, s] = _forward(
+        d_middle, tangent = np.empty((2, steps, states, _SIDE))
+        for piece in range(0, len(sets), _SIDE):
+            own, total = sets[piece : piece + _SIDE], np.zeros(_SIDE)
+            _forward(
                 filtered,
                 of_slow,
                 of_fast,
                 start,
-                d_initial[b, min(s, d_initial.shape[1] - 1)],
-                d_transition[b],
-                d_emission[b],
+                s,
+                own,
+                d_initial,
+                d_moves,
+                d_emission,
                 d_middle,
                 tangent,
+                total,
             )
+            for b in range(len(own)):
+                d_log_marginal[own[b], s] = total[b]
             _backward(
                 session_weights[s] * filtered[-1],
                 of_slow,
                 of_fast,
                 start,
-                d_transition[b],
+                s,
+                own,
+                d_moves,
                 d_middle,
                 tangent,
-                out_initial[b, min(s, out_initial.shape[1] - 1)],
-                out_transition[b],
-                out_emission[b],
+                out_initial,
+                out_moves,
+                out_emission,
             )

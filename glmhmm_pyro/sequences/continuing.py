@@ -1,5 +1,6 @@
 """Which sessions of a data set go on from the ones before them."""
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,11 +21,17 @@ def go_on(data: "Sequences") -> Tensor:
     Raises:
         ValueError: sessions of one group are apart, with others between them.
     """
+    return torch.tensor(_go_on(sessions_of(data)), device=data.device)
+
+
+# A fit asks of the same sessions thousands of times.
+@functools.lru_cache(maxsize=16)
+def _go_on(sessions: tuple[Known, ...]) -> tuple[bool, ...]:
     goes_on: list[bool] = []
     run: set[object] = set()
     seen: dict[str | None, set[object]] = {}
     group: str | None = None
-    for name, origin in sessions_of(data):
+    for name, origin in sessions:
         key, before = origin.key(), seen.setdefault(origin.group, set())
         is_next = bool(run) and origin.group == group and key not in run
         if not is_next:
@@ -33,7 +40,7 @@ def go_on(data: "Sequences") -> Tensor:
         run.add(key)
         before.add(key)
         goes_on.append(is_next)
-    return torch.tensor(goes_on, device=data.device)
+    return tuple(goes_on)
 
 
 def _check_consecutive(name: str, group: str | None, is_first: bool) -> None:
