@@ -11,7 +11,10 @@ _MOST_VALUES = 20
 _FEWEST, _SAMPLE = 8, 500
 
 # Least share of the variance of an outcome that labels and context explain.
-_SHARE = 0.2
+_SHARE = 0.05
+
+# Share of the rows of either value of an outcome that have to be decided.
+_DECIDED = 0.3
 
 # What rounding leaves of 0.
 _NOTHING = 1e-7
@@ -22,9 +25,9 @@ def follows(column: np.ndarray, context: np.ndarray, labels: np.ndarray) -> bool
 
     A column of more than two values is looked at as whether it is above its least, and
     whether it is its largest. It follows where in the rows of each class a sum of the
-    context tells its values apart (quasi-completely, Albert & Anderson 1984, and most
-    rows strictly), these sums differ from class to class where both values are found,
-    and no sum of the context, its squares and products does so in all rows.
+    context tells its values apart (quasi-completely, Albert & Anderson 1984, and three
+    rows in ten strictly), these sums differ from class to class where both values are
+    found, and no sum of the context, its squares and products does so in all rows.
 
     Args:
         column: shape (rows,).
@@ -77,11 +80,11 @@ def _decided(is_one: np.ndarray, context: np.ndarray, labels: np.ndarray) -> boo
     against = ((scores * np.sign(own)).min(0) < 0) & (np.abs(own) > _NOTHING)
     if min((against & is_one).sum(), (against & ~is_one).sum()) < _FEWEST:
         return False
-    if not _most(own, is_one):
+    if not _many(own, is_one):
         return False
     squares = _products(context)
     weights = _direction(squares, is_one)
-    return weights is None or not _most(squares @ weights, is_one)
+    return weights is None or not _many(squares @ weights, is_one)
 
 
 def _telling(rows: np.ndarray, is_one: np.ndarray) -> np.ndarray | None:
@@ -99,7 +102,7 @@ def _telling(rows: np.ndarray, is_one: np.ndarray) -> np.ndarray | None:
         return None
     for place in range(width - 1):
         weights = _direction(rows[:, [place, -1]], is_one)
-        if weights is not None and _most(rows[:, [place, -1]] @ weights, is_one):
+        if weights is not None and _many(rows[:, [place, -1]] @ weights, is_one):
             return np.eye(width)[[place, -1]].T @ weights
     return None
 
@@ -124,10 +127,13 @@ def _direction(rows: np.ndarray, is_one: np.ndarray) -> np.ndarray | None:
     return total if total.any() else None
 
 
-def _most(score: np.ndarray, is_one: np.ndarray) -> bool:
-    """Whether scores have the right sign in most rows of either value."""
+def _many(score: np.ndarray, is_one: np.ndarray) -> bool:
+    """Whether scores have the right sign in many rows of either value.
+
+    They are 0 in others, such as errors without a stimulus, which are many of all.
+    """
     is_right = score * np.where(is_one, 1, -1) > _NOTHING
-    return bool(min(is_right[is_one].mean(), is_right[~is_one].mean()) > 0.5)
+    return bool(min(is_right[is_one].mean(), is_right[~is_one].mean()) > _DECIDED)
 
 
 def _products(rows: np.ndarray) -> np.ndarray:
