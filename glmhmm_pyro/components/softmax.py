@@ -72,20 +72,21 @@ class SoftmaxRegression:
         covariates hardly show is given a small share of the moments of all steps.
         """
         which = np.arange(len(points))
-        slopes = np.empty((len(points) * self.num_free, len(self.design)))
-        values, gradient = self._evaluated(points, which, targets, slopes)
-        counts, total = targets(which, slice(None))
-        curvature = self._curvature(counts, total, slopes.reshape(counts.shape))
-        return Beginning(values, gradient, curvature)
+        weights = np.empty((len(points), self.num_free, len(self.design)))
+        values, gradient = self._evaluated(points, which, targets, weights)
+        return Beginning(values, gradient, self._curvature(weights))
 
     def _evaluated(
         self,
         points: np.ndarray,
         which: np.ndarray,
         targets: Targets,
-        slopes: np.ndarray | None = None,
+        curvature: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As ``__call__``; puts derivatives by predictors (rows, steps) into slopes."""
+        """As ``__call__``; puts every step's curvature by its predictors into an array.
+
+        Its shape is (problems, classes - 1, steps).
+        """
         features, values = self.design.shape[1], np.zeros(len(which))
         weights = torch.from_numpy(points).reshape(-1, features)
         gradient = torch.zeros_like(weights)
@@ -96,24 +97,19 @@ class SoftmaxRegression:
             counts, total = targets(which, stretch)
             soft_residuals(by_problem, counts, total, values)
             gradient.addmm_(scores.T, rows)
-            if slopes is not None:
-                slopes[:, stretch] = scores.numpy().T
+            if curvature is not None:
+                expected = counts - by_problem.transpose(1, 2, 0)
+                shares = expected / np.where(total > 0, total, 1.0)[:, None]
+                curvature[..., stretch] = np.maximum(expected * (1 - shares), 0.0)
         return values, gradient.numpy().reshape(points.shape)
 
-    def _curvature(
-        self, counts: np.ndarray, total: np.ndarray, slopes: np.ndarray
-    ) -> np.ndarray:
+    def _curvature(self, weights: np.ndarray) -> np.ndarray:
         """Minus the second derivatives (problems, classes - 1, features, features).
 
         Args:
-            counts: expected counts of the free classes (problems, classes - 1, steps).
-            total: those of all classes, shape (problems, steps).
-            slopes: by the predictors, shaped as ``counts``.
+            weights: those by the predictors, shape (problems, classes - 1, steps).
         """
         features, ranks = self.design.shape[1], self.design.ranks
-        expected = counts - slopes
-        shares = expected / np.where(total > 0, total, 1.0)[:, None]
-        weights = np.maximum(expected * (1 - shares), 0.0)
         mean = ranks.total(weights.sum(-1)) / self.design.total_rows
         number = (weights > _NEGLIGIBLE * mean[..., None]).sum(-1)
         by_rank = ranks.by_rank(torch.from_numpy(number)).numpy()
