@@ -19,9 +19,9 @@ def best_fit(program, runs):
     return gh.Fit.of(program, best_of(program, runs, "em"))
 
 
-def run_at(program, params, status=gh.Status.CONVERGED, kind="start", joined=None):
+def run_at(program, params, status=gh.Status.CONVERGED, kind="start", merged_into=None):
     """A run that ended at these values."""
-    run = Run(params, kind=kind, joined=joined)
+    run = Run(params, kind=kind, merged_into=merged_into)
     with torch.no_grad():
         likelihood, prior = (float(part) for part in program.log_parts(params))
     run.record(likelihood, likelihood + prior, keep=False)
@@ -88,7 +88,7 @@ def test_kicks_do_not_count_and_pruned_starts_count_with_those_they_joined(progr
     right, other = made(RIGHT), made([[0.3, 0.1], [0.3, 0.2]])
     ended = [run_at(program, right) for _ in range(2)]
     runs = [
-        run_at(program, other, gh.Status.PRUNED, joined=ended[1]),
+        run_at(program, other, gh.Status.PRUNED, merged_into=ended[1]),
         run_at(program, other, gh.Status.PRUNED),
         *ended,
         run_at(program, right, kind="kick: merge and split"),
