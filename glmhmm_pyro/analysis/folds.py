@@ -169,15 +169,26 @@ def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
     for train, test in jobs:
         check_groups_whole(model, train, test, "folds", "folds='group'")
     for number, (train, test) in enumerate(jobs, start=1):
-        try:
-            Program.of(copy.deepcopy(model), train).check()
-        except ValueError as error:
+        error = _refusal(model, train)
+        if error is not None:
+            if str(_refusal(model, test)) == str(error):
+                # Other folds would help nothing.
+                raise error
             raise ValueError(
                 "folds must each leave data that can be fitted, got fold "
                 f"{number} of {len(jobs)}, without session "
                 f"{', '.join(test.session_names)}, of which: {error}; or take other "
                 "folds, seed or groups"
             ) from error
+
+
+def _refusal(model: GLMHMM, data: Sequences) -> ValueError | None:
+    """Why these data cannot be fitted, if they cannot."""
+    try:
+        Program.of(copy.deepcopy(model), data).check()
+    except ValueError as error:
+        return error
+    return None
 
 
 def check_groups_whole(

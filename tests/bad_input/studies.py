@@ -3,6 +3,9 @@
 import functools
 import warnings
 
+import torch
+from torch.distributions import Dirichlet
+
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import (
     choose_num_states,
@@ -34,6 +37,11 @@ def fit():
 def chosen(num_states=(1, 2), **options):
     """A choice among few."""
     return choose_num_states(lambda K: MODEL, data(), num_states, **options)
+
+
+def of_two():
+    """First states under a prior that is one of two states."""
+    return gh.Initial(Dirichlet(torch.ones(2)))
 
 
 def type_row(call, *words):
@@ -125,6 +133,15 @@ ROWS = {
     "choose_num_states: a model of another size": Row(
         lambda: chosen([2]),
         *("make_model", "a model of 2 states", "got one of 1", "hand the number on"),
+    ),
+    "choose_num_states: a prior of two states for any number": Row(
+        lambda: choose_num_states(
+            lambda K: gh.GLMHMM(K, MODEL.emissions, initial=of_two()),
+            data(),
+            [3],
+            folds=3,
+        ),
+        *("prior of initial.probs", "(3,) (state: 3)", "(2,)", "3 concentrations"),
     ),
     "choose_num_states: folds by group": Row(
         lambda: chosen([1], folds="group"),
