@@ -13,7 +13,7 @@ from torch.distributions import constraints
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import compare_methods
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.curvature.intervals import Borders, interval
+from glmhmm_pyro.inference.curvature.intervals import SupportBounds, interval
 
 ONCE = {"num_restarts": 1, "progress": False}
 Z = 1.959963984540054
@@ -64,16 +64,20 @@ def test_each_support_has_its_textbook_scale(name):
     support, *scale = SCALES[name]
     values = np.array(VALUES.get(name, [0.02, 0.5, 0.97]))
     errors = np.array([0.01, 0.4, 0.1])
-    found = interval(values, errors, Borders.of(support, values.shape))
+    found = interval(values, errors, SupportBounds.of(support, values.shape))
     np.testing.assert_allclose(found, by_hand(*scale, values, errors), rtol=1e-12)
-    wider = interval(values, errors, Borders.of(support, values.shape), level=0.99)
+    wider = interval(
+        values, errors, SupportBounds.of(support, values.shape), level=0.99
+    )
     assert (wider[0] < found[0]).all() and (wider[1] > found[1]).all()
 
 
 def test_entries_of_a_matrix_have_scales_of_their_own():
     factor = np.array([[1.0, 0.0], [0.6, 0.8]])
     errors = np.array([[0.0, 0.0], [0.2, 0.15]])
-    low, high = interval(factor, errors, Borders.of(constraints.corr_cholesky, (2, 2)))
+    low, high = interval(
+        factor, errors, SupportBounds.of(constraints.corr_cholesky, (2, 2))
+    )
     assert (low[0] == factor[0]).all() and (high[0] == factor[0]).all()
     ends = by_hand(*SCALES["correlation"][1:], 0.6, 0.2)
     np.testing.assert_allclose([low[1, 0], high[1, 0]], ends)
@@ -82,7 +86,7 @@ def test_entries_of_a_matrix_have_scales_of_their_own():
 
 
 def test_there_is_none_at_a_border_nor_without_an_error():
-    bounds = Borders.of(constraints.unit_interval, (4,))
+    bounds = SupportBounds.of(constraints.unit_interval, (4,))
     values, errors = np.array([0.0, 1.0, 0.5, 0.5]), np.array([0.1, 0.1, np.nan, 0.1])
     low, high = interval(values, errors, bounds)
     assert np.isnan(low[:3]).all() and np.isnan(high[:3]).all()

@@ -20,7 +20,7 @@ from glmhmm_pyro.analysis.driven.quantities import NamedQuantities
 from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.curvature.intervals import Borders, interval
+from glmhmm_pyro.inference.curvature.intervals import SupportBounds, interval
 from glmhmm_pyro.inference.curvature.uncertainty import Information
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -65,7 +65,11 @@ class Band(NamedTuple):
 
 
 def band(
-    fit: Fit, data: Sequences, quantity: Quantity, borders: Borders, num_draws: int
+    fit: Fit,
+    data: Sequences,
+    quantity: Quantity,
+    borders: SupportBounds,
+    num_draws: int,
 ) -> Band:
     """A quantity of a fit, with its intervals.
 
@@ -88,7 +92,7 @@ def band(
 
 
 def band_of_means(
-    fit: Fit, data: Sequences, quantities: Sequence[Quantity], borders: Borders
+    fit: Fit, data: Sequences, quantities: Sequence[Quantity], borders: SupportBounds
 ) -> Band:
     """The same of some quantities of a fit without draws, side by side at the end.
 

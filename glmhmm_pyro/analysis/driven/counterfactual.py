@@ -10,7 +10,7 @@ from torch import Tensor
 from glmhmm_pyro.arguments import one_of
 from glmhmm_pyro.distributions import inner_name
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.curvature.intervals import Borders
+from glmhmm_pyro.inference.curvature.intervals import SupportBounds
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.sequences import Sequences
@@ -169,11 +169,11 @@ class ModelPart:
         with self.model.at(params):
             return bool(self._distribution().has_enumerate_support)
 
-    def borders(self, params: Params) -> Borders:
+    def borders(self, params: Params) -> SupportBounds:
         """What the mean of an emission can be, by the support of the family."""
         with self.model.at(params):
-            lower, upper = Borders.of(self._distribution().support, ())
-        return Borders(np.min(lower), np.max(upper))
+            lower, upper = SupportBounds.of(self._distribution().support, ())
+        return SupportBounds(np.min(lower), np.max(upper))
 
     def _distribution(self) -> Any:
         states = self.component.all_states(self.inputs.device)

@@ -10,9 +10,9 @@ from torch import Tensor
 from glmhmm_pyro.analysis.driven.counterfactual import ModelPart
 from glmhmm_pyro.components.stationary_initial import stationary_probs
 from glmhmm_pyro.inference import Fit
-from glmhmm_pyro.inference.curvature.intervals import Borders
+from glmhmm_pyro.inference.curvature.intervals import SupportBounds
 
-PROBABILITY, REAL = Borders(0.0, 1.0), Borders(-math.inf, math.inf)
+PROBABILITY, REAL = SupportBounds(0.0, 1.0), SupportBounds(-math.inf, math.inf)
 
 
 class NamedQuantities(NamedTuple):
@@ -28,7 +28,7 @@ class NamedQuantities(NamedTuple):
     kinds: list[str]
     origins: list[str]
     destinations: list[str]
-    borders: Borders
+    borders: SupportBounds
 
     def axes(self) -> dict[str, list[str]]:
         """The columns of an index."""
@@ -66,11 +66,11 @@ def transition_names(names: tuple[str, ...]) -> NamedQuantities:
         rows += [(kind, name, "") for name in names]
     is_dwell = np.array([kind == "dwell" for kind, _, _ in rows])
     lower, upper = np.where(is_dwell, 1.0, 0.0), np.where(is_dwell, math.inf, 1.0)
-    return _named_quantities(rows, Borders(lower, upper))
+    return _named_quantities(rows, SupportBounds(lower, upper))
 
 
 def _named_quantities(
-    rows: list[tuple[str, str, str]], borders: Borders
+    rows: list[tuple[str, str, str]], borders: SupportBounds
 ) -> NamedQuantities:
     kinds, origins, destinations = (list(column) for column in zip(*rows))
     return NamedQuantities(kinds, origins, destinations, borders)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _REAL, _POSITIVE = (-math.inf, math.inf), (0.0, math.inf)
 _PROBABILITY, _CORRELATION = (0.0, 1.0), (-1.0, 1.0)
 
-# Borders of the entries of what has no bounds of its own; of matrices, those off the
+# Bounds of the entries of what has no bounds of its own; of matrices, those off the
 # diagonal and those on it.
 _OF_ENTRIES = {
     type(constraints.boolean): (_PROBABILITY, _PROBABILITY),
@@ -37,15 +37,17 @@ _OF_ENTRIES = {
 }
 
 
-class Borders(NamedTuple):
+class SupportBounds(NamedTuple):
     """Ends of what values can be, infinite where there is none, as they broadcast."""
 
     lower: ArrayLike
     upper: ArrayLike
 
     @classmethod
-    def of(cls, support: constraints.Constraint, shape: tuple[int, ...]) -> "Borders":
-        """Borders of the entries of an array whose values have a support.
+    def of(
+        cls, support: constraints.Constraint, shape: tuple[int, ...]
+    ) -> "SupportBounds":
+        """Bounds of the entries of an array whose values have a support.
 
         Args:
             support: a constraint of torch or Pyro.
@@ -64,7 +66,7 @@ class Borders(NamedTuple):
 
 
 def interval(
-    values: np.ndarray, errors: np.ndarray, bounds: Borders, level: float = 0.95
+    values: np.ndarray, errors: np.ndarray, bounds: SupportBounds, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper ends; NaN where an error is, or where a value is at a border.
 
@@ -77,7 +79,7 @@ def interval(
         level: how often the interval should hold the true value.
 
     Example:
-        >>> low, high = interval(np.array(0.9), np.array(0.1), Borders(0.0, 1.0))
+        >>> low, high = interval(np.array(0.9), np.array(0.1), SupportBounds(0.0, 1.0))
         >>> print(low.round(2), high.round(2))
         0.5 0.99
     """
@@ -115,7 +117,9 @@ def named_intervals(
     """
     return {
         name: interval(
-            array.values, errors[name].values, Borders.of(supports[name], array.shape)
+            array.values,
+            errors[name].values,
+            SupportBounds.of(supports[name], array.shape),
         )
         for name, array in parameters.items()
     }
