@@ -35,7 +35,7 @@ def leak_findings(parts: Sequence[WeightedColumns]) -> Iterator[Finding]:
             for name, sentence in history_leaks(_fields(part.data)):
                 if name in part.names:
                     yield Finding("leak", WARNING, sentence)
-    seen = [rows for part in parts if _is_small(part) for rows in _Rows.of(part)]
+    seen = [rows for part in parts if _is_small(part) for rows in _OutputRows.of(part)]
     for emission in dict.fromkeys(rows.emission for rows in seen):
         yield from _outcomes([rows for rows in seen if rows.emission == emission])
 
@@ -61,7 +61,7 @@ def _is_small(part: WeightedColumns) -> bool:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _OutputRows:
     """Choices of one output, and what stands beside them for one component.
 
     Attributes:
@@ -79,7 +79,7 @@ class _Rows:
     beside: dict[_Key, np.ndarray]
 
     @classmethod
-    def of(cls, part: WeightedColumns) -> "Iterator[_Rows]":
+    def of(cls, part: WeightedColumns) -> "Iterator[_OutputRows]":
         """Those of every output of choices, where it was observed."""
         data, steps = part.data, part.steps.cpu()
         emissions = data.emissions.reshape(data.num_steps, -1).cpu().numpy()
@@ -91,6 +91,8 @@ class _Rows:
             if not are_choices(values):
                 continue
             rows = np.flatnonzero(is_seen[steps.numpy()])
+            if not len(rows):
+                continue
             rows = np.random.default_rng(0).permutation(rows)[:_MOST_ROWS]
             chosen = torch.from_numpy(rows)
             own = dict(zip(part.names, part.design.read(chosen).cpu().numpy().T))
@@ -101,7 +103,7 @@ class _Rows:
                 beside |= {(argument, n): c for n, c in zip(names, columns.numpy().T)}
             yield cls(part.argument, name, values[steps.numpy()[rows]], own, beside)
 
-    def tell(self, name: str, made: Sequence[_Key]) -> bool:
+    def is_made_of_choice(self, name: str, made: Sequence[_Key]) -> bool:
         """Whether a column follows, where others are known to be made of the choice."""
         column = self.own[name]
         context = distinct(np.column_stack(list(self.beside.values())))
@@ -110,8 +112,8 @@ class _Rows:
                 context = context[:, ~repeats(context, self.beside[key])]
         return follows(column, context, self.labels)
 
-    def innocence(self, name: str) -> tuple[int, bool, float]:
-        """The larger, the less is a column taken to be made of the choice.
+    def rank(self, name: str) -> tuple[int, bool, float]:
+        """Rank of a column: the larger, the later it is taken to be made of the choice.
 
         By how many values it has, by whether it is among the covariates of emissions,
         and by the size of its correlation with the classes.
@@ -122,27 +124,28 @@ class _Rows:
         return number, self.argument == "covariates", float(np.abs(size))
 
 
-def _outcomes(parts: Sequence[_Rows]) -> Iterator[Finding]:
+def _outcomes(parts: Sequence[_OutputRows]) -> Iterator[Finding]:
     """Columns that follow from one output.
 
-    Where a side and a choice make a reward, a reward and a choice make a side: the less
-    innocent is taken to be made of the choice, and left out of what others follow from.
+    Where a side and a choice make a reward, a reward and a choice make a side: the one
+    of lower rank is taken to be made of the choice, and left out of what others follow
+    from.
     """
     suspects = sorted(
-        (part.innocence(name), at, name)
+        (part.rank(name), at, name)
         for at, part in enumerate(parts)
         for name in part.own
     )
     made: list[_Key] = []
     for _, at, name in suspects:
-        if parts[at].tell(name, made):
+        if parts[at].is_made_of_choice(name, made):
             made.append((parts[at].argument, name))
     for argument in dict.fromkeys(argument for argument, _ in made):
         names = [name for among, name in made if among == argument]
-        yield Finding("leak", WARNING, _sentence(argument, names, parts[0].emission))
+        yield Finding("leak", WARNING, _sentence(argument, names, parts[0]))
 
 
-def _sentence(argument: str, names: Sequence[str], emission: str) -> str:
+def _sentence(argument: str, names: Sequence[str], part: _OutputRows) -> str:
     """What was found of columns that follow from an emission, and what to do."""
     remedy = "take what was known before the session"
     if argument != "initial_covariates":
@@ -154,6 +157,7 @@ def _sentence(argument: str, names: Sequence[str], emission: str) -> str:
     return (
         f"{argument} must not hold what became of their own step, got "
         f"{', '.join(map(repr, names))}: with the other covariates {them} without a "
-        f"mistake from {emission!r} of the same step, as a reward does, and so "
-        f"explains it by itself; {remedy}"
+        f"mistake from {part.emission!r} of the same step in the {len(part.labels)} "
+        f"rows looked at, as a reward does, and so explains it by itself; {remedy}; if "
+        "it was known before, as a stimulus is that was always followed, let it stand"
     )
