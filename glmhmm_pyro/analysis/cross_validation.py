@@ -239,7 +239,7 @@ def cross_validate(
     _check_shared(first)
     splits = splits_of(data, folds, groups, seed)
     jobs = [held_out(data, train, test, refit_design) for train, test in splits]
-    check_folds(jobs, first)
+    check_folds(data, jobs, first)
     keeper = None
     if checkpoint is not None:
         key = path.key(data, (splits, refit_design))

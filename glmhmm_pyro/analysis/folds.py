@@ -160,7 +160,9 @@ def held_out(
     return data.subset(train), data.subset(test)
 
 
-def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
+def check_folds(
+    data: Sequences, jobs: list[tuple[Sequences, Sequences]], model: GLMHMM
+) -> None:
     """Raise a ValueError if some fold could not be fitted, before any is.
 
     Such as one without the only session in which a column varies, or with a part of a
@@ -171,7 +173,7 @@ def check_folds(jobs: list[tuple[Sequences, Sequences]], model: GLMHMM) -> None:
     for number, (train, test) in enumerate(jobs, start=1):
         error = _refusal(model, train)
         if error is not None:
-            if str(_refusal(model, test)) == str(error):
+            if str(_refusal(model, data)) == str(error):
                 # Other folds would help nothing.
                 raise error
             raise ValueError(

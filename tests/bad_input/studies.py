@@ -3,6 +3,7 @@
 import functools
 import warnings
 
+import numpy as np
 import torch
 from torch.distributions import Dirichlet
 
@@ -42,6 +43,14 @@ def chosen(num_states=(1, 2), **options):
 def of_two():
     """First states under a prior that is one of two states."""
     return gh.Initial(Dirichlet(torch.ones(2)))
+
+
+def by_session():
+    """Two sessions of choices, a drug in the second."""
+    drug = np.repeat([1.0, 2.0], 100)
+    y = np.random.default_rng(0).integers(0, 2, 200)
+    columns = np.stack([drug, np.ones(200)], 1)
+    return gh.Sequences(y, columns, covariate_names=["drug", "one"], lengths=[100] * 2)
 
 
 def type_row(call, *words):
@@ -142,6 +151,13 @@ ROWS = {
             folds=3,
         ),
         *("prior of initial.probs", "(3,) (state: 3)", "(2,)", "3 concentrations"),
+    ),
+    "choose_num_states: a covariate that varies from session to session alone": Row(
+        lambda: choose_num_states(
+            lambda K: gh.GLMHMM(K, gh.Bernoulli()), by_session(), [2], folds=2
+        ),
+        *("folds must each leave data that can be fitted", "fold 1 of 2", "constant"),
+        *("or take other folds",),
     ),
     "choose_num_states: folds by group": Row(
         lambda: chosen([1], folds="group"),

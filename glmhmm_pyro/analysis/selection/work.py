@@ -79,7 +79,7 @@ class SelectionWork:
         splits = splits_of(data, folds, None, seed)
         parts = [held_out(data, train, test, refit_design) for train, test in splits]
         for model in models.values():
-            check_folds(parts, model)
+            check_folds(data, parts, model)
         options = {"num_restarts": num_restarts, "seed": seed, "progress": False}
         return cls(models, data, splits, parts, engine, options, refit_design)
 
