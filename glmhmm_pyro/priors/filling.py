@@ -264,13 +264,13 @@ def _expand(
     if not fits or shape[split:] != prior.event_shape:
         raise ValueError(
             f"{place.title} must have the shape of the parameter, or of its last axes, "
-            f"{_in_words(shape, place)}, got {type(prior).__name__} of shape "
+            f"{_with_axes(shape, place)}, got {type(prior).__name__} of shape "
             f"{tuple(own)}; {_fitting(prior, shape)}"
         )
     return prior.expand(shape[:split])
 
 
-def _in_words(shape: torch.Size, place: Place) -> str:
+def _with_axes(shape: torch.Size, place: Place) -> str:
     """A shape with what its axes are, if that is known."""
     if place.axes is None or len(place.axes) != len(shape):
         return str(tuple(shape))
@@ -282,7 +282,8 @@ def _fitting(prior: TorchDistribution, shape: torch.Size) -> str:
     """What to give in the place of a prior of another shape."""
     name = type(prior).__name__
     if isinstance(prior, Dirichlet):
-        return f"give {shape[-1]} concentrations"
+        several = f", or of shape {tuple(shape)}" if len(shape) > 1 else ""
+        return f"give {shape[-1]} concentrations{several}"
     if prior.event_shape:
         return f"give one over the last {shape[-1]} numbers"
     return f"give {name} of single numbers, or of arrays of shape {tuple(shape)}"
