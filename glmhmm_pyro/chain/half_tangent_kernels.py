@@ -61,7 +61,7 @@ def _gather(values: Array, sets: Numbers, row: int, out: Array) -> None:
 
 @compiled
 def _scatter(values: Array, sets: Numbers, row: int, out: Array) -> None:
-    """The same the other way, added."""
+    """Add the values of every set (values, side by side) to a row of its own array."""
     for k in range(len(values)):
         for b in range(len(sets)):
             out[sets[b], row, k] += values[k, b]

@@ -23,8 +23,8 @@ _LEAST_STEPS, _LEAST_PER_FEATURE, _ENOUGH_PER_FEATURE = 1000, 2, 20
 # Steps whose weight is below this part of the mean one do not count for it.
 _NEGLIGIBLE = 1e-3
 
-# Share of the unweighted second moments that keeps a rough curvature invertible. In a
-# sample chance enters by features over steps, and so many times that is the share.
+# Share of the unweighted second moments that keeps rough curvature invertible, and the
+# one for a sample, over features per sampled step: chance is as large as that ratio.
 _FLOOR, _SHARE_OF_CHANCE = 1e-3, 2.0
 
 # Numbers of one stretch that should stay in the cache between the two products.
@@ -68,8 +68,8 @@ class SoftmaxRegression:
     def begin(self, points: np.ndarray, targets: Targets) -> Beginning:
         """All problems, with minus the second derivatives from some of the steps.
 
-        These serve to precondition: curvature between classes is left out, and what
-        covariates hardly show is given a small share of the moments of all steps.
+        These serve to precondition: curvature between classes is left out, and moments
+        of all steps are added, a share that is the larger the smaller the sample.
         """
         which = np.arange(len(points))
         weights = np.empty((len(points), self.num_free, len(self.design)))

@@ -48,8 +48,8 @@ class Dense(DesignMatrix):
 
     def _is_halved(self, weights: Tensor) -> bool:
         """Whether NumPy may compute half of a symmetric product of weighted rows."""
-        is_plain = self.device.type == "cpu" and not weights.requires_grad
-        return is_plain and bool((weights >= 0).all())
+        is_graph = weights.requires_grad or self.rows.requires_grad
+        return self.device.type == "cpu" and not is_graph and bool((weights >= 0).all())
 
     def mapped(
         self, change: Callable[[Tensor], Tensor], names: tuple[str, ...] | None = None

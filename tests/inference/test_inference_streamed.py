@@ -96,9 +96,9 @@ def test_errors_evidence_and_states_are_the_same(never_dense):
     states = [fit.decode(data).smoothed_probs for data in (array, lazy)]
     np.testing.assert_allclose(*states, atol=1e-10)
     evidence = [gh.analysis.log_evidence(fit, data) for data in (array, lazy)]
-    # A search ends where the density rises by rounding alone, which is some 1e-5
-    # standard deviations from its top and differs between forms of a design.
-    np.testing.assert_allclose(*evidence, atol=1e-4)
+    # A search ends where the density rises by rounding alone, and what that leaves to
+    # the mode differs between forms of a design.
+    np.testing.assert_allclose(*evidence, rtol=0, atol=2e-5)
 
 
 def test_second_derivatives_are_the_same(never_dense):

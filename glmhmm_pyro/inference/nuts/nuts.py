@@ -177,7 +177,7 @@ class NUTS:
         if parallel is None:
             parallel = workers > 1 and few > _WORTH_PROCESSES
         shares = -(-self.num_chains // workers) / self.num_chains if parallel else 1.0
-        expected = f"{_in_words(few * shares)} to {_in_words(many * shares)} expected"
+        expected = f"{_duration(few * shares)} to {_duration(many * shares)} expected"
         _log.info("NUTS: %d draws in all, %s", total, expected)
         with (
             TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -392,7 +392,7 @@ def _renumbered_draws(
     return numbered, numbering.notes
 
 
-def _in_words(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """A length of time in words."""
     if seconds < 100:
         return f"{max(seconds, 1):.0f} s"
