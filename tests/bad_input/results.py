@@ -93,7 +93,9 @@ def type_row(call, argument, requirement, came, fix):
 
 def site_row(call, came, fix):
     """Row for a name that no site has."""
-    return Row(call, "site", "one of initial.probs, ", came, fix, KeyError)
+    return Row(
+        call, "site", "one of emissions.weights, initial.probs, ", came, fix, KeyError
+    )
 
 
 FITS = {

@@ -20,7 +20,7 @@ class BySite(dict[str, Value]):
 
     def __missing__(self, name: str) -> Value:
         raise KeyError(
-            f"site must be one of {', '.join(self)}, got {name!r:.60}"
+            f"site must be one of {', '.join(sorted(self))}, got {name!r:.60}"
             f"{_meant(str(name), self) or '; give one of these'}"
         )
 
