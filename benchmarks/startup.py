@@ -6,16 +6,16 @@ one process.
 
     python benchmarks/startup.py
 
-Printed once, on two cores of which one was idle:
+Printed once, on two cores of which the other was busy:
 
-    import torch          0.75
-    import pyro           0.84
-    import glmhmm_pyro    1.79
+    import torch          0.67
+    import pyro           0.79
+    import glmhmm_pyro    1.58
                          empty   full
-    Stationary, K = 2     8.99   0.35
-    InputDriven, K = 2   10.58   0.38
-    Stationary, all      10.27   1.60
-    InputDriven, all     16.31   2.98
+    Stationary, K = 2     8.07   0.29
+    InputDriven, K = 2   10.05   0.36
+    Stationary, all      10.10   1.47
+    InputDriven, all     16.54   2.58
 """
 
 import os
