@@ -287,7 +287,12 @@ def test_advice_is_written_as_a_study_file_writes_it():
     written = in_study_words("covariates.Lags('stim', 2, first_lag=1)")
     (term,) = design("x", [tomllib.loads(f"x = {written}")["x"]], ["stim"]).terms
     assert repr(term) == repr(covariates.Lags("stim", 2, first_lag=1))
-    for kept in ("covariates.Lags(..., first_lag=1)", "lambda K: GLMHMM(K, Ridge(2))"):
+    for kept in (
+        "covariates.Lags(..., first_lag=1)",
+        "lambda K: GLMHMM(K, Ridge(2))",
+        "give Dirichlet(2, 2)",
+        "give Normal(0, 1e999)",
+    ):
         assert in_study_words(kept) == kept
 
 

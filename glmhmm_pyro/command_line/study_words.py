@@ -38,6 +38,9 @@ def _written(found: re.Match[str]) -> str:
         named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
         signature = inspect.signature(KNOWN[name])
         given = signature.bind_partial(*values, **named).arguments
+        if "validate_args" in given:
+            # Numbers that are a distribution's first argument, one by one.
+            return said
         toml = {argument: _value(value) for argument, value in given.items()}
     except (SyntaxError, TypeError, ValueError):
         return said
@@ -54,7 +57,9 @@ def _value(value: object) -> str:
 
     Raises:
         TypeError: another kind of value.
+        ValueError: a number that is not finite.
     """
     if value is Ellipsis or value is None:
         raise TypeError("a study file has no such value")
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+    plain = list(value) if isinstance(value, tuple) else value
+    return json.dumps(plain, allow_nan=False)
