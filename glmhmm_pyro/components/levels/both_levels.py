@@ -1,4 +1,4 @@
-"""What components of two levels have in common: they ask the part of either level."""
+"""What components of two levels have in common: a part by level, and what both say."""
 
 from typing import Any
 
@@ -64,10 +64,8 @@ class BothLevels(Component):
         Args:
             data: the data set.
         """
-        slow, number = (
-            self.slow.log_table(data),
-            known_levels(self, self.num_states).slow,
-        )
+        number = known_levels(self, self.num_states).slow
+        slow = self.slow.log_table(data)
         fast = [self.fast.log_table(data) for _ in range(number)]
         tables = [table for table in fast if table is not None]
         if not self.is_linear or slow is None or len(tables) < number:
