@@ -619,7 +619,8 @@ def test_pictures_show_either_level(fitted):
         moves = fit.model.transitions.fast.log_probs(data)[1, inside].exp().mean(0)
     ax = gh.plotting.transitions(named, data=data, level="fast", slow=1)
     np.testing.assert_allclose(ax.images[0].get_array(), moves, atol=1e-12)
-    assert ax.get_title() == f"fast states in hungry, mean over {inside.sum():,} steps"
+    said = f"fast states in hungry, mean over {inside.sum():,} steps"
+    assert ax.get_xlabel() == f"state at t, {said}"
     ax = gh.plotting.weights(named)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == names
     with pytest.raises(ValueError, match="slow must be a slow state, calm, hungry, or"):

@@ -92,8 +92,22 @@ def test_numbers_of_a_matrix_do_not_touch(num_states, width, height):
     fit = with_posterior(fit, data, num_chains=1, num_draws=5)
     ax = plt.subplots(figsize=(width, height), layout="constrained")[1]
     plotting.transitions(fit, ax)
-    ax.set_title("")
-    assert [pair for pair in overlapping_texts(ax) if "." in "".join(pair)] == []
-    most = {COLUMN: 3, 9: 5}.get(width, 0)
+    assert numbers_that_touch(ax) == []
+    most = {COLUMN: 3, 9: 5}.get(width, 2)
     assert bool(ranges(ax)) == (num_states <= most)
     assert all(t.get_fontsize() >= 6 for t in ax.texts if "–" in t.get_text())
+
+
+def numbers_that_touch(ax):
+    """Pairs of texts that overlap, one of them a number."""
+    return [pair for pair in overlapping_texts(ax) if "." in "".join(pair)]
+
+
+@pytest.mark.parametrize("height, has_intervals", [(2.6, False), (3.2, True)])
+def test_long_names_of_states_leave_less_room_for_numbers(height, has_intervals):
+    fit, data = categorical_fit(3)
+    fit = with_posterior(fit, data, num_chains=1, num_draws=5)
+    ax = plt.subplots(figsize=(COLUMN, height), layout="constrained")[1]
+    plotting.transitions(fit.named(["engaged", "biased left", "biased right"]), ax)
+    assert numbers_that_touch(ax) == []
+    assert bool(ranges(ax)) == has_intervals

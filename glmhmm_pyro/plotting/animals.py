@@ -12,6 +12,7 @@ from glmhmm_pyro.plotting.style import (
     axes_or_new,
     check_kind,
     hide_frame,
+    legend_above,
     name_ticks,
     state_colour,
     state_labels,
@@ -72,6 +73,5 @@ def groups(each: GroupFits, ax: "Axes | None" = None) -> "Axes":
     name_ticks(ax.xaxis, list(whole.columns) * states, ticks)
     ax.set_ylabel("weight per unit")
     hide_frame(ax)
-    legend: Any = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "frameon": False}
-    ax.legend(ncols=min(states, 4), borderaxespad=0.2, **legend)
+    legend_above(ax)
     return ax

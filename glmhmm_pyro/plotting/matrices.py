@@ -15,12 +15,21 @@ from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.plotting.style import axes_or_new, name_ticks, write_numbers
+from glmhmm_pyro.plotting.style import (
+    LETTERS_PER_INCH,
+    axes_or_new,
+    name_ticks,
+    write_numbers,
+)
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.weights import by_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# Inches that a scale of colours takes beside cells. It stands where these have no use
+# for them, as every cell has its number.
+SCALE = 0.75
 
 # Most draws of the parameters that a mean matrix is computed at.
 NUM_DRAWS = 200
@@ -150,12 +159,17 @@ def draw_matrix(
         matrix: the probabilities.
         names: of the states.
         ax: where to draw; a new figure if none.
-        caption: of what steps it is.
+        caption: of what steps it is, written below.
     """
     size = 2.6 + 0.45 * len(names)
     ax = axes_or_new(ax, size + 0.8, size)
     image = ax.imshow(matrix.probs, cmap="Blues", vmin=0.0, vmax=1.0)
-    cell = _side(ax) / len(names)
+    name_ticks(ax.xaxis, names)
+    name_ticks(ax.yaxis, names)
+    ax.set_xlabel(f"state at t, {caption}")
+    ax.set_ylabel("state at t - 1")
+    across, up = _room(ax)
+    cell = 72 * min(across, up) / len(names)
     digits = 3 if len(names) < 6 else 2
     # What is written: a number, and two numbers with a dash.
     fine = _size(cell, 2 * digits + 5, 8.0) >= EASY
@@ -163,22 +177,24 @@ def draw_matrix(
     sizes = _size(cell, digits + 2, 10.0), _size(cell, 2 * below_digits + 5, 8.0)
     below = _intervals(matrix, below_digits) if sizes[1] >= SMALLEST else None
     write_numbers(ax, matrix.probs, image, digits, below=below, sizes=sizes)
-    name_ticks(ax.xaxis, names)
-    name_ticks(ax.yaxis, names)
-    ax.set_xlabel("state at t")
-    ax.set_ylabel("state at t - 1")
-    ax.set_title(caption, fontsize="medium")
-    ax.figure.colorbar(image, ax=ax, label="transition probability")
+    if across - up > SCALE:
+        ax.figure.colorbar(image, ax=ax, label="transition probability")
     return ax
 
 
-def _side(ax: "Axes") -> float:
-    """Points that names, labels and the scale will leave for a square of cells.
+def _room(ax: "Axes") -> tuple[float, float]:
+    """Inches across and up that names and labels will leave for cells.
 
     Axes that are not laid out yet have a little over three quarters of their figure.
     """
-    inches = np.array([ax.bbox.width, ax.bbox.height]) / ax.figure.dpi / 0.77
-    return 72 * float(max((inches - (1.3, 0.75)).min(), 0.2))
+    whole = np.array([ax.bbox.width, ax.bbox.height]) / ax.figure.dpi / 0.77
+    letters = max(len(label.get_text()) for label in ax.get_yticklabels())
+    long = 0.1 + letters / LETTERS_PER_INCH
+    slant = ax.get_xticklabels()[0].get_rotation()
+    below = max(long * np.sin(np.deg2rad(slant)), 0.2)
+    # Names, a label, and the ends that stand off.
+    across, up = whole - (long + 0.3, below + 0.35)
+    return max(float(across), 0.2), max(float(up), 0.2)
 
 
 def _size(points: float, letters: int, most: float) -> float:

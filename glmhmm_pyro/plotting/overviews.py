@@ -81,9 +81,9 @@ def overview(
 
 def _tidy(matrix: "Axes", dwell: "Axes", course: "Axes", below: "Axes") -> None:
     """Leave room for titles: the colours of states are told beside the weights."""
-    matrix.set_xlabel(f"{matrix.get_xlabel()}, {matrix.get_title()}")
-    matrix.set_title("")
-    dwell.legend(loc="upper right", frameon=False, fontsize="small")
+    lines, labels = dwell.get_legend_handles_labels()
+    means = [label.rpartition(", ")[2] for label in labels]
+    dwell.legend(lines, means, loc="upper right", frameon=False, fontsize="small")
     told = matrix.images[0].colorbar, course.get_legend(), below.get_legend()
     for part in told:
         if part is not None:

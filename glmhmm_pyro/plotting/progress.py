@@ -1,6 +1,6 @@
 """The course of a fit from all of its starts."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from glmhmm_pyro.plotting.style import (
     STATE_COLOURS,
     axes_or_new,
     hide_frame,
+    legend_above,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 AGREES = STATE_COLOURS[0]
 BEST = "#000000"
@@ -25,7 +27,7 @@ BEST = "#000000"
 def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     """Log-joint against iteration from every start, the best one highlighted.
 
-    A dot marks where a start ended. The title counts the independent starts that ended
+    A dot marks where a start ended. The legend counts the independent starts that ended
     in the best solution, see :attr:`Fit.num_agreeing`; all others are grey. Values far
     below the lowest end are cut off, so that the ends can be told apart.
 
@@ -60,12 +62,9 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     ax.ticklabel_format(axis="y", useOffset=False)
     ax.set_xlabel("EM iteration")
     ax.set_ylabel("log-joint (nats)")
-    ax.set_title(
-        f"{fit.num_agreeing} of {fit.num_starts} starts end in the best solution",
-        fontsize="medium",
-    )
     hide_frame(ax)
-    ax.legend(handles=_entries(lines, agree, fit.best), loc="lower right")
+    _name_kinds(lines, agree, fit)
+    legend_above(ax)
     return ax
 
 
@@ -76,19 +75,17 @@ def _draw(ax: "Axes", curve: np.ndarray, agrees: bool, is_best: bool) -> None:
     ax.plot(last, curve[-1], "o", color=colour, markersize=6 if is_best else 4)
 
 
-def _entries(lines: dict[int, Any], agree: list[bool], best: int) -> list[Any]:
-    """One line of every kind of start, with its name for the legend."""
+def _name_kinds(lines: dict[int, "Line2D"], agree: list[bool], fit: Fit) -> None:
+    """Name one line of every kind of start, for the legend."""
+    best = f"best start ({fit.num_agreeing} of {fit.num_starts} agree)"
     kinds = {
-        f"best start (number {best})": [best],
-        "agree with it": [i for i in lines if agree[i] and i != best],
+        best: [fit.best],
+        "agree with it": [i for i in lines if agree[i] and i != fit.best],
         "stopped lower": [i for i in lines if not agree[i]],
     }
-    entries = []
     for text, members in kinds.items():
         for number in members[:1]:
             lines[number].set_label(text)
-            entries.append(lines[number])
-    return entries
 
 
 def _limits(curves: list[np.ndarray], ends: np.ndarray) -> tuple[float, float]:

@@ -40,6 +40,9 @@ MOST_NAMES = 24
 # What an inch of an axis has room for, at the usual size of type.
 LETTERS_PER_INCH = 9
 
+# Inches that slanted names must be apart, lest they run into each other.
+SLANTED = 0.22
+
 
 @suggests_names
 def state_colour(state: int) -> str:
@@ -146,8 +149,11 @@ def name_ticks(
     inches = axis.axes.bbox.width / axis.figure.dpi
     letters = sum(map(len, labels)) + 2 * len(labels)
     if axis.axis_name == "x" and letters > LETTERS_PER_INCH * inches:
+        apart = every * inches / (max(places) - min(places) + 1)
+        slant = 40 if apart > SLANTED else 90
+        va = "top" if slant == 40 else "center"
         for label in axis.get_ticklabels():
-            label.set(rotation=40, ha="right", rotation_mode="anchor")
+            label.set(rotation=slant, ha="right", va=va, rotation_mode="anchor")
 
 
 def hide_frame(ax: "Axes") -> None:

@@ -1,5 +1,6 @@
 """One fit a group: what a loop by hand gives, states matched, failures kept apart."""
 
+import dataclasses
 import math
 
 import matplotlib
@@ -152,6 +153,18 @@ def test_the_picture_has_the_weights_of_groups_before_those_of_all(whole, each):
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
     assert legend == ["right", "left"]
     assert not ax.lines[1:]  # A line at 0 alone, none between covariates.
+    matplotlib.pyplot.close("all")
+
+
+def test_the_picture_keeps_its_place_in_a_column_of_a_paper(whole, each):
+    names = ["engaged with the right side", "engaged with the left side"]
+    each = dataclasses.replace(each, whole=whole.named(names))
+    figure, ax = matplotlib.pyplot.subplots(figsize=(3.5, 2.6), layout="constrained")
+    gh.plotting.groups(each, ax)
+    figure.canvas.draw()
+    assert ax.get_position().width > 0.6
+    legend = ax.get_legend().get_window_extent()
+    assert legend.x1 <= figure.bbox.x1
     matplotlib.pyplot.close("all")
 
 
