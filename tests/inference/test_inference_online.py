@@ -281,6 +281,20 @@ KINDS = {
         None,
         3,
     ),
+    "first dwell begun before": lambda: (
+        random_data(mask=MASK),
+        gh.Bernoulli(),
+        SemiMarkov(dwell.NegativeBinomial(3), first="stationary"),
+        None,
+        3,
+    ),
+    "first dwell by age": lambda: (
+        random_data(mask=MASK),
+        gh.Bernoulli(),
+        SemiMarkov(dwell.Categorical(3), first="stationary"),
+        StationaryInitial(),
+        3,
+    ),
     "varying by group": lambda: (
         sequences(),
         Varying(gh.Bernoulli(), over="group", law=None),

@@ -139,7 +139,7 @@ class DwellLaw:
         """
         event, rest = self.events(value)
         if not self.is_aged:
-            return torch.zeros_like(event) - torch.tensor(float(self.num_phases)).log()
+            return torch.full_like(event, -math.log(self.num_phases))
         reached = torch.cat([torch.zeros_like(rest[..., :1]), rest[..., :-1]], -1)
         visits = reached.cumsum(-1)
         # In the last phase a dwell stays until the event comes.

@@ -53,11 +53,13 @@ class FitPotentials:
             session: one step of it.
         """
         self.session = session
-        enter = self.expansion.enter
-        initial = self.model.initial
-        return self._stacked(
-            lambda: enter(normalised(initial.logits(session))).exp()[..., 0, :], 1
-        )
+        initial, transitions = self.model.initial, self.model.transitions
+
+        def entered() -> Tensor:
+            within = transitions.enter(normalised(initial.logits(session)))
+            return self.expansion.enter(within).exp()[..., 0, :]
+
+        return self._stacked(entered, 1)
 
     def moves(self, inputs: np.ndarray) -> np.ndarray:
         """Transition probabilities INTO a step (sets, states, states).
