@@ -63,8 +63,7 @@ def history(fit: Fit, ax: "Axes | None" = None) -> "Axes":
     ax.set_xlabel("EM iteration")
     ax.set_ylabel("log-joint (nats)")
     hide_frame(ax)
-    _name_kinds(lines, agree, fit)
-    legend_above(ax)
+    legend_above(ax, _named_kinds(lines, agree, fit))
     return ax
 
 
@@ -75,17 +74,20 @@ def _draw(ax: "Axes", curve: np.ndarray, agrees: bool, is_best: bool) -> None:
     ax.plot(last, curve[-1], "o", color=colour, markersize=6 if is_best else 4)
 
 
-def _name_kinds(lines: dict[int, "Line2D"], agree: list[bool], fit: Fit) -> None:
-    """Name one line of every kind of start, for the legend."""
+def _named_kinds(
+    lines: dict[int, "Line2D"], agree: list[bool], fit: Fit
+) -> list["Line2D"]:
+    """One line of every kind of start, with its name for the legend."""
     best = f"best start ({fit.num_agreeing} of {fit.num_starts} agree)"
     kinds = {
         best: [fit.best],
         "agree with it": [i for i in lines if agree[i] and i != fit.best],
         "stopped lower": [i for i in lines if not agree[i]],
     }
-    for text, members in kinds.items():
-        for number in members[:1]:
-            lines[number].set_label(text)
+    named = {text: lines[members[0]] for text, members in kinds.items() if members}
+    for text, line in named.items():
+        line.set_label(text)
+    return list(named.values())
 
 
 def _limits(curves: list[np.ndarray], ends: np.ndarray) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from glmhmm_pyro.arguments import (
 from glmhmm_pyro.inference import Fit
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.image import AxesImage
@@ -112,13 +113,23 @@ def legend_beside(ax: "Axes") -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def legend_above(ax: "Axes", rise: float = 0.0) -> None:
-    """A legend so many inches above, in as many columns as the panel has room for."""
-    _, labels = ax.get_legend_handles_labels()
+def legend_above(
+    ax: "Axes", lines: Sequence["Artist"] | None = None, *, rise: float = 0.0
+) -> None:
+    """A legend above the axes, in as many columns as the panel has room for.
+
+    Args:
+        ax: the axes.
+        lines: what it names, in this order; all that have a label by default.
+        rise: how far above, in inches.
+    """
+    shown = ax.get_legend_handles_labels()[0] if lines is None else lines
+    labels = [str(line.get_label()) for line in shown]
     inches = ax.bbox.width / ax.figure.dpi
     # Small letters; a line and the space around it are as wide as six of them.
     columns = int(1.5 * LETTERS_PER_INCH * inches / (max(map(len, labels)) + 6))
     ax.legend(
+        handles=shown,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0 + rise * ax.figure.dpi / ax.bbox.height),
         ncols=min(max(columns, 1), len(labels)),

@@ -118,7 +118,7 @@ def timeline(
         name = found.data.session_names[number]
         panel.set_xlabel(f"step of session {plain(name)}")
     if ax.bbox.width / ax.figure.dpi < _NARROW:
-        legend_above(panels[0], 0.0 if len(panels) == 1 else _TITLE)
+        legend_above(panels[0], rise=0.0 if len(panels) == 1 else _TITLE)
     else:
         legend_beside(panels[0])
     if len(panels) > 1:
