@@ -48,7 +48,8 @@ def transitions(
     matrix for every step: without ``data`` their weights are drawn, a row for every
     pair of states (log-odds of that move against staying, per unit of the covariate),
     or for every destination where they are shared by all origins; with ``data`` the
-    mean of the matrices over its steps, session starts left out.
+    mean of the matrices over its steps, session starts left out. Weights that vary over
+    sessions or groups need ``data``.
 
     Below a probability stands its interval of 95 %: of the draws of a fit that has any,
     else by the delta method on the scale of log-odds, which needs ``data``. It is left
@@ -90,7 +91,7 @@ def transitions(
     if "transitions.probs" in found:
         matrix = given_matrix(fit, "transitions.probs")
         return draw_matrix(matrix, names, ax, "the same at every step")
-    if "transitions.weights" in found:
+    if "transitions.weights" in found and _are_shared(found["transitions.weights"]):
         never = getattr(fit.model.transitions, "forbidden", ())
         return _draw_weights(found["transitions.weights"], ax, never)
     raise ValueError(
@@ -132,6 +133,8 @@ def _draw_level(
         if kind == "probs":
             return draw_matrix(given_matrix(fit, name, **chosen), names, ax, caption)
         array = found[name].isel(chosen)
+        if not _are_shared(array):
+            continue
         ends = ("origin", "destination")
         array = array.rename({f"{level}_{end}": end for end in ends})
         ax = _draw_weights(array.assign_coords({end: list(names) for end in ends}), ax)
@@ -141,6 +144,11 @@ def _draw_level(
         f"data must be given to draw the {level} transitions of "
         f"{type(fit.model.transitions.parts[level]).__name__}, got none; give data=..."
     )
+
+
+def _are_shared(weights: "xr.DataArray") -> bool:
+    """Whether weights are the same in all sessions, so that one table has them."""
+    return not {"session", "group"} & {*weights.dims}
 
 
 def _draw_weights(
