@@ -25,6 +25,7 @@ Component     design(data)                       covariates other than those giv
 Component     view(data)                         a part of the data alone
 Component     parts                              components that it consists of
 Component     bind_states(num_states)            to tell its parts of the states
+Component     widen(axis, size)                  fast moves by slow state otherwise made
 Component     closed_form(counts, data, params)  the exact M-step
 Component     block_objective(data)              an M-step by derivatives of its own
 Component     log_table(data)                    slopes without a graph, for MAP, NUTS
@@ -74,6 +75,7 @@ from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
 from torch.distributions import Distribution
 
+from glmhmm_pyro.components.block_sites import HasBlocks
 from glmhmm_pyro.components.explaining import ExplainsItself
 from glmhmm_pyro.components.latents import HasLatents
 from glmhmm_pyro.components.limits import Bounds, Within
@@ -81,7 +83,7 @@ from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.own_states import OwnStates
 from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, OutputUnits
-from glmhmm_pyro.components.site import STATE_AXES, Site, block_axes
+from glmhmm_pyro.components.site import STATE_AXES, Site
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.priors.filling import fill, recipe_of
@@ -91,7 +93,7 @@ from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.sequences.members import Members
 
 
-class Component(ExplainsItself, CovariateReader, HasLatents, PyroModule):
+class Component(ExplainsItself, CovariateReader, HasBlocks, HasLatents, PyroModule):
     """One conditional distribution of the model, with its parameters.
 
     A parameter is declared by assigning a :class:`Site` in ``__init__``. Reading the
@@ -120,7 +122,6 @@ class Component(ExplainsItself, CovariateReader, HasLatents, PyroModule):
     """
 
     has_fixed_priors: ClassVar[bool] = True
-    blocks: str | tuple[str, ...] | None = None
     batched: ClassVar[bool] = False
     counts_of: ClassVar[str]
     own_states: OwnStates | None = None
@@ -197,14 +198,6 @@ class Component(ExplainsItself, CovariateReader, HasLatents, PyroModule):
             argument=own if own in vars(self) else "prior",
         )
         return fill(site.prior, self.shape(name), site.support, place)
-
-    def separates(self) -> bool:
-        """Whether the M-step falls into independent blocks, as declared."""
-        axes = block_axes(self.blocks)
-        return bool(axes) and all(
-            site.axes[: len(axes)] == axes and site.is_product_over(len(axes))
-            for site in self.sites.values()
-        )
 
     def takes_sets(self) -> bool:
         """Whether parameters may carry a leading axis of parameter sets."""

@@ -72,6 +72,11 @@ class HasMembers:
             return dict.fromkeys(MEMBER_AXES)
         return {axis: len(self.members.names(axis)) for axis in MEMBER_AXES}
 
+    @property
+    def num_entries(self) -> int:
+        """Number of columns of :meth:`entries`."""
+        return len(self.varies_over)
+
     def entries(self, data: Sequences) -> Tensor:
         """The entries of every step, (steps, axes), one column for each axis."""
         columns = [self.rows(axis, data) for axis in self.varies_over]

@@ -45,6 +45,16 @@ class Site:
         self.prior = prior
         self.support = support
 
+    @property
+    def declared(self) -> tuple[str | tuple[str, int], ...]:
+        """Its axes as they were given, with their sizes where these were."""
+        return tuple((a, self.sizes[a]) if a in self.sizes else a for a in self.axes)
+
+    def widened(self, axis: str, size: int) -> "Site":
+        """The same with an axis more, before its own."""
+        own = (axis, size), *self.declared
+        return Site(*own, prior=self.prior, support=self.support, latent=self.latent)
+
     def is_product_over(self, axes: int) -> bool:
         """Whether the prior is declared to be a product over so many outermost axes.
 

@@ -305,22 +305,13 @@ ROWS = {
             "leave it out",
         ),
     ),
-    "TwoLevels: weights of sessions that no law links": Row(
-        lambda: gh.TwoLevels(gh.Varying(gh.Stationary(), law=None)),
-        *(
-            "slow",
-            "must be transitions whose parameters are the same in all sessions",
-            "got Varying(Stationary(), law=None)",
-            "or Varying(...) by a law",
-        ),
-    ),
-    "TwoLevels: fast moves that vary": Row(
-        lambda: gh.TwoLevels(fast=gh.Varying(gh.Stationary())),
+    "TwoLevels: fast moves of chain states": Row(
+        lambda: gh.TwoLevels(fast=gh.SemiMarkov(gh.dwell.Poisson())),
         *(
             "fast",
             "must be transitions whose parameters are the same in all sessions",
-            "got Varying(Stationary())",
-            "take Stationary() or InputDriven()",
+            "got SemiMarkov(",
+            "take Stationary() or InputDriven(), or Varying(...) of one",
         ),
     ),
     "state_colour: none": Row(

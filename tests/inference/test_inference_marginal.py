@@ -88,6 +88,14 @@ def on_two_levels(law):
     slow = TwoLevels(Varying(gh.Stationary(), law=law), clock="session")
     fixed = TwoLevelsInitial(gh.Initial(gh.priors.Fixed([0.5, 0.5])))
     yield "slow moves", gh.GLMHMM(levels, gh.Bernoulli(), slow, fixed), data
+    for across in (False, True):
+        moves = TwoLevels(
+            fast=Varying(gh.Stationary(), law=law), across_sessions=across
+        )
+        model = gh.GLMHMM(levels, gh.Bernoulli(), moves, fixed if across else None)
+        yield f"fast moves{' across sessions' * across}", model, data
+    first = TwoLevelsInitial(*(Varying(gh.Initial(), law=law) for _ in range(2)))
+    yield "first states", gh.GLMHMM(levels, gh.Bernoulli(), moves, first), data
 
 
 CASES = {name: (model, data) for name, model, data in cases()}

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from glmhmm_pyro.components.base import Component, Site
+from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.own_states import OwnStates
-from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.tables import LogTable
+from glmhmm_pyro.components.varying.varies import Varies
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -38,6 +38,11 @@ class BothLevels(Component):
         """Whether both levels are."""
         return self.slow.is_linear and self.fast.is_linear
 
+    @property
+    def varies(self) -> bool:
+        """Whether a level's parameters vary over units."""
+        return any(isinstance(part, Varies) for part in self.parts.values())
+
     def takes_sets(self) -> bool:
         """Whether parameters may carry a leading axis of parameter sets."""
         return self.slow.takes_sets() and self.fast.takes_sets()
@@ -49,10 +54,7 @@ class BothLevels(Component):
         self.slow.bind_states(levels.slow)
         self.fast.bind_states(levels.fast)
         self.slow.own_states, self.fast.own_states = self.states_of(levels)
-        for name, site in self.fast.sites.items():
-            if site.axes[:1] != ("slow",):
-                setattr(self.fast, name, _by_slow_state(site, levels))
-        self.fast.blocks = ("slow", *block_axes(type(self.fast).blocks))
+        self.fast.widen("slow", levels.slow)
 
     def states_of(self, levels: Levels) -> tuple[OwnStates, OwnStates]:
         """What the slow part and the fast one know of pairs of states."""
@@ -73,6 +75,19 @@ class BothLevels(Component):
         return slow, tables
 
 
+def may_be_part(name: str, part: Any) -> bool:
+    """Whether transitions or a first state can be a level's.
+
+    Args:
+        name: of the level.
+        part: of which parameters vary over sessions by Varying alone, and which may
+            have an axis more if it is the fast level's.
+    """
+    if isinstance(part, Varies):
+        return True
+    return not part.varies_over and (part.batched or name == "slow")
+
+
 def known_levels(component: Component, num_states: int | None) -> Levels:
     """The levels of a component's model.
 
@@ -86,12 +101,3 @@ def known_levels(component: Component, num_states: int | None) -> Levels:
             f"{num_states}; write GLMHMM(Levels(slow=2, fast=2), ...)"
         )
     return levels
-
-
-def _by_slow_state(site: Site, levels: Levels) -> Site:
-    """A parameter of the fast level, with one for every slow state."""
-    axes = [
-        (axis, site.sizes[axis]) if axis in site.sizes else axis for axis in site.axes
-    ]
-    own = ("slow", levels.slow)
-    return Site(own, *axes, prior=site.prior, support=site.support, latent=site.latent)

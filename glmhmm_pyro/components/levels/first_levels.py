@@ -9,7 +9,7 @@ from torch import Tensor
 from glmhmm_pyro.arguments import suggests_names, with_article
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.initial import Initial, InitialState
-from glmhmm_pyro.components.levels.both_levels import BothLevels
+from glmhmm_pyro.components.levels.both_levels import BothLevels, may_be_part
 from glmhmm_pyro.components.levels.level_tables import FirstTable
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import FastFirst, SlowFirst
@@ -38,7 +38,8 @@ class TwoLevelsInitial(BothLevels, InitialState):
     ``slow``.
 
     Args:
-        slow: distribution of the first slow state; ``Initial()`` by default.
+        slow: distribution of the first slow state; ``Initial()`` by default. The
+            weights of either level may vary over sessions or groups, :func:`Varying`.
         fast: of the first fast state in each slow one; ``Initial()`` by default.
 
     Example:
@@ -93,8 +94,14 @@ class TwoLevelsInitial(BothLevels, InitialState):
         """Record or check the covariates of both levels."""
         for part in (self.slow, self.fast):
             part.bind(data)
-        if self.slow.num_features or self.fast.num_features:
+        if self.slow.reads_covariates or self.fast.reads_covariates:
             Component.bind(self, data)
+
+    def nested(self) -> "TwoLevelsInitial":
+        """The same of levels whose weights do not vary."""
+        if not self.varies:
+            return self
+        return TwoLevelsInitial(self.slow.nested(), self.fast.nested())
 
     def logits(self, data: Sequences) -> Tensor:
         """Log-probabilities (*batch, sessions or 1, pairs).
@@ -161,9 +168,10 @@ def _copied(name: str, part: Any) -> InitialState:
             f"{name} must be a distribution of a first state of one level, got {what}; "
             "give one such as Initial()"
         )
-    if not part.parts or part.varies_over or not part.batched:
+    if not part.parts or not may_be_part(name, part):
         raise ValueError(
             f"{name} must be a distribution with parameters of its own, the same in "
-            f"all sessions, got {part!r:.80}; take Initial() or InitialGLM()"
+            f"all sessions, got {part!r:.80}; take Initial() or InitialGLM(), or "
+            "Varying(...) of one"
         )
     return copy.deepcopy(part)

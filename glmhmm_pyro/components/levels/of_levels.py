@@ -129,9 +129,11 @@ class _FastInSlow(_OfLevels):
     ) -> Tensor:
         """Slow states renumbered, and fast ones in each."""
         slow, fast = self.levels.parts(order)
-        axis = -len(component.sites[name].axes)
+        axes = component.sites[name].axes
         permuted: Tensor = component.permuted(name, value, fast)
-        return permuted.index_select(axis, slow)
+        if "slow" not in axes:
+            return permuted
+        return permuted.index_select(axes.index("slow") - len(axes), slow)
 
 
 class FastMoves(_FastInSlow):

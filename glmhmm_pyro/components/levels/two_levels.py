@@ -11,7 +11,11 @@ from glmhmm_pyro.arguments import flag, suggests_names, with_article
 from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain.half_steps import halved, whole
 from glmhmm_pyro.components.forbidden import refuse_forbidden
-from glmhmm_pyro.components.levels.both_levels import BothLevels, known_levels
+from glmhmm_pyro.components.levels.both_levels import (
+    BothLevels,
+    known_levels,
+    may_be_part,
+)
 from glmhmm_pyro.components.levels.level_tables import HalfStepsTable
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.levels.of_levels import FastMoves, SlowMoves
@@ -41,8 +45,8 @@ class TwoLevels(BothLevels, Transitions):
     the default.
 
     Args:
-        slow: transitions of the slow states; ``Stationary()`` by default. Their weights
-            may vary by a law, :func:`Varying`.
+        slow: transitions of the slow states; ``Stationary()`` by default. The weights
+            of either level may vary over sessions or groups, :func:`Varying`.
         fast: transitions of the fast states in each of them; ``Stationary()`` by
             default.
         clock: when slow states may be left: ``"step"``, at every step; ``"session"``,
@@ -103,8 +107,8 @@ class TwoLevels(BothLevels, Transitions):
         return as_here and super().is_linear
 
     def nested(self) -> "TwoLevels":
-        """The same of a slow level whose weights do not vary."""
-        if not self._has_units:
+        """The same of levels whose weights do not vary."""
+        if not self.varies:
             return self
         parts = self.slow.nested(), self.fast.nested()
         return TwoLevels(*parts, self.clock, self.across_sessions)
@@ -183,18 +187,18 @@ class TwoLevels(BothLevels, Transitions):
         return names.index(self.clock)
 
     @property
-    def _has_units(self) -> bool:
-        """Whether the weights of slow moves vary over units."""
-        return any(site.latent for site in self.slow.sites.values())
+    def num_entries(self) -> int:
+        """Number of levels whose weights vary, which have a column each."""
+        return self.slow.num_entries + self.fast.num_entries
 
     def entries(self, data: Sequences) -> Tensor:
-        """The unit of every step, (steps, 1), if the weights of slow moves vary."""
-        return self.slow.entries(data) if self._has_units else super().entries(data)
+        """The unit of every step, (steps, levels whose weights vary)."""
+        return torch.cat([part.entries(data) for part in self.parts.values()], 1)
 
     def inputs(self, data: Sequences) -> Tensor:
-        """What ``forward`` reads of every step: covariates, and last any unit."""
+        """What ``forward`` reads of every step: covariates, and last any units."""
         design = super().inputs(data)
-        if not self._has_units:
+        if not self.varies:
             return design
         return torch.cat([design, self.entries(data).to(design)], -1)
 
@@ -222,16 +226,17 @@ class TwoLevels(BothLevels, Transitions):
         # One after the other: parameters of the fast level have an axis before these.
         state = state.expand(shape).flatten()
         covariates = covariates.expand(*shape, -1).reshape(len(state), -1)
-        width = covariates.shape[-1] - self._has_units
-        covariates, units = covariates[:, :width], covariates[:, width:]
+        own = [part.num_entries for part in self.parts.values()]
+        width = covariates.shape[-1] - sum(own)
+        covariates, *units = covariates.split([width, *own], -1)
         slow, fast = (
             exact_logits(
                 part(
                     levels.of(state, level),
-                    torch.cat([covariates[:, part.places_among(names)], own], -1),
+                    torch.cat([covariates[:, part.places_among(names)], unit], -1),
                 )
             ).log_softmax(-1)
-            for (level, part), own in zip(self.parts.items(), (units, units[:, :0]))
+            for (level, part), unit in zip(self.parts.items(), units)
         )
         if self.has_clock:
             ticks = torch.full_like(slow[:, :1], entered is not None, dtype=torch.bool)
@@ -309,16 +314,11 @@ def _copied(name: str, part: Any) -> Transitions:
             f"{name} must be transitions of one level, got {what}; give one such as "
             "InputDriven()"
         )
-    if (
-        part.emits is not None
-        or part.varies_over
-        or (name == "fast" and not part.batched)
-    ):
-        laws = ", or Varying(...) by a law" if name == "slow" else ""
+    if part.emits is not None or not may_be_part(name, part):
         raise ValueError(
             f"{name} must be transitions whose parameters are the same in all sessions "
-            f"and may have axes before their own (batched), without chain states, got "
-            f"{part!r:.80}; take Stationary() or InputDriven(){laws}"
+            "and may have axes before their own (batched), without chain states, got "
+            f"{part!r:.80}; take Stationary() or InputDriven(), or Varying(...) of one"
         )
     refuse_forbidden(name, part)
     return copy.deepcopy(part)

@@ -1,5 +1,6 @@
 """Tables and M-steps of components whose weights are those of units without a law."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,7 @@ class ObjectiveByUnit:
         parts: numbers of a unit's steps, and the family's objective at these.
         num_units: number of units that have weights.
         num_blocks: of a unit.
+        axis: of steps in expected counts.
     """
 
     def __init__(
@@ -94,13 +96,15 @@ class ObjectiveByUnit:
         parts: dict[int, tuple[Tensor, BlockObjective]],
         num_units: int,
         num_blocks: int,
+        axis: int,
     ):
         self.parts, self.num_units, self.num_blocks = parts, num_units, num_blocks
+        self.axis = axis
 
     def prepare(self, counts: Tensor) -> dict[int, Any]:
-        """Expected counts (sets, steps, ...) of every unit's steps."""
+        """Expected counts (sets, ..., steps, ...) of every unit's steps."""
         return {
-            unit: objective.prepare(counts[:, places])
+            unit: objective.prepare(counts.index_select(self.axis, places))
             for unit, (places, objective) in self.parts.items()
         }
 
@@ -157,7 +161,9 @@ def objective_by_unit(
         if objective is None:
             return None
         parts[unit] = places, objective
-    return ObjectiveByUnit(parts, *component.shape("weights")[:2])
+    units, *blocks = component.shape("weights")[: len(block_axes(component.blocks))]
+    axis = -3 if component.counts_of == "transition" else -2
+    return ObjectiveByUnit(parts, units, math.prod(blocks), axis)
 
 
 def are_unlinked(component: "UnlinkedUnits") -> bool:
@@ -187,6 +193,7 @@ class UnlinkedUnits(Component):
     inner: Any
     link: Any
     over: str
+    outer: tuple[str, ...]
     has_objectives = False
 
     @property
@@ -205,7 +212,8 @@ class UnlinkedUnits(Component):
         ):
             first = self.inner.block_objective(data.subset([0]))
             self.has_objectives = first is not None
-            self.blocks = (self.over, *axes) if self.has_objectives else None
+            blocks = (self.over, *self.outer, *axes)
+            self.blocks = blocks if self.has_objectives else None
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """The family's for every unit, where no law links them."""

@@ -17,7 +17,7 @@ from glmhmm_pyro.components.forbidden import refuse_forbidden
 from glmhmm_pyro.components.initial import Initial, InitialGLM, InitialState
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginal_laws import Marginal
-from glmhmm_pyro.components.pairs import insert_staying
+from glmhmm_pyro.components.pairs import free_pairs, insert_staying
 from glmhmm_pyro.components.transitions import (
     InputDriven,
     Stationary,
@@ -192,16 +192,21 @@ class VaryingTransitions(Varies, Transitions):
         return as_design(self.design(data), ("constant",))
 
     def logits(self, data: Sequences) -> Tensor:
-        """Log-odds against staying, shape (steps, origins, destinations)."""
-        return insert_staying(self.scores(*self.split(self.inputs(data))))
+        """Log-odds against staying, (*outer, steps, origins, destinations)."""
+        return self._log_odds(*self.split(self.inputs(data)))
+
+    def _log_odds(self, design: Tensor, units: Tensor) -> Tensor:
+        scores = self.scores(design, units)
+        return self.outer_first(insert_staying(scores), units.dim())
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
         """Softmax of the linear predictors of the state's row."""
         design, units = self.split(covariates)
         if not isinstance(self.family, InputDriven):
             design = design.new_ones(*design.shape[:-1], 1)
-        rows = insert_staying(self.scores(design, units))
-        return Categorical(logits=_at_state(rows, state, units.dim()))
+        leading = len(self.outer) + units.dim()
+        rows = self._log_odds(design, units)
+        return Categorical(logits=_at_state(rows, state, leading))
 
     def _shown(self, weights: Tensor) -> Tensor:
         return InputDriven().display("weights", weights)[0]
@@ -216,10 +221,8 @@ class VaryingTransitions(Varies, Transitions):
         if "weights" in params:
             return params["weights"]
         logs = params["probs"].clamp(min=_LEAST).log()
-        odds = logs - logs.diagonal()[:, None]
-        states = len(odds)
-        others = ~torch.eye(states, dtype=torch.bool)
-        return odds[others].reshape(states, states - 1, 1)
+        staying = logs.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+        return free_pairs(logs - staying).unsqueeze(-1)
 
 
 @suggests_names
@@ -270,9 +273,9 @@ class VaryingInitial(Varies, InitialState):
         return Units.of(data, self.over).of_session[:, None]
 
     def logits(self, data: Sequences) -> Tensor:
-        """Log-odds against state 0, shape (sessions, states)."""
+        """Log-odds against state 0, shape (*outer, sessions, states)."""
         scores = self.scores(*self.split(self.inputs(data)))
-        return torch.nn.functional.pad(scores, (1, 0))
+        return self.outer_first(torch.nn.functional.pad(scores, (1, 0)), 1)
 
     def _shown(self, weights: Tensor) -> Tensor:
         return InitialGLM().display("weights", weights)[0]
@@ -287,7 +290,7 @@ class VaryingInitial(Varies, InitialState):
         if "weights" in params:
             return params["weights"]
         logs = params["probs"].clamp(min=_LEAST).log()
-        return (logs[1:] - logs[0])[:, None]
+        return (logs[..., 1:] - logs[..., :1]).unsqueeze(-1)
 
 
 # Probability that one of 0 counts for where weights begin at log-odds.

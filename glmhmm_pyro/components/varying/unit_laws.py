@@ -20,6 +20,9 @@ from glmhmm_pyro.priors.recipe import PriorRecipe
 # A law by its name, or a recipe with its scales; None for units by themselves.
 LawRecipe = str | PriorRecipe | None
 
+# Sites of the weights, of their mean, and of those that are the same in all units.
+WEIGHTS, MEAN, CONSTANT = "weights", "weights_mean", "constant_weights"
+
 # Ends of the names of sites that hold learnt scales.
 SCALES = ("scale", "step_scale", "border_scale")
 

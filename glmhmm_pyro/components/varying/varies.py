@@ -6,25 +6,26 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import has_items, one_of
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.varying.by_unit import UnlinkedUnits
-from glmhmm_pyro.components.varying.unit_laws import SCALES, LawRecipe, law_of
+from glmhmm_pyro.components.varying.carried import CarriesWeights
+from glmhmm_pyro.components.varying.unit_laws import (
+    CONSTANT,
+    MEAN,
+    SCALES,
+    WEIGHTS,
+    LawRecipe,
+    law_of,
+)
 from glmhmm_pyro.components.varying.units import OVER, Units
 from glmhmm_pyro.components.varying.varying_words import SaysHowItVaries
-from glmhmm_pyro.priors.markov import GaussianMarkov
 from glmhmm_pyro.sequences import Sequences
-from glmhmm_pyro.sequences.members import Members
-from glmhmm_pyro.sequences.sessions import rows_of_sessions, sessions_of
-
-# Sites of the weights, of their mean, and of those that are the same in all units.
-WEIGHTS, MEAN, CONSTANT = "weights", "weights_mean", "constant_weights"
 
 
-class Varies(UnlinkedUnits, SaysHowItVaries):
+class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
     """A component whose weights have an entry for every unit, linked by a law.
 
     Units are groups, sessions or steps. The sites are ``weights``, which are latent
@@ -41,10 +42,13 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
 
     Attributes:
         units: those of the data at hand, bound by them.
+        unit_axes: of the weights of one unit.
+        outer: the first of these, which the family's weights do not have.
         fitted_lengths: numbers of steps of the first data set's sessions.
     """
 
     family: Any
+    of_unit: Site
     weights: Any
     constant_weights: Any
 
@@ -77,27 +81,37 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
         self.prior = weights.prior
         self.units: Any = None
         self.fitted_lengths: tuple[int, ...] | None = None
-        self.link: Any = law_of(law, over, self.own_scales)
-        self.unit_axes = weights.axes
-        sizes = weights.sizes
-        declared = [(a, sizes[a]) if a in sizes else a for a in self.unit_axes]
-        if self.constant:
-            outer = [*declared[:-1], "constant"]
-            self.constant_weights = Site(*outer, prior=weights.prior)
-        self._declare_law(declared, weights)
+        self._declare(weights)
 
-    def _declare_law(self, declared: list[Any], weights: Site) -> None:
-        """The sites of the law, before the weights that it links."""
+    def _declare(self, weights: Site, outer: tuple[str, ...] = ()) -> None:
+        """Sites for a unit's weights; those of the law before what it links.
+
+        Args:
+            weights: axes and prior of the weights of one unit.
+            outer: those of its axes that the family's weights do not have.
+        """
+        # Not as a site of its own.
+        self.__dict__["of_unit"] = weights
+        declared, prior = weights.declared, weights.prior
+        self.outer, self.unit_axes = outer, weights.axes
+        self.link: Any = law_of(self.law, self.over, (*outer, *self.own_scales))
+        if self.constant:
+            self.constant_weights = Site(*declared[:-1], "constant", prior=prior)
         if self.link is None:
-            self.weights = Site(self.over, *declared, prior=weights.prior)
+            self.weights = Site(self.over, *declared, prior=prior)
             return
         if self.link.has_mean:
-            self.weights_mean = Site(*declared, prior=weights.prior)
+            self.weights_mean = Site(*declared, prior=prior)
         for end, scale in self.link.scales.items():
             if scale.is_learnt:
                 site = scale.site(self.unit_axes, weights.sizes)
                 setattr(self, f"{WEIGHTS}_{end}", site)
         self.weights = Site(self.over, *declared, latent=True)
+
+    def widen(self, axis: str, size: int) -> None:
+        """Give the weights of every unit an axis more, before their own."""
+        if axis not in self.outer:
+            self._declare(self.of_unit.widened(axis, size), (axis, *self.outer))
 
     @property
     def inner(self) -> Any:
@@ -198,7 +212,7 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
         }
         return self._law_at(values)
 
-    def _law_at(self, values: Mapping[str, Tensor]) -> Distribution:
+    def _law_at(self, values: Mapping[str, Tensor]) -> Any:
         shape = self.shape(WEIGHTS)[1:]
         return self.link.distribution(dict(values), self.units, self.unit_axes, shape)
 
@@ -218,6 +232,11 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
     def is_linear(self) -> bool:
         """False: predictors are no single product of a design and weights."""
         return False
+
+    @property
+    def num_entries(self) -> int:
+        """One column of entries: the unit."""
+        return 1
 
     def entries(self, data: Sequences) -> Tensor:
         """The unit of every step, (steps, 1)."""
@@ -250,6 +269,11 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
             rows = rows.index_select(0, units.flatten()).unflatten(0, units.shape)
         found = _row_products(rows, design[..., self.places[0]])
         return found + self.constant_scores(design) if self.constant else found
+
+    def outer_first(self, scores: Tensor, leading: int) -> Tensor:
+        """Scores (*rows, *outer, ...) with outer axes before so many of rows."""
+        number = range(len(self.outer))
+        return scores.movedim([leading + axis for axis in number], [*number])
 
     def constant_scores(self, design: Tensor) -> Tensor:
         """The part of predictors that is the same in all units."""
@@ -288,7 +312,7 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
             return super().permuted(name, value, order)
         return self.inner.permuted(name, value, order)
 
-    # What the law says of other data.
+    # What the family alone says.
 
     def nested(self) -> Component:
         """The family: the special case in which all units share their weights."""
@@ -317,75 +341,6 @@ class Varies(UnlinkedUnits, SaysHowItVaries):
     def _weights_of(self, params: Mapping[str, Tensor]) -> Tensor:
         """The weights of a fit of the family."""
         return params[WEIGHTS]
-
-    def carry(
-        self, data: Sequences, fitted: Members, params: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Weights at other data than those fitted, which are drawn where they are new.
-
-        Units that were fitted keep their weights. New sessions come after all those
-        fitted of their group, from whose last one a walk goes on; a new group begins
-        anew.
-
-        Args:
-            data: bound to this component.
-            fitted: the sessions fitted.
-            params: values of all sites at the data fitted, by attribute.
-        """
-        if self.link is None:
-            return {}
-        names = [f"{WEIGHTS}_{end}" for end in ("mean", *self.link.scales)]
-        values = {
-            name.removeprefix(f"{WEIGHTS}_"): params[name]
-            for name in names
-            if name in params
-        }
-        law: Any = self._law_at(values)
-        found, old = law.rsample().detach(), params[WEIGHTS]
-        steps, ends = law.steps(found), self._ends(fitted, old)
-        for session, known in enumerate(self._known(data, fitted)):
-            rows = self.units.rows(session)
-            here = slice(rows.start, rows.stop)
-            group = data.groups[session] if data.groups else None
-            if known is not None and len(known) == len(rows):
-                found[here] = old[known.start : known.stop]
-            elif law.walks:
-                own = steps[here]
-                if group in ends:
-                    if not law.follows[rows.start]:
-                        own[0] = self._border_step(law, values)
-                    found[here] = ends[group] + own.cumsum(0)
-                ends[group] = found[rows.stop - 1]
-        return {WEIGHTS: found}
-
-    def _border_step(self, law: GaussianMarkov, values: Mapping[str, Tensor]) -> Tensor:
-        """A step from the last unit fitted to the first of a new session."""
-        scales = self.link.scales
-        end = "border_scale" if "border_scale" in scales else "step_scale"
-        scale = scales[end].at(values.get(end), self.unit_axes).expand(law.unit)
-        return scale * torch.randn(law.unit, dtype=scale.dtype)
-
-    def _known(self, data: Sequences, fitted: Members) -> list[range | None]:
-        """The units fitted that each session of the data is, if it is one of them."""
-        if self.over == "group":
-            names = {n: range(i, i + 1) for i, n in enumerate(fitted.names("group"))}
-            return [names.get(group) for group in data.groups or ()]
-        places, _ = rows_of_sessions(fitted.sessions, sessions_of(data))
-        ends = self._last_units(len(fitted.sessions))
-        first = [0, *(end + 1 for end in ends)]
-        return [None if p is None else range(first[p], ends[p] + 1) for p in places]
-
-    def _last_units(self, number: int) -> list[int]:
-        """The last unit of every session fitted."""
-        lengths = self.fitted_lengths if self.over == "step" else [1] * number
-        return [int(end) - 1 for end in torch.tensor(lengths).cumsum(0)]
-
-    def _ends(self, fitted: Members, old: Tensor) -> dict[Any, Tensor]:
-        """Weights of the last unit fitted of every group."""
-        if self.over == "group":
-            return {}
-        ends = self._last_units(len(fitted.sessions))
-        return {o.group: old[end] for (_, o), end in zip(fitted.sessions, ends)}
 
 
 def _row_products(rows: Tensor, design: Tensor) -> Tensor:
