@@ -188,6 +188,18 @@ def test_the_best_and_the_sorted_order_are_those_of_all_in_the_group(name):
         assert symmetry.sorted_order(keys).equal(first)
 
 
+@pytest.mark.parametrize("states", [3, 5])
+def test_the_best_orders_of_many_are_those_of_each(states):
+    """Of few orders all are compared, of many the best is assigned."""
+    agreements = normals(2, 4, states, states)
+    orders = list(itertools.permutations(range(states)))
+    found = Symmetry.full(states).best_order(agreements)
+    assert found.shape == (2, 4, states)
+    for agreement, order in zip(agreements.flatten(0, 1), found.flatten(0, 1)):
+        total = {o: sum(agreement[k, o[k]] for k in range(states)) for o in orders}
+        assert tuple(order.tolist()) == max(total, key=total.get)
+
+
 def test_without_known_symmetry_nothing_moves():
     alone = Symmetry.none(3)
     assert alone.best_order(normals(3, 3)).tolist() == [0, 1, 2]

@@ -163,14 +163,14 @@ def best_orders(
         for sites in sites_at_draws(model, data, flat):
             probs = _of_sites(sites).to(reference.dtype)
             agreements = reference.T @ probs
-            for agreement in agreements.reshape(-1, *agreements.shape[-2:]):
-                within.append(symmetry.best_order(agreement))
-                best.append(every.best_order(agreement))
-                bar.update()
+            agreements = agreements.reshape(-1, *agreements.shape[-2:])
+            within.append(symmetry.best_order(agreements))
+            best.append(every.best_order(agreements))
+            bar.update(len(agreements))
     states = (symmetry.num_states,)
     return (
-        torch.stack(within).reshape(shape + states),
-        torch.stack(best).reshape(shape + states),
+        torch.cat(within).reshape(shape + states),
+        torch.cat(best).reshape(shape + states),
     )
 
 

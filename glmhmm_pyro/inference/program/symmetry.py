@@ -38,6 +38,9 @@ _HALVINGS = 20
 # Renumberings of unlike states that are tried out; beyond, those of like states count.
 _MOST = 720
 
+# Renumberings of a group that are compared one by one, of many draws at once.
+_FEW = 24
+
 
 @dataclass(frozen=True)
 class Symmetry:
@@ -106,20 +109,31 @@ class Symmetry:
         """The renumbering of the group that agrees best.
 
         Args:
-            agreement: how well new number k would suit old number j, shape (states,
-                states).
+            agreement: how well new number k would suit old number j, shape (*batch,
+                states, states).
 
         Returns:
-            The order with the largest sum of ``agreement[k, order[k]]``, (states,).
+            The order with the largest sum of ``agreement[k, order[k]]``, (*batch,
+            states).
         """
-        values, rows = agreement.cpu().numpy(), np.arange(self.num_states)
-        found = []
+        values = agreement.cpu()
+        if self.size <= _FEW and bool(values.isfinite().all()):
+            orders = torch.stack(list(self.orders()))
+            sums = values[..., torch.arange(self.num_states), orders].sum(-1)
+            return orders[sums.argmax(-1)]
+        batch, last = values.shape[:-2], values.shape[-2:]
+        found = [self._assigned(one) for one in values.reshape(-1, *last).numpy()]
+        return torch.from_numpy(np.stack(found)).reshape(*batch, -1)
+
+    def _assigned(self, values: np.ndarray) -> np.ndarray:
+        """The best order of many, by an assignment for every move of classes."""
+        rows, found = np.arange(self.num_states), []
         for move in self.moves:
             allowed = self._class_of[list(move)][:, None] == self._class_of
             masked = np.where(allowed, values, -np.inf)
             _, order = linear_sum_assignment(masked, maximize=True)
             found.append((values[rows, order].sum(), order))
-        return torch.from_numpy(max(found, key=lambda pair: pair[0])[1])
+        return max(found, key=lambda pair: pair[0])[1]
 
     def sorted_order(self, keys: Tensor) -> Tensor:
         """The renumbering of the group whose numbers come first when they are sorted.
