@@ -32,7 +32,7 @@ def quartic(position):
 def begun(size=3, seed=0):
     rng = np.random.default_rng(seed)
     position, momentum = rng.normal(size=(2, size))
-    return Tree.at(Point(position, momentum, *quartic(position)))
+    return Tree.at(Point.at(position, momentum, *quartic(position)))
 
 
 def points_beyond(start, number, step):
@@ -42,7 +42,7 @@ def points_beyond(start, number, step):
         half = end.momentum - step / 2 * quartic(end.position)[1]
         position = end.position + step * half
         energy, slope = quartic(position)
-        end = Point(position, half - step / 2 * slope, energy, slope)
+        end = Point.at(position, half - step / 2 * slope, energy, slope)
         found.append(end)
     return found
 

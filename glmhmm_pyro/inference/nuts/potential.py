@@ -68,14 +68,15 @@ class StretchedPotential:
 
     def __init__(self, potential: Potential, scale: Tensor):
         self.potential, self.scale = potential, scale
-        self._whitening = potential.whitening.after(scale)
+        whitening = potential.whitening.after(scale)
+        self._centre, self._scale = (part.numpy() for part in whitening)
 
     def at(self, position: Array) -> tuple[float, Array]:
         """Energy and slope at a position, shape (size,)."""
         self.potential.num_calls += 1
-        vector = self._whitening(torch.from_numpy(position))
+        vector = torch.from_numpy(self._centre + self._scale @ position)
         found = self.potential.program.evaluated(vector, jacobian=True)
-        slope: Array = (found.slope @ self._whitening.scale).numpy()
+        slope: Array = found.slope.numpy() @ self._scale
         return -found.log_density, np.negative(slope, out=slope)
 
     def vector(self, position: Array) -> Tensor:

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from glmhmm_pyro.chain.compiled import Array
 
 # Nats of energy gained from which a trajectory has left the true one.
 _DIVERGED = 1000.0
+
+_LOG_TWO = math.log(2.0)
 
 # From a position to its potential energy, and the slope of that.
 Energy = Callable[[Array], tuple[float, Array]]
@@ -30,17 +30,22 @@ class Point(NamedTuple):
     Attributes:
         potential: energy of the position.
         slope: of that.
+        energy: potential and kinetic.
     """
 
     position: Array
     momentum: Array
     potential: float
     slope: Array
+    energy: float
 
-    @property
-    def energy(self) -> float:
-        """Potential and kinetic energy."""
-        return self.potential + float(self.momentum @ self.momentum) / 2
+    @classmethod
+    def at(
+        cls, position: Array, momentum: Array, potential: float, slope: Array
+    ) -> "Point":
+        """A point of which all but the kinetic energy is known."""
+        energy = potential + float(momentum @ momentum) / 2
+        return cls(position, momentum, potential, slope, energy)
 
 
 class Tree(NamedTuple):
@@ -103,7 +108,7 @@ def leapfrog_end(
     half: Array, position: Array, step: float, potential: float, slope: Array
 ) -> Point:
     """The end of a leapfrog, by the energy where it leads to and its slope."""
-    return Point(position, half - step / 2 * slope, potential, slope)
+    return Point.at(position, half - step / 2 * slope, potential, slope)
 
 
 def build_tree(
@@ -177,4 +182,7 @@ def turns_back(momenta: Array, first: Array, last: Array) -> bool:
 
 def _log_sum(one: float, other: float) -> float:
     """log(exp(one) + exp(other))."""
-    return float(np.logaddexp(one, other))
+    if one == other:
+        return one + _LOG_TWO
+    greater, less = (one, other) if one > other else (other, one)
+    return greater + math.log1p(math.exp(less - greater))

@@ -10,6 +10,7 @@ from glmhmm_pyro.chain.compiled import Array
 from glmhmm_pyro.inference.nuts.potential import Potential, StretchedPotential
 from glmhmm_pyro.inference.nuts.sampler import Draw, Settings
 from glmhmm_pyro.inference.nuts.trajectories import (
+    Chance,
     Point,
     Tree,
     build_tree,
@@ -50,10 +51,11 @@ class VectorSampler:
         energy, tree = self._stretched.at, Tree.at(self._begun())
         with np.errstate(all="ignore"):
             for depth in range(self.settings.max_tree_depth):
-                step = self.steps.length if _chance() < 0.5 else -self.steps.length
-                more = build_tree(tree, depth, step, energy, _chance)
+                chance = _chances(2**depth + 1)
+                step = self.steps.length if chance() < 0.5 else -self.steps.length
+                more = build_tree(tree, depth, step, energy, chance)
                 log_odds = more.log_weight - tree.log_weight
-                tree = join_trees(tree, more, step, log_odds, _chance)
+                tree = join_trees(tree, more, step, log_odds, chance)
                 if tree.has_ended:
                     break
         self._point = tree.proposal
@@ -106,12 +108,13 @@ class VectorSampler:
         self._stretched = stretched
         with np.errstate(all="ignore"):
             found = stretched.at(position)
-        self._point = Point(position, np.zeros_like(position), *found)
+        self._point = Point.at(position, np.zeros_like(position), *found)
 
     def _begun(self) -> Point:
         """The last draw, with a fresh momentum."""
-        drawn = torch.randn(self._point.position.shape, dtype=torch.float64)
-        return self._point._replace(momentum=drawn.numpy())
+        last = self._point
+        drawn = torch.randn(last.position.shape, dtype=torch.float64).numpy()
+        return Point.at(last.position, drawn, last.potential, last.slope)
 
     def _begin_steps(self) -> None:
         """Double or halve the step until a first one is neither short nor long."""
@@ -130,5 +133,6 @@ class VectorSampler:
         self.steps.begin(length)
 
 
-def _chance() -> float:
-    return torch.rand((), dtype=torch.float64).item()
+def _chances(number: int) -> Chance:
+    """A source of so many numbers, drawn at once."""
+    return iter(torch.rand(number, dtype=torch.float64).tolist()).__next__
