@@ -33,6 +33,10 @@ from glmhmm_pyro.zeros import log_or_zero_slope
 
 Values = Mapping[str, np.ndarray]
 
+# Columns and products up to which NumPy multiplies faster than torch, and in one thread
+# in any case.
+_NARROW, _SMALL = 16, 2**17
+
 
 class Softmaxes(NamedTuple):
     """Softmaxes that potentials were made of, by linear predictors of numbers.
@@ -144,14 +148,15 @@ class ProbsTable:
     def __call__(self, values: Values) -> np.ndarray:
         """Logarithms of the probabilities."""
         self._probs = values["probs"].reshape(self.shape)
-        self._sums = self._probs.sum(-1, keepdims=True)
+        self._sums = np.add.reduce(self._probs, -1, keepdims=True)
         return np.log(self._probs / self._sums)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the probabilities, 0 for one that is 0."""
-        expected = counts.sum(-1, keepdims=True) / self._sums
-        possible = np.where(self._probs > 0, self._probs, np.inf)
-        slopes = counts / possible - np.where(self._probs > 0, expected, 0.0)
+        expected = np.add.reduce(counts, -1, keepdims=True) / self._sums
+        slopes, possible = np.zeros(self.shape), self._probs > 0
+        np.divide(counts, self._probs, out=slopes, where=possible)
+        np.subtract(slopes, expected, out=slopes, where=possible)
         return {"probs": slopes[0]}
 
     def softmaxes(self) -> Softmaxes:
@@ -179,6 +184,9 @@ class _Regressions:
         self.design = pool.design.contiguous()
         self.member, self.sums = pool.member, pool.sums
         self.group = None if pool.group is None else pool.group.numpy()
+        steps, features = self.design.shape
+        is_small = features <= _NARROW and steps * features <= _SMALL
+        self._rows = self.design.dense().numpy() if is_small else None
 
     def spread(self, table: np.ndarray) -> np.ndarray:
         """The table of all steps, from that of groups (groups, ...)."""
@@ -192,16 +200,25 @@ class _Regressions:
 
     def predicted(self, weights: np.ndarray, out: np.ndarray) -> None:
         """Predictors of all groups (groups, ...) by weights (..., features)."""
+        rows = self._rows
+        if rows is not None and len(rows) * weights.size <= _SMALL:
+            by_class = weights.reshape(-1, rows.shape[1]).T
+            np.dot(rows, by_class, out=out.reshape(len(rows), -1))
+            return
         by_row = torch.from_numpy(weights).reshape(-1, self.design.shape[1])
         scores = torch.from_numpy(out).reshape(len(self.design), -1)
         self.design.multiply(by_row.T, scores)
 
     def by_weights(self, residuals: np.ndarray) -> np.ndarray:
         """Slopes by weights (..., features), from those by predictors (groups, ...)."""
+        rows, shape = self._rows, residuals.shape[1:]
+        if rows is not None and residuals.size * rows.shape[1] <= _SMALL:
+            by_class: np.ndarray = residuals.reshape(len(rows), -1).T @ rows
+            return by_class.reshape(*shape, -1)
         slopes = torch.from_numpy(residuals).reshape(len(self.design), -1)
         found = np.empty((slopes.shape[1], self.design.shape[1]))
         self.design.collect(slopes.T, torch.from_numpy(found))
-        return found.reshape(*residuals.shape[1:], -1)
+        return found.reshape(*shape, -1)
 
 
 class LabelTable(_Regressions):

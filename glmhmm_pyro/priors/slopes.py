@@ -1,10 +1,13 @@
 """Log densities of priors with their slopes, in numpy.
 
-What a prior's parameters give is computed once; a sampler asks thousands of times.
+What a prior's parameters give is computed once; a sampler asks thousands of times. Of
+few numbers a sum or a product takes a hundredth of what NumPy's calls take, so that
+priors of one kind are put side by side and asked as one.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +38,48 @@ def scored(prior: Distribution, shape: torch.Size) -> Scored:
     return score
 
 
+@Question
+def spread(prior: Distribution, shape: torch.Size) -> Distribution | None:
+    """The same density of one row after another, each with parameters of its own.
+
+    ``None`` where a prior is not known to be one of independent rows.
+
+    Args:
+        shape: of the parameter, whose rows are its numbers or its last axis.
+    """
+    return None
+
+
+@spread.register
+def _normal_numbers(prior: Normal, shape: torch.Size) -> Distribution:
+    loc, scale = (x.expand(shape).reshape(-1) for x in (prior.loc, prior.scale))
+    return Normal(loc, scale)
+
+
+@spread.register
+def _dirichlet_rows(prior: Dirichlet, shape: torch.Size) -> Distribution:
+    return Dirichlet(prior.concentration.expand(shape).reshape(-1, shape[-1]))
+
+
+def side_by_side(spreads: Sequence[Distribution | None]) -> Distribution | None:
+    """The prior of the rows of all, one after another's, if they are of one kind.
+
+    Args:
+        spreads: what :func:`spread` makes of each.
+    """
+    kind: Any = type(spreads[0])
+    if spreads[0] is None or any(type(prior) is not kind for prior in spreads):
+        return None
+    together = {}
+    for name in kind.arg_constraints:
+        values = [getattr(prior, name) for prior in spreads]
+        if len({value.shape[1:] for value in values}) > 1:
+            return None
+        together[name] = torch.cat(values)
+    found: Distribution = kind(**together)
+    return found
+
+
 @scored.register
 def _of_flat(prior: Flat, shape: torch.Size) -> Scored:
     return lambda value: (0.0, np.zeros_like(value))
@@ -47,7 +92,7 @@ def _of_normal(prior: Normal, shape: torch.Size) -> Scored:
 
     def score(value: np.ndarray) -> tuple[float, np.ndarray]:
         away = (value - centre) / scale
-        return -float((away * away).sum()) / 2 - constant, -away / scale
+        return -float(np.vdot(away, away)) / 2 - constant, -away / scale
 
     return score
 
@@ -73,12 +118,14 @@ def _of_dirichlet(prior: Dirichlet, shape: torch.Size) -> Scored:
     logs = excess * math.log(excess.shape[-1])
     constants = _array(prior.log_prob(uniform)) + logs.sum(-1)
     constant = float(np.broadcast_to(constants, shape[:-1]).sum())
+    excess = np.broadcast_to(excess, shape).copy()
     counts = excess != 0
 
     def score(value: np.ndarray) -> tuple[float, np.ndarray]:
-        logs = np.where(counts, np.log(value), 0.0)
-        slope = np.where(counts, excess / value, 0.0)
-        return constant + float((excess * logs).sum()), slope
+        logs, slope = np.zeros(shape), np.zeros(shape)
+        np.log(value, out=logs, where=counts)
+        np.divide(excess, value, out=slope, where=counts)
+        return constant + float(np.vdot(excess, logs)), slope
 
     return score
 

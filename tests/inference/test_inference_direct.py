@@ -80,6 +80,23 @@ CASES = {
         ),
         recorded(),
     ),
+    "dirichlets side by side": (
+        gh.GLMHMM(
+            3,
+            gh.Bernoulli(gh.priors.Ridge(1.0)),
+            gh.Stationary(gh.priors.Sticky(9.0, 0.7)),
+            gh.Initial(dist.Dirichlet(torch.tensor([2.0, 1.0, 0.5]))),
+        ),
+        recorded(),
+    ),
+    "normals side by side": (
+        gh.GLMHMM(
+            2,
+            gh.Categorical(3, dist.Normal(0.5, torch.tensor([1.0, 2.0, 3.0]))),
+            gh.InputDriven(dist.Normal(torch.arange(3.0), 4.0)),
+        ),
+        recorded(3),
+    ),
     "weighed sessions": (
         gh.GLMHMM(2, gh.Bernoulli()),
         recorded().weighted([1.0, 0.5, 2.5]),
@@ -173,6 +190,16 @@ def points(size):
     generator = torch.Generator().manual_seed(1)
     draws = torch.randn(3, size, generator=generator, dtype=torch.float64)
     return draws * torch.tensor([[0.3], [1.0], [12.0]])
+
+
+@pytest.mark.parametrize(
+    "name, groups",
+    [("dirichlets", ["ini tra", "emi"]), ("normals", ["ini", "tra emi"])],
+)
+def test_neighbours_with_priors_of_a_kind_are_computed_together(name, groups):
+    density = programs(f"{name} side by side")[0]._direct
+    names = [[name[:3] for name, *_ in place.members] for place in density.places]
+    assert [" ".join(each) for each in names] == groups
 
 
 @pytest.mark.parametrize("jacobian", [False, True])

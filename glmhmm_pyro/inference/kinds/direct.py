@@ -12,13 +12,12 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from glmhmm_pyro.inference.kinds.placed import placed
+from glmhmm_pyro.inference.kinds.places import Arrays, places_of
 from glmhmm_pyro.inference.program.coordinates import Coordinates
 from glmhmm_pyro.inference.program.evaluated import Evaluated
 from glmhmm_pyro.inference.steps.scores import Scores, scores_at
 from glmhmm_pyro.inference.steps.tabled import Tabled, tables_of
 from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.priors.slopes import scored
 from glmhmm_pyro.ranks import ALONE, Ranks
 from glmhmm_pyro.sequences import Sequences
 
@@ -41,35 +40,33 @@ class DirectDensity:
         ranks: Ranks = ALONE,
     ):
         self.chain, self.ranks = chain, ranks
-        self.slices = coordinates.slices
-        self.sites = {
-            name: placed(transform, coordinates.shapes[name], coordinates.is_real[name])
-            for name, transform in coordinates.transforms.items()
-        }
-        self.scored = {n: scored(prior, prior.shape()) for n, prior in priors.items()}
+        self.places = places_of(coordinates, priors)
 
     def __call__(self, vector: Tensor, jacobian: bool) -> Evaluated:
         """What :meth:`Program.evaluated` returns."""
         flat = vector.detach().numpy().copy()
         prior, gain, found = 0.0, 0.0, np.empty_like(flat)
         with np.errstate(all="ignore"):
-            values = {
-                name: site.value(flat[self.slices[name]].reshape(site.shape))
-                for name, site in self.sites.items()
-            }
+            values = self._values(flat)
             likelihood = self.chain.passes[0](*self.chain.given(values))
             slopes = self.chain.slopes(0)
             own = np.array(likelihood), *slopes.values()
             total, *sums = self.ranks.totals(*own)
             likelihood, slopes = float(total), dict(zip(slopes, sums))
-            for name, site in self.sites.items():
-                density, slope = self.scored[name](values[name])
+            for place in self.places:
+                density, slope = place.log_prior()
                 prior += density
-                gain += site.gain() if jacobian else 0.0
-                slope = site.slope(slope + slopes[name], jacobian)
-                found[self.slices[name]] = slope.reshape(-1)
+                gain += place.site.gain() if jacobian else 0.0
+                found[place.where] = place.slope(slope, slopes, jacobian)
         params = {name: torch.from_numpy(value) for name, value in values.items()}
         return Evaluated(params, likelihood, prior, gain, torch.from_numpy(found))
+
+    def _values(self, vector: np.ndarray) -> Arrays:
+        """Values by site."""
+        values: Arrays = {}
+        for place in self.places:
+            values |= place.values(vector)
+        return values
 
     @property
     def is_soft(self) -> bool:
@@ -80,11 +77,8 @@ class DirectDensity:
         """Derivatives of the log-likelihood by the numbers of its softmaxes, if any."""
         flat = vector.detach().numpy()
         with np.errstate(all="ignore"):
-            values = {
-                name: site.value(flat[self.slices[name]].reshape(site.shape))
-                for name, site in self.sites.items()
-            }
-            return scores_at(self.chain, self.chain.potentials(values))
+            potentials = self.chain.potentials(self._values(flat))
+            return scores_at(self.chain, potentials)
 
 
 def direct_density(

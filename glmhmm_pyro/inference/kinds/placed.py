@@ -15,7 +15,8 @@ from torch.distributions import (
     Transform,
 )
 
-_FLOAT = np.finfo(np.float64)
+# What a share of a stick is at least and at most, as torch cuts it off.
+_LEAST, _MOST = np.finfo(np.float64).tiny, 1.0 - np.finfo(np.float64).eps
 
 
 class Placed:
@@ -57,7 +58,7 @@ class PlacedPositive(Placed):
 
     def gain(self) -> float:
         """Sum of the logarithms."""
-        return float(self._free.sum())
+        return float(np.add.reduce(self._free, None))
 
     def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
         """Slope by the logarithms."""
@@ -82,28 +83,29 @@ class PlacedSimplex(Placed):
         """Probabilities."""
         self._odds = free - self.offset
         share = 1.0 / (1.0 + np.exp(-self._odds))
-        self._share = np.minimum(np.maximum(share, _FLOAT.tiny), 1.0 - _FLOAT.eps)
+        self._share = np.minimum(np.maximum(share, _LEAST), _MOST)
         self._moves = share == self._share
         self._value = np.empty(free.shape[:-1] + (free.shape[-1] + 1,))
         self._value[..., 0] = 1.0
-        np.cumprod(1.0 - self._share, -1, out=self._value[..., 1:])
+        (1.0 - self._share).cumprod(-1, out=self._value[..., 1:])
         self._value[..., :-1] *= self._share
         return self._value
 
     def gain(self) -> float:
         """Logarithms of the shares that are left and of the probabilities."""
-        left = -np.logaddexp(0.0, self._odds)
-        return float(left.sum() + np.log(self._value[..., :-1]).sum())
+        gains = np.log(self._value[..., :-1]) - np.logaddexp(0.0, self._odds)
+        return float(np.add.reduce(gains, None))
 
     def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
         """Slope by the log-odds of the shares."""
         by_log = by_value * self._value
         if not self._value.all():
             by_log[self._value == 0] = 0.0
-        by_log[..., :-1] += jacobian
-        after = np.cumsum(by_log[..., :0:-1], -1)[..., ::-1]
-        own = by_log[..., :-1] * (1.0 - self._share) - after * self._share
-        found: np.ndarray = own * self._moves
+        own = by_log[..., :-1]
+        if jacobian:
+            own += 1.0
+        from_here = by_log[..., ::-1].cumsum(-1)[..., :0:-1]
+        found: np.ndarray = (own - from_here * self._share) * self._moves
         return found - self._share if jacobian else found
 
 

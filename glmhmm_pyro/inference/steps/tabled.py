@@ -50,6 +50,7 @@ class Tabled:
         self, tables: Tables, data: Sequences, sets: int, goes_on: Tensor | None
     ):
         self.tables = tables
+        self._names: dict[str, list[tuple[str, str]]] | None = None
         self.borders = None if goes_on is None else Borders.of(data.lengths, goes_on)
         seen = steps_observed(data.mask)
         self.unseen = None if seen is None else ~seen
@@ -66,9 +67,25 @@ class Tabled:
             for first, moves, states in zip(*self.out)
         ]
 
+    def _by_part(self, values: Values) -> dict[str, dict[str, np.ndarray]]:
+        """Values by site, as values by part and attribute."""
+        if self._names is None:
+            self._names = {
+                part: [
+                    (n.removeprefix(f"{part}."), n)
+                    for n in values
+                    if n.startswith(f"{part}.")
+                ]
+                for part in PARTS
+            }
+        return {
+            part: {attribute: values[name] for attribute, name in names}
+            for part, names in self._names.items()
+        }
+
     def potentials(self, values: Values) -> list[np.ndarray]:
         """Log-probabilities that a pass reads, at values of all parameters by site."""
-        own = _by_part(values)
+        own = self._by_part(values)
         first, moves, states = (t(own[part]) for part, t in self.tables.items())
         if self.borders is None:
             return [first, moves, states]
@@ -90,7 +107,7 @@ class Tabled:
             return tuple(self.potentials(values))
         if not isinstance(emissions, SharedTable):
             return tuple(self.potentials(values))
-        own = _by_part(values)
+        own = self._by_part(values)
         first = self.tables["initial"](own["initial"])
 
         def made(as_logs: bool, *places: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -140,15 +157,3 @@ class Tabled:
         if self.unseen is not None:
             emission[:, self.unseen] = 0.0
         return ExpectedCounts(logs, initial, transition, emission)
-
-
-def _by_part(values: Values) -> dict[str, dict[str, np.ndarray]]:
-    """Values by site, as values by part and attribute."""
-    return {
-        part: {
-            name.removeprefix(f"{part}."): value
-            for name, value in values.items()
-            if name.startswith(f"{part}.")
-        }
-        for part in PARTS
-    }
