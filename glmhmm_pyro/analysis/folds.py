@@ -1,6 +1,7 @@
 """Sessions to fit and to hold out, fold by fold."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeGuard
 
@@ -56,7 +57,10 @@ def splits_of(
         number = _checked_number(folds, data.num_sessions, whole)
         splits = _drawn(number, numbers, groups is not None, sessions, seed)
     elif _is_splitter(folds):
-        splits = list(folds.split(sessions, groups=numbers))
+        with warnings.catch_warnings():
+            # Splitters that do not ask for groups need not say so.
+            warnings.filterwarnings("ignore", "The groups parameter is ignored")
+            splits = list(folds.split(sessions, groups=numbers))
     else:
         splits = _as_given(folds, numbers, data.num_sessions)
     if len(splits) < 2:

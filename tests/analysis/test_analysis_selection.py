@@ -9,7 +9,7 @@ import pytest
 import torch
 from inference_cases import clear_data
 from joblib.parallel import ThreadingBackend, register_parallel_backend
-from sklearn.model_selection import GroupKFold, ShuffleSplit
+from sklearn.model_selection import GroupKFold, PredefinedSplit, ShuffleSplit
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import choose_num_states, compare_models
@@ -144,6 +144,9 @@ def test_folds_share_out_groups_or_hold_them_out(animals, sessions):
         for a, b in GroupKFold(3).split(ANIMALS, groups=ANIMALS)
     ]
     assert splits_of(animals, GroupKFold(3), None, 0) == own
+    # Of groups that a splitter does not ask for it says nothing either.
+    given = splits_of(animals, PredefinedSplit([0, 1, 0, 1, 0, 1]), None, 0)
+    assert given == splits_of(animals, [0, 1, 0, 1, 0, 1], None, 0)
 
 
 def test_a_session_held_out_twice_counts_once(sessions):
