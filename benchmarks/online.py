@@ -4,18 +4,22 @@
 
 Medians over 5000 steps after 500 of warm-up, microseconds, of ``update`` (the filtered
 states) and of ``predict`` and ``update`` together; three states, four covariates or a
-design. On an idle machine of two cores:
+design. On a machine of two cores, beside other work:
 
                                   update      both
-    Bernoulli, stationary             33        60
-    Bernoulli, input-driven           40        71
-    Categorical(4)                    35        64
-    Poisson                           32        53
-    Gaussian                          31        51
-    Gamma, by torch                  192       311
-    design of 3 columns               47        82
-    design of 24 columns              58       100
-    400 draws                        208       404
+    Bernoulli, stationary             27        47
+    Bernoulli, input-driven           32        58
+    Categorical(4)                    31        54
+    Poisson                           28        41
+    Gaussian                          27        41
+    Gamma                             28        42
+    StudentT                          29        45
+    NegativeBinomial                  44        62
+    Lapsing                           29        50
+    Gaussian, 2 correlated            37        54
+    design of 3 columns               38        68
+    design of 24 columns              49        84
+    400 draws                        180       348
 """
 
 import time
@@ -75,8 +79,11 @@ def with_draws(fit: gh.Fit, number: int) -> gh.Fit:
     return gh.Fit(**fields)
 
 
-def cases() -> dict[str, tuple[gh.Fit, gh.Sequences | None, list]]:
-    """Fits to follow, the data whose design is to be made, and rows."""
+Case = tuple[gh.Fit, gh.Sequences | None, list, list]
+
+
+def cases() -> dict[str, Case]:
+    """Fits to follow, the data whose design is to be made, rows and behaviour."""
     frame = trials()
     rows = frame.to_dict("records")
     short = Design("stim", PreviousChoice("choice"), Intercept())
@@ -96,36 +103,47 @@ def cases() -> dict[str, tuple[gh.Fit, gh.Sequences | None, list]]:
     plain = random_fit(gh.GLMHMM(3, gh.Bernoulli(), gh.InputDriven()), given)
     x = list(given.covariates.numpy())
 
-    def made(family: gh.Emission, behaviour: np.ndarray) -> tuple:
+    def made(family: gh.Emission, behaviour: np.ndarray) -> Case:
         data = covariates(behaviour)
-        return random_fit(gh.GLMHMM(3, family), data), None, x
+        return random_fit(gh.GLMHMM(3, family), data), None, x, behaviour.tolist()
 
     return {
         "Bernoulli, stationary": made(gh.Bernoulli(), y),
-        "Bernoulli, input-driven": (plain, None, x),
+        "Bernoulli, input-driven": (plain, None, x, y.tolist()),
         "Categorical(4)": made(gh.Categorical(4), rng.integers(0, 4, len(y))),
         "Poisson": made(gh.Poisson(), rng.poisson(2.0, len(y))),
         "Gaussian": made(gh.Gaussian(), rng.normal(size=len(y))),
-        "Gamma, by torch": made(gh.components.Gamma(), rng.gamma(2.0, size=len(y))),
+        "Gamma": made(gh.components.Gamma(), rng.gamma(2.0, size=len(y))),
+        "StudentT": made(gh.components.StudentT(), rng.normal(size=len(y))),
+        "NegativeBinomial": made(
+            gh.components.NegativeBinomial(), rng.poisson(2.0, len(y))
+        ),
+        "Lapsing": made(gh.components.Lapsing(gh.Bernoulli()), y),
+        "Gaussian, 2 correlated": made(
+            gh.Gaussian(2, "full"), rng.normal(size=(len(y), 2))
+        ),
         "design of 3 columns": (
             random_fit(gh.GLMHMM(3, gh.Bernoulli(), gh.InputDriven()), few),
             few,
             rows,
+            y.tolist(),
         ),
         "design of 24 columns": (
             random_fit(gh.GLMHMM(3, gh.Bernoulli(), gh.InputDriven()), many),
             many,
             rows,
+            y.tolist(),
         ),
-        "400 draws": (with_draws(plain, 400), None, x),
+        "400 draws": (with_draws(plain, 400), None, x, y.tolist()),
     }
 
 
-def microseconds(fit: gh.Fit, data: gh.Sequences | None, rows: list) -> list[float]:
+def microseconds(
+    fit: gh.Fit, data: gh.Sequences | None, rows: list, emissions: list
+) -> list[float]:
     """Medians for ``update``, and for both."""
     online = fit.online(data)
     medians = []
-    emissions = _behaviour(fit, data, len(rows))
     for both in (False, True):
         online.start()
         times = []
@@ -137,15 +155,6 @@ def microseconds(fit: gh.Fit, data: gh.Sequences | None, rows: list) -> list[flo
             times.append(time.perf_counter() - begin)
         medians.append(1e6 * float(np.median(times[WARM_UP:])))
     return medians
-
-
-def _behaviour(fit: gh.Fit, data: gh.Sequences | None, steps: int) -> list:
-    if data is not None:
-        return data.emissions.tolist()
-    rng = np.random.default_rng(3)
-    if isinstance(fit.model.emissions, gh.components.Gamma):
-        return rng.gamma(2.0, size=steps).tolist()
-    return rng.integers(0, 2, steps).tolist()
 
 
 if __name__ == "__main__":

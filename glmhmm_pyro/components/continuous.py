@@ -21,6 +21,7 @@ from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
 from glmhmm_pyro.components.rescaling import ColumnUnits, OutputUnits, is_as_defined
+from glmhmm_pyro.components.step_laws import GammaLaw, StepLaw, StudentTLaw
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.ranks import Ranks
@@ -74,6 +75,15 @@ class StudentT(OutputsAlike):
     ) -> Distribution:
         """Student's t around the predictor."""
         return self.independent(PreciseStudentT(df, predictor, scale))
+
+    def predicted_law(self, **parameters: Tensor) -> StepLaw:
+        """In numpy."""
+        if not is_as_defined(self, StudentT, "distribution"):
+            return super().predicted_law(**parameters)
+        scale, df = parameters["scale"], parameters["df"]
+        peak = PreciseStudentT(df, torch.zeros_like(df), scale)
+        known = [v.numpy() for v in (scale, df, peak.log_prob(torch.zeros_like(df)))]
+        return lambda location: StudentTLaw(location, *known)
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the scales."""
@@ -159,6 +169,15 @@ class Gamma(OutputsAlike):
     def distribution(self, predictor: Tensor, concentration: Tensor) -> Distribution:
         """Gamma with the predictor as its log mean."""
         return self.independent(GammaByMean(predictor, concentration))
+
+    def predicted_law(self, **parameters: Tensor) -> StepLaw:
+        """In numpy."""
+        if not is_as_defined(self, Gamma, "distribution"):
+            return super().predicted_law(**parameters)
+        form = parameters["concentration"]
+        peak = GammaByMean(torch.zeros_like(form), form)
+        known = [v.numpy() for v in (form, peak.log_prob(torch.ones_like(form)))]
+        return lambda log_mean: GammaLaw(log_mean, *known)
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Largest concentrations, which leave hardly any variance."""

@@ -1,5 +1,6 @@
 """Normal outputs that are correlated, some of which may not have been observed."""
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -7,6 +8,7 @@ from torch.distributions.utils import tril_matrix_to_vec, vec_to_tril_matrix
 from torch.nn.functional import pad
 
 from glmhmm_pyro.components.least_squares import LEAST_SCALE
+from glmhmm_pyro.components.log_gamma import HALF_LOG_2_PI
 
 # Correlations are never taken to be nearer to 1, where a density is infinite.
 _NEARLY_ONE = 1 - 1e-13
@@ -31,6 +33,39 @@ class PartlyObservedNormal(dist.MultivariateNormal):
         ).log_prob(residual)
         standard = dist.Normal(torch.zeros_like(seen), 1.0).log_prob(seen * 0)
         return joint - ((1 - seen) * standard).sum(-1)
+
+
+class CorrelatedLaw:
+    """The same of one step, in numpy; see :class:`EmissionLaw`.
+
+    Args:
+        mean: shape (sets, 1, states, outputs).
+        factor: Cholesky factors of the covariances, (sets, 1, states, outputs,
+            outputs).
+    """
+
+    def __init__(self, mean: np.ndarray, factor: np.ndarray):
+        self.mean, self.factor = mean, factor
+
+    def accepts(self, value: np.ndarray, seen: np.ndarray) -> bool:
+        """Whether all are finite."""
+        return bool((np.isfinite(value) | ~seen).all())
+
+    def log_probs(self, value: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Marginal log density of the outputs that were seen."""
+        residual, factor = value - self.mean, self.factor
+        if not seen.all():
+            rows = factor[..., seen, :]
+            residual = residual[..., seen]
+            factor = np.linalg.cholesky(rows @ rows.swapaxes(-1, -2))
+        white = np.linalg.solve(factor, residual[..., None])[..., 0]
+        scales = np.diagonal(factor, axis1=-2, axis2=-1)
+        found: np.ndarray = -(white**2 / 2 + HALF_LOG_2_PI + np.log(scales)).sum(-1)
+        return found
+
+    def expected(self) -> dict[str, np.ndarray]:
+        """The means."""
+        return {"": self.mean}
 
 
 def factor_of(correlations: Tensor, num_outputs: int) -> Tensor:

@@ -21,7 +21,11 @@ from glmhmm_pyro.components.regressions import (
     PoissonObjective,
 )
 from glmhmm_pyro.components.rescaling import is_as_defined
-from glmhmm_pyro.components.step_laws import PoissonLaw, StepLaw
+from glmhmm_pyro.components.step_laws import (
+    NegativeBinomialLaw,
+    PoissonLaw,
+    StepLaw,
+)
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.fixed import Fixed
@@ -169,6 +173,13 @@ class NegativeBinomial(OutputsAlike):
     def distribution(self, predictor: Tensor, dispersion: Tensor) -> Distribution:
         """Negative binomial with the predictor as its log mean."""
         return self.independent(NegativeBinomialByMean(predictor, dispersion))
+
+    def predicted_law(self, **parameters: Tensor) -> StepLaw:
+        """In numpy."""
+        if not is_as_defined(self, NegativeBinomial, "distribution"):
+            return super().predicted_law(**parameters)
+        dispersion = parameters["dispersion"].numpy()
+        return lambda log_mean: NegativeBinomialLaw(log_mean, dispersion)
 
     def start_of(self, data: Sequences) -> dict[str, Tensor]:
         """A regression of the logarithms, and dispersion 1."""

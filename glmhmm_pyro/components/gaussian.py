@@ -12,6 +12,7 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.components.alike import OutputsAlike
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.correlations import (
+    CorrelatedLaw,
     PartlyObservedNormal,
     correlations_of,
     factor_of,
@@ -103,17 +104,19 @@ class Gaussian(OutputsAlike):
     ) -> Distribution:
         """Normal around the predictors."""
         if correlation is not None:
-            factor = scale.unsqueeze(-1) * factor_of(correlation, scale.shape[-1])
+            factor = _covariance_factor(scale, correlation)
             return PartlyObservedNormal(
                 predictor, scale_tril=factor, validate_args=False
             )
         return self.independent(dist.Normal(predictor, scale, validate_args=False))
 
     def predicted_law(self, **parameters: Tensor) -> StepLaw:
-        """In numpy, without correlations."""
-        as_here = is_as_defined(self, Gaussian, "distribution")
-        if not as_here or "correlation" in parameters:
+        """In numpy."""
+        if not is_as_defined(self, Gaussian, "distribution"):
             return super().predicted_law(**parameters)
+        if "correlation" in parameters:
+            factor = _covariance_factor(**parameters).numpy()
+            return lambda mean: CorrelatedLaw(mean, factor)
         scale = parameters["scale"].numpy()
         return lambda mean: NormalLaw(mean, scale)
 
@@ -312,3 +315,8 @@ def _check_options(
             "correlation_prior must be None where covariance is 'diagonal', got "
             f"{correlation_prior!r}; write covariance='full'"
         )
+
+
+def _covariance_factor(scale: Tensor, correlation: Tensor) -> Tensor:
+    """Cholesky factors of covariances, (..., outputs, outputs)."""
+    return scale.unsqueeze(-1) * factor_of(correlation, scale.shape[-1])

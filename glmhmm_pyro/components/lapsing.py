@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -16,6 +17,12 @@ from glmhmm_pyro.components.emission_checks import check_labels
 from glmhmm_pyro.components.emissions import Emission
 from glmhmm_pyro.components.label_families import Bernoulli, Categorical
 from glmhmm_pyro.components.marginal_laws import Marginal
+from glmhmm_pyro.components.rescaling import is_as_defined
+from glmhmm_pyro.components.step_laws import (
+    StepLaw,
+    log_probs_of_free,
+    log_probs_of_odds,
+)
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.zeros import log_or_zero_slope
@@ -108,6 +115,18 @@ class Lapsing(OutputsAlike):
             odds = logs[..., 1] - logs[..., 0]
             return self.independent(dist.Bernoulli(logits=odds, validate_args=False))
         return self.independent(dist.Categorical(logits=logs, validate_args=False))
+
+    def predicted_law(self, **parameters: Tensor) -> StepLaw:
+        """In numpy."""
+        as_here = is_as_defined(self, Lapsing, "distribution")
+        if not as_here or type(self.family) not in (Bernoulli, Categorical):
+            return super().predicted_law(**parameters)
+        rates = log_or_zero_slope(parameters["guessing"]).numpy()
+        is_binary = isinstance(self.family, Bernoulli)
+        log_probs = log_probs_of_odds if is_binary else log_probs_of_free
+        return lambda predictor: self.law_of_labels(
+            np.logaddexp(rates[..., :1] + log_probs(predictor), rates[..., 1:])
+        )
 
     def start(self, data: Sequences) -> dict[str, Tensor]:
         """Few guesses, of all classes alike; the weights as those of the family."""

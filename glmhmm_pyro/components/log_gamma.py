@@ -5,18 +5,23 @@ large. What is left of them by Stirling's formula loses none.
 """
 
 import math
+from typing import TypeVar
 
 import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from scipy.special import digamma
+from scipy.special import digamma, gammaln
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
 # From here on four terms of the series are exact to double precision.
 _LARGE = 50.0
+
+HALF_LOG_2_PI = math.log(2 * math.pi) / 2
+
+Numbers = TypeVar("Numbers", Tensor, np.ndarray)
 
 
 def stirling_rest(x: Tensor) -> Tensor:
@@ -26,13 +31,25 @@ def stirling_rest(x: Tensor) -> Tensor:
 
     (Abramowitz & Stegun 1964, 6.1.41.)
     """
-    large = x.clamp(min=_LARGE)
-    square = large.square().reciprocal()
-    series = 1 / 1260 - square / 1680
-    series = (1 / 12 - square * (1 / 360 - square * series)) / large
+    series = _rest_of_large(x.clamp(min=_LARGE))
     small = x.clamp(max=_LARGE)
     exact = small.lgamma() - (small - 0.5) * small.log() + small
-    return torch.where(x > _LARGE, series, exact - math.log(2 * math.pi) / 2)
+    return torch.where(x > _LARGE, series, exact - HALF_LOG_2_PI)
+
+
+def stirling_rest_in_numpy(x: np.ndarray) -> np.ndarray:
+    """:func:`stirling_rest` of numpy's numbers."""
+    series = _rest_of_large(np.maximum(x, _LARGE))
+    small = np.minimum(x, _LARGE)
+    exact = gammaln(small) - (small - 0.5) * np.log(small) + small
+    return np.where(x > _LARGE, series, exact - HALF_LOG_2_PI)
+
+
+def _rest_of_large(x: Numbers) -> Numbers:
+    """What Stirling's formula leaves, by the first terms of its series."""
+    square = 1 / x**2
+    series = 1 / 1260 - square / 1680
+    return (1 / 12 - square * (1 / 360 - square * series)) / x
 
 
 def stirling_rest_and_slope(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +59,7 @@ def stirling_rest_and_slope(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     slope = 1 / 120 - inverse * (1 / 252 - inverse / 240)
     exact = digamma(small) - np.log(small) + 0.5 / small
     slope = np.where(x > _LARGE, -inverse * (1 / 12 - inverse * slope), exact)
-    return stirling_rest(torch.from_numpy(x)).numpy(), slope
+    return stirling_rest_in_numpy(x), slope
 
 
 class NegativeBinomialByMean(TorchDistribution):
@@ -107,7 +124,7 @@ class PreciseStudentT(dist.StudentT):
         normaliser = half * (0.5 / half).log1p() - 0.5
         normaliser = normaliser + stirling_rest(half + 0.5) - stirling_rest(half)
         tails = (half + 0.5) * (deviation.square() / self.df).log1p()
-        return normaliser - math.log(2 * math.pi) / 2 - self.scale.log() - tails
+        return normaliser - HALF_LOG_2_PI - self.scale.log() - tails
 
 
 class GammaByMean(dist.Gamma):
@@ -127,5 +144,5 @@ class GammaByMean(dist.Gamma):
         """Log density."""
         log_ratio = value.log() - self.log_mean
         misfit = self.form * (log_ratio - log_ratio.expm1())
-        width = (self.form.log() - math.log(2 * math.pi)) / 2
+        width = self.form.log() / 2 - HALF_LOG_2_PI
         return misfit + width - stirling_rest(self.form) - value.log()

@@ -14,6 +14,7 @@ from scipy.special import gammaln, xlogy
 from torch import Tensor
 from torch.distributions import Distribution
 
+from glmhmm_pyro.components.log_gamma import HALF_LOG_2_PI, stirling_rest_in_numpy
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.distributions import expected_emission, inner_name
 from glmhmm_pyro.masking import emission_log_probs
@@ -252,11 +253,94 @@ class NormalLaw(_Numbers):
     def each(self, value: np.ndarray) -> np.ndarray:
         """Log density of every number."""
         shift = (value - self.mean) / self.scale
-        found: np.ndarray = -0.5 * shift**2 - np.log(self.scale) - _HALF_LOG_2_PI
+        found: np.ndarray = -0.5 * shift**2 - np.log(self.scale) - HALF_LOG_2_PI
         return found
 
 
-_HALF_LOG_2_PI = 0.5 * np.log(2 * np.pi)
+class StudentTLaw(_Numbers):
+    """Numbers with heavy tails; see :class:`PreciseStudentT`.
+
+    Args:
+        location: where their density is highest, their mean where they have one.
+        scale: of the deviations from it.
+        df: degrees of freedom.
+        log_peak: log density at the location.
+    """
+
+    def __init__(
+        self,
+        location: np.ndarray,
+        scale: np.ndarray,
+        df: np.ndarray,
+        log_peak: np.ndarray,
+    ):
+        super().__init__(np.where(df > 1, location, np.nan))
+        self.location, self.scale, self.df = location, scale, df
+        self.log_peak = log_peak
+
+    def accepts(self, value: np.ndarray, seen: np.ndarray) -> bool:
+        """Whether all are finite."""
+        return bool((np.isfinite(value) | ~seen).all())
+
+    def each(self, value: np.ndarray) -> np.ndarray:
+        """Log density of every number."""
+        square = ((value - self.location) / self.scale) ** 2
+        found: np.ndarray = self.log_peak - (self.df + 1) / 2 * np.log1p(
+            square / self.df
+        )
+        return found
+
+
+class GammaLaw(_Numbers):
+    """Positive numbers; see :class:`GammaByMean`.
+
+    Args:
+        log_mean: logarithms of their means.
+        concentration: 1 is exponential.
+        log_peak: log density of the logarithm of a number at that of the mean, and the
+            concentration.
+    """
+
+    def __init__(
+        self, log_mean: np.ndarray, concentration: np.ndarray, log_peak: np.ndarray
+    ):
+        super().__init__(np.exp(log_mean))
+        self.log_mean, self.concentration = log_mean, concentration
+        self.log_peak = log_peak
+
+    def accepts(self, value: np.ndarray, seen: np.ndarray) -> bool:
+        """Whether all are positive."""
+        return bool(((value > 0) | ~seen).all())
+
+    def each(self, value: np.ndarray) -> np.ndarray:
+        """Log density of every number."""
+        log_value = np.log(value)
+        ratio = log_value - self.log_mean
+        misfit: np.ndarray = self.concentration * (ratio - np.expm1(ratio))
+        return misfit + self.log_peak - log_value
+
+
+class NegativeBinomialLaw(PoissonLaw):
+    """Counts that vary more than Poisson ones; see :class:`NegativeBinomialByMean`.
+
+    Args:
+        log_mean: logarithms of their means.
+        dispersion: what variances have beyond the means, by these squared.
+    """
+
+    def __init__(self, log_mean: np.ndarray, dispersion: np.ndarray):
+        super().__init__(np.exp(log_mean))
+        self.log_mean, self.dispersion = log_mean, dispersion
+
+    def each(self, value: np.ndarray) -> np.ndarray:
+        """Log-probability of every count."""
+        shape = 1 / self.dispersion
+        rest = stirling_rest_in_numpy(np.stack([shape + value, shape]))
+        ways = (shape + value - 0.5) * np.log1p(self.dispersion * value) - value
+        missed = (shape + value) * np.log1p(self.dispersion * self.mean)
+        kept = value * self.log_mean - gammaln(value + 1)
+        found: np.ndarray = ways + rest[0] - rest[1] + kept - missed
+        return found
 
 
 class ProductLaw:

@@ -329,6 +329,41 @@ class OwnKnown(KnownStates):
         return super().forward(state, covariates)
 
 
+@pytest.mark.parametrize("outputs", [None, 2])
+@pytest.mark.parametrize(
+    "family, name, values",
+    [
+        # No mean, and hardly any tails.
+        (gh.components.StudentT, "df", [0.5, 3.0, 1e9]),
+        # Far from its mean, and hardly anything but that.
+        (gh.components.Gamma, "concentration", [1e-3, 2.0, 1e6]),
+        # All but a Poisson one, and hardly any.
+        (gh.components.NegativeBinomial, "dispersion", [1e-10, 0.5, 1e3]),
+        (
+            lambda num_outputs: gh.components.Lapsing(
+                gh.Categorical(3, num_outputs=num_outputs)
+            ),
+            "guessing",
+            [[1.0, 0, 0, 0], [0.0, 0.5, 0.2, 0.3], [1 - 3e-9, 1e-9, 1e-9, 1e-9]],
+        ),
+    ],
+)
+def test_laws_are_exact_at_the_ends_of_their_parameters(family, name, values, outputs):
+    model = gh.GLMHMM(3, family(num_outputs=outputs))
+    rng = np.random.default_rng(4)
+    y = rng.poisson(1.5, (12, outputs or 1)) % 3 + float(name == "concentration")
+    y = torch.from_numpy(y if outputs else y[:, 0])
+    if name in ("df", "concentration"):
+        y = y + torch.rand(y.shape, generator=torch.Generator().manual_seed(0))
+    data = gh.Sequences(y, rng.normal(size=(12, 2)), lengths=[8, 4])
+    params = random_params(model, data)
+    own = params[f"emissions.{name}"]
+    given = torch.tensor(values, dtype=torch.float64)
+    shape = own.shape[:1] + (1,) * (own.dim() - given.dim()) + given.shape[1:]
+    params[f"emissions.{name}"] = given.reshape(shape).expand(own.shape).clone()
+    assert_same(made_fit(model, data, params), data)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_so_it_is_for_models_of_all_kinds(kind):
     data, *parts = KINDS[kind]()
