@@ -83,6 +83,37 @@ def _count_moves(
 
 
 @compiled
+def _renew(
+    origins: np.ndarray,
+    probs: np.ndarray,
+    slopes: np.ndarray,
+    covariates: np.ndarray,
+    has_reference: bool,
+    first: int,
+    m: np.ndarray,
+    later: np.ndarray,
+) -> None:
+    """Means of the scores up to a step, from those before it; slopes are taken out."""
+    states, width = m.shape
+    groups, free = probs.shape
+    for j in range(states):
+        later[j] = 0.0
+        for i in range(states):
+            for p in range(width):
+                later[j, p] += origins[i, j] * m[i, p]
+        for i in range(groups):
+            for f in range(free):
+                to = f + 1 if has_reference and f >= i else f
+                moved = origins[i, j] * ((1.0 if to == j else 0.0) - probs[i, f])
+                factor = moved - slopes[i, f]
+                _add(factor, covariates, first, i * free + f, later[j])
+    # Numbers one by one: to assign arrays, numba compiles what words its error.
+    for j in range(states):
+        for p in range(width):
+            m[j, p] = later[j, p]
+
+
+@compiled
 def _move(
     origins: np.ndarray,
     gamma: np.ndarray,
@@ -101,31 +132,20 @@ def _move(
     groups, free = probs.shape
     pairs, slopes, left = work[0], work[1], work[2, :, 0]
     _count_moves(origins, gamma, probs, has_reference, pairs, left, slopes)
-    for r in range(groups * free):
-        i, f = r // free, r % free
-        _fill(slopes[i, f], m[i], width, weight, rows[r])
-        for q in range(groups * free):
-            k, g = q // free, q % free
-            known = -slopes[i, f] * slopes[k, g]
-            if i == k:
-                known += 2.0 * left[i] * probs[i, f] * probs[i, g]
-                known -= pairs[i, f] * probs[i, g] + probs[i, f] * pairs[i, g]
-                known += slopes[i, f] if f == g else 0.0
-            _add(0.5 * weight * known, covariates, first, q, rows[r])
-    for j in range(states):
-        later[j] = 0.0
-        for i in range(states):
-            for p in range(width):
-                later[j, p] += origins[i, j] * m[i, p]
-        for q in range(groups * free):
-            i, f = q // free, q % free
-            to = f + 1 if has_reference and f >= i else f
-            moved = origins[i, j] * ((1.0 if to == j else 0.0) - probs[i, f])
-            _add(moved - slopes[i, f], covariates, first, q, later[j])
-    # Numbers one by one: to assign arrays, numba compiles what words its error.
-    for j in range(states):
-        for p in range(width):
-            m[j, p] = later[j, p]
+    for i in range(groups):
+        for f in range(free):
+            row = rows[i * free + f]
+            _fill(slopes[i, f], m[i], width, weight, row)
+            for k in range(groups):
+                for g in range(free):
+                    known = -slopes[i, f] * slopes[k, g]
+                    if i == k:
+                        known += 2.0 * left[i] * probs[i, f] * probs[i, g]
+                        known -= pairs[i, f] * probs[i, g] + probs[i, f] * pairs[i, g]
+                        known += slopes[i, f] if f == g else 0.0
+                    factor = 0.5 * weight * known
+                    _add(factor, covariates, first, k * free + g, row)
+    _renew(origins, probs, slopes, covariates, has_reference, first, m, later)
 
 
 @compiled
@@ -145,24 +165,62 @@ def _emit(
     if label < 0:
         rows[:] = 0.0
         return
-    for r in range(states * free):
-        k, f = r // free, r % free
-        away = (1.0 if label == f + 1 else 0.0) - probs[k, f]
-        _fill(gamma[k] * away, m[k], width, weight, rows[r])
-        for q in range(states * free):
-            i, g = q // free, q % free
+    for k in range(states):
+        for f in range(free):
+            row = rows[k * free + f]
+            away = (1.0 if label == f + 1 else 0.0) - probs[k, f]
+            _fill(gamma[k] * away, m[k], width, weight, row)
+            for i in range(states):
+                for g in range(free):
+                    other = (1.0 if label == g + 1 else 0.0) - probs[i, g]
+                    known = -gamma[k] * away * gamma[i] * other
+                    if i == k:
+                        known += gamma[k] * (away * other + probs[k, f] * probs[k, g])
+                        known -= gamma[k] * probs[k, f] if f == g else 0.0
+                    factor = 0.5 * weight * known
+                    _add(factor, covariates, first, i * free + g, row)
+    for i in range(states):
+        for g in range(free):
             other = (1.0 if label == g + 1 else 0.0) - probs[i, g]
-            known = -gamma[k] * away * gamma[i] * other
-            if i == k:
-                known += gamma[k] * (away * other + probs[k, f] * probs[k, g])
-                known -= gamma[k] * probs[k, f] if f == g else 0.0
-            _add(0.5 * weight * known, covariates, first, q, rows[r])
-    for q in range(states * free):
-        i, g = q // free, q % free
-        other = (1.0 if label == g + 1 else 0.0) - probs[i, g]
+            for k in range(states):
+                moved = (1.0 if i == k else 0.0) - gamma[i]
+                _add(moved * other, covariates, first, i * free + g, m[k])
+
+
+@compiled
+def _emit_given(
+    gamma: np.ndarray,
+    scores: np.ndarray,
+    weight: float,
+    m: np.ndarray,
+    mean: np.ndarray,
+    rows: np.ndarray,
+) -> None:
+    """What is emitted at a step: rows are added to by scores, ``m`` moves on.
+
+    Args:
+        scores: of the last numbers, given the state, shape (states, last numbers).
+        mean: memory, shape (last numbers,).
+    """
+    states, width = m.shape
+    number = scores.shape[1]
+    first = width - number
+    for q in range(number):
+        mean[q] = 0.0
         for k in range(states):
-            moved = (1.0 if i == k else 0.0) - gamma[i]
-            _add(moved * other, covariates, first, q, m[k])
+            mean[q] += gamma[k] * scores[k, q]
+    for k in range(states):
+        for r in range(number):
+            slope = weight * gamma[k] * scores[k, r]
+            if slope != 0.0:
+                for p in range(width):
+                    rows[r, p] += slope * m[k, p]
+                for q in range(number):
+                    rows[r, first + q] += 0.5 * slope * (scores[k, q] - mean[q])
+                rows[r, width] += slope
+    for k in range(states):
+        for q in range(number):
+            m[k, first + q] += scores[k, q] - mean[q]
 
 
 @compiled
@@ -178,8 +236,8 @@ def covary(
     has_reference: bool,
     label_probs: np.ndarray,
     label_index: np.ndarray,
-    labels: np.ndarray,
     label_covariates: np.ndarray,
+    labels: np.ndarray,
     m: np.ndarray,
     out_entry: np.ndarray,
     out_moves: np.ndarray,
@@ -233,3 +291,52 @@ def covary(
             m,
             out_labels[t],
         )
+
+
+@compiled
+def covary_given(
+    begins: np.ndarray,
+    weights: np.ndarray,
+    origins: np.ndarray,
+    gamma: np.ndarray,
+    entry_probs: np.ndarray,
+    move_probs: np.ndarray,
+    move_index: np.ndarray,
+    move_covariates: np.ndarray,
+    has_reference: bool,
+    scores: np.ndarray,
+    m: np.ndarray,
+    out_entry: np.ndarray,
+    out_emissions: np.ndarray,
+    out_moves: np.ndarray,
+) -> None:
+    """As :func:`covary`, where scores of the emissions are given.
+
+    Args:
+        scores: given the state, shape (steps, states, numbers of emissions), which are
+            the last.
+        out_emissions: added to, shape (numbers of emissions, numbers + 1).
+    """
+    groups, free = move_probs.shape[1:]
+    later, work = np.empty_like(m), np.empty((3, groups, max(free, 1)))
+    mean = np.empty(scores.shape[2])
+    first_moves = entry_probs.shape[1] * entry_probs.shape[2]
+    for t in range(len(begins)):
+        if begins[t]:
+            _enter(gamma[t], entry_probs[0], weights[t], m, out_entry)
+            out_moves[t] = 0.0
+        else:
+            _move(
+                origins[t],
+                gamma[t],
+                move_probs[move_index[t]],
+                move_covariates[t],
+                has_reference,
+                first_moves,
+                weights[t],
+                m,
+                later,
+                work,
+                out_moves[t],
+            )
+        _emit_given(gamma[t], scores[t], weights[t], m, mean, out_emissions)

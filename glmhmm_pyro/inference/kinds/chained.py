@@ -13,7 +13,7 @@ from torch import Tensor
 from glmhmm_pyro.components.tables import Softmaxes
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.program.evaluated import Curvature
-from glmhmm_pyro.inference.steps.scores import Scores
+from glmhmm_pyro.inference.steps.scores import Emitted, Scores
 from glmhmm_pyro.inference.steps.tabled import PARTS
 
 
@@ -22,7 +22,7 @@ class ComponentNumbers:
 
     Args:
         name: of the component.
-        softmaxes: what has the numbers.
+        part: what has the numbers; those of given scores are entries of the vector.
         coordinates: of all sites.
 
     Attributes:
@@ -31,16 +31,17 @@ class ComponentNumbers:
         size: how many numbers there are.
     """
 
-    def __init__(self, name: str, softmaxes: Softmaxes, coordinates: Coordinates):
+    def __init__(self, name: str, part: Softmaxes | Emitted, coordinates: Coordinates):
         self.sites = [n for n in coordinates.slices if n.startswith(f"{name}.")]
-        self.prefix, self.numbers = f"{name}.", softmaxes.numbers
-        self.size = softmaxes.size
+        is_given = isinstance(part, Emitted)
+        self.prefix, self.size = f"{name}.", part.size
+        self.numbers = None if isinstance(part, Emitted) else part.numbers
         self.coordinates = coordinates
         everything = torch.arange(coordinates.size)
         pieces = [everything[coordinates.slices[site]] for site in self.sites]
         self.place = torch.cat([everything[:0], *pieces])
         real = all(coordinates.is_real[site] for site in self.sites)
-        self.is_linear = self.numbers is None and real
+        self.is_linear = is_given or self.numbers is None and real
 
     def at(self, params: Params) -> Tensor:
         """The numbers at values of all sites."""
@@ -80,7 +81,7 @@ def curvature_by_vector(
         vector: shape (size,).
     """
     parts = [ComponentNumbers(n, s, coordinates) for n, s in zip(PARTS, scores.parts)]
-    sizes = [softmaxes.size for softmaxes in scores.parts]
+    sizes = [part.size for part in scores.parts]
     slopes = scores.slope.split(sizes)
     jacobians = [part.jacobian(vector) for part in parts]
 

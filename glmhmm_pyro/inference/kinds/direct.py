@@ -78,7 +78,13 @@ class DirectDensity:
         flat = vector.detach().numpy()
         with np.errstate(all="ignore"):
             potentials = self.chain.potentials(self._values(flat))
-            return scores_at(self.chain, potentials)
+        parts = [table.softmaxes() for table in self.chain.tables.values()]
+        first, moves, emissions = parts
+        if first is None or moves is None or emissions is None:
+            return None
+        with np.errstate(all="ignore"):
+            passes = self.chain.passes[0]
+            return scores_at(first, moves, emissions, potentials, passes)
 
 
 def direct_density(

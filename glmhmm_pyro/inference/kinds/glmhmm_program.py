@@ -15,6 +15,7 @@ from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.kinds.chained import curvature_by_vector
 from glmhmm_pyro.inference.kinds.direct import DirectDensity, direct_density
+from glmhmm_pyro.inference.kinds.emitted import EmittedCurvature, emitted_curvature
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.kinds.undetermined import (
@@ -149,13 +150,13 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return torch.stack([self.evaluated(p, jacobian=False).slope for p in points])
 
     def known_curvature(self, vector: Tensor) -> Curvature | None:
-        """Curvature of the log-likelihood by :class:`DirectDensity`; not over ranks."""
-        if self._direct is None or self.ranks is not ALONE:
+        """That of the log-likelihood, if transitions have tables; not over ranks."""
+        if self.ranks is not ALONE:
             return None
         with exclusively():
-            scores = self._direct.scores(vector)
-        if scores is None:
-            return None
+            scores = None if self._direct is None else self._direct.scores(vector)
+            if scores is None:
+                return None if self._emitted is None else self._emitted(vector)
         return curvature_by_vector(self.coordinates, self.log_prior, scores, vector)
 
     @property
@@ -165,8 +166,9 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return direct is not None and direct.is_soft
 
     def __getstate__(self) -> dict[str, Any]:
-        """State for pickling, without the :class:`DirectDensity`."""
-        return {name: v for name, v in vars(self).items() if name != "_direct"}
+        """State for pickling, without what is made of the model and the data."""
+        made = ("_direct", "_emitted")
+        return {name: v for name, v in vars(self).items() if name not in made}
 
     @cached_property
     def _direct(self) -> DirectDensity | None:
@@ -174,6 +176,13 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
             return None
         parts = self.model, self.data, self.coordinates, self.priors
         return direct_density(*parts)
+
+    @cached_property
+    def _emitted(self) -> EmittedCurvature | None:
+        if not self._has_fixed_priors or self.latents:
+            return None
+        parts = self.model, self.data, self.coordinates, self.log_prior
+        return emitted_curvature(*parts)
 
     def log_prior(self, params: Params) -> Tensor:
         """Log density of the priors, which are fixed unless a site of them is drawn."""

@@ -1,90 +1,119 @@
 """Second derivatives of a log-likelihood by one pass over covariances of scores.
 
 See :mod:`glmhmm_pyro.components.score_kernels`. A pass costs a few E-steps for however
-many numbers, and products of matrices, their number squared, at every step.
+many numbers, and products of matrices, their number squared, at every step. Scores of
+emissions may be given, where they are no softmaxes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.chain.passes import Passes
 from glmhmm_pyro.chain.tangent_kernels import origins_log
-from glmhmm_pyro.components.score_kernels import covary
+from glmhmm_pyro.components.score_kernels import covary, covary_given
 from glmhmm_pyro.components.tables import Softmaxes
-from glmhmm_pyro.inference.steps.tabled import Tabled
 
 # Numbers of the rows of steps that are multiplied together, and least such steps.
 _TOGETHER, _LEAST_STEPS = 1 << 18, 32
 
 
-class Scores(NamedTuple):
-    """Derivatives of a log-likelihood by the numbers of all softmaxes, part by part.
+class Emitted(NamedTuple):
+    """Scores of emissions: derivatives of log p(y_t | z_t = k) by numbers of theirs.
 
     Attributes:
-        parts: the softmaxes.
-        slope: shape (numbers,).
-        matrix: second derivatives, shape (numbers, numbers).
+        values: shape (steps, states, numbers).
     """
 
-    parts: list[Softmaxes]
+    values: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Number of numbers."""
+        return self.values.shape[-1]
+
+
+class Scores(NamedTuple):
+    """Derivatives of a log-likelihood by the numbers of all parts, one after another.
+
+    Attributes:
+        parts: softmaxes, and emissions that are none.
+        slope: shape (numbers,).
+        matrix: second derivatives, shape (numbers, numbers); without the expected ones
+            of log p(y_t | z_t) where emissions are no softmaxes.
+    """
+
+    parts: Sequence[Softmaxes | Emitted]
     slope: Tensor
     matrix: Tensor
 
 
-def scores_at(chain: Tabled, potentials: list[np.ndarray]) -> Scores | None:
-    """Derivatives at the values that the chain's tables were last called with.
-
-    ``None`` if a table is not made of softmaxes.
+def scores_at(
+    first: Softmaxes,
+    moves: Softmaxes,
+    emissions: Softmaxes | Emitted,
+    potentials: list[np.ndarray],
+    passes: Passes,
+) -> Scores:
+    """Derivatives at these potentials.
 
     Args:
-        chain: of the model.
-        potentials: what they gave.
+        first, moves, emissions: what the potentials were made of.
+        potentials: of first states, transitions and emissions.
+        passes: over the sessions.
     """
-    softmaxes = [table.softmaxes() for table in chain.tables.values()]
-    parts = [found for found in softmaxes if found is not None]
-    if len(parts) < len(softmaxes):
-        return None
+    parts = first, moves, emissions
     width = sum(part.size for part in parts) + 1
-    first = parts[0].probs[0].size
-    entry = np.zeros((first, width))
+    entry = np.zeros((first.probs[0].size, width))
+    given = (
+        np.zeros((emissions.size, width)) if isinstance(emissions, Emitted) else None
+    )
+    softmaxes = [part for part in parts[1:] if isinstance(part, Softmaxes)]
     sums = [
         torch.zeros(part.features, part.probs[0].size * width, dtype=torch.float64)
-        for part in parts[1:]
+        for part in softmaxes
     ]
-    for steps, out in _row_stretches(chain, potentials, parts, entry, width):
-        for total, part, rows in zip(sums, parts[1:], out):
+    for steps, out in _row_stretches(passes, potentials, parts, entry, given):
+        for total, part, rows in zip(sums, softmaxes, out):
             left = torch.from_numpy(rows).reshape(len(rows), -1)
             total.addmm_(part.covariates(steps).T, left)
     whole = [
         total.reshape(part.features, -1, width).transpose(0, 1).reshape(-1, width)
-        for total, part in zip(sums, parts[1:])
+        for total, part in zip(sums, softmaxes)
     ]
-    found = torch.cat([torch.from_numpy(entry), *whole])
+    ends = [entry] if given is None else [entry, given]
+    begin, *end = map(torch.from_numpy, ends)
+    found = torch.cat([begin, *whole, *end])
     return Scores(parts, found[:, -1], found[:, :-1] + found[:, :-1].T)
 
 
 def _row_stretches(
-    chain: Tabled,
+    passes: Passes,
     potentials: list[np.ndarray],
-    parts: list[Softmaxes],
+    parts: tuple[Softmaxes, Softmaxes, Softmaxes | Emitted],
     entry: np.ndarray,
-    width: int,
-) -> Iterator[tuple[slice, tuple[np.ndarray, np.ndarray]]]:
-    """Stretches of steps with the rows of transitions and emissions there."""
-    first, moves, labels = parts
-    work, states = chain.passes[0].work, potentials[2].shape[1]
+    given: np.ndarray | None,
+) -> Iterator[tuple[slice, list[np.ndarray]]]:
+    """Stretches of steps with the rows of transitions and of softmaxes emitted there.
+
+    Rows of first states are added up in ``entry``, those of other emissions in
+    ``given``.
+    """
+    first, moves, emissions = parts
+    work, width = passes.work, entry.shape[1]
     offsets = work.offsets
-    weights = np.repeat(chain.passes[0].weights, np.diff(offsets))
+    weights = np.repeat(passes.weights, np.diff(offsets))
     begins = np.zeros(len(weights), bool)
     begins[offsets[:-1]] = True
-    numbers = [part.probs[0].size for part in (moves, labels)]
-    together = max(_LEAST_STEPS, _TOGETHER // (sum(numbers) * width))
+    softmaxes = [part for part in parts[1:] if isinstance(part, Softmaxes)]
+    numbers = [part.probs[0].size for part in softmaxes]
+    together = max(_LEAST_STEPS, _TOGETHER // max(1, sum(numbers) * width))
     together = min(together, len(weights))
     buffers = [np.empty((together, number, width)) for number in numbers]
-    kinds = np.zeros(0, np.int64) if labels.labels is None else labels.labels
+    states = potentials[2].shape[1]
     means = np.zeros((states, width - 1))
     for one, last in work.ranges:
         begin, end = int(offsets[one]), int(offsets[last])
@@ -95,22 +124,18 @@ def _row_stretches(
             steps = slice(start, min(start + together, end))
             own = slice(steps.start - begin, steps.stop - begin)
             out = [buffer[: steps.stop - steps.start] for buffer in buffers]
-            covary(
-                begins[steps],
-                weights[steps],
-                origins[own],
-                gamma[own],
-                first.probs,
-                moves.probs,
-                moves.kinds(steps),
-                moves.covariates(steps).numpy(),
-                moves.has_reference,
-                labels.probs,
-                labels.kinds(steps),
-                kinds,
-                labels.covariates(steps).numpy(),
-                means,
-                entry,
-                *out,
-            )
-            yield steps, (out[0], out[1])
+            known = begins[steps], weights[steps], origins[own], gamma[own]
+            chain = *known, first.probs, *_told(moves, steps), moves.has_reference
+            if isinstance(emissions, Emitted):
+                covary_given(*chain, emissions.values[steps], means, entry, given, *out)
+            else:
+                labels = emissions.labels
+                labels = np.zeros(0, np.int64) if labels is None else labels
+                told = *_told(emissions, steps), labels
+                covary(*chain, *told, means, entry, *out)
+            yield steps, out
+
+
+def _told(part: Softmaxes, steps: slice) -> tuple[np.ndarray, ...]:
+    """Probabilities, which of them each step has, and covariates."""
+    return part.probs, part.kinds(steps), part.covariates(steps).numpy()
