@@ -276,7 +276,7 @@ def test_every_room_serves_fast_moves_that_vary(tmp_path):
     curve = gh.analysis.response_curve(fit, data, "s")
     assert np.isfinite(curve["estimate"]).all()
     ax = gh.plotting.transitions(fit, data, level="fast", slow=1)
-    assert "mean over 76 steps" in ax.get_title()
+    assert "mean over 76 steps" in ax.get_xlabel()
     with pytest.raises(ValueError, match="data must be given to draw the fast"):
         gh.plotting.transitions(fit, level="fast")
 
