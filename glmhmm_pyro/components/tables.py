@@ -10,6 +10,7 @@ back to its parameters: for a softmax of predictors s with probabilities p,
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -113,6 +114,24 @@ class LogTable(Protocol):
 
         ``None`` where second derivatives are left to automatic differentiation.
         """
+
+
+def taken(values: Values, number: int, axes: Mapping[str, int]) -> Values:
+    """Values at one place of an axis, by attribute; others are left out."""
+    return {
+        name: np.ascontiguousarray(values[name].take(number, axis))
+        for name, axis in axes.items()
+        if name in values
+    }
+
+
+def put_together(
+    slopes: Sequence[dict[str, np.ndarray]], axes: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Slopes by what values were taken from, of those at all places of an axis."""
+    return {
+        name: np.stack([own[name] for own in slopes], axes[name]) for name in slopes[0]
+    }
 
 
 class Certain:
@@ -251,7 +270,7 @@ class LabelTable(_Regressions):
         label_residuals(self._scores, self.labels, self.pooled(counts))
         return {"weights": self.by_weights(self._scores).reshape(self.weights)}
 
-    def softmaxes(self) -> Softmaxes:
+    def softmaxes(self) -> Softmaxes | None:
         """Those of the labels; the reference has none."""
         labels = self.labels
         return Softmaxes(self._scores, self.design, self.group, labels=labels)
@@ -262,22 +281,26 @@ class TablesSideBySide:
 
     Args:
         tables: that of every output.
+        axes: of the outputs in values, by attribute; those of weights by default.
     """
 
-    def __init__(self, tables: Sequence[LabelTable]):
-        self.tables, self.shape = list(tables), tables[0].shape
+    def __init__(
+        self,
+        tables: Sequence[LabelTable],
+        axes: Mapping[str, int] = MappingProxyType({"weights": 1}),
+    ):
+        self.tables, self.shape, self.axes = list(tables), tables[0].shape, axes
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(y_t | z_t = k), the sum over the outputs."""
-        weights, total = values["weights"], np.zeros(self.shape)
+        total = np.zeros(self.shape)
         for number, table in enumerate(self.tables):
-            total += table({"weights": np.ascontiguousarray(weights[:, number])})
+            total += table(taken(values, number, self.axes))
         return total
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Those by the weights (states, outputs, ...)."""
-        found = [table.slopes(counts)["weights"] for table in self.tables]
-        return {"weights": np.stack(found, 1)}
+        """Those by the weights of all outputs."""
+        return put_together([t.slopes(counts) for t in self.tables], self.axes)
 
     def softmaxes(self) -> Softmaxes | None:
         """None that the covariances of scores know, which are of one label a step."""
@@ -337,7 +360,7 @@ class MovesTable(MovesByScores):
         move_residuals(self.scores, self.pooled(counts))
         return {"weights": self.by_weights(self.scores)}
 
-    def softmaxes(self) -> Softmaxes:
+    def softmaxes(self) -> Softmaxes | None:
         """Those of the destinations from every origin."""
         return Softmaxes(self.scores, self.design, self.group)
 

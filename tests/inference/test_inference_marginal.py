@@ -16,6 +16,7 @@ from glmhmm_pyro.components import (
     Varying,
 )
 from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.marginal.curvatures import ByUnit
 from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode, gradient
 
 Walk = gh.priors.RandomWalk
@@ -133,6 +134,19 @@ def test_the_evidence_is_laplaces(expansion):
     leaf = point.clone().requires_grad_()
     (slope,) = torch.autograd.grad(program.log_density(leaf, jacobian=False), leaf)
     assert slope[place].abs().max() < 1e-6
+
+
+def test_slopes_by_tables_are_those_of_automatic_differentiation(expansion):
+    problem, v, at = expansion
+    by_unit = ByUnit(problem)
+    found = by_unit.slopes(at.w, v)
+    parts = problem.program.components.values()
+    by_step = any(getattr(part, "over", None) == "step" for part in parts)
+    has_tables = not by_step and "initial.slow.weights" not in problem.names
+    assert (by_unit.direct is not None) == has_tables
+    by_unit.direct = None
+    for one, other in zip(found, by_unit.slopes(at.w, v)):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 def slices(problem):

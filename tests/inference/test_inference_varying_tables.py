@@ -40,6 +40,28 @@ MODELS = {
     ),
 }
 
+# With weights that are the same in all units, several outputs, and two levels: these
+# have tables, too, but no M-steps by unit of all that varies.
+CONSTANT = {
+    "constant": (
+        2,
+        gh.components.Varying(gh.Categorical(3), "group", None, ["x1"]),
+        gh.components.Varying(gh.InputDriven(), "session", None, ["x0"]),
+    ),
+    "outputs": (
+        2,
+        gh.components.Varying(gh.Bernoulli(num_outputs=2), "group", None, ["x1"]),
+    ),
+    "levels": (
+        gh.Levels(2, 2),
+        gh.ByLevel(gh.components.Varying(gh.Bernoulli(), "group", None)),
+        gh.TwoLevels(
+            gh.components.Varying(gh.Stationary(), "group", None),
+            gh.components.Varying(gh.InputDriven(), "session", None, ["x1"]),
+        ),
+    ),
+}
+
 
 def program_of(name, mask=False):
     emissions, transitions, num_classes = MODELS[name]
@@ -57,6 +79,20 @@ def points(program, number=3):
 @pytest.mark.parametrize("name", MODELS)
 def test_value_and_slope_are_those_of_automatic_differentiation(name, mask):
     program = program_of(name, mask)
+    check_slopes(program)
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_weights_that_do_not_vary_have_slopes_beside_those_that_do(name):
+    data = grouped({"constant": 3}.get(name, 2), mask=True)
+    if name == "outputs":
+        y = torch.stack([data.emissions, 1 - data.emissions.roll(1)], 1)
+        data = data.replace(emissions=y, emission_names=["a", "b"])
+    check_slopes(Program.of(gh.GLMHMM(*CONSTANT[name]), data))
+
+
+def check_slopes(program):
+    """Value and slope by tables are those of automatic differentiation."""
     assert program.is_direct
     for point in points(program):
         found = program.evaluated(point, jacobian=True)

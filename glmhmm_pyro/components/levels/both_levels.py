@@ -34,9 +34,14 @@ class BothLevels(Component):
         return self.slow.reads_covariates or self.fast.reads_covariates
 
     @property
+    def is_made_here(self) -> bool:
+        """Whether both levels are put together as here."""
+        raise NotImplementedError
+
+    @property
     def is_linear(self) -> bool:
-        """Whether both levels are."""
-        return self.slow.is_linear and self.fast.is_linear
+        """Whether both levels are, put together as here."""
+        return self.is_made_here and self.slow.is_linear and self.fast.is_linear
 
     @property
     def varies(self) -> bool:
@@ -60,8 +65,12 @@ class BothLevels(Component):
         """What the slow part and the fast one know of pairs of states."""
         raise NotImplementedError
 
-    def tables(self, data: Sequences) -> tuple[LogTable, list[LogTable]] | None:
+    def tables(
+        self, data: Sequences
+    ) -> tuple[LogTable, list[LogTable], dict[str, int]] | None:
         """Tables of the slow level, and of the fast one by slow state, if all have one.
+
+        With them come the axes of slow states in values of the fast level.
 
         Args:
             data: the data set.
@@ -70,9 +79,11 @@ class BothLevels(Component):
         slow = self.slow.log_table(data)
         fast = [self.fast.log_table(data) for _ in range(number)]
         tables = [table for table in fast if table is not None]
-        if not self.is_linear or slow is None or len(tables) < number:
+        if not self.is_made_here or slow is None or len(tables) < number:
             return None
-        return slow, tables
+        sites = self.fast.sites.items()
+        axes = {n: s.axes.index("slow") for n, s in sites if "slow" in s.axes}
+        return slow, tables, axes
 
 
 def may_be_part(name: str, part: Any) -> bool:

@@ -93,10 +93,14 @@ class ByLevel(Emission):
         return self.family.chosen
 
     @property
+    def is_made_here(self) -> bool:
+        """Whether the family is spread over pairs as here."""
+        return is_as_defined(self, ByLevel, "forward", "table", "design")
+
+    @property
     def is_linear(self) -> bool:
         """Whether the family is."""
-        as_here = is_as_defined(self, ByLevel, "forward", "table", "design")
-        return as_here and self.family.is_linear
+        return self.is_made_here and self.family.is_linear
 
     def covariate_free(self) -> Any:
         """The family alone, without covariates."""
@@ -151,7 +155,7 @@ class ByLevel(Emission):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """The family's, spread over pairs."""
-        table = self.family.log_table(data) if self.is_linear else None
+        table = self.family.log_table(data) if self.is_made_here else None
         return None if table is None else SharedTable(table, self.laws())
 
     @pyro_method

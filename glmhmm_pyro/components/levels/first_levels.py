@@ -69,12 +69,11 @@ class TwoLevelsInitial(BothLevels, InitialState):
         return [slow, f"{fast}, one for every s[0]{', in every session' * across}"]
 
     @property
-    def is_linear(self) -> bool:
-        """Whether both levels are, put together as here."""
-        as_here = is_as_defined(
+    def is_made_here(self) -> bool:
+        """Whether both levels are put together as here."""
+        return is_as_defined(
             self, TwoLevelsInitial, "forward", "logits", "log_probs", "design"
         )
-        return as_here and super().is_linear
 
     def follow(self, transitions: Component) -> None:
         """Hook: receives the transitions, which tell what sessions go on."""

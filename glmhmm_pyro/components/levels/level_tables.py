@@ -1,5 +1,7 @@
 """Log-probabilities of models on two levels, with slopes made by hand."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from torch import Tensor
 
@@ -8,6 +10,8 @@ from glmhmm_pyro.components.tables import (
     MovesByScores,
     Softmaxes,
     Values,
+    put_together,
+    taken,
 )
 
 
@@ -17,6 +21,7 @@ class HalfStepsTable:
     Args:
         slow: table of the slow transitions.
         fast: those of the fast ones, by slow state.
+        axes: of slow states in values of the fast level, by attribute.
         ticks: steps at which slow states may be left, (steps,); ``None`` for all.
         steps: number of steps, where these differ though neither table's do; else 1.
     """
@@ -25,10 +30,11 @@ class HalfStepsTable:
         self,
         slow: LogTable,
         fast: list[LogTable],
+        axes: Mapping[str, int],
         ticks: Tensor | None = None,
         steps: int = 1,
     ):
-        self.slow, self.fast = slow, fast
+        self.slow, self.fast, self.axes = slow, fast, axes
         self.still = None if ticks is None else ~ticks.numpy()
         states = slow.shape[-1]
         steps = max(steps, *(table.shape[0] for table in (slow, *fast)))
@@ -57,7 +63,7 @@ class HalfStepsTable:
             moves[self.still] = np.log(self._stays) if as_logs else self._stays
         own = _of("fast", values)
         for j, table in enumerate(self.fast):
-            at_state = {name: value[j] for name, value in own.items()}
+            at_state = taken(own, j, self.axes)
             moves = out[:, j, states:].reshape(-1, fast, fast)
             _put(table, at_state, moves, as_logs)
 
@@ -72,9 +78,8 @@ class HalfStepsTable:
             _slopes(table, counts[:, j, states:].reshape(-1, fast, fast))
             for j, table in enumerate(self.fast)
         ]
-        for name in by_state[0]:
-            slopes[f"fast.{name}"] = np.stack([own[name] for own in by_state])
-        return slopes
+        own = put_together(by_state, self.axes)
+        return slopes | {f"fast.{name}": slope for name, slope in own.items()}
 
     def softmaxes(self) -> Softmaxes | None:
         """None that the covariances of scores know, whose states move in one step."""
@@ -87,12 +92,19 @@ class FirstTable:
     Args:
         slow: table of the first slow state.
         fast: those of the first fast ones, by slow state.
+        axes: of slow states in values of the fast level, by attribute.
         goes_on: which sessions go on from the one before, (sessions,), whose fast
             states alone are drawn; ``None`` for none of them.
     """
 
-    def __init__(self, slow: LogTable, fast: list[LogTable], goes_on: Tensor | None):
-        self.slow, self.fast = slow, fast
+    def __init__(
+        self,
+        slow: LogTable,
+        fast: list[LogTable],
+        axes: Mapping[str, int],
+        goes_on: Tensor | None,
+    ):
+        self.slow, self.fast, self.axes = slow, fast, axes
         self.later = None if goes_on is None else goes_on.numpy()
         sessions = max(table.shape[0] for table in (slow, *fast))
         if self.later is not None:
@@ -107,7 +119,7 @@ class FirstTable:
             logs[self.later] = 0.0
         own = _of("fast", values)
         for j, table in enumerate(self.fast):
-            logs[:, j] += table({name: value[j] for name, value in own.items()})
+            logs[:, j] += table(taken(own, j, self.axes))
         return logs.reshape(self.shape)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -120,9 +132,8 @@ class FirstTable:
         by_state = [
             _slopes(table, firsts[:, j].copy()) for j, table in enumerate(self.fast)
         ]
-        for name in by_state[0]:
-            slopes[f"fast.{name}"] = np.stack([own[name] for own in by_state])
-        return slopes
+        own = put_together(by_state, self.axes)
+        return slopes | {f"fast.{name}": slope for name, slope in own.items()}
 
     def softmaxes(self) -> Softmaxes | None:
         """None that the covariances of scores know."""

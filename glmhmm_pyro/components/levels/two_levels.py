@@ -99,12 +99,11 @@ class TwoLevels(BothLevels, Transitions):
         return [slow, f"{fast}, one for every s[t]"]
 
     @property
-    def is_linear(self) -> bool:
-        """Whether both levels are, put together as here."""
-        as_here = is_as_defined(
+    def is_made_here(self) -> bool:
+        """Whether both levels are put together as here."""
+        return is_as_defined(
             self, TwoLevels, "forward", "logits", "moves", "log_probs", "design"
         )
-        return as_here and super().is_linear
 
     def nested(self) -> "TwoLevels":
         """The same of levels whose weights do not vary."""

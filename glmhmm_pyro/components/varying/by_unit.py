@@ -1,4 +1,4 @@
-"""Tables and M-steps of components whose weights are those of units without a law."""
+"""M-steps of components whose weights are those of units without a law."""
 
 import math
 from typing import Any
@@ -10,73 +10,10 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.objectives import Beginning, BlockObjective
 from glmhmm_pyro.components.site import block_axes
-from glmhmm_pyro.components.tables import LogTable, Softmaxes, Values
 from glmhmm_pyro.sequences import Sequences
-
-# Units beyond which as many tables take longer than a graph of all steps.
-_MOST_UNITS = 100
 
 # Curvature that any weight has in an M-step, in steps at its covariate's unit.
 _LEAST = 1e-8
-
-
-class TableByUnit:
-    """A table of each unit's steps, at the weights of the unit.
-
-    Args:
-        steps: numbers of every unit's steps, by its number.
-        tables: the family's at these steps.
-        num_units: number of units that have weights.
-    """
-
-    def __init__(
-        self, steps: dict[int, np.ndarray], tables: list[LogTable], num_units: int
-    ):
-        self.parts = list(zip(steps.items(), tables))
-        self.num_units = num_units
-        number = sum(len(places) for places in steps.values())
-        self.shape = (number, *tables[0].shape[1:])
-        self._logs = np.empty(self.shape)
-
-    def __call__(self, values: Values) -> np.ndarray:
-        """The potentials of all steps."""
-        for (unit, places), table in self.parts:
-            weights = np.ascontiguousarray(values["weights"][unit])
-            self._logs[places] = table({"weights": weights})
-        return self._logs
-
-    def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Those by the weights (units, ...), 0 for units that have no steps."""
-        own = {
-            unit: table.slopes(np.ascontiguousarray(counts[places]))["weights"]
-            for (unit, places), table in self.parts
-        }
-        none = np.zeros_like(next(iter(own.values())))
-        return {"weights": np.stack([own.get(u, none) for u in range(self.num_units)])}
-
-    def softmaxes(self) -> Softmaxes | None:
-        """None that the covariances of scores know, which are of one design."""
-        return None
-
-
-def table_by_unit(component: "UnlinkedUnits", data: Sequences) -> TableByUnit | None:
-    """The family's table of every unit, if the units' weights are all there is.
-
-    Args:
-        component: one of weights that vary, bound to the data.
-        data: the data set.
-    """
-    number = component.shape("weights")[0]
-    if not are_unlinked(component) or data.ranks.size > 1 or number > _MOST_UNITS:
-        return None
-    steps, tables = {}, []
-    for unit, (places, own) in _by_unit(component, data).items():
-        table = component.inner.log_table(own)
-        if table is None or table.shape[0] != own.num_steps:
-            return None
-        steps[unit] = places.numpy()
-        tables.append(table)
-    return TableByUnit(steps, tables, number)
 
 
 class ObjectiveByUnit:
@@ -214,10 +151,6 @@ class UnlinkedUnits(Component):
             self.has_objectives = first is not None
             blocks = (self.over, *self.outer, *axes)
             self.blocks = blocks if self.has_objectives else None
-
-    def log_table(self, data: Sequences) -> LogTable | None:
-        """The family's for every unit, where no law links them."""
-        return table_by_unit(self, data) if self.has_own_rows else None
 
     def separates(self) -> bool:
         """Whether units have M-steps of their own: if nothing links them."""

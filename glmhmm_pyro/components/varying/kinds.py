@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from glmhmm_pyro.arguments import suggests_names
-from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.forbidden import refuse_forbidden
@@ -18,14 +17,16 @@ from glmhmm_pyro.components.initial import Initial, InitialGLM, InitialState
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.components.pairs import free_pairs, insert_staying
+from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.transitions import (
     InputDriven,
     Stationary,
     Transitions,
 )
 from glmhmm_pyro.components.varying.unit_laws import LawRecipe
+from glmhmm_pyro.components.varying.unit_tables import labels_of_units, moves_of_units
 from glmhmm_pyro.components.varying.units import Units
-from glmhmm_pyro.components.varying.varies import Varies
+from glmhmm_pyro.components.varying.varies import Varies, at_state
 from glmhmm_pyro.designs import DesignMatrix, as_design
 from glmhmm_pyro.masking import emission_log_probs
 from glmhmm_pyro.sequences import Sequences
@@ -82,7 +83,7 @@ class VaryingEmission(Varies, GLMEmission):
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
         """The family's distribution at the state's linear predictors."""
         design, units = self.split(covariates)
-        predictor = _at_state(self.scores(design, units), state, units.dim())
+        predictor = at_state(self.scores(design, units), state, units.dim())
         others = {}
         for name, value, own, _, by_state in self._other_parameters(design):
             others[name] = value[state] if by_state else value
@@ -97,6 +98,10 @@ class VaryingEmission(Varies, GLMEmission):
     def _table_at(self, scores: Tensor) -> Distribution:
         others = {n: v for n, v, *_ in self._other_parameters(scores)}
         return self.distribution(scores, **others)
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """That of a family of labels, by the weights of every unit."""
+        return labels_of_units(self, data)
 
     def log_probs_at(self, scores: Tensor, data: Sequences) -> Tensor:
         """log p(y_t | z_t = k), 0 where masked, at predictors (steps, states, ...)."""
@@ -195,6 +200,10 @@ class VaryingTransitions(Varies, Transitions):
         """Log-odds against staying, (*outer, steps, origins, destinations)."""
         return self._log_odds(*self.split(self.inputs(data)))
 
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Softmax regressions by the weights of every unit, differentiated by hand."""
+        return moves_of_units(self, data)
+
     def _log_odds(self, design: Tensor, units: Tensor) -> Tensor:
         scores = self.scores(design, units)
         return self.outer_first(insert_staying(scores), units.dim())
@@ -206,7 +215,7 @@ class VaryingTransitions(Varies, Transitions):
             design = design.new_ones(*design.shape[:-1], 1)
         leading = len(self.outer) + units.dim()
         rows = self._log_odds(design, units)
-        return Categorical(logits=_at_state(rows, state, leading))
+        return Categorical(logits=at_state(rows, state, leading))
 
     def _shown(self, weights: Tensor) -> Tensor:
         return InputDriven().display("weights", weights)[0]
@@ -382,18 +391,3 @@ def _logits_of(family: Component, by_probs: type, by_weights: type) -> Any:
 def _num_free(axis: str, num_states: int | None) -> dict[str, int | None]:
     """Size of an axis of states without the reference."""
     return {axis: None if num_states is None else num_states - 1}
-
-
-def _at_state(scores: Tensor, state: Tensor, leading: int) -> Tensor:
-    """Scores (*rows, states, ...) of one state a row, which broadcasts to the rows.
-
-    Args:
-        scores: of all states.
-        state: numbers of states.
-        leading: number of axes of rows.
-    """
-    shape = broadcast_shape(scores.shape[:leading], state.shape)
-    whole = scores.expand(*shape, *scores.shape[leading:])
-    rest = scores.shape[leading + 1 :]
-    index = state.expand(shape).reshape(*shape, 1, *(1 for _ in rest))
-    return whole.gather(len(shape), index.expand(*shape, 1, *rest)).squeeze(len(shape))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import has_items, one_of
+from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.varying.by_unit import UnlinkedUnits
@@ -228,6 +229,11 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
         """Whether a step reads the weights of its unit alone, as here."""
         return is_as_defined(self, Varies, "scores", "inputs")
 
+    def has_tables(self, data: Sequences) -> bool:
+        """Whether predictors are those made here, of units of several steps."""
+        is_whole = data.ranks.size == 1
+        return self.has_own_rows and self.over != "step" and is_whole
+
     @property
     def is_linear(self) -> bool:
         """False: predictors are no single product of a design and weights."""
@@ -348,3 +354,18 @@ def _row_products(rows: Tensor, design: Tensor) -> Tensor:
     extra = rows.dim() - design.dim()
     shape = (*design.shape[:-1], *(1 for _ in range(extra)), design.shape[-1])
     return (rows * design.reshape(shape)).sum(-1)
+
+
+def at_state(scores: Tensor, state: Tensor, leading: int) -> Tensor:
+    """Scores (*rows, states, ...) of one state a row, which broadcasts to the rows.
+
+    Args:
+        scores: of all states.
+        state: numbers of states.
+        leading: number of axes of rows.
+    """
+    shape = broadcast_shape(scores.shape[:leading], state.shape)
+    whole = scores.expand(*shape, *scores.shape[leading:])
+    rest = scores.shape[leading + 1 :]
+    index = state.expand(shape).reshape(*shape, 1, *(1 for _ in rest))
+    return whole.gather(len(shape), index.expand(*shape, 1, *rest)).squeeze(len(shape))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.inference.kinds.direct_likelihood import direct_likelihood
 
 if TYPE_CHECKING:
     from glmhmm_pyro.inference.marginal.problem import MarginalProblem
@@ -38,20 +39,29 @@ class ByUnit:
     def __init__(self, problem: "MarginalProblem"):
         self.problem = problem
         self.mapped = True
+        program = problem.program
+        self.direct = direct_likelihood(program.model, program.data, problem.theta)
 
     def value(self, w: Tensor, v: Tensor) -> Tensor:
         """Log-likelihood of all that is observed."""
-        sites = self.problem.program.observed(self.problem.params(w, v)).values()
-        total = sum(
-            (site.hidden.log_prob(site.value) for site in sites), w.new_zeros(())
-        )
+        return self._traced(w, v) if self.direct is None else self.slopes(w, v)[0]
+
+    def _traced(self, w: Tensor, v: Tensor) -> Tensor:
+        """The same, for automatic differentiation."""
+        program, params = self.problem.program, self.problem.params(w, v)
+        hidden = program.model.hidden_markov_at(params, program.data)
+        total: Tensor = hidden.log_prob(program.data.emissions)
         return total
 
     def slopes(self, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Value and derivatives by units and parameters."""
+        if self.direct is not None:
+            value, by_parameter, own = self.direct(v, self.problem.latents(w))
+            by_unit = [own[name].flatten(1) for name in self.problem.names]
+            return value, torch.cat(by_unit, -1), by_parameter
         leaves = w.detach().requires_grad_(), v.detach().requires_grad_()
         with torch.enable_grad():
-            value = self.value(*leaves)
+            value = self._traced(*leaves)
             found: Any = torch.autograd.grad(
                 value, leaves, allow_unused=True, materialize_grads=True
             )
@@ -64,11 +74,12 @@ class ByUnit:
         """
         leaf = w.detach().requires_grad_()
         with torch.enable_grad():
-            value = self.value(leaf, v.detach())
+            value = self._traced(leaf, v.detach())
             (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
             directions = self.directions(w)
             blocks = self.blocks(self._along(slope, leaf, directions))
-        return value.detach(), slope.detach(), blocks
+        # Those of all points are added up in one order, down to the last bit.
+        return *self.slopes(w, v)[:2], blocks
 
     def directions(self, w: Tensor) -> Tensor:
         """Each coordinate of all units at once, (directions, 1, size)."""

@@ -83,14 +83,15 @@ def expand_at_units_mode(
     w, fresh, before, ready = start.clone(), False, torch.inf, None
     diag, below = prior.precision()
     lower = below.diag_embed()
-    if problem.curvature.is_cheap:
-        bends = None
+    is_cheap = problem.curvature.is_cheap
+    bends = None if is_cheap else bends
     for _ in range(_MOST_STEPS):
         if bends is None:
-            value, slope, bends = ready or problem.curvature.hessian(w, v)
+            found = ready if is_cheap else None
+            value, slope, bends = found or problem.curvature.hessian(w, v)
             fresh = True
         else:
-            value, slope, _ = problem.curvature.slopes(w, v)
+            value, slope, _ = ready or problem.curvature.slopes(w, v)
         slope = slope + prior.slope(w)
         made, is_exact = _positive_factor(diag, lower, bends)
         step = made.solve(slope)
@@ -106,7 +107,7 @@ def expand_at_units_mode(
         moved, ready = _backtrack(problem, prior, v, w, step, height, gain)
         if moved is None and fresh:
             break
-        stale = problem.curvature.is_cheap or moved is None or not is_exact
+        stale = is_cheap or moved is None or not is_exact
         w, before, fresh = w if moved is None else moved, gain, False
         bends = None if stale else bends
     if not (is_exact and fresh):
@@ -156,16 +157,15 @@ def _backtrack(
 ) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor] | None]:
     """The first of ever shorter steps that rises enough; ``None`` if none does.
 
-    With it come the derivatives there, where they cost about what the value does.
+    With it come the derivatives there, of which the next step is made: first ones, and
+    second ones where these are cheap.
     """
-    length, found = 1.0, None
+    curvature, length = problem.curvature, 1.0
+    derivatives = curvature.hessian if curvature.is_cheap else curvature.slopes
     for _ in range(_HALVINGS):
         moved = w + length * step
-        with torch.no_grad():
-            if problem.curvature.is_cheap:
-                found = problem.curvature.hessian(moved, v)
-            value = found[0] if found else problem.curvature.value(moved, v)
-        reached = float(value + prior.log_prob(moved))
+        found = derivatives(moved, v)
+        reached = float(found[0] + prior.log_prob(moved))
         slack = _ROUNDING * abs(height) if gain < 1e-6 else 0.0
         if reached >= height + 1e-4 * length * gain - slack:
             return moved, found
