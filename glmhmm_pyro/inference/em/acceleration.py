@@ -7,7 +7,9 @@ extrapolated point that lowers the log-joint is discarded, and EM goes on from i
 last step.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -62,45 +64,54 @@ class Extrapolation:
         """
         if not self.path:
             return float("inf")
-        points = [self._measured(point) for point in (self.path[-1], params, updated)]
+        path = _stacked(self.path[-1], params, updated)
+        measured = self._measured(path, self._free(path))
         before, after = (
-            _length({n: b[n] - a[n] for n in params})
-            for a, b in zip(points[:-1], points[1:])
+            _length(points[number + 1] - points[number] for points in measured)
+            for number in (0, 1)
         )
         return after / before if before > 0 else 0.0
 
     def _jump(self, first: Params, second: Params, third: Params) -> Params | None:
-        path = (first, second, third)
-        steps, bends = _path_differences([self._measured(point) for point in path])
-        bend = _length(bends)
-        length = min(_length(steps) / bend, self.reach) if bend > 0 else 1.0
+        path = _stacked(first, second, third)
+        free = self._free(path)
+        moves = [_differences(points) for points in self._measured(path, free)]
+        bend = _length(bends for _, bends in moves)
+        length = _length(steps for steps, _ in moves) / bend if bend > 0 else 1.0
+        length = min(length, self.reach)
         if not length > 1:
             return None
-        points = [self._free(point) for point in path]
-        steps, bends = _path_differences(points)
         jump = {}
         for name, transform in self.transforms.items():
-            ahead = points[0][name] + 2 * length * steps[name] + length**2 * bends[name]
+            steps, bends = _differences(free[name])
+            ahead = free[name][0] + 2 * length * steps + length**2 * bends
             value = transform(ahead)
             # A scale must not underflow to 0, from where nothing leads back.
             inside = torch.isfinite(transform.inv(value))
-            inside |= ~torch.isfinite(points[2][name])
+            inside |= ~torch.isfinite(free[name][2])
             jumped = torch.isfinite(value).all() and inside.all()
             jump[name] = value if jumped else third[name]
         return jump
 
-    def _free(self, params: Params) -> Params:
-        return {n: t.inv(params[n]) for n, t in self.transforms.items()}
+    def _free(self, path: Params) -> Params:
+        """Unconstrained numbers of points one after another, (points, *shape)."""
+        return {name: t.inv(path[name]) for name, t in self.transforms.items()}
 
-    def _measured(self, params: Params) -> Params:
+    def _measured(self, path: Params, free: Params) -> list[Tensor]:
         """Coordinates of steps: roots of probabilities, else unconstrained numbers.
 
         A probability that goes to 0 moves by equal steps in its log-odds, though it
         matters less and less; its root (Fisher's metric) converges.
         """
-        free = self._free(params)
-        probs = [name for name, t in self.transforms.items() if _gives_probs(t)]
-        return free | {name: 2 * params[name].sqrt() for name in probs}
+        return [
+            2 * path[name].sqrt() if name in self._probs else free[name]
+            for name in self.transforms
+        ]
+
+    @cached_property
+    def _probs(self) -> set[str]:
+        """Sites of probabilities."""
+        return {name for name, t in self.transforms.items() if _gives_probs(t)}
 
 
 def _gives_probs(transform: Transform) -> bool:
@@ -111,15 +122,19 @@ def _gives_probs(transform: Transform) -> bool:
     return support is constraints.simplex
 
 
-def _path_differences(points: Sequence[Params]) -> tuple[Params, Params]:
+def _stacked(*points: Params) -> Params:
+    """Points of a path one after another, (points, *shape) by site."""
+    return {name: torch.stack([p[name] for p in points]) for name in points[0]}
+
+
+def _differences(points: Tensor) -> tuple[Tensor, Tensor]:
     """First and second differences of three points of a path."""
     first, second, third = points
-    steps = {n: second[n] - first[n] for n in first}
-    return steps, {n: third[n] - second[n] - steps[n] for n in first}
+    steps = second - first
+    return steps, third - second - steps
 
 
-def _length(moves: Mapping[str, Tensor]) -> float:
+def _length(moves: Iterable[Tensor]) -> float:
     """Euclidean length, without coordinates at the border of their support."""
-    return (
-        sum(float(m[torch.isfinite(m)].square().sum()) for m in moves.values()) ** 0.5
-    )
+    squares = (move.nan_to_num(0.0, 0.0, 0.0).square().sum() for move in moves)
+    return math.sqrt(sum(map(float, squares)))
