@@ -1,5 +1,8 @@
 """The search: unlike starts, pruned by what they decode, and kicks out of an end."""
 
+import re
+from functools import partial
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -12,10 +15,11 @@ from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search import search as find
-from glmhmm_pyro.inference.search import stages
+from glmhmm_pyro.inference.search import search_bar, stages
 from glmhmm_pyro.inference.search.diverse_starts import KINDS, Kicks
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
+from glmhmm_pyro.inference.search.search_bar import SearchBar, iterations_left
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 
@@ -40,7 +44,7 @@ def three_levels(seed=0):
 def search_of(program):
     """A search that has not begun."""
     unlike = find.diverse_starts(program, Search(4, seed=0))
-    return stages.MultistartSearch(EM(), program, unlike, tqdm(disable=True))
+    return stages.MultistartSearch(EM(), program, unlike, SearchBar("EM", False))
 
 
 @pytest.mark.parametrize("method", ["em", "map"])
@@ -304,3 +308,40 @@ def test_the_report_of_a_search_names_solutions_starts_and_kicks():
     assert len(placed) == len(set(placed)) <= 10
     pruned = [r for r in fit.restarts if r.status is gh.Status.PRUNED]
     assert pruned and all(r.status.sentence and r.status.advice for r in pruned)
+
+
+def test_the_bar_says_what_is_under_way_and_how_long_is_left(capsys, monkeypatch):
+    monkeypatch.setattr(search_bar, "tqdm", partial(tqdm, mininterval=0, miniters=1))
+    with pytest.warns(gh.ConvergenceWarning):
+        fit = gh.fit(gh.GLMHMM(3, gh.Bernoulli()), alternating(), num_restarts=4)
+    assert any(run.is_kick for run in fit.restarts)
+    shown = capsys.readouterr().err
+    # The last of them is that of convergence: no part is made in silence.
+    parts = re.findall(r"EM, ([a-z]+(?: by [a-z]+)?)", shown)
+    assert list(dict.fromkeys(parts)) == ["search by starts", "search by kicks", "fit"]
+    # Elapsed and left, as of so many iterations.
+    assert re.search(r"\d+/\d+ \[\d+:\d+<\d+:\d+, [\d.]+it/s, log_joint=", shown)
+
+
+def test_iterations_left_are_those_until_rises_are_below_the_tolerance():
+    shrinking = -100.0 - 50.0 * 0.8 ** np.arange(200)
+    rises = np.diff(shrinking) / np.abs(shrinking[:-1])
+    for done in (20, 40, 80):
+        left = np.flatnonzero(rises < 1e-9)[0] - done
+        found = iterations_left(shrinking[: done + 1].tolist(), 1e-9)
+        assert found == pytest.approx(left, abs=1)
+    assert iterations_left(shrinking[:3].tolist(), 1e-9) == np.inf
+    assert iterations_left(np.arange(-100.0, -50.0).tolist(), 1e-9) == np.inf
+    assert iterations_left([-5.0] * 40, 1e-9) == 1.0
+
+
+def test_the_time_left_counts_the_pieces_to_come():
+    bar = SearchBar("EM", False)
+    bar.enter("fit", EM(num_iters=1000, tol=1e-6), 10, 3, 0.0)
+    totals = []
+    for iteration in (0, 1, 2, 0):
+        run = Run({}, log_joints=[-9.0, -8.0])
+        bar(iteration, [run])
+        totals.append(bar.bar.total - bar.bar.n - 1)
+    # After the first of ten iterations of three pieces: 9 + 10 + 10 are left.
+    assert totals == [29, 28, 27, 19]

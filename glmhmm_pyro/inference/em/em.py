@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-from tqdm import tqdm
-
 from glmhmm_pyro.arguments import keep_flags, keep_real, keep_whole, suggests_names
 from glmhmm_pyro.inference.curvature.polish import polish
 from glmhmm_pyro.inference.em import loop
@@ -27,6 +25,7 @@ from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.search.failing import FAILURES, attempt, raise_if_all_failed
 from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
 from glmhmm_pyro.inference.search.search import Search, search_optima
+from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -107,8 +106,9 @@ class EM:
             if self.m_step is None:
                 polish(program, runs)
             return best_of(program, runs, self.name)
-        multistart = search_optima(self, program, search)
-        multistart.finish()
+        with SearchBar("EM", search.progress) as bar:
+            multistart = search_optima(self, program, search, bar)
+            multistart.finish()
         if self.m_step is None:
             polish(program, multistart.runs)
         return best_of(
@@ -152,16 +152,15 @@ class EM:
         """
         width = num_together(program.model, program.data, len(starts))
         runs: list[Run] = []
-        with tqdm(
-            total=len(starts), desc="EM", unit="start", disable=not progress
-        ) as bar:
+        pieces = -(-len(starts) // width)
+        with SearchBar("EM", progress) as bar:
+            bar.enter("fit", self, None, pieces, program.units.log_joint)
             for first in range(0, len(starts), width):
                 steps = program.em_steps(self.m_step)
                 some = [Run(params) for params in starts[first : first + width]]
                 some = self.annealed(steps, some)
-                self.advance(steps, some, callback=_Show(bar, program))
+                self.advance(steps, some, callback=bar)
                 runs += some
-                bar.n = len(runs)
                 if runs[-1].status is Status.INTERRUPTED:
                     break
         return [run for run in runs if run.log_joints]
@@ -238,24 +237,3 @@ class EM:
                 steps.transforms, self.accelerate
             )
             run.pause = math.inf if most is None else len(run.log_joints) + most
-
-
-class _Show:
-    """Callback that shows the iteration and the best log-joint on a progress bar.
-
-    Args:
-        bar: of all starts; those before have ended.
-        program: by which log-joints in a fit's own units become the user's.
-    """
-
-    def __init__(self, bar: tqdm, program: Program):
-        self.bar, self.before, self.gain = bar, bar.n, program.units.log_joint
-
-    def __call__(self, iteration: int, runs: Sequence[Run]) -> None:
-        """Called after every E-step."""
-        best = max(run.log_joints[-1] for run in runs) + self.gain
-        self.bar.n = self.before + sum(run.status is not None for run in runs)
-        self.bar.set_postfix(
-            iteration=iteration, log_joint=f"{best:.3f}", refresh=False
-        )
-        self.bar.update(0)

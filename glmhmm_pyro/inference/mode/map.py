@@ -27,6 +27,7 @@ from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.failing import attempt
 from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
 from glmhmm_pyro.inference.search.search import Search, search_optima
+from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -89,15 +90,16 @@ class MAP:
         if problem is not None:
             return fit_marginal(problem, search, EM().fit, self.name)
         if self.em_iters is None and search.is_free(program):
-            multistart = search_optima(EM(), program, search)
-            for run in multistart.near_best():
+            with SearchBar("EM", search.progress) as bar:
+                multistart = search_optima(EM(), program, search, bar)
+            for run in _told(multistart.near_best(), search.progress):
                 attempt(run, partial(self.climb, program, run))
             polish(program, multistart.runs)
             return best_of(
                 program, multistart.runs, self.name, multistart.rounds_without_gain
             )
         runs = self._begun(program, search)
-        for run in tqdm(runs, desc="MAP", unit="start", disable=not search.progress):
+        for run in _told(runs, search.progress):
             if run.status is Status.INTERRUPTED:
                 break
             if run.status not in (Status.COLLAPSED, Status.START_FAILED):
@@ -189,6 +191,11 @@ class MAP:
         if found.optimality <= max(self.tol, _ARRIVED):
             return found.x, Status.CONVERGED
         return found.x, Status.NON_FINITE if descent.was_lost else Status.STALLED
+
+
+def _told(runs: list[Run], progress: bool) -> "tqdm[Run]":
+    """The runs, of which a bar tells how many are at their mode."""
+    return tqdm(runs, desc="MAP, fit", unit="start", disable=not progress)
 
 
 _STATUS = {

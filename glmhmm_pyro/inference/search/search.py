@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_flags, keep_whole, seed_number
 from glmhmm_pyro.components.initial import Initial
@@ -27,6 +26,7 @@ from glmhmm_pyro.inference.program.refusals import carries_states_over
 from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts
 from glmhmm_pyro.inference.search.failing import raise_if_all_failed
 from glmhmm_pyro.inference.search.runs import Run, ranked
+from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.search.stages import STARTS, Engine, MultistartSearch
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
@@ -105,7 +105,10 @@ _TAKEN = 3
 
 
 def search_optima(
-    engine: Engine, program: Program[GLMHMM, Sequences], search: Search
+    engine: Engine,
+    program: Program[GLMHMM, Sequences],
+    search: Search,
+    bar: SearchBar,
 ) -> MultistartSearch:
     """Search for the best optimum by diverse starts and kicks, at a loose tolerance.
 
@@ -115,28 +118,28 @@ def search_optima(
         engine: :class:`EM`, which advances runs.
         program: the model with its data.
         search: how many starts, and from which seed.
+        bar: open until the last runs have converged.
     """
     part = with_free_first_state(program)
     part = on_sampled_sessions(part, search.seed) or part
-    with tqdm(desc="EM", unit="it", disable=not search.progress) as bar:
-        multistart = MultistartSearch(engine, part, diverse_starts(part, search), bar)
-        try:
-            multistart.begin(search.num_restarts)
-            multistart.run_stages(multistart.runs, STARTS)
-            while not multistart.is_over():
-                multistart.add_kicks(
-                    multistart.run_stages(*multistart.kicks(search.num_restarts))
-                )
-        except KeyboardInterrupt:
-            for run in multistart.runs:
-                run.status = run.status or Status.INTERRUPTED
-        multistart.runs = [run for run in multistart.runs if run.log_joints]
-        raise_if_all_failed(multistart.runs)
-        if part is program:
-            return multistart
-        return _continued(
-            MultistartSearch(engine, program, multistart.starts, bar), multistart
-        )
+    multistart = MultistartSearch(engine, part, diverse_starts(part, search), bar)
+    try:
+        multistart.begin(search.num_restarts)
+        multistart.run_stages(multistart.runs, STARTS)
+        while not multistart.is_over():
+            multistart.add_kicks(
+                multistart.run_stages(*multistart.kicks(search.num_restarts))
+            )
+    except KeyboardInterrupt:
+        for run in multistart.runs:
+            run.status = run.status or Status.INTERRUPTED
+    multistart.runs = [run for run in multistart.runs if run.log_joints]
+    raise_if_all_failed(multistart.runs)
+    if part is program:
+        return multistart
+    return _continued(
+        MultistartSearch(engine, program, multistart.starts, bar), multistart
+    )
 
 
 def diverse_starts(

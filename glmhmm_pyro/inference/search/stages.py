@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
-from tqdm import tqdm
 
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts, Kicks, kind_of
 from glmhmm_pyro.inference.search.runs import KICK, Run, decodings, ranked, similarity
+from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -78,6 +78,10 @@ class Engine(Protocol):
         """Tolerance at which a run has converged."""
 
     @property
+    def num_iters(self) -> int:
+        """Largest number of iterations of a run."""
+
+    @property
     def m_step(self) -> LBFGSOptions | None:
         """Options of the M-step, if the user gave any."""
 
@@ -111,7 +115,11 @@ class MultistartSearch:
     """
 
     def __init__(
-        self, engine: Engine, program: Program, starts: DiverseStarts, bar: tqdm
+        self,
+        engine: Engine,
+        program: Program,
+        starts: DiverseStarts,
+        bar: SearchBar,
     ):
         self.engine, self.program, self.starts, self.bar = engine, program, starts, bar
         self.loose_engine = replace(engine, tol=max(engine.tol, LOOSE))
@@ -169,8 +177,7 @@ class MultistartSearch:
                 and self.engine.tol < self.loose_engine.tol
             ):
                 run.status = None
-        for some in self._chunks(near):
-            self.engine.advance(self.steps, some, callback=self._show)
+        self._advance(near, None, "fit", self.engine)
 
     def near_best(self) -> list[Run]:
         """The runs within ``NEAR`` of the best, which may end above it."""
@@ -228,9 +235,10 @@ class MultistartSearch:
             The runs that reached the last stage.
         """
         going = list(runs)
-        for stage in stages:
-            for some in self._chunks(going):
-                self.loose_engine.advance(self.steps, some, stage.most, self._show)
+        kind = "kicks" if known else "starts"
+        for number, stage in enumerate(stages, 1):
+            part = f"search by {kind} ({number} of {len(stages)})"
+            self._advance(going, stage.most, part, self.loose_engine)
             if any(run.status is Status.INTERRUPTED for run in going):
                 break
             going = self._pruned(going, stage, known)
@@ -290,11 +298,22 @@ class MultistartSearch:
         width = num_together(self.program.model, self.program.data, len(items) or 1)
         return [items[i : i + width] for i in range(0, len(items), width)]
 
-    def _show(self, iteration: int, runs: Sequence[Run]) -> None:
-        """Called after every E-step."""
-        best = max(run.log_joints[-1] for run in runs) + self.program.units.log_joint
-        self.bar.update()
-        self.bar.set_postfix(starts=len(runs), log_joint=f"{best:.3f}", refresh=False)
+    def _advance(
+        self, runs: Sequence[Run], most: int | None, part: str, engine: Engine
+    ) -> None:
+        """Iterate runs, as many together as memory allows, while the bar tells of it.
+
+        Args:
+            runs: the runs.
+            most: iterations after which a run pauses, if it does.
+            part: what the bar calls this.
+            engine: advances them.
+        """
+        chunks = self._chunks(runs)
+        gain = self.program.units.log_joint
+        self.bar.enter(part, engine, most, len(chunks), gain)
+        for some in chunks:
+            engine.advance(self.steps, some, most, self.bar)
 
 
 def _may_be_same_solution(head: Run, run: Run, stage: Stage) -> bool:

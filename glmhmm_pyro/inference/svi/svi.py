@@ -160,7 +160,7 @@ class SVI:
             inside, _ = _SETTLING.density_mode(program, mode.params)
         ascent = self._ascent(program, program.coordinates.unpack(inside))
         with tqdm(
-            total=self.num_steps, desc="SVI", unit="step", disable=not progress
+            total=self.num_steps, desc="SVI, fit", unit="step", disable=not progress
         ) as bar:
             status = self._schedule().climb(ascent, bar)
         posterior = draws_from(ascent.guide, program, self.num_samples)
