@@ -344,7 +344,7 @@ class SharedInputDriven(Forbidding, Transitions):
     @property
     def takes_centres(self) -> bool:
         """Whether the baseline is free to take up the means of the covariates."""
-        return bool(is_flat(self.sites["baseline"].prior)) and not self.forbidden
+        return bool(is_flat(self.baseline_prior))
 
     def own_gains(self, columns: ColumnUnits) -> dict[str, Gain]:
         """The baseline's, by the predictors at the means, that of staying being 0."""
@@ -354,7 +354,8 @@ class SharedInputDriven(Forbidding, Transitions):
 
         def gained(weights: Tensor) -> Tensor:
             to = insert_zeros(weights) @ centre.to(weights)
-            return free_pairs(to.unsqueeze(-1) - to.unsqueeze(-2))
+            gain = free_pairs(to.unsqueeze(-1) - to.unsqueeze(-2))
+            return gain.masked_fill(torch.from_numpy(self.never).to(gain.device), 0)
 
         return {"baseline": Gain("weights", gained)}
 

@@ -5,7 +5,7 @@ Its weights are affine functions of the user's, and have the prior that makes th
 what was declared.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from glmhmm_pyro.priors.answers import (
     curvature,
+    held,
     innermost,
     is_flat,
     is_proper,
@@ -24,6 +25,7 @@ from glmhmm_pyro.priors.answers import (
     normal_precision,
 )
 from glmhmm_pyro.priors.filling import Prior, fill, recipe_of
+from glmhmm_pyro.priors.partly import NEARLY, Partly
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
 
@@ -107,6 +109,64 @@ class Affine:
         return values + pad(moved.unsqueeze(-1), (before, after))
 
 
+@dataclass(frozen=True)
+class HeldAffine(Affine):
+    """A map between values of which some are held, at numbers that both sides know.
+
+    Args:
+        users: the user's values, NaN where they are free.
+        own: the fit's own, NaN where they are free.
+    """
+
+    users: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    own: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+
+    @classmethod
+    def of(cls, affine: Affine, users: Tensor) -> "HeldAffine":
+        """A map that :func:`keeps_held` allows, of values held at these numbers."""
+        own = affine.inverse(users.nan_to_num()).masked_fill(users.isnan(), torch.nan)
+        parts = affine.factor, affine.offset, affine.shares, affine.column
+        return cls(*parts, users, own)
+
+    def __call__(self, own: Tensor) -> Tensor:
+        """The user's values (*batch, *shape)."""
+        return _replaced(super().__call__(own), own, self.own, self.users)
+
+    def inverse(self, value: Tensor) -> Tensor:
+        """The fit's own values from the user's."""
+        return _replaced(super().inverse(value), value, self.users, self.own)
+
+    def log_volume(self, shape: torch.Size, event_dim: int) -> Tensor:
+        """As for every map, of the free numbers alone."""
+        split = len(shape) - event_dim
+        gains = self.factor.abs().log().expand(shape)
+        gains = torch.where(self.users.isnan().to(gains.device), gains, 0.0)
+        return gains.reshape(shape[:split] + (-1,)).sum(-1)
+
+
+def keeps_held(affine: Affine, users: Tensor) -> bool:
+    """Whether what is held of the user's values is held of the fit's own, too.
+
+    Where the constant column's weight is held, those of centred columns must be.
+
+    Args:
+        affine: from the fit's own values to the user's.
+        users: the user's values, NaN where they are free.
+    """
+    if affine.shares is None:
+        return True
+    free = users.isnan()
+    mixed = (free & (affine.shares != 0)).any(-1)
+    return not bool((mixed & ~free[..., affine.column]).any())
+
+
+def _replaced(found: Tensor, value: Tensor, held: Tensor, by: Tensor) -> Tensor:
+    """Numbers found for values, without rounding where these are those held."""
+    held, by = held.to(value), by.to(value)
+    near = (value - held).abs() <= NEARLY * (1 + held.abs())
+    return torch.where(near, by, found)
+
+
 class Rescaled(TorchDistribution):
     """Distribution of a fit's own values where the user's have a given one.
 
@@ -127,6 +187,8 @@ class Rescaled(TorchDistribution):
     @property
     def support(self) -> Any:
         """Rows of real numbers where numbers are mixed, else what the base's is."""
+        if isinstance(self.affine, HeldAffine):
+            return Partly(self.affine.own, self.base.support.base)
         if not self.affine.event_dim:
             return self.base.support
         return constraints.independent(constraints.real, self.event_dim)
@@ -180,6 +242,17 @@ def _(prior: Rescaled, value: Tensor) -> Rescaled:
 @is_proper.register
 def _(prior: Rescaled) -> bool:
     return is_proper(prior.base)
+
+
+@is_flat.register
+def _(prior: Rescaled) -> bool:
+    return bool(is_flat(prior.base))
+
+
+@held.register
+def _(prior: Rescaled) -> Tensor | None:
+    found: Tensor | None = held(prior.base)
+    return found
 
 
 @log_mass.register

@@ -17,6 +17,7 @@ from glmhmm_pyro.arguments import read_annotated
 from glmhmm_pyro.broadcasting import broadcast_shape, unconstrained_shape
 from glmhmm_pyro.priors.answers import innermost
 from glmhmm_pyro.priors.flat import Flat
+from glmhmm_pyro.priors.partly import Partly
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe, as_number
 
 Prior: TypeAlias = (
@@ -161,6 +162,17 @@ def is_real(prior: TorchDistribution) -> bool:
     """Whether every single number of a distribution may be any real one."""
     # By type: a copied model has copies of its constraints.
     return isinstance(elementwise_support(prior), type(constraints.real))
+
+
+def is_unbounded(prior: TorchDistribution) -> bool:
+    """Whether every number of a distribution that is not held may be any real one."""
+    support = elementwise_support(prior)
+    if not isinstance(support, Partly):
+        return is_real(prior)
+    base: Any = support.base
+    while isinstance(base, constraints.independent):
+        base = base.base_constraint
+    return isinstance(base, type(constraints.real))
 
 
 def is_positive(prior: TorchDistribution) -> bool:

@@ -17,7 +17,7 @@ from torch.distributions import (
 )
 
 # Rounding within which a value is the one that it is known to be.
-_NEARLY = 1e-9
+NEARLY = 1e-9
 
 
 class Partly(constraints.Constraint):
@@ -61,7 +61,7 @@ class Partly(constraints.Constraint):
     def is_kept(self, value: Tensor) -> Tensor:
         """Whether the known numbers are what they are known to be, (*batch,)."""
         known = self.value.nan_to_num().to(value)
-        near = (value - known).abs() <= _NEARLY * (1 + known.abs())
+        near = (value - known).abs() <= NEARLY * (1 + known.abs())
         flat = (near | self.free).reshape(
             value.shape[: -self.event_dim or None] + (-1,)
         )
@@ -72,8 +72,8 @@ class Partly(constraints.Constraint):
         known = self.value[~self.free]
         if self.is_shares:
             left, number = self.left, self.free.sum(-1)
-            bad = (left < -_NEARLY) | ((left > _NEARLY) & (number == 0))
-            bad |= (left <= _NEARLY) & (number > 0) | (known < -_NEARLY).any()
+            bad = (left < -NEARLY) | ((left > NEARLY) & (number == 0))
+            bad |= (left <= NEARLY) & (number > 0) | (known < -NEARLY).any()
             what = "probabilities of which each row can sum to 1"
         else:
             bad = ~self.base.check(known)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Dirichlet, Distribution, MultivariateNormal, Normal
 
-from glmhmm_pyro.priors.affine import Rescaled
+from glmhmm_pyro.priors.affine import HeldAffine, Rescaled
 from glmhmm_pyro.priors.answers import Question
 from glmhmm_pyro.priors.flat import Flat
 
@@ -136,12 +136,15 @@ def _of_rescaled(prior: Rescaled, shape: torch.Size) -> Scored:
     volume = affine.log_volume(shape, len(shape))
     offset, factor = _array(torch.as_tensor(affine.offset)), _array(affine.factor)
     shares = None if affine.shares is None else _array(affine.shares)
+    held = _array(affine.users) if isinstance(affine, HeldAffine) else None
+    free = None if held is None else np.isnan(held)
 
     def score(value: np.ndarray) -> tuple[float, np.ndarray]:
         if shares is not None:
             value = value.copy()
             value[..., affine.column] -= value @ shares
-        density, slope = base(value * factor + offset)
+        users = value * factor + offset
+        density, slope = base(users if free is None else np.where(free, users, held))
         slope = slope * factor
         if shares is not None:
             slope -= slope[..., affine.column, None] * shares

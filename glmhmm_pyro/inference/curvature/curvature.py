@@ -206,7 +206,7 @@ def _coordinate_units(program: Program, point: Tensor, matrix: Tensor) -> Tensor
     # What has no curvature beyond rounding has no width either.
     widths = torch.where(own > _NONE * own.max(), own, torch.ones_like(own)).rsqrt()
     for name, piece in program.coordinates.slices.items():
-        if not program.coordinates.is_real[name]:
+        if not program.coordinates.is_unbounded[name]:
             # Log-odds and logarithms are of a size of their own; near a border their
             # derivatives are rounded, and nothing is asked of them.
             inside = point[piece].abs() < _NEAR_BORDER

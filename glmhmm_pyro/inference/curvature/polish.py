@@ -118,6 +118,6 @@ def _stepped_values(
     found = {}
     for name, value in new.items():
         kept = (value - old[name]).abs() <= _NO_CHANGE
-        is_real = program.coordinates.is_real[name]
-        found[name] = value if is_real else torch.where(kept, params[name], value)
+        free = program.coordinates.is_unbounded[name]
+        found[name] = value if free else torch.where(kept, params[name], value)
     return found

@@ -83,7 +83,7 @@ class Information:
         """Information about a program's coordinates, from minus the Hessian."""
         border = torch.zeros_like(vector)
         for name, piece in program.coordinates.slices.items():
-            if not jacobian and not program.coordinates.is_real[name]:
+            if not jacobian and not program.coordinates.is_unbounded[name]:
                 border[piece] = _AT_BORDER
         own = matrix.diagonal().abs()
         least = torch.full_like(own, float(_NO_INFORMATION * own.max()))
@@ -244,13 +244,12 @@ def covariance(
     fitting = [
         site
         for site, array in shown.items()
-        if array.dims[-1] == "covariate" and program.coordinates.is_real.get(site)
+        if array.dims[-1] == "covariate" and program.coordinates.is_unbounded.get(site)
     ]
     check_weights(name, fitting)
     information, found = _errors_at_fit(program, params, labels, [name], robust)
-    factor = information.factor[program.coordinates.slices[name]]
-    directions = factor.T.reshape(1, -1, *params[name].shape)
-    directions = program.units.moves(name, directions)
+    piece, slopes = _value_slopes(program, program.packed(params), [name])[name]
+    directions = (slopes @ information.factor[piece]).movedim(-1, 0)[None]
     moves = named_draws(program.model, {name: directions}, labels)[name].values[0]
     matrix = np.einsum("k...i,k...j->...ij", moves, moves)
     unknown = np.isnan(found.errors[name].values)
@@ -321,11 +320,13 @@ def _is_quadratic(
     return 0.25 < here - (before + after) / 2 < 1.0
 
 
-def _value_slopes(program: Program, vector: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+def _value_slopes(
+    program: Program, vector: Tensor, names: list[str] | None = None
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Derivatives of users' values, the last axis by coordinates of these numbers."""
     slopes, coordinates = {}, program.coordinates
     numbers = torch.arange(coordinates.size)
-    for name in coordinates.slices:
+    for name in coordinates.slices if names is None else names:
         sources = program.units.sources(name)
         piece = torch.cat([numbers[coordinates.slices[s]] for s in sources])
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from glmhmm_pyro.broadcasting import unconstrained_shape
-from glmhmm_pyro.priors.filling import is_real
+from glmhmm_pyro.priors.filling import is_real, is_unbounded
 
 Params = dict[str, Tensor]
 
@@ -36,6 +36,7 @@ class Coordinates:
         size: length of the vector.
         is_real: which sites have all numbers for values, so that these are their
             unconstrained ones, by site.
+        is_unbounded: which sites have all numbers for values, but for those held.
     """
 
     def __init__(self, priors: Mapping[str, TorchDistribution]):
@@ -45,6 +46,7 @@ class Coordinates:
             for name, prior in priors.items()
         }
         self.is_real = {n: is_real(prior) for n, prior in priors.items()}
+        self.is_unbounded = {n: is_unbounded(prior) for n, prior in priors.items()}
         self.slices: dict[str, slice] = {}
         self.size = 0
         for name, shape in self.shapes.items():
@@ -61,7 +63,7 @@ class Coordinates:
         for name, transform in self.transforms.items():
             free = transform.inv(params[name]).to(torch.float64)
             free = torch.nan_to_num(free, posinf=_BORDER, neginf=-_BORDER)
-            if not self.is_real[name]:
+            if not self.is_unbounded[name]:
                 free = free.clamp(-_BORDER, _BORDER)
             batch = free.shape[: free.dim() - len(self.shapes[name])]
             pieces.append(free.reshape(batch + (-1,)))

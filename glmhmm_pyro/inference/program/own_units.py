@@ -20,13 +20,17 @@ from glmhmm_pyro.components.least_squares import columns_of
 from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, OutputUnits
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.priors.affine import Affine, rescaled
-from glmhmm_pyro.priors.filling import is_positive, is_real
+from glmhmm_pyro.priors.affine import Affine, HeldAffine, keeps_held, rescaled
+from glmhmm_pyro.priors.filling import is_positive, is_unbounded
+from glmhmm_pyro.priors.partly import Partly
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.naming import names_of
 from glmhmm_pyro.sequences.operators import kept
 
 DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
+
+# Parameters that a component's maps of columns speak of.
+_BY_COLUMN = ("weights", "dwell_weights", "jump_weights")
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def own_units(
             outputs[name] = units
     if not maps:
         return model, data, OwnUnits()
+    maps = {n: _held_map(m, priors[n]) for n, m in maps.items()}
     # Transitions may share a tensor with emissions, but not their units.
     changes: dict[str, Any] = {
         "transition_covariates": kept(data, "transition_covariates"),
@@ -157,6 +162,9 @@ def _design_units(
     if name == "transition_covariates":
         rows[model.transitions.first_steps(data)] = False
     found = ColumnUnits.of(design.at(rows), readers)
+    still = _columns_kept_still(model, data, priors, name, found)
+    if still:
+        found = ColumnUnits.of(design.at(rows), [*readers, *([j] for j in still)])
     names = getattr(data, names_of(name))
     as_given = [names.index(c) for c in model.kept_columns if c in names]
     return found.kept(as_given) if name == "transition_covariates" else found
@@ -174,11 +182,44 @@ def _readers(
     takers: list[list[int] | None] = []
     for prefix, component in model.components.items():
         if component.covariates_of == name and component.num_features is not None:
-            prior = priors.get(f"{prefix}.weights")
-            is_free = prior is None or is_real(prior)
+            is_free = all(map(is_unbounded, _priors_by_column(prefix, priors)))
             readers = takers if is_free and component.takes_centres else found
             readers.append(_columns_read(component, data) if is_free else None)
     return found, takers
+
+
+def _priors_by_column(prefix: str, priors: Mapping[str, Any]) -> list[Any]:
+    """Priors of a component's weights of columns."""
+    names = (f"{prefix}.{attribute}" for attribute in _BY_COLUMN)
+    return [priors[name] for name in names if name in priors]
+
+
+def _columns_kept_still(
+    model: GLMHMM,
+    data: Sequences,
+    priors: Mapping[str, Any],
+    name: str,
+    found: ColumnUnits,
+) -> list[int]:
+    """Columns that may not be centred, for a held weight would have to take it up."""
+    still: list[int] = []
+    for prefix, component in model.components.items():
+        if component.covariates_of != name or component.num_features is None:
+            continue
+        read = _columns_read(component, data)
+        affine = found.chosen(read).affine()
+        for prior in _priors_by_column(prefix, priors):
+            if isinstance(prior.support, Partly):
+                kept = keeps_held(affine, prior.support.value)
+                still += [] if kept else read
+    return still
+
+
+def _held_map(affine: Affine, prior: Any) -> Affine:
+    """The map of a parameter, where some of it is held with what is."""
+    if not isinstance(prior.support, Partly):
+        return affine
+    return HeldAffine.of(affine, prior.support.value)
 
 
 def _columns_read(component: Component, data: Sequences) -> list[int]:
@@ -201,7 +242,7 @@ def _units_read(
 def _fits(maps: Mapping[str, Affine], priors: Mapping[str, Any]) -> bool:
     """Whether the supports of all sites stay the same under these maps."""
     return all(
-        is_real(priors[name]) or (is_positive(priors[name]) and affine.keeps_signs)
+        is_unbounded(priors[name]) or (is_positive(priors[name]) and affine.keeps_signs)
         for name, affine in maps.items()
     )
 
