@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.fixed import Fixed
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe
@@ -29,7 +30,8 @@ class WhereAllowed(PriorRecipe):
     Args:
         pairs: forbidden moves (from, to).
         rest: prior of all other moves.
-        trailing: number of axes after those of origins and free destinations.
+        trailing: number of axes after those of origins and destinations, which are all
+            where they are as many as origins, else all but staying.
     """
 
     pairs: Pairs
@@ -44,11 +46,30 @@ class WhereAllowed(PriorRecipe):
 
     def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
         """Distribution over a parameter of this shape."""
-        origins, free = shape[len(shape) - self.trailing - 2 :][:2]
-        held = torch.full((origins, free), torch.nan, dtype=torch.float64)
-        held[free_places(self.pairs, origins)] = 0.0
-        held = held.reshape(origins, free, *[1] * self.trailing)
+        origins, ends = shape[len(shape) - self.trailing - 2 :][:2]
+        never = all_places if ends == origins else free_places
+        held = torch.full((origins, ends), torch.nan, dtype=torch.float64)
+        held[never(self.pairs, origins)] = 0.0
+        held = held.reshape(origins, ends, *[1] * self.trailing)
         return Fixed(held.expand(shape), rest=self.rest)(shape, place)
+
+
+@mode_given.register
+def _shares_of_allowed(
+    prior: WhereAllowed, counts: Tensor, shape: torch.Size
+) -> Tensor | None:
+    """The most probable probabilities of allowed moves; others are 0."""
+    held = prior(shape, Place(support=constraints.simplex))
+    found: Tensor | None = mode_given(held, counts, shape)
+    return found
+
+
+def all_places(pairs: Pairs, num_states: int) -> np.ndarray:
+    """Whether moves cannot be: (origins, destinations)."""
+    never = np.zeros((num_states, num_states), dtype=bool)
+    for pair in pairs:
+        never[pair] = True
+    return never
 
 
 def free_places(pairs: Pairs, num_states: int) -> np.ndarray:
@@ -103,10 +124,7 @@ class Forbidding:
     @property
     def _cannot(self) -> Tensor:
         """Whether moves cannot be, of all pairs of states."""
-        number = self.num_states or 1
-        cannot = torch.zeros(number, number, dtype=torch.bool)
-        cannot[tuple(zip(*self.forbidden))] = True
-        return cannot
+        return torch.from_numpy(all_places(self.forbidden, self.num_states or 1))
 
     def shown(self, numbers: Tensor) -> Tensor:
         """Numbers of all pairs (..., origins, destinations), NaN for forbidden ones."""

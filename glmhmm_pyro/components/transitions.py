@@ -128,12 +128,13 @@ class Transitions(GoesOn, Component):
 
 
 @suggests_names
-class Stationary(Transitions):
+class Stationary(Forbidding, Transitions):
     """One matrix of transition probabilities for all steps.
 
     Args:
-        prior: distribution of a row of the matrix, such as a Dirichlet or a
-            :class:`~glmhmm_pyro.priors.Sticky`, or ``None`` for flat.
+        prior: distribution of a row of the matrix, of the moves that can be, such as
+            :class:`~glmhmm_pyro.priors.Sticky` or a Dirichlet, or ``None`` for flat.
+        forbidden: pairs of states (from, to) of moves that cannot be; none by default.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -146,11 +147,14 @@ class Stationary(Transitions):
     reads_covariates = False
     probs: Any
 
-    def __init__(self, prior: Prior = None):
+    def __init__(
+        self, prior: Prior = None, *, forbidden: Sequence[tuple[int, int]] = ()
+    ):
         super().__init__()
-        self.prior = prior
+        self.forbid(forbidden)
+        self.prior, given = prior, self.where_allowed(prior, 0)
         axes = "origin", "destination"
-        self.probs = Site(*axes, prior=prior, support=constraints.simplex)
+        self.probs = Site(*axes, prior=given, support=constraints.simplex)
 
     def sizes(self) -> dict[str, int | None]:
         """As for every component, and the destinations."""
@@ -183,7 +187,8 @@ class Stationary(Transitions):
         self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """Mode of the Dirichlet that the prior and the expected counts make."""
-        probs = mode_given(self.prior, counts.squeeze(-3), self.shape("probs"))
+        prior = self.sites["probs"].prior
+        probs = mode_given(prior, counts.squeeze(-3), self.shape("probs"))
         return None if probs is None else {"probs": probs}
 
 
