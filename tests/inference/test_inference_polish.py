@@ -226,13 +226,32 @@ def test_laplace_has_converged_where_its_search_ended_at_the_mode(monkeypatch, s
 
 
 @pytest.mark.parametrize("problem", [PROBLEMS["driven"], shared], ids=["own", "shared"])
-def test_a_curvature_that_is_cheap_is_exact_and_costs_no_slope_each(
-    problem, monkeypatch
+@pytest.mark.parametrize("much, unused", [(0, "_differences"), (10**9, "hessian")])
+def test_a_curvature_is_exact_where_that_is_sooner_at_hand(
+    problem, much, unused, monkeypatch
 ):
     def refused(*_):
-        pytest.fail("slopes were asked for one by one")
+        pytest.fail(f"{unused} was asked for")
 
-    monkeypatch.setattr(Program.kind_of(problem()[0]), "slopes", refused)
+    monkeypatch.setattr(polishing, "_MUCH", much)
+    monkeypatch.setattr(polishing, unused, refused)
     model, data = problem()
     fit = gh.fit(model, data, "map", **ONCE)
     assert distance(Program.of(model, data), fit.params) < 1e-9
+
+
+def test_a_curvature_that_differences_do_not_tell_is_exact(monkeypatch):
+    """Two columns that hardly differ: one direction has a millionth of the other's."""
+    data = clear_data()
+    x = data.covariates[:, :1].double()
+    near = x + 3e-4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    data = data.replace(covariates=torch.cat([x, near], 1), covariate_names=None)
+    model, asked = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1e3))), []
+
+    def watched(*given):
+        asked.append(given)
+        return hessian(*given)
+
+    monkeypatch.setattr(polishing, "hessian", watched)
+    fit = gh.fit(model, data, "map", **ONCE)
+    assert asked and distance(Program.of(model, data), fit.params) < 1e-9

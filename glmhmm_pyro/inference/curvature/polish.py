@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.curvature.newton import ARRIVED, newton_mode
-from glmhmm_pyro.inference.curvature.uncertainty import RISING, Information
+from glmhmm_pyro.inference.curvature.uncertainty import FLAT, RISING, Information
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import Run, ranked
@@ -23,8 +23,12 @@ from glmhmm_pyro.inference.steps.collapse import at_bounds
 # Most parameters of which second derivatives are taken: each costs about a gradient.
 _MOST_PARAMETERS = 200
 
-# Step of a difference of gradients, where coordinates have units of their own.
-_STEP = 1e-6
+# Step of a difference of gradients, where coordinates have units of their own, and the
+# part of the largest information that it may be wrong by.
+_STEP, _DIFFERENCE = 1e-4, 1e-7
+
+# Parameters times steps from which on exact second derivatives are sooner at hand.
+_MUCH = 5 * 10**6
 
 # Change of a value that is none: those at a border of their support stay there.
 _NO_CHANGE = 1e-15
@@ -73,11 +77,8 @@ def _polish_run(program: Program, run: Run) -> None:
     if program.dtype != torch.float64 or program.unbounded(run.params):
         return
     vector = program.coordinates.pack(run.params)
-    matrix = _curvature(program, vector)
-    if not matrix.isfinite().all():
-        return
-    information = Information.of_matrix(program, vector, matrix, jacobian=False)
-    if information.missing[RISING].numel():
+    information = _information(program, vector)
+    if information is None or information.missing[RISING].numel():
         return
     mode, left = newton_mode(program, vector, information.factor, jacobian=False)
     params = _stepped_values(program, run.params, vector, mode)
@@ -95,18 +96,38 @@ def _polish_run(program: Program, run: Run) -> None:
     run.record(likelihood, joint, keep=bool(run.weights))
 
 
-def _curvature(program: Program, vector: Tensor) -> Tensor:
-    """Minus second derivatives of the log-joint, shape (size, size), symmetric.
+def _information(program: Program, vector: Tensor) -> Information | None:
+    """What steps to the mode take, or ``None`` where no curvature is a number.
 
-    Exact ones where units are not known or they are cheap; else differences of
-    gradients, near enough for steps that are corrected by the next.
+    By differences of gradients, near enough for steps that are corrected by the next,
+    which need nothing compiled that the fit has not. By exact second derivatives where
+    units are not known, where these are sooner at hand, or where a direction has so
+    little curvature that differences do not tell its sign.
     """
-    if program.knows_curvature or not program.units.maps:
-        return -hessian(program, vector)
+    if program.units.maps and not _is_sooner_exact(program, vector):
+        matrix = _differences(program, vector)
+        if not matrix.isfinite().all():
+            return None
+        given = program, vector, matrix, False
+        found = Information.of_matrix(*given, rounding=_DIFFERENCE)
+        if not found.missing[FLAT].numel():
+            return found
+    matrix = -hessian(program, vector)
+    if not matrix.isfinite().all():
+        return None
+    return Information.of_matrix(program, vector, matrix, jacobian=False)
+
+
+def _is_sooner_exact(program: Program, vector: Tensor) -> bool:
+    """Whether second derivatives cost so much less that compiling them pays."""
+    return program.knows_curvature and vector.numel() * program.data.num_steps > _MUCH
+
+
+def _differences(program: Program, vector: Tensor) -> Tensor:
+    """Minus second derivatives by central differences of gradients, (size, size)."""
     steps = _STEP * torch.eye(len(vector), dtype=vector.dtype)
-    points = torch.cat([vector[None], vector + steps])
-    slopes = program.slopes(points)
-    rows = (slopes[:1] - slopes[1:]) / _STEP
+    above, below = program.slopes(torch.cat([vector + steps, vector - steps])).chunk(2)
+    rows = (below - above) / (2 * _STEP)
     return (rows + rows.T) / 2
 
 

@@ -40,7 +40,7 @@ OFF = 0.1
 # Names that a sentence can hold.
 _MOST_NAMES = 6
 
-_BORDER, _FLAT, RISING = (
+_BORDER, FLAT, RISING = (
     "at the border of their support",
     "not determined by data and priors",
     "not at a maximum of the log-joint",
@@ -78,30 +78,51 @@ class Information:
 
     @classmethod
     def of_matrix(
-        cls, program: Program, vector: Tensor, matrix: Tensor, jacobian: bool
+        cls,
+        program: Program,
+        vector: Tensor,
+        matrix: Tensor,
+        jacobian: bool,
+        rounding: float = 0.0,
     ) -> "Information":
-        """Information about a program's coordinates, from minus the Hessian."""
+        """Information about a program's coordinates, from minus the Hessian.
+
+        Args:
+            program: the model with its data.
+            vector: the point, shape (size,).
+            matrix: minus the Hessian there, shape (size, size).
+            jacobian: see :meth:`of`.
+            rounding: part of the largest information by which entries may be wrong; a
+                direction with so little, among coordinates of as much, is flat.
+        """
         border = torch.zeros_like(vector)
         for name, piece in program.coordinates.slices.items():
             if not jacobian and not program.coordinates.is_unbounded[name]:
                 border[piece] = _AT_BORDER
         own = matrix.diagonal().abs()
-        least = torch.full_like(own, float(_NO_INFORMATION * own.max()))
+        part = max(_NO_INFORMATION, rounding)
+        least = torch.full_like(own, float(part * own.max()))
         # In other units than the others', little may be enough.
-        for number in ((own > border) & (own <= least)).nonzero().flatten().tolist():
+        little = (own > border) & (own <= least) & (rounding == 0)
+        for number in little.nonzero().flatten().tolist():
             step = torch.zeros_like(vector)
             step[number] = own[number].rsqrt()
             if _is_quadratic(program, vector, step, jacobian):
                 least[number] = 0.0
-        return cls._of(matrix, border, least)
+        return cls._of(matrix, border, least, max(_SINGULAR, rounding**0.5))
 
     @classmethod
     def _of(
-        cls, matrix: Tensor, border: Tensor, least: Tensor | None = None
+        cls,
+        matrix: Tensor,
+        border: Tensor,
+        least: Tensor | None = None,
+        singular: float = _SINGULAR,
     ) -> "Information":
         """From minus a Hessian, and what coordinates have that are not at a border.
 
-        Those with no more than ``least`` have none.
+        Those with no more than ``least`` have none, directions with no more than
+        ``singular`` of what their coordinates have are flat.
         """
         own = matrix.diagonal().abs()
         least = _NO_INFORMATION * own.max() if least is None else least
@@ -113,8 +134,8 @@ class Information:
         values, vectors = torch.linalg.eigh(scaled[kept][:, kept])
         basis = matrix.new_zeros(len(matrix), len(kept))
         basis[kept] = vectors
-        axes, known = torch.eye(len(matrix), dtype=matrix.dtype), values > _SINGULAR
-        flat = [axes[:, absent & ~at_border], basis[:, values.abs() <= _SINGULAR]]
+        axes, known = torch.eye(len(matrix), dtype=matrix.dtype), values > singular
+        flat = [axes[:, absent & ~at_border], basis[:, values.abs() <= singular]]
         root = basis[:, known] * values[known].rsqrt() @ basis[:, known].T
         return cls(
             factor=units[:, None] * root,
@@ -122,8 +143,8 @@ class Information:
             units=units,
             missing={
                 _BORDER: axes[:, at_border],
-                _FLAT: torch.cat(flat, 1),
-                RISING: basis[:, values < -_SINGULAR],
+                FLAT: torch.cat(flat, 1),
+                RISING: basis[:, values < -singular],
             },
         )
 
