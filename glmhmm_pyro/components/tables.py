@@ -203,8 +203,8 @@ class _Regressions:
         self.design = pool.design.contiguous()
         self.member, self.sums = pool.member, pool.sums
         self.group = None if pool.group is None else pool.group.numpy()
-        steps, features = self.design.shape
-        is_small = features <= _NARROW and steps * features <= _SMALL
+        is_whole = not self.design.is_streamed and self.design.shape[1] <= _NARROW
+        is_small = is_whole and np.prod(self.design.shape) <= _SMALL
         self._rows = self.design.dense().numpy() if is_small else None
 
     def spread(self, table: np.ndarray) -> np.ndarray:
