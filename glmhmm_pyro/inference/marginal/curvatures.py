@@ -7,7 +7,7 @@ Where sessions are independent given the units' weights,
 
 with the states summed out, so that a derivative along one coordinate of *all* units
 together has those of every unit side by side. Where slow states go on from session to
-session, this is so of chains of sessions alone.
+session, :mod:`glmhmm_pyro.inference.marginal.linked` has those between units as well.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.kinds.direct_likelihood import direct_likelihood
 
 if TYPE_CHECKING:
@@ -48,10 +49,14 @@ class ByUnit:
 
     def _traced(self, w: Tensor, v: Tensor) -> Tensor:
         """The same, for automatic differentiation."""
+        hidden, emissions = self.hidden(w, v)
+        return hidden.log_prob(emissions)
+
+    def hidden(self, w: Tensor, v: Tensor) -> tuple[HiddenMarkov, Tensor]:
+        """The distribution of the emissions, and these."""
         program, params = self.problem.program, self.problem.params(w, v)
         hidden = program.model.hidden_markov_at(params, program.data)
-        total: Tensor = hidden.log_prob(program.data.emissions)
-        return total
+        return hidden, program.data.emissions
 
     def slopes(self, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Value and derivatives by units and parameters."""
@@ -151,64 +156,6 @@ class ByUnit:
         step = _SMALL / along.abs().max().clamp(min=1e-300)
         ahead, behind = (self.slopes(w + s * step * along, v)[2] for s in (1, -1))
         return (ahead - behind) / (2 * step)
-
-
-class ByChain(ByUnit):
-    """The same where units are sessions that chains of states go through.
-
-    Second derivatives are those of all units, (units, size, units, size), and so is the
-    covariance that third ones are taken with. Chains are independent: sessions of all
-    that are at the same place in theirs are moved together.
-
-    Args:
-        problem: whose units are sessions.
-        goes_on: which sessions go on from the one before, (sessions,).
-    """
-
-    def __init__(self, problem: "MarginalProblem", goes_on: Tensor):
-        super().__init__(problem)
-        numbers = torch.arange(len(goes_on))
-        self.chain = (~goes_on).cumsum(0) - 1
-        self.place = numbers - torch.where(goes_on, 0, numbers).cummax(0).values
-        self.longest = int(self.place.max()) + 1
-        self.linked = self.chain[:, None] == self.chain
-
-    @classmethod
-    def of(cls, problem: "MarginalProblem") -> "ByChain | None":
-        """Those of a program whose states go on between the units, if they do."""
-        data = problem.program.data
-        goes_on = problem.program.model.transitions.goes_on(data)
-        if goes_on is None or problem.number != data.num_sessions:
-            return None
-        return cls(problem, goes_on)
-
-    def directions(self, w: Tensor) -> Tensor:
-        """Each coordinate at each place of all chains, (directions, units, size)."""
-        places = self.place == torch.arange(self.longest)[:, None]
-        each = torch.eye(w.shape[1], dtype=w.dtype)
-        return (places[:, None, :, None] * each[:, None]).flatten(0, 1)
-
-    def blocks(self, columns: Tensor) -> Tensor:
-        """Second derivatives by all pairs of units."""
-        by_place = columns.unflatten(0, (self.longest, -1))
-        blocks = by_place[self.place].permute(2, 3, 0, 1)
-        blocks = torch.where(self.linked[:, None, :, None], blocks, 0.0)
-        return (blocks + blocks.permute(2, 3, 0, 1)) / 2
-
-    def roots(self, within: Tensor) -> Tensor:
-        """Columns of a root of every chain's covariance, (units, size, columns)."""
-        size, number = within.shape[1], int(self.chain[-1]) + 1
-        shape = (number, self.longest, size)
-        # Chains that are shorter have units more, which nothing is told of.
-        whole = torch.eye(self.longest * size, dtype=within.dtype).expand(
-            number, -1, -1
-        )
-        whole = whole.clone().reshape(*shape, *shape[1:])
-        one, other = self.linked.nonzero().unbind(1)
-        places = self.chain[one], self.place[one], self.place[other]
-        whole[places[0], places[1], :, places[2]] = within[one, :, other]
-        roots = torch.linalg.cholesky(whole.flatten(3).flatten(1, 2))
-        return roots.unflatten(1, shape[1:])[self.chain, self.place]
 
 
 class ByPredictor:

@@ -12,11 +12,8 @@ from pyro.poutine.runtime import Message
 from torch import Tensor
 
 from glmhmm_pyro.concurrency import exclusively
-from glmhmm_pyro.inference.marginal.curvatures import (
-    ByChain,
-    ByPredictor,
-    ByUnit,
-)
+from glmhmm_pyro.inference.marginal.curvatures import ByPredictor, ByUnit
+from glmhmm_pyro.inference.marginal.linked import ByChain
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.priors.markov import markov
