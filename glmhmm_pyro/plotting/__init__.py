@@ -5,6 +5,7 @@ in every picture, one that readers with any colour vision can tell from the othe
 """
 
 from glmhmm_pyro.plotting.animals import groups
+from glmhmm_pyro.plotting.average_effects import marginal_effects
 from glmhmm_pyro.plotting.by_state import (
     accuracy_by_state,
     column_by_state,
@@ -46,6 +47,7 @@ __all__ = [
     "generated",
     "groups",
     "history",
+    "marginal_effects",
     "model_selection",
     "occupancy",
     "overview",

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from drawn import overlapping_texts
 from torch.distributions import Dirichlet, Normal
 
 import glmhmm_pyro as gh
@@ -17,6 +18,7 @@ from glmhmm_pyro.analysis.driven.quantities import (
     REAL,
     part_names,
     transition_quantities,
+    with_summed_effects,
 )
 from glmhmm_pyro.covariates import Columns, Design, Intercept, Standardised
 from glmhmm_pyro.inference.fits.given import fit_at
@@ -144,7 +146,23 @@ def test_effects_are_slopes_weighted_by_where_the_animal_was(fit, data):
     # The derivative of a softmax, written out.
     slopes = probs * (w - (probs * w).sum(-1, keepdims=True))
     expected = np.einsum("ti,tij->ij", weights, slopes) / weights.sum(0)[:, None]
-    np.testing.assert_allclose(found["estimate"], expected.ravel(), atol=1e-8)
+    estimate = found["estimate"]
+    np.testing.assert_allclose(estimate["moving"], expected.ravel(), atol=1e-8)
+    leaving = [expected[0, 1], expected[1, 0]]
+    np.testing.assert_allclose(estimate["leaving"], leaving, atol=1e-8)
+    np.testing.assert_allclose(estimate["entering"], leaving[::-1], atol=1e-8)
+
+
+def test_effects_on_entering_are_means_over_the_states_that_are_left():
+    rng = np.random.default_rng(0)
+    effects, shares = rng.normal(size=(3, 3)), np.array([5.0, 2.0, 1.0])
+    found = with_summed_effects(torch.tensor(effects), torch.tensor(shares)).numpy()
+    np.testing.assert_array_equal(found[:9], effects.ravel())
+    np.testing.assert_array_equal(found[9:12], -np.diag(effects))
+    for j in range(3):
+        others = [i for i in range(3) if i != j]
+        mean = np.average(effects[others, j], weights=shares[others])
+        assert found[12 + j] == pytest.approx(mean)
 
 
 def test_the_effect_of_a_switch_is_a_difference(fit, data):
@@ -285,6 +303,37 @@ def test_curves_are_drawn_with_a_band_for_every_state(fit, data):
         gh.plotting.response_curve(data)
     with pytest.raises(ValueError, match="kind must be one of"):
         gh.plotting.response_curve(curve, "leave")
+    plt.close("all")
+
+
+def test_effects_are_drawn_by_state_with_their_intervals(fit, data):
+    named = fit.named(["steady", "restless"])
+    tables = {n: gh.analysis.marginal_effects(named, data, n) for n in ("drive", "go")}
+    ax = gh.plotting.marginal_effects(tables["drive"])
+    rows = tables["drive"].loc["leaving"]
+    points = [line for line in ax.lines if line.get_marker() != "None"]
+    assert [line.get_label() for line in points] == ["steady", "restless"]
+    drawn = np.ravel([line.get_xdata() for line in points])
+    np.testing.assert_allclose(drawn, rows["estimate"])
+    ends = [bars.get_segments()[0][:, 0] for bars in ax.collections]
+    np.testing.assert_allclose(ends, rows[["lower", "upper"]])
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["drive"]
+    assert ax.get_xlabel() == "change of p(leaving), by a unit"
+    go = gh.plotting.marginal_effects(named, data, covariate="go", kind="moving")
+    assert go.get_xlabel() == "change of p(next state), from 0 to 1"
+    labels = [tick.get_text() for tick in go.get_yticklabels()]
+    assert labels == ["go: steady", "go: restless"]
+    both = gh.plotting.marginal_effects(pd.concat(tables, names=["covariate"]))
+    assert [tick.get_text() for tick in both.get_yticklabels()] == ["drive", "go"]
+    assert both.get_xlabel() == "change of p(leaving)"
+    assert overlapping_texts(both) == []
+    with pytest.raises(TypeError, match="effects must be what analysis.marginal_eff"):
+        gh.plotting.marginal_effects(data)
+    with pytest.raises(ValueError, match="kind must be one of"):
+        gh.plotting.marginal_effects(tables["go"], kind="staying")
+    curve = gh.analysis.response_curve(fit, data, "drive", [0.0], num_rows=9)
+    with pytest.raises(ValueError, match="effects must have an index of kind"):
+        gh.plotting.marginal_effects(curve)
     plt.close("all")
 
 

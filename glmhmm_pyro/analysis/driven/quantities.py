@@ -59,6 +59,37 @@ def part_names(fit: Fit, part: ModelPart) -> NamedQuantities:
     )
 
 
+def effect_names(fit: Fit, part: ModelPart) -> NamedQuantities:
+    """Names of the average effects on a part, those of :func:`part_names` first."""
+    found = part_names(fit, part)
+    if part.part != "transitions":
+        return found
+    summed = [
+        (kind, n, "") for kind in ("leaving", "entering") for n in fit.state_names
+    ]
+    rows = [*zip(found.kinds, found.origins, found.destinations), *summed]
+    return _named_quantities(rows, REAL)
+
+
+def with_summed_effects(effects: Tensor, shares: Tensor) -> Tensor:
+    r"""Effects on moves, and on leaving a state and entering it.
+
+    That on entering j is a mean over the other states, as often as these are taken,
+
+    .. math:: \frac{\sum_{i \ne j} s_i E_{ij}}{\sum_{i \ne j} s_i}
+
+    Args:
+        effects: on moves, shape (origins, destinations).
+        shares: how often each origin is taken, shape (origins,).
+
+    Returns:
+        Shape (numbers,), in the order of :func:`effect_names`.
+    """
+    others = shares[:, None] * (1 - torch.eye(len(effects)).to(effects))
+    entering = (others * effects).sum(0) / others.sum(0)
+    return torch.cat([effects.flatten(), -effects.diagonal(), entering])
+
+
 def transition_names(names: tuple[str, ...]) -> NamedQuantities:
     """Names of what :func:`transition_quantities` returns, in its order."""
     rows = [("moving", i, j) for i in names for j in names]
