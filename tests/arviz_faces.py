@@ -35,6 +35,28 @@ def forest_labels(exported, **chosen):
     return [text.get_text() for axes in plt.gcf().axes for text in axes.texts]
 
 
+def check_pictures(exported, variable):
+    """Axes with lines of the pictures that check a fit, by their names."""
+    calls = {
+        "energy": lambda: az.plot_energy(exported),
+        "leave-one-out": lambda: (
+            az.plot_loo_pit(exported)
+            if IS_TREE
+            else az.plot_loo_pit(exported, y=variable)
+        ),
+        "predictive": lambda: (
+            az.plot_ppc_dist(exported) if IS_TREE else az.plot_ppc(exported)
+        ),
+    }
+    drawn = {}
+    for name, call in calls.items():
+        call()
+        axes = plt.gcf().axes
+        drawn[name] = sum(bool(ax.lines or ax.collections) for ax in axes)
+        plt.close("all")
+    return drawn
+
+
 def pointwise(loo):
     """Terms of a leave-one-out estimate."""
     return np.asarray(loo.elpd_i if IS_TREE else loo.loo_i)

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from arviz_faces import (
     IS_TREE,
+    check_pictures,
     forest_labels,
     group_of,
     groups_of,
@@ -463,3 +464,12 @@ def test_arviz_finds_the_one_log_likelihood_by_itself(named_data, named_fit, uni
 def test_an_unknown_unit_is_named(named_data, named_fit):
     with pytest.raises(ValueError, match="unit must be one of session, step"):
         named_fit.to_arviz(named_data, unit="trial")
+
+
+def test_arviz_checks_a_fit_in_pictures(long_data):
+    days = long_data.subset(range(5)).replace(emission_names=["side"])
+    model = gh.GLMHMM(1, gh.Bernoulli(RIDGE))
+    sampler = gh.NUTS(num_samples=40, num_warmup=40, num_chains=2, parallel=False)
+    fit = gh.fit(model, days, sampler, num_restarts=1, progress=False)
+    drawn = check_pictures(fit.to_arviz(days, unit="step"), "side")
+    assert len(drawn) == 3 and all(drawn.values())
