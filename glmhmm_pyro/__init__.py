@@ -31,6 +31,7 @@ from glmhmm_pyro.components import (
     dwell,
     levels,
 )
+from glmhmm_pyro.displays import listing
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference import (
     EM,
@@ -121,6 +122,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__() -> list[str]:
-    """The public names, the estimator's too before it is loaded."""
-    return sorted(__all__)
+# The estimator too, before it is loaded.
+__dir__ = listing(__all__)

@@ -1,6 +1,6 @@
 """What objects look like in a notebook: a heading, some lines, parts that open."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,15 @@ LEVEL = 0.95
 
 # Rows of a table that are shown; the rest is counted.
 _ROWS = 30
+
+
+def listing(names: Sequence[str]) -> Callable[[], list[str]]:
+    """A ``__dir__`` of a module: its public names alone, for completion and ``dir``.
+
+    Args:
+        names: the ``__all__`` of the module.
+    """
+    return lambda: sorted(names)
 
 
 def display(title: str, lines: str, parts: Mapping[str, str] | None = None) -> str:

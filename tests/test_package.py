@@ -2,17 +2,25 @@
 
 import configparser
 import os
+import re
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
 
+import pytest
 from packaging.version import Version
 
 import glmhmm_pyro
+import glmhmm_pyro as gh
 from glmhmm_pyro.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Modules that users complete names in.
+ROOMS = [gh, gh.analysis, gh.components, gh.covariates, gh.datasets, gh.dwell]
+ROOMS += [gh.importers, gh.inference, gh.levels, gh.optim, gh.plotting, gh.priors]
 
 
 def test_the_package_is_typed_and_has_a_version():
@@ -40,6 +48,19 @@ def test_names_that_live_in_a_room_are_found_at_the_top_too_but_not_listed():
             found = getattr(glmhmm_pyro, name)
         assert found is getattr(getattr(glmhmm_pyro, room), name)
         assert name not in dir(glmhmm_pyro)
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+def test_completion_in_a_room_offers_its_public_names_alone(room):
+    assert dir(room) == sorted(room.__all__)
+    assert all(hasattr(room, name) for name in dir(room))
+
+
+@pytest.mark.parametrize("method", [gh.EM, gh.MAP, gh.Laplace, gh.SVI, gh.NUTS])
+def test_the_help_of_fit_names_the_options_of_every_method(method):
+    said = " ".join(gh.fit.__doc__.split())
+    said = said.split(f'``"{method.name}"``: ')[1].split(". ")[0]
+    assert re.findall("``([a-z_]+)``", said) == [f.name for f in fields(method)]
 
 
 def requirements(section, option):

@@ -31,6 +31,7 @@ from glmhmm_pyro.analysis.states import (
     states_in_session,
     switch_triggered,
 )
+from glmhmm_pyro.displays import listing
 
 __all__ = [
     "Bootstrap",
@@ -68,3 +69,5 @@ __all__ = [
     "states_in_session",
     "switch_triggered",
 ]
+
+__dir__ = listing(__all__)

@@ -37,6 +37,7 @@ from glmhmm_pyro.components.varying import (
     VaryingInitial,
     VaryingTransitions,
 )
+from glmhmm_pyro.displays import listing
 
 __all__ = [
     "Bernoulli",
@@ -74,3 +75,5 @@ __all__ = [
     "VaryingTransitions",
     "dwell",
 ]
+
+__dir__ = listing(__all__)

@@ -4,6 +4,8 @@ A :class:`Design` puts terms together into named columns in groups. What it lear
 learns from training sessions; no filter reaches over the start of a session.
 """
 
+from glmhmm_pyro.displays import listing
+
 from .categories import Factor, Interaction
 from .design import Design
 from .filters import BSpline, ExponentialHistory, FilterTerm, Lags, RaisedCosine
@@ -34,3 +36,5 @@ __all__ = [
     "Term",
     "WinStayLoseSwitch",
 ]
+
+__dir__ = listing(__all__)

@@ -1,5 +1,7 @@
 """Embedded real data, and simulators with known parameters."""
 
+from glmhmm_pyro.displays import listing
+
 from .choices import simulate_choices
 from .lagged_cues import simulate_demo
 from .rat import load_rat, load_rat_dataframe
@@ -14,3 +16,5 @@ __all__ = [
     "simulate_demo",
     "simulate_song",
 ]
+
+__dir__ = listing(__all__)

@@ -5,6 +5,7 @@ It gives an :class:`Imported`, whose ``on(data)`` is a :class:`~glmhmm_pyro.Fit`
 decodes, predicts, scores and simulates.
 """
 
+from glmhmm_pyro.displays import listing
 from glmhmm_pyro.importers.calhoun import from_matlab, from_pyglmhmm
 from glmhmm_pyro.importers.dynamax import from_dynamax
 from glmhmm_pyro.importers.imported import Imported
@@ -17,3 +18,5 @@ __all__ = [
     "from_pyglmhmm",
     "from_ssm",
 ]
+
+__dir__ = listing(__all__)

@@ -7,6 +7,7 @@ methods, which return findings; ``fits`` is what the user gets of these. All roo
 in the page on architecture.
 """
 
+from glmhmm_pyro.displays import listing
 from glmhmm_pyro.inference.checks.before import check
 from glmhmm_pyro.inference.checks.report import Finding, Report
 from glmhmm_pyro.inference.draws.posterior import Posterior
@@ -47,3 +48,5 @@ __all__ = [
     "fit",
     "prior_predictive",
 ]
+
+__dir__ = listing(__all__)

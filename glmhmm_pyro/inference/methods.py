@@ -129,7 +129,15 @@ def fit(
             sessions of its own, all else being alike, and gets the fit of all sessions.
             An error on one rank is raised on all. For a :class:`GLMHMM` by all
             methods but NUTS; ``None`` is this process alone.
-        options: fields of the method, e.g. ``num_iters``, ``tol``, ``keep_weights``.
+        options: of the method, which ``help(gh.EM)`` and so on explain. ``"em"``:
+            ``num_iters``, ``tol``, ``accelerate``, ``m_step``, ``keep_weights``,
+            ``inverse_temperatures``, ``prior_multipliers``. ``"map"``: ``num_iters``,
+            ``tol``, ``em_iters``. ``"laplace"``: ``num_samples``, ``num_iters``,
+            ``tol``. ``"svi"``: ``guide``, ``num_steps``, ``learning_rate``,
+            ``num_particles``, ``subsample_sessions``, ``num_samples``, ``window``,
+            ``patience``, ``tol``, ``decay``, ``num_decays``. ``"nuts"``:
+            ``num_samples``, ``num_warmup``, ``num_chains``, ``target_accept``,
+            ``max_tree_depth``, ``parallel``, ``dense_mass``, ``state_axes``.
 
     Raises:
         ValueError: an option or a start is wrong, or the data do not fit the model; or

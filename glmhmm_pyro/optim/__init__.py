@@ -4,6 +4,7 @@ One problem is :func:`minimize`, many in lockstep :func:`minimize_batched`, a Py
 user's :class:`LBFGS`; all of them run the coroutine :func:`lbfgs`.
 """
 
+from glmhmm_pyro.displays import listing
 from glmhmm_pyro.optim.drivers import minimize, minimize_batched, value_and_grad
 from glmhmm_pyro.optim.lbfgs import lbfgs
 from glmhmm_pyro.optim.minfunc import minfunc_options
@@ -23,3 +24,5 @@ __all__ = [
     "minimize_batched",
     "value_and_grad",
 ]
+
+__dir__ = listing(__all__)

@@ -4,6 +4,7 @@ matplotlib is imported when a picture is drawn, not before. A state has the same
 in every picture, one that readers with any colour vision can tell from the others.
 """
 
+from glmhmm_pyro.displays import listing
 from glmhmm_pyro.plotting.animals import groups
 from glmhmm_pyro.plotting.average_effects import marginal_effects
 from glmhmm_pyro.plotting.by_state import (
@@ -65,3 +66,5 @@ __all__ = [
     "transitions",
     "weights",
 ]
+
+__dir__ = listing(__all__)

@@ -7,6 +7,7 @@ shape. What engines ask of it stands in :mod:`glmhmm_pyro.priors.answers`, by wh
 prior of another kind is one class with what it answers.
 """
 
+from glmhmm_pyro.displays import listing
 from glmhmm_pyro.priors.contrast import Contrast
 from glmhmm_pyro.priors.conversion import prior_from_lambda
 from glmhmm_pyro.priors.elementwise import Lasso, Ridge, StudentT
@@ -34,3 +35,5 @@ __all__ = [
     "StudentT",
     "prior_from_lambda",
 ]
+
+__dir__ = listing(__all__)

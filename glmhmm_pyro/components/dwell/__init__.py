@@ -7,5 +7,8 @@ from glmhmm_pyro.components.dwell.laws import (
     Poisson,
 )
 from glmhmm_pyro.components.dwell.semi_markov import SemiMarkov
+from glmhmm_pyro.displays import listing
 
 __all__ = ["Categorical", "DwellLaw", "NegativeBinomial", "Poisson", "SemiMarkov"]
+
+__dir__ = listing(__all__)
