@@ -249,7 +249,7 @@ def test_every_list_of_public_names_resolves_and_is_documented():
 
 
 SHOWN = [gh, gh.components, gh.priors, gh.analysis, gh.plotting]
-SHOWN += [gh.optim, gh.levels, gh.dwell]
+SHOWN += [gh.optim, gh.levels, gh.dwell, gh.covariates, gh.datasets, gh.importers]
 
 # Public names without an example.
 UNSHOWN: set[str] = set()

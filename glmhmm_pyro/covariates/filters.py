@@ -25,6 +25,12 @@ class FilterTerm(Term):
     r"""A column on several lags, through a basis B of filters.
 
     .. math:: x_{tj} = \sum_l B_{lj} \, s_{t-l}, \quad s = 0 \text{ before the session}
+
+    Example:
+        >>> from glmhmm_pyro.covariates import FilterTerm, Lags
+        >>> term = Lags("reward", 2, first_lag=1)
+        >>> isinstance(term, FilterTerm), term.basis().lags.tolist()
+        (True, [1, 2])
     """
 
     column: str | Source

@@ -227,6 +227,14 @@ class Missing(Source):
 
     Args:
         column: name of the raw column.
+
+    Example:
+        >>> import pandas as pd
+        >>> from glmhmm_pyro.covariates import Design, Imputed, Missing
+        >>> trials = pd.DataFrame({"pupil": [1.0, float("nan"), 3.0]})
+        >>> design = Design(Imputed("pupil"), Missing("pupil"))
+        >>> design.fit_transform(trials, session=None).values.tolist()
+        [[1.0, 0.0], [2.0, 1.0], [3.0, 0.0]]
     """
 
     @property

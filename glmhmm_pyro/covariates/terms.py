@@ -55,6 +55,21 @@ class Term:
     """One or more columns of a design, made from raw columns of the data.
 
     A term of your own defines :meth:`names`, :meth:`values` and ``label``.
+
+    Example:
+        >>> import pandas as pd
+        >>> from glmhmm_pyro.covariates import Design, Term
+        >>> class Square(Term):
+        ...     label = "contrast squared"
+        ...
+        ...     def names(self):
+        ...         return (self.label,)
+        ...
+        ...     def values(self, table):
+        ...         return table.numbers("contrast")[:, None] ** 2
+        >>> trials = pd.DataFrame({"contrast": [0.5, -2.0]})
+        >>> Design(Square()).fit_transform(trials, session=None).values.tolist()
+        [[0.25], [4.0]]
     """
 
     @property
@@ -115,6 +130,15 @@ class Intercept(Term):
 
     Args:
         name: of the column.
+
+    Example:
+        >>> import pandas as pd
+        >>> from glmhmm_pyro.covariates import Design, Intercept
+        >>> design = Design(Intercept(name="bias"))
+        >>> design.fit_transform(pd.DataFrame({"choice": [0, 1]}), session=None)
+           bias
+        0   1.0
+        1   1.0
     """
 
     name: str = "intercept"

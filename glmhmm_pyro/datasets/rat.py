@@ -33,6 +33,12 @@ def load_rat_dataframe() -> "pd.DataFrame":
         prev_reward: -1 = the previous trial went unrewarded, 1 = rewarded.
 
     The columns about the previous trial are 0 where there is no valid one.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> trials = gh.datasets.load_rat_dataframe()
+        >>> len(trials), trials["day"].nunique()
+        (20000, 80)
     """
     import pandas as pd
 

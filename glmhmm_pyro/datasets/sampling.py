@@ -24,6 +24,12 @@ class Simulated:
             'transition_weights' (origin, destination, covariate), zeros on the
             diagonal; 'initial_probs' (state,). All float64.
         state_names: one name per state.
+
+    Example:
+        >>> import glmhmm_pyro as gh
+        >>> simulated = gh.datasets.simulate_choices(num_sessions=2, num_steps=50)
+        >>> simulated.data.num_steps, simulated.states.shape
+        (100, torch.Size([100]))
     """
 
     data: Sequences

@@ -42,6 +42,17 @@ def from_matlab(path: str | PathLike, iteration: int = -1) -> Imported:
 
     Raises:
         ValueError: the file has no ``outvars`` with weights, or no such iteration.
+
+    Example:
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from scipy.io import savemat
+        >>> import glmhmm_pyro as gh
+        >>> weights = {"emit_w": np.ones((2, 1, 3)), "trans_w": np.zeros((2, 2, 3))}
+        >>> path = os.path.join(tempfile.mkdtemp(), "out.mat")
+        >>> savemat(path, {"outvars": weights})
+        >>> gh.importers.from_matlab(path).model.num_states
+        2
     """
     entries = _read_iterations(checked_path(path, _FILE))
     return _from_weights("MATLAB", _entry(entries, iteration, f"outvars of {path}"))
