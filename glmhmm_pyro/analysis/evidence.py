@@ -12,7 +12,7 @@ from glmhmm_pyro.analysis.images import log_num_images
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import MAP, Fit
-from glmhmm_pyro.inference.curvature.curvature import CurvatureError
+from glmhmm_pyro.inference.curvature.curvature import CurvatureError, round_scale
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.marginal.ascent import Scales
 from glmhmm_pyro.inference.marginal.integrated import integrated_log_evidence
@@ -32,6 +32,11 @@ _NO_MODE = {Status.UNBOUNDED, Status.NON_FINITE}
 # is sooner given up where a curvature costs less than its iterations.
 _SEARCH, _SHORT = MAP(num_iters=1000, tol=1e-8), MAP(num_iters=100, tol=1e-8)
 _FEW_ITERS = 30
+
+# The same in coordinates that a curvature made round, whose last digits cost few steps;
+# of long data that curvature is one of every so many sessions.
+_ROUND = MAP(num_iters=200, tol=1e-10)
+_EVERY, _LONG = 4, 5_000
 
 
 class NoEvidenceError(ValueError):
@@ -169,20 +174,50 @@ def search_near(
             tens.
     """
     start, params = program.packed(params), program.units.inward(params)
-    if factor is None:
-        short = (
-            replace(_SHORT, num_iters=_FEW_ITERS) if program.knows_curvature else _SHORT
-        )
-        reached, status = short.density_mode(program, params)
-        if status is Status.CONVERGED:
-            return reached, status
-        start = start if status in _NO_MODE else reached
-        factor = _factor_at(program, start)
+    if factor is not None:
+        return _search_round(_SEARCH, program, params, start, factor)
+    factor = _rough_factor(program, start)
+    if factor is not None:
+        found = _search_round(_ROUND, program, params, start, factor)
+        if found[1] is Status.CONVERGED:
+            return found
+    short = _SHORT
+    if program.knows_curvature:
+        short = replace(_SHORT, num_iters=_FEW_ITERS)
+    reached, status = short.density_mode(program, params)
+    if status is Status.CONVERGED:
+        return reached, status
+    start = start if status in _NO_MODE else reached
+    factor = _factor_at(program, start)
     if factor is None:
         return _SEARCH.density_mode(program, params)
+    return _search_round(_SEARCH, program, params, start, factor)
+
+
+def _search_round(
+    search: MAP, program: Program, params: Params, start: Tensor, factor: Tensor
+) -> tuple[Tensor, Status]:
+    """What a search finds in coordinates that a factor makes round; how it ended."""
     descent = Descent(program, params, jacobian=True).seen_from(start, factor)
-    point, status = _SEARCH.minimise(descent, torch.zeros_like(start))
+    point, status = search.minimise(descent, torch.zeros_like(start))
     return start + factor @ point, status
+
+
+def _rough_factor(program: Program, vector: Tensor) -> Tensor | None:
+    """Factor of a covariance by every so many sessions, which stand for the others.
+
+    ``None`` where a curvature is not cheap, or data are short.
+    """
+    if not program.knows_curvature or program.data.num_steps < _LONG:
+        return None
+    some = program.data.subset(slice(None, None, _EVERY))
+    if some.num_sessions < _EVERY:
+        return None
+    each = torch.ones(some.num_sessions, dtype=torch.float64)
+    each = each if some.session_weights is None else some.session_weights
+    weights = each * (program.data.num_steps / some.num_steps)
+    part: Program = Program.of(program.model, some.weighted(weights))
+    return round_scale(part, vector)
 
 
 def _factor_at(program: Program, vector: Tensor) -> Tensor | None:

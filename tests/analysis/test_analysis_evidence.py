@@ -13,7 +13,9 @@ from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import log_evidence
-from glmhmm_pyro.inference.curvature import uncertainty
+from glmhmm_pyro.inference.curvature import curvature, uncertainty
+from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.priors import Flat
 
 QUICK = {"num_restarts": 1, "progress": False}
@@ -92,6 +94,49 @@ def test_the_curvature_is_computed_once(monkeypatch):
     monkeypatch.setattr(uncertainty, "hessian", counted)
     log_evidence(found, data)
     assert len(calls) == 1
+
+
+@pytest.fixture(scope="module")
+def long():
+    """A fit to thousands of steps, of covariates of unlike sizes that go together."""
+    x = normals(6000, 4, seed=3)
+    x[:, 1] = 20 * x[:, 0] + x[:, 1]
+    x[:, 3] = 1.0
+    draws = torch.Generator().manual_seed(4)
+    score = torch.where(torch.arange(6000) // 50 % 2 == 0, 2 * x[:, 2], -1 + x[:, 0])
+    y = torch.rand(6000, generator=draws, dtype=torch.float64) < score.sigmoid()
+    data = gh.Sequences(y.int(), x, lengths=[250] * 24)
+    prior = Normal(0.0, 2.0)
+    model = gh.GLMHMM(2, gh.Bernoulli(prior=prior), gh.InputDriven(prior=prior))
+    return gh.fit(model, data, "map", **QUICK), data
+
+
+def test_of_long_data_one_whole_curvature_is_made(long, monkeypatch):
+    """The search goes by that of a quarter of the sessions."""
+    calls, whole = [], uncertainty.hessian
+
+    def counted(program, *arguments):
+        calls.append(program.data.num_steps)
+        return whole(program, *arguments)
+
+    monkeypatch.setattr(uncertainty, "hessian", counted)
+    monkeypatch.setattr(curvature, "hessian", counted)
+    log_evidence(*long)
+    assert calls == [1500, 6000]
+
+
+def test_the_evidence_is_that_at_the_mode_to_its_last_digits(long):
+    """Against Newton's method, with the whole curvature at every step."""
+    found, data = long
+    program = Program.of(found.model, data)
+    vector = program.packed(found.params)
+    for _ in range(6):
+        slope = program.evaluated(vector, jacobian=True).slope
+        vector = vector - torch.linalg.solve(hessian(program, vector, True), slope)
+    density = program.evaluated(vector, jacobian=True).log_density
+    volume = len(vector) * math.log(2 * math.pi)
+    volume -= (-hessian(program, vector, True)).logdet().item()
+    assert log_evidence(found, data) == pytest.approx(density + volume / 2, abs=1e-5)
 
 
 def two_weights(prior, data):

@@ -24,6 +24,9 @@ _ROUNDING = 1e-7
 # Log-odds and logarithms from which on derivatives are rounded.
 _NEAR_BORDER = 25.0
 
+# Smallest eigenvalue, of curvature scaled to a diagonal of 1, that is taken as it is.
+_FLOOR = 1e-4
+
 # Directions of a density that sees no data, up to which one by one is the faster: for
 # mapping, torch first imports its compiler.
 _FEW = 256
@@ -87,6 +90,35 @@ def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
     _check_finite(matrix, program)
     _check_slope(program, point.detach(), jacobian, matrix)
     return matrix
+
+
+def round_scale(
+    program: Program, vector: Tensor, jacobian: bool = True
+) -> Tensor | None:
+    """The inverse square root of the curvature, the symmetric one in its own units.
+
+    Eigenvectors are arbitrary where eigenvalues coincide; this root rounding moves no
+    more than the curvature. Directions in which the density is nearly flat, or bends
+    upwards, get a large scale, but a finite one.
+
+    Args:
+        program: the model with its data.
+        vector: point of the unconstrained coordinates, shape (size,).
+        jacobian: as for :func:`hessian`.
+
+    Returns:
+        Shape (size, size); ``None`` where there is no curvature to go by.
+    """
+    try:
+        curvature = -hessian(program, vector, jacobian)
+    except CurvatureError:
+        return None
+    size = curvature.diagonal().abs().sqrt()
+    if not (size > 0).all():
+        return None
+    values, vectors = torch.linalg.eigh(curvature / size / size[:, None])
+    roots = values.abs().clamp(min=_FLOOR).sqrt()
+    return vectors / roots @ vectors.T / size[:, None]
 
 
 def _grad(

@@ -9,14 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.curvature.curvature import CurvatureError, hessian
+from glmhmm_pyro.inference.curvature.curvature import round_scale
 from glmhmm_pyro.inference.curvature.newton import newton_mode
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-
-# Smallest eigenvalue, of curvature scaled to a diagonal of 1, that is taken as it is.
-_FLOOR = 1e-4
 
 # Nats that a Newton step may still promise where the search for the mode has ended.
 _ARRIVED = 0.1
@@ -67,31 +64,13 @@ def whitened(program: Program, params: Params) -> Whitening | None:
         away, as for a hierarchy's centred scale, or numbers that are not finite.
     """
     mode, _ = _SEARCH.density_mode(program, params)
-    scale = _scale_at(program, mode)
+    scale = round_scale(program, mode)
     if scale is not None:
         mode, _ = newton_mode(program, mode, scale)
-        scale = _scale_at(program, mode)
+        scale = round_scale(program, mode)
     if scale is None:
         return None
     step = scale.T @ program.evaluated(mode, jacobian=True).slope
     if not step.square().sum() < 2 * _ARRIVED:
         return None
     return Whitening(mode, scale)
-
-
-def _scale_at(program: Program, mode: Tensor) -> Tensor | None:
-    """The inverse square root of the curvature, the symmetric one in its own units.
-
-    Eigenvectors are arbitrary where eigenvalues coincide; this root rounding moves no
-    more than the curvature.
-    """
-    try:
-        curvature = -hessian(program, mode, jacobian=True)
-    except CurvatureError:
-        return None
-    size = curvature.diagonal().abs().sqrt()
-    if not (size > 0).all():
-        return None
-    values, vectors = torch.linalg.eigh(curvature / size / size[:, None])
-    roots = values.abs().clamp(min=_FLOOR).sqrt()
-    return vectors / roots @ vectors.T / size[:, None]
