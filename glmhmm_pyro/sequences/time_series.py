@@ -43,6 +43,7 @@ def from_time_series(
     *,
     epochs: Epochs | ArrayLike | None = None,
     transition_covariates: TimeSeries | None = None,
+    mask: TimeSeries | ArrayLike | None = None,
     **options: Any,
 ) -> "Sequences":
     """A data set from time series, one session an epoch.
@@ -55,7 +56,9 @@ def from_time_series(
             times; both ends belong to an epoch. The default is the ``time_support`` of
             the emissions. Steps outside are left out.
         transition_covariates: as ``covariates``.
-        options: the other arguments of :class:`Sequences`.
+        mask: as for :class:`Sequences`, an entry for every step of the emissions, or a
+            time series of these.
+        options: the other arguments of :class:`Sequences` but ``lengths``.
 
     Raises:
         ValueError: times differ, go back, or an epoch has no step or overlaps another.
@@ -70,12 +73,19 @@ def from_time_series(
         >>> data.lengths.tolist(), data.emissions.tolist()
         ([2, 2], [0, 2, 4, 3])
     """
+    if "lengths" in options:
+        raise ValueError(
+            "lengths must be left out, for sessions are epochs, got "
+            f"{options['lengths']!r:.60}; give epochs, or arrays to Sequences"
+        )
     times = _sorted_times("emissions", emissions)
     rows, lengths = _rows_of_epochs(times, _epochs(emissions, epochs))
     arguments = {
         "emissions": _chosen_values("emissions", emissions, rows),
         "lengths": lengths,
     }
+    if mask is not None:
+        arguments["mask"] = _chosen_mask(mask, times, rows)
     options.setdefault("emission_names", _column_names(emissions))
     for name, series in zip(_DESIGNS, (covariates, transition_covariates)):
         if series is None:
@@ -119,6 +129,23 @@ def _chosen_values(name: str, series: TimeSeries, rows: np.ndarray) -> Any:
     return values[rows]
 
 
+def _chosen_mask(
+    mask: TimeSeries | ArrayLike, times: np.ndarray, rows: np.ndarray
+) -> Any:
+    """Entries of the mask of the steps chosen."""
+    given: Any = mask
+    if hasattr(given, "t") and hasattr(given, "d"):
+        _check_same_times("mask", _sorted_times("mask", given), times)
+        given = given.d
+    array = as_array("mask", given)
+    if array.ndim < 1 or len(array) != len(times):
+        raise ValueError(
+            f"mask must have an entry for each of the {len(times)} steps of emissions, "
+            f"also of those outside of all epochs, got shape {array.shape}; give all"
+        )
+    return array[rows]
+
+
 def _column_names(series: TimeSeries) -> tuple[str, ...] | None:
     """Names of the columns of a time series, if it has any."""
     values = series.d if hasattr(series, "d") else series.values
@@ -146,6 +173,11 @@ def _rows_of_epochs(
     times: np.ndarray, epochs: np.ndarray
 ) -> tuple[np.ndarray, list[int]]:
     """Rows of all epochs, in their order, and how many each has."""
+    if not len(epochs):
+        raise ValueError(
+            "epochs must hold at least one, got none; give starts and ends, or leave "
+            "them out for one session of all steps"
+        )
     order = np.argsort(epochs[:, 0], kind="stable")
     ends = epochs[order, 1]
     if (epochs[:, 1] < epochs[:, 0]).any() or (epochs[order[1:], 0] < ends[:-1]).any():

@@ -112,3 +112,29 @@ def test_what_is_no_series_at_these_times_is_refused(call, error, words):
 def test_epochs_that_are_none_are_refused(epochs, error, words):
     with pytest.raises(error, match=words):
         Sequences.from_time_series(SPIKES, epochs=epochs)
+
+
+def test_a_mask_has_an_entry_for_every_step_of_the_emissions():
+    """Also where epochs stand in another order than times."""
+    epochs, seen = [[0.5, 0.7], [0.0, 0.2]], np.ones(10, dtype=bool)
+    seen[[1, 6, 9]] = False
+    for mask in (seen, Tsd(T, seen)):
+        data = Sequences.from_time_series(
+            Tsd(T, np.arange(10)), epochs=epochs, mask=mask
+        )
+        assert data.mask.tolist() == [True, False, True, True, False, True]
+        assert data.emissions[data.mask].tolist() == [5, 7, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"lengths": [5, 5]}, "lengths must be left out.*got .5, 5.; give epochs"),
+        ({"mask": [True] * 4}, "mask must have an entry for each of the 10 steps"),
+        ({"mask": Tsd(T + 0.5, T > 0)}, "mask must have the times of emissions"),
+        ({"epochs": IntervalSet([], [])}, "epochs must hold at least one, got none"),
+    ],
+)
+def test_options_that_epochs_decide_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        Sequences.from_time_series(Tsd(T, np.arange(10)), **options)
