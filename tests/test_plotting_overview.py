@@ -97,3 +97,42 @@ def test_what_cannot_be_drawn_is_named(fit, data):
         plotting.overview(fit, 3)
     with pytest.raises(TypeError, match="data must be a Sequences, got a list"):
         plotting.weights(fit, data=[1])
+
+
+OWN_WEIGHTS = {
+    "offset": lambda: gh.Poisson(Normal(0.0, 2.0), offset="past"),
+    "two outputs": lambda: gh.Outputs(a=gh.Bernoulli(Normal(0.0, 2.0)), b=gh.Poisson()),
+    "by group": lambda: gh.Varying(gh.Bernoulli(), over="group", law="pooled"),
+    "by session": lambda: gh.Varying(
+        gh.Bernoulli(), over="session", law=gh.priors.RandomWalk(0.3)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OWN_WEIGHTS)
+def test_the_overview_draws_the_weights_that_there_are(data, kind):
+    if kind == "two outputs":
+        y = np.column_stack([data.emissions, 2 * data.emissions])
+        data = gh.Sequences(
+            y, data.covariates, lengths=[60, 60], emission_names=["a", "b"]
+        )
+    data = data.replace(lengths=[30] * 4, groups=["one", "one", "two", "two"])
+    data = data.replace(session_names=["1", "2", "1", "2"])
+    sticky = gh.Stationary(gh.priors.Sticky(stay=8, move=2))
+    model = gh.GLMHMM(2, OWN_WEIGHTS[kind](), sticky, EVEN)
+    fit = gh.fit(model, data, method="map", **QUICK)
+    figure = plotting.overview(fit, data, num_samples=5)
+    top, *_ = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    title = top.get_title(loc="left")
+    if kind == "by session":
+        assert title == "weights of emissions" and not top.axison
+        assert "no weights by state" in top.texts[0].get_text()
+        with pytest.raises(ValueError, match="parameter must name weights"):
+            plotting.weights(fit)
+    else:
+        wanted = {
+            "offset": "weights of emissions",
+            "two outputs": "weights of emissions.a",
+            "by group": "mean weights of emissions",
+        }
+        assert title == wanted[kind] and len(bars(top))

@@ -77,7 +77,7 @@ def _check_bin_width(
     real_number("bin_width", bin_width, 0.0, fix="give the width of a step")
     if covariance is None:
         return
-    if weights.dims[-1] != "covariate" or set(SAMPLES) & set(weights.dims):
+    if weights.dims[-1:] != ("covariate",) or set(SAMPLES) & set(weights.dims):
         raise ValueError(
             "covariance must come with weights whose last axis is 'covariate', and "
             f"which are no draws, got axes {weights.dims}"

@@ -98,21 +98,26 @@ def weights(
     return ax
 
 
-def _weights_of(fit: Fit, parameter: str) -> "xr.DataArray":
-    found = fit.parameters
-    fitting = [
+def weights_by_state(fit: Fit) -> list[str]:
+    """Names of the parameters that are weights by state and covariate."""
+    return [
         name
-        for name, array in found.items()
-        if array.dims[0] in ("state", *LEVELS)
+        for name, array in fit.parameters.items()
+        if array.dims[:1]
+        and array.dims[0] in ("state", *LEVELS)
         and array.dims[-1] == "covariate"
         and "fast_origin" not in array.dims
     ]
+
+
+def _weights_of(fit: Fit, parameter: str) -> "xr.DataArray":
+    fitting = weights_by_state(fit)
     if parameter not in fitting:
         raise ValueError(
             "parameter must name weights by state and covariate, of which this fit has "
             f"{', '.join(fitting) or 'none'}, got {parameter!r}; name one of these"
         )
-    return found[parameter]
+    return fit.parameters[parameter]
 
 
 def _ends(

@@ -107,8 +107,8 @@ def _weights(
 ) -> "tuple[xr.DataArray, xr.DataArray | None]":
     """Draws of the weights, or the weights and their covariance, if it is wanted."""
     known = fit.parameters
-    if parameter not in known or known[parameter].dims[-1] != "covariate":
-        fitting = [name for name, a in known.items() if a.dims[-1] == "covariate"]
+    if parameter not in known or known[parameter].dims[-1:] != ("covariate",):
+        fitting = [name for name, a in known.items() if a.dims[-1:] == ("covariate",)]
         raise ValueError(
             "parameter must name weights by covariate, of which this fit has "
             f"{', '.join(fitting) or 'none'}, got {parameter!r}; name one of these"

@@ -6,7 +6,7 @@ from glmhmm_pyro import analysis
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.plotting.by_state import occupancy
-from glmhmm_pyro.plotting.coefficients import weights
+from glmhmm_pyro.plotting.coefficients import weights, weights_by_state
 from glmhmm_pyro.plotting.state_curves import dwell_times, states_in_session
 from glmhmm_pyro.plotting.switching import transitions
 from glmhmm_pyro.plotting.timelines import timeline
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # Inches of a page's two columns, and of its four rows.
 _WIDTH, _ROWS = 7.2, (2.4, 3.2, 2.4, 2.2)
+
+# Weights that are shown, and what they are called.
+_WEIGHTS = {"weights": "weights", "weights_mean": "mean weights"}
 
 # What stands above the panels, in their order.
 _TITLES = (
@@ -67,24 +70,39 @@ def overview(
     places = [grid[0, :], grid[1, 0], grid[1, 1], grid[2, 0], grid[2, 1], grid[3, :]]
     wide, matrix, shares, dwell, course, below = map(figure.add_subplot, places)
     drawn: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
-    weights(fit, data if fit.posterior is None else None, wide)
+    titles, has_weights = list(_TITLES), _emission_weights(fit, data, wide)
+    titles[0] = has_weights or titles[0]
     transitions(fit, data, matrix)
     occupancy(analysis.occupancy(fit, data, by=None, **drawn), ax=shares)
     dwell_times(analysis.dwell_times(fit, data, **drawn), ax=dwell)
     states_in_session(analysis.states_in_session(fit, data, **drawn), ax=course)
     timeline(fit, data, session, below)
-    _tidy(matrix, dwell, course, below)
-    for panel, title in zip((wide, matrix, shares, dwell, course, below), _TITLES):
+    _tidy(matrix, dwell, *((course, below) if has_weights else ()))
+    for panel, title in zip((wide, matrix, shares, dwell, course, below), titles):
         panel.set_title(title, loc="left", fontsize="medium", fontweight="bold")
     return figure
 
 
-def _tidy(matrix: "Axes", dwell: "Axes", course: "Axes", below: "Axes") -> None:
+def _emission_weights(fit: Fit, data: Sequences, ax: "Axes") -> str:
+    """Draw the weights of the first output; their title, empty if there are none."""
+    known = weights_by_state(fit)
+    ends = tuple(f".{attribute}" for attribute in _WEIGHTS)
+    names = [n for n in known if n.startswith("emissions.") and n.endswith(ends)]
+    if not names:
+        ax.axis("off")
+        said = "the emissions have no weights by state and covariate alone"
+        ax.text(0.5, 0.5, said, ha="center", transform=ax.transAxes)
+        return ""
+    weights(fit, data if fit.posterior is None else None, ax, parameter=names[0])
+    where, _, what = names[0].rpartition(".")
+    return f"{_WEIGHTS[what]} of {where}"
+
+
+def _tidy(matrix: "Axes", dwell: "Axes", *others: "Axes") -> None:
     """Leave room for titles: the colours of states are told beside the weights."""
     lines, labels = dwell.get_legend_handles_labels()
     means = [label.rpartition(", ")[2] for label in labels]
     dwell.legend(lines, means, loc="upper right", frameon=False, fontsize="small")
-    told = matrix.images[0].colorbar, course.get_legend(), below.get_legend()
-    for part in told:
+    for part in (matrix.images[0].colorbar, *(ax.get_legend() for ax in others)):
         if part is not None:
             part.remove()

@@ -265,7 +265,8 @@ def covariance(
     fitting = [
         site
         for site, array in shown.items()
-        if array.dims[-1] == "covariate" and program.coordinates.is_unbounded.get(site)
+        if array.dims[-1:] == ("covariate",)
+        and program.coordinates.is_unbounded.get(site)
     ]
     check_weights(name, fitting)
     information, found = _errors_at_fit(program, params, labels, [name], robust)

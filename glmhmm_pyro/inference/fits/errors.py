@@ -244,7 +244,7 @@ def _covariance_of(draws: "dict[str, xr.DataArray]", parameter: str) -> "xr.Data
     """Covariance over draws within every row of a parameter."""
     import xarray as xr
 
-    known = [name for name, array in draws.items() if array.dims[-1] == "covariate"]
+    known = [name for name, array in draws.items() if array.dims[-1:] == ("covariate",)]
     check_weights(parameter, known)
     array = draws[parameter]
     moves = array - array.mean(("chain", "draw"))

@@ -291,7 +291,7 @@ def _weights_by_state(
     fitting = {
         name: array if axis == "state" else array.rename({axis: "state"})
         for name, array in fit.parameters.items()
-        if axis in array.dims and array.dims[-1] == "covariate"
+        if axis in array.dims and array.dims[-1:] == ("covariate",)
     }
     if parameter is not None:
         one_of("parameter", parameter, fitting)
