@@ -13,6 +13,7 @@ Murthy 2019; Escola et al. 2011). Both bodies below are the readable reference.
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pyro
@@ -39,6 +40,7 @@ from glmhmm_pyro.priors.wording import in_words
 from glmhmm_pyro.sequences import MatchingWarning, Sequences
 from glmhmm_pyro.sequences.continuing import check_order
 from glmhmm_pyro.sequences.layout import Layout
+from glmhmm_pyro.sequences.sessions import sessions_of
 from glmhmm_pyro.zeros import zeros_allowed
 
 Own = TypeVar("Own", bound=Component)
@@ -240,6 +242,8 @@ class GLMHMM(PyroModule):
                 "Sequences(...), Sequences.from_lists or Sequences.from_dataframe"
             )
         layout = self.layout or Layout.of(data)
+        if not layout.sessions:
+            layout = replace(layout, sessions=sessions_of(data))
         laid_out, notes = layout.lay_out(data, self._designs_read)
         for note in notes:
             warn_caller(note, MatchingWarning)
@@ -252,6 +256,18 @@ class GLMHMM(PyroModule):
             check_order(laid_out, goes_on, layout.sessions)
         self.layout = layout
         return laid_out
+
+    def forget_sessions(self) -> None:
+        """Hook of a new fit: the sessions fitted will be those of the next data set.
+
+        Not where parameters belong to sessions or groups, which then stay these.
+        """
+        parts = self.components.values()
+        if self.layout is None or any(part.varies_over for part in parts):
+            return
+        self.layout = replace(self.layout, sessions=())
+        for part in parts:
+            part.forget_sessions()
 
     @property
     def _designs_read(self) -> set[str]:

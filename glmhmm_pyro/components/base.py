@@ -43,6 +43,8 @@ Component     counted(counts, data)              steps left out that were not ob
 Component     kept_columns                       columns that no unit of a fit changes
 Component     names_along(axis)                  names along axes of its own
 Component     carry(data, fitted, params)        its latents at data that go on
+Component     forget_sessions()                  a new fit of a model bound before
+Component     is_numbered, renumber(order)       states that it knows by number
 Component     nested(), spread_out(params)       starts from a fit without latents
 Component     has_fixed_priors                   priors that read other parameters
 Component     equations(), reference             true lines in model.explain()

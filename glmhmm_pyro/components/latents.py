@@ -34,6 +34,9 @@ class HasLatents:
         """
         return {}
 
+    def forget_sessions(self) -> None:
+        """Hook of a new fit: its latents will be those of the next data set."""
+
     def nested(self) -> Any:
         """The component without latents that this is when its law has scale 0."""
         return self

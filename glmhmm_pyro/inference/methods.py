@@ -31,6 +31,7 @@ from glmhmm_pyro.inference.search.runs import Findings
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
+from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.ranks import ALONE, Ranks, ranks_of
 from glmhmm_pyro.sequences.spreading import check_alike, spread_over_ranks
 
@@ -176,7 +177,7 @@ def fit(
                 journal_section(lambda: digest(key)) if kept is None else kept.noted()
             )
             with noted, seeded(search.seed), watched(search.progress):
-                given = Program.of(copy.deepcopy(model), data)
+                given = Program.of(_for_new_fit(model), data)
                 given.check()
                 undetermined, baseline = given.undetermined(), Baseline.of(given)
                 in_own_units = getattr(engine, "in_own_units", False)
@@ -256,3 +257,11 @@ def _spread(
         said = name  # Parts of the user's own, which cannot be told from others.
     check_alike(ranks, "model and options", said, f"a {type(model).__name__}")
     return spread_over_ranks(data, ranks)
+
+
+def _for_new_fit(model: Model) -> Model:
+    """A copy of a model that an earlier fit may have bound to other sessions."""
+    made = copy.deepcopy(model)
+    if isinstance(made, GLMHMM):
+        made.forget_sessions()
+    return made

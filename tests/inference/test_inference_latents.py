@@ -209,3 +209,22 @@ def test_components_have_latents_too(tmp_path, few_draws):
     np.testing.assert_allclose(first, expected, atol=0.12)
     fit.save(tmp_path / "fit.nc")
     assert gh.load(tmp_path / "fit.nc", model=make()).score(LATER) == fit.score(LATER)
+
+
+@pytest.mark.parametrize("over", ["session", "step"])
+def test_a_model_fitted_before_knows_the_sessions_it_is_fitted_to_next(over):
+    """As one that is new: the sessions of the first fit say nothing of the second."""
+    y = np.random.default_rng(0).integers(0, 2, 50)
+    names = [f"day {day}" for day in range(5)]
+    data = gh.Sequences(y, lengths=[12, 8, 9, 11, 10], session_names=names)
+    law = gh.priors.RandomWalk(0.5)
+    model = gh.GLMHMM(1, gh.Varying(gh.Bernoulli(), over=over, law=law))
+    options = {"method": "map", "num_restarts": 1, "progress": False}
+    before = gh.fit(model, data.subset([0, 1, 2]), **options)
+    for later in (data.subset([3, 4]), data.subset([2, 3, 4])):
+        fresh = gh.fit(model, later, **options)
+        again = gh.fit(before.model, later, **options)
+        torch.testing.assert_close(again.params, fresh.params)
+        wanted = fresh.decode(later).log_prob_per_step
+        np.testing.assert_allclose(again.decode(later).log_prob_per_step, wanted)
+        assert again.score(later) == pytest.approx(fresh.score(later))

@@ -176,6 +176,10 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
             self._check_walk(data)
             self.fitted_lengths = tuple(data.lengths.tolist())
 
+    def forget_sessions(self) -> None:
+        """Bind to the next data set as if it were the first."""
+        self.fitted_lengths = None
+
     def _check_order(self, data: Sequences) -> None:
         """Refuse groups whose sessions do not come one after another."""
         groups = data.groups or ()
