@@ -12,6 +12,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import get_active_backend
 from pyro.distributions import TorchDistribution
+from torch import Tensor
 from torch.distributions import constraints
 from tqdm import tqdm
 
@@ -23,6 +24,7 @@ from glmhmm_pyro.inference.fits.checkpoint import Checkpoint, PartFile
 from glmhmm_pyro.inference.methods import Method
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data
+from glmhmm_pyro.priors.partly import Partly
 
 # Share of even probabilities in those that a fit begins from: EM never leaves a 0.
 _EVEN = 0.01
@@ -54,14 +56,18 @@ def warm_start(params: Params, priors: dict[str, TorchDistribution]) -> Params:
         params: values of the sites where a fit ended.
         priors: distributions of the sites, for their supports.
     """
-    return {
-        name: (
-            value * (1 - _EVEN) + _EVEN / value.shape[-1]
-            if is_simplex(priors[name].support)
-            else value
-        )
-        for name, value in params.items()
-    }
+    return {name: _possible(v, priors[name].support) for name, v in params.items()}
+
+
+def _possible(value: Tensor, support: constraints.Constraint) -> Tensor:
+    """Probabilities none of which is 0, but for those held; others as they are."""
+    if isinstance(support, Partly) and support.is_shares:
+        free, left = support.free, support.left.unsqueeze(-1)
+        even = left / free.sum(-1, keepdim=True).clamp(min=1)
+        return torch.where(free, value * (1 - _EVEN) + _EVEN * even.to(value), value)
+    if is_simplex(support):
+        return value * (1 - _EVEN) + _EVEN / value.shape[-1]
+    return value
 
 
 def is_simplex(support: constraints.Constraint) -> bool:

@@ -13,6 +13,8 @@ from inference_cases import clear_data
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import fit_groups
+from glmhmm_pyro.analysis.refits import warm_start
+from glmhmm_pyro.inference.program.program import Program
 
 matplotlib.use("Agg")
 
@@ -196,3 +198,56 @@ def test_wrong_arguments_are_named(whole, data):
         fit_groups(whole, data, model=own)
     with pytest.raises(TypeError, match="each must be a GroupFits, got a Fit; take"):
         gh.plotting.groups(whole)
+
+
+KINDS = {
+    "two levels": lambda: gh.GLMHMM(
+        gh.Levels(2, 2), gh.Bernoulli(gh.priors.Ridge(1.0))
+    ),
+    "slow weights": lambda: gh.GLMHMM(
+        gh.Levels(2, 2), gh.ByLevel(gh.Bernoulli(gh.priors.Ridge(1.0)), over="slow")
+    ),
+    "by session": lambda: gh.GLMHMM(
+        1, gh.Varying(gh.Bernoulli(), law=gh.priors.RandomWalk(0.3))
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_groups_of_models_of_other_kinds_have_a_table(kind):
+    """Of two levels a state has the weights of its slow, or fast, state."""
+    y = np.random.default_rng(0).integers(0, 2, 80)
+    days = {"session_names": list("1234"), "groups": ["ann", "ann", "bob", "bob"]}
+    data = gh.Sequences(y, lengths=[20] * 4, **days)
+    options = {"num_restarts": 1, "progress": False}
+    whole = gh.fit(KINDS[kind](), data, **options)
+    each = gh.analysis.fit_groups(whole, data, progress=False)
+    assert set(each.fits) == {"ann", "bob"}
+    table = each.table()
+    if kind == "by session":
+        assert len(table) == 2 and "intercept" not in table
+        again = gh.fit(whole.model, data.subset(groups="bob"), "map", **options)
+        wanted = again.log_likelihood
+        assert each.fits["bob"].log_likelihood == pytest.approx(wanted, abs=1e-3)
+        return
+    level = "slow" if kind == "slow weights" else "fast"
+    for name, fit in each.fits.items():
+        weights = fit.parameters["emissions.weights"]
+        assert weights.dims == (level, "covariate")
+        at = [int(state.split(".")[level == "fast"]) for state in fit.state_names]
+        np.testing.assert_array_equal(
+            table.loc[name]["intercept"], weights.values[at, 0]
+        )
+
+
+def test_a_group_begins_where_every_allowed_move_can_be():
+    """A probability of 0 that is held stays one; another one does not."""
+    model = gh.GLMHMM(3, gh.Bernoulli(), gh.Stationary(forbidden=[(0, 2)]))
+    model.bind(gh.Sequences([0, 1, 1]))
+    with torch.no_grad():
+        prior = Program.of(model, gh.Sequences([0, 1, 1])).priors["transitions.probs"]
+    rows = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.5, 0, 0.5]], dtype=torch.float64)
+    found = warm_start({"rows": rows}, {"rows": prior})["rows"]
+    assert found[0, 2] == 0 and (found.flatten()[[1, 3, 5, 7]] > 0).all()
+    torch.testing.assert_close(found.sum(-1), torch.ones(3, dtype=torch.float64))

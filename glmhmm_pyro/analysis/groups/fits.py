@@ -214,7 +214,9 @@ class _Job:
                 f"model must have the parameters of the fit, {given}, got {shapes}; "
                 "change its priors alone"
             )
-        start = warm_start(whole.params, program.priors)
+        # What follows the data has other sizes for a group: its law gives a start.
+        shared = {n: v for n, v in whole.params.items() if n not in program.latents}
+        start = warm_start(shared, program.priors)
         options = {"num_restarts": num_restarts, "seed": seed_number(seed)}
         return cls(whole, model, start, engine, options)
 

@@ -14,6 +14,7 @@ from glmhmm_pyro.sequences.weights import by_step
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 
 def facts_of(fit: Fit, whole: Fit, data: Sequences) -> dict[str, Any]:
@@ -64,14 +65,18 @@ def weights_by_state(fit: Fit) -> "pd.DataFrame":
     """Weights of the emissions: a row a state, a column a covariate.
 
     A column is named by its covariate; before it stand the class of several, and the
-    output of several. Reference classes, whose weights are 0, are left out.
+    output of several. Reference classes, whose weights are 0, are left out, as are
+    weights that vary over sessions or groups. Of two levels every pair has the weights
+    of its slow or fast state.
     """
     import pandas as pd
 
     columns: dict[str, np.ndarray] = {}
     for name, array in fit.parameters.items():
-        if not name.startswith("emissions.") or array.dims[-1:] != ("covariate",):
+        rows_of = _rows_by_state(fit, array)
+        if not name.startswith("emissions.") or rows_of is None:
             continue
+        array = array[rows_of]
         output = name.removeprefix("emissions.").rpartition(".")[0]
         flat = array.values.reshape(len(array), -1, array.sizes["covariate"])
         middle = [array.coords[dim].values for dim in array.dims[1:-1]]
@@ -83,6 +88,19 @@ def weights_by_state(fit: Fit) -> "pd.DataFrame":
                 words = " ".join(filter(None, [output, row, str(covariate)]))
                 columns[words] = flat[:, number, place]
     return pd.DataFrame(columns, index=list(fit.state_names))
+
+
+def _rows_by_state(fit: Fit, array: "xr.DataArray") -> np.ndarray | None:
+    """Which row of weights every state has; ``None`` if they are none by state."""
+    axis, states = array.dims[:1], np.arange(len(fit.state_names))
+    if array.dims[-1:] != ("covariate",) or len(array.dims) < 2:
+        return None
+    if axis == ("state",):
+        return states
+    levels = getattr(fit.model, "levels", None)
+    if levels is None or axis not in (("slow",), ("fast",)):
+        return None
+    return states // levels.fast if axis == ("slow",) else states % levels.fast
 
 
 def _stay(fit: Fit) -> dict[str, np.ndarray]:
