@@ -149,8 +149,11 @@ def _ratio(
     values: "pd.Series", steps: "pd.Series", units: "pd.Series"
 ) -> tuple[float, float]:
     """Sum of values over that of steps, in bits, and its standard error over units."""
-    rate = values.sum() / steps.sum()
+    # NaN where there is no baseline to hold them against.
+    rate = values.sum(skipna=False) / steps.sum()
     rest = (values - rate * steps).groupby(units, sort=False).sum()
+    if math.isnan(rate):
+        return math.nan, math.nan
     number, scale = len(rest), steps.sum() * math.log(2)
     if number < 2:
         return rate / math.log(2), math.nan

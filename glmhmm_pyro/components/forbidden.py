@@ -150,6 +150,11 @@ class Forbidding:
         moved = {(order[i], order[j]) for i, j in self.forbidden}
         return moved == set(self.forbidden)
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether it knows any states by their numbers."""
+        return bool(self.forbidden)
+
     def renumber(self, order: Sequence[int]) -> None:
         """Forbid the same moves where state k is what was ``order[k]``."""
         place = {int(old): new for new, old in enumerate(order)}

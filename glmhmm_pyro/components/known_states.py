@@ -1,20 +1,23 @@
 """An output that holds the true state at the steps where it is known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.distributions import Categorical
+from pyro import distributions as dist
 from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import one_hot
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import has_items, suggests_names, whole_number
 from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.emission_checks import check_labels
 from glmhmm_pyro.components.emissions import Emission
+from glmhmm_pyro.components.label_families import Categorical
+from glmhmm_pyro.components.marginal_laws import CONSTANT
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.step_laws import StepLaw, TorchLaw
 from glmhmm_pyro.designs import DesignMatrix
@@ -25,13 +28,18 @@ from glmhmm_pyro.sequences import Sequences
 
 @dataclass(frozen=True)
 class _FixedLabel(PriorRecipe):
-    """Fixes the label of state k at k."""
+    """Fixes the labels of the states.
 
+    Args:
+        labels: in their order; ``None`` for 0, 1, ...
+    """
+
+    labels: tuple[int, ...] | None = None
     event_dim = Fixed.event_dim
 
     def __call__(self, shape: torch.Size, place: Place = Place()) -> Distribution:
-        """0, 1, ..."""
-        return Fixed(range(torch.Size(shape)[-1]))(shape, place)
+        """Of so many states."""
+        return Fixed(self.labels or range(torch.Size(shape)[-1]))(shape, place)
 
 
 @suggests_names
@@ -43,6 +51,9 @@ class KnownStates(Emission):
     An output of numbers 0, 1, ... of the states, missing (NaN) where the state is not
     known. What a fit then maximises is the joint probability of behaviour and known
     states. Renumbered states keep the numbers c that they have in the data.
+
+    Args:
+        labels: the number c that every state has in the data; 0, 1, ... by default.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -63,9 +74,43 @@ class KnownStates(Emission):
     batched = True
     codes: Any
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.codes = Site("state", prior=_FixedLabel())
+        self.codes = Site("state", prior=_FixedLabel(_listed(labels)))
+
+    @property
+    def labels(self) -> tuple[int, ...] | None:
+        """The number that every state has in the data, if not its own."""
+        prior: Any = self.sites["codes"].prior
+        found: tuple[int, ...] | None = prior.labels
+        return found
+
+    def bind_states(self, num_states: int) -> None:
+        """Record the number of states; refuse labels of others."""
+        super().bind_states(num_states)
+        if self.labels is not None and sorted(self.labels) != list(range(num_states)):
+            raise ValueError(
+                f"labels must hold every number from 0 to {num_states - 1} once, one "
+                f"for each state, got {list(self.labels)}; leave them out for 0, 1, ..."
+            )
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether it knows its states by their numbers: it does."""
+        return True
+
+    def renumber(self, order: Sequence[int]) -> None:
+        """Keep the labels of the states where state k is what was ``order[k]``."""
+        known = torch.tensor(self.labels or range(int(self.num_states or 1)))
+        moved = self.renumbered("codes", known, torch.tensor(list(order))).tolist()
+        kept = None if moved == list(range(len(moved))) else tuple(moved)
+        self.sites["codes"].prior = _FixedLabel(kept)
+
+    def covariate_free(self) -> Any:
+        """Labels as often as they are seen, whatever the state."""
+        if (self.num_states or 1) < 2:
+            return super().covariate_free()
+        return Categorical(int(self.num_states or 1), covariates=(CONSTANT,))
 
     @property
     def is_linear(self) -> bool:
@@ -97,4 +142,16 @@ class KnownStates(Emission):
     def _certain(self, state: Tensor) -> Distribution:
         codes = self.codes.round().long()
         probs = one_hot(codes, codes.shape[-1]).double()[..., state, :]
-        return Categorical(probs=probs, validate_args=False)
+        return dist.Categorical(probs=probs, validate_args=False)
+
+
+def _listed(labels: Sequence[int] | None) -> tuple[int, ...] | None:
+    """The labels of states as whole numbers."""
+    if labels is None:
+        return None
+    if not has_items(labels):
+        raise TypeError(
+            f"labels must be a list with a number for each state, got {labels!r:.60}; "
+            "write such as [1, 0], or leave them out for 0, 1, ..."
+        )
+    return tuple(whole_number("labels", label, 0) for label in labels)

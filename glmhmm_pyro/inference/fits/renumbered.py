@@ -16,7 +16,6 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from glmhmm_pyro.components.forbidden import Forbidding
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference.draws.alignment import (
     AS_DRAWN,
@@ -165,12 +164,15 @@ def _checked_renumbering(fit: "Fit", state_axes: StateAxes | None) -> Renumberin
 
 
 def _renumbered_model(model: Callable[..., Any], order: Tensor) -> Callable[..., Any]:
-    """The model, with moves that cannot be renumbered where it forbids any."""
-    transitions = getattr(model, "transitions", None)
-    if not isinstance(transitions, Forbidding) or not transitions.forbidden:
+    """The model, with what it knows of states by their numbers renumbered."""
+    parts = Program.kind_of(model).components_of(model)
+    names = [n for n, part in parts.items() if getattr(part, "is_numbered", False)]
+    if not names:
         return model
     made: Any = copy.deepcopy(model)
-    made.transitions.renumber(order.tolist())
+    own: Any = Program.kind_of(made).components_of(made)
+    for name in names:
+        own[name].renumber(order.tolist())
     return made
 
 

@@ -187,8 +187,9 @@ def check_possible(log_joint: float) -> None:
     if not math.isfinite(log_joint):
         raise ValueError(
             "the emissions must be possible under the start of EM, their log-joint is "
-            f"{log_joint}; give finite covariates of moderate size (standardise them) "
-            "or other starting weights"
+            f"{log_joint}; give finite covariates of moderate size (standardise them), "
+            "other starting weights, or, where states are known or moves are forbidden,"
+            " states that follow one another as the transitions allow"
         )
 
 
