@@ -127,3 +127,38 @@ def test_visits_of_states_are_compared_and_pictures_drawn():
     observed = check.table.loc["autocorrelation"].observed
     assert np.allclose(line[0].get_ydata(), observed)
     plt.close("all")
+
+
+def test_a_psychometric_check_names_its_axes():
+    named = ["left" if choice == 0 else "right" for choice in NOISE]
+    for choices, up in ((named, "share of right"), (NOISE, "share of y = 1")):
+        data = by_design(choices, Design("x"))
+        check = gh.analysis.predictive_check(at(data, [1.0]), data, num_samples=20)
+        ax = gh.plotting.predictive_check(check, "psychometric")
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", up)
+    plt.close("all")
+
+
+def test_the_autocorrelation_of_residuals_is_drawn_beside_that_of_noise():
+    data = by_design(NOISE, Design("x"))
+    data = data.with_mask(np.arange(300) != 7)
+    fit = at(data, [1.0])
+    ax = gh.plotting.residuals(fit, data, kind="autocorrelation", max_lag=5)
+    pearson = np.full(300, np.nan)
+    found = gh.analysis.residuals(fit, data)["pearson"].droplevel("emission")
+    pearson[found.index] = found
+    centred = pearson - np.nanmean(pearson)
+    days = centred.reshape(2, 150)
+    expected = [
+        np.nanmean(days[:, lag:] * days[:, :-lag]) / np.nanmean(centred**2)
+        for lag in range(1, 6)
+    ]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), expected)
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    # Of two days of 150 steps 149 pairs each are a step apart.
+    assert band.max() == pytest.approx(1.96 / np.sqrt(2 * 145), rel=1e-4)
+    assert np.isclose(band, 1.96 / np.sqrt(2 * 149), rtol=1e-4).any()
+    assert ax.get_xlabel() == "steps apart"
+    with pytest.raises(ValueError, match="kind must be one of quantiles, autocorrel"):
+        gh.plotting.residuals(fit, data, kind="lags")
+    plt.close("all")

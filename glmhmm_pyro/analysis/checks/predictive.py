@@ -50,7 +50,8 @@ class PredictiveCheck:
     Attributes:
         table: index ``statistic`` and ``at`` (lag, length in steps, value of the
             covariate): columns ``observed``; ``estimate``, the mean over simulations;
-            ``lower`` and ``upper``, 95 % of them.
+            ``lower`` and ``upper``, 95 % of them. Attributes ``covariate``, that of
+            the psychometric curve, and ``mean_of``, what its values are means of.
         p_values: by statistic, how often a simulation is farther from the others than
             the data are.
         num_samples: number of simulations.
@@ -146,12 +147,15 @@ def predictive_check(
         unseen = ~data.mask.cpu().numpy()
         values, own = values.copy(), own.copy()
         values[:, unseen] = own[:, unseen] = np.nan
-    pairs = _compared(fit, data, covariate, max_lag, own, values, bool(closed))
+    name = _curve_over(data, covariate)
+    pairs = _compared(data, name, max_lag, own, values)
     if fit.labels.num_states != 1:
         path = fit.sample_states(data, 1, seed).astype(float)
         visits = [path, states.reshape(num_samples, -1).astype(float)]
         pairs["dwell"] = _survivals(data, *visits)
-    return _summed_up(pairs, num_samples)
+    found = _summed_up(pairs, num_samples)
+    found.table.attrs |= {"covariate": name, "mean_of": _mean_of(data)}
+    return found
 
 
 _Pair = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -191,16 +195,39 @@ def _follows(column: np.ndarray, before: np.ndarray) -> bool:
     return len(codes) <= 20 and all(np.ptp(code) == 0 for code in codes)
 
 
+def _curve_over(data: Sequences, covariate: str | None) -> str | None:
+    """The covariate of the psychometric curve, if there is one."""
+    if covariate is None:
+        return _stimulus(data)
+    one_of("covariate", covariate, data.covariate_names)
+    return covariate
+
+
+def _mean_of(data: Sequences) -> str:
+    """What the mean emission is: of two labels the share of the second."""
+    name = data.emission_names[0]
+    if not data.is_integer or int(data.emissions.max()) > 1:
+        return f"mean {name}"
+    names = data.class_names or ()
+    return f"share of {names[1] if len(names) == 2 else f'{name} = 1'}"
+
+
 def _compared(
-    fit: Fit,
     data: Sequences,
-    covariate: str | None,
+    name: str | None,
     max_lag: int,
     own: np.ndarray,
     values: np.ndarray,
-    is_closed: bool,
 ) -> dict[str, _Pair]:
-    """Places, and statistics of the data and of simulations, by statistic."""
+    """Places, and statistics of the data and of simulations, by statistic.
+
+    Args:
+        data: the data set.
+        name: of the covariate of the psychometric curve.
+        max_lag: in steps.
+        own: emissions of the data, shape (1, steps).
+        values: those of simulations, shape (simulations, steps).
+    """
     starts = data.starts.cpu().numpy()
     lags = np.arange(1, min(max_lag, int(data.lengths.max()) - 1) + 1)
     found: dict[str, _Pair] = {}
@@ -209,9 +236,6 @@ def _compared(
         found["autocorrelation"] = (lags, arrays[0][0], arrays[1])
     if data.is_integer and len(np.unique(own[~np.isnan(own)])) <= 20:
         found["runs"] = _survivals(data, own, values)
-    if covariate is not None:
-        one_of("covariate", covariate, data.covariate_names)
-    name = covariate or _stimulus(data)
     if name is not None:
         column = data.covariates[:, data.covariate_names.index(name)].cpu().numpy()
         places, bins = bins_of(column)
