@@ -73,3 +73,14 @@ def test_every_section_of_the_tutorial_has_a_picture_and_a_claim(path):
 def test_the_outputs_of_the_tutorial_name_no_folder_of_the_author(path):
     text = path.read_text(encoding="utf-8")
     assert "/home/" not in text and "/Users/" not in text and ".venv" not in text
+
+
+def test_a_study_takes_as_few_lines_as_it_says():
+    notebook = nbformat.read(FOLDER / "07_trials_to_figures.ipynb", as_version=4)
+    section, lines = 0, 0
+    for cell in notebook.cells:
+        section += cell.cell_type == "markdown" and cell.source.startswith("## ")
+        if cell.cell_type == "code" and 2 <= section <= 6:
+            lines += sum(bool(line.strip()) for line in cell.source.splitlines())
+    assert lines < 40
+    assert f"sections 2 to 6, it is {lines} lines of code" in notebook.cells[0].source
