@@ -303,3 +303,21 @@ def test_a_choice_that_leaks_is_seen_in_a_stream():
         Design(Lags("last", 1)).sequences(
             frame, session="day", emissions="y", as_array=False
         )
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"lengths": [3, 3]}, "lengths must be steps.*5 in all.*got .3, 3."),
+        ({"lengths": [5, 0]}, "lengths must be steps of every session"),
+        ({"num_lags": 0}, "num_lags must be at least 1, got 0"),
+        ({"first_lag": -1}, "first_lag must be at least 0, got -1"),
+        ({"signals": np.ones((5, 1))}, "signals must be a tensor.*got a ndarray"),
+        ({"signals": torch.ones(5)}, r"signals must be a tensor.*\(5,\)"),
+        ({"filters": torch.ones(3, 2)}, "filters must have shape.*2 lags.*3, 2"),
+    ],
+)
+def test_what_cannot_be_lagged_is_named(change, words):
+    given = {"signals": torch.ones(5, 1), "lengths": [3, 2], "num_lags": 2}
+    with pytest.raises(ValueError, match=words):
+        Lagged(**given | change)

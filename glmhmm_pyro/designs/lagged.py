@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.designs.streamed import Streamed
 
 # Steps of one piece of the signals that stays in the cache.
@@ -51,6 +52,9 @@ class Lagged(Streamed):
         filters: Tensor | None = None,
         names: tuple[str, ...] | None = None,
     ):
+        num_lags = whole_number("num_lags", num_lags, 1)
+        first_lag = whole_number("first_lag", first_lag, 0)
+        lengths = _checked(signals, lengths, num_lags, filters)
         self.num_lags, self.first_lag = num_lags, first_lag
         self.filters, self.names = filters, names
         self.dtype, self.device = signals.dtype, signals.device
@@ -60,7 +64,6 @@ class Lagged(Streamed):
         # Sessions stand apart by the longest lag, and time runs backwards, so that a
         # row is a window on the signals.
         reach = first_lag + num_lags - 1
-        lengths = torch.as_tensor(lengths, device=signals.device)
         session = torch.arange(len(lengths), device=signals.device)
         gaps = session.repeat_interleave(lengths) * reach
         whole = steps + len(lengths) * reach
@@ -164,3 +167,28 @@ def _transform_sizes(lags: int) -> tuple[int, int]:
     """Length of transforms, and how many times of each hold all lags."""
     size = max(4096, 1 << (8 * lags - 1).bit_length())
     return size, size - lags + 1
+
+
+def _checked(
+    signals: Any, lengths: Any, num_lags: int, filters: Tensor | None
+) -> Tensor:
+    """The lengths of sessions, if signals and filters are such as go with them."""
+    if not isinstance(signals, Tensor) or signals.dim() != 2:
+        shape = tuple(getattr(signals, "shape", ()))
+        raise ValueError(
+            f"signals must be a tensor (steps, signals), got a {type(signals).__name__}"
+            f" of shape {shape}; give such as torch.from_numpy(array), a single one as "
+            "(steps, 1)"
+        )
+    found = torch.as_tensor(lengths, device=signals.device)
+    if found.dim() != 1 or found.sum() != len(signals) or (found < 1).any():
+        raise ValueError(
+            f"lengths must be steps of every session, {len(signals)} in all as signals "
+            f"have, got {found.tolist()!r:.80}; give those of the data"
+        )
+    if filters is not None and (filters.dim() != 2 or len(filters) != num_lags):
+        raise ValueError(
+            f"filters must have shape (lags, filters) of {num_lags} lags, got "
+            f"{tuple(filters.shape)}; give a row for each lag"
+        )
+    return found
