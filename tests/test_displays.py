@@ -11,6 +11,14 @@ NAME = "<b>stim & go</b>"
 QUICK = {"num_restarts": 2, "tol": 1e-3, "progress": False}
 
 
+def separated():
+    """A fit whose weights have no finite maximum."""
+    x = np.linspace(-1, 1, 20)
+    data = gh.Sequences((x > 0).astype(int), x[:, None])
+    with pytest.warns(gh.ConvergenceWarning):
+        return gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, **QUICK)
+
+
 @pytest.fixture(scope="module")
 def shown():
     """HTML of objects, by what they are."""
@@ -30,6 +38,8 @@ def shown():
         "data": data._repr_html_(),
         "model": model._repr_html_(),
         "fit": fit._repr_html_(),
+        "doubtful": separated()._repr_html_(),
+        "dwell": gh.analysis.dwell_times(fit, data, num_samples=5)._repr_html_(),
         "study": gh.analysis.choose_num_states(
             lambda k: gh.GLMHMM(k, gh.Bernoulli(ridge)),
             data,
@@ -75,6 +85,8 @@ SAID = {
     "data": (["Sessions"], "2 sessions of 40 steps"),
     "model": (["Model"], "GLM-HMM of 2 states"),
     "fit": (["Parameters", "Starts", "Solutions", "Model"], NAME),
+    "doubtful": (["What to look out for", "Parameters"], "without error"),
+    "dwell": (["Survival"], "model: geometric"),
     "study": (["Notes"], "held_out_bits_per_step"),
     "strengths": ([], "held_out_bits_per_step"),
     "groups": (["How they ended"], "bits_per_step_whole"),
@@ -100,3 +112,19 @@ def test_a_long_table_is_cut_and_its_rest_counted():
     data = gh.Sequences(np.zeros(100, int), lengths=[2] * 50)
     assert data._repr_html_().count("<tr>") == 30 + 1
     assert "and 20 rows more" in data._repr_html_()
+
+
+def test_dwell_times_are_shown_as_their_table():
+    data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+    fit = gh.fit(gh.GLMHMM(1, gh.Bernoulli()), data, **QUICK)
+    dwell = gh.analysis.dwell_times(fit, data, num_samples=5)
+    assert repr(dwell).endswith(dwell.table.to_string())
+
+
+def test_a_fit_that_follows_along_says_where_it_is():
+    data = gh.Sequences([0, 1, 1, 0, 1, 0], lengths=[3, 3])
+    model = gh.GLMHMM(1, gh.Bernoulli(gh.priors.Ridge(1.0)))
+    online = gh.fit(model, data, **QUICK).named(["engaged"]).online()
+    assert repr(online) == "Online, 1 state, at the start of a session"
+    online.update([1.0], 1)
+    assert repr(online) == "Online, p(state) after the last step: engaged 1.000"

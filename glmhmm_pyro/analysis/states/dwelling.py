@@ -15,6 +15,7 @@ import torch
 from glmhmm_pyro.analysis.states.paths import StatePaths, ratio
 from glmhmm_pyro.arguments import suggests_all_names, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.displays import display, framed
 from glmhmm_pyro.inference import Fit, Posterior
 from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.mixture import Draws
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @suggests_all_names
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DwellTimes:
     """How long states last, as :func:`dwell_times` finds it.
 
@@ -51,6 +52,15 @@ class DwellTimes:
     table: "pd.DataFrame"
     survival: "pd.DataFrame"
     law: str
+
+    def __repr__(self) -> str:
+        return f"Dwell times in steps, model: {self.law}\n{self.table.to_string()}"
+
+    def _repr_html_(self) -> str:
+        parts = {"Survival": framed(self.survival)}
+        return display("Dwell times in steps", f"model: {self.law}", parts) + framed(
+            self.table
+        )
 
 
 @suggests_names

@@ -13,11 +13,11 @@ def html(fit: "Fit") -> str:
     explained = getattr(fit.model, "explain", None)
     warned = [*fit.unbounded, *([fit.doubt] if fit.doubt else [])]
     parts = {
+        "What to look out for": listed(warned),
         "Parameters": framed(fit.summary()) + _more_by_data(fit),
         "Starts": framed(fit.restart_report()),
         "Solutions": framed(fit.solution_report()) if fit.solutions else "",
         "Model": "" if explained is None else as_written(explained()),
-        "What to look out for": listed(warned),
     }
     return display(f"Fit, {fit.status.name}", str(fit).replace("; ", "\n"), parts)
 

@@ -135,6 +135,15 @@ class Online:
             self._fold = np.eye(expansion.num_states)[self._emits]
         self._begin()
 
+    def __repr__(self) -> str:
+        if self.filtered_probs is None:
+            number = len(self.state_names)
+            states = "1 state" if number == 1 else f"{number} states"
+            return f"Online, {states}, at the start of a session"
+        pairs = zip(self.state_names, self.filtered_probs)
+        said = ", ".join(f"{name} {prob:.3f}" for name, prob in pairs)
+        return f"Online, p(state) after the last step: {said}"
+
     def start(
         self,
         session: str | None = None,
