@@ -10,7 +10,8 @@ each after as many of warm-up, from the maximum of the log-joint on; their rate 
 bulk effective sample size (ArviZ's) of the worst parameter over CPU seconds, warm-up
 in, compilation out; the median of all seeds.
 
-Printed once, on two cores that were busy with other work ("driven": three seeds)::
+Printed once, on two cores that were busy with other work (the rat's line before what
+surrounds a gradient was made shorter, the two beside it after that)::
 
     gradient                  steps  ours ms  NumPyro ms ratio
     W2e, 2 equal sessions      1000     0.16        0.44   2.8
@@ -18,9 +19,9 @@ Printed once, on two cores that were busy with other work ("driven": three seeds
     W2, 15 ragged sessions    10821     0.37        2.26   6.1
     W3, 20 equal sessions     10000     6.67        7.16   1.1
     effective draws a second     ours  NumPyro ratio
-    few trials                    357      230   1.6   least of all 1381
+    few trials                    458      209   2.2   least of all 1334
     rat, 8 days                    58       12   4.8   least of all 456
-    driven                         84       42   2.0   least of all 822
+    driven                         89       35   2.5   least of all 898
 """
 
 import argparse
