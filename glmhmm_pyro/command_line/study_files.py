@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from glmhmm_pyro.analysis.selection import Study, choose_num_states
 from glmhmm_pyro.arguments import suggestion
-from glmhmm_pyro.command_line.written import component, design
+from glmhmm_pyro.command_line.written import built, component, design
 from glmhmm_pyro.components import Emission, InitialState, Transitions
 from glmhmm_pyro.covariates import Design
 from glmhmm_pyro.inference import Fit, fit
@@ -98,7 +98,8 @@ class StudyFile:
             for name, kind in _KINDS.items()
             if name in self.model
         }
-        return GLMHMM(num_states or self.model["num_states"], **parts)
+        states = num_states or built("model.num_states", self.model["num_states"])
+        return GLMHMM(states, **parts)
 
     def fitted(
         self, data: Sequences, checkpoint: str | None = None, progress: bool = False
@@ -124,6 +125,9 @@ class StudyFile:
             )
         options = self._with_checkpoint(self.selection, checkpoint)
         options = {"progress": progress, **options}
+        if isinstance(options["num_states"], list):
+            found = [built("select.num_states", n) for n in options["num_states"]]
+            options["num_states"] = found
         return choose_num_states(self.make_model, data, **options)
 
     def _with_checkpoint(

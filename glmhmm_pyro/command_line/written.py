@@ -41,6 +41,7 @@ _LAWS = {
 _PARTS: Known = {
     **_classes(components),
     **_classes(priors),
+    "Varying": components.Varying,
     "Normal": Normal,
     "Dirichlet": Dirichlet,
 }
@@ -49,6 +50,12 @@ _TERMS: Known = {
     for name, term in _classes(covariates).items()
     if name not in ("FilterTerm", "Term")
 }
+
+# Inside SemiMarkov the names of laws of dwell times are not those of families.
+_LAWS_OF_DWELLS: Known = {**_PARTS, **_classes(components.dwell)}
+
+# Arguments that are lists of whole numbers, or of pairs of them.
+_WHOLE = ("forbidden", "labels")
 
 # All of them.
 KNOWN: Known = {**_TERMS, **_PARTS}
@@ -122,13 +129,17 @@ def built(place: str, value: Written, known: Known = _PARTS) -> Any:
         ((name, given),) = value.items()
         if name in known:
             return _called(f"{place}.{name}", known[name], given, known)
-    return {n: built(f"{place}.{n}", given, known) for n, given in value.items()}
+    return {
+        n: given if n in _WHOLE else built(f"{place}.{n}", given, known)
+        for n, given in value.items()
+    }
 
 
 def _called(
     place: str, function: Callable[..., Any], given: Written, known: Known
 ) -> Any:
     """What the class makes of what is given to it."""
+    known = _LAWS_OF_DWELLS if function is components.SemiMarkov else known
     given = built(place, given, known)
     try:
         if isinstance(given, Mapping):
