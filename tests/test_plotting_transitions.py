@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 from drawn import overlapping_texts
-from made_fits import categorical_fit, with_posterior
+from made_fits import categorical_fit, labelled_data, made_fit, with_posterior
 
 import glmhmm_pyro as gh
 from glmhmm_pyro import plotting
@@ -111,3 +111,21 @@ def test_long_names_of_states_leave_less_room_for_numbers(height, has_intervals)
     plotting.transitions(fit.named(["engaged", "biased left", "biased right"]), ax)
     assert numbers_that_touch(ax) == []
     assert bool(ranges(ax)) == has_intervals
+
+
+@pytest.mark.parametrize(
+    "effects, intercept, end",
+    [(0.8, -5.0, 0.8), (0.01, -5.0, 0.5), (3.0, -5.0, 5.0), (0.0, 0.0, 1.0)],
+)
+def test_colours_of_driven_weights_are_those_of_effects(effects, intercept, end):
+    data = labelled_data(2)
+    model = gh.GLMHMM(2, gh.Categorical(2), gh.InputDriven())
+    values = {
+        "initial.probs": np.full(2, 0.5),
+        "emissions.weights": np.zeros((2, 1, 3)),
+        "transitions.weights": np.tile([effects, -effects / 2, intercept], (2, 1, 1)),
+    }
+    ax = plotting.transitions(made_fit(model, data, values))
+    image = ax.images[0]
+    assert image.norm.vmax == -image.norm.vmin == pytest.approx(end)
+    assert image.colorbar.extend == ("both" if end < abs(intercept) else "neither")

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 MOST_NUMBERS = 12
 
 
+# How often a column must be as large as the next for colours to end before it, and the
+# least share of the largest weight at which they end.
+_FAR_ABOVE, _LEAST = 2.0, 0.1
+
+
 @picture
 def transitions(
     fit: Fit,
@@ -160,8 +165,7 @@ def _draw_weights(
     width = min(3.8 + 0.8 * len(names), 11.0)
     ax = axes_or_new(ax, width, max(3.2, 1.4 + 0.24 * len(moves)))
     wide = len(names) > MOST_NUMBERS
-    # Where no numbers are written, a few large intercepts must not pale the rest.
-    largest = np.quantile(np.abs(values), 0.98 if wide else 1.0) or 1.0
+    largest = _largest_shown(values, wide)
     image = ax.imshow(values, cmap="PuOr", vmin=-largest, vmax=largest, aspect="auto")
     if not wide:
         write_numbers(ax, values, image, sign="+")
@@ -172,9 +176,24 @@ def _draw_weights(
     ax.set_xlabel("transition covariate")
     ax.set_ylabel("move")
     label = f"weight per unit\n(log-odds against {reference})"
-    extend = "both" if wide else "neither"
+    extend = "both" if np.abs(values).max() > largest else "neither"
     ax.figure.colorbar(image, ax=ax, label=label, extend=extend)
     return ax
+
+
+def _largest_shown(values: np.ndarray, wide: bool) -> float:
+    """Where colours end: intercepts far larger than effects must not pale these.
+
+    Args:
+        values: weights, shape (moves, covariates).
+        wide: whether there are so many that no numbers are written.
+    """
+    if wide:
+        return float(np.quantile(np.abs(values), 0.98)) or 1.0
+    *others, largest = np.sort(np.abs(values).max(0)).tolist()
+    if others and largest > _FAR_ABOVE * others[-1]:
+        return max(others[-1], largest * _LEAST) or 1.0
+    return largest or 1.0
 
 
 def _moves(
