@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.analysis import bootstrap, cross_validate
+from glmhmm_pyro.analysis import bootstrap, choose_num_states, cross_validate
 from glmhmm_pyro.covariates import (
     Design,
     Intercept,
@@ -177,10 +177,9 @@ def ridge(strength):
     return gh.GLMHMM(1, gh.Bernoulli(prior=gh.priors.Ridge(strength**-0.5)))
 
 
-def test_folds_are_scored_by_designs_of_their_own(data):
-    options = {"num_restarts": 1, "progress": False}
-    found = cross_validate(ridge, data, [0.5, 50.0], folds=4, **options)
-    frame, expected = trials(), []
+def bits_by_hand(models, method):
+    """Held-out bits per step, the design learnt anew for every day that is left out."""
+    frame, found, steps = trials(), np.zeros(len(models)), 0
     for test in DAYS:
         recipe = design().fit(frame[frame.day != test], session="day")
         told = {"session": "day", "emissions": "right"}
@@ -188,12 +187,19 @@ def test_folds_are_scored_by_designs_of_their_own(data):
             recipe.sequences(part, **told)
             for part in (frame[frame.day != test], frame[frame.day == test])
         )
-        fits = [gh.fit(ridge(s), train, "map", **options) for s in (0.5, 50.0)]
-        gains = [fit.score(held_out, units="bits") for fit in fits]
-        expected.append([*np.multiply(gains, held_out.num_steps), held_out.num_steps])
+        for place, model in enumerate(models):
+            fit = gh.fit(model, train, method, num_restarts=1, progress=False)
+            found[place] += fit.score(held_out, units="bits") * held_out.num_steps
+        steps += held_out.num_steps
+    return found / steps
+
+
+def test_folds_are_scored_by_designs_of_their_own(data):
+    options = {"num_restarts": 1, "progress": False}
+    found = cross_validate(ridge, data, [0.5, 50.0], folds=4, **options)
+    expected = bits_by_hand([ridge(0.5), ridge(50.0)], "map")
     scores = found.table["held_out_bits_per_step"]
-    *totals, steps = np.sum(expected, 0)
-    np.testing.assert_allclose(scores, np.divide(totals, steps), atol=1e-5)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
     lent = cross_validate(
         ridge, data, [0.5, 50.0], folds=4, refit_design=False, **options
     )
@@ -201,6 +207,16 @@ def test_folds_are_scored_by_designs_of_their_own(data):
     # The fit of all sessions has the covariates of all sessions.
     whole = gh.fit(ridge(found.best), data, "map", **options)
     assert found.fit.log_joint == pytest.approx(whole.log_joint, abs=1e-6)
+
+
+def test_numbers_of_states_are_scored_by_designs_of_their_own(data):
+    options = {"folds": 4, "num_restarts": 1, "progress": False}
+    found = choose_num_states(lambda number: ridge(0.5), data, [1], **options)
+    bits = found.table["held_out_bits_per_step"]
+    np.testing.assert_allclose(bits, bits_by_hand([ridge(0.5)], "em"), atol=1e-6)
+    options["refit_design"] = False
+    lent = choose_num_states(lambda number: ridge(0.5), data, [1], **options)
+    assert abs(lent.table["held_out_bits_per_step"][1] - bits[1]) > 1e-5
 
 
 def test_sessions_held_out_of_a_comparison_lend_it_nothing_either(data):
