@@ -188,7 +188,7 @@ class ProbsTable:
         return Softmaxes(probs, has_reference=False, numbers=numbers)
 
 
-class _Regressions:
+class SoftmaxRegressions:
     """Softmax regressions of which all steps with equal rows are put together.
 
     Args:
@@ -240,7 +240,7 @@ class _Regressions:
         return found.reshape(*shape, -1)
 
 
-class LabelTable(_Regressions):
+class LabelTable(SoftmaxRegressions):
     """Softmax regressions of labels for every state, class 0 being the reference.
 
     Args:
@@ -307,7 +307,7 @@ class TablesSideBySide:
         return None
 
 
-class MovesByScores(_Regressions):
+class MovesByScores(SoftmaxRegressions):
     """Log-probabilities of moves by scores of those to other states.
 
     Args:

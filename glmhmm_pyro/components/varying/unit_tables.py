@@ -13,7 +13,7 @@ from glmhmm_pyro.components.tables import (
     MovesTable,
     TablesSideBySide,
     Values,
-    _Regressions,
+    SoftmaxRegressions,
 )
 from glmhmm_pyro.components.varying.unit_laws import CONSTANT, WEIGHTS
 from glmhmm_pyro.designs import DesignMatrix
@@ -67,7 +67,7 @@ class UnitWeights:
         return {WEIGHTS: whole[..., self.varying], CONSTANT: fixed}
 
 
-class _OfUnits(_Regressions):
+class _OfUnits(SoftmaxRegressions):
     """Regressions of all steps by weights (units, ..., features)."""
 
     units: UnitWeights

@@ -18,7 +18,7 @@ from glmhmm_pyro.priors.slopes import scored, side_by_side, spread
 Arrays = dict[str, np.ndarray]
 
 
-class Place:
+class SitesTogether:
     """A part of the vector, and the sites that stand in it.
 
     Args:
@@ -76,7 +76,7 @@ class Place:
 
 def places_of(
     coordinates: Coordinates, priors: Mapping[str, TorchDistribution]
-) -> list[Place]:
+) -> list[SitesTogether]:
     """All parts of the vector, in their order.
 
     Args:
@@ -99,7 +99,9 @@ def _place(
     priors: Mapping[str, TorchDistribution],
     spreads: Mapping[str, Distribution | None],
     run: list[str],
-) -> Place:
+) -> SitesTogether:
     together = side_by_side([spreads[name] for name in run])
     prior = priors[run[0]] if together is None or len(run) == 1 else together
-    return Place(coordinates, {name: priors[name].shape() for name in run}, prior)
+    return SitesTogether(
+        coordinates, {name: priors[name].shape() for name in run}, prior
+    )
