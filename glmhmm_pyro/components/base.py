@@ -254,6 +254,11 @@ class Component(ExplainsItself, CovariateReader, HasBlocks, HasLatents, PyroModu
         return {} if columns.are_as_given else {"weights": columns.affine()}
 
     @property
+    def is_numbered(self) -> bool:
+        """Whether it knows states by their numbers, and has ``renumber(order)``."""
+        return False
+
+    @property
     def takes_centres(self) -> bool:
         """Whether it takes up the means of covariates without a constant column."""
         return False

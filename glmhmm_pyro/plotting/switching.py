@@ -80,7 +80,7 @@ def transitions(
         >>> model = gh.GLMHMM(2, gh.Bernoulli(gh.priors.Ridge(1.0)))
         >>> fit = gh.fit(model, data, num_restarts=1, progress=False)
         >>> transitions(fit).get_xlabel()
-        'state at t'
+        'state at t, the same at every step'
     """
     check_level(fit, level)
     if level is not None:

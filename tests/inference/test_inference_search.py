@@ -333,6 +333,9 @@ def test_iterations_left_are_those_until_rises_are_below_the_tolerance():
     assert iterations_left(shrinking[:3].tolist(), 1e-9) == np.inf
     assert iterations_left(np.arange(-100.0, -50.0).tolist(), 1e-9) == np.inf
     assert iterations_left([-5.0] * 40, 1e-9) == 1.0
+    assert iterations_left(shrinking[:40].tolist(), 0.0) == np.inf
+    hardly = np.cumsum([1.0] * 20 + [1.0 - 1e-15] * 20) - 1e3
+    assert iterations_left(hardly.tolist(), 1e-9) > 1e6
 
 
 def test_the_time_left_counts_the_pieces_to_come():

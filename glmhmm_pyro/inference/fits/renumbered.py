@@ -166,7 +166,7 @@ def _checked_renumbering(fit: "Fit", state_axes: StateAxes | None) -> Renumberin
 def _renumbered_model(model: Callable[..., Any], order: Tensor) -> Callable[..., Any]:
     """The model, with what it knows of states by their numbers renumbered."""
     parts = Program.kind_of(model).components_of(model)
-    names = [n for n, part in parts.items() if getattr(part, "is_numbered", False)]
+    names = [n for n, part in parts.items() if part.is_numbered]
     if not names:
         return model
     made: Any = copy.deepcopy(model)

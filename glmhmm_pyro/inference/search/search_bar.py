@@ -85,7 +85,7 @@ class SearchBar:
 
 
 def iterations_left(log_joints: Sequence[float], tol: float) -> float:
-    """Iterations until relative rises are below ``tol``; inf if they do not shrink.
+    """Iterations until relative rises are below ``tol``; inf if they never will be.
 
     Rises are taken to go on shrinking by the factor between the means of the last two
     windows of them.
@@ -99,9 +99,11 @@ def iterations_left(log_joints: Sequence[float], tol: float) -> float:
     before, now = rises[:window].mean(), rises[window:].mean()
     if now <= tol:
         return 1.0
-    if now >= before:
+    if now >= before or tol <= 0:
         return math.inf
     shrinks = max(now / before, _STEEPEST) ** (1 / window)
+    if shrinks == 1:
+        return math.inf
     # The last of the geometric series whose mean over the window that is.
     rise = now * window * (1 - shrinks) / (shrinks ** (1 - window) - shrinks)
     return max(float(math.log(tol / rise) / math.log(shrinks)), 1.0)
