@@ -87,6 +87,7 @@ def marginal_effects(
     by = ", by a unit" if change == "by 1" else f", {change}" if change else ""
     ax.set_xlabel(f"change of {LABELS.get(kind, kind)}{by}")
     ax.set_ylabel("covariate")
+    ax.locator_params(axis="x", nbins=5)
     hide_frame(ax)
     legend_above(ax)
     return ax

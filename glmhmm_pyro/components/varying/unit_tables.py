@@ -11,9 +11,9 @@ from glmhmm_pyro.components.tables import (
     LabelTable,
     LogTable,
     MovesTable,
+    SoftmaxRegressions,
     TablesSideBySide,
     Values,
-    SoftmaxRegressions,
 )
 from glmhmm_pyro.components.varying.unit_laws import CONSTANT, WEIGHTS
 from glmhmm_pyro.designs import DesignMatrix
