@@ -6,16 +6,16 @@ one process.
 
     python benchmarks/startup.py
 
-Printed once, on two cores of which the other was busy:
+Printed once, on two cores:
 
-    import torch          0.67
-    import pyro           0.79
-    import glmhmm_pyro    1.58
+    import torch          0.77
+    import pyro           0.92
+    import glmhmm_pyro    1.88
                          empty   full
-    Stationary, K = 2     8.07   0.29
-    InputDriven, K = 2   10.05   0.36
-    Stationary, all      10.10   1.47
-    InputDriven, all     16.54   2.58
+    Stationary, K = 2     5.19   0.33
+    InputDriven, K = 2    6.68   0.38
+    Stationary, all       5.72   1.18
+    InputDriven, all     16.40   2.78
 """
 
 import os
