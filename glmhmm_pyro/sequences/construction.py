@@ -64,6 +64,8 @@ def checked_fields(
         n: None if isinstance(v, DesignMatrix) else v for n, (v, _) in designs.items()
     }
     _refuse_swapped(emissions, arrays["covariates"])
+    if lengths is None:
+        _refuse_epochs(emissions)
     refuse_other_order(
         {"emissions": emissions, "mask": mask}
         | {name: arrays[name] for name in ("covariates", "transition_covariates")}
@@ -151,6 +153,20 @@ def check_device(device: torch.device | str | None) -> None:
         raise ValueError(
             f"device must hold values, got {found}; give 'cpu', or leave torch's "
             "default device as it was"
+        )
+
+
+def _refuse_epochs(emissions: Any) -> None:
+    """Raise a ValueError for a time series of several epochs, which are no one session.
+
+    It is told by its ``time_support``, as pynapple's series have one.
+    """
+    epochs = getattr(getattr(emissions, "time_support", None), "start", ())
+    if np.size(epochs) > 1:
+        raise ValueError(
+            "emissions must be one stretch of time where no lengths are given, got a "
+            f"time series of {np.size(epochs)} epochs; write "
+            "Sequences.from_time_series(emissions, ...), which takes each for a session"
         )
 
 

@@ -64,6 +64,19 @@ def test_the_time_support_is_the_default():
     assert Sequences.from_time_series(Tsd(T, np.arange(10))).num_sessions == 1
 
 
+class ArrayOfEpochs(np.ndarray):
+    """Numbers that know their epochs, as pynapple's series do."""
+
+    time_support = RUNS
+
+
+def test_epochs_are_not_joined_to_one_session():
+    series = np.arange(7.0).view(ArrayOfEpochs)
+    with pytest.raises(ValueError, match="a time series of 2 epochs.*from_time_series"):
+        Sequences(series)
+    assert Sequences(series, lengths=[4, 3]).num_sessions == 2
+
+
 def test_a_step_between_two_epochs_belongs_to_the_first():
     data = Sequences.from_time_series(
         Tsd(T, np.arange(10)), epochs=[[0.5, 0.9], [0.0, 0.5]]
