@@ -51,6 +51,10 @@ def marginal_effects(
         kind: which of its kinds; ``"leaving"`` of transitions by default.
         options: of that function, for a fit: ``covariate=`` at least.
 
+    Raises:
+        ValueError: the table has no such kind.
+        TypeError: it is neither such a table, alone, nor a fit.
+
     Example:
         >>> import glmhmm_pyro as gh
         >>> x = [[-1.0], [0.0], [1.0], [-1.0], [0.0], [1.0]]
