@@ -9,36 +9,25 @@ from pyro import poutine
 from torch import Tensor
 
 from glmhmm_pyro.designs import DesignMatrix
-from glmhmm_pyro.estimator.original import TRANSITIONS, output_of
-from glmhmm_pyro.estimator.original_em import Iteration, OriginalProblem
-from glmhmm_pyro.estimator.rows import Weights
+from glmhmm_pyro.estimator.original_em import Ended
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
 
 
-def error_bars(
-    problem: OriginalProblem, iteration: Iteration, fit_emissions: bool
-) -> dict[str, np.ndarray]:
+def error_bars(ended: Ended, fit_emissions: bool) -> dict[str, np.ndarray]:
     """Both, by the names that users read; of all rows of X.
 
     Args:
-        problem: what was fitted.
-        iteration: where it ended.
+        ended: the fit.
         fit_emissions: whether the emissions were fitted.
     """
-    names = [] if fit_emissions else list(iteration.params)
+    names = [] if fit_emissions else list(ended.run.params)
     fixed = [name for name in names if name.startswith("emissions")]
-    figures = diagonal_figures(problem, iteration)
-    return exact_errors(problem, iteration, fixed) | {
-        "hess_diag_emit": figures.emit_w,
-        "hess_diag_trans": figures.trans_w,
-    }
+    return exact_errors(ended, fixed) | diagonal_figures(ended)
 
 
-def exact_errors(
-    problem: OriginalProblem, iteration: Iteration, fixed: Sequence[str]
-) -> dict[str, np.ndarray]:
+def exact_errors(ended: Ended, fixed: Sequence[str]) -> dict[str, np.ndarray]:
     r"""Standard errors from the exact curvature of the penalised log-likelihood.
 
     .. math:: \mathrm{se} = \sqrt{\mathrm{diag}\big((-H)^{-1}\big)}
@@ -47,30 +36,33 @@ def exact_errors(
     distributions of the first states, hidden states summed out.
 
     Args:
+        ended: the fit.
         fixed: sites that were not fitted, which have no error.
 
     Returns:
         ``emit_std``, ``trans_std`` and ``analog_emit_std``: 0 for what is fixed by
         definition or was not fitted, NaN for what data and penalties do not determine.
     """
-    values = dict(iteration.params)
+    values, problem = dict(ended.run.params), ended.steps.problem
+    nothing = {name: torch.zeros_like(value) for name, value in values.items()}
     known = {name: values.pop(name) for name in fixed}
-    model: Any = problem.model(iteration.penalties)
-    model = poutine.condition(model, known) if known else model
-    program = Program.of(model, problem.data)
+    model: Any = ended.steps.model
+    program = Program.of(
+        poutine.condition(model, known) if known else model, problem.data
+    )
     vector = program.coordinates.pack(values)
     information = Information.of(program, vector, jacobian=False)
     errors = Uncertainty.of(program, vector, information).errors
-    nothing = {name: torch.zeros_like(v) for name, v in iteration.params.items()}
-    found = problem.layout.weights(nothing | errors, _zero_weights(problem))
-    states = np.arange(len(found.trans_w))
-    found.trans_w[states, states] = 0.0
-    names = {name: f"{name.removesuffix('_w')}_std" for name in found.shown}
-    names.pop("analog_emit_scale", None)
-    return {name: found.shown[of] for of, name in names.items()}
+    zeros = {name: np.zeros_like(value) for name, value in problem.start.items()}
+    found = problem.original.weights(nothing | errors, zeros)
+    states = np.arange(len(found["trans_w"]))
+    found["trans_w"][states, states] = 0.0
+    return {
+        f"{name.removesuffix('_w')}_std": found[name] for name in problem.original.rows
+    }
 
 
-def diagonal_figures(problem: OriginalProblem, iteration: Iteration) -> Weights:
+def diagonal_figures(ended: Ended) -> dict[str, np.ndarray]:
     r"""The original's variances, which know of one covariate at a time.
 
     .. math:: \Big[\Big(\sum_t \gamma_t x_{td}^2
@@ -83,43 +75,38 @@ def diagonal_figures(problem: OriginalProblem, iteration: Iteration) -> Weights:
     and its penalty is in other units (see the README); both are put right here.
 
     Returns:
-        Variances in the place of the weights, 0 for staying.
+        ``hess_diag_emit`` and ``hess_diag_trans``, in the shapes of the weights, 0 for
+        staying.
     """
-    data, layout, penalties = problem.data, problem.layout, iteration.penalties
-    hidden, figures = problem.distribution(iteration), _zero_weights(problem)
+    steps, problem = ended.steps, ended.steps.problem
+    data, original, penalties = problem.data, problem.original, steps.penalties
+    hidden = steps.at(ended.run.params)
+    emit, trans = (np.zeros_like(problem.start[n]) for n in ("emit_w", "trans_w"))
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions)
-    if problem.start.sizes[1]:
-        output = hidden.outputs(data.emissions)[output_of("symb", problem.start.sizes)]
+    design, states = data.operator("covariates"), hidden.num_states
+    if original.free:
+        output = hidden.outputs(data.emissions)[original.output("symb")]
         seen = steps_observed(output.mask)
         visits = counts.emission if seen is None else counts.emission * seen[:, None]
         labels = output.emission_dist.enumerate_support()
         probs = output.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
-        form = penalties.matrix(penalties.emit_lambda, layout.emissions)
-        prior = form.diagonal() * data.num_steps
-        found = _variances(visits, probs, data.operator("covariates"), prior)
-        figures.emit_w[..., layout.columns("emit_w")] = found
-    if TRANSITIONS in iteration.params:
-        leaving = ~np.eye(hidden.num_states, dtype=bool)
-        probs = hidden.transition_logits.exp()[:, leaving]
-        probs = probs.unflatten(-1, (hidden.num_states, -1))
-        form = penalties.matrix(penalties.trans_lambda, layout.transitions)
-        prior = form.diagonal() * data.num_steps
-        design = data.operator("transition_covariates")
-        found = _variances(counts.transition.sum(-1), probs, design, prior)
-        rows = np.argwhere(leaving).T[..., None]
-        place = (*rows, layout.columns("trans_w"))
-        figures.trans_w[place] = found.reshape(-1, found.shape[-1])
-    return figures
-
-
-def _zero_weights(problem: OriginalProblem) -> Weights:
-    """Zeros in the place of all weights."""
-    return Weights(*map(np.zeros_like, vars(problem.start).values()))
+        read = original.columns("emit_w")
+        form = penalties.matrix(penalties.emit_lambda, read) * data.num_steps
+        emit[..., read] = _variances(visits, probs, design.columns(read), form)
+    if states > 1:
+        leaving = ~np.eye(states, dtype=bool)
+        probs = hidden.transition_logits.exp()[:, leaving].unflatten(-1, (states, -1))
+        visits, read = counts.transition.sum(-1), original.columns("trans_w")
+        form = penalties.matrix(penalties.trans_lambda, read) * data.num_steps
+        found = _variances(visits, probs, design.columns(read), form)
+        place = (*np.argwhere(leaving).T[..., None], read)
+        trans[place] = found.reshape(-1, found.shape[-1])
+    return {"hess_diag_emit": emit, "hess_diag_trans": trans}
 
 
 def _variances(
-    counts: Tensor, probs: Tensor, design: DesignMatrix, prior: np.ndarray
+    counts: Tensor, probs: Tensor, design: DesignMatrix, form: np.ndarray
 ) -> np.ndarray:
     """Diagonals of the inverses, shape (states, outcomes - 1, features).
 
@@ -127,9 +114,9 @@ def _variances(
         counts: expected visits (steps, states).
         probs: of all outcomes but the reference, (steps, states, outcomes - 1).
         design: covariates (steps, features).
-        prior: its precision, by feature.
+        form: the precision of a row's prior, (features, features).
     """
-    squares, ridge = design.mapped(torch.square), torch.from_numpy(prior)
+    squares, ridge = design.mapped(torch.square), torch.from_numpy(form).diagonal()
     expected = counts.unsqueeze(-1) * probs
     spread = expected.diag_embed() - expected.unsqueeze(-1) * probs.unsqueeze(-2)
     information = (spread.movedim(0, -1) @ squares).movedim(-1, 1)

@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
+from glmhmm_pyro.estimator.original import Original, Weights
 from glmhmm_pyro.estimator.parameters import (
     RandomState,
     check_emissions,
@@ -15,9 +16,13 @@ from glmhmm_pyro.estimator.parameters import (
 )
 from glmhmm_pyro.estimator.plan import Fitted, fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
-from glmhmm_pyro.estimator.rows import RowLayout, Weights
-from glmhmm_pyro.estimator.starting_weights import Start
-from glmhmm_pyro.estimator.trials import PerTrial, Trials, num_outputs_of
+from glmhmm_pyro.estimator.starting_weights import starting_weights
+from glmhmm_pyro.estimator.trials import (
+    PerTrial,
+    as_sequences,
+    check_fittable,
+    num_outputs_of,
+)
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
 
 _ADVICE = {
@@ -266,21 +271,18 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         outputs = num_outputs_of(y_analog)
         check_emissions(options, y, outputs)
         given = {
-            "emit_w_init": emit_w_init,
-            "trans_w_init": trans_w_init,
-            "analog_emit_w_init": analog_emit_w_init,
+            "emit_w": emit_w_init,
+            "trans_w": trans_w_init,
+            "analog_emit_w": analog_emit_w_init,
         }
-        layout = RowLayout.of(options, given)
-        start = Start(options, layout, outputs, given)
-        classes = int(options["num_emissions"]) if options["symb_exists"] else 1
-        sizes = (layout.num_features, classes, outputs)
+        original = Original.of(options, outputs, given)
         known = y_analog if outputs else None
-        trials = Trials.checked(X, y, known, sizes, layout.why)
-        layout.check(trials)
-        trials.check_analog()
+        data = as_sequences(X, y, known, original.sizes, original.why)
+        constant = ("GLM_emissions", "GLM_transitions")
+        check_fittable(data, outputs, [name for name in constant if not options[name]])
         generator = generator_of(options["random_state"])
-        weights = start(trials, generator)
-        fitted = fit_trials(options, layout, trials, weights, generator)
+        weights = starting_weights(options, original, given, data, generator)
+        fitted = fit_trials(options, original, data, weights, generator)
         self._keep(fitted, weights)
         if not self.status_.is_success:
             sentences = "; ".join((self.status_.sentence, *fitted.details))
@@ -293,10 +295,10 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         for name in [n for n in vars(self) if n.endswith("_")]:
             delattr(self, name)
         last = fitted.history[-1]
-        for name, value in Weights.among(last).shown.items():
-            setattr(self, f"{name}_", value)
+        for name, value in start.items():
+            setattr(self, f"{name}_", last[name].copy())
             if name.endswith("_w"):
-                setattr(self, f"{name}_init_", getattr(start, name))
+                setattr(self, f"{name}_init_", value)
         for name, value in fitted.attributes.items():
             setattr(self, name, value)
         self.loglik_ = last["loglik"]

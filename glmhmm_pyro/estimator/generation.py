@@ -1,16 +1,18 @@
 """Labels generated at the trials' covariates, own past behaviour fed back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.estimator.original import INITIAL
-from glmhmm_pyro.estimator.rows import RowLayout, Weights
-from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.original import INITIAL, Original
+from glmhmm_pyro.estimator.trials import observed
 from glmhmm_pyro.inference.fits.closed_loop import History, Recompute, closed_loop
 from glmhmm_pyro.inference.search.search import seeded
+from glmhmm_pyro.sequences import Sequences
 
 # Bins of the first labelled trials by which a wrong reading of a row is thrown out.
 _FIRST_LOOK = 500
@@ -47,7 +49,7 @@ class LaggedRow:
 
 
 def lagged_rows(
-    trials: Trials, rows: tuple[int, ...], num_classes: int
+    data: Sequences, rows: tuple[int, ...], num_classes: int
 ) -> list[LaggedRow]:
     """How rows of X are made of the labels, read from the trials themselves.
 
@@ -58,49 +60,48 @@ def lagged_rows(
         ValueError: a row is not made of the labels in this way.
     """
     found = []
-    longest = max(design.shape[1] for design in trials.designs)
+    labels = data.split(observed(data).get("symb", np.full(data.num_steps, np.nan)))
     for row in rows:
-        lags = (
-            (lag, _label_values(trials, row, lag, num_classes))
-            for lag in range(1, longest)
-        )
-        lag, values = next(((n, v) for n, v in lags if v is not None), (0, None))
-        if values is None:
+        design = data.split(data.covariates[:, row].numpy())
+        for lag in range(1, int(data.lengths.max())):
+            values = _label_values(labels, design, lag, num_classes)
+            if values is not None:
+                found.append(LaggedRow(row, lag, values))
+                break
+        else:
             raise ValueError(
                 "AR_vec must name rows of X that hold a number for each label some "
                 f"bins before, if behaviour is to be generated from it, got row {row}, "
                 "which does not; leave AR_vec out to generate from X as it stands"
             )
-        found.append(LaggedRow(row, lag, values))
     return found
 
 
 def generated(
-    weights: Weights,
-    prior: np.ndarray,
-    trials: Trials,
+    original: Original,
+    last: Mapping[str, Any],
+    data: Sequences,
     lagged: list[LaggedRow],
     generator: np.random.Generator,
 ) -> dict[str, list[np.ndarray]]:
     """Behaviour drawn for every trial, by the names of the estimator's attributes.
 
     Args:
-        weights: of the model.
-        prior: distribution of the first state of every trial, (trial, state).
-        trials: the covariates.
+        original: the model.
+        last: the last entry of the history, its weights and ``prior``.
+        data: the covariates.
         lagged: rows that are made anew from the labels generated; none for open loop.
         generator: source of all randomness.
     """
-    data, model, params = RowLayout.whole(weights.trans_w.shape[-1]).bound(
-        weights, trials
-    )
+    params, model = original.params(last, len(data)), original.model()
     if INITIAL in params:
-        params[INITIAL] = torch.from_numpy(prior)
+        params[INITIAL] = torch.from_numpy(last["prior"])
     histories: list[History] = [
         {data.covariate_names[one.row]: one.anew(data.covariates[:, one.row])}
         for one in lagged
     ]
     with seeded(int(generator.integers(2**63))), torch.no_grad():
+        model.bind(data)
         if lagged:
             emissions, states, _ = closed_loop(model, params, data, histories, 1)
             emissions, states = emissions[0], states[0]
@@ -109,28 +110,31 @@ def generated(
             emissions, states = hidden.sample_with_states()
     drawn = [part.reshape(len(part), -1).numpy() for part in data.split(emissions)]
     found = {"output_states_": [part.numpy().copy() for part in data.split(states)]}
-    if trials.has_labels:
+    if original.free:
         found["output_"] = [part[:, 0].astype(np.int64) for part in drawn]
-    if len(trials.analog):
-        found["output_analog_"] = [
-            part[:, int(trials.has_labels) :].T.copy() for part in drawn
-        ]
+    if original.outputs:
+        analog = slice(int(original.free > 0), None)
+        found["output_analog_"] = [part[:, analog].T.copy() for part in drawn]
     return found
 
 
 def _label_values(
-    trials: Trials, row: int, lag: int, num_classes: int
+    labels: list[np.ndarray], design: list[np.ndarray], lag: int, num_classes: int
 ) -> np.ndarray | None:
     """The number that stands for every label, or ``None`` if there is no such number.
 
     A row in which all labels have the same number says nothing of them.
+
+    Args:
+        labels: of every trial, NaN where there is none.
+        design: the row, of every trial.
+        lag: bins between a label and its place in the row.
+        num_classes: number of labels.
     """
-    if not trials.has_labels:
-        return None
     values = np.full(num_classes, np.nan)
     for stop in (_FIRST_LOOK, None):
-        for design, (label, *_) in zip(trials.designs, trials.outputs):
-            past, now = label[:-lag][:stop], design[row, lag:][:stop]
+        for label, row in zip(labels, design):
+            past, now = label[:-lag][:stop], row[lag:][:stop]
             for number in range(num_classes):
                 here = now[past == number]
                 if len(here) and np.isnan(values[number]):

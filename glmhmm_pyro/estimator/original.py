@@ -1,8 +1,11 @@
 """The model of the original program of Calhoun, Pillow & Murthy (2019)."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from pyro.distributions import Categorical
 from torch import Tensor
 
@@ -10,12 +13,22 @@ from glmhmm_pyro.components import Categorical as CategoricalEmission
 from glmhmm_pyro.components import Emission, Gaussian, Initial, Outputs, Transitions
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.soft_labels import TransitionObjective
+from glmhmm_pyro.distributions import HiddenMarkov
+from glmhmm_pyro.estimator.parameters import row_numbers
 from glmhmm_pyro.estimator.trials import analog_names
+from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 
 TRANSITIONS, INITIAL = "transitions.weights", "initial.probs"
+
+# Weights of all rows of X, by the names that users read: ``emit_w`` (state, label - 1,
+# feature), ``trans_w`` (origin, destination, feature), and where there are analog
+# outputs ``analog_emit_w`` (state, output, feature) and ``analog_emit_scale`` (state,
+# output). Those of rows that are not read are 0.
+Weights: TypeAlias = dict[str, np.ndarray]
+WEIGHTS = ("emit_w", "trans_w", "analog_emit_w", "analog_emit_scale")
 
 
 class SquareInputDriven(Transitions):
@@ -28,14 +41,16 @@ class SquareInputDriven(Transitions):
     Args:
         prior: distribution that broadcasts to the weights (origins, destinations,
             features), or ``None`` for flat.
+        covariates: names of those that it reads; all by default.
     """
 
     blocks = "origin"
     batched = True
     weights: Any
 
-    def __init__(self, prior: Prior = None):
+    def __init__(self, prior: Prior = None, covariates: Sequence[str] | None = None):
         super().__init__()
+        self.choose(covariates)
         self.prior = prior
         self.weights = Site("origin", "destination", "covariate", prior=prior)
 
@@ -81,50 +96,154 @@ class SquareObjective(TransitionObjective):
         return values, gradient.reshape(points.shape)
 
 
-def original_model(
-    sizes: tuple[int, int, int],
-    emit_prior: Prior = None,
-    trans_prior: Prior = None,
-    analog_prior: Prior = None,
-) -> GLMHMM:
-    """The original's model; its penalties as priors of rows of weights.
+@dataclass(frozen=True)
+class Original:
+    """The original's model: how much of everything there is, and who reads what of X.
 
-    Args:
-        sizes: numbers of states, of labels but the reference, and of analog outputs.
-        emit_prior: of the weights of labels.
-        trans_prior: of the weights of transitions.
-        analog_prior: of the weights of analog outputs.
+    Attributes:
+        states: number of hidden states.
+        free: number of labels but the reference; 0 if there are no labels.
+        outputs: number of analog outputs.
+        num_features: number of rows of X.
+        why: where that number comes from, for messages.
+        emissions: rows of X that the emissions read; ``None`` for all.
+        transitions: rows that the transitions read.
     """
-    states, free, outputs = sizes
-    families: dict[str, Emission] = {}
-    if free:
-        families["symb"] = CategoricalEmission(free + 1, emit_prior)
-    if outputs:
-        several = outputs if outputs > 1 else None
-        families["analog"] = Gaussian(several, prior=analog_prior)
-    emissions: Emission
-    if len(families) > 1:
-        columns = {"analog": analog_names(outputs)}
-        emissions = Outputs(columns=columns, **families)
-    else:
-        (emissions,) = families.values()
-    transitions, initial = SquareInputDriven(trans_prior), Initial(per_session=True)
-    return GLMHMM(states, emissions, transitions, initial)
+
+    states: int
+    free: int
+    outputs: int
+    num_features: int
+    why: str
+    emissions: tuple[int, ...] | None = None
+    transitions: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(
+        cls, options: Mapping[str, Any], outputs: int, given: Mapping[str, Any]
+    ) -> "Original":
+        """From the estimator's parameters, and the starting weights as given."""
+        emit_w, trans_w = given["emit_w"], given["trans_w"]
+        cues = options["num_feedbacks"] * options["num_filter_bins"]
+        number = int(cues + options["filter_offset"])
+        why = "as num_feedbacks * num_filter_bins + filter_offset says"
+        all_given = emit_w is not None and trans_w is not None
+        if all_given and not options["add_filters"]:
+            number = np.shape(emit_w)[-1] if np.ndim(emit_w) else 0
+            why = "as many rows as emit_w_init has features"
+        last, some = (number - 1,), options["train_bins"]
+        read = row_numbers("train_bins", some, number) or None
+        return cls(
+            int(options["num_states"]),
+            int(options["num_emissions"]) - 1 if options["symb_exists"] else 0,
+            outputs,
+            number,
+            why,
+            None if options["GLM_emissions"] else last,
+            read if options["GLM_transitions"] else last,
+        )
+
+    @classmethod
+    def fitted(cls, weights: Weights) -> "Original":
+        """That of weights which were fitted, by all rows of X."""
+        outputs = weights.get("analog_emit_w", np.zeros((0, 0))).shape[1]
+        states, free, number = weights["emit_w"].shape
+        return cls(states, free, outputs, number, "as in fit")
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of rows of X, of labels, and of analog outputs."""
+        return self.num_features, self.free + 1, self.outputs
+
+    @property
+    def rows(self) -> dict[str, tuple[int, int]]:
+        """Axes of the weights but the last one, which is that of the rows of X."""
+        analog = {"analog_emit_w": (self.states, self.outputs)} if self.outputs else {}
+        square = (self.states, self.states)
+        return {"emit_w": (self.states, self.free), "trans_w": square, **analog}
+
+    def columns(self, name: str) -> list[int]:
+        """Rows of X that weights are read of."""
+        read = self.transitions if name == "trans_w" else self.emissions
+        return list(range(self.num_features) if read is None else read)
+
+    @property
+    def sites(self) -> dict[str, str]:
+        """Sites of the model by the names of the weights that they hold."""
+        found = {"trans_w": TRANSITIONS} if self.states > 1 else {}
+        part = "emissions.{}." if self.free and self.outputs else "emissions."
+        if self.free:
+            found["emit_w"] = part.format("symb") + "weights"
+        if self.outputs:
+            found["analog_emit_w"] = part.format("analog") + "weights"
+            found["analog_emit_scale"] = part.format("analog") + "scale"
+        return found
+
+    def output(self, kind: str) -> str:
+        """Name of an output of the model: that of its kind, where there are both."""
+        return kind if self.free and self.outputs else ""
+
+    def model(
+        self,
+        emit_prior: Prior = None,
+        trans_prior: Prior = None,
+        analog_prior: Prior = None,
+    ) -> GLMHMM:
+        """The model; the original's penalties are priors of rows of weights.
+
+        Args:
+            emit_prior: of the weights of labels.
+            trans_prior: of the weights of transitions.
+            analog_prior: of the weights of analog outputs.
+        """
+        read, moved_by = _names(self.emissions), _names(self.transitions)
+        families: dict[str, Emission] = {}
+        if self.free:
+            families["symb"] = CategoricalEmission(self.free + 1, emit_prior, read)
+        if self.outputs:
+            several = self.outputs if self.outputs > 1 else None
+            families["analog"] = Gaussian(several, prior=analog_prior, covariates=read)
+        emissions: Emission
+        if len(families) > 1:
+            columns = {"analog": analog_names(self.outputs)}
+            emissions = Outputs(columns=columns, **families)
+        else:
+            (emissions,) = families.values()
+        transitions = SquareInputDriven(trans_prior, moved_by)
+        return GLMHMM(self.states, emissions, transitions, Initial(per_session=True))
+
+    def params(self, weights: Mapping[str, Any], num_trials: int) -> Params:
+        """Values of the sites; uniform first states."""
+        params: Params = {}
+        for name, site in self.sites.items():
+            value = weights[name]
+            if name in self.rows:
+                value = value[..., self.columns(name)]
+            # A single analog output has no axis of its own.
+            single = name.startswith("analog") and self.outputs == 1
+            params[site] = torch.tensor(value[:, 0] if single else value)
+        if self.states > 1:
+            shape = (num_trials, self.states)
+            params[INITIAL] = torch.full(shape, 1 / self.states, dtype=torch.float64)
+        return params
+
+    def weights(self, params: Params, start: Weights) -> Weights:
+        """Weights of all rows of X from values of the sites; others as they started."""
+        found = {name: value.copy() for name, value in start.items()}
+        for name, site in self.sites.items():
+            read = self.columns(name) if name in self.rows else slice(None)
+            whole = found[name]
+            whole[..., read] = params[site].reshape(whole[..., read].shape)
+        return found
+
+    def distribution(self, weights: Mapping[str, Any], data: Sequences) -> HiddenMarkov:
+        """Distribution of the emissions of any trials; uniform first states."""
+        model = self.model()
+        model.bind(data)
+        with torch.no_grad():
+            return model.hidden_markov_at(self.params(weights, len(data)), data)
 
 
-def weight_sites(sizes: tuple[int, int, int]) -> dict[str, str]:
-    """Sites of the model by the names of the weights that they hold."""
-    states, free, outputs = sizes
-    found = {"trans_w": TRANSITIONS} if states > 1 else {}
-    part = "emissions.{}." if free and outputs else "emissions."
-    if free:
-        found["emit_w"] = part.format("symb") + "weights"
-    if outputs:
-        found["analog_emit_w"] = part.format("analog") + "weights"
-        found["analog_emit_scale"] = part.format("analog") + "scale"
-    return found
-
-
-def output_of(kind: str, sizes: tuple[int, int, int]) -> str:
-    """Name of an output of the model: that of its kind, where there are both."""
-    return kind if sizes[1] and sizes[2] else ""
+def _names(rows: tuple[int, ...] | None) -> list[str] | None:
+    """Names of rows of X as covariates."""
+    return None if rows is None else [f"x{row}" for row in rows]

@@ -1,12 +1,14 @@
 """The estimator's parameters: which values are legal, alone and together."""
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from glmhmm_pyro.arguments import plain_number, real_number, whole_number
 from glmhmm_pyro.estimator.trials import PerTrial
 from glmhmm_pyro.sequences.arrays import as_array
 
@@ -51,8 +53,18 @@ _CONTRADICTIONS = (
     ("evaluate", "cross_validate", "nothing is fitted that could be validated"),
 )
 
-# The smallest count, where it is another than 1.
+# Counts whose smallest value is another than 1.
 _SMALLEST_COUNTS = {"num_emissions": 2, "num_feedbacks": 0, "filter_offset": 0}
+
+# Numbers whose smallest value is another than 0.
+_SMALLEST_NUMBERS = {"init_loglik": -math.inf, "AR_lambda": -1.0}
+
+# What a parameter annotated so must be.
+_KINDS: dict[Any, tuple[type, str, str]] = {
+    int: (numbers.Integral, "an integer", "a whole number"),
+    float: (numbers.Real, "a number", "a finite number"),
+    bool: (bool, "True or False", "one of the two"),
+}
 
 
 def check_parameters(params: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
@@ -66,51 +78,34 @@ def check_parameters(params: Mapping[str, Any], kinds: Mapping[str, Any]) -> Non
         ValueError: naming the parameter, what it must be and what came.
         TypeError: for a count, a number or a switch of the wrong type.
     """
-    checks = {int: _check_count, float: _check_number, bool: _check_switch}
     for name, kind in kinds.items():
-        if name != "random_state":
-            checks.get(kind, _check_list)(name, params[name])
+        if kind in _KINDS:
+            _check_kind(name, params[name], kind)
+        elif name != "random_state":
+            _check_list(name, params[name])
+    if params["init_loglik"] == 0:
+        raise ValueError(
+            "init_loglik must not be 0, because the first change of loglik is taken "
+            "relative to it, got 0; give a number such as -1e7"
+        )
+    if -1 < params["AR_lambda"] < 0:
+        raise ValueError(
+            "AR_lambda must be at least 0, or -1 for the penalties of all other "
+            f"columns, got {params['AR_lambda']!r}; give one of these"
+        )
     _check_combinations(params)
 
 
-def _check_count(name: str, value: int) -> None:
-    least = _SMALLEST_COUNTS.get(name, 1)
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(
-            f"{name} must be an integer, got {value!r}; give a whole number"
-        )
-    if value < least:
-        raise ValueError(
-            f"{name} must be at least {least}, got {value!r}; give a larger one"
-        )
-
-
-def _check_number(name: str, value: float) -> None:
-    is_number = hasattr(value, "__float__") and np.ndim(value) == 0
-    if isinstance(value, (bool, np.bool_)) or not is_number:
-        raise TypeError(f"{name} must be a number, got {value!r}; give a finite number")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value!r}; give a finite number")
-    if name == "init_loglik" and value == 0:
-        raise ValueError(
-            "init_loglik must not be 0, because the first change of loglik is taken "
-            f"relative to it, got {value!r}; give a number such as -1e7"
-        )
-    if name == "AR_lambda" and value < 0 and value != -1:
-        raise ValueError(
-            "AR_lambda must be at least 0, or -1 for the penalties of all other "
-            f"columns, got {value!r}; give one of these"
-        )
-    if name not in ("init_loglik", "AR_lambda") and value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value!r}; give 0 or more")
-
-
-def _check_switch(name: str, value: bool) -> None:
-    if not isinstance(value, (bool, np.bool_)):
-        kind = type(value).__name__
-        raise TypeError(
-            f"{name} must be True or False, got a {kind}; give one of the two"
-        )
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    """Raise an error for a count, a number or a switch that cannot be one."""
+    wanted, words, fix = _KINDS[kind]
+    value = bool(value) if isinstance(value, np.bool_) else plain_number(name, value)
+    if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
+        raise TypeError(f"{name} must be {words}, got {value!r:.80}; give {fix}")
+    if kind is int:
+        whole_number(name, value, _SMALLEST_COUNTS.get(name, 1), most=2**63 - 1)
+    elif kind is float:
+        real_number(name, value, _SMALLEST_NUMBERS.get(name, 0.0), ends=True)
 
 
 def _check_list(name: str, values: ArrayLike | None) -> None:
@@ -193,16 +188,34 @@ def generator_of(random_state: RandomState) -> np.random.Generator:
     """
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(2**31 - 1))
-    seed: Any = random_state
-    is_seed = hasattr(seed, "__index__") and not isinstance(seed, bool)
-    if is_seed and seed < 0:
-        raise ValueError(
-            f"random_state must be at least 0, got {random_state!r}"
-            "; give a number such as 0"
+    if random_state is None or isinstance(random_state, np.random.Generator):
+        return np.random.default_rng(random_state)
+    if not isinstance(random_state, numbers.Integral) or random_state is True:
+        raise TypeError(
+            "random_state must be an integer, a numpy Generator or RandomState, or "
+            f"None, got {random_state!r:.80}; give a number such as 0"
         )
-    if seed is None or is_seed or isinstance(seed, np.random.Generator):
-        return np.random.default_rng(seed)
-    raise TypeError(
-        "random_state must be an integer, a numpy Generator or RandomState, or None, "
-        f"got {random_state!r}; give a number such as 0"
+    return np.random.default_rng(
+        whole_number("random_state", random_state, most=2**63 - 1)
     )
+
+
+def row_numbers(
+    name: str, rows: ArrayLike | None, num_features: int
+) -> tuple[int, ...]:
+    """Numbers of rows of X, checked; none for ``None`` and an empty list.
+
+    Args:
+        name: the parameter.
+        rows: what the user gave.
+        num_features: number of rows that there are.
+    """
+    found = np.atleast_1d([] if rows is None else rows)
+    known = np.unique(found)
+    whole = found.dtype.kind in "iu" and set(known) <= set(range(num_features))
+    if found.size and not (whole and known.size == found.size):
+        raise ValueError(
+            f"{name} must hold numbers of rows of X, from 0 and below {num_features}, "
+            f"each once, got {rows!r}; name each row once"
+        )
+    return tuple(map(int, found))

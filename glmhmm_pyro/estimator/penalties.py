@@ -17,8 +17,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from glmhmm_pyro.estimator.parameters import AR_ROWS, is_given
-from glmhmm_pyro.estimator.rows import row_numbers
+from glmhmm_pyro.estimator.parameters import AR_ROWS, is_given, row_numbers
+from glmhmm_pyro.priors.filling import Prior
 
 
 class Quadratic(TorchDistribution):
@@ -61,49 +61,6 @@ class Quadratic(TorchDistribution):
 
 
 @dataclass(frozen=True)
-class PenalisedColumns:
-    """Which columns of the covariates a penalty acts on.
-
-    Attributes:
-        neighbours: pairs of columns that are neighbouring bins of one filter.
-        stimuli: columns with the ridge of their part of the model.
-        own: columns of the animal's own past behaviour, with a strength of their own.
-    """
-
-    neighbours: tuple[tuple[int, int], ...]
-    stimuli: tuple[int, ...]
-    own: tuple[int, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        num_features: int,
-        filters: tuple[int, int] = (1, 0),
-        stimuli: Sequence[int] | None = None,
-        own: Sequence[int] = (),
-    ) -> "PenalisedColumns":
-        """From the order of the columns: one filter after another, then offsets.
-
-        Args:
-            num_features: number of columns.
-            filters: bins of a filter and number of offsets; filters of one bin have no
-                neighbours.
-            stimuli: ``None`` for all that are not ``own``. A column in neither has no
-                ridge, and no pair is of one of both.
-            own: those of the animal's own behaviour.
-        """
-        bins, offsets = filters
-        pairs = [(i - 1, i) for i in range(1, num_features - offsets) if i % bins]
-        if stimuli is None:
-            stimuli = [i for i in range(num_features) if i not in set(own)]
-        return cls(
-            tuple((i, j) for i, j in pairs if (i in set(own)) == (j in set(own))),
-            tuple(stimuli),
-            tuple(own),
-        )
-
-
-@dataclass(frozen=True)
 class Penalties:
     r"""Strengths of all penalties, and what they act on.
 
@@ -120,14 +77,21 @@ class Penalties:
         smooth_lambda: strength of smoothness, of both.
         own_lambda: strength of ridge and smoothness of columns of the animal's own
             behaviour; ``None`` if they have that of all others.
-        columns: which those are.
+        num_features: number of columns: one filter after another, then offsets.
+        filters: bins of a filter, and number of offsets; filters of one bin have no
+            neighbours.
+        own: columns of the animal's own behaviour; none is a neighbour of another.
+        stimuli: columns with the ridge of their part; ``None`` for all but ``own``.
     """
 
     emit_lambda: float
     trans_lambda: float
     smooth_lambda: float
     own_lambda: float | None
-    columns: PenalisedColumns
+    num_features: int
+    filters: tuple[int, int] = (1, 0)
+    own: tuple[int, ...] = ()
+    stimuli: tuple[int, ...] | None = None
 
     def with_ridge(self, change: Callable[[float], float]) -> "Penalties":
         """These penalties with a function applied to both ridge strengths."""
@@ -141,27 +105,27 @@ class Penalties:
             ridge: ``emit_lambda`` or ``trans_lambda``.
             columns: those that the row has weights of.
         """
-        size = 1 + max((*columns, *self.columns.stimuli, *self.columns.own), default=0)
-        form, stimuli = np.zeros((size, size)), list(self.columns.stimuli)
-        own = list(self.columns.own)
-        form[stimuli, stimuli] = ridge
-        form[own, own] = self._of_own(ridge)
-        for i, j in self.columns.neighbours:
-            if {i, j} <= set(columns):
-                smooth = self.smooth_lambda
-                strength = self._of_own(smooth) if i in own else smooth
-                form[[i, j], [i, j]] += strength
-                form[[i, j], [j, i]] -= strength
+        (bins, offsets), number = self.filters, self.num_features
+        is_own = np.isin(range(number), self.own)
+        stimuli = (
+            ~is_own if self.stimuli is None else np.isin(range(number), self.stimuli)
+        )
+        ridges = np.where(stimuli, ridge, 0.0)
+        smooth = np.full(number, self.smooth_lambda)
+        if self.own_lambda is not None:
+            ridges[is_own] = smooth[is_own] = self.own_lambda
+        form = np.diag(ridges)
+        for i in range(1, number - offsets):
+            pair = [i - 1, i]
+            if i % bins and is_own[i - 1] == is_own[i] and set(pair) <= set(columns):
+                form[pair, pair] += smooth[i]
+                form[pair, pair[::-1]] -= smooth[i]
         return form[np.ix_(columns, columns)]
 
-    def prior(self, ridge: float, columns: Sequence[int], num_steps: int) -> Any:
+    def prior(self, ridge: float, columns: Sequence[int], num_steps: int) -> Prior:
         """The penalty as a prior of rows of weights; ``None`` where it is 0."""
         form = self.matrix(ridge, columns)
         return Quadratic(torch.from_numpy(form * num_steps)) if form.any() else None
-
-    def _of_own(self, others: float) -> float:
-        """Strength for columns of own behaviour, from that of all others."""
-        return others if self.own_lambda is None else self.own_lambda
 
 
 def penalties_of(options: Mapping[str, Any], num_features: int) -> Penalties:
@@ -183,7 +147,10 @@ def penalties_of(options: Mapping[str, Any], num_features: int) -> Penalties:
         float(options["trans_lambda"]),
         float(options["smooth_lambda"]) if smooth else 0.0,
         own_lambda,
-        PenalisedColumns.of(num_features, filters if smooth else (1, 0), stimuli, own),
+        num_features,
+        filters if smooth else (1, 0),
+        own,
+        stimuli,
     )
 
 

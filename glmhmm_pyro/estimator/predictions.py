@@ -5,9 +5,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
-from glmhmm_pyro.estimator.original import output_of
-from glmhmm_pyro.estimator.rows import RowLayout, Weights
-from glmhmm_pyro.estimator.trials import PerTrial, Trials
+from glmhmm_pyro.estimator.original import WEIGHTS, Original, Weights
+from glmhmm_pyro.estimator.trials import PerTrial, as_sequences
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -103,43 +102,38 @@ class Predictions:
                 "y must be a list of labels to score against, got None"
                 "; give the labels of X"
             )
-        weights, layout, trials = self._known(X, y, y_analog)
-        return layout.log_likelihood(weights, trials) / max(trials.num_observed, 1)
+        data, hidden = self._on(X, y, y_analog)
+        return float(hidden.log_prob(data.emissions)) / max(hidden.num_observed, 1)
 
     def _one_step(
         self, X: PerTrial, y: PerTrial | None, y_analog: PerTrial | None, name: str
     ) -> list[np.ndarray]:
         """Expectations of one kind of emissions under the predicted states."""
-        check_is_fitted(self)
-        sizes = Weights.among(vars(self), "_").sizes
-        if not sizes[1 if name == "symb" else 2]:
+        original = Original.fitted(self._weights)
+        if not (original.free if name == "symb" else original.outputs):
             kind = "labels" if name == "symb" else "analog outputs"
             raise ValueError(
                 f"fit must have {kind} to predict, got none; fit with them"
             )
         data, hidden = self._on(X, y, y_analog)
-        output = hidden.outputs(data.emissions)[output_of(name, sizes)]
+        output = hidden.outputs(data.emissions)[original.output(name)]
         states = hidden.predicted_probs(data.emissions)
-        values = expected_emission(output.emission_dist, states)
-        return self._split(data, values)
+        return self._split(data, expected_emission(output.emission_dist, states))
 
-    def _known(
-        self, X: PerTrial, y: PerTrial | None, y_analog: PerTrial | None
-    ) -> tuple[Weights, RowLayout, Trials]:
-        """The fitted weights, the rows that they read, and new trials."""
+    @property
+    def _weights(self) -> Weights:
+        """The fitted weights, by name."""
         check_is_fitted(self)
-        weights = Weights.among(vars(self), "_")
-        _, free, outputs = weights.sizes
-        layout = RowLayout.whole(weights.trans_w.shape[-1])
-        sizes = (layout.num_features, free + 1, outputs)
-        return weights, layout, Trials.checked(X, y, y_analog, sizes, layout.why)
+        return {n: vars(self)[f"{n}_"] for n in WEIGHTS if f"{n}_" in vars(self)}
 
     def _on(
         self, X: PerTrial, y: PerTrial | None, y_analog: PerTrial | None
     ) -> tuple[Sequences, HiddenMarkov]:
-        """New trials, and their distribution at the fitted weights."""
-        weights, layout, trials = self._known(X, y, y_analog)
-        return layout.distribution(weights, trials)
+        """Trials, and their distribution at the fitted weights."""
+        weights = self._weights
+        original = Original.fitted(weights)
+        data = as_sequences(X, y, y_analog, original.sizes, original.why)
+        return data, original.distribution(weights, data)
 
     @staticmethod
     def _split(data: Sequences, values: torch.Tensor) -> list[np.ndarray]:

@@ -4,8 +4,9 @@ How smooth and how large a filter is, is learnt from the data: by the evidence o
 regression of each state and output, the weights integrated out (Sahani & Linden 2003).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from glmhmm_pyro.designs import DesignMatrix
-from glmhmm_pyro.estimator.original_em import Iteration, OriginalProblem
+from glmhmm_pyro.estimator.original_em import Ended, Problem
+from glmhmm_pyro.estimator.trials import analog_names, observed
 from glmhmm_pyro.priors.lags import process_correlation
 
 # Share of a filter's variance that is independent from bin to bin, which keeps its
@@ -37,8 +39,8 @@ def filters_of(
 
 
 def smoothed(
-    problem: OriginalProblem, iteration: Iteration, bins: int, offsets: int
-) -> tuple[OriginalProblem, dict[str, np.ndarray]]:
+    problem: Problem, ended: Ended, options: Mapping[str, Any]
+) -> tuple[Problem, dict[str, np.ndarray]]:
     """The fit that goes on under the smoothness learnt, and what users get of that.
 
     That is the normal prior of the analog outputs' weights with the largest evidence,
@@ -46,24 +48,27 @@ def smoothed(
 
     Args:
         problem: what was fitted.
-        iteration: whose posterior and noise the search begins with.
-        bins: number of bins of a filter.
-        offsets: number of rows of X that belong to none.
+        ended: the fit whose posterior and noise the search begins with.
+        options: the estimator's parameters, which say what a filter is.
     """
-    layout, data = problem.layout, problem.data
-    filters = filters_of(layout.emissions, layout.num_features, bins, offsets)
-    (states, _, outputs), start = problem.start.sizes, problem.weights(iteration)
+    original, data = problem.original, problem.data
+    states, outputs = original.rows["analog_emit_w"]
+    read, bins = original.columns("emit_w"), int(options["num_filter_bins"])
+    offsets = int(options["filter_offset"])
+    filters = filters_of(read, original.num_features, bins, offsets)
+    start = {name: ended.history[-1][name] for name in problem.start}
     with torch.no_grad():
-        hidden = problem.distribution(iteration)
+        hidden = ended.steps.at(ended.run.params)
         counts = hidden.expected_counts(data.emissions).emission
-    rows = torch.from_numpy(problem.trials.analog)
+    known, design = observed(data), data.operator("covariates").columns(read)
+    rows = [torch.from_numpy(known[name]) for name in analog_names(outputs)]
     found: list[tuple[Tensor, ...]] = []
     for state, output in np.ndindex(states, outputs):
         seen = ~rows[output].isnan()
-        values, design = rows[output, seen], data.operator("covariates").at(seen)
-        moments = Moments.of(design, values, counts[seen, state])
+        values = rows[output][seen]
+        moments = Moments.of(design.at(seen), values, counts[seen, state])
         free = _FREE * float(values.std())
-        scale = float(start.analog_emit_scale[state, output])
+        scale = float(start["analog_emit_scale"][state, output])
         best = _largest_evidence(moments, filters, scale, free)
         found.append((*best, covariance_of(*best, filters, moments, free)))
     lengths, sizes, blocks = (

@@ -43,16 +43,6 @@ def test_as_many_iterations_may_be_allowed_as_any_number_says():
     assert estimator.converged_ and len(history) == estimator.n_iter_
 
 
-def test_a_run_that_is_led_on_in_pieces_is_that_of_one_piece(monkeypatch):
-    whole = make_estimator(tol=1e-4).fit(*make_trials())
-    monkeypatch.setattr(em, "_MANY", 3)
-    pieces = make_estimator(tol=1e-4).fit(*make_trials())
-    assert len(whole) == len(pieces) > 6
-    for one, other in zip(whole, pieces):
-        np.testing.assert_array_equal(one["emit_w"], other["emit_w"])
-        assert one["loglik"] == other["loglik"]
-
-
 def test_an_interrupt_ends_the_fit_and_leaves_the_estimator_as_it_was(monkeypatch):
     estimator = make_estimator()
     estimator.fit(*make_trials())

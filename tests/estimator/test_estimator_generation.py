@@ -13,10 +13,10 @@ from estimator_cases import (
 from scipy.stats import chi2
 
 from glmhmm_pyro import GLMHMMEstimator
+from glmhmm_pyro.estimator import original_em
 from glmhmm_pyro.estimator.generation import generated, lagged_rows
-from glmhmm_pyro.estimator.original_em import OriginalEM
-from glmhmm_pyro.estimator.rows import Weights
-from glmhmm_pyro.estimator.trials import Trials
+from glmhmm_pyro.estimator.original import Original
+from glmhmm_pyro.estimator.trials import as_sequences
 
 
 def test_labels_are_generated_for_every_trial():
@@ -35,7 +35,7 @@ def test_labels_are_generated_for_every_trial():
 
 def trials_of(designs, labels):
     sizes = (len(designs[0]), 1 + int(np.nanmax(labels)), 0)
-    return Trials.checked(designs, labels, None, sizes, "")
+    return as_sequences(designs, labels, None, sizes, "")
 
 
 def with_history(labels, lags=2):
@@ -67,9 +67,10 @@ def test_generated_labels_have_the_probabilities_of_the_model(closed):
     asked = np.array([0.0, 1, 1, 0, 0, 1])
     asked = trials_of([with_history(asked)], [asked])
     lagged = lagged_rows(asked, (0, 1), 2) if closed else []
-    prior = np.full((draws, 2), 0.5)
-    nothing = np.zeros((2, 0, 3)), np.zeros((2, 0))
-    drawn = generated(Weights(*weights, *nothing), prior, trials, lagged, rng)
+    last = dict(zip(("emit_w", "trans_w"), weights))
+    original = Original.fitted(last)
+    last["prior"] = np.full((draws, 2), 0.5)
+    drawn = generated(original, last, trials, lagged, rng)
     number = np.array(drawn["output_"]) @ [8, 4, 2, 1]
     seen = np.bincount(number, minlength=16)
     paths = list(itertools.product([0, 1], repeat=4))
@@ -135,9 +136,9 @@ def test_rows_that_are_not_made_of_the_labels_cannot_be_generated():
 def test_rows_that_cannot_be_generated_are_refused_before_anything_is_fitted(
     monkeypatch,
 ):
-    def lost(self, problem):
+    def lost(problem, options):
         raise AssertionError("a fit was made that an error would lose")
 
-    monkeypatch.setattr(OriginalEM, "run", lost)
+    monkeypatch.setattr(original_em, "fit", lost)
     with pytest.raises(ValueError, match="AR_vec must name rows of X.*got row 0"):
         make_estimator(generate=True, AR_vec=[0]).fit(*make_trials())

@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 from glmhmm_pyro import GLMHMMEstimator, Status
 from glmhmm_pyro.estimator.parameters import is_given
-from glmhmm_pyro.estimator.penalties import PenalisedColumns, Penalties, Quadratic
+from glmhmm_pyro.estimator.penalties import Penalties, Quadratic
 
 SMOOTH = {"L2_smooth": True, "smooth_lambda": 0.3}
 
@@ -34,8 +34,7 @@ def penalty_by_definition(weights, ridge, smooth, filters, own=(), own_lambda=0.
 
 def test_the_quadratic_form_is_ridge_and_squared_differences_within_filters():
     weights = np.random.default_rng(0).normal(size=8)
-    columns = PenalisedColumns.of(8, (3, 2), own=(3, 4, 5))
-    penalties = Penalties(0.1, 0.2, 0.7, 0.5, columns)
+    penalties = Penalties(0.1, 0.2, 0.7, 0.5, 8, (3, 2), own=(3, 4, 5))
     form = penalties.matrix(0.1, range(8))
     filters = [[0, 1, 2], [3, 4, 5]]
     expected = penalty_by_definition(weights, 0.1, 0.7, filters, (3, 4, 5), 0.5)
@@ -44,7 +43,7 @@ def test_the_quadratic_form_is_ridge_and_squared_differences_within_filters():
 
 
 def test_smoothness_alone_leaves_offsets_and_the_level_of_a_filter_free():
-    penalties = Penalties(0.0, 0.0, 0.7, None, PenalisedColumns.of(8, (3, 2)))
+    penalties = Penalties(0.0, 0.0, 0.7, None, 8, (3, 2))
     form = penalties.matrix(0.0, range(8))
     level = np.array([1.0, 1, 1, -2, -2, -2, 5, 7])
     np.testing.assert_allclose(form @ level, 0, atol=1e-15)
@@ -52,7 +51,7 @@ def test_smoothness_alone_leaves_offsets_and_the_level_of_a_filter_free():
 
 
 def test_rows_that_are_not_read_have_no_part_in_the_penalty():
-    penalties = Penalties(0.1, 0.0, 0.7, None, PenalisedColumns.of(7, (3, 1)))
+    penalties = Penalties(0.1, 0.0, 0.7, None, 7, (3, 1))
     form = penalties.matrix(0.1, [0, 2, 3, 4])
     expected = np.diag([0.1] * 4)
     expected[2:, 2:] += 0.7 * np.array([[1, -1], [-1, 1]])
@@ -60,7 +59,7 @@ def test_rows_that_are_not_read_have_no_part_in_the_penalty():
 
 
 def test_the_prior_of_a_penalty_has_its_value_and_gradient():
-    penalties = Penalties(0.1, 0.0, 0.7, None, PenalisedColumns.of(5, (2, 1)))
+    penalties = Penalties(0.1, 0.0, 0.7, None, 5, (2, 1))
     prior = penalties.prior(0.1, range(5), num_steps=30)
     weights = torch.randn(3, 5, dtype=torch.float64).requires_grad_()
     log_prob = prior.expand((3,)).log_prob(weights)
@@ -103,8 +102,8 @@ def unit_penalties(options):
     own = params["AR_vec"] if is_given(params, "AR_vec") else ()
     bins = params["num_filter_bins"] if params["L2_smooth"] else 1
     own_lambda = params["AR_lambda"] if own else None
-    columns = PenalisedColumns.of(7, (bins, 1), own=own)
-    return Penalties(0, 0, params["smooth_lambda"], own_lambda, columns)
+    smooth = params["smooth_lambda"]
+    return Penalties(0, 0, smooth, own_lambda, 7, (bins, 1), own=own)
 
 
 @pytest.fixture(scope="module")
