@@ -16,12 +16,7 @@ from glmhmm_pyro.masking import steps_observed
 
 
 def error_bars(ended: Ended, fit_emissions: bool) -> dict[str, np.ndarray]:
-    """Both, by the names that users read; of all rows of X.
-
-    Args:
-        ended: the fit.
-        fit_emissions: whether the emissions were fitted.
-    """
+    """Both, by the names that users read; of all rows of X."""
     names = [] if fit_emissions else list(ended.run.params)
     fixed = [name for name in names if name.startswith("emissions")]
     return exact_errors(ended, fixed) | diagonal_figures(ended)

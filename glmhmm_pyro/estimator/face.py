@@ -14,7 +14,7 @@ from glmhmm_pyro.estimator.parameters import (
     check_parameters,
     generator_of,
 )
-from glmhmm_pyro.estimator.plan import Fitted, fit_trials
+from glmhmm_pyro.estimator.plan import fit_trials
 from glmhmm_pyro.estimator.predictions import Predictions
 from glmhmm_pyro.estimator.starting_weights import starting_weights
 from glmhmm_pyro.estimator.trials import (
@@ -282,30 +282,32 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         check_fittable(data, outputs, [name for name in constant if not options[name]])
         generator = generator_of(options["random_state"])
         weights = starting_weights(options, original, given, data, generator)
-        fitted = fit_trials(options, original, data, weights, generator)
-        self._keep(fitted, weights)
+        history, found, details = fit_trials(
+            options, original, data, weights, generator
+        )
+        self._keep(weights, history[-1], found)
+        self.n_iter_ = 0 if self.evaluate else len(history)
         if not self.status_.is_success:
-            sentences = "; ".join((self.status_.sentence, *fitted.details))
+            sentences = "; ".join((self.status_.sentence, *details))
             message = f"{sentences}. Please {_ADVICE[self.status_]}"
             warnings.warn(message, ConvergenceWarning, 2)
-        return fitted.history
+        return history
 
-    def _keep(self, fitted: Fitted, start: Weights) -> None:
+    def _keep(
+        self, start: Weights, last: dict[str, Any], found: dict[str, Any]
+    ) -> None:
         """The attributes of this fit alone, none shared with the history."""
         for name in [n for n in vars(self) if n.endswith("_")]:
             delattr(self, name)
-        last = fitted.history[-1]
         for name, value in start.items():
             setattr(self, f"{name}_", last[name].copy())
             if name.endswith("_w"):
                 setattr(self, f"{name}_init_", value)
-        for name, value in fitted.attributes.items():
+        for name, value in found.items():
             setattr(self, name, value)
         self.loglik_ = last["loglik"]
         self.marginal_log_likelihood_ = last["marginal_log_likelihood"]
-        self.status_ = fitted.status
-        self.converged_ = fitted.status is Status.CONVERGED
-        self.n_iter_ = 0 if self.evaluate else len(fitted.history)
+        self.converged_ = self.status_ is Status.CONVERGED
         self.n_features_in_ = last["trans_w"].shape[2]
         self.is_fitted_ = True
 

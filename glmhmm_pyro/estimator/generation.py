@@ -88,8 +88,8 @@ def generated(
 
     Args:
         original: the model.
-        last: the last entry of the history, its weights and ``prior``.
-        data: the covariates.
+        last: the last entry of the history: weights, and ``prior`` of first states.
+        data: the trials.
         lagged: rows that are made anew from the labels generated; none for open loop.
         generator: source of all randomness.
     """

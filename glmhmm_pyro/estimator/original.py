@@ -14,7 +14,7 @@ from glmhmm_pyro.components import Emission, Gaussian, Initial, Outputs, Transit
 from glmhmm_pyro.components.base import Site
 from glmhmm_pyro.components.soft_labels import TransitionObjective
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.estimator.parameters import row_numbers
+from glmhmm_pyro.estimator.parameters import Options, row_numbers
 from glmhmm_pyro.estimator.trials import analog_names
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
@@ -119,9 +119,7 @@ class Original:
     transitions: tuple[int, ...] | None = None
 
     @classmethod
-    def of(
-        cls, options: Mapping[str, Any], outputs: int, given: Mapping[str, Any]
-    ) -> "Original":
+    def of(cls, options: Options, outputs: int, given: Mapping[str, Any]) -> "Original":
         """From the estimator's parameters, and the starting weights as given."""
         emit_w, trans_w = given["emit_w"], given["trans_w"]
         cues = options["num_feedbacks"] * options["num_filter_bins"]

@@ -7,7 +7,7 @@ one iteration to the next; and a stopping rule on the expected complete-data
 log-likelihood instead of the marginal one. The loop is that of every EM.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from pyro import poutine
 
 from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
 from glmhmm_pyro.estimator.original import INITIAL, Original, Weights
+from glmhmm_pyro.estimator.parameters import Options
 from glmhmm_pyro.estimator.penalties import Penalties, Schedule
 from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.em import EM
@@ -165,19 +166,15 @@ class Ended(NamedTuple):
     steps: OriginalSteps
 
 
-def fit(problem: Problem, options: Mapping[str, Any]) -> Ended:
+def fit(problem: Problem, options: Options) -> Ended:
     """All iterations of the original's EM.
 
     A run of EM has one prior: where the penalties change, another goes on.
-
-    Args:
-        problem: what is fitted.
-        options: the estimator's parameters.
     """
     rule = TwoStalls(problem.schedule, options["tol"], options["init_loglik"])
     run, left = Run(problem.params), int(min(options["max_iter"], 2**31 - 1))
     while left and run.status in (None, Status.MAX_ITERS):
-        most = 1 if problem.schedule.ridge else left
+        most = 1 if problem.schedule.combine else left
         em = EM(num_iters=most, accelerate=False, m_step=LBFGSOptions())
         penalties = problem.schedule.at(rule.position)
         steps = OriginalSteps(problem, penalties, options["fit_emissions"])
@@ -190,7 +187,7 @@ def fit(problem: Problem, options: Mapping[str, Any]) -> Ended:
     return Ended(rule.history, run, steps)
 
 
-def evaluate(problem: Problem, options: Mapping[str, Any]) -> Ended:
+def evaluate(problem: Problem, options: Options) -> Ended:
     """One E-step at the start and nothing fitted, as the end of a fit."""
     penalties = problem.schedule.at(1)
     steps = OriginalSteps(problem, penalties, options["fit_emissions"])

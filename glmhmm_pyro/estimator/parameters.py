@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,9 @@ from glmhmm_pyro.sequences.arrays import as_array
 
 # What scikit-learn calls so: a seed, or a generator, or None for other numbers always.
 RandomState = int | np.random.Generator | np.random.RandomState | None
+
+# All parameters of the estimator, by name.
+Options: TypeAlias = Mapping[str, Any]
 
 # The predecessor's long defaults, which None stands for.
 AR_ROWS = np.arange(510, 630)
@@ -67,11 +70,11 @@ _KINDS: dict[Any, tuple[type, str, str]] = {
 }
 
 
-def check_parameters(params: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+def check_parameters(params: Options, kinds: Mapping[str, Any]) -> None:
     """Raise an error for values out of range, or parameters that contradict each other.
 
     Args:
-        params: all parameters of the estimator, by name.
+        params: of any values.
         kinds: their annotations.
 
     Raises:
@@ -117,16 +120,8 @@ def _check_list(name: str, values: ArrayLike | None) -> None:
         )
 
 
-def check_emissions(
-    params: Mapping[str, Any], y: PerTrial | None, num_outputs: int
-) -> None:
-    """Raise a ValueError if the parameters do not go with the emissions.
-
-    Args:
-        params: all parameters of the estimator, by name.
-        y: labels as the user gave them.
-        num_outputs: number of analog outputs.
-    """
+def check_emissions(params: Options, y: PerTrial | None, num_outputs: int) -> None:
+    """Raise a ValueError if the parameters do not go with labels and analog outputs."""
     if params["symb_exists"] and y is None:
         raise ValueError(
             "y must be a list of labels to fit, got None; give symb_exists=False to "
@@ -140,13 +135,13 @@ def check_emissions(
             )
 
 
-def is_given(params: Mapping[str, Any], name: str) -> bool:
+def is_given(params: Options, name: str) -> bool:
     """Whether a parameter has another value than those that leave it out."""
     left_out = _LEFT_OUT.get(name, (False,))
     return not any(np.array_equal(params[name], value) for value in left_out)
 
 
-def _check_combinations(params: Mapping[str, Any]) -> None:
+def _check_combinations(params: Options) -> None:
     if params["num_steps"] > 1:
         raise ValueError(
             f"num_steps must be 1, got {params['num_steps']!r}: the original's "
@@ -180,12 +175,7 @@ def _check_combinations(params: Mapping[str, Any]) -> None:
 
 
 def generator_of(random_state: RandomState) -> np.random.Generator:
-    """A generator from what scikit-learn calls a random state.
-
-    Args:
-        random_state: a seed, a Generator or RandomState to draw from, or ``None`` for
-            other numbers at every call. numpy's global state is never touched.
-    """
+    """A generator of its own: numpy's global state is never touched."""
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(2**31 - 1))
     if random_state is None or isinstance(random_state, np.random.Generator):
@@ -203,13 +193,7 @@ def generator_of(random_state: RandomState) -> np.random.Generator:
 def row_numbers(
     name: str, rows: ArrayLike | None, num_features: int
 ) -> tuple[int, ...]:
-    """Numbers of rows of X, checked; none for ``None`` and an empty list.
-
-    Args:
-        name: the parameter.
-        rows: what the user gave.
-        num_features: number of rows that there are.
-    """
+    """Numbers of rows of X, checked; none for ``None`` and an empty list."""
     found = np.atleast_1d([] if rows is None else rows)
     known = np.unique(found)
     whole = found.dtype.kind in "iu" and set(known) <= set(range(num_features))

@@ -7,9 +7,8 @@ of the weights.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from glmhmm_pyro.estimator.parameters import AR_ROWS, is_given, row_numbers
+from glmhmm_pyro.estimator.parameters import AR_ROWS, Options, is_given, row_numbers
 from glmhmm_pyro.priors.filling import Prior
 
 
@@ -75,52 +74,55 @@ class Penalties:
         emit_lambda: ridge of emission weights.
         trans_lambda: ridge of transition weights.
         smooth_lambda: strength of smoothness, of both.
-        own_lambda: strength of ridge and smoothness of columns of the animal's own
-            behaviour; ``None`` if they have that of all others.
-        num_features: number of columns: one filter after another, then offsets.
-        filters: bins of a filter, and number of offsets; filters of one bin have no
-            neighbours.
-        own: columns of the animal's own behaviour; none is a neighbour of another.
-        stimuli: columns with the ridge of their part; ``None`` for all but ``own``.
+        stimuli: 1 for rows of X with the ridge of their part of the model, or 0.
+        own: ridge of rows with the animal's own behaviour, or 0.
+        links: strength of smoothness between two rows, (features, features).
     """
 
     emit_lambda: float
     trans_lambda: float
     smooth_lambda: float
-    own_lambda: float | None
-    num_features: int
-    filters: tuple[int, int] = (1, 0)
-    own: tuple[int, ...] = ()
-    stimuli: tuple[int, ...] | None = None
+    stimuli: np.ndarray
+    own: np.ndarray
+    links: np.ndarray
 
-    def with_ridge(self, change: Callable[[float], float]) -> "Penalties":
-        """These penalties with a function applied to both ridge strengths."""
-        emit, trans = change(self.emit_lambda), change(self.trans_lambda)
-        return replace(self, emit_lambda=emit, trans_lambda=trans)
+    @classmethod
+    def of(cls, options: Options, num_features: int) -> "Penalties":
+        """The penalties that the estimator's parameters ask for."""
+        strengths = ("emit_lambda", "trans_lambda", "smooth_lambda")
+        emit, trans, smooth = (float(options[name]) for name in strengths)
+        smooth *= bool(options["L2_smooth"])
+        is_own, own_lambda = np.zeros(num_features, dtype=bool), 0.0
+        if is_given(options, "AR_lambda"):
+            is_own[list(own_rows(options, num_features))] = True
+            own_lambda = float(options["AR_lambda"])
+        stimuli = ~is_own
+        if is_given(options, "stim_vec"):
+            named = row_numbers("stim_vec", options["stim_vec"], num_features)
+            stimuli = np.isin(np.arange(num_features), named)
+            both = np.flatnonzero(stimuli & is_own).tolist()
+            if both:
+                raise ValueError(
+                    f"stim_vec must not share rows with AR_vec, got {both} in both"
+                    "; name each row in one of the two"
+                )
+        links = np.zeros((num_features, num_features))
+        for i in range(1, num_features - int(options["filter_offset"])):
+            is_inside = i % options["num_filter_bins"] and is_own[i] == is_own[i - 1]
+            if options["L2_smooth"] and is_inside:
+                links[[i - 1, i], [i, i - 1]] = own_lambda if is_own[i] else smooth
+        return cls(emit, trans, smooth, stimuli * 1.0, own_lambda * is_own, links)
 
     def matrix(self, ridge: float, columns: Sequence[int]) -> np.ndarray:
         """The quadratic form of one row of weights, per bin.
 
         Args:
             ridge: ``emit_lambda`` or ``trans_lambda``.
-            columns: those that the row has weights of.
+            columns: rows of X that these are weights of.
         """
-        (bins, offsets), number = self.filters, self.num_features
-        is_own = np.isin(range(number), self.own)
-        stimuli = (
-            ~is_own if self.stimuli is None else np.isin(range(number), self.stimuli)
-        )
-        ridges = np.where(stimuli, ridge, 0.0)
-        smooth = np.full(number, self.smooth_lambda)
-        if self.own_lambda is not None:
-            ridges[is_own] = smooth[is_own] = self.own_lambda
-        form = np.diag(ridges)
-        for i in range(1, number - offsets):
-            pair = [i - 1, i]
-            if i % bins and is_own[i - 1] == is_own[i] and set(pair) <= set(columns):
-                form[pair, pair] += smooth[i]
-                form[pair, pair[::-1]] -= smooth[i]
-        return form[np.ix_(columns, columns)]
+        links = self.links[np.ix_(columns, columns)]
+        ridges = (ridge * self.stimuli + self.own)[list(columns)]
+        return np.diag(ridges + links.sum(1)) - links
 
     def prior(self, ridge: float, columns: Sequence[int], num_steps: int) -> Prior:
         """The penalty as a prior of rows of weights; ``None`` where it is 0."""
@@ -128,69 +130,10 @@ class Penalties:
         return Quadratic(torch.from_numpy(form * num_steps)) if form.any() else None
 
 
-def penalties_of(options: Mapping[str, Any], num_features: int) -> Penalties:
-    """The penalties that the estimator's parameters ask for."""
-    smooth, stimuli = options["L2_smooth"], None
-    own_lambda = float(options["AR_lambda"]) if is_given(options, "AR_lambda") else None
-    own = () if own_lambda is None else own_rows(options, num_features)
-    if is_given(options, "stim_vec"):
-        stimuli = row_numbers("stim_vec", options["stim_vec"], num_features)
-        both = sorted(set(stimuli) & set(own))
-        if both:
-            raise ValueError(
-                f"stim_vec must not share rows with AR_vec, got {both} in both"
-                "; name each row in one of the two"
-            )
-    filters = (int(options["num_filter_bins"]), int(options["filter_offset"]))
-    return Penalties(
-        float(options["emit_lambda"]),
-        float(options["trans_lambda"]),
-        float(options["smooth_lambda"]) if smooth else 0.0,
-        own_lambda,
-        num_features,
-        filters if smooth else (1, 0),
-        own,
-        stimuli,
-    )
-
-
-def own_rows(options: Mapping[str, Any], num_features: int) -> tuple[int, ...]:
+def own_rows(options: Options, num_features: int) -> tuple[int, ...]:
     """Rows of X with the animal's own behaviour."""
     rows = AR_ROWS if options["AR_vec"] is None else options["AR_vec"]
     return row_numbers("AR_vec", rows, num_features)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The penalties of a run, by its position: 1 at its first iteration.
-
-    Attributes:
-        own: the penalties that the user asked for.
-        ridge: the ridge in force, from the user's and the position; by default the
-            user's.
-        stretches: positions at which parts of the schedule begin, rising from 1. From
-            an iteration that changes little a run goes to the next part at once.
-        to_its_end: whether a run may end in the last part only.
-    """
-
-    own: Penalties
-    ridge: Callable[[float, int], float] | None = None
-    stretches: tuple[int, ...] = (1,)
-    to_its_end: bool = False
-
-    def at(self, position: int) -> Penalties:
-        """The penalties in force at a position."""
-        ridge = self.ridge
-        return self.own.with_ridge(lambda own: ridge(own, position) if ridge else own)
-
-    def after(self, position: int, stalled: bool) -> int:
-        """The next position; ``stalled`` says that this iteration changed little."""
-        later = [start for start in self.stretches if start > position]
-        return later[0] if stalled and later else position + 1
-
-    def may_end(self, position: int) -> bool:
-        """Whether the run may end here if it has stalled."""
-        return not self.to_its_end or position >= self.stretches[-1]
 
 
 # What an option of annealing makes of the user's ridge and that of the schedule.
@@ -200,38 +143,67 @@ _COMBINATIONS: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def schedule_of(options: Mapping[str, Any], own: Penalties) -> Schedule:
-    """The schedule that the estimator's parameters ask for.
+@dataclass(frozen=True)
+class Schedule:
+    """The penalties of a run, by its position: 1 at its first iteration.
 
-    The original's is the user's ridge at first, then 1 three times, then falling; a run
-    that stalls before goes to where it falls at once.
+    The original's ridge is the user's at first, then 1 three times, then falling.
+
+    Attributes:
+        own: the penalties that the user asked for.
+        combine: the ridge in force, from the user's and the schedule's; ``None`` if the
+            user's stays.
+        starts: positions at which parts of the schedule begin, rising from 1. From an
+            iteration that changes little a run goes to the next part at once.
+        strengths: ridge of every part, to the last of which a run goes on; ``None`` for
+            the original's.
     """
-    asked = [combine for name, combine in _COMBINATIONS.items() if options[name]]
-    if not asked:
-        return Schedule(own)
-    (combine,) = asked
 
-    def original(ridge: float, position: int) -> float:
-        falling = math.exp(-(position - 4) / 1.5) + 0.005
-        strength = 1.0 if position < 5 else falling
-        return ridge if position == 1 else combine(ridge, strength)
+    own: Penalties
+    combine: Callable[[float, float], float] | None = None
+    starts: tuple[int, ...] = (1, 5)
+    strengths: tuple[float, ...] | None = None
 
-    names = ("auto_anneal_vec", "auto_anneal_schedule")
-    if not any(is_given(options, name) for name in names):
-        return Schedule(own, original, (1, 5))
-    given = [[] if options[n] is None else options[n] for n in names]
-    strengths, starts = (np.atleast_1d(values).tolist() for values in given)
-    rising = starts[:1] == [1] and all(i < j for i, j in zip(starts, starts[1:]))
-    legal = all(0 <= strength < np.inf for strength in strengths)
-    if not (rising and legal and len(strengths) == len(starts)):
-        raise ValueError(
-            "auto_anneal_vec and auto_anneal_schedule must be given together, a "
-            "strength from 0 and the iteration it begins with for every stretch, the "
-            f"first 1 and then rising, got {strengths} and {starts}"
-            "; give two lists of one length"
+    @classmethod
+    def of(cls, options: Options, own: Penalties) -> "Schedule":
+        """The schedule that the estimator's parameters ask for."""
+        asked = (c for name, c in _COMBINATIONS.items() if options[name])
+        combine = next(asked, None)
+        names = ("auto_anneal_vec", "auto_anneal_schedule")
+        if not any(is_given(options, name) for name in names):
+            return cls(own, combine)
+        given = [[] if options[n] is None else options[n] for n in names]
+        strengths, starts = (np.atleast_1d(values).tolist() for values in given)
+        rising = starts[:1] == [1] and all(i < j for i, j in zip(starts, starts[1:]))
+        legal = all(0 <= strength < np.inf for strength in strengths)
+        if not (rising and legal and len(strengths) == len(starts)):
+            raise ValueError(
+                "auto_anneal_vec and auto_anneal_schedule must be given together, a "
+                "strength from 0 and the iteration it begins with for every stretch, "
+                f"the first 1 and then rising, got {strengths} and {starts}"
+                "; give two lists of one length"
+            )
+        return cls(own, combine, tuple(starts), tuple(strengths))
+
+    def at(self, position: int) -> Penalties:
+        """The penalties in force at a position."""
+        own, combine = self.own, self.combine
+        if combine is None or (self.strengths is None and position == 1):
+            return own
+        strength = 1.0 if position < 5 else math.exp(-(position - 4) / 1.5) + 0.005
+        if self.strengths is not None:
+            part = sum(start <= position for start in self.starts) - 1
+            strength = self.strengths[part]
+        emit, trans = (
+            combine(r, strength) for r in (own.emit_lambda, own.trans_lambda)
         )
+        return replace(own, emit_lambda=emit, trans_lambda=trans)
 
-    def users(ridge: float, position: int) -> float:
-        return combine(ridge, strengths[sum(one <= position for one in starts) - 1])
+    def after(self, position: int, stalled: bool) -> int:
+        """The next position; ``stalled`` says that this iteration changed little."""
+        later = [start for start in self.starts if start > position]
+        return later[0] if stalled and later else position + 1
 
-    return Schedule(own, users, tuple(starts), to_its_end=True)
+    def may_end(self, position: int) -> bool:
+        """Whether the run may end here if it has stalled."""
+        return self.strengths is None or position >= self.starts[-1]

@@ -1,8 +1,7 @@
 """A fit from the estimator's parameters: what is fitted, and what is made of it."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +12,8 @@ from glmhmm_pyro.estimator.error_bars import error_bars
 from glmhmm_pyro.estimator.generation import LaggedRow, generated, lagged_rows
 from glmhmm_pyro.estimator.original import Original, Weights
 from glmhmm_pyro.estimator.original_em import Ended, Problem
-from glmhmm_pyro.estimator.parameters import is_given
-from glmhmm_pyro.estimator.penalties import (
-    Schedule,
-    own_rows,
-    penalties_of,
-    schedule_of,
-)
+from glmhmm_pyro.estimator.parameters import Options, is_given
+from glmhmm_pyro.estimator.penalties import Penalties, Schedule, own_rows
 from glmhmm_pyro.estimator.smoothness import smoothed
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.status import Status
@@ -32,37 +26,18 @@ STRENGTHS = np.logspace(-4, 1, 10)
 _SHARE = 0.25
 
 
-class Fitted(NamedTuple):
-    """A fit that was made, and all that users get of it.
-
-    Attributes:
-        status: how it ended.
-        details: sentences on it.
-        history: one dictionary for every iteration.
-        attributes: of the estimator, by name, besides those of every fit.
-    """
-
-    status: Status
-    details: tuple[str, ...]
-    history: list[dict[str, Any]]
-    attributes: dict[str, Any]
-
-
 def fit_trials(
-    options: Mapping[str, Any],
+    options: Options,
     original: Original,
     data: Sequences,
     start: Weights,
     generator: np.random.Generator,
-) -> Fitted:
+) -> tuple[list[dict[str, Any]], dict[str, Any], tuple[str, ...]]:
     """A fit and all that the parameters ask for besides.
 
-    Args:
-        options: the estimator's parameters, checked.
-        original: the model.
-        data: all trials.
-        start: starting weights.
-        generator: source of all randomness.
+    Returns:
+        A dictionary for every iteration; attributes of the estimator by name, its
+        ``status_`` among them; sentences on how the fit ended.
     """
     attributes: dict[str, Any] = {}
     held_out, number = None, original.num_features
@@ -74,7 +49,7 @@ def fit_trials(
     if options["generate"] and is_given(options, "AR_vec"):
         # Before the fit, which would be lost with an error after it.
         lagged = lagged_rows(data, own_rows(options, number), original.free + 1)
-    schedule = schedule_of(options, penalties_of(options, number))
+    schedule = Schedule.of(options, Penalties.of(options, number))
     problem = Problem(original, data, start, schedule)
     # The model is traced with draws from its priors, which decide nothing here.
     with exclusively(), torch.random.fork_rng(devices=[]):
@@ -101,7 +76,8 @@ def fit_trials(
         if options["generate"]:
             found = generated(original, history[-1], data, lagged, generator)
             attributes |= found
-        return Fitted(*_outcome(ended), history, attributes)
+        attributes["status_"], details = _outcome(ended)
+        return history, attributes, details
 
 
 def _outcome(ended: Ended) -> tuple[Status, tuple[str, ...]]:
@@ -143,18 +119,13 @@ def split(
 
 
 def regularised(
-    problem: Problem, options: Mapping[str, Any], generator: np.random.Generator
+    problem: Problem, options: Options, generator: np.random.Generator
 ) -> tuple[Problem, dict[str, Any]]:
     """The fit with the strength that is best on trials held out, and what users get.
 
     From strong to weak, each fit starts where the one before has ended, so that all
-    are in the neighbourhood of one maximum.
-
-    Args:
-        problem: with all trials.
-        options: the estimator's parameters: ``L2_smooth`` says whether smoothness is
-            chosen, or else both ridges.
-        generator: that draws the trials held out.
+    are in the neighbourhood of one maximum. Chosen is the strength of smoothness where
+    it acts, else that of both ridges.
     """
     numbers = split(problem.data, "CV_regularize", generator)
     train, test = (problem.data.subset(part) for part in numbers)
@@ -164,7 +135,8 @@ def regularised(
         names = ["smooth_lambda"]
         if not options["L2_smooth"]:
             names = ["emit_lambda", "trans_lambda"]
-        penalties = replace(part.schedule.own, **dict.fromkeys(names, strength))
+        asked = {**options, **dict.fromkeys(names, strength)}
+        penalties = Penalties.of(asked, original.num_features)
         part = replace(part, schedule=Schedule(penalties))
         last = original_em.fit(part, options).history[-1]
         part = replace(part, start={name: last[name] for name in part.start})

@@ -1,33 +1,25 @@
 """Starting weights of the estimator: drawn, or given by the caller and checked."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from glmhmm_pyro.estimator.original import Original, Weights
+from glmhmm_pyro.estimator.parameters import Options
 from glmhmm_pyro.estimator.trials import analog_names, observed
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import real_array
 
 
 def starting_weights(
-    options: Mapping[str, Any],
+    options: Options,
     original: Original,
     given: Mapping[str, ArrayLike | None],
     data: Sequences,
     generator: np.random.Generator,
 ) -> Weights:
-    """Weights of all rows of X: given, drawn, or those of a smaller model grown.
-
-    Args:
-        options: the estimator's parameters.
-        original: the model.
-        given: weights that the user gave, by name; ``None`` for those to be drawn.
-        data: the trials.
-        generator: source of all randomness.
-    """
+    """Weights of all rows of X: given, those of a smaller model grown, or drawn."""
     for name, weights in given.items():
         if weights is not None and 0 in original.rows.get(name, (0,)):
             raise ValueError(
@@ -108,7 +100,7 @@ def _given(
     weights: ArrayLike,
     rows: tuple[int, int],
     original: Original,
-    options: Mapping[str, Any],
+    options: Options,
 ) -> np.ndarray:
     """A checked float64 copy; with ``add_filters``, zeros for the filters added."""
     array = real_array(name, weights).astype(np.float64)
@@ -134,6 +126,6 @@ def _given(
     return np.insert(array, [cues] * new, 0.0, axis=-1)
 
 
-def _cues_and_bins(options: Mapping[str, Any]) -> tuple[int, int]:
+def _cues_and_bins(options: Options) -> tuple[int, int]:
     """Number of cues, and of bins of a cue's filter."""
     return int(options["num_feedbacks"]), int(options["num_filter_bins"])

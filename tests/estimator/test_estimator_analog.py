@@ -95,6 +95,16 @@ def test_one_state_is_least_squares_for_every_output_where_it_was_observed():
     np.testing.assert_allclose(estimator.emit_w_, alone.emit_w_, atol=1e-12)
 
 
+def test_emissions_of_both_kinds_may_stay_as_they_start():
+    X, y = make_trials()
+    options = {"use_ASD": False, "max_iter": 2, "fit_emissions": False}
+    estimator = make_estimator(**options)
+    last = fit_quietly(estimator, X, y, make_analog(X))[-1]
+    for name in ("emit_w", "analog_emit_w"):
+        np.testing.assert_array_equal(last[name], getattr(estimator, f"{name}_init_"))
+    assert np.abs(last["trans_w"] - estimator.trans_w_init_).max() > 0.1
+
+
 def test_predictions_read_whatever_is_known():
     X, y = make_trials(num_emissions=3)
     y_analog = make_analog(X)

@@ -14,7 +14,6 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from glmhmm_pyro import GLMHMMEstimator, Status
-from glmhmm_pyro.estimator.parameters import is_given
 from glmhmm_pyro.estimator.penalties import Penalties, Quadratic
 
 SMOOTH = {"L2_smooth": True, "smooth_lambda": 0.3}
@@ -32,10 +31,22 @@ def penalty_by_definition(weights, ridge, smooth, filters, own=(), own_lambda=0.
     return total
 
 
+def penalties_of(number, bins, offsets=1, **options):
+    """Penalties of so many rows of X, as options of the estimator ask for them."""
+    layout = {"num_filter_bins": bins, "filter_offset": offsets}
+    return Penalties.of(GLMHMMEstimator(**layout, **options).get_params(), number)
+
+
+def smooth_penalties(number, bins, offsets=1, **options):
+    """The same, smooth of strength 0.7."""
+    smooth = {"L2_smooth": True, "smooth_lambda": 0.7}
+    return penalties_of(number, bins, offsets, **smooth, **options)
+
+
 def test_the_quadratic_form_is_ridge_and_squared_differences_within_filters():
     weights = np.random.default_rng(0).normal(size=8)
-    penalties = Penalties(0.1, 0.2, 0.7, 0.5, 8, (3, 2), own=(3, 4, 5))
-    form = penalties.matrix(0.1, range(8))
+    own = {"AR_lambda": 0.5, "AR_vec": [3, 4, 5]}
+    form = smooth_penalties(8, 3, 2, **own).matrix(0.1, range(8))
     filters = [[0, 1, 2], [3, 4, 5]]
     expected = penalty_by_definition(weights, 0.1, 0.7, filters, (3, 4, 5), 0.5)
     assert weights @ form @ weights / 2 == pytest.approx(expected)
@@ -43,23 +54,21 @@ def test_the_quadratic_form_is_ridge_and_squared_differences_within_filters():
 
 
 def test_smoothness_alone_leaves_offsets_and_the_level_of_a_filter_free():
-    penalties = Penalties(0.0, 0.0, 0.7, None, 8, (3, 2))
-    form = penalties.matrix(0.0, range(8))
+    form = smooth_penalties(8, 3, 2).matrix(0.0, range(8))
     level = np.array([1.0, 1, 1, -2, -2, -2, 5, 7])
     np.testing.assert_allclose(form @ level, 0, atol=1e-15)
     assert np.linalg.matrix_rank(form) == 4
 
 
 def test_rows_that_are_not_read_have_no_part_in_the_penalty():
-    penalties = Penalties(0.1, 0.0, 0.7, None, 7, (3, 1))
-    form = penalties.matrix(0.1, [0, 2, 3, 4])
+    form = smooth_penalties(7, 3).matrix(0.1, [0, 2, 3, 4])
     expected = np.diag([0.1] * 4)
     expected[2:, 2:] += 0.7 * np.array([[1, -1], [-1, 1]])
     np.testing.assert_allclose(form, expected)
 
 
 def test_the_prior_of_a_penalty_has_its_value_and_gradient():
-    penalties = Penalties(0.1, 0.0, 0.7, None, 5, (2, 1))
+    penalties = smooth_penalties(5, 2)
     prior = penalties.prior(0.1, range(5), num_steps=30)
     weights = torch.randn(3, 5, dtype=torch.float64).requires_grad_()
     log_prob = prior.expand((3,)).log_prob(weights)
@@ -89,7 +98,7 @@ UNIT = {
     "smooth3": ({"L2_smooth": True, "smooth_lambda": 3.0}, (0, 0)),
     "smooth_l2": ({"L2_smooth": True, "smooth_lambda": 0.05}, (0.02, 0.05)),
     "smooth_nbins2": (
-        {"L2_smooth": True, "smooth_lambda": 0.05, "num_filter_bins": 2},
+        {"L2_smooth": True, "smooth_lambda": 0.05, "bins": 2},
         (0, 0),
     ),
 }
@@ -97,13 +106,7 @@ UNIT = {
 
 def unit_penalties(options):
     """The penalties of these options, for filters of 3 bins and an offset."""
-    estimator = GLMHMMEstimator(**{"num_filter_bins": 3, **options})
-    params = estimator.get_params()
-    own = params["AR_vec"] if is_given(params, "AR_vec") else ()
-    bins = params["num_filter_bins"] if params["L2_smooth"] else 1
-    own_lambda = params["AR_lambda"] if own else None
-    smooth = params["smooth_lambda"]
-    return Penalties(0, 0, smooth, own_lambda, 7, (bins, 1), own=own)
+    return penalties_of(7, **{"bins": 3, **options})
 
 
 @pytest.fixture(scope="module")

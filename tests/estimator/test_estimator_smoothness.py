@@ -6,33 +6,22 @@ import torch
 from estimator_cases import fit_quietly, make_estimator
 from scipy.stats import multivariate_normal
 
-from glmhmm_pyro.designs import as_design
 from glmhmm_pyro.estimator.smoothness import (
-    Moments,
+    Regression,
+    bins_of_filters,
     covariance_of,
-    filters_of,
-    regression_log_evidence,
 )
 
-FILTERS = [range(12), range(12, 24)]
 LAYOUT = {"num_feedbacks": 2, "num_filter_bins": 12, "filter_offset": 1}
-
-
-def unused(features):
-    """Moments of which only the number of features counts."""
-    nothing = torch.zeros(())
-    square = torch.zeros(features, features)
-    return Moments(square, torch.zeros(features), nothing, nothing)
 
 
 def test_the_evidence_is_the_density_of_the_values_with_weights_integrated_out():
     rng = np.random.default_rng(0)
     design, values = rng.normal(size=(9, 4)), rng.normal(size=9)
     counts = rng.uniform(0.2, 1.0, size=9)
-    rest = map(torch.from_numpy, (values, counts))
-    moments = Moments.of(as_design(design), *rest)
+    regression = Regression.of(*map(torch.from_numpy, (design, values, counts)))
     lengths, sizes = torch.tensor([1.5]).double(), torch.tensor([0.7]).double()
-    covariance = covariance_of(lengths, sizes, [[0, 1, 2]], moments, 5.0)
+    covariance = covariance_of(lengths, sizes, [3], 4, 5.0)
     bins = np.arange(3)
     expected = np.zeros((4, 4))
     size = float(sizes) ** 2
@@ -41,7 +30,7 @@ def test_the_evidence_is_the_density_of_the_values_with_weights_integrated_out()
     expected[3, 3] = 25.0
     np.testing.assert_allclose(covariance.numpy(), expected)
     scale = 0.5
-    found = regression_log_evidence(moments, covariance, torch.tensor(scale).double())
+    found = regression.log_evidence(covariance, torch.tensor(scale).double())
     # A density to the power n is one of variance s^2 / n, but for a constant.
     noise = scale**2 / counts
     density = multivariate_normal.logpdf(
@@ -52,10 +41,10 @@ def test_the_evidence_is_the_density_of_the_values_with_weights_integrated_out()
     assert float(found) == pytest.approx(density + constant)
 
 
-def test_filters_are_the_columns_that_are_read():
-    assert filters_of(range(7), 7, 3, 1) == [[0, 1, 2], [3, 4, 5]]
-    assert filters_of(range(8), 8, 3, 1) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert filters_of([6], 7, 3, 1) == []
+def test_filters_come_before_offsets_and_the_last_may_be_shorter():
+    assert bins_of_filters(7, 3, 1) == [3, 3]
+    assert bins_of_filters(8, 3, 1) == [3, 3, 1]
+    assert bins_of_filters(1, 3, 1) == []
 
 
 def smooth_data():
@@ -97,9 +86,8 @@ def test_a_fit_goes_on_under_the_smoothness_that_it_has_learnt():
     for state in range(2):
         found = estimator.analog_lengths_[state, 0], estimator.analog_sizes_[state, 0]
         free = 1e3 * torch.from_numpy(np.hstack(y_analog)[0]).std()
-        covariance = covariance_of(
-            *map(torch.from_numpy, found), FILTERS, unused(25), float(free)
-        )
+        found = map(torch.from_numpy, found)
+        covariance = covariance_of(*found, [12, 12], 25, float(free))
         row = weights[state, 0]
         penalty += row @ np.linalg.solve(covariance.numpy(), row) / 2
     squares = (last["emit_w"] ** 2).sum() + (last["trans_w"] ** 2).sum()
