@@ -32,13 +32,13 @@ def starting_weights(
             " are given to fit (emit_w_init, trans_w_init), got True"
             "; give these to fit, or leave it out"
         )
-    design = data.covariates.numpy().T
+    design, bins = data.covariates.numpy().T, int(options["num_filter_bins"])
     found: Weights = {}
     for name, rows in original.rows.items():
         weights, unread = given[name], np.ones(original.num_features, dtype=bool)
         unread[original.columns(name)] = False
         if weights is None:
-            filters = exponential_filters(design, *_cues_and_bins(options))
+            filters = exponential_filters(design, int(options["num_feedbacks"]), bins)
             found[name] = _drawn(filters, rows, generator)
             found[name][..., unread] = 0.0
             continue
@@ -114,8 +114,8 @@ def _given(
             "axes are (num_states, num_emissions - 1, features) for emissions and "
             "(num_states, num_states, features) for transitions"
         )
-    new, (_, bins) = features - array.shape[2], _cues_and_bins(options)
-    if new < 0 or new % bins:
+    new = features - array.shape[2]
+    if new < 0 or new % options["num_filter_bins"]:
         raise ValueError(
             f"{name} must have weights of num_filter_bins bins of at most "
             f"num_feedbacks cues, and filter_offset offsets, for add_filters, got "
@@ -124,8 +124,3 @@ def _given(
         )
     cues = array.shape[2] - int(options["filter_offset"])
     return np.insert(array, [cues] * new, 0.0, axis=-1)
-
-
-def _cues_and_bins(options: Options) -> tuple[int, int]:
-    """Number of cues, and of bins of a cue's filter."""
-    return int(options["num_feedbacks"]), int(options["num_filter_bins"])

@@ -59,23 +59,17 @@ def as_sequences(
         if analog is not None:
             columns[:, 1:] = _analog(i, analog, (num_outputs, bins)).T
         emissions.append(columns[:, num_classes == 1 :])
-    values = np.concatenate(emissions)
-    seen = ~np.isnan(values)
+    seen = ~np.isnan(np.concatenate(emissions))
     if num_classes > 1 and y is not None and not seen[:, 0].any():
         raise ValueError(
             "y must have a label somewhere, got NaN at every bin"
             "; leave NaN to bins without a label"
         )
-    known, values = seen.any(0), np.where(seen, values, 0.0)
-    data = Sequences(
-        values if num_outputs else values.astype(np.int64),
-        np.ascontiguousarray(np.concatenate(designs)),
-        mask=seen | ~known,
-        lengths=[len(design) for design in designs],
-        emission_names=["symb"] * (num_classes > 1) + analog_names(num_outputs),
-    )
     # What is to be predicted need not have a value in every column.
-    mask = torch.from_numpy(seen[:, 0] if seen.shape[1] == 1 else seen)
+    known, names = seen.any(0), ["symb"] * (num_classes > 1) + analog_names(num_outputs)
+    filled = [np.where(known, values, 0.0) for values in emissions]
+    data = Sequences.from_lists(filled, designs, emission_names=names)
+    mask = torch.from_numpy(seen).reshape(data.emissions.shape)
     return data if known.all() else data._derive(mask=mask)
 
 
@@ -183,7 +177,7 @@ def _design(
             f"X[{i}] must be finite, got {array[row, column]} in row {row}, bin "
             f"{column}; leave such bins out or fill them in"
         )
-    return array.T
+    return np.ascontiguousarray(array.T)
 
 
 def _analog(i: int, outputs: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
