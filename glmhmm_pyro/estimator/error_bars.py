@@ -1,6 +1,5 @@
 """Standard errors of the weights: exact ones, and the original's figures."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,13 @@ from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
 
 
-def error_bars(ended: Ended, fit_emissions: bool) -> dict[str, np.ndarray]:
-    """Both, by the names that users read; of all rows of X."""
-    names = [] if fit_emissions else list(ended.run.params)
-    fixed = [name for name in names if name.startswith("emissions")]
-    return exact_errors(ended, fixed) | diagonal_figures(ended)
-
-
-def exact_errors(ended: Ended, fixed: Sequence[str]) -> dict[str, np.ndarray]:
+def exact_errors(ended: Ended, fit_emissions: bool) -> dict[str, np.ndarray]:
     r"""Standard errors from the exact curvature of the penalised log-likelihood.
 
     .. math:: \mathrm{se} = \sqrt{\mathrm{diag}\big((-H)^{-1}\big)}
 
-    H holds the second derivatives by all weights of both parts together and by the
+    H holds the second derivatives by all weights that were fitted and by the
     distributions of the first states, hidden states summed out.
-
-    Args:
-        ended: the fit.
-        fixed: sites that were not fitted, which have no error.
 
     Returns:
         ``emit_std``, ``trans_std`` and ``analog_emit_std``: 0 for what is fixed by
@@ -40,11 +28,11 @@ def exact_errors(ended: Ended, fixed: Sequence[str]) -> dict[str, np.ndarray]:
     """
     values, problem = dict(ended.run.params), ended.steps.problem
     nothing = {name: torch.zeros_like(value) for name, value in values.items()}
-    known = {name: values.pop(name) for name in fixed}
+    fixed = [name for name in values if name.startswith("emissions")]
+    known = {} if fit_emissions else {name: values.pop(name) for name in fixed}
     model: Any = ended.steps.model
-    program = Program.of(
-        poutine.condition(model, known) if known else model, problem.data
-    )
+    model = poutine.condition(model, known) if known else model
+    program = Program.of(model, problem.data)
     vector = program.coordinates.pack(values)
     information = Information.of(program, vector, jacobian=False)
     errors = Uncertainty.of(program, vector, information).errors
@@ -52,9 +40,8 @@ def exact_errors(ended: Ended, fixed: Sequence[str]) -> dict[str, np.ndarray]:
     found = problem.original.weights(nothing | errors, zeros)
     states = np.arange(len(found["trans_w"]))
     found["trans_w"][states, states] = 0.0
-    return {
-        f"{name.removesuffix('_w')}_std": found[name] for name in problem.original.rows
-    }
+    names = {name: f"{name.removesuffix('_w')}_std" for name in problem.original.rows}
+    return {shown: found[name] for name, shown in names.items()}
 
 
 def diagonal_figures(ended: Ended) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -10,9 +10,12 @@ from torch import Tensor
 
 from glmhmm_pyro.estimator.original import INITIAL, Original
 from glmhmm_pyro.estimator.trials import observed
-from glmhmm_pyro.inference.fits.closed_loop import History, Recompute, closed_loop
+from glmhmm_pyro.inference.fits.closed_loop import Recompute, closed_loop
 from glmhmm_pyro.inference.search.search import seeded
 from glmhmm_pyro.sequences import Sequences
+
+# Rows of X made of the labels, by name.
+LaggedRows: TypeAlias = dict[str | tuple[str, ...], Recompute]
 
 # Bins of the first labelled trials by which a wrong reading of a row is thrown out.
 _FIRST_LOOK = 500
@@ -20,37 +23,26 @@ _FIRST_LOOK = 500
 
 @dataclass(frozen=True)
 class LaggedRow:
-    """A row of X that holds the behaviour ``lag`` bins before.
+    """A row of X made of the behaviour ``lag`` bins before, as a closed loop takes it.
 
     Attributes:
-        row: its number.
         lag: bins between a label and its place in the row, at least 1.
         values: what stands there for every label, shape (labels,).
+        given: the row in all trials, which speaks of the time before a trial.
     """
 
-    row: int
     lag: int
-    values: np.ndarray
+    values: Tensor
+    given: Tensor
 
-    def anew(self, given: Tensor) -> Recompute:
-        """Its values at one bin of several trials, from the emissions before.
-
-        Args:
-            given: the row in all trials, which speaks of the time before a trial.
-        """
-
-        def recompute(past: Tensor, bins: Tensor) -> Tensor:
-            if past.shape[1] < self.lag:
-                return given[bins]
-            labels = past[:, -self.lag].reshape(len(past), -1)[:, 0].long()
-            return torch.from_numpy(self.values)[labels]
-
-        return recompute
+    def __call__(self, past: Tensor, bins: Tensor) -> Tensor:
+        """Its values at one bin of several trials, from the emissions before."""
+        if past.shape[1] < self.lag:
+            return self.given[bins]
+        return self.values[past[:, -self.lag].reshape(len(past), -1)[:, 0].long()]
 
 
-def lagged_rows(
-    data: Sequences, rows: tuple[int, ...], num_classes: int
-) -> list[LaggedRow]:
+def lagged_rows(data: Sequences, rows: tuple[int, ...], num_classes: int) -> LaggedRows:
     """How rows of X are made of the labels, read from the trials themselves.
 
     A row must hold, at every bin, one number for every label ``lag`` bins before: 1 for
@@ -59,14 +51,15 @@ def lagged_rows(
     Raises:
         ValueError: a row is not made of the labels in this way.
     """
-    found = []
+    found: LaggedRows = {}
     labels = data.split(observed(data).get("symb", np.full(data.num_steps, np.nan)))
     for row in rows:
-        design = data.split(data.covariates[:, row].numpy())
+        given = data.covariates[:, row]
         for lag in range(1, int(data.lengths.max())):
-            values = _label_values(labels, design, lag, num_classes)
+            values = _label_values(labels, data.split(given.numpy()), lag, num_classes)
             if values is not None:
-                found.append(LaggedRow(row, lag, values))
+                lagged = LaggedRow(lag, torch.from_numpy(values), given)
+                found[data.covariate_names[row]] = lagged
                 break
         else:
             raise ValueError(
@@ -81,7 +74,7 @@ def generated(
     original: Original,
     last: Mapping[str, Any],
     data: Sequences,
-    lagged: list[LaggedRow],
+    lagged: LaggedRows,
     generator: np.random.Generator,
 ) -> dict[str, list[np.ndarray]]:
     """Behaviour drawn for every trial, by the names of the estimator's attributes.
@@ -96,25 +89,21 @@ def generated(
     params, model = original.params(last, len(data)), original.model()
     if INITIAL in params:
         params[INITIAL] = torch.from_numpy(last["prior"])
-    histories: list[History] = [
-        {data.covariate_names[one.row]: one.anew(data.covariates[:, one.row])}
-        for one in lagged
-    ]
+    model.bind(data)
     with seeded(int(generator.integers(2**63))), torch.no_grad():
-        model.bind(data)
         if lagged:
-            emissions, states, _ = closed_loop(model, params, data, histories, 1)
-            emissions, states = emissions[0], states[0]
+            drawn = closed_loop(model, params, data, [lagged], 1)
+            emissions, states = drawn.emissions[0], drawn.states[0]
         else:
             hidden = model.hidden_markov_at(params, data)
             emissions, states = hidden.sample_with_states()
-    drawn = [part.reshape(len(part), -1).numpy() for part in data.split(emissions)]
+    trials = [part.reshape(len(part), -1).numpy() for part in data.split(emissions)]
     found = {"output_states_": [part.numpy().copy() for part in data.split(states)]}
     if original.free:
-        found["output_"] = [part[:, 0].astype(np.int64) for part in drawn]
+        found["output_"] = [trial[:, 0].astype(np.int64) for trial in trials]
     if original.outputs:
         analog = slice(int(original.free > 0), None)
-        found["output_analog_"] = [part[:, analog].T.copy() for part in drawn]
+        found["output_analog_"] = [trial[:, analog].T.copy() for trial in trials]
     return found
 
 

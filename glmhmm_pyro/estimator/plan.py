@@ -8,8 +8,8 @@ import torch
 
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.estimator import original_em
-from glmhmm_pyro.estimator.error_bars import error_bars
-from glmhmm_pyro.estimator.generation import LaggedRow, generated, lagged_rows
+from glmhmm_pyro.estimator.error_bars import diagonal_figures, exact_errors
+from glmhmm_pyro.estimator.generation import LaggedRows, generated, lagged_rows
 from glmhmm_pyro.estimator.original import Original, Weights
 from glmhmm_pyro.estimator.original_em import Ended, Problem
 from glmhmm_pyro.estimator.parameters import Options, is_given
@@ -45,7 +45,7 @@ def fit_trials(
         train, test = split(data, "cross_validate", generator)
         held_out, data = data.subset(test), data.subset(train)
         attributes |= {"train_data_": np.array(train), "test_data_": np.array(test)}
-    lagged: list[LaggedRow] = []
+    lagged: LaggedRows = {}
     if options["generate"] and is_given(options, "AR_vec"):
         # Before the fit, which would be lost with an error after it.
         lagged = lagged_rows(data, own_rows(options, number), original.free + 1)
@@ -70,12 +70,13 @@ def fit_trials(
                 score = float(hidden.log_prob(held_out.emissions))
                 entry["held_out_log_likelihood"] = score
         if options["get_error_bars"]:
-            errors = error_bars(ended, options["fit_emissions"])
+            errors = exact_errors(ended, options["fit_emissions"])
+            errors |= diagonal_figures(ended)
             history[-1] |= errors
             attributes |= {f"{name}_": value.copy() for name, value in errors.items()}
         if options["generate"]:
-            found = generated(original, history[-1], data, lagged, generator)
-            attributes |= found
+            drawn = generated(original, history[-1], data, lagged, generator)
+            attributes |= drawn
         attributes["status_"], details = _outcome(ended)
         return history, attributes, details
 
