@@ -7,9 +7,11 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from glmhmm_pyro.components.pairs import free_pairs, insert_staying_rows
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.estimator.original_em import Ended
 from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.kinds.separated import label_probs
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed
 
@@ -62,48 +64,46 @@ def diagonal_figures(ended: Ended) -> dict[str, np.ndarray]:
     """
     steps, problem = ended.steps, ended.steps.problem
     data, original, penalties = problem.data, problem.original, steps.penalties
-    hidden = steps.at(ended.run.params)
-    emit, trans = (np.zeros_like(problem.start[n]) for n in ("emit_w", "trans_w"))
+    hidden, parts = steps.at(ended.run.params), {}
     with torch.no_grad():
         counts = hidden.expected_counts(data.emissions)
-    design, states = data.operator("covariates"), hidden.num_states
     if original.free:
         output = hidden.outputs(data.emissions)[original.output("symb")]
         seen = steps_observed(output.mask)
         visits = counts.emission if seen is None else counts.emission * seen[:, None]
-        labels = output.emission_dist.enumerate_support()
-        probs = output.emission_dist.log_prob(labels).exp().movedim(0, -1)[..., 1:]
-        read = original.columns("emit_w")
-        form = penalties.matrix(penalties.emit_lambda, read) * data.num_steps
-        emit[..., read] = _variances(visits, probs, design.columns(read), form)
-    if states > 1:
-        leaving = ~np.eye(states, dtype=bool)
-        probs = hidden.transition_logits.exp()[:, leaving].unflatten(-1, (states, -1))
-        visits, read = counts.transition.sum(-1), original.columns("trans_w")
-        form = penalties.matrix(penalties.trans_lambda, read) * data.num_steps
-        found = _variances(visits, probs, design.columns(read), form)
-        place = (*np.argwhere(leaving).T[..., None], read)
-        trans[place] = found.reshape(-1, found.shape[-1])
-    return {"hess_diag_emit": emit, "hess_diag_trans": trans}
+        parts["emit"] = visits, label_probs(output)[..., 1:]
+    if original.states > 1:
+        leaving = free_pairs(hidden.transition_logits).exp()
+        parts["trans"] = counts.transition.sum(-1), leaving
+    found = {n: np.zeros_like(problem.start[f"{n}_w"]) for n in ("emit", "trans")}
+    for name, outcomes in parts.items():
+        read = original.columns(f"{name}_w")
+        form = penalties.matrix(getattr(penalties, f"{name}_lambda"), read)
+        design = data.operator("covariates").columns(read)
+        prior = torch.from_numpy(form).diagonal() * data.num_steps
+        variances = _variances(*outcomes, design, prior)
+        if name == "trans":
+            variances = insert_staying_rows(variances)
+        found[name][..., read] = variances
+    return {f"hess_diag_{name}": figures for name, figures in found.items()}
 
 
 def _variances(
-    counts: Tensor, probs: Tensor, design: DesignMatrix, form: np.ndarray
-) -> np.ndarray:
+    counts: Tensor, probs: Tensor, design: DesignMatrix, prior: Tensor
+) -> Tensor:
     """Diagonals of the inverses, shape (states, outcomes - 1, features).
 
     Args:
         counts: expected visits (steps, states).
         probs: of all outcomes but the reference, (steps, states, outcomes - 1).
         design: covariates (steps, features).
-        form: the precision of a row's prior, (features, features).
+        prior: its precision, by feature.
     """
-    squares, ridge = design.mapped(torch.square), torch.from_numpy(form).diagonal()
     expected = counts.unsqueeze(-1) * probs
     spread = expected.diag_embed() - expected.unsqueeze(-1) * probs.unsqueeze(-2)
-    information = (spread.movedim(0, -1) @ squares).movedim(-1, 1)
+    information = (spread.movedim(0, -1) @ design.mapped(torch.square)).movedim(-1, 1)
     outcomes = torch.eye(probs.shape[-1], dtype=torch.float64)
-    information = information + ridge[:, None, None] * outcomes
+    information = information + prior[:, None, None] * outcomes
     # Pseudo-inverse: a covariate that is always 0 has no information.
     inverse = torch.linalg.pinv(information, hermitian=True)
-    return inverse.diagonal(dim1=-2, dim2=-1).transpose(-1, -2).numpy()
+    return inverse.diagonal(dim1=-2, dim2=-1).transpose(-1, -2)

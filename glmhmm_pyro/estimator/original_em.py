@@ -76,11 +76,9 @@ class OriginalSteps(ComponentSteps):
     def __init__(self, problem: Problem, penalties: Penalties, fit_emissions: bool):
         self.problem, self.penalties = problem, penalties
         original, bins = problem.original, problem.data.num_steps
-        strengths = {"emit_w": penalties.emit_lambda, "trans_w": penalties.trans_lambda}
-        emit_prior, trans_prior = (
-            penalties.prior(ridge, original.columns(name), bins)
-            for name, ridge in strengths.items()
-        )
+        read = original.columns("emit_w"), original.columns("trans_w")
+        emit_prior = penalties.prior(penalties.emit_lambda, read[0], bins)
+        trans_prior = penalties.prior(penalties.trans_lambda, read[1], bins)
         model = original.model(emit_prior, trans_prior, problem.analog)
         model.bind(problem.data)
         super().__init__(model, problem.data, LBFGSOptions())
