@@ -108,6 +108,7 @@ def test_behaviour_before_a_trial_stays_and_that_of_the_trial_is_made_anew():
     X = [with_history(labels) for labels in y]
     for trial in X:
         trial[1, :2] = 1
+    X[1][0, 0] = 1
     start = {
         "emit_w_init": np.array([[[-50.0, 0, 25]]]),
         "trans_w_init": np.zeros((1, 1, 3)),
@@ -117,8 +118,8 @@ def test_behaviour_before_a_trial_stays_and_that_of_the_trial_is_made_anew():
     kept = [trial.copy() for trial in X]
     estimator.fit(X, y, **start)
     # A label is the opposite of the one before, whatever the data were.
-    for labels in estimator.output_:
-        assert labels.tolist() == [1, 0] * 25
+    for labels, first in zip(estimator.output_, [1, 0, 1]):
+        assert labels.tolist() == [first, 1 - first] * 25
     np.testing.assert_array_equal(X, kept)
     open_loop = GLMHMMEstimator(**options, random_state=0)
     open_loop.fit(X, y, **start)

@@ -45,10 +45,11 @@ def smooth_penalties(number, bins, offsets=1, **options):
 
 def test_the_quadratic_form_is_ridge_and_squared_differences_within_filters():
     weights = np.random.default_rng(0).normal(size=8)
-    own = {"AR_lambda": 0.5, "AR_vec": [3, 4, 5]}
+    own = {"AR_lambda": 0.5, "AR_vec": [4, 5]}
     form = smooth_penalties(8, 3, 2, **own).matrix(0.1, range(8))
-    filters = [[0, 1, 2], [3, 4, 5]]
-    expected = penalty_by_definition(weights, 0.1, 0.7, filters, (3, 4, 5), 0.5)
+    # Rows of own behaviour are no neighbours of others of their filter.
+    filters = [[0, 1, 2], [3], [4, 5]]
+    expected = penalty_by_definition(weights, 0.1, 0.7, filters, (4, 5), 0.5)
     assert weights @ form @ weights / 2 == pytest.approx(expected)
     np.testing.assert_array_equal(form, form.T)
 
