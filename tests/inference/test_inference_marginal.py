@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 from torch.distributions import HalfNormal
-from varying_cases import drifting, problem_of, rat
+from varying_cases import drifting, problem_of, rat, sticking
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import (
@@ -16,8 +16,13 @@ from glmhmm_pyro.components import (
     Varying,
 )
 from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.marginal import ascent
 from glmhmm_pyro.inference.marginal.curvatures import ByUnit
-from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode, gradient
+from glmhmm_pyro.inference.marginal.law_evidence import (
+    expand_at_units_mode,
+    gradient,
+    parameter_bends,
+)
 
 Walk = gh.priors.RandomWalk
 
@@ -166,6 +171,37 @@ def test_its_gradient_is_that_of_differences(expansion):
     np.testing.assert_allclose(found, differences, rtol=1e-4, atol=1e-4)
 
 
+def test_bends_by_parameters_are_those_of_the_highest_log_joint(expansion):
+    """By second differences along one direction, the units' mode found anew."""
+    problem, v, at = expansion
+
+    def height(point):
+        found = expand_at_units_mode(problem, point, at.w)
+        half = float(found.factor.log_det) / 2
+        return found.evidence + half + float(found.prior.log_density)
+
+    along = torch.arange(1.0, len(v) + 1).double().sin()
+    ends = (height(v + 1e-3 * sign * along) for sign in (1, -1))
+    expected = (2 * height(v) - sum(ends)) / 1e-6
+    found = along @ parameter_bends(problem, v, at) @ along
+    assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_a_climb_goes_on_while_several_steps_together_rise(monkeypatch):
+    """The first of them alone gains next to nothing here, and 0.5 nats come after."""
+    data = sticking(20, 60, seed=3)
+    family = Varying(gh.Bernoulli(gh.priors.Ridge(2.0)), "group", "pooled")
+    fit = quiet(gh.GLMHMM(2, family), data, num_restarts=1)
+    assert fit.status is gh.Status.CONVERGED
+    problem = problem_of(fit.model, data)
+    w, v = problem.packed(fit.params)
+    further = ascent.Ascent(problem, most=100)
+    further.visit(v, w)
+    monkeypatch.setattr(ascent, "_ENOUGH_IF_DEAR", 1e-3)
+    assert further.climb()
+    assert further.best.height < fit.log_joint + 0.05
+
+
 def test_two_states_over_days_are_the_dense_laplace(shared):
     """On 16 days, at numbers for all scales and a sticky matrix."""
     data = rat(shared, 5000)
@@ -261,3 +297,10 @@ def test_starts_are_given_by_name():
     assert again.log_likelihood == pytest.approx(fit.log_likelihood, abs=1e-6)
     with pytest.raises(ValueError, match="init must name sites of the model"):
         quiet(model, data, init={"weights": 0.0})
+
+
+def test_one_step_that_gains_little_ends_no_climb():
+    rising = [0.0, 0.002, 0.004, 0.018, 0.04, 0.63, 0.631, 0.632, 0.633, 0.634]
+    ends = [ascent.gained_little(rising[:n], 0.01) for n in range(1, 11)]
+    assert ends == [False] * 10
+    assert ascent.gained_little([*rising, 0.635], 0.01)

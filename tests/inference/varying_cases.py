@@ -44,5 +44,23 @@ def drifting(sessions=6, steps=40, seed=0, step=(0.8, 0.1), groups=None, classes
     )
 
 
+def sticking(groups=10, steps=120, seed=0):
+    """Choices in two states, which one sticks to for as long as the group does."""
+    rng = np.random.default_rng(seed)
+    leave = 1 / (1 + np.exp(2 + 0.8 * rng.normal(size=(groups, 2))))
+    y, x, state = [], rng.normal(size=groups * steps), 0
+    for step, stimulus in enumerate(x):
+        state = state ^ int(rng.random() < leave[step // steps, state])
+        odds = (3 * stimulus, 0.3 * stimulus - 1.5)[state]
+        y.append(int(rng.random() < 1 / (1 + np.exp(-odds))))
+    return gh.Sequences(
+        y,
+        np.stack([x, np.ones_like(x)], 1),
+        lengths=[steps] * groups,
+        covariate_names=["s", "bias"],
+        groups=[f"g{number}" for number in range(groups)],
+    )
+
+
 def problem_of(model, data):
     return MarginalProblem.of(Program.of(model, data))

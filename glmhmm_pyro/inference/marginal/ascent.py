@@ -5,6 +5,7 @@ where weights do not vary at all. MacKay's fixed point never leaves a basin.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from glmhmm_pyro.inference.marginal.law_evidence import (
     UnitExpansion,
     expand_at_units_mode,
     gradient,
+    parameter_bends,
     variances_of_steps,
 )
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
@@ -24,9 +26,13 @@ from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 _BOX = 2.0
 LOWEST, HIGHEST = 2.0**-16, 2.0**6
 
-# Nats by which a search must still rise, where evaluations are cheap and where they are
-# not, and slopes that count as none.
+# Nats by which the last few steps of a search must rise, where evaluations are cheap
+# and where they are not, and slopes that count as none.
 _ENOUGH, _ENOUGH_IF_DEAR, _FLAT = 1e-6, 1e-2, 1e-4
+_LAST = 5
+
+# Steps that a search remembers, and lengths of a step that it tries.
+_REMEMBERED, _TRIES = 50, 8
 
 
 @dataclass
@@ -55,12 +61,16 @@ class Ascent:
     Attributes:
         path: every point that was higher than all before.
         most: evaluations that are left.
+        has_ended: whether a climb has come to its end.
+        saw_no_mode: whether units had no mode somewhere that it led to.
     """
 
     problem: MarginalProblem
     jacobian: bool = False
     most: int = 1000
     path: list[EvidencePoint] = field(default_factory=list)
+    has_ended: bool = False
+    saw_no_mode: bool = False
 
     def __post_init__(self) -> None:
         self.scales = Scales(self.problem)
@@ -94,53 +104,86 @@ class Ascent:
 
     def climb(self) -> bool:
         """Quasi-Newton steps from the best point on; whether they came to an end."""
+        self.has_ended = not self.best.v.numel()
+        while self.most > 0 and not self.has_ended:
+            before = self.best.height
+            self._round()
+            if self.best.height - before < self._enough:
+                break
+        return self.has_ended
+
+    @property
+    def _enough(self) -> float:
+        return _ENOUGH if self.problem.curvature.is_cheap else _ENOUGH_IF_DEAR
+
+    def _round(self) -> None:
+        """Steps in a box around the best point.
+
+        Steps go on until several of them together gain next to nothing: the first few
+        may, in which the search learns how the evidence bends.
+        """
         from scipy.optimize import minimize
 
-        if not self.best.v.numel():
-            return True
-        ends, is_cheap = self.scales.ends, self.problem.curvature.is_cheap
-        enough = _ENOUGH if is_cheap else _ENOUGH_IF_DEAR
-        while self.most > 0:
-            centre = self.best
-            middle, widths = centre.v.numpy(), self._widths(centre)
-            box = np.clip(
-                np.stack([middle - _BOX, middle + _BOX], 1), *ends.T[..., None]
-            )
-            options = {
-                "maxfun": self.most,
-                "ftol": enough / max(abs(centre.height), 1.0),
-                "gtol": _FLAT,
-            }
+        middle, axes = self.best.v.numpy(), self._axes(self.best)
+        box, ends = self._box(middle, axes)
+        heights = [self.best.height]
 
-            def objective(moved: np.ndarray) -> tuple[float, np.ndarray]:
-                value, slope = self._objective(middle + widths * moved)
-                return value, widths * slope
+        def objective(moved: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = self._objective(middle + axes @ moved)
+            return value, axes.T @ slope
 
-            found = minimize(
-                objective,
-                np.zeros_like(middle),
-                jac=True,
-                method="L-BFGS-B",
-                bounds=(box - middle[:, None]) / widths[:, None],
-                options=options,
-            )
-            reached = (middle + widths * found.x)[:, None]
-            at_edge = np.isclose(reached, box) & ~np.isclose(box, ends)
-            if not at_edge.any() or self.best.height - centre.height < enough:
-                return bool(found.success)
-        return False
+        def judge(_: np.ndarray) -> None:
+            heights.append(self.best.height)
+            if gained_little(heights, self._enough):
+                raise StopIteration
 
-    def _widths(self, point: EvidencePoint) -> np.ndarray:
-        """Distances over which the evidence bends, roughly: units of a search.
+        options = {
+            "maxfun": self.most,
+            "maxcor": min(len(middle), _REMEMBERED),
+            "ftol": 0.0,
+            "gtol": _FLAT,
+            "maxls": _TRIES,
+        }
+        found = minimize(
+            objective,
+            np.zeros_like(middle),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=box,
+            callback=judge,
+            options=options,
+        )
+        reached = found.x[:, None]
+        at_edge = (np.isclose(reached, box) & ~np.isclose(box, ends)).any()
+        # Where a line search fails, the slope tells what there was to gain.
+        is_level = found.success or gained_little(heights, self._enough)
+        is_level = is_level or found.jac @ found.jac / 2 < self._enough
+        has_gained = self.best.height - heights[0] >= self._enough
+        self.has_ended = bool(is_level and not (at_edge and has_gained))
+
+    def _box(self, middle: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, Any]:
+        """How far a search may go along its axes, and where scales end for good."""
+        furthest = np.abs(axes).max(0)[:, None]
+        ends = (self.scales.ends - middle[:, None]) / furthest
+        return np.clip([-_BOX, _BOX] / furthest, *ends.T[..., None]), ends
+
+    def _axes(self, point: EvidencePoint) -> np.ndarray:
+        """Directions and distances over which the evidence bends, roughly, in columns.
 
         A search that begins without them leaps to the ends of its box, and from there
-        modes are far. Where evaluations are cheap it may.
+        modes are far. Where evaluations are cheap it may. Scales, which have ends, are
+        axes of their own.
         """
         if self.problem.curvature.is_cheap:
-            return np.ones(len(point.v))
-        bends = self.problem.curvature.bends(point.at.w, point.v)
-        bends = bends + 2 * self.scales.determined(point).clamp(min=0.0)
-        return bends.clamp(min=1.0).rsqrt().numpy()
+            return np.eye(len(point.v))
+        is_scale = self.scales.counts > 0
+        bent = 2 * self.scales.determined(point)
+        found = bent.clamp(min=1.0).rsqrt().diag_embed()
+        if not is_scale.all():
+            others = (~is_scale).nonzero()[:, 0]
+            bends = parameter_bends(self.problem, point.v, point.at)
+            found[others[:, None], others] = _root(bends[others[:, None], others])
+        return found.numpy()
 
     def _objective(self, numbers: np.ndarray) -> tuple[float, np.ndarray]:
         v = torch.from_numpy(numbers.copy())
@@ -149,9 +192,22 @@ class Ascent:
             slope = gradient(self.problem, v, point.at, self.jacobian)
         except (NoModeError, torch.linalg.LinAlgError):
             # A slope back to where there was a mode.
+            self.saw_no_mode = True
             away = v - self.best.v
             return 1e3 - self.best.height + float(away @ away), 2 * away.numpy()
         return -point.height, -slope.numpy()
+
+
+def gained_little(heights: list[float], enough: float) -> bool:
+    """Whether the last few steps of a search together rose by less than this."""
+    return len(heights) > _LAST and heights[-1] - heights[-1 - _LAST] < enough
+
+
+def _root(bends: Tensor) -> Tensor:
+    """Axes over which a height bends by one, in columns; none is longer than one."""
+    sizes, directions = torch.linalg.eigh(bends)
+    found: Tensor = directions * sizes.clamp(min=1.0).rsqrt()
+    return found
 
 
 class Scales:

@@ -142,15 +142,6 @@ class ByUnit:
         found: Tensor = torch.linalg.cholesky(within)
         return found
 
-    def bends(self, w: Tensor, v: Tensor) -> Tensor:
-        """Minus the second derivatives by each parameter, the units being held."""
-        steps = _SMALL * torch.eye(len(v), dtype=v.dtype)
-        slopes = [
-            [self.slopes(w, v + sign * step)[2] for sign in (1, -1)] for step in steps
-        ]
-        found = [behind[i] - ahead[i] for i, (ahead, behind) in enumerate(slopes)]
-        return torch.stack(found) / (2 * _SMALL) if found else v
-
     def mixed(self, w: Tensor, v: Tensor, along: Tensor) -> Tensor:
         """Derivative by the parameters of the slope along a direction of the units."""
         step = _SMALL / along.abs().max().clamp(min=1e-300)

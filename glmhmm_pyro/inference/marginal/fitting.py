@@ -42,6 +42,12 @@ _NO_STEP = 0.1
 # that the evidence may lose on its way.
 _FAR, _LEVEL = 3.0, 0.1
 
+# Where a search leads to the edge of where there is an evidence.
+_CLIFF = (
+    "the weights that vary have no single mode a little further on: let fewer of them "
+    "vary, give their scale a prior, or fit by method='nuts'"
+)
+
 # Draws that tell whether a normal approximation is near.
 _TOLD_BY = 100
 
@@ -71,8 +77,8 @@ def fit_marginal(
     if not ascents:
         raise _no_start(status)
     best = _highest(ascents)
-    if status is Status.CONVERGED and best.most <= 0:
-        status = Status.MAX_ITERS
+    if status is Status.CONVERGED and not best.has_ended:
+        status = Status.MAX_ITERS if best.most <= 0 else Status.STALLED
     return findings_at(problem, best.best, ascents, status, method)
 
 
@@ -93,9 +99,11 @@ def findings_at(
         method: name of the inference method.
     """
     notes, unbounded = ends_of(problem, point)
+    ordered = sorted(ascents, key=lambda a: -a.best.height)
+    if status is Status.STALLED and ordered[0].saw_no_mode:
+        notes = (*notes, _CLIFF)
     if unbounded and status is Status.CONVERGED:
         status = Status.UNBOUNDED
-    ordered = sorted(ascents, key=lambda a: -a.best.height)
     params = problem.params(point.at.w, point.v)
     kicks = tuple(range(1, len(ordered)))
     best = Solution(params, point.at.evidence, point.height, status, (0,), kicks)

@@ -13,7 +13,7 @@ would have the mode take, :math:`q = (-H)^{-1} \partial_w (-\tfrac12 \log\det(-H
 the last term because the mode moves with the parameters (MacKay 1992 leaves it out).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from glmhmm_pyro.inference.marginal.problem import MarginalProblem, Prior
 # A Newton step that promises less than this ends the search for the mode, nats. The
 # evidence is not stationary in the mode: a looser end would cost digits of it.
 _ENOUGH = 1e-14
-_MOST_STEPS, _HALVINGS = 200, 40
+_MOST_STEPS, _HALVINGS = 80, 40
 
 # Part of what the last step promised from which one is too slow for old derivatives.
 _SLOW = 0.2
@@ -33,6 +33,9 @@ _SLOW = 0.2
 # Part of a log density that rounding may take.
 _ROUNDING = 1e-13
 
+
+# Half the distance over which slopes by the parameters are differenced.
+_SMALL = 1e-4
 
 # Of units that the law alone links, or states as well.
 Factor = CholeskyFactor | JointFactor
@@ -212,3 +215,40 @@ def gradient(
             )
             total = total + found
     return total.detach()
+
+
+def parameter_bends(problem: MarginalProblem, v: Tensor, at: UnitExpansion) -> Tensor:
+    r"""Minus the second derivatives of the highest log-joint, by the parameters.
+
+    That is :math:`\max_w \log p(y, w, v)`, whose units follow the parameters: the
+    evidence but for its determinant. Of differences of slopes, (size, size).
+
+    Args:
+        problem: the problem.
+        v: parameters.
+        at: the expansion there.
+    """
+    steps = _SMALL * torch.eye(len(v), dtype=v.dtype)
+    by_unit, by_parameter = [], []
+    for step in steps:
+        ahead, behind = (_joint_slopes(problem, at.w, v + s * step) for s in (1, -1))
+        by_unit.append((behind[0] - ahead[0]) / (2 * _SMALL))
+        by_parameter.append((behind[1] - ahead[1]) / (2 * _SMALL))
+    mixed, own = torch.stack(by_unit), torch.stack(by_parameter)
+    found = own - mixed.flatten(1) @ at.factor.solve(mixed).flatten(1).mT
+    return (found + found.mT) / 2
+
+
+def _joint_slopes(
+    problem: MarginalProblem, w: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Slopes of the log-joint by units and parameters."""
+    _, by_unit, by_parameter = problem.curvature.slopes(w, v)
+    leaf = v.detach().requires_grad_()
+    with torch.enable_grad():
+        prior = problem.prior(leaf)
+        value = prior.log_density + prior.log_prob(w)
+        own: Any = torch.autograd.grad(
+            value, leaf, allow_unused=True, materialize_grads=True
+        )
+    return by_unit + prior.slope(w).detach(), by_parameter + own[0]
