@@ -156,8 +156,8 @@ def test_kicks_to_the_optima_next_to_the_best_change_weights_a_little():
     assert shaken and {run.kind for run in shaken} == {"kick: shake"}
     for run in shaken:
         moved = run.first["emissions.weights"] - best.params["emissions.weights"]
-        # Noise of at most 1 in units of 1 over the root mean square of the covariate.
-        assert (0 < moved.abs()).all() and (moved.abs() < 6).all()
+        # Noise of at most 0.5 in units of 1 over the root mean square of the covariate.
+        assert (0 < moved.abs()).all() and (moved.abs() < 3).all()
 
 
 @pytest.mark.parametrize("agreeing, rounds", [(1, 2), (2, 2), (3, 1), (4, 1), (5, 0)])

@@ -128,8 +128,10 @@ def kind_of(number: int) -> str:
 # Least expected count of a state at a step, so that none is lost for ever.
 _LEAST = 1e-3
 
-# Powers of 2 of the noise on a kick.
+# Powers of 2 of the noise on a kick, on one that looks for nearby optima, and on a
+# state made anew.
 _NOISE = (-3.0, 0.0)
+_SMALL = (-3.0, -1.0)
 _WIDE = (0.0, 3.0)
 
 # Kicks in turn, for two states and for more.
@@ -166,7 +168,7 @@ class Kicks:
     def shaken(self, number: int) -> Iterator[tuple[str, Params]]:
         """``number`` starts with a little noise on all values, for nearby optima."""
         for _ in range(number):
-            noise = float(2.0 ** self.rng.uniform(*_NOISE))
+            noise = float(2.0 ** self.rng.uniform(*_SMALL))
             yield "shake", self.maker.perturbed(self.params, noise)
 
     def split(self) -> Params:
