@@ -22,8 +22,7 @@ from glmhmm_pyro.estimator.penalties import Penalties, Schedule
 from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.search.failing import raise_if_all_failed
-from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.search.runs import Run, raise_if_all_failed
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.steps.blocks import Failure
 from glmhmm_pyro.inference.steps.steps import ComponentSteps, check_possible

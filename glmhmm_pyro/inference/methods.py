@@ -26,8 +26,7 @@ from glmhmm_pyro.inference.program.refusals import (
     check_is_model,
     check_spread,
 )
-from glmhmm_pyro.inference.search.failing import failed_starts
-from glmhmm_pyro.inference.search.runs import Findings
+from glmhmm_pyro.inference.search.runs import Findings, failed_starts
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI

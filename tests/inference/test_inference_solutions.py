@@ -8,8 +8,9 @@ import torch
 from inference_cases import clear_data
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.draws.alignment import similarity
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.runs import Run, best_of, similarity
+from glmhmm_pyro.inference.search.runs import Run, best_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 

@@ -5,14 +5,16 @@ agree may disagree about them. The numbers are matched to a reference by the ass
 that agrees best with its probabilities of the states (Stephens 2000, JRSS B 62, 795;
 Kuhn 1955). Draws keep their distribution if they are renumbered only as leaves the
 prior unchanged; numbers given by what states do, whatever the prior says of them, are
-kept beside the draws.
+kept beside the draws. Two solutions are compared after their states have been matched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import factorial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,10 +27,19 @@ from glmhmm_pyro.inference.program.symmetry import (
     possible_orders,
     symmetry_of,
 )
+from glmhmm_pyro.ranks import ALONE, Ranks
 
 # How sentences begin about draws that are not numbered by what their states do.
 AS_DRAWN = "states are numbered as the chains numbered them: "
 TOLD_APART = "priors tell states apart"
+
+# Steps at which states are compared, and the spread below which a state's probability
+# counts as constant.
+_MOST_STEPS = 20_000
+_CONSTANT = 0.005
+
+# Probabilities of the states (steps, states) at every HiddenMarkov site.
+Decoding = tuple[np.ndarray, ...]
 
 
 def state_probs(model: Callable[[Data], Any], data: Data, params: Params) -> Tensor:
@@ -194,3 +205,68 @@ def renumber_draws(draws: Params, orders: Tensor, renumbering: Renumbering) -> P
 def renumbers(orders: Tensor) -> Tensor:
     """Which orders (*batch, states) change any number, shape (*batch,)."""
     return (orders != torch.arange(orders.shape[-1])).any(-1)
+
+
+def decodings(
+    program: Program, sets: Sequence[Params], whole: bool = False
+) -> list[Decoding]:
+    """Posterior probabilities of the states under parameter sets.
+
+    Args:
+        program: the model with its data.
+        sets: values of all sites, for every set.
+        whole: whether at all steps; else at a sample of them, the same for all sets.
+    """
+    if not sets:
+        return []
+    draws = {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
+    found: list[Decoding] = []
+    for sites in sites_at_draws(program.model, program.data, draws):
+        kept = []
+        for hidden, value in sites.values():
+            with torch.no_grad():
+                probs = hidden.smoothed_probs(value).cpu().double().numpy()
+            compared = _compared_steps(probs.shape[-2], program.ranks)
+            probs = probs.reshape(-1, *probs.shape[-2:])
+            kept.append(probs if whole else probs[:, compared])
+        found += list(zip(*kept))
+    return found
+
+
+def _compared_steps(num_steps: int, ranks: Ranks) -> np.ndarray:
+    """Numbers of this rank's steps at which states are compared."""
+    total, before = ranks.total(num_steps), ranks.before(num_steps)
+    if total <= _MOST_STEPS:
+        return np.arange(num_steps)
+    rng = np.random.default_rng(total)
+    chosen = np.sort(rng.choice(total, _MOST_STEPS, replace=False)) - before
+    return chosen[(chosen >= 0) & (chosen < num_steps)]
+
+
+def similarity(first: Decoding, second: Decoding, ranks: Ranks = ALONE) -> float:
+    """Least correlation of a state's probability with that of its match.
+
+    Rarely visited states count as much as others. It is 1 for the same decoding under
+    any numbering of the states.
+
+    Args:
+        first, second: probabilities of the states at this rank's steps.
+        ranks: processes over which the steps are spread.
+    """
+    return min(_least_correlation(*pair, ranks) for pair in zip(first, second))
+
+
+def _least_correlation(first: np.ndarray, second: np.ndarray, ranks: Ranks) -> float:
+    """:func:`similarity` of the states of one site."""
+    number = ranks.total(len(first))
+    means = ranks.totals(first.sum(0), second.sum(0))
+    moves = [probs - m / number for probs, m in zip((first, second), means)]
+    sums = ((m**2).sum(0) for m in moves)
+    *squares, products = ranks.totals(*sums, moves[0].T @ moves[1])
+    spreads = [np.sqrt(one / number) for one in squares]
+    floors = [np.maximum(one, _CONSTANT) for one in spreads]
+    correlations = products / number / np.outer(*floors)
+    # Two constant probabilities count as the same.
+    still = [spread < _CONSTANT for spread in spreads]
+    correlations[np.ix_(*still)] = 1.0
+    return float(correlations[linear_sum_assignment(-correlations)].min())

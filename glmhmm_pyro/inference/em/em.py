@@ -22,8 +22,14 @@ from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
-from glmhmm_pyro.inference.search.failing import FAILURES, attempt, raise_if_all_failed
-from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
+from glmhmm_pyro.inference.search.runs import (
+    FAILURES,
+    Findings,
+    Run,
+    attempt,
+    best_of,
+    raise_if_all_failed,
+)
 from glmhmm_pyro.inference.search.search import Search, search_optima
 from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status

@@ -16,8 +16,7 @@ from glmhmm_pyro.inference.em import resuming
 from glmhmm_pyro.inference.em.annealing import schedule, with_share_of_start
 from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.search.failing import FAILURES, end_failing
-from glmhmm_pyro.inference.search.runs import Run
+from glmhmm_pyro.inference.search.runs import FAILURES, Run, end_failing
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
 from glmhmm_pyro.inference.steps.blocks import Failure
 from glmhmm_pyro.inference.steps.steps import check_possible

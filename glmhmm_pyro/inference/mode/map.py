@@ -24,8 +24,7 @@ from glmhmm_pyro.inference.mode.curved import search_by_curvature
 from glmhmm_pyro.inference.mode.descent import ROUNDING, Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.failing import attempt
-from glmhmm_pyro.inference.search.runs import Findings, Run, best_of
+from glmhmm_pyro.inference.search.runs import Findings, Run, attempt, best_of
 from glmhmm_pyro.inference.search.search import Search, search_optima
 from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status

@@ -1,32 +1,33 @@
 """Runs from the starts of a fit, the distinct solutions they lead to, and findings.
 
-Two runs may end at the same log-joint with different states, and two runs with very
-different log-joints may lead to one solution. Solutions are compared by the posterior
-of the states at every step, after the states have been matched. :class:`Findings` are
-what an inference method returns; ``gh.fit`` makes a fit of them.
+A start that fails ends with its error, and the others go on. Two runs may end at the
+same log-joint with different states, and two runs with very different log-joints may
+lead to one solution; solutions are told apart by the states that they decode.
+:class:`Findings` are what an inference method returns; ``gh.fit`` makes a fit of them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from glmhmm_pyro.arguments import suggests_all_names
+from glmhmm_pyro.inference.draws.alignment import decodings, similarity
 from glmhmm_pyro.inference.draws.estimate import Estimate
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.ranks import ALONE, Ranks
 
 # What the kind of a start begins with that is no independent one.
 KICK = "kick"
+
+# Numerical errors, which may concern one start alone.
+FAILURES = (ValueError, RuntimeError, ArithmeticError)
 
 
 @dataclass(eq=False)
@@ -137,6 +138,57 @@ class Restart:
         return self.kind.startswith(KICK)
 
 
+def end_failing(
+    runs: Sequence[Run], call: Callable[[Run], Any], error: Exception, is_spread: bool
+) -> None:
+    """After an error of several runs together, end those that fail alone.
+
+    The computation is repeated for each run by itself to find them.
+
+    Args:
+        runs: the runs; each that fails ends with the status ``START_FAILED``.
+        call: the same computation for one run.
+        error: the error of all together.
+        is_spread: whether the data are spread over ranks, which compute together.
+
+    Raises:
+        ValueError, RuntimeError, ArithmeticError: the error, if none of them fails
+            alone, or if the data are spread over ranks.
+    """
+    if is_spread or all([attempt(run, partial(call, run)) for run in runs]):
+        raise error
+
+
+def attempt(run: Run, call: Callable[[], Any]) -> bool:
+    """Whether a call for one run succeeds; if not, the run ends with its error."""
+    try:
+        call()
+    except FAILURES as error:
+        run.fail(error)
+        return False
+    return True
+
+
+def raise_if_all_failed(runs: Sequence[Run]) -> None:
+    """Raise the error of the first failed run if all runs failed.
+
+    Pruned runs do not count.
+    """
+    ends = [run.error for run in runs if run.status is not Status.PRUNED]
+    errors = [error for error in ends if error is not None]
+    if errors and len(errors) == len(ends):
+        raise errors[0]
+
+
+def failed_starts(restarts: Sequence[Restart]) -> tuple[str, ...]:
+    """A sentence about starts that failed, if there are any."""
+    reasons = [restart.reason for restart in restarts if restart.reason]
+    if not reasons:
+        return ()
+    failed = f"{len(reasons)} of {len(restarts)} starts failed, the others went on"
+    return (f"{failed}: {reasons[0]}",)
+
+
 @dataclass(frozen=True)
 class Solution:
     """Runs that decode the same states, up to their numbering.
@@ -171,79 +223,6 @@ NO_MAXIMUM = (Status.COLLAPSED, Status.UNBOUNDED)
 
 # Statuses of runs that were ended early.
 _GIVEN_UP = (Status.PRUNED, Status.START_FAILED)
-
-# Steps at which states are compared, and the spread below which a state's probability
-# counts as constant.
-_MOST_STEPS = 20_000
-_CONSTANT = 0.005
-
-# Probabilities of the states (steps, states) at every HiddenMarkov site.
-Decoding = tuple[np.ndarray, ...]
-
-
-def decodings(
-    program: Program, sets: Sequence[Params], whole: bool = False
-) -> list[Decoding]:
-    """Posterior probabilities of the states under parameter sets.
-
-    Args:
-        program: the model with its data.
-        sets: values of all sites, for every set.
-        whole: whether at all steps; else at a sample of them, the same for all sets.
-    """
-    if not sets:
-        return []
-    draws = {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
-    found: list[Decoding] = []
-    for sites in sites_at_draws(program.model, program.data, draws):
-        kept = []
-        for hidden, value in sites.values():
-            with torch.no_grad():
-                probs = hidden.smoothed_probs(value).cpu().double().numpy()
-            compared = _compared_steps(probs.shape[-2], program.ranks)
-            probs = probs.reshape(-1, *probs.shape[-2:])
-            kept.append(probs if whole else probs[:, compared])
-        found += list(zip(*kept))
-    return found
-
-
-def _compared_steps(num_steps: int, ranks: Ranks) -> np.ndarray:
-    """Numbers of this rank's steps at which states are compared."""
-    total, before = ranks.total(num_steps), ranks.before(num_steps)
-    if total <= _MOST_STEPS:
-        return np.arange(num_steps)
-    rng = np.random.default_rng(total)
-    chosen = np.sort(rng.choice(total, _MOST_STEPS, replace=False)) - before
-    return chosen[(chosen >= 0) & (chosen < num_steps)]
-
-
-def similarity(first: Decoding, second: Decoding, ranks: Ranks = ALONE) -> float:
-    """Least correlation of a state's probability with that of its match.
-
-    Rarely visited states count as much as others. It is 1 for the same decoding under
-    any numbering of the states.
-
-    Args:
-        first, second: probabilities of the states at this rank's steps.
-        ranks: processes over which the steps are spread.
-    """
-    return min(_least_correlation(*pair, ranks) for pair in zip(first, second))
-
-
-def _least_correlation(first: np.ndarray, second: np.ndarray, ranks: Ranks) -> float:
-    """:func:`similarity` of the states of one site."""
-    number = ranks.total(len(first))
-    means = ranks.totals(first.sum(0), second.sum(0))
-    moves = [probs - m / number for probs, m in zip((first, second), means)]
-    sums = ((m**2).sum(0) for m in moves)
-    *squares, products = ranks.totals(*sums, moves[0].T @ moves[1])
-    spreads = [np.sqrt(one / number) for one in squares]
-    floors = [np.maximum(one, _CONSTANT) for one in spreads]
-    correlations = products / number / np.outer(*floors)
-    # Two constant probabilities count as the same.
-    still = [spread < _CONSTANT for spread in spreads]
-    correlations[np.ix_(*still)] = 1.0
-    return float(correlations[linear_sum_assignment(-correlations)].min())
 
 
 def ranked(runs: Sequence[Run]) -> list[int]:

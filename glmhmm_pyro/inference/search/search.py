@@ -24,8 +24,7 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.refusals import carries_states_over
 from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts
-from glmhmm_pyro.inference.search.failing import raise_if_all_failed
-from glmhmm_pyro.inference.search.runs import Run, ranked
+from glmhmm_pyro.inference.search.runs import Run, raise_if_all_failed
 from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.search.stages import STARTS, Engine, MultistartSearch
 from glmhmm_pyro.inference.status import Status
@@ -214,28 +213,22 @@ def _continued(whole: MultistartSearch, part: MultistartSearch) -> MultistartSea
 
     The best runs go on from their values of the sites that it has.
     """
-    order = [part.runs[i] for i in ranked(part.runs)]
-    taken = [run for run in order if run in part.surviving()][:_TAKEN]
-    runs = {}
+    own = whole.program.priors
+    moved = {
+        id(run): Run({name: run.params[name] for name in own}, kind=run.kind)
+        for run in part.runs
+    }
     for run in part.runs:
-        own = {name: run.params[name] for name in whole.program.priors}
-        runs[id(run)] = Run(own, kind=run.kind)
-    for run in part.runs:
-        moved = runs[id(run)]
-        moved.merged_into = (
-            None if run.merged_into is None else runs[id(run.merged_into)]
-        )
-    whole.runs = list(runs.values())
-    whole.rounds_without_gain = part.rounds_without_gain
-    going = [runs[id(run)] for run in taken]
-    interrupted = part.was_interrupted
-    going = [] if interrupted else going
-    for run in part.runs:
+        if run.merged_into is not None:
+            moved[id(run)].merged_into = moved[id(run.merged_into)]
         if run.error is not None:
-            runs[id(run)].fail(run.error)
-    whole.stop(
-        [run for run in whole.runs if run not in going and run.error is None],
-        Status.INTERRUPTED if interrupted else Status.PRUNED,
-    )
+            moved[id(run)].fail(run.error)
+    whole.runs = list(moved.values())
+    whole.rounds_without_gain = part.rounds_without_gain
+    interrupted = part.was_interrupted
+    taken = [] if interrupted else part.surviving()[:_TAKEN]
+    going = [moved[id(run)] for run in taken]
+    rest = [run for run in whole.runs if run not in going and run.error is None]
+    whole.stop(rest, Status.INTERRUPTED if interrupted else Status.PRUNED)
     whole.run_stages(going, STARTS[-1:])
     return whole

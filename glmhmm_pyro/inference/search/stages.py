@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from glmhmm_pyro.inference.draws.alignment import decodings, similarity
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts, Kicks, kind_of
-from glmhmm_pyro.inference.search.runs import KICK, Run, decodings, ranked, similarity
+from glmhmm_pyro.inference.search.runs import KICK, Run, ranked
 from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
