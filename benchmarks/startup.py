@@ -8,14 +8,14 @@ one process.
 
 Printed once, on two cores:
 
-    import torch          0.77
-    import pyro           0.92
+    import torch          0.86
+    import pyro           0.90
     import glmhmm_pyro    1.88
                          empty   full
-    Stationary, K = 2     5.19   0.33
-    InputDriven, K = 2    6.68   0.38
-    Stationary, all       5.72   1.18
-    InputDriven, all     16.40   2.78
+    Stationary, K = 2     4.36   0.33
+    InputDriven, K = 2    5.67   0.39
+    Stationary, all       5.18   1.13
+    InputDriven, all     14.71   2.77
 """
 
 import os

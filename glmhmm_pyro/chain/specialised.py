@@ -1,7 +1,7 @@
 """Which kernels of counts run: one for any number of states, or one made for theirs.
 
 A number of states that is known as a kernel is compiled makes it up to five times
-faster, and costs three to four seconds of compilation. So the first passes go through
+faster, and costs about three seconds of compilation. So the first passes go through
 the kernels that know none, which are compiled once; the special one is used where the
 machine has it on disk, and compiled as soon as the general one has lost that much. Both
 round every operation in the same order: results are the same bits, whichever runs.
