@@ -353,7 +353,7 @@ def test_slow_states_move_on_through_a_session_that_is_not_observed():
         (slow[3] @ slow[6]).log(), firsts[2].reshape(2, 1, 2).repeat(1, 2, 1)[:, None]
     )[0]
     emitted = hidden.emission_log_probs(data.emissions)[rest]
-    expected = path_log_probs(firsts[0], whole(moves), emitted)[1].logsumexp(0)
+    expected = path_log_probs(firsts[0], whole(moves, 4), emitted)[1].logsumexp(0)
     torch.testing.assert_close(hidden.log_prob(data.emissions), expected, **EXACT)
     by_session = hidden.log_prob_per_session(data.emissions)
     assert float(by_session[1]) == pytest.approx(0.0, abs=1e-12)

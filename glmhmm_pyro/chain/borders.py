@@ -7,18 +7,19 @@ state begins anew as it does at the start of a chain, given the slow state:
 .. math:: A_t\big((i, a), (j, b)\big) = S_t(i, j)\, q(b \mid j)
 
 These are two half-steps like all others (:mod:`glmhmm_pyro.chain.half_steps`), the
-second of which is the same from every origin a.
+second of which is the same from every origin a. Where fast states may begin anew within
+sessions, too, they all do so there.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.broadcasting import broadcast_shape
+from glmhmm_pyro.chain.half_steps import HalfSteps, either
 from glmhmm_pyro.chain.marginals import ExpectedCounts
 
 
@@ -62,28 +63,37 @@ class Borders(NamedTuple):
         """Number of sessions."""
         return len(self.first) + len(self.later)
 
-    def joined(self, initial: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
+    def joined(
+        self, initial: Tensor, moves: Tensor, as_logs: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Log potentials of chains, from those of their sessions.
 
         Args:
             initial: of first states, by session (\\*batch, sessions, pairs). Those of
                 sessions that go on are log q(b | j).
-            moves: both half-steps (\\*batch, steps, slow, slow + fast^2). What they say
-                of fast states at borders is not read. Where both are exponentiated,
-                so is what is returned.
+            moves: both half-steps (\\*batch, steps, slow, numbers). What they say of
+                fast states at borders is not read.
+            as_logs: False if both are exponentiated, and what is returned will be.
 
         Returns:
             The first states of chains (\\*batch, chains, pairs), and the moves.
         """
-        slow = moves.shape[-2]
-        fast = math.isqrt(moves.shape[-1] - slow)
-        entered = initial.index_select(-2, self.later).unflatten(-1, (slow, fast))
-        parts = (
-            moves.index_select(-3, self.steps)[..., :slow],
-            entered.repeat((1,) * (entered.dim() - 1) + (fast,)),
-        )
+        kind = self._kind(moves, initial)
+        entered = initial.index_select(-2, self.later)
+        entered = entered.unflatten(-1, (kind.slow, kind.fast))
+        slow = moves.index_select(-3, self.steps)[..., : kind.place]
+        if kind.renews:
+            kept, anew = slow.unflatten(-1, (2, -1)).unbind(-2)
+            never = torch.full_like(kept, -torch.inf if as_logs else 0.0)
+            fast = torch.zeros_like(kept[..., :1]).expand(
+                *kept.shape[:-1], kind.fast**2
+            )
+            anew = either(kept, anew) if as_logs else kept + anew
+            parts = [never, anew, fast, entered]
+        else:
+            parts = [slow, entered.repeat((1,) * (entered.dim() - 1) + (kind.fast,))]
         batch = broadcast_shape(moves.shape[:-3], initial.shape[:-2])
-        rows = (*batch, len(self.later), slow, -1)
+        rows = (*batch, len(self.later), kind.slow, -1)
         at_borders = torch.cat([part.expand(rows) for part in parts], -1)
         moves = moves.expand(*batch, *moves.shape[-3:])
         joined = moves.index_copy(-3, self.steps, at_borders.to(moves.dtype))
@@ -96,13 +106,22 @@ class Borders(NamedTuple):
         of moves, which are overwritten, they are 0.
         """
         initial, moves = counts.initial, counts.transition
-        slow = moves.shape[-2]
-        fast = math.isqrt(moves.shape[-1] - slow)
-        entered = moves.index_select(-3, self.steps)[..., slow:]
-        entered = entered.unflatten(-1, (fast, fast)).sum(-2).flatten(-2)
-        moves[..., self.steps, :, slow:] = 0.0
+        kind = self._kind(moves, initial)
+        fast = kind.moves(moves.index_select(-3, self.steps))
+        entered = (fast[..., kind.fast :, :] if kind.renews else fast).sum(-2)
+        moves[..., self.steps, :, kind.place :] = 0.0
         batch = moves.shape[:-3]
-        found = initial.new_zeros(*batch, self.number, slow * fast)
+        found = initial.new_zeros(*batch, self.number, kind.states)
         found[..., self.first, :] = initial
-        found[..., self.later, :] = entered
+        found[..., self.later, :] = entered.flatten(-2)
         return counts._replace(initial=found)
+
+    @staticmethod
+    def _kind(moves: Tensor, initial: Tensor) -> HalfSteps:
+        kind = HalfSteps.of(moves, initial.shape[-1])
+        if kind is None:
+            raise ValueError(
+                "transitions must be half-steps where sessions go on from others, got "
+                f"shape {tuple(moves.shape)}; put them together by halved or renewing"
+            )
+        return kind

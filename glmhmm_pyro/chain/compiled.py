@@ -23,7 +23,7 @@ from torch import Tensor
 from glmhmm_pyro.broadcasting import broadcast_shape
 from glmhmm_pyro.chain import half_log_kernels, log_kernels
 from glmhmm_pyro.chain.half_kernels import counts_halved, exponentiated_in
-from glmhmm_pyro.chain.half_steps import are_halves
+from glmhmm_pyro.chain.half_steps import HalfSteps, are_halves
 from glmhmm_pyro.chain.half_tangent_kernels import halved_tangents_log
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
 from glmhmm_pyro.chain.shapes import Potentials, memory_of
@@ -111,10 +111,11 @@ def counted(
     """
     steps, size = int(offsets[last] - offsets[first]), emission.shape[1]
     moves, sizes = transition, tuple[States, ...]()
-    if are_halves(transition, size):
-        kernel, slow = counts_halved, transition.shape[1]
-        sizes = pair_for(kernel, slow, size // slow, steps)
-        space = np.empty(2 * steps * size + 2 * transition[0].size)
+    kind = HalfSteps.of(transition, size)
+    if kind is not None:
+        kernel, between = counts_halved, kind.slow * kind.slots
+        sizes = pair_for(kernel, kind.slow, kind.fast, kind.slots, steps)
+        space = np.empty(steps * (size + between) + 2 * transition[0].size)
         if not exponentiated:
             moves = exponentiated_in(out_transition, transition, offsets[[first, last]])
     else:

@@ -130,7 +130,7 @@ def left_out(
         Shape (\*batch, steps), in nats.
     """
     if are_halves(transition, emission.shape[-1]):
-        transition = whole(transition)
+        transition = whole(transition, emission.shape[-1])
     potentials = align(initial, transition, emission, lengths)
     with torch.no_grad():
         module = engine_module(pick(engine, potentials))
@@ -177,7 +177,7 @@ def pairwise(
     which an E-step needs, are to be had from :func:`expected_counts` without.
     """
     if are_halves(transition, emission.shape[-1]):
-        transition = whole(transition)
+        transition = whole(transition, emission.shape[-1])
     if transition.dim() >= 3 and transition.shape[-3] == 1:
         steps = emission.shape[-2]
         transition = transition.expand(*transition.shape[:-3], steps, -1, -1)

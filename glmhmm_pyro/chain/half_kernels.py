@@ -13,6 +13,8 @@ state (:mod:`glmhmm_pyro.chain.half_steps`), with what a step leaves in its midd
         out_slow[t] = einsum("iz,ij,jz->ij", alpha[t - 1], S[t], back) / total
         beta[t - 1] = einsum("ij,jz->iz", S[t], back)
 
+Where fast states may begin anew the middle has a place more by slow state, ``S[t]`` one
+number for every pair that is left, and another one for those that go to that place.
 ``S`` and ``F`` are given as such, often by those who had probabilities before they had
 logarithms. The first loop leaves ``alpha`` in ``out_emission``, where the second puts
 the counts. Scales are kept as there, and what was lost is found out in the same way.
@@ -55,24 +57,59 @@ def exponentiated_in(
 
 
 @compiled(inline=True)
-def _ahead(
-    slow: int, fast: int, alpha: Array, moves: Array, base: int, mid: Array, place: int
+def _row(slow: int, fast: int, slots: int) -> tuple[int, int]:
+    """Where the fast moves of a row begin, and how many numbers it has."""
+    first = 2 * slow * fast if slots > fast else slow
+    return first, first + slots * fast
+
+
+@compiled(inline=True)
+def _slow_ahead(
+    slow: int,
+    fast: int,
+    slots: int,
+    alpha: Array,
+    moves: Array,
+    row: int,
+    mid: Array,
+    here: int,
 ) -> None:
-    """alpha_{t-1} by both half-steps, the middle left in ``mid`` from ``place`` on."""
-    width = slow + fast * fast
-    for j in range(slow):
-        row, here = base + j * width, place + j * fast
-        for z in range(fast):
-            mid[at(here + z)] = 0.0
-        for i in range(slow):
+    """alpha_{t-1} in the middle of one slow state, ``mid`` from ``here`` on."""
+    for z in range(slots):
+        mid[at(here + z)] = 0.0
+    for i in range(slow):
+        if slots == fast:
             move = moves[at(row + i)]
             for z in range(fast):
                 mid[at(here + z)] += move * alpha[at(i * fast + z)]
+        else:
+            for z in range(fast):
+                k, m = i * fast + z, (slow + i) * fast + z
+                mid[at(here + z)] += moves[at(row + k)] * alpha[at(k)]
+                mid[at(here + fast)] += moves[at(row + m)] * alpha[at(k)]
+
+
+@compiled(inline=True)
+def _ahead(
+    slow: int,
+    fast: int,
+    slots: int,
+    alpha: Array,
+    moves: Array,
+    base: int,
+    mid: Array,
+    place: int,
+) -> None:
+    """alpha_{t-1} by both half-steps, the middle left in ``mid`` from ``place`` on."""
+    first, width = _row(slow, fast, slots)
     for j in range(slow):
-        row, here = base + j * width + slow, place + j * fast
+        row, here = base + j * width, place + j * slots
+        _slow_ahead(slow, fast, slots, alpha, moves, row, mid, here)
+    for j in range(slow):
+        row, here = base + j * width + first, place + j * slots
         for b in range(fast):
             alpha[at(j * fast + b)] = 0.0
-        for a in range(fast):
+        for a in range(slots):
             origin = mid[at(here + a)]
             for b in range(fast):
                 alpha[at(j * fast + b)] += origin * moves[at(row + a * fast + b)]
@@ -82,45 +119,60 @@ def _ahead(
 def _fast_back(
     slow: int,
     fast: int,
+    slots: int,
     ahead: Array,
     moves: Array,
     base: int,
     pairs: Array,
-    place: int,
     back: Array,
 ) -> None:
     """back = F (l beta), from what is ahead; its terms are left in ``pairs``."""
-    width = slow + fast * fast
+    first, width = _row(slow, fast, slots)
     for j in range(slow):
-        row, own = base + j * width + slow, place + j * width + slow
-        for a in range(fast):
+        row = base + j * width + first
+        for a in range(slots):
             total = 0.0
             for b in range(fast):
                 term = moves[at(row + a * fast + b)] * ahead[at(j * fast + b)]
-                pairs[at(own + a * fast + b)] = term
+                pairs[at(row + a * fast + b)] = term
                 total += term
-            back[at(j * fast + a)] = total
+            back[at(j * slots + a)] = total
 
 
 @compiled(inline=True)
 def _slow_back(
-    slow: int, fast: int, back: Array, moves: Array, base: int, beta: Array
+    slow: int,
+    fast: int,
+    slots: int,
+    back: Array,
+    moves: Array,
+    base: int,
+    beta: Array,
 ) -> None:
     """beta_{t-1} = S back."""
-    width = slow + fast * fast
+    _, width = _row(slow, fast, slots)
     for k in range(slow * fast):
         beta[k] = 0.0
     for j in range(slow):
+        row = base + j * width
         for i in range(slow):
-            move = moves[at(base + j * width + i)]
-            for z in range(fast):
-                beta[at(i * fast + z)] += move * back[at(j * fast + z)]
+            if slots == fast:
+                move = moves[at(row + i)]
+                for z in range(fast):
+                    beta[at(i * fast + z)] += move * back[at(j * fast + z)]
+            else:
+                anew = back[at(j * slots + fast)]
+                for z in range(fast):
+                    k = i * fast + z
+                    beta[at(k)] += moves[at(row + k)] * back[at(j * slots + z)]
+                    beta[at(k)] += moves[at(row + slow * fast + k)] * anew
 
 
 @compiled(inline=True)
 def _count(
     slow: int,
     fast: int,
+    slots: int,
     earlier: Array,
     place: int,
     mid: Array,
@@ -130,28 +182,38 @@ def _count(
     moves: Array,
     base: int,
     pairs: Array,
-    own: int,
 ) -> None:
     """Counts of both half-steps, in ``pairs``, where the terms of ``back`` are."""
-    width = slow + fast * fast
+    first, width = _row(slow, fast, slots)
     for j in range(slow):
+        row = base + j * width
         for i in range(slow):
-            both = 0.0
-            for z in range(fast):
-                both += earlier[at(place + i * fast + z)] * back[at(j * fast + z)]
-            move = moves[at(base + j * width + i)]
-            pairs[at(own + j * width + i)] = scale * both * move
-        for a in range(fast):
-            origin = scale * mid[at(here + j * fast + a)]
-            row = own + j * width + slow + a * fast
+            if slots == fast:
+                both = 0.0
+                for z in range(fast):
+                    both += earlier[at(place + i * fast + z)] * back[at(j * fast + z)]
+                move = moves[at(row + i)]
+                pairs[at(row + i)] = scale * both * move
+            else:
+                anew = back[at(j * slots + fast)]
+                for z in range(fast):
+                    k, m = i * fast + z, (slow + i) * fast + z
+                    left = scale * earlier[at(place + k)]
+                    move, other = moves[at(row + k)], moves[at(row + m)]
+                    pairs[at(row + k)] = left * back[at(j * slots + z)] * move
+                    pairs[at(row + m)] = left * anew * other
+        for a in range(slots):
+            origin = scale * mid[at(here + j * slots + a)]
+            moved = row + first + a * fast
             for b in range(fast):
-                pairs[at(row + b)] *= origin
+                pairs[at(moved + b)] *= origin
 
 
 @compiled(inline=True)
 def _forward(
     slow: int,
     fast: int,
+    slots: int,
     start: int,
     stop: int,
     shared: bool,
@@ -162,12 +224,13 @@ def _forward(
     out: Array,
 ) -> tuple[float, float]:
     """Advance alpha to the end; its logarithm there, and what was taken out by half."""
-    size, width = slow * fast, slow * (slow + fast * fast)
+    size, width = slow * fast, slow * _row(slow, fast, slots)[1]
     power, power_half, total = 0, 0, 0.0
     store(alpha, out, start)
     for t in range(start + 1, stop):
-        place = (t - start) * size
-        _ahead(slow, fast, alpha, moves, 0 if shared else t * width, mid, place)
+        place, base = (t - start) * size, 0 if shared else t * width
+        middle = (t - start) * slow * slots
+        _ahead(slow, fast, slots, alpha, moves, base, mid, middle)
         for j in range(size):
             alpha[j] *= likely[at(place + j)]
         if (t - start) & 3 == 0:
@@ -184,6 +247,7 @@ def _forward(
 def _backward(
     slow: int,
     fast: int,
+    slots: int,
     start: int,
     stop: int,
     shared: bool,
@@ -199,7 +263,7 @@ def _backward(
     out: Array,
 ) -> tuple[float, float, float]:
     """Counts from the end on; log marginals at half and at the start, least total."""
-    size, width = slow * fast, slow * (slow + fast * fast)
+    size, width = slow * fast, slow * _row(slow, fast, slots)[1]
     power, least, middle = 0, np.inf, 0.0
     half = (start + stop) // 2
     for t in range(stop - 1, start - 1, -1):
@@ -218,25 +282,14 @@ def _backward(
         place, base = (t - start) * size, 0 if shared else t * width
         for j in range(size):
             ahead[j] = likely[at(place + j)] * beta[j]
-        _fast_back(slow, fast, ahead, moves, base, pairs, base, back)
-        total = 0.0
-        for j in range(size):
-            total += mid[at(place + j)] * back[j]
-        _slow_back(slow, fast, back, moves, base, beta)
+        _fast_back(slow, fast, slots, ahead, moves, base, pairs, back)
+        total, here = 0.0, (t - start) * slow * slots
+        for j in range(slow * slots):
+            total += mid[at(here + j)] * back[j]
+        _slow_back(slow, fast, slots, back, moves, base, beta)
         scale, earlier = weight / total, (t - 1) * size
         _count(
-            slow,
-            fast,
-            out,
-            earlier,
-            mid,
-            place,
-            back,
-            scale,
-            moves,
-            base,
-            pairs,
-            base,
+            slow, fast, slots, out, earlier, mid, here, back, scale, moves, base, pairs
         )
         if shared:
             add_row(pairs, 0, counts, 0, width)
@@ -259,6 +312,7 @@ def _close(shared: bool, first: int, width: int, counts: Array, out: Array) -> N
 def counts_halved(
     slow_states: tuple[float, ...] | np.ndarray,
     fast_states: tuple[float, ...] | np.ndarray,
+    slots_between: tuple[float, ...] | np.ndarray,
     initial: Array,
     transition: Array,
     emission: Array,
@@ -276,19 +330,20 @@ def counts_halved(
 
     Writes and adds as :func:`glmhmm_pyro.chain.scaled_kernels.counts_scaled` does, and
     returns the same. Transitions are given as exponentials, and may be in the memory of
-    ``out_transition``. ``space`` has room for two numbers by step and pair, and for two
-    rows of the transitions, which one for all steps needs.
+    ``out_transition``. ``slots_between`` is as long as there are places by slow state
+    between half-steps. ``space`` has room for a number by step and pair, one by step
+    and such place, and for two rows of the transitions, which one for all steps needs.
     """
-    slow, fast, doubtful = len(slow_states), len(fast_states), 0
-    size, width = slow * fast, slow * (slow + fast * fast)
+    slow, fast, slots = len(slow_states), len(fast_states), len(slots_between)
+    size, width, doubtful = slow * fast, slow * _row(slow, fast, slots)[1], 0
     steps = offsets[last] - offsets[first]
     shared = len(transition) == width
-    likely, mid = space[: steps * size], space[steps * size : 2 * steps * size]
+    likely, mid = space[: steps * size], space[steps * size : -2 * width]
     pairs, counts = out_transition, out_transition
     alpha = stack_pairs(slow_states, fast_states)
     beta = stack_pairs(slow_states, fast_states)
     ahead = stack_pairs(slow_states, fast_states)
-    back = stack_pairs(slow_states, fast_states)
+    back = stack_pairs(slow_states, slots_between)
     if shared:
         pairs, counts = space[-2 * width : -width], space[-width:]
     for s in range(first, last):
@@ -301,6 +356,7 @@ def counts_halved(
         from_start, taken = _forward(
             slow,
             fast,
+            slots,
             start,
             stop,
             shared,
@@ -313,6 +369,7 @@ def counts_halved(
         middle, from_end, least = _backward(
             slow,
             fast,
+            slots,
             start,
             stop,
             shared,

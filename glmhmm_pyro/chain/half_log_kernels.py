@@ -3,7 +3,8 @@
 The functions of :mod:`glmhmm_pyro.chain.log_kernels`, under their names and with their
 arguments, for transitions as :mod:`glmhmm_pyro.chain.half_steps` has them. Either
 half-step is that of many small chains: a slow one for every fast state, a fast one for
-every slow state. ``log_middle`` stands between both.
+every slow state. ``log_middle`` stands between both, in the places (slow states, slots)
+that are there.
 """
 
 from __future__ import annotations
@@ -36,32 +37,54 @@ def _advance(logs: Array, moves: Array, out: Array) -> None:
 
 
 @compiled
-def slow_moves(row: Array) -> Array:
-    """Slow moves of a step, (origins, destinations)."""
-    return row[:, : row.shape[0]].T
+def slots_between(transition: Array, fast: int) -> int:
+    """Number of places by slow state between both half-steps."""
+    slow, width = transition.shape[1:]
+    return fast if width == slow + fast * fast else fast + 1
 
 
 @compiled
-def fast_moves(row: Array, slow_state: int, fast: int) -> Array:
-    """Fast moves of a step, where this slow state was arrived at."""
-    return row[slow_state, row.shape[0] :].reshape(fast, fast)
+def slow_moves(row: Array, z: int, fast: int, slots: int) -> Array:
+    """Slow moves of a step that keep a fast state, (origins, destinations)."""
+    first, last, by = 0, row.shape[0], 1
+    if slots > fast:
+        first, last, by = z, last * fast, fast
+    return row[:, first:last:by].T
+
+
+@compiled
+def moves_anew(row: Array, fast: int) -> Array:
+    """Slow moves of a step after which fast states begin anew, (pairs, slow)."""
+    states = row.shape[0] * fast
+    return row[:, states : 2 * states : 1].T
+
+
+@compiled
+def fast_moves(row: Array, slow_state: int, fast: int, slots: int) -> Array:
+    """Fast moves of a step, where this slow state was arrived at, (slots, fast)."""
+    first = row.shape[1] - slots * fast
+    return row[slow_state, first:].reshape(slots, fast)
 
 
 @compiled
 def of_slow_state(pairs: Array, slow_state: int, fast: int) -> Array:
-    """What is there of a slow state, by fast ones."""
+    """What is there of a slow state, by fast ones or by places between half-steps."""
     return pairs[slow_state * fast : (slow_state + 1) * fast : 1]
 
 
 @compiled
 def _step(row: Array, fast: int, filtered: Array, middle: Array, ahead: Array) -> None:
     """Both half-steps."""
+    slots = len(middle) // len(row)
     for z in range(fast):
-        _advance(filtered[z::fast], slow_moves(row), middle[z::fast])
+        moves = slow_moves(row, z, fast, slots)
+        _advance(filtered[z::fast], moves, middle[z::slots])
+    if slots > fast:
+        _advance(filtered[0::1], moves_anew(row, fast), middle[fast::slots])
     for j in range(len(row)):
         _advance(
-            of_slow_state(middle, j, fast),
-            fast_moves(row, j, fast),
+            of_slow_state(middle, j, slots),
+            fast_moves(row, j, fast, slots),
             of_slow_state(ahead, j, fast),
         )
 
@@ -102,6 +125,8 @@ def filter_log(
     log_probs: Array,
 ) -> None:
     """Forward recursion; log probabilities of the states and normalisers by step."""
+    slow = transition.shape[1]
+    slots = slots_between(transition, emission.shape[1] // slow)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
         filter_session(
@@ -109,7 +134,7 @@ def filter_log(
             transition,
             emission,
             start,
-            np.empty((stop - start, emission.shape[1])),
+            np.empty((stop - start, slow * slots)),
             log_predicted[start:stop],
             log_filtered[start:stop],
             log_probs[start:stop],
@@ -118,19 +143,12 @@ def filter_log(
 
 @compiled
 def _back(weights: Array, gamma: Array, earlier: Array, out: Array) -> None:
-    """Counts of a half-step are added to out; gamma becomes that of its origins.
-
-    Args:
-        earlier: memory for as many numbers.
-    """
-    for i in range(len(gamma)):
-        earlier[i] = 0.0
+    """Counts of a half-step are added to out, and to earlier those of its origins."""
+    for i in range(len(earlier)):
         for j in range(len(gamma)):
             pair = weights[i, j] * gamma[j]
             earlier[i] += pair
             out[i, j] += pair
-    for i in range(len(gamma)):
-        gamma[i] = earlier[i]
 
 
 @compiled
@@ -153,11 +171,14 @@ def counts_log(
     """
     states, slow = emission.shape[1], transition.shape[1]
     fast = states // slow
-    of_slow, of_fast = np.empty((slow, slow)), np.empty((fast, fast))
-    gamma, earlier = np.empty(states), np.empty(states)
+    slots = slots_between(transition, fast)
+    of_slow, of_fast = np.empty((slow, slow)), np.empty((slots, fast))
+    of_anew = np.empty((states, slow))
+    gamma, between = np.empty(states), np.empty(slow * slots)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
-        middle, predicted, filtered = np.empty((3, stop - start, states))
+        middle = np.empty((stop - start, slow * slots))
+        predicted, filtered = np.empty((2, stop - start, states))
         log_probs = np.empty(stop - start)
         filter_session(
             initial[min(s, len(initial) - 1)],
@@ -178,14 +199,23 @@ def counts_log(
             out_emission[start + t] = gamma
             row = transition[min(start + t, len(transition) - 1)]
             out = out_transition[min(start + t, len(out_transition) - 1)]
+            between[:] = 0.0
             for j in range(slow):
-                here = of_slow_state(middle[t], j, fast)
-                origin_weights(here, fast_moves(row, j, fast), of_fast)
+                here, moves = middle[t], fast_moves(row, j, fast, slots)
+                origin_weights(of_slow_state(here, j, slots), moves, of_fast)
                 now = of_slow_state(gamma, j, fast)
-                _back(of_fast, now, earlier, fast_moves(out, j, fast))
+                earlier = of_slow_state(between, j, slots)
+                _back(of_fast, now, earlier, fast_moves(out, j, fast, slots))
+            gamma[:] = 0.0
             for z in range(fast):
-                origin_weights(filtered[t - 1, z::fast], slow_moves(row), of_slow)
-                _back(of_slow, gamma[z::fast], earlier, slow_moves(out))
+                moves = slow_moves(row, z, fast, slots)
+                counts = slow_moves(out, z, fast, slots)
+                origin_weights(filtered[t - 1, z::fast], moves, of_slow)
+                _back(of_slow, between[z::slots], gamma[z::fast], counts)
+            if slots > fast:
+                origin_weights(filtered[t - 1, 0::1], moves_anew(row, fast), of_anew)
+                counts = moves_anew(out, fast)
+                _back(of_anew, between[fast::slots], gamma[0::1], counts)
         out_emission[start] = gamma
         out_initial[min(s, len(out_initial) - 1)] += gamma
 
@@ -216,21 +246,28 @@ def viterbi_log(
     """Most probable path of every session."""
     states, slow = emission.shape[1], transition.shape[1]
     fast = states // slow
-    middle = np.empty(states)
+    slots = slots_between(transition, fast)
+    middle = np.empty(slow * slots)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
-        from_slow, from_fast = np.empty((2, stop - start, states), np.int32)
+        from_slow = np.empty((stop - start, slow * slots), np.int32)
+        from_slot = np.empty((stop - start, states), np.int32)
         score = initial[min(s, len(initial) - 1)] + emission[start]
         for t in range(start + 1, stop):
             row = transition[min(t, len(transition) - 1)]
             for z in range(fast):
-                origins = from_slow[t - start, z::fast]
-                _best(score[z::fast], slow_moves(row), middle[z::fast], origins)
+                moves = slow_moves(row, z, fast, slots)
+                origins = from_slow[t - start, z::slots]
+                _best(score[z::fast], moves, middle[z::slots], origins)
+            if slots > fast:
+                origins = from_slow[t - start, fast::slots]
+                moves = moves_anew(row, fast)
+                _best(score[0::1], moves, middle[fast::slots], origins)
             for j in range(slow):
-                origins = of_slow_state(from_fast[t - start], j, fast)
+                origins = of_slow_state(from_slot[t - start], j, fast)
                 _best(
-                    of_slow_state(middle, j, fast),
-                    fast_moves(row, j, fast),
+                    of_slow_state(middle, j, slots),
+                    fast_moves(row, j, fast, slots),
                     of_slow_state(score, j, fast),
                     origins,
                 )
@@ -240,8 +277,10 @@ def viterbi_log(
         for t in range(stop - 1, start - 1, -1):
             out_states[t] = state
             if t > start:
-                state = state // fast * fast + from_fast[t - start, state]
-                state = from_slow[t - start, state] * fast + state % fast
+                slot = from_slot[t - start, state]
+                state = from_slow[t - start, state // fast * slots + slot]
+                if slot < fast:
+                    state = state * fast + slot
 
 
 @compiled
@@ -257,6 +296,8 @@ def sample_log(
     """States drawn backward given the filtered ones, one uniform number a step."""
     states, slow = log_filtered.shape[1], transition.shape[1]
     fast = states // slow
+    slots = slots_between(transition, fast)
+    first_fast = transition.shape[2] - slots * fast
     probs = np.empty(states)
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
@@ -267,8 +308,13 @@ def sample_log(
             for k in range(states):
                 probs[k] = log_filtered[t, k]
                 if t < stop - 1:
-                    probs[k] += row[k // fast]
-                    probs[k] += row[slow + k % fast * fast + state % fast]
+                    place = k // fast if slots == fast else k
+                    moved = row[first_fast + k % fast * fast + state % fast]
+                    move = row[place] + moved
+                    if slots > fast:
+                        begun = row[first_fast + fast * fast + state % fast]
+                        move = np.logaddexp(move, row[states + k] + begun)
+                    probs[k] += move
                 top = max(top, probs[k])
             state = chosen(probs, top, uniforms[t])
             out_states[t] = state

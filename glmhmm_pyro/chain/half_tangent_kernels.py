@@ -16,7 +16,9 @@ from glmhmm_pyro.chain.compiler import compiled
 from glmhmm_pyro.chain.half_log_kernels import (
     fast_moves,
     filter_session,
+    moves_anew,
     of_slow_state,
+    slots_between,
     slow_moves,
 )
 from glmhmm_pyro.chain.log_kernels import Array, origin_weights
@@ -31,22 +33,30 @@ _BESIDE = (0.0,) * _SIDE
 @compiled
 def _origins(
     transition: Array, start: int, log_middle: Array, log_filtered: Array
-) -> tuple[Array, Array]:
-    """Origins of slow half-steps by fast state, of fast ones by slow state."""
+) -> tuple[Array, Array, Array]:
+    """Origins of half-steps: of slow ones by fast state, of fast ones by slow state.
+
+    Between them come those of slow half-steps after which fast states begin anew, none
+    if they never do.
+    """
     steps, states = log_filtered.shape
     slow = transition.shape[1]
-    fast = states // slow
+    fast, slots = states // slow, log_middle.shape[1] // slow
     of_slow = np.empty((steps, fast, slow, slow))
-    of_fast = np.empty((steps, slow, fast, fast))
+    of_anew = np.empty((steps if slots > fast else 0, states, slow))
+    of_fast = np.empty((steps, slow, slots, fast))
     for t in range(1, steps):
         row = transition[min(start + t, len(transition) - 1)]
         for z in range(fast):
             before = log_filtered[t - 1, z::fast]
-            origin_weights(before, slow_moves(row), of_slow[t, z])
+            origin_weights(before, slow_moves(row, z, fast, slots), of_slow[t, z])
+        if slots > fast:
+            before = log_filtered[t - 1, 0::1]
+            origin_weights(before, moves_anew(row, fast), of_anew[t])
         for j in range(slow):
-            before = of_slow_state(log_middle[t], j, fast)
-            origin_weights(before, fast_moves(row, j, fast), of_fast[t, j])
-    return of_slow, of_fast
+            between = of_slow_state(log_middle[t], j, slots)
+            origin_weights(between, fast_moves(row, j, fast, slots), of_fast[t, j])
+    return of_slow, of_anew, of_fast
 
 
 @compiled
@@ -70,7 +80,6 @@ def _scatter(values: Array, sets: Numbers, row: int, out: Array) -> None:
 @compiled(inline=True)
 def _carry(
     origins: Array,
-    size: int,
     before: Array,
     place: int,
     stride: int,
@@ -79,17 +88,20 @@ def _carry(
     by_origin: int,
     by_destination: int,
     now: Array,
+    now_place: int,
+    now_stride: int,
 ) -> None:
     """Derivative of log messages a half-step further.
 
-    A state k of the half-step is ``place + k * stride`` of the messages, a move from i
-    to j ``first + i * by_origin + j * by_destination`` of the moves.
+    A state i from which it goes is ``place + i * stride`` of the messages before, a
+    state j to which it goes ``now_place + j * now_stride`` of those now, and a move
+    ``first + i * by_origin + j * by_destination`` of the moves.
     """
-    for j in range(size):
-        here = place + j * stride
+    for j in range(origins.shape[1]):
+        here = now_place + j * now_stride
         for b in range(_SIDE):
             now[here, b] = 0.0
-        for i in range(size):
+        for i in range(len(origins)):
             weight, there = origins[i, j], place + i * stride
             move = first + i * by_origin + j * by_destination
             for b in range(_SIDE):
@@ -99,7 +111,6 @@ def _carry(
 @compiled(inline=True)
 def _back(
     origins: Array,
-    size: int,
     before: Array,
     place: int,
     stride: int,
@@ -110,25 +121,26 @@ def _back(
     mean: Array,
     gamma: Array,
     d_gamma: Array,
+    now_place: int,
+    now_stride: int,
     earlier: Array,
     d_earlier: Array,
     pairs: Array,
 ) -> None:
-    """A half-step back: derivatives of moves go to ``pairs``, those of states on."""
-    for i in range(size):
-        earlier[place + i * stride] = 0.0
-        for b in range(_SIDE):
-            d_earlier[place + i * stride, b] = 0.0
-    for j in range(size):
-        here = place + j * stride
+    """A half-step back: derivatives of moves are added to ``pairs``.
+
+    Those of the states from which it goes are added to what is there of them earlier.
+    """
+    for j in range(origins.shape[1]):
+        here = now_place + j * now_stride
         for b in range(_SIDE):
             mean[b] = 0.0
-        for i in range(size):
+        for i in range(len(origins)):
             weight, there = origins[i, j], place + i * stride
             move = first + i * by_origin + j * by_destination
             for b in range(_SIDE):
                 mean[b] += weight * (before[there, b] + moves[move, b])
-        for i in range(size):
+        for i in range(len(origins)):
             weight, there = origins[i, j], place + i * stride
             move = first + i * by_origin + j * by_destination
             earlier[there] += weight * gamma[here]
@@ -154,9 +166,24 @@ def _centre(filtered: Array, emission: Array, tangent: Array, mean: Array) -> No
 
 
 @compiled
+def _places(of_slow: Array, of_fast: Array) -> tuple[int, int, int, int, int, int]:
+    """Numbers of states and of places between half-steps, and where moves are.
+
+    The latter: by which the origins of slow moves that keep the fast state are apart,
+    where fast moves begin, and how many numbers a row has.
+    """
+    fast, slow = of_slow.shape[1:3]
+    slots = of_fast.shape[2]
+    first = 2 * slow * fast if slots > fast else slow
+    by_origin = fast if slots > fast else 1
+    return slow, fast, slots, by_origin, first, first + slots * fast
+
+
+@compiled
 def _forward(
     filtered: Array,
     of_slow: Array,
+    of_anew: Array,
     of_fast: Array,
     start: int,
     session: int,
@@ -169,8 +196,8 @@ def _forward(
     total: Array,
 ) -> None:
     """Derivatives of one session's log messages and, added up, of its log marginal."""
-    slow, fast = of_fast.shape[1], of_slow.shape[1]
-    width, states = slow + fast * fast, slow * fast
+    slow, fast, slots, by, first, width = _places(of_slow, of_fast)
+    states = slow * fast
     moves, here = np.empty((slow * width, _SIDE)), np.empty((states, _SIDE))
     mean = stack_vector(_BESIDE)
     for t in range(len(filtered)):
@@ -182,11 +209,14 @@ def _forward(
             )
             before, middle, now = tangent[t - 1], d_middle[t], tangent[t]
             for z in range(fast):
-                own = of_slow[t, z]
-                _carry(own, slow, before, z, fast, moves, 0, 1, width, middle)
+                own, move = of_slow[t, z], z * (slots - fast)
+                _carry(own, before, z, fast, moves, move, by, width, middle, z, slots)
+            if slots > fast:
+                own = of_anew[t]
+                _carry(own, before, 0, 1, moves, states, 1, width, middle, fast, slots)
             for j in range(slow):
-                own, first = of_fast[t, j], j * width + slow
-                _carry(own, fast, middle, j * fast, 1, moves, first, fast, 1, now)
+                own, move, place = of_fast[t, j], j * width + first, j * slots
+                _carry(own, middle, place, 1, moves, move, fast, 1, now, j * fast, 1)
         _gather(d_emission, sets, start + t, here)
         _centre(filtered[t], here, tangent[t], mean)
         for b in range(_SIDE):
@@ -197,6 +227,7 @@ def _forward(
 def _backward(
     last: Array,
     of_slow: Array,
+    of_anew: Array,
     of_fast: Array,
     start: int,
     session: int,
@@ -209,11 +240,11 @@ def _backward(
     out_emission: Array,
 ) -> None:
     """Derivatives of one session's counts; ``last`` is its weighted last posterior."""
-    slow, fast = of_fast.shape[1], of_slow.shape[1]
-    width, states = slow + fast * fast, slow * fast
+    slow, fast, slots, by, first, width = _places(of_slow, of_fast)
+    states = slow * fast
     moves, pairs = np.empty((2, slow * width, _SIDE))
-    gamma, earlier = last.copy(), np.empty(states)
-    d_gamma, d_earlier = np.empty((2, states, _SIDE))
+    gamma, d_gamma = last.copy(), np.empty((states, _SIDE))
+    between, d_between = np.empty(slow * slots), np.empty((slow * slots, _SIDE))
     mean = stack_vector(_BESIDE)
     for k in range(states):
         for b in range(_SIDE):
@@ -221,39 +252,61 @@ def _backward(
     for t in range(len(tangent) - 1, 0, -1):
         _scatter(d_gamma, sets, start + t, out_emission)
         _gather(d_transition, sets, min(start + t, d_transition.shape[1] - 1), moves)
-        pairs[:] = 0.0
+        pairs[:], between[:], d_between[:] = 0.0, 0.0, 0.0
         for j in range(slow):
             _back(
                 of_fast[t, j],
-                fast,
                 d_middle[t],
-                j * fast,
+                j * slots,
                 1,
                 moves,
-                j * width + slow,
+                j * width + first,
                 fast,
                 1,
                 mean,
                 gamma,
                 d_gamma,
-                earlier,
-                d_earlier,
+                j * fast,
+                1,
+                between,
+                d_between,
                 pairs,
             )
+        gamma[:], d_gamma[:] = 0.0, 0.0
         for z in range(fast):
             _back(
                 of_slow[t, z],
-                slow,
                 tangent[t - 1],
                 z,
                 fast,
                 moves,
+                z * (slots - fast),
+                by,
+                width,
+                mean,
+                between,
+                d_between,
+                z,
+                slots,
+                gamma,
+                d_gamma,
+                pairs,
+            )
+        if slots > fast:
+            _back(
+                of_anew[t],
+                tangent[t - 1],
                 0,
+                1,
+                moves,
+                states,
                 1,
                 width,
                 mean,
-                earlier,
-                d_earlier,
+                between,
+                d_between,
+                fast,
+                slots,
                 gamma,
                 d_gamma,
                 pairs,
@@ -289,7 +342,10 @@ def halved_tangents_log(
     for s in range(first, last):
         start, stop = offsets[s], offsets[s + 1]
         steps, states = stop - start, emission.shape[1]
-        middle, predicted, filtered = np.empty((3, steps, states))
+        slow = transition.shape[1]
+        places = slow * slots_between(transition, states // slow)
+        middle = np.empty((steps, places))
+        predicted, filtered = np.empty((2, steps, states))
         log_probs, entry = np.empty(steps), initial[min(s, len(initial) - 1)]
         filter_session(
             entry,
@@ -303,15 +359,15 @@ def halved_tangents_log(
         )
         if log_probs.sum() == -np.inf:
             continue
-        of_slow, of_fast = _origins(transition, start, middle, filtered)
+        origins = _origins(transition, start, middle, filtered)
         filtered = np.exp(filtered)
-        d_middle, tangent = np.empty((2, steps, states, _SIDE))
+        d_middle = np.empty((steps, places, _SIDE))
+        tangent = np.empty((steps, states, _SIDE))
         for piece in range(0, len(sets), _SIDE):
             own, total = sets[piece : piece + _SIDE], np.zeros(_SIDE)
             _forward(
                 filtered,
-                of_slow,
-                of_fast,
+                *origins,
                 start,
                 s,
                 own,
@@ -326,8 +382,7 @@ def halved_tangents_log(
                 d_log_marginal[own[b], s] = total[b]
             _backward(
                 session_weights[s] * filtered[-1],
-                of_slow,
-                of_fast,
+                *origins,
                 start,
                 s,
                 own,

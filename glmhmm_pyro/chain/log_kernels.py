@@ -97,8 +97,8 @@ def origin_weights(log_filtered: Array, transition: Array, weights: Array) -> No
 
     Without a loop: ``weights = softmax(log_filtered[:, None] + transition, 0)``.
     """
-    states = len(log_filtered)
-    for j in range(states):
+    states, destinations = weights.shape
+    for j in range(destinations):
         top = -np.inf
         for i in range(states):
             top = max(top, log_filtered[i] + transition[i, j])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.chain.half_steps import are_halves, fast_half, slow_half
+from glmhmm_pyro.chain.half_steps import HalfSteps
 
 
 class Table:
@@ -74,13 +74,18 @@ class Table:
 class Halves:
     """Moves of pairs of a slow and a fast state by half-steps.
 
+    Between both half-steps stand messages (..., slow, slots), the last slot being that
+    of fast states that begin anew, if they may.
+
     Args:
-        logs: (\\*batch, sessions|1, slow, slow + fast^2).
+        logs: as ``kind`` has them, (\\*batch, sessions|1, slow, numbers).
+        kind: which of these are which.
     """
 
-    def __init__(self, logs: Tensor):
-        self.logs, (self.slow, self.fast) = logs, _both(logs)
-        self.pair = self.slow.logs.shape[-1], self.fast.logs.shape[-1]
+    def __init__(self, logs: Tensor, kind: HalfSteps):
+        self.logs, self.kind = logs, kind
+        self.kept, self.anew, self.fast = _parts(logs, kind)
+        self.pair = kind.slow, kind.fast
 
     def _by_fast(self, states: Tensor) -> Tensor:
         return states.unflatten(-1, self.pair).mT
@@ -88,8 +93,16 @@ class Halves:
     def _by_slow(self, states: Tensor) -> Tensor:
         return states.unflatten(-1, self.pair)
 
+    def _slots(self, by_fast: Tensor, renewed: Tensor | None) -> Tensor:
+        """What is there by fast state, and by slow state of those that begin anew."""
+        by_slow = by_fast.mT
+        if renewed is None:
+            return by_slow
+        return torch.cat([by_slow, renewed.unsqueeze(-1)], -1)
+
     def _middle(self, state: Tensor) -> Tensor:
-        return self.slow.ahead(self._by_fast(state)).mT
+        renewed = None if self.anew is None else self.anew.ahead(state)
+        return self._slots(self.kept.ahead(self._by_fast(state)), renewed)
 
     def ahead(self, state: Tensor) -> Tensor:
         """As for a table."""
@@ -97,21 +110,39 @@ class Halves:
 
     def back(self, state: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
         """As for a table."""
-        fast, gamma = self.fast.back(self._middle(state), self._by_slow(gamma))
-        slow, gamma = self.slow.back(self._by_fast(state), gamma.mT)
-        return _summed_counts(slow, fast), gamma.mT.flatten(-2)
+        fast, slots = self.fast.back(self._middle(state), self._by_slow(gamma))
+        kept, gamma = self.kept.back(self._by_fast(state), self._by_kept(slots))
+        gamma, renewed = gamma.mT.flatten(-2), None
+        if self.anew is not None:
+            renewed, others = self.anew.back(state, slots[..., -1])
+            gamma = gamma + others
+        return self._counts(kept, renewed, fast), gamma
+
+    def _by_kept(self, slots: Tensor) -> Tensor:
+        return slots[..., : self.kind.fast].mT
+
+    def _counts(self, kept: Tensor, renewed: Tensor | None, fast: Tensor) -> Tensor:
+        """Counts of both half-steps in one tensor."""
+        if renewed is None:
+            return torch.cat([kept.sum(-3).mT, fast.flatten(-2)], -1)
+        kept = kept.transpose(-3, -1).flatten(-2)
+        return torch.cat([kept, renewed.mT, fast.flatten(-2)], -1)
 
     def tangent(self, state: Tensor, tangent: Tensor, moved: Tensor) -> Tensor:
         """As for a table."""
-        middle, (_, fast) = self._middle_tangent(state, tangent, moved)
-        return self.fast.tangent(self._middle(state), middle, fast.logs).flatten(-2)
+        middle, fast = self._middle_tangent(state, tangent, moved)
+        return self.fast.tangent(self._middle(state), middle, fast).flatten(-2)
 
     def _middle_tangent(
         self, state: Tensor, tangent: Tensor, moved: Tensor
-    ) -> tuple[Tensor, tuple[Table, Table]]:
-        slow, fast = _both(moved)
+    ) -> tuple[Tensor, Tensor]:
+        kept, anew, fast = _parts(moved, self.kind)
         by_fast = self._by_fast(state), self._by_fast(tangent)
-        return self.slow.tangent(*by_fast, slow.logs).mT, (slow, fast)
+        renewed = None
+        if self.anew is not None and anew is not None:
+            renewed = self.anew.tangent(state, tangent, anew.logs)
+        middle = self._slots(self.kept.tangent(*by_fast, kept.logs), renewed)
+        return middle, fast.logs
 
     def tangent_back(
         self,
@@ -122,48 +153,70 @@ class Halves:
         d_gamma: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As for a table."""
-        middle, (slow, fast) = self._middle_tangent(state, tangent, moved)
-        d_fast, gamma, d_gamma = self.fast.tangent_back(
+        kept, anew, _ = _parts(moved, self.kind)
+        middle, fast = self._middle_tangent(state, tangent, moved)
+        d_fast, slots, d_slots = self.fast.tangent_back(
             self._middle(state),
             middle,
-            fast.logs,
+            fast,
             self._by_slow(gamma),
             self._by_slow(d_gamma),
         )
-        by_fast = self._by_fast(state), self._by_fast(tangent)
-        d_slow, gamma, d_gamma = self.slow.tangent_back(
-            *by_fast, slow.logs, gamma.mT, d_gamma.mT
+        d_kept, gamma, d_gamma = self.kept.tangent_back(
+            self._by_fast(state),
+            self._by_fast(tangent),
+            kept.logs,
+            self._by_kept(slots),
+            self._by_kept(d_slots),
         )
-        d_pairs = _summed_counts(d_slow, d_fast)
-        return d_pairs, gamma.mT.flatten(-2), d_gamma.mT.flatten(-2)
+        gamma, d_gamma = gamma.mT.flatten(-2), d_gamma.mT.flatten(-2)
+        d_anew = None
+        if self.anew is not None and anew is not None:
+            own = slots[..., -1], d_slots[..., -1]
+            d_anew, *others = self.anew.tangent_back(state, tangent, anew.logs, *own)
+            gamma, d_gamma = gamma + others[0], d_gamma + others[1]
+        return self._counts(d_kept, d_anew, d_fast), gamma, d_gamma
 
     def best(self, score: Tensor) -> tuple[Tensor, Tensor]:
         """As for a table."""
-        middle, from_slow = self.slow.best(self._by_fast(score))
-        best, from_fast = self.fast.best(middle.mT)
-        from_slow = from_slow.mT.gather(-1, from_fast)
-        return best.flatten(-2), (from_slow * self.pair[1] + from_fast).flatten(-2)
+        slow, fast = self.pair
+        best, origin = self.kept.best(self._by_fast(score))
+        states = torch.arange(fast, device=score.device).unsqueeze(-1)
+        found = [(best, origin * fast + states)]
+        if self.anew is not None:
+            best, origin = self.anew.best(score)
+            found.append((best.unsqueeze(-2), origin.unsqueeze(-2)))
+        middle, from_pair = (torch.cat(parts, -2).mT for parts in zip(*found))
+        best, from_slot = self.fast.best(middle)
+        return best.flatten(-2), from_pair.gather(-1, from_slot).flatten(-2)
 
     def into(self, state: Tensor) -> Tensor:
         """As for a table."""
-        slow, fast = self.pair
+        kind, (_, fast) = self.kind, self.pair
         rows = self.logs.expand(*state.shape, -1, -1)
         index = (state // fast)[..., None, None].expand(*state.shape, 1, rows.shape[-1])
         row = rows.gather(-2, index)[..., 0, :]
-        moves = Table(row[..., slow:].unflatten(-1, (fast, fast))).into(state % fast)
-        return (row[..., :slow, None] + moves[..., None, :]).flatten(-2)
+        moves = row[..., kind.place :].unflatten(-1, (kind.slots, fast))
+        moves = Table(moves).into(state % fast)
+        if not kind.renews:
+            return (row[..., : kind.slow, None] + moves[..., None, :]).flatten(-2)
+        kept, anew = (
+            row[..., : kind.place].unflatten(-1, (2, kind.slow, fast)).unbind(-3)
+        )
+        kept = kept + moves[..., None, :fast]
+        return kept.logaddexp(anew + moves[..., None, fast:]).flatten(-2)
 
 
 def moves_of(logs: Tensor, states: int) -> Table | Halves:
     """Moves into one step, from a row of a chain's transitions."""
-    return Halves(logs) if are_halves(logs, states) else Table(logs)
+    kind = HalfSteps.of(logs, states)
+    return Table(logs) if kind is None else Halves(logs, kind)
 
 
-def _both(logs: Tensor) -> tuple[Table, Table]:
-    """Slow moves (..., 1, slow, slow) and fast ones (..., slow, fast, fast)."""
-    return Table(slow_half(logs).unsqueeze(-3)), Table(fast_half(logs))
+def _parts(logs: Tensor, kind: HalfSteps) -> tuple[Table, Table | None, Table]:
+    """Slow moves that keep the fast state, others (pairs, slow), and fast ones.
 
-
-def _summed_counts(slow: Tensor, fast: Tensor) -> Tensor:
-    """Counts of both half-steps in one tensor, slow ones for every fast state added."""
-    return torch.cat([slow.sum(-3).mT, fast.flatten(-2)], -1)
+    The first are (..., fast|1, slow, slow), the last (..., slow, slots, fast).
+    """
+    anew = Table(logs[..., kind.states : kind.place].mT) if kind.renews else None
+    return Table(kind.kept(logs)), anew, Table(kind.moves(logs))

@@ -46,9 +46,14 @@ def states_for(kernel: Kernel, num_states: int, steps: int) -> States:
     return _states_told(kernel, (num_states,), steps, num_states <= GREATEST)[0]
 
 
-def pair_for(kernel: Kernel, slow: int, fast: int, steps: int) -> tuple[States, ...]:
-    """The same for a kernel of pairs of a slow and a fast state."""
-    return _states_told(kernel, (slow, fast), steps, slow * fast <= MOST_PAIRS)
+def pair_for(
+    kernel: Kernel, slow: int, fast: int, slots: int, steps: int
+) -> tuple[States, ...]:
+    """The same for a kernel of pairs of a slow and a fast state.
+
+    Between half-steps they are in one of ``slots`` places by slow state.
+    """
+    return _states_told(kernel, (slow, fast, slots), steps, slow * fast <= MOST_PAIRS)
 
 
 def _states_told(
@@ -88,7 +93,9 @@ def warm_up(num_states: Iterable[int | tuple[int, int]] = (2, 3, 4)) -> None:
         >>> warm_up([2])
     """
     for given in num_states:
-        numbers = given if isinstance(given, tuple) and len(given) == 2 else (given,)
+        numbers: tuple[Any, ...] = (given,)
+        if isinstance(given, tuple) and len(given) == 2:
+            numbers = given
         for states in numbers:
             if not isinstance(states, (int, np.integer)) or states < 1:
                 raise ValueError(
@@ -98,6 +105,7 @@ def warm_up(num_states: Iterable[int | tuple[int, int]] = (2, 3, 4)) -> None:
         kernels: tuple[Any, ...] = (counts_stationary, counts_scaled)
         if len(numbers) == 2:
             kernels = (counts_halved,) if math.prod(numbers) <= MOST_PAIRS else ()
+            numbers = (*numbers, numbers[1])
         elif numbers[0] > GREATEST:
             kernels = ()
         for kernel in kernels:
@@ -106,7 +114,7 @@ def warm_up(num_states: Iterable[int | tuple[int, int]] = (2, 3, 4)) -> None:
 
 
 def _signature(*num_states: int) -> tuple[numba.types.Type, ...]:
-    """Types of the arguments of a kernel that is made for one or two numbers."""
+    """Types of the arguments of a kernel that is made for these numbers."""
     numbers, places = numba.float64[::1], numba.int64[::1]
     return (
         *(numba.types.UniTuple(numba.float64, number) for number in num_states),

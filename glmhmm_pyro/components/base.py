@@ -82,7 +82,7 @@ from glmhmm_pyro.components.explaining import ExplainsItself
 from glmhmm_pyro.components.latents import HasLatents
 from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.objectives import BlockObjective
-from glmhmm_pyro.components.own_states import OwnStates
+from glmhmm_pyro.components.own_states import HasOwnStates
 from glmhmm_pyro.components.reader import CovariateReader
 from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, OutputUnits
 from glmhmm_pyro.components.site import STATE_AXES, Site
@@ -95,7 +95,9 @@ from glmhmm_pyro.sequences.changes import Selection
 from glmhmm_pyro.sequences.members import Members
 
 
-class Component(ExplainsItself, CovariateReader, HasBlocks, HasLatents, PyroModule):
+class Component(
+    ExplainsItself, CovariateReader, HasOwnStates, HasBlocks, HasLatents, PyroModule
+):
     """One conditional distribution of the model, with its parameters.
 
     A parameter is declared by assigning a :class:`Site` in ``__init__``. Reading the
@@ -113,7 +115,6 @@ class Component(ExplainsItself, CovariateReader, HasBlocks, HasLatents, PyroModu
         batched: whether parameters may carry a leading axis of parameter sets, where
             their priors allow it; see :meth:`takes_sets`.
         counts_of: the expected counts of an E-step that its M-step reads.
-        own_states: the states that it speaks of, where they are not the model's.
         has_fixed_priors: whether no prior of a site reads another site; recipes that
             sample hyperparameters are known to.
 
@@ -126,7 +127,6 @@ class Component(ExplainsItself, CovariateReader, HasBlocks, HasLatents, PyroModu
     has_fixed_priors: ClassVar[bool] = True
     batched: ClassVar[bool] = False
     counts_of: ClassVar[str]
-    own_states: OwnStates | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -291,23 +291,6 @@ class Component(ExplainsItself, CovariateReader, HasBlocks, HasLatents, PyroModu
     def kept_columns(self) -> tuple[str, ...]:
         """Columns that it reads as they are, not by weights, which have no units."""
         return ()
-
-    def own_counts(self, counts: Tensor, data: Sequences) -> Tensor:
-        """Expected counts of its own states, from those of the model's."""
-        known = self.own_states
-        return counts if known is None else known.counts(counts, data)
-
-    def renumbered(self, name: str, value: Tensor, order: Tensor) -> Tensor:
-        """A parameter where state k of the model is what was ``order[k]``."""
-        known = self.own_states
-        if known is None:
-            return self.permuted(name, value, order)
-        return known.permuted(self, name, value, order)
-
-    def shown_axes(self, axes: tuple[str, ...]) -> tuple[str, ...]:
-        """What axes of its parameters are called where users see them."""
-        called = {} if self.own_states is None else self.own_states.axes
-        return tuple(called.get(axis, axis) for axis in axes)
 
     def counted(self, counts: Tensor, data: Sequences) -> Tensor:
         """Expected counts without those of what was not observed."""

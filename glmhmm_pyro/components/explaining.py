@@ -30,6 +30,7 @@ class ExplainsItself:
 
     called: ClassVar[str] = ""
     counts_of: ClassVar[str]
+    counted_from: str
     own_states: "OwnStates | None"
     columns_read: "tuple[str, ...] | None"
 
@@ -66,7 +67,8 @@ class ExplainsItself:
     def symbols(self) -> tuple[str, str, str]:
         """What is drawn, the state it depends on, and the covariates that it reads."""
         z = "z" if self.own_states is None else self.own_states.letter
-        drawn, state, read = _EQUATIONS[self.counts_of]
+        drawn, state, _ = _EQUATIONS[self.counts_of]
+        read = _EQUATIONS[self.counted_from][2]
         if self.columns_read is not None:
             read = f"{', '.join(self.columns_read)} of {read}"
         return drawn.format(z=z), state.format(z=z), read

@@ -13,6 +13,7 @@ from glmhmm_pyro.components.base import Component, Site
 from glmhmm_pyro.components.rescaling import logits_as_defined
 from glmhmm_pyro.components.softmax import insert_zeros, permuted_rows
 from glmhmm_pyro.components.tables import Certain, LogTable, ProbsTable
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions import normalised
 from glmhmm_pyro.priors.answers import mode_given
 from glmhmm_pyro.priors.filling import Prior
@@ -138,11 +139,15 @@ class Initial(InitialState):
             return None
         return ProbsTable(1, len(self.all_states(data.device)))
 
+    def scores(self, covariates: Any) -> Tensor:
+        """Logarithms of the probabilities, the same whatever the covariates."""
+        return log_or_zero_slope(self.probs).unsqueeze(-2)
+
     def logits(self, data: Sequences) -> Tensor:
         """Logarithms of the probabilities."""
-        logits = log_or_zero_slope(self.probs)
         if not self.varies_over:
-            return logits.unsqueeze(-2)
+            return self.scores(None)
+        logits = log_or_zero_slope(self.probs)
         rows = self.rows("session", data)
         everything = rows == list(range(logits.shape[-2]))
         return logits if everything else logits[..., rows, :]
@@ -212,11 +217,14 @@ class InitialGLM(InitialState):
         """Whether predictors are those made here."""
         return logits_as_defined(self, InitialGLM)
 
+    def scores(self, covariates: DesignMatrix | Tensor) -> Tensor:
+        """Linear predictors of rows of covariates, 0 for state 0."""
+        weights = self.weights.to(covariates.dtype)
+        return covariates @ insert_zeros(weights).transpose(-1, -2)
+
     def logits(self, data: Sequences) -> Tensor:
         """Linear predictors, 0 for state 0."""
-        design = self.operator(data)
-        weights = self.weights.to(design.dtype)
-        return design @ insert_zeros(weights).transpose(-1, -2)
+        return self.scores(self.operator(data))
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """The weights of all states, those of state 0 being 0."""

@@ -5,8 +5,8 @@ transitions have parameters by slow state, emissions often by fast state alone. 
 expected counts summed over the other level, and keep axes of their own.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -24,12 +24,15 @@ class OwnStates:
         sizes: of these axes.
         num_states: number of states of the model.
         letter: of its states, in equations.
+        counts_of: the expected counts of an E-step from which its own are made, where
+            they are not those that components of its kind read.
     """
 
     axes: Mapping[str, str]
     sizes: Mapping[str, int]
     num_states: int
     letter: str
+    counts_of: str | None = None
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
         """Expected counts of the component's states, from those of the model's."""
@@ -48,3 +51,38 @@ class OwnStates:
     ) -> Tensor:
         """A parameter where state k of the model is what was ``order[k]``."""
         raise NotImplementedError
+
+
+class HasOwnStates:
+    """Mixin of components: the states that they speak of.
+
+    Attributes:
+        own_states: these, where they are not the model's.
+    """
+
+    own_states: OwnStates | None = None
+    counts_of: ClassVar[str]
+    permuted: Callable[[str, Tensor, Tensor], Tensor]
+
+    @property
+    def counted_from(self) -> str:
+        """The expected counts of an E-step from which its own are made."""
+        known = self.own_states
+        return (known.counts_of if known else None) or self.counts_of
+
+    def own_counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Expected counts of its own states, from those of the model's."""
+        known = self.own_states
+        return counts if known is None else known.counts(counts, data)
+
+    def renumbered(self, name: str, value: Tensor, order: Tensor) -> Tensor:
+        """A parameter where state k of the model is what was ``order[k]``."""
+        known = self.own_states
+        if known is None:
+            return self.permuted(name, value, order)
+        return known.permuted(self, name, value, order)  # type: ignore[arg-type]
+
+    def shown_axes(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        """What axes of its parameters are called where users see them."""
+        called = {} if self.own_states is None else self.own_states.axes
+        return tuple(called.get(axis, axis) for axis in axes)

@@ -151,7 +151,8 @@ class HiddenMarkov(StatePosteriors, TorchDistribution):
         the first fast states of a session.
         """
         moves = self._of_chains[1]
-        return whole(moves) if are_halves(moves, self.num_chain_states) else moves
+        states = self.num_chain_states
+        return whole(moves, states) if are_halves(moves, states) else moves
 
     @property
     def chain_lengths(self) -> Tensor:  # type: ignore[override]

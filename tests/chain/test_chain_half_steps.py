@@ -7,7 +7,7 @@ from oracles import by_session, log_marginals, path_posterior
 
 from glmhmm_pyro import chain
 from glmhmm_pyro.chain import specialised
-from glmhmm_pyro.chain.half_steps import fast_half, halved, slow_half, summed, whole
+from glmhmm_pyro.chain.half_steps import HalfSteps, halved, renewing, summed, whole
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 STEPS = int(LENGTHS.sum())
@@ -21,17 +21,29 @@ CASES = {
     "far apart": {"scale": 600.0},
     "far apart, shared": {"scale": 600.0, "shared": True, "forbidden": 0.1},
 }
+CASES |= {f"renewed, {name}": {**case, "renews": True} for name, case in CASES.items()}
 
 
 def potentials(
-    pair=(2, 3), batch=(), shared=False, scale=1.0, forbidden=0.0, masked=0.0, seed=0
+    pair=(2, 3),
+    batch=(),
+    shared=False,
+    scale=1.0,
+    forbidden=0.0,
+    masked=0.0,
+    renews=False,
+    seed=0,
 ):
     """Initial, transitions by half-steps and emissions; not normalised."""
     generator = torch.Generator().manual_seed(seed)
     (slow, fast), rows = pair, 1 if shared else STEPS
+    slow_moves = [(*batch, rows, slow, slow)]
+    if renews:
+        slow_moves = [(*batch, fast, rows, slow, slow)] * 2
     shapes = (
-        *((1, slow * fast), (*batch, rows, slow, slow), (slow, rows, fast, fast)),
-        (*batch, STEPS, slow * fast),
+        *((1, slow * fast), (*batch, STEPS, slow * fast)),
+        *(*slow_moves, (slow, rows, fast, fast)),
+        *[(slow, rows, fast)] * renews,
     )
     draws = []
     for shape in shapes:
@@ -39,33 +51,86 @@ def potentials(
         chance = torch.rand(shape, generator=generator, dtype=torch.float64)
         draws.append(draw.masked_fill(chance < forbidden, -torch.inf))
     hidden = torch.rand(STEPS, generator=generator) < masked
-    emission = draws[3].masked_fill(hidden[:, None], 0.0)
-    return draws[0], halved(*draws[1:3]), emission
+    emission = draws[1].masked_fill(hidden[:, None], 0.0)
+    return draws[0], (renewing if renews else halved)(*draws[2:]), emission
+
+
+def potentials_of_paths(**options):
+    """The same where a move says whether its fast state goes on or begins anew."""
+    initial, moves, emission = potentials(**options)
+    kind = HalfSteps.of(moves, emission.shape[-1])
+    if kind.renews:
+        moves = moves.clone()
+        number = torch.arange(kind.states)
+        moves[..., (number % 2 == 0).nonzero().flatten()] = -torch.inf
+        moves[..., kind.states + (number % 2 == 1).nonzero().flatten()] = -torch.inf
+    return initial, moves, emission
 
 
 def by_table(case):
     initial, moves, emission = case
-    return initial, whole(moves), emission
+    return initial, whole(moves, emission.shape[-1]), emission
 
 
 every_case = pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 
 
+def by_row(pairs, moves):
+    """Counts of moves between pairs as those of the numbers they are made of."""
+    given = moves.clone().requires_grad_()
+    table = whole(given, pairs.shape[-1])
+    return torch.autograd.grad(table, given, pairs)[0].nan_to_num(0.0)
+
+
 def test_a_table_has_the_sum_of_both_half_steps():
     slow, fast = torch.randn(1, 2, 2), torch.randn(2, 5, 3, 3)
-    table = whole(halved(slow, fast)).reshape(5, 2, 3, 2, 3)
+    moves, kind = halved(slow, fast), HalfSteps(2, 3)
+    table = whole(moves, 6).reshape(5, 2, 3, 2, 3)
     for i, a, j, b in torch.cartesian_prod(*map(torch.arange, (2, 3, 2, 3))).tolist():
         expected = slow[0, i, j] + fast[j, :, a, b]
         torch.testing.assert_close(table[:, i, a, j, b], expected)
-    torch.testing.assert_close(slow_half(halved(slow, fast))[:1], slow)
-    torch.testing.assert_close(fast_half(halved(slow, fast)).transpose(0, 1), fast)
+    assert HalfSteps.of(moves, 6) == kind
+    torch.testing.assert_close(kind.kept(moves)[:1, 0], slow)
+    torch.testing.assert_close(kind.moves(moves).transpose(0, 1), fast)
+
+
+def test_a_table_has_fast_states_that_begin_anew():
+    kept, anew = torch.randn(2, 3, 5, 2, 2)
+    fast, entry = torch.randn(2, 1, 3, 3), torch.randn(2, 5, 3)
+    moves, kind = renewing(kept, anew, fast, entry), HalfSteps(2, 3, renews=True)
+    table = whole(moves, 6).reshape(5, 2, 3, 2, 3)
+    for i, a, j, b in torch.cartesian_prod(*map(torch.arange, (2, 3, 2, 3))).tolist():
+        goes_on = (kept[a, :, i, j] + fast[j, :, a, b]).exp()
+        begins = (anew[a, :, i, j] + entry[j, :, b]).exp()
+        expected = (goes_on + begins).log()
+        torch.testing.assert_close(table[:, i, a, j, b], expected)
+    assert HalfSteps.of(moves, 6) == kind
+    torch.testing.assert_close(kind.kept(moves).transpose(0, 1), kept)
+    torch.testing.assert_close(kind.anew(moves).transpose(0, 1), anew)
+    assert torch.equal(kind.moves(moves)[..., 3, :].transpose(0, 1), entry)
+
+
+def test_pairs_whose_slow_state_stays_keep_their_fast_state():
+    pairs = torch.rand(5, 6, 6, dtype=torch.float64)
+    split, found = pairs.reshape(5, 2, 3, 2, 3), summed(pairs, 2, renews=True)
+    kind = HalfSteps(2, 3, renews=True)
+    for s in range(2):
+        stays = split[:, s, :, s]
+        torch.testing.assert_close(kind.kept(found)[..., s, s], stays.sum(-1))
+        torch.testing.assert_close(kind.moves(found)[:, s, :3], stays)
+        left = split[:, 1 - s, :, s]
+        torch.testing.assert_close(kind.anew(found)[..., 1 - s, s], left.sum(-1))
+        torch.testing.assert_close(kind.moves(found)[:, s, 3], left.sum(1))
+        assert not kind.kept(found)[..., 1 - s, s].any()
+        assert not kind.anew(found)[..., s, s].any()
 
 
 @every_engine
+@pytest.mark.parametrize("renews", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
-def test_counts_are_those_of_all_paths(engine, shared):
-    initial, moves, emission = case = potentials((2, 2), shared=shared)
+def test_counts_are_those_of_all_paths(engine, shared, renews):
+    initial, moves, emission = case = potentials((2, 2), shared=shared, renews=renews)
     found = chain.expected_counts(*case, LENGTHS, engine=engine)
     tables = by_table(case)
     sessions = by_session(*tables, LENGTHS)
@@ -77,23 +142,21 @@ def test_counts_are_those_of_all_paths(engine, shared):
     torch.testing.assert_close(found.emission, smoothed, **EXACT)
     pairs = torch.cat([p.pairwise for p in posteriors])
     pairs = pairs.sum(0, keepdim=True) if shared else pairs
-    split = pairs.reshape(-1, 2, 2, 2, 2)
-    torch.testing.assert_close(slow_half(found.transition), split.sum((2, 4)), **EXACT)
-    fast = split.sum(1).transpose(1, 2)
-    torch.testing.assert_close(fast_half(found.transition), fast, **EXACT)
+    torch.testing.assert_close(found.transition, by_row(pairs, moves), **EXACT)
+    if not renews:
+        torch.testing.assert_close(found.transition, summed(pairs, 2), **EXACT)
 
 
 @every_engine
 @every_case
 def test_counts_and_filters_are_those_of_a_table_of_pairs(options, engine):
     case = potentials(**options)
-    slow = case[1].shape[-2]
     found, expected = (
         chain.expected_counts(*given, LENGTHS, engine=engine)
         for given in (case, by_table(case))
     )
     for name, value in expected._asdict().items():
-        value = summed(value, slow) if name == "transition" else value
+        value = by_row(value, case[1]) if name == "transition" else value
         torch.testing.assert_close(getattr(found, name), value, **EXACT)
     for what in (chain.filter, chain.pairwise, chain.left_out):
         found, expected = (
@@ -105,7 +168,7 @@ def test_counts_and_filters_are_those_of_a_table_of_pairs(options, engine):
 @every_engine
 @every_case
 def test_paths_are_those_of_a_table_of_pairs(options, engine):
-    case = potentials(**options)
+    case = potentials_of_paths(**options)
     best, expected = (
         chain.viterbi(*given, LENGTHS, engine=engine)
         for given in (case, by_table(case))
@@ -129,7 +192,7 @@ def test_derivatives_are_those_of_a_table_of_pairs(options, engine):
     case = potentials(**options)
     directions = potentials(**options | {"scale": 1.0, "forbidden": 0.0, "seed": 1})
     found = []
-    for form in (lambda moves: moves, whole):
+    for form in (lambda moves: moves, lambda moves: whole(moves, case[2].shape[-1])):
         leaves = [x.clone().requires_grad_() for x in case]
         given = leaves[0], form(leaves[1]), leaves[2]
         total = chain.log_marginal(*given, LENGTHS, engine=engine)
@@ -146,8 +209,9 @@ def test_derivatives_are_those_of_a_table_of_pairs(options, engine):
 
 
 @every_engine
-def test_derivatives_are_those_of_differences(engine):
-    leaves = [x.requires_grad_() for x in potentials((2, 2))]
+@pytest.mark.parametrize("renews", [False, True])
+def test_derivatives_are_those_of_differences(engine, renews):
+    leaves = [x.requires_grad_() for x in potentials((2, 2), renews=renews)]
 
     def log_marginal(*given):
         return chain.log_marginal(*given, LENGTHS, engine=engine)
@@ -162,7 +226,7 @@ def test_kernels_made_for_a_pair_give_the_same_bits(monkeypatch):
     case = potentials((2, 2))
     general = chain.expected_counts(*case, LENGTHS)
     chain.warm_up([(2, 2), (7, 7)])
-    assert {numbers for _, numbers in specialised._special} == {(2, 2)}
+    assert {numbers for _, numbers in specialised._special} == {(2, 2, 2)}
     special = chain.expected_counts(*case, LENGTHS)
     for one, other in zip(general, special):
         assert torch.equal(one, other)

@@ -3,25 +3,29 @@
 from typing import Any
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.levels.level_tables import Level
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.own_states import OwnStates
-from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.varying.varies import Varies
 from glmhmm_pyro.sequences import Sequences
 
 
 class BothLevels(Component):
-    """A component of a part by level, of which the fast one has an axis more.
+    """A component of a part by level, of which mostly the fast one has an axis more.
 
     Attributes:
         slow: the part of slow states.
-        fast: the part of fast states, with parameters for each slow one.
+        fast: the part of fast states.
         levels: numbers of states, told by the model.
+        fast_depends_on_slow: whether the latter has parameters for each slow state.
+        slow_depends_on_fast: whether the former has some for each fast state.
     """
 
     slow: Any
     fast: Any
     levels: Levels | None
+    fast_depends_on_slow: bool = True
+    slow_depends_on_fast: bool = False
 
     @property
     def parts(self) -> dict[str, Component]:
@@ -30,8 +34,8 @@ class BothLevels(Component):
 
     @property
     def reads_covariates(self) -> bool:
-        """Whether a level does."""
-        return self.slow.reads_covariates or self.fast.reads_covariates
+        """Whether a part does."""
+        return any(part.reads_covariates for part in self.parts.values())
 
     @property
     def is_made_here(self) -> bool:
@@ -40,8 +44,8 @@ class BothLevels(Component):
 
     @property
     def is_linear(self) -> bool:
-        """Whether both levels are, put together as here."""
-        return self.is_made_here and self.slow.is_linear and self.fast.is_linear
+        """Whether all parts are, put together as here."""
+        return self.is_made_here and all(p.is_linear for p in self.parts.values())
 
     @property
     def varies(self) -> bool:
@@ -50,7 +54,7 @@ class BothLevels(Component):
 
     def takes_sets(self) -> bool:
         """Whether parameters may carry a leading axis of parameter sets."""
-        return self.slow.takes_sets() and self.fast.takes_sets()
+        return all(part.takes_sets() for part in self.parts.values())
 
     def bind_states(self, num_states: int) -> None:
         """Record the numbers of states of both levels."""
@@ -59,44 +63,50 @@ class BothLevels(Component):
         self.slow.bind_states(levels.slow)
         self.fast.bind_states(levels.fast)
         self.slow.own_states, self.fast.own_states = self.states_of(levels)
-        self.fast.widen("slow", levels.slow)
+        if self.fast_depends_on_slow:
+            self.fast.widen("slow", levels.slow)
+        if self.slow_depends_on_fast:
+            self.slow.widen("fast", levels.fast)
 
     def states_of(self, levels: Levels) -> tuple[OwnStates, OwnStates]:
         """What the slow part and the fast one know of pairs of states."""
         raise NotImplementedError
 
-    def tables(
-        self, data: Sequences
-    ) -> tuple[LogTable, list[LogTable], dict[str, int]] | None:
-        """Tables of the slow level, and of the fast one by slow state, if all have one.
-
-        With them come the axes of slow states in values of the fast level.
+    def tables(self, data: Sequences) -> list[Level] | None:
+        """Tables of all parts, if all have some.
 
         Args:
             data: the data set.
         """
-        number = known_levels(self, self.num_states).slow
-        slow = self.slow.log_table(data)
-        fast = [self.fast.log_table(data) for _ in range(number)]
-        tables = [table for table in fast if table is not None]
-        if not self.is_made_here or slow is None or len(tables) < number:
-            return None
-        sites = self.fast.sites.items()
-        axes = {n: s.axes.index("slow") for n, s in sites if "slow" in s.axes}
-        return slow, tables, axes
+        found = [self._tables_of(name, data) for name in self.parts]
+        levels = [level for level in found if level is not None]
+        return levels if self.is_made_here and len(levels) == len(found) else None
+
+    def _tables_of(self, name: str, data: Sequences) -> Level | None:
+        """Those of a part, one for each state of the other level that it goes by."""
+        part = self.parts[name]
+        axis = "fast" if name == "slow" else "slow"
+        axes = {
+            n: site.axes.index(axis)
+            for n, site in part.sites.items()
+            if axis in site.axes
+        }
+        number = part.own_states.sizes[axis] if axes else 1  # type: ignore[union-attr]
+        tables = [part.log_table(data) for _ in range(number)]
+        known = [table for table in tables if table is not None]
+        return Level(name, known, axes) if len(known) == number else None
 
 
-def may_be_part(name: str, part: Any) -> bool:
+def may_be_part(part: Any, has_axis: bool) -> bool:
     """Whether transitions or a first state can be a level's.
 
     Args:
-        name: of the level.
-        part: of which parameters vary over sessions by Varying alone, and which may
-            have an axis more if it is the fast level's.
+        part: of which parameters vary over sessions by Varying alone.
+        has_axis: whether it has parameters for each state of the other level.
     """
     if isinstance(part, Varies):
         return True
-    return not part.varies_over and (part.batched or name == "slow")
+    return not part.varies_over and (part.batched or not has_axis)
 
 
 def known_levels(component: Component, num_states: int | None) -> Levels:

@@ -130,8 +130,11 @@ class TwoLevelsInitial(BothLevels, InitialState):
 
     def log_table(self, data: Sequences) -> LogTable | None:
         """Both levels' tables put together, if each level has one."""
-        tables = self.tables(data)
-        return None if tables is None else FirstTable(*tables, self.goes_on(data))
+        levels = self.tables(data)
+        if levels is None:
+            return None
+        slow, fast = levels
+        return FirstTable(slow, fast, self.goes_on(data))
 
 
 def first_levels(
@@ -167,7 +170,7 @@ def _copied(name: str, part: Any) -> InitialState:
             f"{name} must be a distribution of a first state of one level, got {what}; "
             "give one such as Initial()"
         )
-    if not part.parts or not may_be_part(name, part):
+    if not part.parts or not may_be_part(part, has_axis=name == "fast"):
         raise ValueError(
             f"{name} must be a distribution with parameters of its own, the same in "
             f"all sessions, got {part!r:.80}; take Initial() or InitialGLM(), or "

@@ -1,10 +1,12 @@
 """Log-probabilities of models on two levels, with slopes made by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from glmhmm_pyro.chain.half_steps import HalfSteps
 from glmhmm_pyro.components.tables import (
     LogTable,
     MovesByScores,
@@ -15,35 +17,91 @@ from glmhmm_pyro.components.tables import (
 )
 
 
+class Level(NamedTuple):
+    """Tables of one part of a component of two levels.
+
+    Attributes:
+        name: of the part.
+        tables: one for each state of the other level, or one for all of them.
+        axes: of the other level's states in values of the part, by attribute, if there
+            is one for each.
+    """
+
+    name: str
+    tables: Sequence[LogTable]
+    axes: Mapping[str, int]
+
+    @property
+    def states(self) -> int:
+        """Number of the part's states."""
+        return self.tables[0].shape[-1]
+
+    @property
+    def rows(self) -> int:
+        """Number of steps or sessions, 1 if the same for all."""
+        return max(table.shape[0] for table in self.tables)
+
+    def at(self, values: Values, number: int) -> Values:
+        """Values that a table takes, from those of the component."""
+        start = f"{self.name}."
+        own = {
+            name.removeprefix(start): value
+            for name, value in values.items()
+            if name.startswith(start)
+        }
+        return taken(own, number, self.axes) if self.axes else own
+
+    def put(self, values: Values, number: int, out: np.ndarray, as_logs: bool) -> None:
+        """A table in ``out``, (steps, ..., states), or its probabilities."""
+        table = self.tables[number]
+        if isinstance(table, MovesByScores):
+            table.into(self.at(values, number), out, as_logs)
+        else:
+            logs = table(self.at(values, number))
+            out[:] = logs if as_logs else np.exp(logs)
+
+    def slopes(self, counts: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+        """Slopes by name of the component's, from counts of each table.
+
+        They may be of every step where a table has one row, as their sums are meant.
+        """
+        each = [_slopes(*both) for both in zip(self.tables, counts)]
+        own = put_together(each, self.axes) if self.axes else each[0]
+        return {f"{self.name}.{name}": slope for name, slope in own.items()}
+
+
 class HalfStepsTable:
     """Both half-steps of the transitions, as ``chain.half_steps`` puts them together.
 
     Args:
-        slow: table of the slow transitions.
-        fast: those of the fast ones, by slow state.
-        axes: of slow states in values of the fast level, by attribute.
+        slow: tables of the slow transitions.
+        fast: those of the fast ones.
+        entry: those of fast states that begin anew in another slow state, if they do.
         ticks: steps at which slow states may be left, (steps,); ``None`` for all.
-        steps: number of steps, where these differ though neither table's do; else 1.
+        steps: number of steps, where these differ though no table's do; else 1.
     """
 
     def __init__(
         self,
-        slow: LogTable,
-        fast: list[LogTable],
-        axes: Mapping[str, int],
+        slow: Level,
+        fast: Level,
+        entry: Level | None = None,
         ticks: Tensor | None = None,
         steps: int = 1,
     ):
-        self.slow, self.fast, self.axes = slow, fast, axes
+        self.slow, self.fast, self.entry = slow, fast, entry
         self.still = None if ticks is None else ~ticks.numpy()
-        states = slow.shape[-1]
-        steps = max(steps, *(table.shape[0] for table in (slow, *fast)))
-        self.shape: tuple[int, ...] = (steps, states, states + fast[0].shape[-1] ** 2)
-        self._stays = np.eye(states)
+        renews = entry is not None or bool(slow.axes)
+        self.kind = HalfSteps(slow.states, fast.states, renews)
+        self.levels = [level for level in (slow, fast, entry) if level is not None]
+        steps = max(steps, *(level.rows for level in self.levels))
+        self.shape: tuple[int, ...] = (steps, slow.states, self.kind.width)
+        self._stays = np.eye(slow.states)
 
     def without_slopes(self) -> None:
         """Have all parts compute in the same memory, after which no slopes are left."""
-        tables = [t for t in (self.slow, *self.fast) if isinstance(t, MovesByScores)]
+        every = [table for level in self.levels for table in level.tables]
+        tables = [table for table in every if isinstance(table, MovesByScores)]
         room = np.empty(max((t.scores.size for t in tables), default=0))
         for table in tables:
             table.scores = room[: table.scores.size].reshape(table.scores.shape)
@@ -56,30 +114,70 @@ class HalfStepsTable:
 
     def into(self, values: Values, out: np.ndarray, as_logs: bool) -> None:
         """These in ``out``, of their shape, or if not ``as_logs`` the probabilities."""
-        states, fast = len(self._stays), self.fast[0].shape[-1]
-        moves = out[:, :, :states].transpose(0, 2, 1)
-        _put(self.slow, _of("slow", values), moves, as_logs)
+        kind, place = self.kind, self.kind.place
+        slow = out[:, :, :place]
+        if kind.renews:
+            self._renewing_into(values, slow, as_logs)
+        else:
+            self._slow_into(values, 0, slow.transpose(0, 2, 1), as_logs)
+        by_slow = out[:, :, place:].reshape(len(out), kind.slow, kind.slots, kind.fast)
+        for j in range(kind.slow):
+            number = min(j, len(self.fast.tables) - 1)
+            self.fast.put(values, number, by_slow[:, j, : kind.fast], as_logs)
+            if self.entry is not None:
+                self.entry.put(values, j, by_slow[:, j, kind.fast], as_logs)
+            elif kind.renews:
+                share = 1 / kind.fast
+                by_slow[:, j, kind.fast] = np.log(share) if as_logs else share
+
+    def _slow_into(
+        self, values: Values, number: int, out: np.ndarray, as_logs: bool
+    ) -> None:
+        """Slow moves by one table in ``out``, (steps, origins, destinations)."""
+        self.slow.put(values, number, out, as_logs)
         if self.still is not None:
-            moves[self.still] = np.log(self._stays) if as_logs else self._stays
-        own = _of("fast", values)
-        for j, table in enumerate(self.fast):
-            at_state = taken(own, j, self.axes)
-            moves = out[:, j, states:].reshape(-1, fast, fast)
-            _put(table, at_state, moves, as_logs)
+            out[self.still] = np.log(self._stays) if as_logs else self._stays
+
+    def _renewing_into(self, values: Values, out: np.ndarray, as_logs: bool) -> None:
+        """Slow moves by the fast state left, those that keep it before all others."""
+        kind, never = self.kind, -np.inf if as_logs else 0.0
+        kept, anew = self._by_fast(out)
+        moves = np.empty((len(out), kind.slow, kind.slow))
+        others = self._stays == 0
+        for z in range(kind.fast):
+            if z < len(self.slow.tables):
+                self._slow_into(values, z, moves, as_logs)
+            kept[..., z], anew[..., z] = moves, moves
+        if self.entry is None:
+            anew[:] = never
+        else:
+            kept[:, others], anew[:, ~others] = never, never
+
+    def _by_fast(self, slow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slow moves that keep the fast state, and others, (steps, i, j, fast)."""
+        sizes = self.kind.slow, self.kind.slow, self.kind.fast
+        parts = np.split(slow, 2, 2)
+        kept, anew = (x.reshape(-1, *sizes).transpose(0, 2, 1, 3) for x in parts)
+        return kept, anew
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Those by the parameters of both levels."""
-        states, fast = len(self._stays), self.fast[0].shape[-1]
-        moves = counts[:, :, :states].transpose(0, 2, 1)
+        """Those by the parameters of all parts."""
+        kind, slow = self.kind, counts[:, :, : self.kind.place]
+        if kind.renews:
+            kept, anew = self._by_fast(slow)
+            by_fast = np.moveaxis(kept + anew, -1, 0)
+            moves = by_fast if self.slow.axes else by_fast.sum(0)[None]
+        else:
+            moves = slow.transpose(0, 2, 1)[None]
         if self.still is not None:
             moves = np.where(self.still[:, None, None], 0.0, moves)
-        slopes = {f"slow.{n}": v for n, v in _slopes(self.slow, moves).items()}
-        by_state = [
-            _slopes(table, counts[:, j, states:].reshape(-1, fast, fast))
-            for j, table in enumerate(self.fast)
-        ]
-        own = put_together(by_state, self.axes)
-        return slopes | {f"fast.{name}": slope for name, slope in own.items()}
+        sizes = len(counts), kind.slow, kind.slots, kind.fast
+        by_slow = np.moveaxis(counts[:, :, kind.place :].reshape(sizes), 1, 0)
+        fast = by_slow if self.fast.axes else by_slow.sum(0)[None]
+        found = self.slow.slopes(moves) | self.fast.slopes(fast[:, :, : kind.fast])
+        if self.entry is not None:
+            found |= self.entry.slopes(by_slow[:, :, kind.fast])
+        return found
 
     def softmaxes(self) -> Softmaxes | None:
         """None that the covariances of scores know, whose states move in one step."""
@@ -92,48 +190,38 @@ class FirstTable:
     Args:
         slow: table of the first slow state.
         fast: those of the first fast ones, by slow state.
-        axes: of slow states in values of the fast level, by attribute.
         goes_on: which sessions go on from the one before, (sessions,), whose fast
             states alone are drawn; ``None`` for none of them.
     """
 
-    def __init__(
-        self,
-        slow: LogTable,
-        fast: list[LogTable],
-        axes: Mapping[str, int],
-        goes_on: Tensor | None,
-    ):
-        self.slow, self.fast, self.axes = slow, fast, axes
+    def __init__(self, slow: Level, fast: Level, goes_on: Tensor | None):
+        self.slow, self.fast = slow, fast
         self.later = None if goes_on is None else goes_on.numpy()
-        sessions = max(table.shape[0] for table in (slow, *fast))
+        sessions = max(slow.rows, fast.rows)
         if self.later is not None:
             sessions = len(self.later)
-        self.shape: tuple[int, ...] = (sessions, len(fast) * fast[0].shape[-1])
+        self.shape: tuple[int, ...] = (sessions, slow.states * fast.states)
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(s_0 = j) + log p(z_0 = b | s_0 = j), by session."""
-        logs = np.empty((self.shape[0], len(self.fast), self.fast[0].shape[-1]))
-        logs[:] = self.slow(_of("slow", values))[..., None]
+        logs = np.empty((self.shape[0], self.slow.states, self.fast.states))
+        begun = np.empty((self.shape[0], self.slow.states))
+        self.slow.put(values, 0, begun, True)
         if self.later is not None:
-            logs[self.later] = 0.0
-        own = _of("fast", values)
-        for j, table in enumerate(self.fast):
-            logs[:, j] += table(taken(own, j, self.axes))
+            begun[self.later] = 0.0
+        for j in range(self.slow.states):
+            self.fast.put(values, j, logs[:, j], True)
+        logs += begun[..., None]
         return logs.reshape(self.shape)
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the parameters of both levels."""
-        firsts = counts.reshape(len(counts), len(self.fast), -1)
+        firsts = counts.reshape(len(counts), self.slow.states, -1)
         begun = firsts.sum(-1)
         if self.later is not None:
             begun[self.later] = 0.0
-        slopes = {f"slow.{n}": v for n, v in _slopes(self.slow, begun).items()}
-        by_state = [
-            _slopes(table, firsts[:, j].copy()) for j, table in enumerate(self.fast)
-        ]
-        own = put_together(by_state, self.axes)
-        return slopes | {f"fast.{name}": slope for name, slope in own.items()}
+        by_slow = np.moveaxis(firsts, 1, 0)
+        return self.slow.slopes([begun]) | self.fast.slopes(by_slow)
 
     def softmaxes(self) -> Softmaxes | None:
         """None that the covariances of scores know."""
@@ -168,24 +256,6 @@ class SharedTable:
     def softmaxes(self) -> Softmaxes | None:
         """None that the covariances of scores know, where every state has its own."""
         return None
-
-
-def _of(level: str, values: Values) -> Values:
-    """Values of one level by the names of its own sites."""
-    return {
-        name.removeprefix(f"{level}."): value
-        for name, value in values.items()
-        if name.startswith(f"{level}.")
-    }
-
-
-def _put(table: LogTable, values: Values, out: np.ndarray, as_logs: bool) -> None:
-    """A table of moves in ``out``, (steps, origins, destinations)."""
-    if isinstance(table, MovesByScores):
-        table.into(values, out, as_logs)
-    else:
-        logs = table(values)
-        out[:] = logs if as_logs else np.exp(logs)
 
 
 def _slopes(table: LogTable, counts: np.ndarray) -> dict[str, np.ndarray]:

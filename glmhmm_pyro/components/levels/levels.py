@@ -96,6 +96,23 @@ class Levels:
             ValueError: it takes a slow state apart, or numbers fast ones otherwise in
                 one than in another.
         """
+        slow, fast = self.parts_by_slow(order)
+        if (fast != fast[:1]).any():
+            raise ValueError(
+                "order must renumber fast states alike in all slow ones, between which "
+                f"they move, got {order.tolist()}; renumber them alike"
+            )
+        return slow, fast[0]
+
+    def parts_by_slow(self, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Orders of the slow states, and of the fast ones in each of them (slow, fast).
+
+        Args:
+            order: of the pairs, shape (pairs,).
+
+        Raises:
+            ValueError: it takes a slow state apart.
+        """
         pairs = order.reshape(self.slow, self.fast)
         slow, fast = self.of(pairs, "slow"), self.of(pairs, "fast")
         if (slow != slow[:, :1]).any():
@@ -104,9 +121,4 @@ class Levels:
                 f"{self.fast} + z being slow state s with fast state z, got "
                 f"{order.tolist()}; renumber slow states, and fast ones within them"
             )
-        if (fast != fast[:1]).any():
-            raise ValueError(
-                "order must renumber fast states alike in all slow ones, between which "
-                f"they move, got {order.tolist()}; renumber them alike"
-            )
-        return slow[:, 0], fast[0]
+        return slow[:, 0], fast

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.chain.half_steps import are_halves, fast_half, slow_half, summed
+from glmhmm_pyro.chain.half_steps import HalfSteps, summed
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.levels.levels import Levels
 from glmhmm_pyro.components.own_states import OwnStates
@@ -21,7 +21,8 @@ class _OfLevels(OwnStates):
 
     def __init__(self, levels: Levels):
         self.levels, self.num_states = levels, levels.size
-        self.sizes = {axis: self._size(axis) for axis in ("slow", *self.axes.values())}
+        known = ("slow", "fast", *self.axes.values())
+        self.sizes = {axis: self._size(axis) for axis in known}
 
     def _size(self, axis: str) -> int:
         is_slow = axis.startswith("slow")
@@ -72,13 +73,32 @@ class BySlow(_OfLevels):
         return permuted
 
 
-def _half_steps(counts: Tensor, levels: Levels) -> Tensor:
-    """Counts of both half-steps, from those of moves between pairs, if these came."""
-    halves = are_halves(counts, levels.size)
-    return counts if halves else summed(counts, levels.slow)
+class _Moves(_OfLevels):
+    """Moves of one level, which may go by the states of the other.
+
+    Args:
+        levels: numbers of states.
+        renews: whether fast states begin anew where the slow state is another one;
+            ``None`` if the chain moves by half-steps that have no room for it.
+    """
+
+    def __init__(self, levels: Levels, renews: bool | None = None):
+        super().__init__(levels)
+        self.renews = renews
+
+    def halves(self, counts: Tensor) -> tuple[Tensor, HalfSteps]:
+        """Counts of both half-steps, from those of moves between pairs, if these came.
+
+        With them comes which of their numbers are which.
+        """
+        kind = HalfSteps.of(counts, self.levels.size)
+        if kind is not None:
+            return counts, kind
+        kind = HalfSteps(self.levels.slow, self.levels.fast, self.renews is not None)
+        return summed(counts, self.levels.slow, self.renews), kind
 
 
-class SlowMoves(BySlow):
+class SlowMoves(_Moves):
     """Transitions between slow states.
 
     Args:
@@ -86,8 +106,11 @@ class SlowMoves(BySlow):
         ticks: steps at which they may be left, from a data set (steps,); ``None`` for
             all of them.
         first_steps: those of chains, from a data set.
+        by_fast: whether they go by the fast state that is left.
+        renews: as for all moves.
     """
 
+    letter = "s"
     axes = {"origin": "slow_origin", "destination": "slow_destination"}
 
     def __init__(
@@ -95,9 +118,11 @@ class SlowMoves(BySlow):
         levels: Levels,
         ticks: Callable[[Sequences], Tensor | None],
         first_steps: Callable[[Sequences], Tensor],
+        by_fast: bool = False,
+        renews: bool | None = None,
     ):
-        super().__init__(levels)
-        self.ticks, self.first_steps = ticks, first_steps
+        super().__init__(levels, renews)
+        self.ticks, self.first_steps, self.by_fast = ticks, first_steps, by_fast
 
     def steps(self, data: Sequences) -> Tensor:
         """Steps into which slow states may be left."""
@@ -107,18 +132,52 @@ class SlowMoves(BySlow):
         return inside if ticks is None else inside & ticks
 
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
-        """Slow half-steps (..., steps, slow, slow), at steps of the clock."""
-        moves = slow_half(_half_steps(counts, self.levels))
+        """Slow half-steps (..., steps, slow, slow), at steps of the clock.
+
+        Those by fast state have it before these axes.
+        """
+        halves, kind = self.halves(counts)
+        moves = kind.kept(halves)
+        if kind.renews:
+            moves = moves + kind.anew(halves)
+        moves = moves.movedim(-3, -4) if self.by_fast else moves.sum(-3)
         ticks = self.ticks(data)
         if ticks is None or moves.shape[-3] == 1:
             return moves
         return moves * ticks[:, None, None]
 
+    def state(self, state: int) -> int:
+        """The slow state of a pair."""
+        return state // self.levels.fast
+
+    def permuted(
+        self, component: Component, name: str, value: Tensor, order: Tensor
+    ) -> Tensor:
+        """Slow states renumbered, and the fast ones that are left in each."""
+        slow, fast = self.levels.parts_by_slow(order)
+        permuted: Tensor = component.permuted(name, value, slow)
+        axes = component.sites[name].axes
+        if "fast" not in axes:
+            return permuted
+        if "origin" not in axes:
+            alike = self.levels.parts(order)[1]
+            return permuted.index_select(axes.index("fast") - len(axes), alike)
+        place, origin = (axes.index(axis) - len(axes) for axis in ("fast", "origin"))
+        by_origin = permuted.unbind(origin)
+        rows = zip(by_origin, fast)
+        place = place + 1 if place < origin else place
+        return torch.stack([r.index_select(place, own) for r, own in rows], origin)
+
 
 class _FastInSlow(_OfLevels):
-    """Parameters of fast states, with an axis of slow states before their own."""
+    """Parameters of fast states, mostly with an axis of slow ones before their own.
+
+    Attributes:
+        apart: whether fast states may be renumbered otherwise in every slow state.
+    """
 
     letter = "f"
+    apart = True
 
     def state(self, state: int) -> int:
         """The fast state of a pair."""
@@ -128,31 +187,84 @@ class _FastInSlow(_OfLevels):
         self, component: Component, name: str, value: Tensor, order: Tensor
     ) -> Tensor:
         """Slow states renumbered, and fast ones in each."""
-        slow, fast = self.levels.parts(order)
         axes = component.sites[name].axes
-        permuted: Tensor = component.permuted(name, value, fast)
+        if "slow" not in axes or not self.apart:
+            fast = self.levels.parts(order)[1]
         if "slow" not in axes:
+            permuted: Tensor = component.permuted(name, value, fast)
             return permuted
-        return permuted.index_select(axes.index("slow") - len(axes), slow)
+        slow, by_slow = self.levels.parts_by_slow(order)
+        place = axes.index("slow") - len(axes)
+        value = value.index_select(place, slow)
+        if (by_slow == by_slow[:1]).all():
+            permuted = component.permuted(name, value, by_slow[0])
+            return permuted
+        each = [component.permuted(name, value, own) for own in by_slow]
+        rows = [found.select(place, j) for j, found in enumerate(each)]
+        return torch.stack(rows, place)
 
 
-class FastMoves(_FastInSlow):
-    """Transitions between fast states, by the slow state arrived at."""
+def _inside(data: Sequences) -> Tensor:
+    """Steps inside sessions."""
+    inside = torch.ones(data.num_steps, dtype=torch.bool, device=data.device)
+    inside[data.starts] = False
+    return inside
+
+
+class FastMoves(_FastInSlow, _Moves):
+    """Transitions between fast states, by the slow state arrived at if they go by it.
+
+    Args:
+        levels: numbers of states.
+        by_slow: whether they go by the slow state.
+        renews: as for all moves.
+    """
 
     axes = {"origin": "fast_origin", "destination": "fast_destination"}
 
+    def __init__(
+        self, levels: Levels, by_slow: bool = True, renews: bool | None = None
+    ):
+        super().__init__(levels, renews)
+        self.by_slow, self.apart = by_slow, by_slow and bool(renews)
+
     def counts(self, counts: Tensor, data: Sequences) -> Tensor:
-        """Fast half-steps, (..., slow, steps, fast, fast), none into first steps."""
-        moves = fast_half(_half_steps(counts, self.levels)).movedim(-3, -4)
+        """Fast half-steps, (..., steps, fast, fast), none into first steps.
+
+        Those by slow state have it before these axes.
+        """
+        halves, kind = self.halves(counts)
+        moves = kind.moves(halves)[..., : kind.fast, :]
+        moves = moves.movedim(-3, -4) if self.by_slow else moves.sum(-3)
         if moves.shape[-3] == 1:
             return moves
         return moves * self.steps(data)[:, None, None]
 
     def steps(self, data: Sequences) -> Tensor:
         """Steps inside sessions."""
-        inside = torch.ones(data.num_steps, dtype=torch.bool, device=data.device)
-        inside[data.starts] = False
-        return inside
+        return _inside(data)
+
+
+class Entries(_FastInSlow, _Moves):
+    """Fast states that begin anew where another slow state is arrived at.
+
+    Args:
+        levels: numbers of states.
+    """
+
+    axes = {"state": "fast"}
+    counts_of = "transition"
+
+    def __init__(self, levels: Levels):
+        super().__init__(levels, renews=True)
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Those of every slow state (..., slow, steps, fast), none into first steps."""
+        halves, kind = self.halves(counts)
+        entered = kind.moves(halves)[..., kind.fast, :].transpose(-3, -2)
+        if entered.shape[-2] == 1:
+            return entered
+        return entered * _inside(data)[:, None]
 
 
 class SlowFirst(BySlow):

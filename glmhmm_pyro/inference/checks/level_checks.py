@@ -7,7 +7,8 @@ is blurred. With w_t = p(s_t-1 != s_t | y) a switch is spread over so many steps
 .. math:: W = \sum_t w_t \Big/ \sum_t w_t^2
 
 Emissions and fast moves that are both free in every slow state leave open which states
-are slow: the pairs are those of one level, cut in two.
+are slow: the pairs are those of one level, cut in two, unless every slow state is
+entered by a law of its own. Of a level on which nothing depends data say nothing.
 """
 
 from collections.abc import Iterator
@@ -33,10 +34,13 @@ def fewer_of(model: Any) -> str:
 
 
 def free_levels(model: Any) -> Iterator[Finding]:
-    """Whether nothing holds the fast states of different slow ones together."""
-    if getattr(model, "levels", None) is None or model.transitions.has_clock:
+    """Whether data can tell the states of both levels, and which are the slow ones."""
+    if getattr(model, "levels", None) is None:
         return
-    if model.emissions.over == "both":
+    yield from _idle_levels(model)
+    moves = model.transitions
+    is_held = moves.has_clock or moves.entry is not None
+    if moves.fast_depends_on_slow and not is_held and model.emissions.over == "both":
         yield Finding(
             "free-levels",
             WARNING,
@@ -44,6 +48,26 @@ def free_levels(model: Any) -> Iterator[Finding]:
             "the pairs are as good as one level of as many states, and which of them "
             'are slow is open: take ByLevel(family, over="fast"), or give slow states '
             "a clock",
+        )
+
+
+def _idle_levels(model: Any) -> Iterator[Finding]:
+    """Levels on which neither emissions nor the other level depend."""
+    moves, over = model.transitions, model.emissions.over
+    slow_acts = moves.fast_depends_on_slow or moves.entry is not None
+    if over == "fast" and not slow_acts:
+        yield Finding(
+            "idle-level",
+            WARNING,
+            "nothing depends on slow states, so that data say nothing of them: take "
+            'ByLevel(family, over="both"), or leave fast_depends_on_slow at True',
+        )
+    if over == "slow" and not moves.slow_depends_on_fast:
+        yield Finding(
+            "idle-level",
+            WARNING,
+            "nothing depends on fast states, so that data say nothing of them: take "
+            'ByLevel(family, over="both") or "fast", or slow_depends_on_fast=True',
         )
 
 

@@ -117,8 +117,8 @@ class StartMaker:
         counts: dict[str, Any] = {"initial": 1.0, "transition": self._sticky()}
         params: Params = {}
         for name, step in self.m_steps.items():
-            if step.component.counts_of in counts:
-                params |= self._maximised(name, counts[step.component.counts_of])
+            if step.component.counted_from in counts:
+                params |= self._maximised(name, counts[step.component.counted_from])
         for name in self.emissions:
             params |= _only_set(self.m_steps[name].start())
         return params
@@ -149,7 +149,7 @@ class StartMaker:
         """
         params: Params = {}
         for name, step in self.m_steps.items():
-            if step.component.counts_of == "transition":
+            if step.component.counted_from == "transition":
                 params |= self._maximised(name, counts)
         return params
 
@@ -230,14 +230,15 @@ class StartMaker:
                 component, step.data, as_taken(component, start)
             )
         axes = 3 if component.counts_of == "transition" else 2
+        given = 3 if component.counted_from == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
-        by_step = axes == 3 and whole.dim() == 3 and len(whole) > 1
+        by_step = given == 3 and whole.dim() == 3 and len(whole) > 1
         if step.is_same and not by_step:
             # All ranks have the whole of it, and the M-step sums over them.
             whole = whole / self.data.ranks.size
         if component.own_states is not None:
             own = log_probs.shape[-axes : 1 - axes]
-            shape = own + torch.Size([self.model.num_states] * (axes - 1))
+            shape = own + torch.Size([self.model.num_states] * (given - 1))
             whole = whole.expand(broadcast_shape(whole.shape, shape))
             return _only_set(step(whole[None], start))
         if axes == 3 and whole.dim() == 3 and len(whole) > log_probs.shape[-3]:

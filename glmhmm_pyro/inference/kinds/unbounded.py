@@ -216,18 +216,22 @@ def _chains(known: _Known) -> Iterator[_Moves]:
     if levels is None or known.params is None:
         return
     pairs = known.present.unflatten(-1, (levels.slow, levels.fast))
-    for level, part in model.transitions.parts.items():
-        name = f"transitions.{level}"
+    present = {"slow": pairs.mT, "fast": pairs}
+    for level, other in (("slow", "fast"), ("fast", "slow")):
+        name, part = f"transitions.{level}", model.transitions.parts[level]
         if "weights" not in part.sites:
             continue
         counts, weights = part.own_counts(moves, known.data), known.shown(name)
         with model.at(known.params):
             logs = part.log_probs(known.data)
-        if level == "slow":
-            yield _Moves(name, name, level, counts, logs, weights, pairs.sum(-1))
+        if other not in part.sites["weights"].axes:
+            visited = present[level].sum(-2)
+            yield _Moves(name, name, level, counts, logs, weights, visited)
             continue
-        for slow, own in enumerate(zip(counts, logs, weights, pairs)):  # type: ignore
-            yield _Moves(name, f"{name} in slow state {slow}", level, *own)
+        where = "in" if other == "slow" else "with"
+        each = counts, logs, weights, present[level].unbind(-2)
+        for state, own in enumerate(zip(*each)):  # type: ignore[arg-type]
+            yield _Moves(name, f"{name} {where} {other} state {state}", level, *own)
 
 
 def _transitions(known: _Known) -> Iterator[_Group]:
@@ -239,7 +243,7 @@ def _transitions(known: _Known) -> Iterator[_Group]:
             continue
         probs, leaves = chain.log_probs.exp(), moves.sum(2)
         noise = label_information(probs, leaves)
-        weights, is_shared = chain.weights, len({*site.axes} - {"slow"}) == 2
+        weights, is_shared = chain.weights, len({*site.axes} - {"slow", "fast"}) == 2
         if is_shared:
             weights = None if weights is None else weights.unsqueeze(0)
             noise = noise.sum(1, keepdim=True)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.chain import log_marginal
+from glmhmm_pyro.chain.half_steps import HalfSteps, either
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.marginal.curvatures import ByUnit
 
@@ -186,7 +187,8 @@ def log_probs_between(hidden: HiddenMarkov, value: Tensor) -> list[Tensor]:
     """Log-likelihoods of sessions between slow states, (sessions,) of every pair.
 
     Those of sessions that go on are given the slow state before them, those of others
-    are the same whichever that is; both are joint with the slow state at the end.
+    are the same whichever that is; both are joint with the slow state at the end. Where
+    slow moves may go by the fast state left, both states stand in the place of it.
 
     Args:
         hidden: whose chains go through borders of sessions.
@@ -194,18 +196,21 @@ def log_probs_between(hidden: HiddenMarkov, value: Tensor) -> list[Tensor]:
     """
     initial, moves = hidden.initial_logits, hidden.moves
     emission, lengths = hidden.emission_log_probs(value), hidden.lengths
-    states = moves.shape[-2]
-    fast, ends = initial.shape[-1] // states, lengths.cumsum(0)
-    slow = torch.arange(states).repeat_interleave(fast)
-    into = moves[ends - lengths]
+    kind = HalfSteps.of(moves, initial.shape[-1])
+    assert kind is not None
+    pairs, ends = torch.arange(kind.states), lengths.cumsum(0)
+    slow = left = pairs // kind.fast
+    into = moves[ends - lengths][..., : kind.place]
+    if kind.renews:
+        left, into = pairs, either(*into.split(kind.states, -1))
     goes_on = torch.as_tensor(hidden.goes_on).unsqueeze(-1)
     found = []
-    for before in range(states):
+    for before in range(into.shape[-1]):
         entered = initial + into[:, slow, before]
         first = torch.where(goes_on, entered, initial)
-        for after in range(states):
+        for after in range(into.shape[-1]):
             ended = torch.zeros_like(emission)
-            ended[ends - 1] = ended[0].masked_fill(slow != after, -torch.inf)
+            ended[ends - 1] = ended[0].masked_fill(left != after, -torch.inf)
             found.append(log_marginal(first, moves, emission + ended, lengths))
     return found
 

@@ -8,8 +8,8 @@ renumbering changes the posterior.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import factorial, prod
 from typing import Any
@@ -175,17 +175,11 @@ def symmetry_of(
     trial = _Trial(program, params, renumbering)
     states = tuple(range(num_states))
     possible = possible_orders(program.model, num_states)
+    classes = sum((_alike(group, states, trial) for group in possible.classes), [])
     if not possible.is_full:
-        kept = (move for move in possible.moves[1:] if trial(move))
-        return replace(possible, moves=(states, *kept))
-    classes: list[list[int]] = []
-    for state in states:
-        for group in classes:
-            if trial(_exchanged(states, group[0], state)):
-                group.append(state)
-                break
-        else:
-            classes.append([state])
+        kept = tuple(move for move in possible.moves[1:] if trial(move))
+        is_complete = possible.is_complete and len(classes) == len(possible.classes)
+        return Symmetry(tuple(map(tuple, classes)), (states, *kept), is_complete)
     moves = [states]
     sizes = sorted({len(group) for group in classes})
     by_size = [[group for group in classes if len(group) == size] for size in sizes]
@@ -206,8 +200,8 @@ def possible_orders(model: Callable[..., Any], num_states: int) -> Symmetry:
     """All renumberings that a model allows, whatever they do to its densities.
 
     They are all that there are, but of pairs of states on two levels: there slow states
-    change numbers, and fast ones within them. Where moves are forbidden, they are those
-    that forbid the same.
+    change numbers, and fast ones within them, alike in all of these unless each has a
+    chain of its own. Where moves are forbidden, they are those that forbid the same.
     """
     levels = getattr(model, "levels", None)
     transitions = getattr(model, "transitions", None)
@@ -220,7 +214,29 @@ def possible_orders(model: Callable[..., Any], num_states: int) -> Symmetry:
     if levels is None or levels.size != num_states:
         return Symmetry.full(num_states)
     moves = tuple(tuple(order.tolist()) for order in levels.orders())
-    return Symmetry(tuple((k,) for k in range(num_states)), moves)
+    alone = tuple((k,) for k in range(num_states))
+    if not getattr(transitions, "has_chains_apart", False):
+        return Symmetry(alone, moves)
+    if getattr(getattr(model, "emissions", None), "over", None) != "both":
+        return Symmetry(alone, moves)
+    rows = torch.arange(num_states).reshape(levels.slow, levels.fast).tolist()
+    slow = itertools.permutations(rows)
+    return Symmetry(tuple(map(tuple, rows)), tuple(tuple(sum(r, [])) for r in slow))
+
+
+def _alike(
+    group: Sequence[int], states: Order, trial: Callable[[Order], bool]
+) -> list[list[int]]:
+    """The states of a class in classes whose states may really be exchanged."""
+    classes: list[list[int]] = []
+    for state in group:
+        for known in classes:
+            if trial(_exchanged(states, known[0], state)):
+                known.append(state)
+                break
+        else:
+            classes.append([state])
+    return classes
 
 
 def _exchanged(states: Order, one: int, other: int) -> Order:

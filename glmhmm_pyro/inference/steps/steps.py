@@ -166,7 +166,7 @@ def m_step(m_steps: dict[str, MStep], counts: ExpectedCounts, params: Params) ->
     updated: Params = {}
     for name, step in m_steps.items():
         own = {n: v for n, v in params.items() if n.startswith(name + ".")}
-        updated.update(step(getattr(counts, step.component.counts_of), own))
+        updated.update(step(getattr(counts, step.component.counted_from), own))
     return updated
 
 

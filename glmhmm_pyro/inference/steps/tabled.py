@@ -113,7 +113,7 @@ class Tabled:
         def made(as_logs: bool, *places: np.ndarray) -> tuple[np.ndarray, ...]:
             moves.into(own["transitions"], places[0], as_logs)
             emissions.into(own["emissions"], places[1])
-            self._enter(first if as_logs else np.exp(first), places[0])
+            self._enter(first, places[0], as_logs)
             return places
 
         def again() -> tuple[np.ndarray, ...]:
@@ -122,14 +122,15 @@ class Tabled:
         begun = first if self.borders is None else first[self.borders.first.numpy()]
         return begun, *made(False, self.out[1][number], self.out[2][number]), again
 
-    def _enter(self, first: np.ndarray, moves: np.ndarray) -> None:
+    def _enter(self, first: np.ndarray, moves: np.ndarray, as_logs: bool) -> None:
         """Make transitions into sessions that go on draw a new fast state."""
         if self.borders is None:
             return
         rows = self.borders.steps.numpy()
         alone = self.borders._replace(steps=torch.arange(len(rows)))
+        begun = torch.from_numpy(first if as_logs else np.exp(first))
         at_borders = torch.from_numpy(moves[rows])
-        moves[rows] = alone.joined(torch.from_numpy(first), at_borders)[1].numpy()
+        moves[rows] = alone.joined(begun, at_borders, as_logs)[1].numpy()
 
     def slopes(self, number: int) -> dict[str, np.ndarray]:
         """Slopes of one set's log-likelihood at its last potentials, by site."""
