@@ -22,6 +22,7 @@ The machine was shared with others.
 """
 
 import functools
+import itertools
 import os
 import subprocess
 import sys
@@ -37,6 +38,11 @@ from glmhmm_pyro.inference.steps.steps import ComponentSteps
 
 FORMS = ("table", "graph", "engine")
 SIZES = [(2, 2), (3, 3), (5, 5)]
+# What the second half-step is: the fast chain goes on, or begins anew and may end.
+LEVELS = {
+    "": {},
+    "within": {"entry": gh.Initial(), "slow_depends_on_fast": True},
+}
 
 
 def made(steps):
@@ -53,10 +59,10 @@ def made(steps):
 class Case:
     """A model with data, values of its parameters, and ways to evaluate them."""
 
-    def __init__(self, slow, fast, steps, data=None):
+    def __init__(self, slow, fast, levels, steps, data=None):
         rng = np.random.default_rng(1)
         self.data = made(steps) if data is None else data
-        moves = TwoLevels(gh.InputDriven(), gh.InputDriven())
+        moves = TwoLevels(gh.InputDriven(), gh.InputDriven(), **LEVELS[levels])
         self.model = gh.GLMHMM(Levels(slow, fast), gh.Bernoulli(), moves)
         self.program = Program.of(self.model, self.data)
         size = self.program.coordinates.size
@@ -71,10 +77,7 @@ class Case:
         if form == "graph":
             return found
         with model.at(params):
-            slow = model.transitions.slow.log_probs(data)
-            fast = model.transitions.fast.log_probs(data)
-        moves = slow.unsqueeze(-2).unsqueeze(-1) + fast.movedim(-4, -2).unsqueeze(-4)
-        moves = moves.flatten(-4, -3).flatten(-2, -1)
+            moves = model.transitions.logits(data)
         return gh.HiddenMarkov(
             found.initial_logits, moves, found.emission_dist, found.lengths
         )
@@ -109,9 +112,10 @@ def seconds(functions, turns=5):
     return [min(own) for own in found]
 
 
-def grown(slow, fast, steps, kind, form):
+def grown(slow, fast, levels, steps, kind, form):
     """By how many bytes a process of its own grows, at its peak, for one evaluation."""
-    call = map(str, [sys.executable, __file__, "grown", slow, fast, steps, kind, form])
+    given = "grown", slow, fast, levels, steps, kind, form
+    call = map(str, [sys.executable, __file__, *given])
     # Memory that is freed leaves the process at once.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
     run = subprocess.run(
@@ -120,12 +124,12 @@ def grown(slow, fast, steps, kind, form):
     return int(run.stdout)
 
 
-def grow(slow, fast, steps, kind, form):
+def grow(slow, fast, levels, steps, kind, form):
     """What :func:`grown` asks of the process: the data are there already (Linux)."""
-    getattr(Case(slow, fast, 100), kind)(form)
+    getattr(Case(slow, fast, levels, 100), kind)(form)
     data = made(steps)
     before = size("VmRSS")
-    case = Case(slow, fast, steps, data)
+    case = Case(slow, fast, levels, steps, data)
     with open("/proc/self/clear_refs", "w", encoding="ascii") as peak:
         peak.write("5")
     getattr(case, kind)(form)
@@ -141,21 +145,21 @@ def size(name):
 def main():
     """Print a line for each number of states."""
     if sys.argv[1:2] == ["grown"]:
-        slow, fast, steps = map(int, sys.argv[2:5])
-        return grow(slow, fast, steps, *sys.argv[5:])
+        slow, fast, levels, steps, kind, form = sys.argv[2:]
+        return grow(int(slow), int(fast), levels, int(steps), kind, form)
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     torch.set_num_threads(1)
     gh.chain.warm_up(SIZES)
-    print("times | E-step, table | graph engine memory", end=" ")
+    print("times        | E-step, table | graph engine memory", end=" ")
     print("|  slope, table | graph engine memory")
-    for slow, fast in SIZES:
-        line = f"{slow} x {fast} |"
+    for levels, (slow, fast) in itertools.product(LEVELS, SIZES):
+        line = f"{f'{slow} x {fast} {levels}':12} |"
         for kind in ("e_step", "slope"):
-            case = Case(slow, fast, steps)
+            case = Case(slow, fast, levels, steps)
             ways = [functools.partial(getattr(case, kind), form) for form in FORMS]
             table, graph, engine = seconds(ways)
-            sizes = [grown(slow, fast, 2 * steps, kind, f) for f in ("table", "engine")]
-            memory = sizes[0] / sizes[1]
+            known = slow, fast, levels, 2 * steps, kind
+            memory = grown(*known, "table") / grown(*known, "engine")
             line += f" {1000 * table:10.1f} ms | {table / graph:5.1f}"
             line += f"{table / engine:7.1f}{memory:7.1f} |"
         print(line.removesuffix(" |"), flush=True)

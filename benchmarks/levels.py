@@ -1,13 +1,16 @@
 """Two timescales found again: slow and fast states of simulated choices.
 
-    python benchmarks/levels.py [clear | near] [seeds] [steps]
+    python benchmarks/levels.py [clear | near | apart | within] [seeds] [steps]
 
 Two slow states, driven by a covariate that changes slowly, modulate how two fast states
 follow one another, and these alone decide how choices depend on a stimulus. For every
 seed: the model on two levels and flat ones of two and of four states with both
 covariates, all from as many starts; how many steps have their true slow and fast state
 decoded, at the fitted and at the true parameters; and the Bayesian information
-criterion (BIC) of all three models.
+criterion (BIC) of all three models. Two more kinds of data come from chains side by
+side, which emissions alone connect (``apart``), and from slow states with fast chains
+of their own, entered by a law and left as the fast state has it (``within``), whose
+fast states are pairs.
 
 What came out, 20,000 steps in 20 sessions, five starts each, a thread of its own::
 
@@ -35,9 +38,10 @@ import warnings
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import Levels, TwoLevels
+from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
 
 STARTS, SESSIONS = 5, 20
 MOVES = {"slow": ["satiety", "bias"], "fast": ["reward", "bias"]}
@@ -46,11 +50,37 @@ TRUE = {
     "transitions.slow.weights": [[[0.8, -5.5]], [[-0.8, -5.5]]],
     "emissions.weights": [[3.0, 0.0], [0.3, -1.5]],
 }
+# Emissions of every pair.
+PAIRS = {"emissions.weights": [[3.0, 0.0], [0.3, -1.5], [-2.0, 0.5], [0.0, 2.0]]}
 
-# How fast states follow one another in both slow ones: otherwise, or nearly alike.
-FAST = {
-    "clear": [[[[1.0, -4.0]], [[-1.0, -4.0]]], [[[0.5, -1.5]], [[1.5, -1.0]]]],
-    "near": [[[[0.6, -2.5]], [[0.0, -2.0]]], [[[-0.3, -1.0]], [[0.5, -1.2]]]],
+# How fast states follow one another in both slow ones: otherwise, or nearly alike; the
+# same in both; or after an entry, slow states being left from the second one alone.
+TRUTHS = {
+    "clear": {
+        "transitions.fast.weights": [
+            *([[[1.0, -4.0]], [[-1.0, -4.0]]], [[[0.5, -1.5]], [[1.5, -1.0]]])
+        ]
+    },
+    "near": {
+        "transitions.fast.weights": [
+            *([[[0.6, -2.5]], [[0.0, -2.0]]], [[[-0.3, -1.0]], [[0.5, -1.2]]])
+        ]
+    },
+    "apart": {"transitions.fast.weights": [[[0.5, -1.5]], [[1.5, -2.0]]], **PAIRS},
+    "within": {
+        "transitions.slow.weights": [
+            *([[[0.0, -7.0]], [[0.0, -7.0]]], [[[0.8, -3.0]], [[-0.8, -3.0]]])
+        ],
+        "transitions.fast.weights": [
+            *([[[0.5, -2.5]], [[0.0, -3.0]]], [[[-0.5, -2.0]], [[0.0, -4.0]]])
+        ],
+        "transitions.entry.probs": [[0.9, 0.1], [0.95, 0.05]],
+        **PAIRS,
+    },
+}
+OPTIONS = {
+    "apart": {"fast_depends_on_slow": False},
+    "within": {"entry": gh.Initial(), "slow_depends_on_fast": True},
 }
 
 
@@ -64,10 +94,12 @@ def covariates(steps, rng):
     return np.stack([stimulus, one], 1), np.stack([satiety, reward, one], 1)
 
 
-def on_levels():
+def on_levels(kind):
     """The model that data come from."""
     slow, fast = (gh.InputDriven(covariates=MOVES[level]) for level in MOVES)
-    return gh.GLMHMM(Levels(2, 2), gh.Bernoulli(), TwoLevels(slow, fast))
+    moves = TwoLevels(slow, fast, **OPTIONS.get(kind, {}))
+    emissions = ByLevel(gh.Bernoulli(), "both" if kind in OPTIONS else "fast")
+    return gh.GLMHMM(Levels(2, 2), emissions, moves)
 
 
 def simulated(kind, seed, steps):
@@ -82,9 +114,9 @@ def simulated(kind, seed, steps):
         transition_covariates=u,
         transition_covariate_names=["satiety", "reward", "bias"],
     )
-    model = on_levels()
+    model = on_levels(kind)
     model.bind(blank)
-    true = TRUE | {"transitions.fast.weights": FAST[kind]}
+    true = TRUE | TRUTHS[kind]
     params = {n: torch.tensor(v, dtype=torch.float64) for n, v in true.items()}
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -96,12 +128,19 @@ def simulated(kind, seed, steps):
     return data, states, decoded, log_likelihood
 
 
-def agreement(probs, states, levels, level):
-    """Share of steps whose most probable state is the true one, numbers matched."""
-    found = levels.marginal(probs, level).argmax(-1)
-    true = levels.of(states, level)
-    share = float((found == true).double().mean())
-    return max(share, 1 - share)
+def agreement(probs, states, level):
+    """Share of steps whose most probable state is the true one, numbers matched.
+
+    Args:
+        level: ``"slow"``, ``"fast"`` or, for pairs, ``""``.
+    """
+    levels = Levels(2, 2)
+    if level:
+        probs, states = levels.marginal(probs, level), levels.of(states, level)
+    pairs = torch.stack([states, probs.argmax(-1)], 1).numpy()
+    counts = np.zeros((probs.shape[-1],) * 2)
+    np.add.at(counts, tuple(pairs.T), 1)
+    return counts[linear_sum_assignment(-counts)].sum() / len(pairs)
 
 
 def measure(kind, seed, steps):
@@ -109,15 +148,12 @@ def measure(kind, seed, steps):
     data, states, at_truth, log_likelihood = simulated(kind, seed, steps)
     options = {"num_restarts": STARTS, "progress": False, "seed": seed}
     began = time.process_time()
-    fit = gh.fit(on_levels(), data, **options)
+    fit = gh.fit(on_levels(kind), data, **options)
     seconds = time.process_time() - began
     probs = torch.from_numpy(fit.decode(data).smoothed_probs.values)
     row = [seed, fit.log_likelihood, log_likelihood]
-    for level in ("slow", "fast"):
-        row += [
-            100 * agreement(found, states, Levels(2, 2), level)
-            for found in (probs, at_truth)
-        ]
+    for level in ("slow", "" if kind == "within" else "fast"):
+        row += [100 * agreement(found, states, level) for found in (probs, at_truth)]
     bics = [fit.bic]
     for number in (2, 4):
         flat = gh.GLMHMM(number, gh.Bernoulli(), gh.InputDriven())

@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -34,6 +35,8 @@ from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import possible_orders, symmetry_of
 from glmhmm_pyro.inference.search.diverse_starts import KINDS
+
+matplotlib.use("Agg")
 
 LENGTHS, GROUPS = (3, 3, 2), ("a", "a", "b")
 OBSERVED = (True, False, True, True, True, True, True, False)
@@ -514,6 +517,41 @@ def test_a_level_that_nothing_depends_on_is_warned_of(fitted):
     ):
         found = {*gh.check(model, data).codes} & {"idle-level", "free-levels"}
         assert found == codes
+
+
+def test_pictures_show_what_a_level_depends_on(fitted):
+    fit, data = fitted
+    with fit.model.at(fit.params):
+        slow = fit.model.transitions.slow.log_probs(data)
+    inside = torch.ones(data.num_steps, dtype=torch.bool)
+    inside[data.starts] = False
+    for fast in (0, 1):
+        ax = gh.plotting.transitions(fit, data, level="slow", fast=fast)
+        mean = slow[fast, inside].exp().mean(0)
+        np.testing.assert_allclose(ax.images[0].get_array(), mean, atol=1e-12)
+        assert f"slow states leaving fast {fast}, mean" in ax.get_xlabel()
+    ax = gh.plotting.transitions(fit, level="slow", fast=1)
+    shown = fit.parameters["transitions.slow.weights"].values[1]
+    found = ax.images[0].get_array()
+    np.testing.assert_allclose(found, [shown[0, 1], shown[1, 0]])
+    with pytest.raises(ValueError, match="fast must be a fast state, 0, 1, or its num"):
+        gh.plotting.transitions(fit, level="slow", fast=2)
+    gh.plotting.weights(fit)
+    gh.plotting.timeline(fit, data, level="slow")
+    matplotlib.pyplot.close("all")
+
+
+@UNFINISHED
+def test_a_picture_of_moves_in_common_takes_no_other_state(fitted):
+    _, data = fitted
+    emissions = ByLevel(gh.Bernoulli(RIDGE), "both")
+    model = gh.GLMHMM(Levels(2, 2), emissions, TwoLevels(**ALONE))
+    fit = gh.fit(model, data, num_restarts=1, num_iters=3, progress=False)
+    for given in (None, data):
+        ax = gh.plotting.transitions(fit, given, level="fast")
+        probs = fit.parameters["transitions.fast.probs"]
+        np.testing.assert_allclose(ax.images[0].get_array(), probs, atol=1e-12)
+    matplotlib.pyplot.close("all")
 
 
 def test_equations_say_what_depends_on_what():

@@ -84,7 +84,7 @@ def mean_matrix(fit: Fit, data: Sequences) -> tuple[Matrix, int]:
 
 
 def mean_of_level(
-    fit: Fit, data: Sequences, level: str, slow: int
+    fit: Fit, data: Sequences, level: str, other: int | None
 ) -> tuple[Matrix, int]:
     """Mean matrix of one level of two, and the number of steps that it is the mean of.
 
@@ -92,14 +92,13 @@ def mean_of_level(
         fit: the fit.
         data: the data set.
         level: ``"slow"`` or ``"fast"``.
-        slow: number of the slow state in which fast ones move.
+        other: number of the other level's state by which they go, if they do.
     """
     data = fit.as_fitted(data)
     part = fit.model.transitions.parts[level]
     inside = part.own_states.steps(data)
     _check_any(inside, data)
-    of_slow = None if level == "slow" else slow
-    found = _with_intervals(fit, data, part, inside, of_slow)
+    found = _with_intervals(fit, data, part, inside, other)
     return found, int(inside.sum())
 
 
@@ -108,7 +107,7 @@ def _with_intervals(
     data: Sequences,
     part: Transitions,
     inside: Tensor,
-    slow: int | None = None,
+    other: int | None = None,
 ) -> Matrix:
     """Mean of what a component says at some steps."""
     data = fit.as_fitted(data)
@@ -117,7 +116,7 @@ def _with_intervals(
     def mean(params: Params) -> Tensor:
         with fit.model.at(params):
             logs: Tensor = part.log_probs(data)
-        probs = (logs if slow is None else logs[slow]).exp()
+        probs = (logs if other is None else logs[other]).exp()
         return _mean(probs, data, inside)
 
     found = band(fit, data, mean, PROBABILITY, NUM_DRAWS)

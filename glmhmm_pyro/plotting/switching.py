@@ -1,6 +1,6 @@
 """The transitions: a matrix of probabilities, or the weights that drive them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +46,7 @@ def transitions(
     *,
     level: str | None = None,
     slow: int | str = 0,
+    fast: int | str = 0,
 ) -> "Axes":
     """The transition matrix with intervals, or the weights of driven transitions.
 
@@ -70,6 +71,7 @@ def transitions(
             steps of their clock), or ``"fast"``, for those of fast ones; by default
             those of pairs, which need ``data``.
         slow: number or name of the slow state in which fast ones move, for the latter.
+        fast: of the fast state that slow ones leave, where that makes a difference.
 
     Raises:
         ValueError: ``data`` has no step inside a session, or is needed and missing.
@@ -84,7 +86,7 @@ def transitions(
     """
     check_level(fit, level)
     if level is not None:
-        return _draw_level(fit, data, level, _slow_state(fit, slow), ax)
+        return _draw_level(fit, data, level, {"slow": slow, "fast": fast}, ax)
     names = fit.state_names
     if data is not None:
         matrix, steps = mean_matrix(fit, data)
@@ -105,36 +107,45 @@ def transitions(
     )
 
 
-def _slow_state(fit: Fit, slow: int | str) -> int:
-    """Number of a slow state given by its number or its name."""
-    names = fit.labels.of_level("slow")
+def _other_state(fit: Fit, level: str, given: Mapping[str, int | str]) -> dict:
+    """By level, the number of the other level's state that moves go by, if they do."""
+    other = "fast" if level == "slow" else "slow"
+    if not getattr(fit.model.transitions, f"{level}_depends_on_{other}"):
+        return {}
+    names, chosen = fit.labels.of_level(other), given[other]
     known: dict[int | str, int] = dict(zip(range(len(names)), range(len(names))))
     known |= dict(zip(names, range(len(names))))
-    if slow not in known:
+    if chosen not in known:
         raise ValueError(
-            f"slow must be a slow state, {', '.join(names)}, or its number, got "
-            f"{slow!r:.60}; give one of these"
+            f"{other} must be a {other} state, {', '.join(names)}, or its number, got "
+            f"{chosen!r:.60}; give one of these"
         )
-    return known[slow]
+    return {other: known[chosen]}
 
 
 def _draw_level(
-    fit: Fit, data: Sequences | None, level: str, slow: int, ax: "Axes | None"
+    fit: Fit,
+    data: Sequences | None,
+    level: str,
+    given: Mapping[str, int | str],
+    ax: "Axes | None",
 ) -> "Axes":
     """Moves of the states of one level."""
     names, found = fit.labels.of_level(level), fit.parameters
-    caption = f"{level} states"
-    if level == "fast":
-        caption += f" in {state_labels(fit, 'slow')[slow]}"
+    chosen, caption = _other_state(fit, level, given), f"{level} states"
+    for other, state in chosen.items():
+        where = "in" if other == "slow" else "leaving"
+        caption += f" {where} {state_labels(fit, other)[state]}"
     if data is not None:
-        matrix, steps = mean_of_level(fit, data, level, slow)
+        matrix, steps = mean_of_level(
+            fit, data, level, next(iter(chosen.values()), None)
+        )
         said = f"{caption}, mean over {steps:,} steps"
         return draw_matrix(matrix, names, ax, said)
     for kind in ("probs", "weights"):
-        name, chosen = f"transitions.{level}.{kind}", {"slow": slow}
+        name = f"transitions.{level}.{kind}"
         if name not in found or f"transitions.{level}.baseline" in found:
             continue
-        chosen = chosen if level == "fast" else {}
         if kind == "probs":
             return draw_matrix(given_matrix(fit, name, **chosen), names, ax, caption)
         array = found[name].isel(chosen)

@@ -97,6 +97,17 @@ MODELS = {
         ),
         "label",
     ),
+    "slow_depends_on_fast": (
+        lambda: on_levels(
+            gh.Bernoulli(),
+            TwoLevels(
+                entry=gh.InitialGLM(RIDGE, ["x"]),
+                fast_depends_on_slow=False,
+                slow_depends_on_fast=True,
+            ),
+        ),
+        "label",
+    ),
     "TwoLevelsInitial": (
         lambda: on_levels(
             gh.Bernoulli(),

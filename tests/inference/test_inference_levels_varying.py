@@ -67,6 +67,17 @@ MODELS = {
     "fast moves across sessions": moving(None, gh.Stationary(), across_sessions=True),
     "fast moves on their own": moving(None, gh.InputDriven(), None, clock="poke"),
     "moves of both levels": moving(gh.Stationary(), DRIVEN, None, clock="poke"),
+    "moves by the fast state that is left": moving(
+        DRIVEN, across_sessions=True, slow_depends_on_fast=True
+    ),
+    "fast moves of chains within chains": moving(
+        None,
+        gh.InputDriven(),
+        across_sessions=True,
+        entry=gh.Initial(),
+        slow_depends_on_fast=True,
+    ),
+    "fast moves in common": moving(None, DRIVEN, fast_depends_on_slow=False),
     "first states": beginning("pooled"),
     "first states across sessions": beginning(POOLED, across_sessions=True),
 }

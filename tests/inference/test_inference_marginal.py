@@ -100,6 +100,11 @@ def on_two_levels(law):
         )
         model = gh.GLMHMM(levels, gh.Bernoulli(), moves, fixed if across else None)
         yield f"fast moves{' across sessions' * across}", model, data
+    within = TwoLevels(
+        across_sessions=True, entry=gh.Initial(), slow_depends_on_fast=True
+    )
+    units = ByLevel(Varying(gh.Bernoulli(), law=law))
+    yield "chains within chains", gh.GLMHMM(levels, units, within, fixed), data
     first = TwoLevelsInitial(*(Varying(gh.Initial(), law=law) for _ in range(2)))
     yield "first states", gh.GLMHMM(levels, gh.Bernoulli(), moves, first), data
 
