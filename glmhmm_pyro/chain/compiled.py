@@ -111,8 +111,7 @@ def counted(
     """
     steps, size = int(offsets[last] - offsets[first]), emission.shape[1]
     moves, sizes = transition, tuple[States, ...]()
-    kind = HalfSteps.of(transition, size)
-    if kind is not None:
+    if kind := HalfSteps.of(transition, size):
         kernel, between = counts_halved, kind.slow * kind.slots
         sizes = pair_for(kernel, kind.slow, kind.fast, kind.slots, steps)
         space = np.empty(steps * (size + between) + 2 * transition[0].size)

@@ -314,6 +314,33 @@ ROWS = {
             "take Stationary() or InputDriven(), or Varying(...) of one",
         ),
     ),
+    "TwoLevels: an entry law of transitions": Row(
+        lambda: gh.TwoLevels(entry=gh.Stationary()),
+        *(
+            "entry",
+            "must be an Initial or an InitialGLM, the same in all sessions",
+            "got a Stationary",
+            "write entry=Initial()",
+        ),
+    ),
+    "TwoLevels: an entry law of every session": Row(
+        lambda: gh.TwoLevels(entry=gh.Initial(per_session=True)),
+        *("entry", "must be an Initial", "got an Initial", "write entry=Initial()"),
+    ),
+    "TwoLevels: a class in the place of an entry law": Row(
+        lambda: gh.TwoLevels(entry=gh.Initial),
+        *("entry", "must be an Initial", "got the class Initial", "write entry="),
+    ),
+    "TwoLevels: a dependence that is no yes or no": Row(
+        lambda: gh.TwoLevels(slow_depends_on_fast="yes"),
+        *("slow_depends_on_fast", "must be True or False", "got 'yes'", "give one"),
+    ),
+    "TwoLevels: slow moves of chain states": Row(
+        lambda: gh.TwoLevels(
+            slow=gh.SemiMarkov(gh.dwell.Poisson()), slow_depends_on_fast=True
+        ),
+        *("slow", "must be transitions whose", "got SemiMarkov(", "take Stationary()"),
+    ),
     "state_colour: none": Row(
         lambda: gh.plotting.state_colour(None),
         *("state", WHOLE, "got None", "give a number such as"),
