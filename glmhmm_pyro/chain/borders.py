@@ -78,7 +78,7 @@ class Borders(NamedTuple):
         Returns:
             The first states of chains (\\*batch, chains, pairs), and the moves.
         """
-        kind = self._kind(moves, initial)
+        kind = HalfSteps.needed(moves, initial.shape[-1])
         entered = initial.index_select(-2, self.later)
         entered = entered.unflatten(-1, (kind.slow, kind.fast))
         slow = moves.index_select(-3, self.steps)[..., : kind.place]
@@ -106,7 +106,7 @@ class Borders(NamedTuple):
         of moves, which are overwritten, they are 0.
         """
         initial, moves = counts.initial, counts.transition
-        kind = self._kind(moves, initial)
+        kind = HalfSteps.needed(moves, initial.shape[-1])
         fast = kind.moves(moves.index_select(-3, self.steps))
         entered = (fast[..., kind.fast :, :] if kind.renews else fast).sum(-2)
         moves[..., self.steps, :, kind.place :] = 0.0
@@ -115,13 +115,3 @@ class Borders(NamedTuple):
         found[..., self.first, :] = initial
         found[..., self.later, :] = entered.flatten(-2)
         return counts._replace(initial=found)
-
-    @staticmethod
-    def _kind(moves: Tensor, initial: Tensor) -> HalfSteps:
-        kind = HalfSteps.of(moves, initial.shape[-1])
-        if kind is None:
-            raise ValueError(
-                "transitions must be half-steps where sessions go on from others, got "
-                f"shape {tuple(moves.shape)}; put them together by halved or renewing"
-            )
-        return kind

@@ -62,6 +62,18 @@ class HalfSteps(NamedTuple):
         kinds = (cls(slow, states // slow, renews) for renews in (False, True))
         return next((kind for kind in kinds if kind.width == width), None)
 
+    @classmethod
+    def needed(cls, transition: Tensor, states: int) -> HalfSteps:
+        """The same, or a ValueError where they are none."""
+        found = cls.of(transition, states)
+        if found is None:
+            raise ValueError(
+                f"transitions must be half-steps of {states} pairs of states, got "
+                f"shape {tuple(transition.shape)}; put them together by halved or "
+                "renewing"
+            )
+        return found
+
     @property
     def states(self) -> int:
         """Number of pairs."""
@@ -160,8 +172,7 @@ def whole(transition: Tensor, states: int) -> Tensor:
     Returns:
         Shape (\\*batch, steps|1, slow * fast, slow * fast).
     """
-    kind = HalfSteps.of(transition, states)
-    assert kind is not None
+    kind = HalfSteps.needed(transition, states)
     moves = kind.moves(transition).transpose(-3, -2).unsqueeze(-4)
     kept = kind.kept(transition).movedim(-3, -2)
     pairs = kept.unsqueeze(-1) + moves[..., : kind.fast, :, :]

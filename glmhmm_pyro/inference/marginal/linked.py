@@ -196,8 +196,7 @@ def log_probs_between(hidden: HiddenMarkov, value: Tensor) -> list[Tensor]:
     """
     initial, moves = hidden.initial_logits, hidden.moves
     emission, lengths = hidden.emission_log_probs(value), hidden.lengths
-    kind = HalfSteps.of(moves, initial.shape[-1])
-    assert kind is not None
+    kind = HalfSteps.needed(moves, initial.shape[-1])
     pairs, ends = torch.arange(kind.states), lengths.cumsum(0)
     slow = left = pairs // kind.fast
     into = moves[ends - lengths][..., : kind.place]
