@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from families import random_params
 from scipy.special import logsumexp
 from torch.distributions import HalfNormal
 from varying_cases import drifting, problem_of, rat, sticking
@@ -23,6 +24,7 @@ from glmhmm_pyro.inference.marginal.law_evidence import (
     gradient,
     parameter_bends,
 )
+from glmhmm_pyro.inference.marginal.unit_layout import layout_of
 
 Walk = gh.priors.RandomWalk
 
@@ -77,6 +79,7 @@ def cases():
         2, Varying(gh.Bernoulli(), law=both[0]), Varying(gh.Stationary(), law=both[0])
     ), data
     yield from on_two_levels(both[1])
+    yield from over_other_units(both[1])
 
 
 def on_two_levels(law):
@@ -107,6 +110,32 @@ def on_two_levels(law):
     yield "chains within chains", gh.GLMHMM(levels, units, within, fixed), data
     first = TwoLevelsInitial(*(Varying(gh.Initial(), law=law) for _ in range(2)))
     yield "first states", gh.GLMHMM(levels, gh.Bernoulli(), moves, first), data
+
+
+def over_other_units(law):
+    """Latents over groups beside those over their sessions, as many or fewer."""
+    data = drifting(6, 30, groups=["a", "a", "a", "b", "b", "c"])
+    pooled = gh.priors.Hierarchical(HalfNormal(1.0))
+    of_session, of_group = Varying(gh.Bernoulli(), law=law), Varying(
+        gh.Stationary(), "group", pooled
+    )
+    yield "groups and sessions", gh.GLMHMM(2, of_session, of_group), data
+    one = Varying(gh.Bernoulli(), "group", pooled, ["bias"])
+    first = Varying(gh.Initial(), law=pooled)
+    yield "sessions and groups", gh.GLMHMM(2, one, initial=first), data
+    moves = Varying(gh.Stationary(), law=pooled)
+    yield "two laws of sessions", gh.GLMHMM(2, of_session, moves), data
+    fast = Varying(gh.Stationary(), law=law)
+    for across in (False, True):
+        levels = TwoLevels(of_group, fast, across_sessions=across)
+        model = gh.GLMHMM(Levels(2, 2), gh.Bernoulli(), levels)
+        yield f"levels over other units{' across sessions' * across}", model, data
+    part = gh.GLMHMM(
+        Levels(2, 2),
+        ByLevel(of_session, over="fast"),
+        TwoLevels(fast=Varying(gh.Stationary(), law=pooled), across_sessions=True),
+    )
+    yield "two laws across sessions", part, data
 
 
 CASES = {name: (model, data) for name, model, data in cases()}
@@ -152,7 +181,9 @@ def test_slopes_by_tables_are_those_of_automatic_differentiation(expansion):
     found = by_unit.slopes(at.w, v)
     parts = problem.program.components.values()
     by_step = any(getattr(part, "over", None) == "step" for part in parts)
-    has_tables = not by_step and "initial.slow.weights" not in problem.names
+    has_tables = not by_step and not any(
+        name.startswith("initial") for name in problem.names
+    )
     assert (by_unit.direct is not None) == has_tables
     by_unit.direct = None
     for one, other in zip(found, by_unit.slopes(at.w, v)):
@@ -287,11 +318,67 @@ def test_a_law_as_wide_as_one_likes_leaves_units_alone():
         )
 
 
-def test_latents_over_other_units_are_not_mixed():
+@pytest.mark.parametrize("across", [False, True])
+def test_groups_that_are_alike_are_those_without_a_law(across):
+    """Of weights over sessions alone, others being at the mean of the groups."""
+    groups = ["a", "a", "a", "b", "c", "c"]
+    data, law = drifting(6, 30, groups=groups), Walk(0.5, start_scale=1.0)
+    fast = Varying(gh.Stationary(), law=law)
+    slow = Varying(gh.Stationary(), "group", gh.priors.Ridge(1e-5))
+    parts = (slow, gh.Stationary())
+    moves = (TwoLevels(part, fast, across_sessions=across) for part in parts)
+    models = (gh.GLMHMM(Levels(2, 2), gh.Bernoulli(), move) for move in moves)
+    vary, still = (problem_of(model, data) for model in models)
+    params = random_params(still.program.model, data)
+    probs = params["transitions.slow.probs"]
+    odds = (probs / probs.diagonal()[:, None]).log()
+    mean = torch.stack([odds[0, 1], odds[1, 0]]).reshape(2, 1, 1)
+    params["transitions.slow.weights_mean"] = mean
+    heights = []
+    for problem in (vary, still):
+        v = problem.theta.pack({name: params[name] for name in problem.theta.shapes})
+        w = torch.zeros(problem.number, problem.size).double()
+        heights.append(expand_at_units_mode(problem, v, w).evidence)
+    assert heights[0] == pytest.approx(heights[1], abs=1e-6)
+
+
+def test_draws_over_groups_and_sessions_are_weighed_by_what_they_are():
+    """By the quadratic of all second derivatives, of draws of the latents alone."""
+    data = drifting(4, 60, groups=["a", "a", "a", "b"])
+    law, ridge = Walk(0.4, start_scale=1.0), gh.priors.Ridge(0.5)
+    first = gh.Initial(gh.priors.Fixed([0.5, 0.5]))
+    moves = Varying(gh.Stationary(), "group", ridge)
+    model = gh.GLMHMM(2, Varying(gh.Bernoulli(), law=law), moves, first)
+    mean = {"transitions.weights_mean": np.full((2, 1, 1), -1.0)}
+    fit = quiet(model, data, gh.Laplace(60), num_restarts=1, init=mean)
+    program = problem_of(fit.model, data).program
+    draws = {n: x[0] for n, x in fit.posterior.draws.items()}
+    points = program.coordinates.pack(draws)
+    names = ("emissions.weights", "transitions.weights")
+    spans = (program.coordinates.slices[name] for name in names)
+    place = torch.cat([torch.arange(s.start, s.stop) for s in spans])
+    problem = problem_of(fit.model, data)
+    w, v = problem.packed({name: x[0] for name, x in draws.items()})
+    mode = program.coordinates.pack(
+        problem.params(expand_at_units_mode(problem, v, w).w, v)
+    )
+    away = (points - mode)[:, place]
+    matrix = -hessian(program, mode)[place][:, place]
+    half = torch.einsum("da,ab,db->d", away, matrix, away) / 2
+    stats = fit.posterior.stats
+    weights = stats["log_weight"][0] - stats["log_joint"][0]
+    found = torch.as_tensor(weights) - half
+    assert found.std() < 1e-4 and half.std() > 1
+
+
+def test_weights_over_steps_are_integrated_out_alone():
     data = drifting(4, 20, groups=["a", "a", "b", "b"])
-    own = Varying(gh.Stationary(), "group", gh.priors.Ridge())
-    with pytest.raises(ValueError, match="latents must vary over the same units"):
-        quiet(gh.GLMHMM(2, Varying(gh.Bernoulli()), own), data)
+    over_steps = Varying(gh.Bernoulli(), "step", Walk(0.1))
+    own = Varying(gh.Initial(), "group", gh.priors.Ridge())
+    problem = problem_of(gh.GLMHMM(1, over_steps), data)
+    laws = {"steps": problem.program.priors["emissions.weights"]}
+    with pytest.raises(ValueError, match="latents over steps must be integrated out"):
+        layout_of(laws | {"groups": own}, {"steps": "step", "groups": "group"}, data)
 
 
 def test_starts_are_given_by_name():

@@ -327,7 +327,9 @@ def Varying(
 
     EM, MAP and Laplace maximise the evidence of the law's parameters, all weights
     integrated out by Laplace's approximation, for the joint mode of weights and a
-    learnt scale runs to 0. Other sessions than were fitted have weights from the law.
+    learnt scale runs to 0. Components may vary over other units, groups and their
+    sessions, or by other laws. Other sessions than were fitted have weights from the
+    law.
 
     Args:
         family: a GLM family, ``InputDriven`` or ``Stationary`` transitions, or an

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Step of second differences, in standard deviations of the posterior; and of first
 # ones, in parts of the largest number of a direction.
-_STEP, _SMALL = 0.02, 1e-4
+_STEP, _SMALL = 0.005, 1e-4
 
 
 class ByUnit:
@@ -62,8 +62,7 @@ class ByUnit:
         """Value and derivatives by units and parameters."""
         if self.direct is not None:
             value, by_parameter, own = self.direct(v, self.problem.latents(w))
-            by_unit = [own[name].flatten(1) for name in self.problem.names]
-            return value, torch.cat(by_unit, -1), by_parameter
+            return value, self.problem.layout.slopes(own), by_parameter
         leaves = w.detach().requires_grad_(), v.detach().requires_grad_()
         with torch.enable_grad():
             value = self._traced(*leaves)

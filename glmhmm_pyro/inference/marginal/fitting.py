@@ -144,7 +144,7 @@ def _starts(
     found = []
     for number, size in enumerate(_OF_UNITS):
         step, border = _OF_STEPS[number]
-        is_step = any(law.startswith("step") for law in _axes(problem))
+        is_step = "step" in problem.over.values()
         sizes = {"scale": size, "step_scale": step if is_step else size}
         sizes["border_scale"] = border
         found.append(problem.params(w, scales.at(v, sizes)))
@@ -186,15 +186,6 @@ def _nested(problem: MarginalProblem, search: Search, fit_nested: Fitting) -> Pa
 def _is_site_of_scale(problem: MarginalProblem, scales: Scales, name: str) -> bool:
     place = problem.theta.slices.get(name)
     return place is not None and bool((scales.counts[place] > 0).any())
-
-
-def _axes(problem: MarginalProblem) -> list[str]:
-    """What the latents vary over."""
-    found = []
-    for name in problem.names:
-        prefix, component = problem.program.model.component_of(name)
-        found.append(component.sites[name.removeprefix(f"{prefix}.")].axes[0])
-    return found
 
 
 def _climb_from(problem: MarginalProblem, start: Params, is_only: bool) -> list[Ascent]:
@@ -312,18 +303,19 @@ def _swap_warning(problem: MarginalProblem, point: EvidencePoint) -> tuple[str, 
     for name in problem.names:
         prefix, component = problem.program.model.component_of(name)
         axes = component.sites[name.removeprefix(f"{prefix}.")].axes
-        if "state" not in axes or not bool(point.at.prior.follows.any()):
+        follows = problem.follows[name]
+        if "state" not in axes or not bool(follows.any()):
             continue
         if prefix != "emissions":
             continue
         w = problem.latents(point.at.w)[name].movedim(axes.index("state"), 1).flatten(2)
-        units = problem.weight_units()
+        units = problem.units_of(name)
         w = w / units.reshape(1, w.shape[1], -1) if units.numel() == w[0].numel() else w
         distances = (w[1:, :, None] - w[:-1, None]).square().sum(-1)
         stay = distances.diagonal(dim1=1, dim2=2)
         other = distances.argmin(2) != torch.arange(w.shape[1])
         pairs = (other & other.any(1, keepdim=True)).sum(1) > 1
-        worst = pairs & point.at.prior.follows[1:, 0] & (stay.sum(1) > 0)
+        worst = pairs & follows[1:] & (stay.sum(1) > 0)
         if worst.any():
             sentences.append(
                 f"states seem to change places between units {int(worst.nonzero()[0])} "

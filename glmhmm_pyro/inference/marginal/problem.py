@@ -1,7 +1,7 @@
 """A program's density as one over units, linked by normal laws, and over parameters.
 
-The units' numbers are w, (units, size), of all latents with such a law side by side.
-The other sites are one unconstrained vector v.
+The numbers of units are w, (units, size), of all latents with such a law; see
+``unit_layout``. The other sites are one unconstrained vector v.
 """
 
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from torch import Tensor
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.marginal.curvatures import ByPredictor, ByUnit
 from glmhmm_pyro.inference.marginal.linked import ByChain
+from glmhmm_pyro.inference.marginal.unit_layout import layout_of
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.priors.markov import markov
@@ -24,9 +25,9 @@ class Prior(NamedTuple):
 
     Attributes:
         log_density: of the parameters, without the units'.
-        centre: where walks begin, shape (size,).
+        centre: where walks begin, broadcasts to (units, size).
         scale: standard deviations, shape (units, size).
-        follows: whether a unit goes on from the one before, shape (units, 1).
+        follows: whether a number goes on from the unit before, broadcasts likewise.
     """
 
     log_density: Tensor
@@ -64,6 +65,11 @@ class MarginalProblem:
 
     Attributes:
         theta: coordinates of the other sites.
+        units: shapes of the numbers of a unit, by latent.
+        follows: whether units go on from those before, by latent.
+        over: what each latent varies over.
+        layout: where the latents' numbers stand in w.
+        number: of the units that w has.
         size: of the numbers of a unit.
         curvature: second and third derivatives of the log-likelihood.
     """
@@ -74,9 +80,10 @@ class MarginalProblem:
         others = {n: p for n, p in program.priors.items() if n not in laws}
         self.theta = Coordinates(others)
         self.units = {name: law.unit for name, law in laws.items()}
-        self.sizes = [unit.numel() for unit in self.units.values()]
-        self.size = sum(self.sizes)
-        self.number = _shared_num_units(laws)
+        self.follows = {name: law.follows for name, law in laws.items()}
+        self.over = {name: self._site(name).axes[0] for name in laws}
+        self.layout = layout_of(laws, self.over, program.data)
+        self.number, self.size = self.layout.number, self.layout.size
         by_predictor = ByPredictor.of(self)
         self.curvature: Any = by_predictor or ByChain.of(self) or ByUnit(self)
 
@@ -94,28 +101,28 @@ class MarginalProblem:
         return {**self.theta.unpack(v), **self.latents(w)}
 
     def latents(self, w: Tensor) -> Params:
-        """Values (*batch, units, *unit) of the latents, from (*batch, units, size)."""
-        pieces = w.split(self.sizes, -1)
-        return {
-            name: piece.unflatten(-1, unit or (1,)) if unit else piece[..., 0]
-            for (name, unit), piece in zip(self.units.items(), pieces)
-        }
+        """Values (*batch, own units, *unit) of latents, from (*batch, units, size)."""
+        return self.layout.latents(w)
 
     def weight_units(self) -> Tensor:
         """One over the root mean square of the covariate of every number of a unit."""
-        found = []
-        for name, unit in self.units.items():
-            prefix, component = self.program.model.component_of(name)
-            attribute = name.removeprefix(f"{prefix}.")
-            size = component.start_noise(attribute, component.view(self.program.data))
-            shape = (*unit, 1) if not unit else unit
-            found.append(torch.as_tensor(size).double().expand(shape).reshape(-1))
-        return torch.cat(found)
+        return self.layout.of_row({name: self.units_of(name) for name in self.names})
+
+    def units_of(self, name: str) -> Tensor:
+        """The same of the numbers of a unit of one latent."""
+        prefix, component = self.program.model.component_of(name)
+        attribute = name.removeprefix(f"{prefix}.")
+        size = component.start_noise(attribute, component.view(self.program.data))
+        unit = self.units[name]
+        return torch.as_tensor(size).double().expand(unit or (1,)).reshape(-1)
+
+    def _site(self, name: str) -> Any:
+        prefix, component = self.program.model.component_of(name)
+        return component.sites[name.removeprefix(f"{prefix}.")]
 
     def packed(self, params: Params) -> tuple[Tensor, Tensor]:
         """Units and vector of values of all sites."""
-        pieces = [params[name].reshape(self.number, -1) for name in self.names]
-        return torch.cat(pieces, -1).double(), self.theta.pack(params)
+        return self.layout.packed(params).double(), self.theta.pack(params)
 
     def prior(self, v: Tensor, jacobian: bool = False) -> Prior:
         """What the priors say at these parameters."""
@@ -129,14 +136,7 @@ class MarginalProblem:
         total = gain
         for name, value in values.items():
             total = total + found.by_site[name].log_prob(value).sum()
-        laws = [found.by_site[name] for name in self.names]
-        number = self.number
-        return Prior(
-            total,
-            torch.cat([law.centre.reshape(-1) for law in laws]),
-            torch.cat([law.scale.reshape(number, -1) for law in laws], -1),
-            laws[0].follows[:, None],
-        )
+        return Prior(total, *self.layout.links(found.by_site))
 
 
 class _Distributions(Messenger):
@@ -153,17 +153,3 @@ class _Distributions(Messenger):
         # What is not known is a latent, which no prior reads.
         msg["value"] = msg["fn"].mean if value is None else value
         msg["is_observed"] = True
-
-
-def _shared_num_units(laws: dict[str, Any]) -> int:
-    """The number of units, which all laws must share."""
-    first, *others = laws.values()
-    for name, law in zip(list(laws)[1:], others):
-        if not torch.equal(law.follows, first.follows):
-            raise ValueError(
-                "latents must vary over the same units, by laws of one kind, to be "
-                f"integrated out together, got others in {name} than in "
-                f"{next(iter(laws))}; give both one law and one over=, or fit by "
-                "method='nuts' or 'svi'"
-            )
-    return len(first.follows)

@@ -126,7 +126,8 @@ class Laplace:
         generator = torch.Generator().manual_seed(search.seed)
         shape = (self.num_samples, *at.w.shape)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        log_normal = -noise.square().sum((1, 2)) / 2
+        read = noise.square() * problem.layout.is_read
+        log_normal = -read.sum((1, 2)) / 2
         same = {n: x.expand(len(noise), *x.shape) for n, x in found.params.items()}
         params = {**same, **problem.latents(at.w + at.factor.draw(noise))}
         draws = problem.program.coordinates.pack(params)
