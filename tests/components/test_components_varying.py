@@ -227,6 +227,12 @@ REFUSED = {
         lambda: Varying(gh.Bernoulli(), law=Walk("learnt", per=("origin",))),
         "per of the law must name axes of the weights",
     ),
+    "axes of levels": (
+        lambda: gh.GLMHMM(
+            1, Varying(gh.Bernoulli(), law=Walk("learnt", per=("slow",)))
+        ).bind(DATA),
+        "which are state, covariate, got 'slow'; name some of these",
+    ),
     "no groups": (
         lambda: gh.GLMHMM(1, Varying(gh.Bernoulli(), "group", "pooled")).bind(
             sequences(groups=None)

@@ -7,7 +7,7 @@ import torch
 from families import enumerated_log_joint, random_params
 from level_cases import RIDGE, check_mode, short_sessions
 from made_fits import made_fit
-from pyro.distributions import Dirichlet
+from pyro.distributions import Dirichlet, HalfNormal, Normal
 from varying_cases import drifting, problem_of
 
 import glmhmm_pyro as gh
@@ -24,6 +24,7 @@ OBSERVED = (True, False, True, True, True, True, True, True)
 TICKS = torch.tensor([0.0, 1, 0, 1, 0, 1, 0, 1], dtype=torch.float64)
 WALK = gh.priors.RandomWalk(0.5, start_scale=1.0)
 POOLED = gh.priors.Ridge(0.5)
+BY_SLOW = gh.priors.Hierarchical(HalfNormal(1.0), per=("slow",))
 EVEN = Dirichlet(torch.full((2,), 2.0))
 
 
@@ -64,6 +65,7 @@ MODELS = {
     "moves between sessions": moving(gh.Stationary(), clock="session"),
     "fast moves": moving(None, gh.InputDriven()),
     "fast moves by group": moving(None, DRIVEN, POOLED, "group", across_sessions=True),
+    "fast moves with scales by slow state": moving(None, gh.Stationary(), BY_SLOW),
     "fast moves across sessions": moving(None, gh.Stationary(), across_sessions=True),
     "fast moves on their own": moving(None, gh.InputDriven(), None, clock="poke"),
     "moves of both levels": moving(gh.Stationary(), DRIVEN, None, clock="poke"),
@@ -121,6 +123,22 @@ def test_units_that_are_alike_are_the_model_without_them(name):
         for one, params in ((program, alike), (plain, values))
     )
     torch.testing.assert_close(found, expected, **EXACT)
+
+
+def test_a_scale_by_slow_state_is_that_of_its_moves():
+    model = moving(None, gh.InputDriven(), BY_SLOW)
+    program = Program.of(model, short_data())
+    params = random_params(program.model, program.data)
+    name = "transitions.fast.weights"
+    assert params[f"{name}_scale"].shape == (2,)
+    with program.model.at(params):
+        law = program.model.components["transitions.fast"].filled("weights")
+    expected = 0.0
+    for slow in range(2):
+        mean, scale = params[f"{name}_mean"][slow], params[f"{name}_scale"][slow]
+        moves = params[name][:, slow]
+        expected += Normal(mean, scale).log_prob(moves).sum()
+    torch.testing.assert_close(law.log_prob(params[name]), expected, **EXACT)
 
 
 def weights_by_session(component, params, prefix, data):

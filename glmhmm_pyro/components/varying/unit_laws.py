@@ -26,6 +26,9 @@ WEIGHTS, MEAN, CONSTANT = "weights", "weights_mean", "constant_weights"
 # Ends of the names of sites that hold learnt scales.
 SCALES = ("scale", "step_scale", "border_scale")
 
+# Axes that weights have on two levels alone, whose sizes come later.
+LEVELS = ("slow", "fast")
+
 Values = dict[str, Tensor]
 
 
@@ -53,16 +56,25 @@ class Scale:
             axes: names of the axes of one unit's weights.
             sizes: of those that declare one.
         """
-        unknown = [axis for axis in self.per if axis not in axes]
-        if unknown:
-            raise ValueError(
-                "per of the law must name axes of the weights, which are "
-                f"{', '.join(axes)}, got {unknown[0]!r}; name some of these"
-            )
+        self.check_axes(axes, later=LEVELS)
         own = [a for a in axes if a in self.per]
         prior = None if self.given == LEARNT else self.given
         declared = [(a, sizes[a]) if a in sizes else a for a in own]
         return Site(*declared, prior=prior, support=constraints.positive)
+
+    def check_axes(self, axes: tuple[str, ...], later: tuple[str, ...] = ()) -> None:
+        """Raise a ValueError if it has entries along axes that weights have not.
+
+        Args:
+            axes: those of the weights.
+            later: those that these may get.
+        """
+        unknown = [axis for axis in self.per if axis not in (*axes, *later)]
+        if self.is_learnt and unknown:
+            raise ValueError(
+                "per of the law must name axes of the weights, which are "
+                f"{', '.join(axes)}, got {unknown[0]!r}; name some of these"
+            )
 
     def at(self, value: Tensor | None, axes: tuple[str, ...]) -> Tensor:
         """The scale, as it broadcasts to the weights of a unit."""

@@ -167,6 +167,9 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
                 f"constant must name some of the covariates, {names}, but not all, got "
                 f"{', '.join(self.constant)}; name those whose weights do not vary"
             )
+        if self.link is not None:
+            for scale in self.link.scales.values():
+                scale.check_axes(self.unit_axes)
         self.inner.bind(data)
         self.units = Units.of(data, self.over)
         if self.link is not None and self.over != "group":
