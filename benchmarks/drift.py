@@ -25,12 +25,12 @@ Two states (`--days`): a static model, weights that walk over 80 days, and weigh
 are apart in every ten of them; log-likelihoods or log-evidence::
 
     static                        0.2 s  -12312.946
-    walking                       2.1 s  -12187.908
-    one scale learnt              4.3 s  -12179.056
-    twelve scales learnt          8.6 s  -12149.068
-    a scale and moves learnt     18.9 s  -12170.273
-    tens of days apart, em       15.8 s  -11934.535  Status.CONVERGED
-    tens of days apart, map      13.6 s  -11934.535  Status.CONVERGED
+    walking                       1.9 s  -12187.908
+    one scale learnt              3.5 s  -12179.056
+    twelve scales learnt          6.4 s  -12149.061
+    a scale and moves learnt     23.0 s  -12165.456
+    tens of days apart, em       11.7 s  -11934.535  Status.CONVERGED
+    tens of days apart, map      12.3 s  -11934.535  Status.CONVERGED
 """
 
 import argparse
