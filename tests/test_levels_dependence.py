@@ -30,11 +30,12 @@ from glmhmm_pyro.components import (
     TwoLevelsInitial,
 )
 from glmhmm_pyro.inference.fits.given import fit_at
+from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import possible_orders, symmetry_of
-from glmhmm_pyro.inference.search.diverse_starts import KINDS
+from glmhmm_pyro.inference.search.diverse_starts import KINDS, DiverseStarts, Kicks
 
 matplotlib.use("Agg")
 
@@ -387,6 +388,53 @@ def test_em_rises_to_where_map_ends_with_an_entry_law_by_covariates(nested):
 def test_starts_of_every_kind_have_values_of_every_site(kind, nested):
     model, data, _ = nested
     check_start(kind, model, data)
+
+
+def starts_for(model, data):
+    """Starts of the search, from a seed."""
+    program = Program.of(model, data)
+    maker = StartMaker(program.model, program.data, seeded_generator(0))
+    return DiverseStarts(maker, 0.5, np.random.default_rng(0))
+
+
+def test_exchanges_are_those_that_no_renumbering_makes_up_for(nested):
+    """Of two pairs: which are of one slow state, or where in a table they stand."""
+    _, data, _ = nested
+    both = ByLevel(gh.Bernoulli(), "both")
+    beside = gh.GLMHMM(Levels(2, 2), both, TwoLevels(**ALONE))
+    wide = gh.GLMHMM(Levels(2, 3), both, TwoLevels(entry=gh.Initial()))
+    by_fast = gh.GLMHMM(Levels(2, 2), gh.Bernoulli())
+    groups = {}
+    for name, model in {"within": nested_model(), "beside": beside}.items():
+        orders = list(possible_orders(model, 4).orders())
+        for order in starts_for(model, data).exchanges:
+            turned = {tuple(np.array(order)[known]) for known in orders}
+            groups.setdefault(name, []).append(frozenset(turned))
+    # Two states can go with the first one beside the one that does; three tables of
+    # four states are left, up to exchanges of rows and of columns.
+    assert len(set(groups["within"])) == len(groups["within"]) == 2
+    assert len(set(groups["beside"])) == len(groups["beside"]) == 3
+    assert len(starts_for(wide, data).exchanges) == 9
+    assert not starts_for(by_fast, data).exchanges
+
+
+@UNFINISHED
+def test_exchanges_lead_back_to_the_right_slow_states(fitted):
+    fit, data = fitted
+    starts = starts_for(fit.model, data)
+    found = {"": (fit.params, fit.log_joint)}
+    for turn in ("away", "back"):
+        params = min(found.values(), key=lambda pair: pair[1])[0]
+        hidden = hidden_markov(fit.model, data, params)
+        probs = hidden.smoothed_probs(data.emissions).numpy()
+        for number, (_, start) in enumerate(Kicks(starts, params, probs).exchanged(9)):
+            init = {name: value.numpy() for name, value in start.items()}
+            end = gh.fit(fit.model, data, num_restarts=1, init=init, progress=False)
+            found[f"{turn} {number}"] = end.params, end.log_joint
+        if turn == "away":
+            assert min(end for _, end in found.values()) < fit.log_joint - 1
+    back = [end for turn, (_, end) in found.items() if turn.startswith("back")]
+    assert max(back) > fit.log_joint - 1e-3
 
 
 def test_parameters_have_axes_of_their_own(fitted):

@@ -10,6 +10,8 @@ caught where one state stands for two and two for one (Ueda, Nakano, Ghahramani 
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import combinations, islice
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ import torch
 from glmhmm_pyro.components.base import STATE_AXES
 from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.symmetry import Order, possible_orders
 
 # Powers of 2 that widen the noise of a start, and log-odds of staying in a state.
 _WIDER = (0.0, 3.5)
@@ -24,6 +27,9 @@ _STAYING = (-3.0, 5.0)
 
 # Noise on a start whose states the data tell apart already.
 _LITTLE = 0.1
+
+# Renumberings by which exchanges of states are told apart at most.
+_MOST_ORDERS = 2000
 
 # Longest stretch of one state in a start made from random segments, steps.
 LONGEST = 500
@@ -65,6 +71,26 @@ class DiverseStarts:
         wider = 2.0 ** self.rng.uniform(*_WIDER)
         noisy = self.maker.perturbed(centre, self.noise * wider, most=2 * self.noise)
         return noisy | self.moves()
+
+    @cached_property
+    def exchanges(self) -> list[Order]:
+        """Exchanges of two states that no renumbering makes up for, each kind once.
+
+        There are some on two levels whose emissions go by pair: states that are found
+        may be put together to other slow states.
+        """
+        model = self.maker.model
+        if model.levels is None or model.emissions.over != "both":
+            return []
+        group = possible_orders(model, self.states)
+        known = torch.stack([*islice(group.orders(), _MOST_ORDERS)])
+        found = {}
+        for pair in combinations(range(self.states), 2):
+            order = torch.arange(self.states)
+            order[list(pair)] = order[list(pair[::-1])]
+            found[min(map(tuple, order[known].tolist()))] = tuple(order.tolist())
+        found.pop(min(map(tuple, known.tolist())), None)
+        return list(found.values())
 
     def windows(self) -> Params:
         """Every state fitted to its own random window of steps."""
@@ -157,6 +183,12 @@ class Kicks:
         for state in range(self.starts.states):
             halfway = self.maker.between(self.params, self.starts.glm)
             yield "shrink", self.with_state(halfway, state)
+
+    def exchanged(self, number: int) -> Iterator[tuple[str, Params]]:
+        """Refit to the posteriors of states that change places, ``number`` at most."""
+        orders = self.starts.exchanges
+        for i in self.rng.permutation(len(orders))[:number]:
+            yield "exchange", self._fitted(self.probs[:, orders[i]])
 
     def made(self, number: int) -> Iterator[tuple[str, Params]]:
         """``number`` random kicks, each with its name."""

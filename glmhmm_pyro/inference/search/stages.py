@@ -140,8 +140,9 @@ class MultistartSearch:
     def kicks(self, number: int) -> tuple[list[Run], Sequence[Stage], list[Run]]:
         """The next round of kicks from the best: arguments of :meth:`run_stages`.
 
-        The first round from a new best also shrinks every state. Rounds alternate
-        between large and small kicks as long as nothing is gained.
+        The first round from a new best also shrinks every state, and exchanges states
+        of two levels. Rounds alternate between large and small kicks as long as nothing
+        is gained.
 
         Args:
             number: number of random kicks.
@@ -153,8 +154,9 @@ class MultistartSearch:
         if self.is_near:
             made = list(kicks.shaken(number))
         else:
-            shrunk = () if best is self.kicked else kicks.shrunk()
-            made = [*shrunk, *kicks.made(number)]
+            made = list(kicks.made(number))
+            if best is not self.kicked:
+                made = [*kicks.shrunk(), *kicks.exchanged(number), *made]
         self.kicked = best
         sets = self.with_finite_density([params for _, params in made])
         runs = [Run(p, kind=f"{KICK}: {name}") for (name, _), p in zip(made, sets)]
@@ -210,6 +212,8 @@ class MultistartSearch:
             return True
         if self.best.status is not Status.CONVERGED:
             return True
+        if self.starts.exchanges and self.kicked is None:
+            return False
         return self.rounds_without_gain >= ROUNDS * (1 - self.agreement() / AGREED)
 
     def agreement(self) -> float:
