@@ -71,6 +71,7 @@ def cases():
     yield "states", gh.GLMHMM(
         2, Varying(gh.Bernoulli(gh.priors.Ridge()), law=pooled)
     ), masked
+    yield "known scales", gh.GLMHMM(2, Varying(gh.Bernoulli(), law=Walk(0.5))), data
     both = gh.priors.Ridge(0.5), Walk("learnt")
     yield "moves", gh.GLMHMM(
         2, gh.Bernoulli(), Varying(gh.Stationary(), law=both[1])

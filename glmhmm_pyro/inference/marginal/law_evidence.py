@@ -13,7 +13,7 @@ would have the mode take, :math:`q = (-H)^{-1} \partial_w (-\tfrac12 \log\det(-H
 the last term because the mode moves with the parameters (MacKay 1992 leaves it out).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -248,7 +248,9 @@ def _joint_slopes(
     with torch.enable_grad():
         prior = problem.prior(leaf)
         value = prior.log_density + prior.log_prob(w)
-        own: Any = torch.autograd.grad(
+    if value.requires_grad:
+        (own,) = torch.autograd.grad(
             value, leaf, allow_unused=True, materialize_grads=True
         )
-    return by_unit + prior.slope(w).detach(), by_parameter + own[0]
+        by_parameter = by_parameter + own
+    return by_unit + prior.slope(w).detach(), by_parameter
