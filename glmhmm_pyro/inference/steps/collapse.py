@@ -47,7 +47,10 @@ class Collapse:
         self.start: Params = {}
         for step in m_steps.values():
             self.start |= {n: v.squeeze(0) for n, v in step.start().items()}
+        # Of predictors alike in all sessions one session tells what they are made into.
+        alike = all(component.is_plain for component in self.components.values())
         with torch.no_grad():
+            data = data.subset([0]) if alike else data
             hidden = model.hidden_markov_at(self.start, data)
         self.continuous = [
             f"emissions.{name}" if name else "emissions"

@@ -66,9 +66,11 @@ class MStep:
         self.scale = 1.0 / data.ranks.total(data.num_steps)
         # Reading the sites draws them; the user's generator must not notice.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            log_probs, sites = log_probs_and_sites(component, data, {})
-        self.shape = log_probs.shape
-        self.is_same = self._is_same()
+            if component.counts_of == "emission" and component.is_plain:
+                self.is_same, sites = False, prior_sites(component, {})
+            else:
+                log_probs, sites = log_probs_and_sites(component, data, {})
+                self.is_same = self._is_same(log_probs.shape)
         # Of what is the same at all steps, counts are summed at once.
         self.ranks = ALONE if self.is_same else data.ranks
         self.prefix = component._pyro_name + "." if component._pyro_name else ""
@@ -97,10 +99,10 @@ class MStep:
             self.ends |= self.hyper_step.ends
         return updated
 
-    def _is_same(self) -> bool:
+    def _is_same(self, shape: torch.Size) -> bool:
         """Whether the distribution is the same in all sessions, or at all steps."""
         axis = _AXES.get(self.component.counts_of)
-        return axis is not None and not self.data.ranks.any(self.shape[axis] > 1)
+        return axis is not None and not self.data.ranks.any(shape[axis] > 1)
 
     def _gathered(self, counts: Tensor) -> Tensor:
         """Counts, summed over steps and ranks if the distribution is the same."""
