@@ -13,6 +13,7 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.distributions.hidden_markov import HiddenMarkov
 from glmhmm_pyro.inference.kinds.chained import curvature_by_vector
 from glmhmm_pyro.inference.kinds.direct import DirectDensity, direct_density
 from glmhmm_pyro.inference.kinds.emitted import EmittedCurvature, emitted_curvature
@@ -32,7 +33,7 @@ from glmhmm_pyro.inference.program.program import (
     Program,
     sets_together,
 )
-from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds
+from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds, telling
 from glmhmm_pyro.inference.steps.joint_steps import JointSteps
 from glmhmm_pyro.inference.steps.steps import ComponentSteps
 from glmhmm_pyro.model import GLMHMM
@@ -61,6 +62,13 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         data = model.laid_out(data)
         model.limit(data)
         return data
+
+    @staticmethod
+    def _telling(model: GLMHMM, data: Sequences) -> Sequences:
+        return telling(model, data)
+
+    def _num_steps(self, chain: HiddenMarkov) -> int:
+        return self.data.num_steps
 
     @staticmethod
     def components_of(model: GLMHMM) -> dict[str, Component]:

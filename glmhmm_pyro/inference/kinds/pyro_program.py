@@ -10,14 +10,8 @@ from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference.kinds.own_starts import own_starts
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import (
-    Data,
-    Init,
-    Observed,
-    Program,
-    is_variable,
-    trace_at,
-)
+from glmhmm_pyro.inference.program.densities import is_variable, trace_at
+from glmhmm_pyro.inference.program.program import Data, Init, Observed, Program
 from glmhmm_pyro.inference.steps.joint_steps import JointSteps
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.sequences import MatchingWarning

@@ -4,18 +4,22 @@ Pyro's trace copies every site into a graph of nodes. A sampler that asks for on
 thousands of times needs only their sum, which a handler can make on the way.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.priors.answers import has_draws
+from glmhmm_pyro.zeros import zeros_allowed
 
 
 class Densities(Messenger):
@@ -114,3 +118,14 @@ def without_site_shapes() -> Iterator[None]:
         if isinstance(raised, ValueError) and str(raised) in str(error):
             raise raised from None
         raise
+
+
+def is_variable(site: dict[str, Any]) -> bool:
+    """Whether a site of a trace is a sample statement that has a density."""
+    return site["type"] == "sample" and not site_is_subsample(site)
+
+
+def trace_at(model: Callable[[Any], Any], data: Any, params: Params) -> Any:
+    """Pyro's trace of a model at these values of its parameters."""
+    with exclusively(), zeros_allowed(model):
+        return poutine.trace(poutine.condition(model, data=params)).get_trace(data)

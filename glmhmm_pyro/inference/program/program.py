@@ -24,6 +24,8 @@ from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.program.densities import (
     Densities,
     Drawable,
+    is_variable,
+    trace_at,
     without_site_shapes,
 )
 from glmhmm_pyro.inference.program.evaluated import Curvature, Evaluated, differentiated
@@ -36,8 +38,7 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.layout import Layout
 from glmhmm_pyro.zeros import zeros_allowed
 
-# A model, and what it is called with: a ``Sequences``, or whatever one of the user's
-# own takes.
+# A model, and what it is called with: a ``Sequences``, or what the user's own takes.
 Model = TypeVar("Model", bound=Callable[..., Any])
 Data = TypeVar("Data")
 
@@ -110,7 +111,8 @@ class Program(ABC, Generic[Model, Data]):
         with exclusively(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             self.data = self._taken(model, data)
             with Drawable(), without_site_shapes():
-                nodes = poutine.trace(model).get_trace(self.data).nodes
+                told = self._telling(model, self.data)
+                nodes = poutine.trace(model).get_trace(told).nodes
         sites = {n: s for n, s in nodes.items() if is_variable(s)}
         self.priors: dict[str, TorchDistribution] = {
             n: s["fn"] for n, s in sites.items() if not s["is_observed"]
@@ -121,7 +123,7 @@ class Program(ABC, Generic[Model, Data]):
         self.coordinates = Coordinates(self.priors)
         chains = [site["fn"] for site in hidden]
         together = sets_together(
-            (chain.event_shape[0], chain.num_chain_states) for chain in chains
+            (self._num_steps(chain), chain.num_chain_states) for chain in chains
         )
         self.num_together = int(self.ranks.least(torch.tensor(float(together))))
 
@@ -378,6 +380,15 @@ class Program(ABC, Generic[Model, Data]):
         """The data as the model reads them."""
         return data
 
+    @staticmethod
+    def _telling(model: Model, data: Data) -> Data:
+        """Those of the data that tell the sites of a model as all of them do."""
+        return data
+
+    def _num_steps(self, chain: HiddenMarkov) -> int:
+        """Number of steps of one of the chains that the sites were read with."""
+        return chain.event_shape[0]
+
 
 def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
     """Number of parameter sets whose tables fit into memory together.
@@ -387,14 +398,3 @@ def sets_together(sizes: Iterable[tuple[int, int]]) -> int:
     """
     size = sum(steps * (states + 1) ** 2 * 8 * 4 for steps, states in sizes)
     return max(1, _TABLE_BYTES // size)
-
-
-def is_variable(site: dict[str, Any]) -> bool:
-    """Whether a site of a trace is a sample statement that has a density."""
-    return site["type"] == "sample" and not poutine.util.site_is_subsample(site)
-
-
-def trace_at(model: Callable[[Data], Any], data: Data, params: Params) -> Any:
-    """Pyro's trace of a model at these values of its parameters."""
-    with exclusively(), zeros_allowed(model):
-        return poutine.trace(poutine.condition(model, data=params)).get_trace(data)

@@ -38,13 +38,13 @@ def log_probs_and_sites(
     """The component's log-probabilities at ``params``, and its sample sites by name."""
     body = poutine.condition(component.log_probs, data=params)
     trace = poutine.trace(body).get_trace(data)
-    return trace.nodes["_RETURN"]["value"], _sample_sites(trace)
+    return trace.nodes["_RETURN"]["value"], sample_sites(trace)
 
 
 def prior_sites(component: Component, params: Params) -> dict:
     """The component's sample sites at ``params``, nothing computed from the data."""
     body = poutine.condition(pyro_method(_read_parameters), data=params)
-    return _sample_sites(poutine.trace(body).get_trace(component))
+    return sample_sites(poutine.trace(body).get_trace(component))
 
 
 def as_taken(component: Component, params: Params) -> Params:
@@ -59,7 +59,8 @@ def _read_parameters(component: Component) -> None:
         getattr(component, name)
 
 
-def _sample_sites(trace: poutine.Trace) -> dict:
+def sample_sites(trace: poutine.Trace) -> dict:
+    """Sample sites of a trace, by name."""
     return {n: s for n, s in trace.nodes.items() if s["type"] == "sample"}
 
 

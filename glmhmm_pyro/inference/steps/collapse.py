@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import entry_of
+from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
@@ -47,10 +48,8 @@ class Collapse:
         self.start: Params = {}
         for step in m_steps.values():
             self.start |= {n: v.squeeze(0) for n, v in step.start().items()}
-        # Of predictors alike in all sessions one session tells what they are made into.
-        alike = all(component.is_plain for component in self.components.values())
+        data = telling(model, data)
         with torch.no_grad():
-            data = data.subset([0]) if alike else data
             hidden = model.hidden_markov_at(self.start, data)
         self.continuous = [
             f"emissions.{name}" if name else "emissions"
@@ -70,6 +69,19 @@ class Collapse:
             found = component.collapsed(now, start)
             sentences += [f"{prefix}.{sentence}" for sentence in found]
         return tuple(sentences)
+
+
+def telling(model: GLMHMM, data: Sequences) -> Sequences:
+    """What tells the sites of a model, and what its emissions are, as all data do.
+
+    That is one session, where all predictors are alike in all of them.
+    """
+    sites = (s for c in model.components.values() for s in c.sites.values())
+    alike = all(component.is_plain for component in model.components.values())
+    whole = ("forward", "hidden_markov", "_hidden_markov")
+    if not (alike and is_as_defined(model, GLMHMM, *whole)):
+        return data
+    return data if any(site.latent for site in sites) else data.subset([0])
 
 
 def at_bounds(components: Mapping[str, Component], params: Params) -> tuple[str, ...]:

@@ -14,7 +14,12 @@ from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.levels.level_tables import HalfStepsTable
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.steps.blocks import Failure, as_taken, prior_sites
+from glmhmm_pyro.inference.steps.blocks import (
+    Failure,
+    as_taken,
+    prior_sites,
+    sample_sites,
+)
 from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds, runaways
 from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.inference.steps.tabled import Tabled, Tables, tables_of
@@ -73,8 +78,7 @@ class ComponentSteps:
         taken = _as_taken(self.model, params)
         with torch.no_grad():
             if chain is not None:
-                body = poutine.condition(self.model.draw, data=taken)
-                trace = poutine.trace(body).get_trace()
+                sites = self._sites_at(taken)
                 counts = chain.expected_counts(params)
             else:
                 body = poutine.condition(self.model.hidden_markov, data=taken)
@@ -84,10 +88,10 @@ class ComponentSteps:
                 counts = hidden.expected_counts(self.data.emissions, used, beta)
                 first = hidden.expansion.fold_first(counts.initial)
                 counts = counts._replace(initial=first)
+                sites = sample_sites(trace)
             log_prior: Tensor | float = 0.0
-            for site in trace.nodes.values():
-                if site["type"] == "sample":
-                    log_prior = log_prior + _log_prior(self.model, site)
+            for site in sites.values():
+                log_prior = log_prior + _log_prior(self.model, site)
         self.counts = _with_sets(counts, len(sets))
         likelihoods = self.data.ranks.total(counts.log_marginal.sum(-1))
         likelihoods = likelihoods.expand(len(sets))
@@ -137,6 +141,24 @@ class ComponentSteps:
             ).items()
             if (site["fn"].log_prob(site["value"]) == math.inf).any()
         )
+
+    def _sites_at(self, params: Params) -> dict[str, dict[str, Any]]:
+        """Sample sites of the parameters at these values, by name."""
+        if self._fixed_sites is None:
+            body = poutine.condition(self.model.draw, data=params)
+            return sample_sites(poutine.trace(body).get_trace())
+        fixed = self._fixed_sites.items()
+        return {name: {**site, "value": params[name]} for name, site in fixed}
+
+    @cached_property
+    def _fixed_sites(self) -> dict[str, dict[str, Any]] | None:
+        """Sample sites of the parameters, if no prior reads or samples another."""
+        # The user's generator must not notice.
+        with torch.random.fork_rng(devices=[]):
+            sites = sample_sites(poutine.trace(self.model.draw).get_trace())
+        fixed = all(c.has_fixed_priors for c in self.model.components.values())
+        declared = {name for name, *_ in self.model.site_names()}
+        return sites if fixed and sites.keys() == declared else None
 
     @cached_property
     def _tables(self) -> Tables | None:
