@@ -93,14 +93,10 @@ MODELS = {
     "Levels": (lambda: on_levels(gh.Outputs(y=gh.Bernoulli())), "label"),
     "TwoLevels": (
         lambda: on_levels(
-            gh.Bernoulli(), TwoLevels(gh.InputDriven(RIDGE), clock="tick")
-        ),
-        "label",
-    ),
-    "slow_depends_on_fast": (
-        lambda: on_levels(
             gh.Bernoulli(),
             TwoLevels(
+                gh.InputDriven(RIDGE),
+                clock="tick",
                 entry=gh.InitialGLM(RIDGE, ["x"]),
                 fast_depends_on_slow=False,
                 slow_depends_on_fast=True,
