@@ -176,6 +176,24 @@ def test_chains_killed_in_warm_up_and_while_drawing_go_on(
     assert len(made) < 30
 
 
+def test_draws_kept_are_no_older_than_the_states_of_their_chains(tmp_path, monkeypatch):
+    """Of a chain that draws and notes its state while both are read."""
+    board, read = (
+        chains.Board(str(tmp_path), is_kept=True).clean(1, 2, 1),
+        ChainFile.read,
+    )
+
+    def after_a_draw(file):
+        board.open("vectors")[0, 0] = 7.0
+        file.write({"iteration": 1})
+        return read(file)
+
+    monkeypatch.setattr(ChainFile, "read", after_a_draw)
+    kept = board.state(1)
+    assert kept["chains"][0]["iteration"] == 1
+    assert kept["vectors"][0, 0] == 7.0
+
+
 def test_a_kill_loses_the_iterations_since_the_last_writing_and_no_more(
     data, tmp_path, always, monkeypatch
 ):

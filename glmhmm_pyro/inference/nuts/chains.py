@@ -70,9 +70,10 @@ class Board:
 
     def state(self, number: int) -> dict[str, Any]:
         """All draws noted and the states of so many chains, as plain containers."""
-        names = ("vectors", "stats")
-        draws = {name: np.array(self.open(name)) for name in names}
-        return draws | {"chains": [self.chain(n).read() for n in range(number)]}
+        # Chains go on meanwhile: draws read after their states have all of these.
+        chains = [self.chain(n).read() for n in range(number)]
+        draws = {name: np.array(self.open(name)) for name in ("vectors", "stats")}
+        return draws | {"chains": chains}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Bring the files to where those of an earlier call were."""
