@@ -19,6 +19,7 @@ from level_cases import (
     drawn,
     short_sessions,
 )
+from made_fits import made_fit
 from oracles import path_log_probs, path_posterior
 from torch.distributions import Dirichlet
 
@@ -475,6 +476,18 @@ def test_fast_states_of_one_slow_state_are_nothing_to_another(fitted):
     slow, found = one["transitions.slow.weights"], apart["transitions.slow.weights"]
     torch.testing.assert_close(found[:, 0], slow[:, 0].flip(0), **EXACT)
     torch.testing.assert_close(found[:, 1], slow[:, 1], **EXACT)
+
+
+def test_chains_apart_across_sessions_are_renumbered_apart():
+    options = CASES["chains within chains, across sessions"]
+    model, data = make_model(options), short_data()
+    fit = made_fit(model, data, random_params(model, data))
+    before = fit.distribution(data).smoothed_probs(data.emissions)
+    for order in possible_orders(fit.model, 4).orders():
+        turned = fit.permuted(order.tolist())
+        after = turned.distribution(data).smoothed_probs(data.emissions)
+        torch.testing.assert_close(after, before[:, order], **EXACT)
+        assert turned.score(data) == pytest.approx(fit.score(data), abs=1e-12)
 
 
 def test_their_images_are_counted_in_the_evidence(fitted):

@@ -69,7 +69,8 @@ class BySlow(_OfLevels):
         self, component: Component, name: str, value: Tensor, order: Tensor
     ) -> Tensor:
         """Slow states renumbered."""
-        permuted: Tensor = component.permuted(name, value, self.levels.parts(order)[0])
+        slow = self.levels.parts_by_slow(order)[0]
+        permuted: Tensor = component.permuted(name, value, slow)
         return permuted
 
 
