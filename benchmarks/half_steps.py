@@ -15,13 +15,13 @@ What came out, 20,000 steps in 20 sessions: what the table takes, and how many t
 what the others take; memory against the engine's, at twice the steps, of an evaluation
 and what is kept for it::
 
-    times        | E-step, table | graph engine memory |  slope, table | graph engine memory
-    2 x 2        |       10.7 ms |   2.3    5.0    2.3 |       22.4 ms |   3.1    7.7    2.5
-    3 x 3        |       42.6 ms |   4.3    8.5    4.5 |       61.1 ms |   4.2    9.1    4.1
-    5 x 5        |      329.5 ms |  10.9   21.0    9.5 |      681.0 ms |  12.0   26.5    7.9
-    2 x 2 within |       22.5 ms |   3.2    6.3    3.4 |       54.8 ms |   5.1    9.9    3.5
-    3 x 3 within |       99.0 ms |   4.6    6.8    5.3 |      217.8 ms |   5.9   10.6    4.9
-    5 x 5 within |      817.8 ms |   7.6   14.2    9.0 |     2185.6 ms |  11.5   24.2    8.3
+    times      | E-step, table| graph engine memory | slope, table | graph engine memory
+    2x2        |      10.7 ms |   2.3    5.0    2.3 |      22.4 ms |   3.1    7.7    2.5
+    3x3        |      42.6 ms |   4.3    8.5    4.5 |      61.1 ms |   4.2    9.1    4.1
+    5x5        |     329.5 ms |  10.9   21.0    9.5 |     681.0 ms |  12.0   26.5    7.9
+    2x2 within |      22.5 ms |   3.2    6.3    3.4 |      54.8 ms |   5.1    9.9    3.5
+    3x3 within |      99.0 ms |   4.6    6.8    5.3 |     217.8 ms |   5.9   10.6    4.9
+    5x5 within |     817.8 ms |   7.6   14.2    9.0 |    2185.6 ms |  11.5   24.2    8.3
 
 The machine was shared with others.
 """
@@ -155,17 +155,17 @@ def main():
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     torch.set_num_threads(1)
     gh.chain.warm_up(SIZES)
-    print("times        | E-step, table | graph engine memory", end=" ")
-    print("|  slope, table | graph engine memory")
+    figures = "graph engine memory"
+    print(f"{'times':10} | E-step, table| {figures} | slope, table | {figures}")
     for levels, (slow, fast) in itertools.product(LEVELS, SIZES):
-        line = f"{f'{slow} x {fast} {levels}':12} |"
+        line = f"{f'{slow}x{fast} {levels}':10} |"
         for kind in ("e_step", "slope"):
             case = Case(slow, fast, levels, steps)
             ways = [functools.partial(getattr(case, kind), form) for form in FORMS]
             table, graph, engine = seconds(ways)
             known = slow, fast, levels, 2 * steps, kind
             memory = grown(*known, "table") / grown(*known, "engine")
-            line += f" {1000 * table:10.1f} ms | {table / graph:5.1f}"
+            line += f" {1000 * table:9.1f} ms | {table / graph:5.1f}"
             line += f"{table / engine:7.1f}{memory:7.1f} |"
         print(line.removesuffix(" |"), flush=True)
 
