@@ -226,6 +226,37 @@ def test_every_component_comes_back_without_a_model(tmp_path, name):
     assert gh.load(tmp_path / "fit.nc", made()).score(data) == fit.score(data)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"transitions": gh.Stationary()},
+        {"initial": gh.Initial()},
+        {"emissions": gh.Bernoulli(RIDGE)},
+    ],
+    ids=lambda parts: next(iter(parts)),
+)
+@pytest.mark.parametrize(("over", "law"), [("group", "pooled"), ("session", "walk")])
+def test_what_varies_has_its_own_sizes_again_not_those_of_its_family(
+    tmp_path, parts, over, law
+):
+    # Log-odds have a constant for their covariate, which probabilities have not.
+    varying = {name: Varying(family, over, law) for name, family in parts.items()}
+    data = data_of("label").replace(groups=["ann", "bob", "bob"])
+    program = Program.of(
+        gh.GLMHMM(2, **({"emissions": gh.Bernoulli()} | varying)), data
+    )
+    at_zero = program.users_values(torch.zeros(program.coordinates.size))
+    fit = fit_at(program.model, data, at_zero, "given")
+    fit.save(tmp_path / "fit.nc")
+    loaded = gh.load(tmp_path / "fit.nc")
+    wanted, found = (
+        descriptions.describe(f.model)["components"] for f in (fit, loaded)
+    )
+    for name in wanted:
+        assert found[name]["bound"] == wanted[name]["bound"]
+    assert loaded.score(data) == fit.score(data)
+
+
 def test_a_file_that_knew_no_law_of_dwell_times_loads_with_the_model():
     saved = descriptions.describe(semi_markov(dwell.Poisson(4)))
     law = {"foreign": "Poisson(longest=4, driven=False)", "kind": "Poisson"}

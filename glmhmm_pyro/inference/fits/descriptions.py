@@ -108,7 +108,7 @@ def _part_of(
         return found
     if inner in arguments:
         return arguments[inner]["component"]
-    if "over" in arguments and "family" in arguments:
+    if whole["class"] == "ByLevel":
         is_whole = isinstance(component, components.ByLevel)
         family = arguments["family"]["component"]
         return whole if is_whole else _part_of(family, component, inner)
