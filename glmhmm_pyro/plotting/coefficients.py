@@ -150,7 +150,8 @@ def _blocks(
     if not middle:
         return [("", np.stack([each.values for each in arrays]))]
     stacked = [
-        each.stack(row=middle).transpose("state", "row", "covariate") for each in arrays
+        each.stack(row=middle).transpose(array.dims[0], "row", "covariate")
+        for each in arrays
     ]
     rows = stacked[0].coords["row"].values
     free = np.abs(stacked[0].values).max(axis=(0, 2)) > 0

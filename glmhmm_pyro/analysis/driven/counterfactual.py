@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import one_of
+from glmhmm_pyro.components.levels import ByLevel
 from glmhmm_pyro.distributions import inner_name
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.curvature.intervals import SupportBounds
@@ -176,14 +177,20 @@ class ModelPart:
         return SupportBounds(np.min(lower), np.max(upper))
 
     def _distribution(self) -> Any:
-        states = self.component.all_states(self.inputs.device)
-        found = self.component(states, self.inputs.unsqueeze(-2))
+        found = self.component(self._states(), self.inputs.unsqueeze(-2))
         if not hasattr(found, "outputs"):
             return found
         each = found.outputs(torch.zeros((1,) + found.event_shape), None)
         if self.column is None:
             one_of("output", None, list(each))
         return list(each.values())[self.column or 0].emission_dist
+
+    def _states(self) -> Tensor:
+        """The component's state at every state of the model: a pair has its level's."""
+        emissions = self.model.emissions
+        if self.part == "emissions" and isinstance(emissions, ByLevel):
+            return emissions.laws(self.inputs.device)
+        return self.component.all_states(self.inputs.device)
 
     def _initial(self, data: Sequences) -> Tensor:
         probs = self.component.log_probs(data).exp()
