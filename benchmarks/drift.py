@@ -31,6 +31,11 @@ are apart in every ten of them; log-likelihoods or log-evidence::
     a scale and moves learnt     23.0 s  -12165.456
     tens of days apart, em       11.7 s  -11934.535  Status.CONVERGED
     tens of days apart, map      12.3 s  -11934.535  Status.CONVERGED
+
+Rivals that cannot be installed here say of themselves: diHMM (Bruijns et al. 2025, an
+infinite semi-Markov model whose weights drift by session), about 24 hours on 16 cores
+an animal; the dynamic GLM-HMM (Cuturela et al.) is fitted for every pair of 7 step
+sizes and 15 concentrations by jobs on a cluster.
 """
 
 import argparse
