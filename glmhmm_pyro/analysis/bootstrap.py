@@ -33,7 +33,7 @@ from glmhmm_pyro.inference.methods import Method, engine_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import named_draws
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.program.refusals import check_kept_together
+from glmhmm_pyro.inference.program.refusals import check_kept_together, check_order_kept
 from glmhmm_pyro.inference.program.renumbering import StateAxes
 from glmhmm_pyro.sequences import Sequences
 
@@ -226,7 +226,8 @@ def bootstrap(
     & Welsh 2007). ``kind="parametric"``
     simulates emissions from the fit at the same covariates, masked where the data are:
     it takes the model to be true (Efron & Tibshirani 1993, chapters 6 and 8; for hidden
-    Markov models Zucchini, MacDonald & Langrock 2016, section 3.6.2).
+    Markov models Zucchini, MacDonald & Langrock 2016, section 3.6.2). It alone keeps
+    the order of sessions, and is the one kind for weights that walk along them.
 
     Every refit begins at the fit's own parameters, so that it stays in the fit's
     optimum, and its states are renumbered to agree with the fit's on ``data``: by what
@@ -325,6 +326,9 @@ def _check(fit: Fit, data: Sequences, num_samples: int, kind: str) -> None:
             "no others to draw; give kind='parametric'"
         )
     components = Program.kind_of(fit.model).components_of(fit.model)
+    if kind != "parametric":
+        fix = "give kind='parametric', or take errors from method='laplace' or 'nuts'"
+        check_order_kept(components, "kind", f"{kind!r}, which draws them anew", fix)
     for component in components.values():
         by_session = "session" in component.varies_over
         if kind != "parametric" and (by_session or kind in component.varies_over):

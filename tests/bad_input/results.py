@@ -76,6 +76,14 @@ def bootstrapped(**options):
     return bootstrap(fit("map"), data(), progress=False, **options)
 
 
+def walk_bootstrapped(kind):
+    """A bootstrap of weights that walk over sessions."""
+    law = gh.priors.RandomWalk(0.4)
+    model = gh.GLMHMM(1, gh.Varying(gh.Bernoulli(), law=law))
+    walk = gh.fit(model, data(), "map", num_restarts=1, progress=False)
+    return bootstrap(walk, data(), 2, kind=kind, progress=False)
+
+
 def calibrated(**options):
     return simulation_based_calibration(
         ridge(1.0), data(), "laplace", progress=False, **options
@@ -424,6 +432,10 @@ ANALYSES = {
     "bootstrap: kind": Row(
         lambda: bootstrapped(kind="parametrics"),
         *("kind", "must be one of session", "'parametrics'", "mean 'parametric'?"),
+    ),
+    "bootstrap: sessions of a walk": Row(
+        lambda: walk_bootstrapped("session"),
+        *("kind", "must keep the order of sessions", "'session'", "'parametric'"),
     ),
     "bootstrap: swapped": type_row(
         lambda: bootstrap(data(), fit("map")),

@@ -126,6 +126,11 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
         return family
 
     @property
+    def walks(self) -> bool:
+        """Whether weights go on from each session, or step, to the next."""
+        return "step_scale" in getattr(self.link, "scales", ())
+
+    @property
     def learnt_scales(self) -> tuple[str, ...]:
         """Names of the sites of scales that are learnt."""
         ends = [f"{WEIGHTS}_{end}" for end in SCALES]
@@ -197,9 +202,7 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
 
     def _check_walk(self, data: Sequences) -> None:
         """Refuse a walk over sessions without a step."""
-        if self.over != "session" or "step_scale" not in getattr(
-            self.link, "scales", ()
-        ):
+        if self.over != "session" or not self.walks:
             return
         if not self.units.follows.any():
             what = "groups of one session each" if data.groups else "one session"

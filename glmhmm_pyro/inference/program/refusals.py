@@ -71,6 +71,25 @@ def check_kept_together(
         )
 
 
+def check_order_kept(
+    parts: Mapping[str, Component], argument: str, got: str, fix: str
+) -> None:
+    """Raise a ValueError if sessions would be reordered along which weights walk.
+
+    Args:
+        parts: components of the model, by name.
+        argument: name of the argument that reorders them.
+        got: its value, for the message.
+        fix: what to do instead.
+    """
+    for name, part in parts.items():
+        if getattr(part, "walks", False):
+            raise ValueError(
+                f"{argument} must keep the order of sessions where the weights of "
+                f"{name} walk from one to the next, got {got}; {fix}"
+            )
+
+
 # Methods of a component that read whole data sets; those of the package heed that other
 # ranks hold other sessions.
 _READ_ALL = (
