@@ -8,7 +8,7 @@ import torch
 from made_fits import sticky
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
+from glmhmm_pyro.components import ByLevel, Levels, TwoLevels, Varying
 from glmhmm_pyro.inference import Finding, Report
 from glmhmm_pyro.inference.checks.after import weights_of_a_state
 from glmhmm_pyro.inference.checks.level_checks import fewer_of
@@ -127,6 +127,37 @@ def test_more_transition_weights_than_switches_are_noted():
     assert report.codes == ("few-switches",) and not report.warns
     assert "24 free numbers" in report.findings[0].sentence
     assert "15 times" in report.findings[0].sentence
+
+
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.inference.ConvergenceWarning")
+def test_numbers_that_vary_are_no_parameters_of_moves():
+    """Two means of slow weights, four free shares of fast moves."""
+    data = gh.Sequences(choices(24), np.ones((24, 1)), lengths=[4] * 6)
+    slow = Varying(gh.Stationary(), "session", gh.priors.Ridge(1.0))
+    model = gh.GLMHMM(Levels(2, 2), RIDGE, TwoLevels(slow))
+    said = gh.check(model, data).table.sentence["few-switches"]
+    assert f"have {2 + 4} free numbers" in said
+    method = gh.MAP(num_iters=2)
+    fit = gh.fit(model, data, method, num_restarts=1, progress=False)
+    said = fit.check(data).table.sentence["few-slow-switches"]
+    assert "each of their 2 parameters" in said and "give these a prior" in said
+
+
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.inference.ConvergenceWarning")
+def test_a_prior_is_not_advised_where_moves_have_one():
+    data = gh.Sequences(choices(24), np.ones((24, 1)))
+    drive = gh.InputDriven(gh.priors.Ridge(1.0))
+    model = gh.GLMHMM(Levels(2, 2), RIDGE, TwoLevels(drive, drive))
+    said = gh.check(model, data).table.sentence["few-switches"]
+    assert said.endswith("fit fewer slow or fast states")
+    flat = gh.GLMHMM(3, RIDGE, drive)
+    said = gh.check(flat, data).table.sentence["few-switches"]
+    assert "fit fewer states, or take fewer transition covariates" in said
+    assert "prior" not in said
+    method = gh.MAP(num_iters=2)
+    fit = gh.fit(model, data, method, num_restarts=1, progress=False)
+    said = fit.check(data).table.sentence["few-slow-switches"]
+    assert said.endswith("is a guess: take fewer covariates, or more data")
 
 
 def test_a_single_state_is_not_told_of_moves_or_fewer_states():

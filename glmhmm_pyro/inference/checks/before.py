@@ -16,6 +16,7 @@ from glmhmm_pyro.inference.checks.report import NOTE, UNTOLD, Finding, Report
 from glmhmm_pyro.inference.program.program import Data, Model, Program
 from glmhmm_pyro.inference.program.refusals import check_is_model
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.priors.answers import is_flat
 
 # How long a state is taken to last before anything is known of it, in steps.
 _USUAL_DWELL = 20
@@ -93,27 +94,34 @@ def _findings(
 def _switches(program: Program) -> Iterator[Finding]:
     if program.model.num_states == 1:
         return
-    weights = sum(
-        program.coordinates.shapes[name].numel()
-        for name in program.priors
-        if name.startswith("transitions.")
-    )
+    moves = [n for n in program.priors if n.startswith("transitions.")]
+    own = [name for name in moves if name not in program.latents]
+    weights = sum(program.coordinates.shapes[name].numel() for name in own)
     chances = (program.data.num_steps - program.data.num_sessions) / _USUAL_DWELL
     if chances < weights:
         model = program.model
+        advice = [f"fit {fewer_of(model)}", *_undriven(model)]
+        if any(is_flat(program.priors[name]) for name in own):
+            advice.append("give the transitions a prior")
         yield Finding(
             "few-switches",
             NOTE,
             f"transitions have {weights} free numbers, and states that last "
-            f"{_USUAL_DWELL} steps would switch about {chances:.0f} times: fit "
-            f"{fewer_of(model)}, {_undriven(model)}or give the transitions a prior",
+            f"{_USUAL_DWELL} steps would switch about {chances:.0f} times: "
+            f"{_joined(advice)}",
         )
 
 
-def _undriven(model: GLMHMM) -> str:
+def _joined(advice: list[str]) -> str:
+    """One piece of advice, or several of which one will do."""
+    *others, last = advice
+    return f"{', '.join(others)}, or {last}" if others else last
+
+
+def _undriven(model: GLMHMM) -> list[str]:
     """How transitions of the same kind have fewer weights, if covariates drive them."""
     if not any(name.endswith("weights") for name in model.transitions.sites):
-        return ""
+        return []
     is_table = isinstance(model.transitions, InputDriven | SharedInputDriven)
     other = " or gh.Stationary()" if is_table else ""
-    return f"take fewer transition covariates{other}, "
+    return [f"take fewer transition covariates{other}"]

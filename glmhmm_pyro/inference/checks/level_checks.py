@@ -11,7 +11,7 @@ are slow: the pairs are those of one level, cut in two, unless every slow state 
 entered by a law of its own. Of a level on which nothing depends data say nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from glmhmm_pyro.inference.checks.report import WARNING, Finding
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Observed
 from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.priors.answers import is_flat
 from glmhmm_pyro.sequences import Sequences
 
 # Expected switches of slow states that each of their parameters needs.
@@ -72,7 +73,11 @@ def _idle_levels(model: Any) -> Iterator[Finding]:
 
 
 def level_findings(
-    model: Any, data: Any, observed: Observed, params: Params
+    model: Any,
+    data: Any,
+    observed: Observed,
+    params: Params,
+    latents: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """What a fit of two levels says too little of.
 
@@ -81,6 +86,7 @@ def level_findings(
         data: laid out as those fitted.
         observed: its only site, at ``params``.
         params: the fitted parameters.
+        latents: names of those that are no parameters, as weights that vary.
     """
     if getattr(model, "levels", None) is None:
         return
@@ -88,15 +94,15 @@ def level_findings(
     with torch.no_grad():
         switches = _switches(model, observed)
     expected = float(switches.sum())
-    sites = {n: v for n, v in params.items() if n.startswith("transitions.slow.")}
-    number = sum(_free(name, value) for name, value in sites.items())
+    moves = [n for n in params if n.startswith("transitions.slow.")]
+    number = sum(_free(n, params[n]) for n in moves if n not in latents)
     if expected < _SWITCHES * number:
         yield Finding(
             "few-slow-switches",
             WARNING,
             f"slow states are left {expected:.0f} times, fewer than {_SWITCHES} times "
             f"for each of their {number} parameters, so that what makes them be left "
-            "is a guess: give these a prior, take fewer covariates, or more data",
+            f"is a guess: {_prior_advice(model)}take fewer covariates, or more data",
         )
     yield from _blurred(model, data, switches)
 
@@ -114,6 +120,12 @@ def _free(name: str, value: Tensor) -> int:
     """Free numbers of a parameter: rows of probabilities sum to 1."""
     rows = value.numel() // value.shape[-1] if name.endswith(".probs") else 0
     return value.numel() - rows
+
+
+def _prior_advice(model: GLMHMM) -> str:
+    """To give slow moves a prior, where any has none."""
+    sites = model.transitions.parts["slow"].sites.values()
+    return "give these a prior, " if any(is_flat(s.prior) for s in sites) else ""
 
 
 def _blurred(model: GLMHMM, data: Sequences, switches: Tensor) -> Iterator[Finding]:

@@ -84,7 +84,8 @@ def check(fit: "Fit", data: Data) -> Report:
             names = fit.labels.state_names
             findings += step_findings(fit.model, data, observed, names)
             lacking |= left_out(observed)
-            findings += level_findings(fit.model, data, observed, fit.params)
+            latents = fit.labels.latents
+            findings += level_findings(fit.model, data, observed, fit.params, latents)
     made = [name for name in _MADE if name not in lacking]
     return Report.of("a fit", findings, made, lacking)
 
