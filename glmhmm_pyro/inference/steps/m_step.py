@@ -41,6 +41,10 @@ _REMAINING_GRADIENT = 0.03
 # That of sessions, or steps, in counts that may be the same for all of them.
 _AXES = {"initial": -2, "transition": -3}
 
+# Number of axes of a single law; of moves by the state of another level there is one
+# more, and tables are of each of these states by itself.
+_DIMS = {"initial": 2, "transition": 3, "emission": 2}
+
 # The M-step where there is no curvature to precondition with.
 _PLAIN = LBFGSOptions(max_iters=200, gradient_tol=1e-9, progress_tol=1e-15)
 
@@ -68,9 +72,11 @@ class MStep:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             if component.counts_of == "emission" and component.is_plain:
                 self.is_same, sites = False, prior_sites(component, {})
+                is_one_law = True
             else:
                 log_probs, sites = log_probs_and_sites(component, data, {})
                 self.is_same = self._is_same(log_probs.shape)
+                is_one_law = log_probs.dim() == _DIMS[component.counts_of]
         # Of what is the same at all steps, counts are summed at once.
         self.ranks = ALONE if self.is_same else data.ranks
         self.prefix = component._pyro_name + "." if component._pyro_name else ""
@@ -83,7 +89,7 @@ class MStep:
         self.ends = Ends()
         simple = self._is_simple(sites)
         self.fast = component.block_objective(data) if simple else None
-        self.table = self._table(set(sites) == declared)
+        self.table = self._table(set(sites) == declared and is_one_law)
 
     def __call__(self, counts: Tensor, params: Params) -> Params:
         """Parameters (sets, *shape) that maximise, starting from ``params``.
@@ -226,7 +232,7 @@ class MStep:
         return np.stack([result.x for result in results])
 
     def _table(self, is_whole: bool) -> LogTable | None:
-        """The component's table for a joint problem, if all sites are declared."""
+        """The component's table for a joint problem, if it is of the whole of it."""
         on_cpu = self.data.device.type == "cpu" and self.data.dtype == torch.float64
         if self.fast is not None or self.blocks.separates or not (is_whole and on_cpu):
             return None
