@@ -37,6 +37,16 @@ def short_sessions(lengths, observed, ticks, **options):
     )
 
 
+def two_way(weight, u):
+    """Log-probabilities (2, 2) of staying and leaving, by one weight an origin."""
+    sigmoid = torch.nn.functional.logsigmoid
+    away = [weight[i, 0] @ u for i in range(2)]
+    return [
+        [sigmoid(-away[0]), sigmoid(away[0])],
+        [sigmoid(away[1]), sigmoid(-away[1])],
+    ]
+
+
 def drawn(model, blank, params):
     """The model, data with emissions drawn at these values, and the states."""
     model.bind(blank)

@@ -23,6 +23,7 @@ from level_cases import (
     check_start,
     drawn,
     short_sessions,
+    two_way,
 )
 from oracles import path_log_probs, path_posterior
 
@@ -70,16 +71,6 @@ def make_model(clock="step", prior=None, initial=None):
 def by_covariates():
     """First states that the sessions' covariates drive, on both levels."""
     return TwoLevelsInitial(gh.InitialGLM(), gh.InitialGLM())
-
-
-def two_way(weight, u):
-    """Log-probabilities (2, 2) of staying and leaving, by one weight an origin."""
-    sigmoid = torch.nn.functional.logsigmoid
-    away = [weight[i, 0] @ u for i in range(2)]
-    return [
-        [sigmoid(-away[0]), sigmoid(away[0])],
-        [sigmoid(away[1]), sigmoid(-away[1])],
-    ]
 
 
 def first_probs(params, level, session):

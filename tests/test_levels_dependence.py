@@ -18,6 +18,7 @@ from level_cases import (
     check_start,
     drawn,
     short_sessions,
+    two_way,
 )
 from made_fits import made_fit
 from oracles import path_log_probs, path_posterior
@@ -86,16 +87,6 @@ def make_model(options, slow=None, fast=None, family=None):
     return model
 
 
-def leaving(weights, u):
-    """Log-probabilities (2, 2) of staying and leaving, by one weight an origin."""
-    sigmoid = torch.nn.functional.logsigmoid
-    away = [weights[i, 0] @ u for i in range(2)]
-    return [
-        [sigmoid(-away[0]), sigmoid(away[0])],
-        [sigmoid(away[1]), sigmoid(-away[1])],
-    ]
-
-
 def slow_moves(params, options, t):
     """Log-probabilities (fast state left, origin, destination) INTO a step."""
     data = short_data()
@@ -107,7 +98,7 @@ def slow_moves(params, options, t):
     weights = params["transitions.slow.weights"]
     if not options.get("slow_depends_on_fast", False):
         weights = [weights, weights]
-    return [leaving(own, satiety[None]) for own in weights]
+    return [two_way(own, satiety[None]) for own in weights]
 
 
 def fast_moves(params, options, t):
@@ -116,7 +107,7 @@ def fast_moves(params, options, t):
     weights = params["transitions.fast.weights"]
     if not options.get("fast_depends_on_slow", True):
         weights = [weights, weights]
-    return [leaving(own, reward) for own in weights]
+    return [two_way(own, reward) for own in weights]
 
 
 def entry_law(params, t):

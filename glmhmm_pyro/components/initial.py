@@ -140,7 +140,7 @@ class Initial(InitialState):
         return ProbsTable(1, len(self.all_states(data.device)))
 
     def scores(self, covariates: Any) -> Tensor:
-        """Logarithms of the probabilities, the same whatever the covariates."""
+        """Logarithms of the probabilities (*batch, 1, states), whatever is read."""
         return log_or_zero_slope(self.probs).unsqueeze(-2)
 
     def logits(self, data: Sequences) -> Tensor:
@@ -218,7 +218,7 @@ class InitialGLM(InitialState):
         return logits_as_defined(self, InitialGLM)
 
     def scores(self, covariates: DesignMatrix | Tensor) -> Tensor:
-        """Linear predictors of rows of covariates, 0 for state 0."""
+        """Linear predictors (*batch, rows, states) of rows of covariates."""
         weights = self.weights.to(covariates.dtype)
         return covariates @ insert_zeros(weights).transpose(-1, -2)
 
