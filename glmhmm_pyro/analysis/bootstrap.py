@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from scipy.special import ndtr, stdtrit
-from torch import Tensor
 
+from glmhmm_pyro.analysis.drawn_sessions import (
+    DrawnSessions,
+    draw_groups,
+    draw_sessions,
+)
 from glmhmm_pyro.analysis.refits import (
     run_jobs,
     warm_start,
@@ -153,7 +157,6 @@ class _Resampling(NamedTuple):
     data: Sequences
     engine: Method
     start: Params
-    reference: Tensor
     kind: str
     seed: int
     state_axes: StateAxes | None
@@ -169,37 +172,34 @@ class _Resampling(NamedTuple):
         """Values of the sites, states numbered as in the fit, and how it ended."""
         rng = np.random.default_rng((self.seed, number))
         try:
+            drawn = self._data(rng)
             found = whole_fit(
                 self.fit.model,
-                self._data(rng),
+                drawn.data,
                 self.engine,
                 num_restarts=1,
-                init=self.start,
+                init=drawn.params_of(self.fit.model, self.start),
                 seed=self.seed,
                 progress=False,
             )
             if not found.status.is_success:
                 return {}, found.status.name
-            aligned = found.aligned(self.reference, self.data, self.state_axes)
+            params = drawn.params_of(self.fit.model, self.fit.params)
+            reference = state_probs(self.fit.model, drawn.data, params)
+            aligned = found.aligned(reference, drawn.data, self.state_axes)
             return aligned.params, found.status.name
         except Exception as error:  # Whatever these data do to the model.
             return {}, f"{type(error).__name__}: {error}"
 
-    def _data(self, rng: np.random.Generator) -> Sequences:
+    def _data(self, rng: np.random.Generator) -> DrawnSessions:
         if self.kind == "session":
-            chosen = rng.integers(self.data.num_sessions, size=self.data.num_sessions)
-            return self.data.subset(chosen.tolist())
+            return draw_sessions(self.data, rng)
         if self.kind == "group":
-            names = self.data.group_names
-            drawn = rng.integers(len(names), size=len(names))
-            members = [np.flatnonzero(np.array(self.data.groups) == n) for n in names]
-            return self.data.subset(
-                np.concatenate([members[i] for i in drawn]).tolist()
-            )
+            return draw_groups(self.data, rng)
         simulated, _ = self.fit.simulate(self.data, seed=int(rng.integers(2**31)))
-        if self.data.mask is None:
-            return simulated
-        return simulated.with_mask(self.data.mask.cpu().numpy())
+        if self.data.mask is not None:
+            simulated = simulated.with_mask(self.data.mask.cpu().numpy())
+        return DrawnSessions(simulated)
 
 
 @suggests_names
@@ -223,17 +223,22 @@ def bootstrap(
     the model no more than that sessions are independent. ``kind="group"`` draws as many
     groups (animals) as there are, each with all its sessions: where animals differ,
     their sessions are not independent, and drawn one by one they vary too little (Field
-    & Welsh 2007). ``kind="parametric"``
-    simulates emissions from the fit at the same covariates, masked where the data are:
-    it takes the model to be true (Efron & Tibshirani 1993, chapters 6 and 8; for hidden
-    Markov models Zucchini, MacDonald & Langrock 2016, section 3.6.2). It alone keeps
-    the order of sessions, and is the one kind for weights that walk along them.
+    & Welsh 2007). ``kind="parametric"`` simulates emissions from the fit at the same
+    covariates, masked where the data are: it takes the model to be true (Efron &
+    Tibshirani 1993, chapters 6 and 8; for hidden Markov models Zucchini, MacDonald &
+    Langrock 2016, section 3.6.2). Where weights
+    walk from session to session their order has to be kept, as it is in simulated data,
+    and within groups.
+
+    A group that is drawn twice counts as two, named ``'ann'`` and ``'ann (2)'``, as its
+    sessions are. Only replicates of simulated data have latents, such as the weights of
+    single sessions: what is drawn has others each time.
 
     Every refit begins at the fit's own parameters, so that it stays in the fit's
-    optimum, and its states are renumbered to agree with the fit's on ``data``: by what
-    they do, also where a prior tells them apart. Replicates that did not converge are
-    counted, and left out of the figures. An interrupt ends the call with the replicates
-    that are done.
+    optimum, and its states are renumbered to agree with the fit's on the same data: by
+    what they do, also where a prior tells them apart. Replicates that did not converge
+    are counted, and left out of the figures. An interrupt ends the call with the
+    replicates that are done.
 
     Args:
         fit: a fit at a maximum, by EM or MAP.
@@ -275,7 +280,6 @@ def bootstrap(
         data,
         _engine(fit, method),
         warm_start(fit.params, Program.of(fit.model, data).priors),
-        state_probs(fit.model, data, fit.params),
         kind,
         seed,
         state_axes,
@@ -298,7 +302,9 @@ def bootstrap(
             f"bootstrap figures leave out what did not converge: {_counted(endings)}",
             ConvergenceWarning,
         )
-    draws = {name: torch.stack([p[name] for p in found])[None] for name in found[0]}
+    units = () if kind == "parametric" else fit.labels.latents
+    names = [name for name in found[0] if name not in units]
+    draws = {name: torch.stack([p[name] for p in found])[None] for name in names}
     named = named_draws(fit.model, draws, fit.labels)
     replicates = {
         name: array.isel(chain=0, drop=True).rename(draw="replicate")
@@ -326,9 +332,9 @@ def _check(fit: Fit, data: Sequences, num_samples: int, kind: str) -> None:
             "no others to draw; give kind='parametric'"
         )
     components = Program.kind_of(fit.model).components_of(fit.model)
-    if kind != "parametric":
-        fix = "give kind='parametric', or take errors from method='laplace' or 'nuts'"
-        check_order_kept(components, "kind", f"{kind!r}, which draws them anew", fix)
+    if kind == "session":
+        fix = "give kind='parametric', or 'group' where sessions have groups"
+        check_order_kept(components, "kind", "'session', which draws them anew", fix)
     for component in components.values():
         by_session = "session" in component.varies_over
         if kind != "parametric" and (by_session or kind in component.varies_over):

@@ -85,6 +85,59 @@ def test_group_replicates_are_fits_to_whole_groups_drawn_with_replacement(regres
     assert (ends[0] > ends[1]).all()
 
 
+# Laws of the weight of x0 that varies, and covariances of it that they make: between
+# groups, and between sessions of a group that follow one another.
+WALK = gh.priors.RandomWalk(0.5, start_scale=2.0)
+LAWS = {
+    "pooled": ("group", gh.priors.Ridge(0.5), lambda n: 0.25 * torch.ones(n, n)),
+    "walk": (
+        "session",
+        WALK,
+        lambda n: 4.0 + 0.25 * torch.arange(n)[None].minimum(torch.arange(n)[:, None]),
+    ),
+}
+
+
+def generalised_least_squares(data, groups, covariance, has_mean):
+    """Means of weights under a normal law of those of each group's sessions."""
+    inner, outer = torch.zeros(2, 2).double(), torch.zeros(2).double()
+    for sessions in groups:
+        part = data.subset(sessions)
+        x, y = part.covariates, part.emissions
+        number = torch.arange(len(sessions))
+        by_session = number.repeat_interleave(part.lengths)[:, None] == number
+        z = by_session * x[:, :1]
+        spread = torch.eye(len(y)) + z @ covariance(len(sessions)).double() @ z.T
+        left = torch.linalg.solve(spread, torch.cat([x, y[:, None]], 1))
+        inner, outer = inner + x.T @ left[:, :2], outer + x.T @ left[:, 2]
+    if has_mean:
+        return torch.linalg.solve(inner, outer)
+    return outer[1:] / inner[1, 1]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_group_drawn_twice_has_units_of_its_own(law, regression):
+    """What is held apart of its copies is the weight of x0, by generalised squares."""
+    _, data = regression
+    data = data.replace(groups=list("aaabbbccccdd"))
+    over, recipe, covariance = LAWS[law]
+    varying = gh.Varying(KnownNoise(), over, recipe, constant=["x1"])
+    fit = gh.fit(gh.GLMHMM(1, varying), data, **QUICK)
+    found = bootstrap(fit, data, 4, kind="group", seed=5, progress=False)
+    assert found.num_converged == 4
+    # The units drawn are others each time, so that their weights have no replicates.
+    names = ["emissions.weights_mean", "emissions.constant_weights"]
+    names = names[law == "walk" :]
+    assert list(found.replicates) == names
+    members = [range(3), range(3, 6), range(6, 10), range(10, 12)]
+    for number in range(4):
+        drawn = np.random.default_rng((5, number)).integers(4, size=4)
+        groups = [list(members[i]) for i in drawn]
+        wanted = generalised_least_squares(data, groups, covariance, law == "pooled")
+        values = [found.replicates[name].values[number].item() for name in names]
+        np.testing.assert_allclose(values, wanted, atol=1e-5)
+
+
 def test_parametric_replicates_are_fits_to_simulated_emissions(regression):
     fit, data = regression
     found = bootstrap(fit, data, 4, kind="parametric", seed=5, progress=False)

@@ -269,3 +269,14 @@ def test_what_cannot_vary_is_refused(case):
 def test_what_is_no_family_is_refused(family):
     with pytest.raises(TypeError, match="family must be a GLM family"):
         Varying(family)
+
+
+def test_sessions_of_pooled_weights_have_no_order():
+    """Groups may be mixed where nothing walks from a session to the next."""
+    model = gh.GLMHMM(1, Varying(gh.Bernoulli(), law="pooled"))
+    mixed = sequences(groups=["rat", "owl", "rat"])
+    found = []
+    for data in (mixed, mixed.subset([0, 2, 1])):
+        fit = gh.fit(model, data, "map", num_restarts=1, progress=False)
+        found.append(fit.log_likelihood)
+    assert found[0] == pytest.approx(found[1], abs=1e-5)

@@ -177,7 +177,7 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
                 scale.check_axes(self.unit_axes)
         self.inner.bind(data)
         self.units = Units.of(data, self.over)
-        if self.link is not None and self.over != "group":
+        if self.walks:
             self._check_order(data)
         if self.fitted_lengths is None:
             self.bind_blocks(data)
