@@ -37,8 +37,6 @@ class DrawnSessions:
             model: that the values belong to.
             params: values fitted to ``source``.
         """
-        if self.source is None:
-            return params
         found = dict(params)
         components = Program.kind_of(model).components_of(model)
         for prefix, component in components.items():
@@ -50,7 +48,8 @@ class DrawnSessions:
 
     def _units(self, over: str) -> Tensor:
         """For every unit of ``data``, its number in ``source``."""
-        assert self.source is not None
+        if self.source is None:
+            return torch.arange(len(Units.of(self.data, over)))
         old, new = Units.of(self.source, over), Units.of(self.data, over)
         found = torch.empty(len(new), dtype=torch.long)
         for session, drawn in enumerate(self.chosen):

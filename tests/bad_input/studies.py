@@ -35,6 +35,12 @@ def fit():
     return gh.fit(MODEL, data(), **QUICK)
 
 
+def varying():
+    """A fit whose weights are those of single sessions."""
+    model = gh.GLMHMM(1, gh.Varying(gh.Bernoulli(), law="pooled"))
+    return gh.fit(model, data(), **QUICK)
+
+
 def chosen(num_states=(1, 2), **options):
     """A choice among few."""
     return choose_num_states(lambda K: MODEL, data(), num_states, **options)
@@ -122,6 +128,11 @@ ROWS = {
         "must be at most the length of the shortest session",
         "got 1000000",
         "take fewer trials",
+    ),
+    "power: weights of sessions": Row(
+        lambda: power(varying(), data(), [2], **QUICK),
+        *("fit", "must have parameters that all sessions share", "emissions.weights"),
+        "take a fit without Varying",
     ),
     "power: another criterion": Row(
         lambda: planned(num_states=[1, 2], criterion="elbow"),

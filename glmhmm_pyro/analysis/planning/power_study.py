@@ -30,6 +30,7 @@ from glmhmm_pyro.inference.program.refusals import check_kept_together
 from glmhmm_pyro.masking import steps_observed
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
+from glmhmm_pyro.sequences.members import MEMBER_AXES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,8 @@ def power(
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: an argument is wrong, or sessions are shorter than ``num_trials``.
+        ValueError: an argument is wrong, sessions are shorter than ``num_trials``, or
+            some of the parameters are of single groups, sessions or steps.
 
     Warns:
         ConvergenceWarning: an interrupt left fewer replicates.
@@ -312,6 +314,18 @@ def _check(fit: Fit, data: Sequences) -> None:
             f"fit must be one of a GLMHMM, got one of {type(fit.model).__name__}; fit "
             "such a model to earlier data"
         )
+    for name, component in fit.model.components.items():
+        own = [
+            f"{name}.{attribute}"
+            for attribute, site in component.sites.items()
+            if site.latent or {*site.axes} & {*MEMBER_AXES}
+        ]
+        if own:
+            raise ValueError(
+                "fit must have parameters that all sessions share, for sessions are "
+                f"drawn from those of data, got {own[0]}, which have units of their "
+                "own; take a fit without Varying, or simulate(data) and fit by hand"
+            )
 
 
 def _numbers(name: str, given: int | Sequence[int]) -> list[int]:
