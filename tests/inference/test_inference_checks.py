@@ -262,6 +262,31 @@ def test_states_that_vanish_are_a_warning():
     assert "vanishing-states" in fit.check(data).codes
 
 
+def test_a_prior_of_states_is_not_advised_where_they_have_one():
+    """Moves of which one is made, and a state of a few steps, are doubtful."""
+    moves = np.array([[0.996, 0.002, 0.002], [0.002, 0.996, 0.002], [0.5, 0.5, 0.0]])
+    fit, data = made([2.0, -2.0, 0.0], moves, steps=150, seed=1)
+    flat = fit.check(data).table.sentence
+    assert flat["few-switches"].endswith("these transitions, or give them a prior")
+    assert flat["vanishing-states"].endswith("or give the weights a prior")
+    held = gh.GLMHMM(3, RIDGE, gh.Stationary(gh.priors.Sticky(5.0)))
+    said = fit_at(held, data, fit.params, "the truth").check(data).table.sentence
+    assert said["few-switches"].endswith("do not interpret these transitions")
+    assert said["vanishing-states"].endswith("weights: fit fewer states")
+
+
+def test_a_prior_of_columns_is_not_advised_where_weights_have_one():
+    """The mean of weights that vary has one, or these walk from a known start."""
+    x = np.repeat(noise(60, 1, seed=4), 2, 1)
+    data = gh.Sequences(choices(60), x, lengths=[20] * 3)
+    ridge = gh.priors.Ridge(1.0)
+    without = [FLAT, Varying(FLAT, law=ridge)]
+    held = [RIDGE, Varying(RIDGE, law=ridge), Varying(FLAT, law="walk")]
+    for family in without + held:
+        said = gh.check(gh.GLMHMM(1, family), data).table.sentence["collinear"]
+        assert ("prior" in said) is any(family is one for one in without)
+
+
 def test_gh_fit_warns_of_states_to_spare_and_names_no_numbers():
     _, data = made([2.0, -2.0], sticky(2), steps=200)
     # EM never tells apart what begins alike.

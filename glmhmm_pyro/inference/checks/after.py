@@ -7,6 +7,7 @@ import torch
 from glmhmm_pyro.inference.checks.level_checks import fewer_of
 from glmhmm_pyro.inference.checks.report import NOTE, WARNING, Finding
 from glmhmm_pyro.inference.checks.state_checks import (
+    PARTS,
     StateUse,
     doubtful_states,
     listed_states,
@@ -14,6 +15,7 @@ from glmhmm_pyro.inference.checks.state_checks import (
 )
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Model, Observed, Program
+from glmhmm_pyro.priors.answers import is_flat
 from glmhmm_pyro.ranks import ALONE, Ranks
 
 
@@ -48,11 +50,27 @@ def uses_of(
         ranks: over which the data are spread.
     """
     weights = weights_of_a_state(model, params)
+    told = weights, fewer_of(model), ranks, parts_without_prior(model)
     for hidden, value in sites.values():
         number = hidden.num_states
         if number > 1 and not hidden.batch_shape:
             known = names if len(names) == number else tuple(map(str, range(number)))
-            yield StateUse.of(hidden, value, known, weights, fewer_of(model), ranks)
+            yield StateUse.of(hidden, value, known, *told)
+
+
+def parts_without_prior(model: Model) -> frozenset[str]:
+    """Parts of a model that have a flat parameter; all of one of the user's own."""
+    components = Program.kind_of(model).components_of(model)
+    return (
+        frozenset(
+            name.partition(".")[0]
+            for name, component in components.items()
+            for site in component.sites.values()
+            if not site.latent and is_flat(site.prior)
+        )
+        if components
+        else PARTS
+    )
 
 
 def unusable_states_warning(program: Program, params: Params) -> tuple[str, ...]:
@@ -96,10 +114,12 @@ def _few_switches(use: StateUse) -> Iterator[Finding]:
     leaving = moves.sum(1) - moves.diagonal()
     few = [k for k in range(len(use.names)) if 1 <= use.visits[k] and leaving[k] < 2]
     if few:
+        advice = "do not interpret these transitions"
+        if "transitions" in use.flat:
+            advice += ", or give them a prior"
         yield Finding(
             "few-switches",
             WARNING if len(few) > 1 else NOTE,
             f"{listed_states(use.names, few)} left less than twice, so that how long "
-            "that lasts is a guess: do not interpret these transitions, or give them a "
-            "prior",
+            f"that lasts is a guess: {advice}",
         )

@@ -22,6 +22,10 @@ _INFLATED = 100.0
 _FAR = 1e3
 
 
+# Advice for weights without a prior.
+OR_PRIOR = "or give a prior, such as gh.priors.Ridge(1.0)"
+
+
 @dataclass(frozen=True)
 class WeightedColumns:
     """Columns that weights of one component multiply, where they bear on anything.
@@ -65,7 +69,7 @@ class WeightedColumns:
                 component.covariates_of,
                 component.covariate_names or design.names or numbered,
                 design.at(bears).to(torch.float64),
-                not is_proper(site.prior),
+                weights_are_flat(component),
                 "baseline" in component.sites,
                 design,
                 steps.to(bears.device)[bears],
@@ -77,6 +81,20 @@ class WeightedColumns:
         """Names of those of which it is true."""
         return ", ".join(n for n, is_one in zip(self.names, which.tolist()) if is_one)
 
+    @property
+    def or_prior(self) -> str:
+        """The last piece of advice, to give a prior, where the weights have none."""
+        return f", {OR_PRIOR}" if self.is_flat else ""
+
+
+def weights_are_flat(component: Component) -> bool:
+    """Whether weights have no proper prior, nor their mean where they vary."""
+    site = component.sites["weights"]
+    if site.latent:
+        mean = component.sites.get("weights_mean")
+        return mean is not None and not is_proper(mean.prior)
+    return not is_proper(site.prior)
+
 
 def column_findings(columns: WeightedColumns) -> Iterator[Finding]:
     """All that is to be said of columns before they are fitted."""
@@ -86,8 +104,8 @@ def column_findings(columns: WeightedColumns) -> Iterator[Finding]:
             "few-rows",
             WARNING,
             f"{columns.argument} have {number} columns for {rows} rows that bear on an "
-            "observation, which any weights explain: take fewer columns, or give a "
-            "prior, such as gh.priors.Ridge(1.0)",
+            "observation, which any weights explain: take fewer columns"
+            f"{columns.or_prior}",
         )
         return
     low, high = columns.design.extent()
@@ -160,8 +178,7 @@ def _collinear(columns: WeightedColumns, is_constant: Tensor) -> Iterator[Findin
             WARNING if columns.is_flat else NOTE,
             f"{columns.argument} have a sum that is the same in all rows in "
             f"{columns.named(which)}, so that only some sums of their weights are "
-            "known: leave one of them out, or give a prior, such as "
-            "gh.priors.Ridge(1.0)",
+            f"known: leave one of them out{columns.or_prior}",
         )
         return
     centre = varying.means() if has_constant else torch.zeros(len(kept)).to(names)
@@ -180,5 +197,5 @@ def _collinear(columns: WeightedColumns, is_constant: Tensor) -> Iterator[Findin
             f"{columns.argument} nearly follow from each other in "
             f"{columns.named(which)}: less than 1 percent of their variance is their "
             "own, and standard errors are 10 times what they were without: leave one "
-            "of them out, take sums and differences, or give a prior",
+            f"of them out, take sums and differences{columns.or_prior}",
         )

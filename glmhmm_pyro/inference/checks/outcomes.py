@@ -45,7 +45,7 @@ def label_findings(
             "unseen-classes",
             WARNING,
             f"{what} never are {', '.join(unseen)}, whose weights run away or follow "
-            "their prior alone: leave these classes out, or give a prior",
+            f"their prior alone: leave these classes out{columns.or_prior}",
         )
     if len(columns.design) != len(labels) or len(labels) < 2:
         return
@@ -57,8 +57,7 @@ def label_findings(
             WARNING if columns.is_flat else NOTE,
             f"{what} are {name} or not without a mistake by a sum of "
             f"{columns.argument}, so that weights grow as far as a prior lets them: "
-            "look for a column that holds the answer, or give a prior, such as "
-            "gh.priors.Ridge(1.0)",
+            f"look for a column that holds the answer{columns.or_prior}",
         )
         if len(names) == 2:
             return

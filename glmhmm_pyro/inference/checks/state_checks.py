@@ -32,6 +32,9 @@ _SAME, _CHANCE = 0.05, 1.0
 # Steps a weight that a state needs for its weights to say anything.
 _STEPS_A_WEIGHT = 5
 
+# Parts of a model to whose parameters a prior may be given.
+PARTS = frozenset({"initial", "transitions", "emissions"})
+
 
 @dataclass(frozen=True)
 class StateUse:
@@ -45,6 +48,7 @@ class StateUse:
         probs: p(z_t | y), shape (steps, states).
         fewer: what a model of fewer states has, in words.
         ranks: over which the steps are spread.
+        flat: parts of the model that have parameters without a prior.
     """
 
     hidden: HiddenMarkov
@@ -54,6 +58,7 @@ class StateUse:
     probs: Tensor
     fewer: str = "fewer states"
     ranks: Ranks = ALONE
+    flat: frozenset[str] = PARTS
 
     @classmethod
     def of(
@@ -64,11 +69,12 @@ class StateUse:
         weights: int,
         fewer: str = "fewer states",
         ranks: Ranks = ALONE,
+        flat: frozenset[str] = PARTS,
     ) -> "StateUse":
         """That of emissions at a fit's parameters."""
         with torch.no_grad():
             probs = hidden.smoothed_probs(value)
-        return cls(hidden, value, names, max(weights, 1), probs, fewer, ranks)
+        return cls(hidden, value, names, max(weights, 1), probs, fewer, ranks, flat)
 
     @property
     def visits(self) -> Tensor:
@@ -163,6 +169,7 @@ def doubtful_states(use: StateUse) -> Iterator[Finding]:
     number, empty = len(use.names), use.empty()
     chosen = torch.bincount(use.probs.argmax(-1), minlength=number)
     least = _STEPS_A_WEIGHT * use.weights
+    or_prior = ", or give the weights a prior" if "emissions" in use.flat else ""
     # Of twins either may be the more probable, by rounding, at all steps.
     twins = {state for pair in use.twins() for state in pair}
     for state in range(number):
@@ -175,7 +182,7 @@ def doubtful_states(use: StateUse) -> Iterator[Finding]:
                 WARNING,
                 f"state {use.names[state]} is visited in {visits:.0f} of "
                 f"{len(use.probs)} steps, too few for its {use.weights} weights: fit "
-                f"{use.fewer}, or give the weights a prior",
+                f"{use.fewer}{or_prior}",
             )
         elif not chosen[state] and state not in twins:
             yield Finding(

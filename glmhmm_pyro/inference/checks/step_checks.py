@@ -14,7 +14,11 @@ from scipy.special import chdtrc
 from glmhmm_pyro.components import Stationary
 from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.distributions import HiddenMarkov
-from glmhmm_pyro.inference.checks.columns import WeightedColumns
+from glmhmm_pyro.inference.checks.columns import (
+    OR_PRIOR,
+    WeightedColumns,
+    weights_are_flat,
+)
 from glmhmm_pyro.inference.checks.drift import Designs, drift
 from glmhmm_pyro.inference.checks.forecasts import ColumnForecast, forecasts_of
 from glmhmm_pyro.inference.checks.martingales import (
@@ -25,7 +29,6 @@ from glmhmm_pyro.inference.checks.martingales import (
 )
 from glmhmm_pyro.inference.checks.report import NOTE, RATE, WARNING, Finding
 from glmhmm_pyro.inference.program.program import Data, Model, Observed, Program
-from glmhmm_pyro.priors.answers import is_proper
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -288,8 +291,9 @@ def rank_deficiency(
 
     components = Program.kind_of(model).components_of(model)
     for output, (columns, design) in designs.items():
-        prior = components[f"emissions.{output}" if output else "emissions"].sites
-        is_flat = not is_proper(prior["weights"].prior)
+        family = components[f"emissions.{output}" if output else "emissions"]
+        is_flat = weights_are_flat(family)
+        advice = f"leave one out, {OR_PRIOR}" if is_flat else "leave one out"
         scaled = (design - design.mean(0)) / design.std(0)
         whole = scaled.T @ scaled / len(scaled) + _NONE * np.eye(len(columns))
         for state, name in enumerate(names):
@@ -307,8 +311,8 @@ def rank_deficiency(
                     "rank-deficient-state",
                     WARNING if is_flat else NOTE,
                     f"in the steps of state {name} {listed} hardly vary, or follow "
-                    "from each other, so that the state's weights are not known: give "
-                    "them a prior, such as gh.priors.Ridge(1.0), or leave one out",
+                    "from each other, so that the state's weights are not known: "
+                    f"{advice}",
                 )
 
 
