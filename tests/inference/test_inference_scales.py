@@ -13,6 +13,8 @@ from varying_cases import drifting
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import log_evidence
 from glmhmm_pyro.components import Varying
+from glmhmm_pyro.inference.marginal import ascent
+from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
 
 Walk = gh.priors.RandomWalk
 QUICK = {"num_restarts": 1, "progress": False}
@@ -98,6 +100,31 @@ def test_steps_that_run_to_infinity_are_named():
     # A law with a prior of its scale has an end.
     held = gh.GLMHMM(1, Varying(gh.Bernoulli(), law=Walk(HalfNormal(1.0), 4.0)))
     assert gh.fit(held, data, "map", **QUICK).status is gh.Status.CONVERGED
+
+
+@pytest.mark.parametrize("scale, advice", [("learnt", True), (HalfNormal(1.0), False)])
+def test_scales_stay_where_units_have_a_mode(scale, advice, monkeypatch):
+    """A fit at given values stays there if there is no mode wherever it looks."""
+    data = drifting(4, 25)
+    model = gh.GLMHMM(1, Varying(gh.Bernoulli(), law=Walk(scale)))
+    fit = gh.fit(model, data, "map", **QUICK)
+    scales = "emissions.weights_step_scale"
+    start = {**fit.params, scales: 3 * fit.params[scales]}
+    expand, calls = ascent.expand_at_units_mode, []
+
+    def expand_there(problem, v, *others):
+        calls.append(v)
+        if not torch.equal(v, calls[0]):
+            raise NoModeError("none")
+        return expand(problem, v, *others)
+
+    monkeypatch.setattr(ascent, "expand_at_units_mode", expand_there)
+    with pytest.warns(gh.ConvergenceWarning, match="no single mode a little further"):
+        again = gh.fit(model, data, "map", init=start, **QUICK)
+    torch.testing.assert_close(again.params[scales], start[scales])
+    assert again.status is gh.Status.STALLED and len(calls) > 2
+    said = f"give {scales} a prior, or fit by method='nuts'"
+    assert (said in again.notes[-1]) is advice
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -94,11 +94,18 @@ class Ascent:
         return point
 
     def settle(self, times: int) -> None:
-        """Move the scales to where their steps are, by MacKay's fixed point."""
+        """Move the scales to where their steps are, by MacKay's fixed point.
+
+        They stay where they are if the units have no mode there.
+        """
         for _ in range(times if self.scales.any else 0):
             point = self.best
             v = self.scales.fixed_point(point)
-            moved = self.visit(v, point.at.w)
+            try:
+                moved = self.visit(v, point.at.w)
+            except NoModeError:
+                self.saw_no_mode = True
+                break
             if moved is not self.best or moved.height - point.height < 1e-3:
                 break
 
@@ -155,8 +162,10 @@ class Ascent:
         )
         reached = found.x[:, None]
         at_edge = (np.isclose(reached, box) & ~np.isclose(box, ends)).any()
-        # Where a line search fails, the slope tells what there was to gain.
-        is_level = found.success or gained_little(heights, self._enough)
+        # Where a line search fails, or ends at a cliff, the slope tells what there was
+        # to gain.
+        is_level = found.success and not self.saw_no_mode
+        is_level = is_level or gained_little(heights, self._enough)
         is_level = is_level or found.jac @ found.jac / 2 < self._enough
         has_gained = self.best.height - heights[0] >= self._enough
         self.has_ended = bool(is_level and not (at_edge and has_gained))

@@ -42,12 +42,6 @@ _NO_STEP = 0.1
 # that the evidence may lose on its way.
 _FAR, _LEVEL = 3.0, 0.1
 
-# Where a search leads to the edge of where there is an evidence.
-_CLIFF = (
-    "the weights that vary have no single mode a little further on: let fewer of them "
-    "vary, give their scale a prior, or fit by method='nuts'"
-)
-
 # Draws that tell whether a normal approximation is near.
 _TOLD_BY = 100
 
@@ -101,7 +95,7 @@ def findings_at(
     notes, unbounded = ends_of(problem, point)
     ordered = sorted(ascents, key=lambda a: -a.best.height)
     if status is Status.STALLED and ordered[0].saw_no_mode:
-        notes = (*notes, _CLIFF)
+        notes = (*notes, _cliff_note(problem))
     if unbounded and status is Status.CONVERGED:
         status = Status.UNBOUNDED
     params = problem.params(point.at.w, point.v)
@@ -122,6 +116,21 @@ def findings_at(
             *_swap_warning(problem, point),
             *_normality_warning(problem, point),
         ),
+    )
+
+
+def _cliff_note(problem: MarginalProblem) -> str:
+    """A sentence on a search led to the edge of where there is an evidence."""
+    scales = Ascent(problem).scales
+    flat = [
+        name
+        for name in problem.program.improper
+        if _is_site_of_scale(problem, scales, name)
+    ]
+    prior = f"give {flat[0]} a prior, " if flat else ""
+    return (
+        "the weights that vary have no single mode a little further on: let fewer of "
+        f"them vary, {prior}or fit by method='nuts'"
     )
 
 
