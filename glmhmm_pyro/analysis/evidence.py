@@ -13,7 +13,8 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import MAP, Fit
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError, round_scale
-from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.curvature.information import Information
+from glmhmm_pyro.inference.curvature.uncertainty import Uncertainty
 from glmhmm_pyro.inference.marginal.ascent import Scales
 from glmhmm_pyro.inference.marginal.integrated import integrated_log_evidence
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError

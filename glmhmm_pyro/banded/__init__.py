@@ -5,6 +5,13 @@ nothing here knows what made them.
 """
 
 from glmhmm_pyro.banded.algebra import CholeskyFactor, factor, log_det, solve
-from glmhmm_pyro.banded.bordered import Bordered
+from glmhmm_pyro.banded.bordered import Bordered, schur_complement
 
-__all__ = ["Bordered", "CholeskyFactor", "factor", "log_det", "solve"]
+__all__ = [
+    "Bordered",
+    "CholeskyFactor",
+    "factor",
+    "log_det",
+    "schur_complement",
+    "solve",
+]

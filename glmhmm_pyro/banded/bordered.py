@@ -5,7 +5,13 @@ r"""Block-tridiagonal matrices with a dense border: units, and what all of them 
     S = C - B^\top H^{-1} B
 
 H is block-tridiagonal, and S, the Schur complement, the precision of what is shared
-with the units integrated out.
+with the units integrated out. With R R' the inverse of S and L L' that of H,
+
+.. math::
+    \begin{pmatrix} L^{-\top} & -H^{-1} B R \\ 0 & R \end{pmatrix}
+
+is a root of the inverse of the whole: it makes draws of white noise, and no matrix of
+all units is ever formed.
 """
 
 from typing import NamedTuple
@@ -17,63 +23,59 @@ from glmhmm_pyro.banded.algebra import CholeskyFactor
 
 
 class Bordered(NamedTuple):
-    """Factor of a block-tridiagonal matrix with a border.
+    """Root of the inverse of a block-tridiagonal matrix with a border.
 
     Attributes:
         inside: factor of H.
         solved: H^-1 B, shape (shared, units, size).
-        root: Cholesky factor of the Schur complement, shape (shared, shared).
+        spread: R, shape (shared, any); where it has fewer columns than rows, what is
+            shared moves in these directions alone.
     """
 
     inside: CholeskyFactor
     solved: Tensor
-    root: Tensor
-
-    @classmethod
-    def of(cls, inside: CholeskyFactor, border: Tensor, corner: Tensor) -> "Bordered":
-        """Factorise a matrix.
-
-        Args:
-            inside: factor of H.
-            border: columns of B, shape (shared, units, size).
-            corner: C, shape (shared, shared).
-
-        Raises:
-            ValueError: the matrix is not positive definite.
-        """
-        solved = inside.solve(border)
-        schur = corner - border.flatten(1) @ solved.flatten(1).T
-        root, failed = torch.linalg.cholesky_ex(schur)
-        if failed or not inside.is_positive.all():
-            raise ValueError(
-                "a bordered matrix must be positive definite to be factorised, got one "
-                "that is not; expand at a maximum"
-            )
-        return cls(inside, solved, root)
-
-    @property
-    def log_det(self) -> Tensor:
-        """Log determinant of the whole."""
-        return self.inside.log_det + 2 * self.root.diagonal().log().sum()
+    spread: Tensor
 
     def solve(self, units: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse times a vector: that of units (units, size), and the rest."""
-        left = shared - self.solved.flatten(1) @ units.flatten()
-        below = torch.cholesky_solve(left[:, None], self.root)[:, 0]
-        within = self.inside.solve(units) - torch.tensordot(below, self.solved, 1)
-        return within, below
+        """The inverse times vectors (*batch, units, size) and (*batch, shared)."""
+        below = self._left(units, shared) @ self.spread @ self.spread.T
+        return self.inside.solve(units) - self._taken_along(below), below
 
     def draw(self, units: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws out of white noise (draws, units, size) and (draws, shared)."""
-        below = torch.linalg.solve_triangular(self.root.T, shared.T, upper=True).T
-        within = self.inside.draw(units) - torch.tensordot(below, self.solved, 1)
-        return within, below
+        """The root times white noise (*batch, units, size) and (*batch, any)."""
+        below = shared @ self.spread.T
+        return self.inside.draw(units) - self._taken_along(below), below
+
+    def halfway(self, units: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """The root transposed times vectors; its sum of squares is x' (...)^-1 x."""
+        return self.inside.halfway(units), self._left(units, shared) @ self.spread
 
     def covariances(self) -> tuple[Tensor, Tensor, Tensor]:
         """Covariance within units (units, size, size), at lag one, and of the rest."""
         within, between = self.inside.selected_inverse()
-        covariance = torch.cholesky_inverse(self.root)
-        by_unit = self.solved.movedim(0, -1)
-        within = within + by_unit @ covariance @ by_unit.mT
-        between[1:] += by_unit[1:] @ covariance @ by_unit[:-1].mT
-        return within, between, covariance
+        moves = torch.tensordot(self.solved.movedim(0, -1), self.spread, 1)
+        within = within + moves @ moves.mT
+        between[1:] += moves[1:] @ moves[:-1].mT
+        return within, between, self.spread @ self.spread.T
+
+    def _left(self, units: Tensor, shared: Tensor) -> Tensor:
+        """What vectors leave of those of what is shared, the units solved for."""
+        return shared - torch.tensordot(units, self.solved.movedim(0, -1), 2)
+
+    def _taken_along(self, shared: Tensor) -> Tensor:
+        """How far units go where what is shared moves, with the opposite sign."""
+        return torch.tensordot(shared, self.solved, 1)
+
+
+def schur_complement(
+    inside: CholeskyFactor, border: Tensor, corner: Tensor
+) -> tuple[Tensor, Tensor]:
+    """H^-1 B, as columns (shared, units, size), and S, shape (shared, shared).
+
+    Args:
+        inside: factor of H.
+        border: columns of B, shape (shared, units, size).
+        corner: C, shape (shared, shared).
+    """
+    solved = inside.solve(border)
+    return solved, corner - border.flatten(1) @ solved.flatten(1).T

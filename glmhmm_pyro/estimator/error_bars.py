@@ -10,7 +10,8 @@ from torch import Tensor
 from glmhmm_pyro.components.pairs import free_pairs, insert_staying_rows
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.estimator.original_em import Ended
-from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.curvature.information import Information
+from glmhmm_pyro.inference.curvature.uncertainty import Uncertainty
 from glmhmm_pyro.inference.kinds.separated import label_probs
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.masking import steps_observed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glmhmm_pyro.banded import Bordered, factor, log_det, solve
+from glmhmm_pyro.banded import Bordered, factor, log_det, schur_complement, solve
 
 
 def matrices(batch=(), units=5, size=3, seed=0):
@@ -96,27 +96,34 @@ def test_a_matrix_that_is_not_positive_is_told_of():
     made = factor(diag, lower)
     assert made.is_positive.tolist() == [True, False]
     assert made.log_det[0].isfinite() and made.log_det[1].isnan()
-    with pytest.raises(ValueError, match="must be positive definite"):
-        Bordered.of(
-            factor(diag[1], lower[1]),
-            torch.ones(1, 5, 3).double(),
-            torch.eye(1).double(),
-        )
     with pytest.raises(ValueError, match="must have one shape"):
         factor(diag, lower[:, 1:])
 
 
-def test_a_border_says_what_dense_algebra_says():
+@pytest.mark.parametrize("shared, held", [(2, 0), (3, 1), (0, 0)])
+def test_a_border_says_what_dense_algebra_says(shared, held):
+    """Held numbers have no column of the root: the inverse is that without them."""
     diag, lower, whole = matrices()
-    border = torch.randn(2, 5, 3, dtype=torch.float64)
-    corner = 40 * torch.eye(2, dtype=torch.float64)
+    border = torch.randn(shared, 5, 3, dtype=torch.float64)
+    corner = 40 * torch.eye(shared, dtype=torch.float64)
     rows = border.flatten(1)
     full = torch.cat([torch.cat([whole, rows.T], 1), torch.cat([rows, corner], 1)])
-    made, inverse = Bordered.of(factor(diag, lower), border, corner), full.inverse()
-    torch.testing.assert_close(made.log_det, torch.logdet(full))
-    units, shared = made.solve(border[0], corner[0])
-    wanted = inverse @ torch.cat([border[0].flatten(), corner[0]])
-    torch.testing.assert_close(torch.cat([units.flatten(), shared]), wanted)
+    kept, free = 15 + shared - held, shared - held
+    inverse = torch.zeros_like(full)
+    inverse[:kept, :kept] = full[:kept, :kept].inverse()
+    inside = factor(diag, lower)
+    solved, schur = schur_complement(inside, border, corner)
+    root = torch.linalg.cholesky(schur[:free, :free].inverse())
+    spread = torch.cat([root, torch.zeros(held, free, dtype=torch.float64)])
+    made = Bordered(inside, solved, spread)
+    units, own = torch.randn(2, 5, 3).double(), torch.randn(2, shared).double()
+    found = torch.cat(
+        [x.flatten(1) if x.dim() > 2 else x for x in made.solve(units, own)], 1
+    )
+    vectors = torch.cat([units.flatten(1), own], 1)
+    torch.testing.assert_close(found, vectors @ inverse)
+    half = sum(x.flatten(1).square().sum(1) for x in made.halfway(units, own))
+    torch.testing.assert_close(half, ((vectors @ inverse) * vectors).sum(1))
     within, between, rest = made.covariances()
     torch.testing.assert_close(rest, inverse[15:, 15:])
     for unit in range(5):
@@ -125,9 +132,9 @@ def test_a_border_says_what_dense_algebra_says():
         if unit:
             before = slice(3 * unit - 3, 3 * unit)
             torch.testing.assert_close(between[unit], inverse[here, before])
-    noise = torch.eye(17, dtype=torch.float64)
-    units, shared = made.draw(noise[:, :15].reshape(17, 5, 3), noise[:, 15:])
-    root = torch.cat([units.flatten(1), shared], 1).T
+    noise = torch.eye(kept, dtype=torch.float64)
+    drawn = made.draw(noise[:, :15].reshape(kept, 5, 3), noise[:, 15:])
+    root = torch.cat([drawn[0].flatten(1), drawn[1]], 1).T
     torch.testing.assert_close(root @ root.T, inverse)
 
 

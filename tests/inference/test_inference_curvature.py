@@ -278,13 +278,13 @@ def test_a_kink_is_not_taken_for_such_a_part():
 
 def test_directions_go_together_as_memory_allows(monkeypatch):
     program = Program.of(gh.GLMHMM(2, gh.Bernoulli()), random_data())
-    whole, sizes, along = check(program), [], curvature._derivatives_along
+    whole, sizes, along = check(program), [], curvature.derivatives_along
 
     def recorded(gradient, point, directions, mapped):
         sizes.append(len(directions))
         return along(gradient, point, directions, mapped)
 
-    monkeypatch.setattr(curvature, "_derivatives_along", recorded)
+    monkeypatch.setattr(curvature, "derivatives_along", recorded)
     program.num_together = 3
     torch.testing.assert_close(check(program), whole)
     assert sizes == [3, 3, 1]

@@ -7,7 +7,7 @@ from inference_cases import clear_data
 from scipy import stats
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.inference.curvature.uncertainty import Information
+from glmhmm_pyro.inference.curvature.information import Information
 from glmhmm_pyro.inference.program.program import Program
 
 QUICK = {"num_restarts": 1, "progress": False}

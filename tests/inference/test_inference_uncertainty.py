@@ -14,7 +14,7 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.components.initial import InitialState
 from glmhmm_pyro.distributions import HiddenMarkov
 from glmhmm_pyro.inference import StandardErrorWarning
-from glmhmm_pyro.inference.curvature.uncertainty import Information
+from glmhmm_pyro.inference.curvature.information import Information
 
 ONCE = {"num_restarts": 1, "progress": False}
 MISSING = r"standard errors are missing \(NaN\) or mean little: "

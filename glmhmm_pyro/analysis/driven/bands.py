@@ -20,8 +20,8 @@ from glmhmm_pyro.analysis.driven.quantities import NamedQuantities
 from glmhmm_pyro.arguments import whole_number
 from glmhmm_pyro.displays import with_level
 from glmhmm_pyro.inference import Fit
+from glmhmm_pyro.inference.curvature.information import Information
 from glmhmm_pyro.inference.curvature.intervals import SupportBounds, interval
-from glmhmm_pyro.inference.curvature.uncertainty import Information
 from glmhmm_pyro.inference.fits.mixture import Draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program

@@ -16,7 +16,8 @@ import torch
 
 from glmhmm_pyro.inference import Fit, Posterior, Status
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError
-from glmhmm_pyro.inference.curvature.uncertainty import OFF, RISING, Information
+from glmhmm_pyro.inference.curvature.information import RISING, Information
+from glmhmm_pyro.inference.curvature.uncertainty import OFF
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.sequences import Sequences
 
@@ -52,7 +53,7 @@ def with_draws(fit: Fit, data: Sequences, number: int, seed: int) -> tuple[Fit, 
     except CurvatureError as error:
         return fit, f"{HELD}: {error}"
     slope = program.evaluated(vector, jacobian=False).slope
-    rise = float((slope @ information.factor).square().sum() / 2)
+    rise = information.rise(slope)
     if information.missing[RISING].numel() or not rise < OFF:
         return fit, f"{HELD}: the fit is not at a maximum of the log-joint"
     generator = torch.Generator().manual_seed(seed)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.inference.program.coordinates import Coordinates
 from glmhmm_pyro.inference.program.program import Program
 
 # Steps of a difference of gradients, in widths of the curvature, the largest first, and
@@ -76,18 +77,18 @@ def hessian(program: Program, vector: Tensor, jacobian: bool = False) -> Tensor:
         value = of(point, jacobian)
         # A flat prior of weights leaves nothing beside what is known.
         moves = value.requires_grad
-        gradient = _grad(value, point, create_graph=True) if moves else value
+        gradient = slope_of(value, point, create_graph=True) if moves else value
     rows = point.detach().new_zeros(len(point), len(point))
     if gradient.requires_grad:
         directions = torch.eye(len(point), dtype=point.dtype, device=point.device)
         chunks = directions.split(program.num_together)
         mapped = known is None or len(point) > _FEW
         rows = torch.cat(
-            [_derivatives_along(gradient, point, c, mapped) for c in chunks]
+            [derivatives_along(gradient, point, c, mapped) for c in chunks]
         )
     rows = rows if known is None else rows + known.matrix
     matrix = (rows + rows.T) / 2
-    _check_finite(matrix, program)
+    check_finite(matrix, program.coordinates)
     _check_slope(program, point.detach(), jacobian, matrix)
     return matrix
 
@@ -121,7 +122,7 @@ def round_scale(
     return vectors / roots @ vectors.T / size[:, None]
 
 
-def _grad(
+def slope_of(
     value: Tensor, point: Tensor, along: Tensor | None = None, **options: Any
 ) -> Tensor:
     """Derivative of a value, 0 where it does not depend on the point."""
@@ -130,20 +131,20 @@ def _grad(
     return gradients[0]
 
 
-def _derivatives_along(
+def derivatives_along(
     gradient: Tensor, point: Tensor, directions: Tensor, mapped: bool
 ) -> Tensor:
     """Derivatives of the gradient along directions, one a row."""
 
     def along(direction: Tensor) -> Tensor:
         # A sum, for with grad_outputs torch first imports its compiler.
-        return _grad(gradient @ direction, point, retain_graph=True)
+        return slope_of(gradient @ direction, point, retain_graph=True)
 
     if mapped:
         try:
             # Not is_grads_batched: its older mapping refuses our chain.
             rows: Tensor = torch.func.vmap(
-                partial(_grad, gradient, point, retain_graph=True)
+                partial(slope_of, gradient, point, retain_graph=True)
             )(directions)
             return rows
         except RuntimeError:
@@ -158,14 +159,19 @@ def one_by_one(along: Callable[[Tensor], Tensor], directions: Tensor) -> Tensor:
     return torch.stack([along(direction) for direction in directions])
 
 
-def _check_finite(matrix: Tensor, program: Program) -> None:
+def check_finite(matrix: Tensor, coordinates: Coordinates) -> None:
+    """Raise an error that names the sites whose derivatives are not finite.
+
+    Args:
+        matrix: rows by these coordinates, whose own columns come first.
+        coordinates: of the rows.
+    """
     finite = matrix.isfinite()
     if finite.all():
         return
     # A site that is at fault spoils the rows of all others, but not their diagonal.
     bad = ~finite.diagonal() if not finite.diagonal().all() else ~finite.all(1)
-    slices = program.coordinates.slices.items()
-    sites = [name for name, piece in slices if bad[piece].any()]
+    sites = [name for name, piece in coordinates.slices.items() if bad[piece].any()]
     raise NonFiniteCurvatureError(
         f"the log density must have finite second derivatives, got "
         f"{matrix[~finite][0].item()} in those of {', '.join(sites)}; give these sites "

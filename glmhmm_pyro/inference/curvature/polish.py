@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.curvature.information import FLAT, RISING, Information
 from glmhmm_pyro.inference.curvature.newton import ARRIVED, newton_mode
-from glmhmm_pyro.inference.curvature.uncertainty import FLAT, RISING, Information
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import Run, ranked

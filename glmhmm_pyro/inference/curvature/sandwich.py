@@ -34,12 +34,7 @@ def robust_factor(
         vector: the maximum of its log-joint, shape (size,).
         factor: what times its transpose is the inverse of minus the Hessian.
         robust: ``"group"`` or ``"session"``: what is independent of the others.
-
-    Raises:
-        ValueError: there are no groups, or a single one; or parameters of the model
-            are a group's or session's own.
     """
-    _check_independent_units(program, robust)
     slopes = slopes_by(program, vector, robust)
     centred = slopes - slopes.mean(0)
     number = len(slopes)
@@ -67,8 +62,13 @@ def few_units_note(number: int, robust: str) -> tuple[str, ...]:
     return (f"they are of {number} {robust}s alone, which say little of others",)
 
 
-def _check_independent_units(program: Program, robust: str) -> None:
-    """Raise a ValueError without several groups, or with parameters of single ones."""
+def check_independent_units(program: Program, robust: str) -> None:
+    """Raise a ValueError without several groups, or with parameters of single ones.
+
+    Args:
+        program: the model with its data.
+        robust: as for :func:`robust_factor`.
+    """
     data = program.data
     known = isinstance(data, Sequences)
     if not known or (robust == "group" and data.groups is None):

@@ -51,6 +51,13 @@ def standard_errors(
     named in a warning: values at the border of their support, where the log-joint
     is not quadratic, and those that data and priors do not determine.
 
+    Of weights that a law links from unit to unit (:func:`gh.Varying`) H is never
+    formed: it is block-tridiagonal, with the parameters for a border, and the errors
+    take time and memory in proportion to the number of units. Where scales of the law
+    are learnt the fit maximises the evidence, whose second derivatives by the
+    parameters then take the place of the log-joint's, and errors of weights include
+    what is not known of the scales.
+
     These take all sessions for independent and alike. Where animals differ they are too
     small: ``robust="group"`` is the sandwich, with G groups that are independent of
     each other,

@@ -14,20 +14,15 @@ Jacobian (Rue, Martino & Chopin 2009, J. R. Stat. Soc. B 71:319, in the simplest
 import math
 
 import torch
-from torch import Tensor
 
 from glmhmm_pyro.inference.marginal.ascent import Ascent
 from glmhmm_pyro.inference.marginal.law_evidence import (
     NoModeError,
-    expand_at_units_mode,
-    gradient,
+    evidence_bends,
 )
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.priors.answers import log_mass
-
-# Half the distance over which slopes are differenced.
-_STEP = 1e-3
 
 
 def integrated_log_evidence(problem: MarginalProblem, params: Params) -> float:
@@ -45,7 +40,7 @@ def integrated_log_evidence(problem: MarginalProblem, params: Params) -> float:
     ascent.visit(v, w)
     ascent.climb()
     best = ascent.best
-    spread = -_second_derivatives(problem, best.v, best.at.w)
+    spread = evidence_bends(problem, best.v, best.at.w, jacobian=True)
     roots, failed = torch.linalg.cholesky_ex(spread)
     if failed:
         raise NoModeError("the evidence has no quadratic maximum in the parameters")
@@ -54,17 +49,3 @@ def integrated_log_evidence(problem: MarginalProblem, params: Params) -> float:
     # A flat prior on probabilities is uniform but for the volume of their simplex.
     masses = [log_mass(problem.program.priors[name]) for name in problem.theta.slices]
     return best.height + volume - sum(masses)
-
-
-def _second_derivatives(problem: MarginalProblem, v: Tensor, w: Tensor) -> Tensor:
-    """Second derivatives by the parameters, of differences of slopes."""
-
-    def slope(point: Tensor) -> Tensor:
-        return gradient(
-            problem, point, expand_at_units_mode(problem, point, w), jacobian=True
-        )
-
-    steps = _STEP * torch.eye(len(v), dtype=v.dtype)
-    rows = [(slope(v + s) - slope(v - s)) / (2 * _STEP) for s in steps]
-    found = torch.stack(rows)
-    return (found + found.mT) / 2

@@ -34,8 +34,9 @@ _SLOW = 0.2
 _ROUNDING = 1e-13
 
 
-# Half the distance over which slopes by the parameters are differenced.
-_SMALL = 1e-4
+# Half the distance over which slopes by the parameters are differenced, and those of
+# the evidence.
+_SMALL, _STEP = 1e-4, 1e-3
 
 # Of units that the law alone links, or states as well.
 Factor = CholeskyFactor | JointFactor
@@ -215,6 +216,30 @@ def gradient(
             )
             total = total + found
     return total.detach()
+
+
+def evidence_bends(
+    problem: MarginalProblem, v: Tensor, w: Tensor, jacobian: bool = False
+) -> Tensor:
+    """Minus the second derivatives of the evidence and of the log prior density.
+
+    Of differences of slopes, (size, size).
+
+    Args:
+        problem: the problem.
+        v: parameters.
+        w: weights of the units near their mode.
+        jacobian: whether the density of the parameters is that of ``v``.
+    """
+
+    def slope(point: Tensor) -> Tensor:
+        at = expand_at_units_mode(problem, point, w)
+        return gradient(problem, point, at, jacobian)
+
+    steps = _STEP * torch.eye(len(v), dtype=v.dtype)
+    rows = [(slope(v - s) - slope(v + s)) / (2 * _STEP) for s in steps]
+    found = torch.stack(rows)
+    return (found + found.T) / 2
 
 
 def parameter_bends(problem: MarginalProblem, v: Tensor, at: UnitExpansion) -> Tensor:

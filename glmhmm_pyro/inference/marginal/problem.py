@@ -65,6 +65,7 @@ class MarginalProblem:
 
     Attributes:
         theta: coordinates of the other sites.
+        places: where these stand in the program's vector.
         units: shapes of the numbers of a unit, by latent.
         follows: whether units go on from those before, by latent.
         over: what each latent varies over.
@@ -79,6 +80,9 @@ class MarginalProblem:
         self.names = tuple(laws)
         others = {n: p for n, p in program.priors.items() if n not in laws}
         self.theta = Coordinates(others)
+        numbers = torch.arange(program.coordinates.size)
+        own = [numbers[program.coordinates.slices[name]] for name in others]
+        self.places = torch.cat([numbers[:0], *own])
         self.units = {name: law.unit for name, law in laws.items()}
         self.follows = {name: law.follows for name, law in laws.items()}
         self.over = {name: self._site(name).axes[0] for name in laws}
@@ -123,6 +127,21 @@ class MarginalProblem:
     def packed(self, params: Params) -> tuple[Tensor, Tensor]:
         """Units and vector of values of all sites."""
         return self.layout.packed(params).double(), self.theta.pack(params)
+
+    def joined(self, w: Tensor, v: Tensor) -> Tensor:
+        """Vectors (*batch, size) of the program, linear in units and parameters."""
+        coordinates = self.program.coordinates
+        found = v.new_zeros(*v.shape[:-1], coordinates.size)
+        found[..., self.places] = v
+        for name, value in self.latents(w).items():
+            found[..., coordinates.slices[name]] = value.flatten(w.dim() - 2)
+        return found
+
+    def slopes_apart(self, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Slopes by units and by parameters, from those by the vector (size,)."""
+        at = self.program.coordinates
+        by_latent = {n: slope[at.slices[n]].reshape(at.shapes[n]) for n in self.names}
+        return self.layout.slopes(by_latent), slope[self.places]
 
     def prior(self, v: Tensor, jacobian: bool = False) -> Prior:
         """What the priors say at these parameters."""

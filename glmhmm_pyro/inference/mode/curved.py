@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError, hessian
-from glmhmm_pyro.inference.curvature.uncertainty import RISING, Information
+from glmhmm_pyro.inference.curvature.information import RISING, Information
 from glmhmm_pyro.inference.mode.descent import Descent
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import Status

@@ -19,8 +19,9 @@ from glmhmm_pyro.inference.curvature.curvature import (
     NonFiniteCurvatureError,
     OnceDifferentiableError,
 )
+from glmhmm_pyro.inference.curvature.information import Information
 from glmhmm_pyro.inference.curvature.newton import ARRIVED, newton_mode
-from glmhmm_pyro.inference.curvature.uncertainty import Information, Uncertainty
+from glmhmm_pyro.inference.curvature.uncertainty import Uncertainty
 from glmhmm_pyro.inference.draws.estimate import point_estimate
 from glmhmm_pyro.inference.draws.importance import poor_draws_warning
 from glmhmm_pyro.inference.draws.posterior import Posterior

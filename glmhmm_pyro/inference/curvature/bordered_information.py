@@ -1,0 +1,233 @@
+r"""Information about weights of units that a law links, and about all parameters.
+
+Given the parameters, minus the second derivatives by the units' weights are
+block-tridiagonal; the parameters are a border,
+
+.. math:: -\nabla^2 \log p = \begin{pmatrix} H & B \\ B^\top & C \end{pmatrix}.
+
+What is known of a parameter follows from the Schur complement, of a weight from the
+blocks of the inverse: the cost is that of one dense matrix of a unit's size for every
+unit, and of one for the parameters.
+
+Where scales of the law are learnt, the density of weights and scales together has no
+maximum near the fit, which is one of the evidence. Its second derivatives then stand in
+the place of the Schur complement, which are those of the density at its highest in the
+weights, but for the determinant of H.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from glmhmm_pyro.banded import Bordered, CholeskyFactor, factor, schur_complement
+from glmhmm_pyro.inference.curvature.curvature import (
+    check_finite,
+    derivatives_along,
+    slope_of,
+)
+from glmhmm_pyro.inference.curvature.information import (
+    BORDER,
+    Information,
+    Spread,
+    value_slopes,
+)
+from glmhmm_pyro.inference.marginal.ascent import Scales
+from glmhmm_pyro.inference.marginal.law_evidence import (
+    evidence_bends,
+    expand_at_units_mode,
+    gradient,
+)
+from glmhmm_pyro.inference.marginal.linked import ByChain
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
+from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.ranks import ALONE
+
+
+class BorderedCurvature(NamedTuple):
+    """Minus the second derivatives of a log density, by units and parameters.
+
+    Attributes:
+        problem: where units and parameters stand in the program's vector.
+        inside: factor of H.
+        border: columns of B, shape (parameters, units, size).
+        corner: C, shape (parameters, parameters).
+    """
+
+    problem: MarginalProblem
+    inside: CholeskyFactor
+    border: Tensor
+    corner: Tensor
+
+    @classmethod
+    def of(
+        cls, program: Program, vector: Tensor, jacobian: bool
+    ) -> "BorderedCurvature | None":
+        """That of a program at a point.
+
+        Args:
+            program: the model with its data.
+            vector: the point, shape (size,).
+            jacobian: whether the log volume of the transform is included.
+
+        Returns:
+            ``None`` where no law links weights of units, where states do besides, or
+            where the density is no hill along them.
+        """
+        problem = MarginalProblem.of(program) if program.ranks is ALONE else None
+        if problem is None or isinstance(problem.curvature, ByChain):
+            return None
+        w, v = problem.packed(program.coordinates.unpack(vector))
+        with torch.no_grad():
+            prior = problem.prior(v)
+        blocks = -problem.curvature.hessian(w, v)[2]
+        diag, below = prior.precision()
+        blocks.diagonal(dim1=-2, dim2=-1).add_(diag)
+        inside = factor(blocks, below.diag_embed())
+        if not inside.is_positive:
+            return None
+        rows = _rows_of_parameters(problem, vector, jacobian)
+        corner = rows[:, problem.places]
+        check_finite(corner, problem.theta)
+        shape = (len(rows), problem.number, problem.size)
+        border = rows.new_zeros(shape)
+        for column, row in zip(border, rows):
+            column[:] = problem.slopes_apart(row)[0]
+        return cls(problem, inside, border, (corner + corner.T) / 2)
+
+    @property
+    def diagonal(self) -> Tensor:
+        """The diagonal of H, shape (units, size)."""
+        roots, links = (part.square().sum(-1) for part in self.inside)
+        return roots + links
+
+
+@dataclass(frozen=True)
+class BorderedInformation:
+    """What is known of units and parameters; see :class:`Information`.
+
+    Attributes:
+        curvature: minus the second derivatives.
+        shared: information about the parameters, the units integrated out.
+        whole: root of the covariance of all.
+        slope: of the evidence by the parameters, where it has their information.
+    """
+
+    curvature: BorderedCurvature
+    shared: Information
+    whole: Bordered
+    slope: Tensor | None
+
+    @classmethod
+    def of(
+        cls, program: Program, vector: Tensor, curvature: BorderedCurvature
+    ) -> "BorderedInformation":
+        """From second derivatives at a point of a program, without the Jacobian."""
+        problem, inside, border, corner = curvature
+        solved, schur = schur_complement(inside, border, corner)
+        own: Tensor | None = corner.diagonal().abs()
+        slope = None
+        if Scales(problem).any:
+            w, v = problem.packed(program.coordinates.unpack(vector))
+            schur, own = evidence_bends(problem, v, w), None
+            slope = gradient(problem, v, expand_at_units_mode(problem, v, w))
+        matrix, places = (schur + schur.T) / 2, problem.places
+        arguments = (program, vector, matrix, False)
+        shared = Information.of_matrix(*arguments, places=places, own=own)
+        return cls(curvature, shared, Bordered(inside, solved, shared.factor), slope)
+
+    @property
+    def missing(self) -> dict[str, Tensor]:
+        """Directions of the parameters without a quadratic maximum."""
+        return self.shared.missing
+
+    def rise(self, slope: Tensor) -> float:
+        """Nats that a maximum is above the point, by the slope there, shape (size,)."""
+        of_units, of_shared = self.whole.halfway(
+            *self.curvature.problem.slopes_apart(slope)
+        )
+        if self.slope is not None:
+            of_shared = self.slope @ self.whole.spread
+        return float(of_units.square().sum() + of_shared.square().sum()) / 2
+
+    def spread(self, program: Program, vector: Tensor, name: str) -> Spread:
+        """How far the user's values of a site are known; see :class:`Information`."""
+        problem = self.curvature.problem
+        if name not in problem.names:
+            piece, slopes = value_slopes(program, vector, name)
+            return self.shared.spread_by(
+                torch.searchsorted(problem.places, piece), slopes
+            )
+        directions = self._moves(name, self._roots.movedim(-1, 0))
+        each = self.curvature.diagonal.rsqrt()
+        total = self._moves(name, each.diag_embed().movedim(-1, 0)).square().sum(-1)
+        shares = {reason: torch.zeros_like(total) for reason in self.missing}
+        for reason, found in self._missing_units.items():
+            along = self._moves(name, each * found).square().sum(-1)
+            shares[reason] = along / total
+        return Spread(directions, shares)
+
+    @cached_property
+    def _roots(self) -> Tensor:
+        """Roots of the covariance of every unit, (units, size, size)."""
+        found: Tensor = torch.linalg.cholesky(self.whole.covariances()[0])
+        return found
+
+    @cached_property
+    def _missing_units(self) -> dict[str, Tensor]:
+        """What missing directions are of units, (any, units, size), where they are.
+
+        In units that give all coordinates equal information, the largest move of a
+        direction being 1. At a border parameters are held, and units with them.
+        """
+        found = {}
+        for reason, directions in self.missing.items():
+            if reason == BORDER or not directions.numel():
+                continue
+            moves = (self.shared.units[:, None] * directions).T
+            units = -torch.tensordot(moves, self.whole.solved, 1)
+            scaled = units * self.curvature.diagonal.sqrt()
+            largest = torch.cat([scaled.flatten(1), directions.T], 1).abs().amax(1)
+            found[reason] = scaled / largest[:, None, None]
+        return found
+
+    def _moves(self, name: str, moves: Tensor) -> Tensor:
+        """Moves of the user's values, last axis, from those of units (any, ...)."""
+        problem = self.curvature.problem
+        own = problem.latents(moves)[name]
+        return problem.program.units.moves(name, own).movedim(0, -1)
+
+
+AnyInformation = Information | BorderedInformation
+
+
+def information_at(program: Program, vector: Tensor) -> AnyInformation:
+    """Information about a program's coordinates, by units where a law links them.
+
+    Args:
+        program: the model with its data.
+        vector: the point, shape (size,).
+    """
+    found = BorderedCurvature.of(program, vector, jacobian=False)
+    if found is None:
+        return Information.of(program, vector, jacobian=False)
+    return BorderedInformation.of(program, vector, found)
+
+
+def _rows_of_parameters(
+    problem: MarginalProblem, vector: Tensor, jacobian: bool
+) -> Tensor:
+    """Minus the second derivatives by parameters and all coordinates, a row of each."""
+    program, point = problem.program, vector.detach().clone().requires_grad_()
+    directions = vector.new_zeros(len(problem.places), len(vector))
+    directions[torch.arange(len(directions)), problem.places] = 1.0
+    if not len(directions):
+        return directions
+    with torch.enable_grad():
+        value = program.log_density(point, jacobian)
+        slope = slope_of(value, point, create_graph=True)
+    chunks = directions.split(program.num_together)
+    rows = [derivatives_along(slope, point, chunk, mapped=True) for chunk in chunks]
+    return -torch.cat(rows)
