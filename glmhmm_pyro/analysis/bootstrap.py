@@ -292,14 +292,17 @@ def bootstrap(
     complete = warn_of_interrupt("replicates", len(results), num_samples)
     endings = tuple(ending for _, ending in results)
     found = [params for params, ending in results if ending == "CONVERGED"]
+    stalled = _stalled_advice(fit, endings)
     if len(found) < 2:
+        advice = stalled or "give the model priors, or the method more num_iters"
         raise ValueError(
             "num_samples must give at least two replicates that converge, got "
-            f"{_counted(endings)}; give the model priors, or the method more num_iters"
+            f"{_counted(endings)}; {advice}"
         )
     if len(found) < len(results):
+        left_out = _counted(endings) + (f"; {stalled}" if stalled else "")
         warn_caller(
-            f"bootstrap figures leave out what did not converge: {_counted(endings)}",
+            f"bootstrap figures leave out what did not converge: {left_out}",
             ConvergenceWarning,
         )
     units = () if kind == "parametric" else fit.labels.latents
@@ -356,6 +359,17 @@ def _engine(fit: Fit, method: str | Method | None) -> Method:
             )
         method = fit.method
     return engine_of(method, {})
+
+
+def _stalled_advice(fit: Fit, endings: tuple[str, ...]) -> str:
+    """What to do about replicates whose weights have no single mode."""
+    if not fit.labels.latents or "STALLED" not in endings:
+        return ""
+    return (
+        "where data tell too little of weights that vary these have no single mode, "
+        "and a search for their law stalls: let fewer of them vary, or take errors "
+        "from method='nuts'"
+    )
 
 
 def _counted(endings: tuple[str, ...]) -> str:

@@ -252,6 +252,31 @@ def test_what_did_not_converge_is_counted_and_left_out(two_states):
         bootstrap(fit, data, 2, method=Sometimes(), progress=False)
 
 
+def test_replicates_that_stall_are_explained_where_weights_vary(regression):
+    """Two of three stall, so that nothing is left to make a figure of."""
+    _, data = regression
+    model = gh.GLMHMM(1, gh.Varying(KnownNoise(), "session", gh.priors.Ridge(0.5)))
+    fit, calls = gh.fit(model, data, **QUICK), []
+
+    class Stalling(gh.MAP):
+        """A method that ends as climbs at the edge of where there is a mode."""
+
+        def fit(self, program, search):
+            """A fit that is no maximum, every third time."""
+            calls.append(program)
+            found = super().fit(program, search)
+            if len(calls) % 3 == 0:
+                return found
+            return replace(found, status=gh.Status.STALLED)
+
+    said = "STALLED, 1 CONVERGED; where data tell too little of weights that vary"
+    options = {"method": Stalling(), "kind": "parametric", "progress": False}
+    with pytest.raises(ValueError, match=f"got 2 {said}"):
+        bootstrap(fit, data, 3, **options)
+    with pytest.warns(gh.ConvergenceWarning, match="4 STALLED, 2 CONVERGED; where"):
+        bootstrap(fit, data, 6, **options)
+
+
 def test_ends_are_order_statistics_of_the_replicates(two_states):
     """Of 99 replicates the fifth smallest is the 5 % quantile, for 100 places are."""
     fit, _ = two_states
