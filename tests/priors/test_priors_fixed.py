@@ -259,3 +259,20 @@ def test_states_that_are_told_apart_are_not_renumbered_where_it_matters(fits):
     assert turned.log_joint == -math.inf
     with pytest.raises(ValueError, match="that gh.priors.Fixed holds"):
         turned.standard_errors(data)
+
+
+@pytest.mark.parametrize("method", ["map", "laplace"])
+def test_states_come_back_from_numbers_that_are_impossible(fits, method):
+    fit = fits[1][method]
+    turned = fit.permuted([2, 0, 1])
+    for other in (turned, turned.permuted([1, 0, 2])):
+        assert other.log_joint == -math.inf
+    back = turned.permuted([1, 2, 0])
+    assert back.log_joint == pytest.approx(fit.log_joint, abs=1e-9)
+    if fit.posterior is None:
+        return
+    stats = [f.posterior.stats["log_joint"] for f in (fit, turned, back)]
+    assert (stats[1] == -math.inf).all()
+    np.testing.assert_allclose(stats[2], stats[0], atol=1e-9)
+    # What they are drawn from has none of them, so that they have no weights in it.
+    assert "log_weight" not in turned.posterior.stats

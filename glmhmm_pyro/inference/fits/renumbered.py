@@ -138,7 +138,7 @@ def permuted(
         model=models[1],
         labels=fit.labels.renumbered(order.tolist()),
         params=params,
-        log_joint=fit.log_joint + _gain(models, fit.params, params),
+        log_joint=_moved_joint(models, fit, params),
         weights=tuple(renumbering(weights, order) for weights in fit.weights),
         posterior=posterior,
         solutions=tuple(
@@ -186,31 +186,60 @@ def _permuted(
     draws, labels = renumbering(posterior.draws, order), posterior.by_label
     if labels is not None:
         labels = order.argsort()[labels[..., order]]
-    gains = _gains(models, posterior.draws, draws)
-    # The density of the distribution drawn from moves along with its draws.
-    stats = {
-        name: value + gains if name in ("log_joint", "log_weight") else value
-        for name, value in posterior.stats.items()
-    }
+    priors = _log_priors_of_draws(models, posterior.draws, draws)
+    stats = _moved_stats(dict(posterior.stats), *priors)
     return replace(posterior, draws=draws, by_label=labels, stats=stats)
 
 
-def _gains(models: Models, before: Params, after: Params) -> np.ndarray:
-    """Changes of the log prior of all draws (chains, draws)."""
+def _moved_joint(models: Models, fit: "Fit", params: Params) -> float:
+    """The log-joint of the new numbers."""
+    before, after = _log_priors(models, fit.params, params)
+    if math.isinf(before) and math.isfinite(after):
+        return float(fit.log_likelihood + after)
+    gain = after - before
+    # At the border of a support both may be infinite.
+    return float(fit.log_joint + (0.0 if math.isnan(gain) else gain))
+
+
+def _moved_stats(
+    stats: dict[str, np.ndarray], before: np.ndarray, after: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What is known of draws whose log priors change, (chains, draws) each.
+
+    Where a new number is impossible the log-joint is infinite. What it was without the
+    prior is then kept as ``log_likelihood``, for numbers that are possible again.
+    """
+    if np.isfinite(before).all() and np.isfinite(after).all():
+        # The density of the distribution drawn from moves along with its draws.
+        moving = ("log_joint", "log_weight")
+        return {n: v + (after - before) * (n in moving) for n, v in stats.items()}
+    if "log_joint" in stats:
+        likelihoods = stats["log_joint"] - np.where(np.isfinite(before), before, 0.0)
+        stats.setdefault("log_likelihood", likelihoods)
+        stats["log_joint"] = stats["log_likelihood"] + after
+    return {n: v for n, v in stats.items() if n not in _OF_DRAWN_FROM}
+
+
+def _log_priors_of_draws(
+    models: Models, before: Params, after: Params
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log priors of all draws before and after, (chains, draws); 0 if all are kept."""
     shape = next(iter(before.values())).shape[:2]
     places = list(np.ndindex(*shape))
 
-    def gain(place: tuple[int, ...]) -> float:
+    def priors(place: tuple[int, ...]) -> tuple[float, float]:
         pairs = ({n: v[place] for n, v in values.items()} for values in (before, after))
-        return _gain(models, *pairs)
+        return _log_priors(models, *pairs)
 
-    if np.allclose([gain(place) for place in places[:_ENOUGH]], 0, atol=_SAME):
-        return np.zeros(shape)
-    return np.array([gain(place) for place in places]).reshape(shape)
+    first = np.array([priors(place) for place in places[:_ENOUGH]])
+    if np.allclose(first[:, 0], first[:, 1], atol=_SAME):
+        return np.zeros(shape), np.zeros(shape)
+    was, now = np.array([priors(place) for place in places]).T.reshape(2, *shape)
+    return was, now
 
 
-def _gain(models: Models, before: Params, after: Params) -> float:
-    """Change of the log prior; 0 for a model that needs data to tell its prior.
+def _log_priors(models: Models, before: Params, after: Params) -> tuple[float, float]:
+    """Log priors of what needs no data to tell its own, before and after.
 
     Args:
         models: before and after.
@@ -222,9 +251,7 @@ def _gain(models: Models, before: Params, after: Params) -> float:
         with torch.no_grad(), Densities(params) as found:
             Program.kind_of(model).visit_known_priors(model)
         densities.append(float(found.of_parameters))
-    gain = densities[1] - densities[0]
-    # At the border of a support both may be infinite.
-    return 0.0 if math.isnan(gain) else gain
+    return densities[0], densities[1]
 
 
 def _by_label(
@@ -279,7 +306,10 @@ def _joints(
                 float(program.log_prior({n: v[place] for n, v in values.items()}))
                 for values in (before, after)
             )
-        found[place] += now - was
+        if "log_likelihood" in stats:
+            found[place] = stats["log_likelihood"][place] + now
+        else:
+            found[place] += now - was
     return found
 
 
