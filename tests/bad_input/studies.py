@@ -46,6 +46,15 @@ def chosen(num_states=(1, 2), **options):
     return choose_num_states(lambda K: MODEL, data(), num_states, **options)
 
 
+def compared(**models):
+    """Models compared, of counts or of a label beside a count."""
+    y, names = np.arange(90) % 3, None
+    if isinstance(models["p"].emissions, gh.Outputs):
+        y, names = np.stack([y % 2, y], 1), ["a", "b"]
+    sessions = gh.Sequences(y, lengths=[30] * 3, emission_names=names)
+    return compare_models(models, sessions, folds=3, **QUICK)
+
+
 def of_two():
     """First states under a prior that is one of two states."""
     return gh.Initial(Dirichlet(torch.ones(2)))
@@ -185,6 +194,19 @@ ROWS = {
     "compare_models: none": Row(
         lambda: compare_models({}, data()),
         *("models", "must hold a model", "got none", "write such as"),
+    ),
+    "compare_models: densities and probabilities": Row(
+        lambda: compared(p=gh.GLMHMM(1, gh.Poisson()), q=gh.GLMHMM(1, gh.Gaussian())),
+        *("models", "must all give emissions probabilities, or all densities"),
+        *("got probabilities by 'p' and densities by 'q'", "compare families"),
+    ),
+    "compare_models: a density of one output": Row(
+        lambda: compared(
+            p=gh.GLMHMM(1, gh.Outputs(a=gh.Bernoulli(), b=gh.Poisson())),
+            q=gh.GLMHMM(1, gh.Outputs(a=gh.Bernoulli(), b=gh.Gaussian())),
+        ),
+        *("models", "must all give emissions probabilities, or all densities"),
+        *("got probabilities by 'p' and (a probability, a density) by 'q'", "compare"),
     ),
     "fit_groups: no groups": Row(
         lambda: fit_groups(fit(), data()),

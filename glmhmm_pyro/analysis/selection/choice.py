@@ -7,6 +7,7 @@ from typing import Any
 from glmhmm_pyro.analysis.cross_validation import check_makes, made
 from glmhmm_pyro.analysis.folds import Folds
 from glmhmm_pyro.analysis.held_out import RULES, chosen
+from glmhmm_pyro.analysis.selection.measures import check_comparable
 from glmhmm_pyro.analysis.selection.study import Study
 from glmhmm_pyro.analysis.selection.work import SelectionWork
 from glmhmm_pyro.arguments import has_items, one_of, suggests_names, whole_number
@@ -121,7 +122,8 @@ def compare_models(
     """Compare models by sessions held out, as :func:`choose_num_states` compares K.
 
     All are held against the baseline of the first, so that bits of families that differ
-    can be compared.
+    can be compared: of counts or labels with each other, whose scores are
+    probabilities, or of real numbers, whose scores are densities.
 
     Args:
         models: by name: each a :class:`GLMHMM`, or a Pyro model of a ``Sequences``.
@@ -141,7 +143,8 @@ def compare_models(
         progress: as there.
 
     Raises:
-        ValueError: an argument is wrong, or the data do not fit a model.
+        ValueError: an argument is wrong, the data do not fit a model, or some models
+            give probabilities and others densities.
 
     Example:
         >>> import glmhmm_pyro as gh
@@ -158,10 +161,11 @@ def compare_models(
             "{'two states': GLMHMM(2, Bernoulli())}"
         )
     one_of("rule", rule, RULES)
-    models = {**(_baselines(models) if baselines else {}), **models}
+    with_baselines = {**(_baselines(models) if baselines else {}), **models}
     work = SelectionWork.of(
-        models, data, folds, refit_design, method, num_restarts, seed
+        with_baselines, data, folds, refit_design, method, num_restarts, seed
     )
+    check_comparable(models, data)
     keeper = work.checkpoint(checkpoint, "compare_models", "models")
     work.run("compare_models", num_jobs, keeper, progress)
     frame, table = work.tables("model")
