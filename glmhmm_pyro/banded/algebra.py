@@ -48,6 +48,14 @@ class CholeskyFactor(NamedTuple):
         """Draws of N(0, H^-1) out of white noise (*batch, units, size): L^-T noise."""
         return self._moved(noise, kernels.backwards)
 
+    def whiten(self, vectors: Tensor) -> Tensor:
+        """White noise that :meth:`draw` makes vectors of: L' times these."""
+        columns = vectors.to(torch.float64).unsqueeze(-1)
+        found = (self.roots.mT @ columns).squeeze(-1)
+        after = (self.links.mT[..., 1:, :, :] @ columns[..., 1:, :, :]).squeeze(-1)
+        found[..., :-1, :] += after
+        return found
+
     def selected_inverse(self) -> tuple[Tensor, Tensor]:
         """Blocks (u, u) and (u, u-1) of H^-1: covariances within units, and at lag one.
 

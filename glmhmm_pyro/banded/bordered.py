@@ -50,6 +50,11 @@ class Bordered(NamedTuple):
         """The root transposed times vectors; its sum of squares is x' (...)^-1 x."""
         return self.inside.halfway(units), self._left(units, shared) @ self.spread
 
+    def whiten(self, units: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """White noise that :meth:`draw` makes vectors of, where the root is square."""
+        noise = torch.linalg.solve(self.spread, shared.unsqueeze(-1)).squeeze(-1)
+        return self.inside.whiten(units + self._taken_along(shared)), noise
+
     def covariances(self) -> tuple[Tensor, Tensor, Tensor]:
         """Covariance within units (units, size, size), at lag one, and of the rest."""
         within, between = self.inside.selected_inverse()

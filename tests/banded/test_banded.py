@@ -62,8 +62,10 @@ def test_draws_have_the_inverse_for_their_covariance():
     diag, lower, whole = matrices((2,))
     # All of white noise's unit vectors give a root of the covariance.
     noise = torch.eye(15, dtype=torch.float64).reshape(15, 1, 5, 3).expand(15, 2, 5, 3)
-    root = factor(diag, lower).draw(noise).flatten(-2).movedim(0, -1)
+    drawn = factor(diag, lower).draw(noise)
+    root = drawn.flatten(-2).movedim(0, -1)
     torch.testing.assert_close(root @ root.mT, torch.linalg.inv(whole))
+    torch.testing.assert_close(factor(diag, lower).whiten(drawn), noise)
 
 
 def test_the_blocks_below_alone_are_read():
@@ -136,6 +138,9 @@ def test_a_border_says_what_dense_algebra_says(shared, held):
     drawn = made.draw(noise[:, :15].reshape(kept, 5, 3), noise[:, 15:])
     root = torch.cat([drawn[0].flatten(1), drawn[1]], 1).T
     torch.testing.assert_close(root @ root.T, inverse)
+    if not held:
+        again = made.whiten(*drawn)
+        torch.testing.assert_close(torch.cat([again[0].flatten(1), again[1]], 1), noise)
 
 
 def test_a_level_that_walks_is_smoothed():

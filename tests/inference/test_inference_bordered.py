@@ -140,7 +140,7 @@ def test_learnt_scales_are_known_as_the_evidence_bends(over, law):
     np.testing.assert_allclose(errors[name].values.ravel(), expected, rtol=1e-4)
     moves = [(at(v + s)[1].w - at(v - s)[1].w).flatten() / 2e-3 for s in steps]
     moves = torch.stack(moves, 1)
-    dense = -hessian(problem.program, problem.joined(w, v))
+    dense = -hessian(problem.program, problem.parts.joined(w, v))
     units = problem.program.coordinates.slices["emissions.weights"]
     total = dense[units, units].inverse() + moves @ covariance @ moves.T
     found = errors["emissions.weights"].values.ravel()

@@ -73,8 +73,8 @@ class BorderedCurvature(NamedTuple):
             jacobian: whether the log volume of the transform is included.
 
         Returns:
-            ``None`` where no law links weights of units, where states do besides, or
-            where the density is no hill along them.
+            ``None`` where no law links weights of units, or states do besides. The
+            factor is NaN where the density is no hill along the units.
         """
         problem = MarginalProblem.of(program) if program.ranks is ALONE else None
         if problem is None or isinstance(problem.curvature, ByChain):
@@ -86,16 +86,19 @@ class BorderedCurvature(NamedTuple):
         diag, below = prior.precision()
         blocks.diagonal(dim1=-2, dim2=-1).add_(diag)
         inside = factor(blocks, below.diag_embed())
-        if not inside.is_positive:
-            return None
         rows = _rows_of_parameters(problem, vector, jacobian)
-        corner = rows[:, problem.places]
+        corner = rows[:, problem.parts.places]
         check_finite(corner, problem.theta)
         shape = (len(rows), problem.number, problem.size)
         border = rows.new_zeros(shape)
         for column, row in zip(border, rows):
-            column[:] = problem.slopes_apart(row)[0]
+            column[:] = problem.parts.slopes_apart(row)[0]
         return cls(problem, inside, border, (corner + corner.T) / 2)
+
+    @property
+    def schur(self) -> Tensor:
+        """The curvature left of the parameters, shape (parameters, parameters)."""
+        return schur_complement(self.inside, self.border, self.corner)[1]
 
     @property
     def diagonal(self) -> Tensor:
@@ -133,7 +136,7 @@ class BorderedInformation:
             w, v = problem.packed(program.coordinates.unpack(vector))
             schur, own = evidence_bends(problem, v, w), None
             slope = gradient(problem, v, expand_at_units_mode(problem, v, w))
-        matrix, places = (schur + schur.T) / 2, problem.places
+        matrix, places = (schur + schur.T) / 2, problem.parts.places
         arguments = (program, vector, matrix, False)
         shared = Information.of_matrix(*arguments, places=places, own=own)
         return cls(curvature, shared, Bordered(inside, solved, shared.factor), slope)
@@ -146,7 +149,7 @@ class BorderedInformation:
     def rise(self, slope: Tensor) -> float:
         """Nats that a maximum is above the point, by the slope there, shape (size,)."""
         of_units, of_shared = self.whole.halfway(
-            *self.curvature.problem.slopes_apart(slope)
+            *self.curvature.problem.parts.slopes_apart(slope)
         )
         if self.slope is not None:
             of_shared = self.slope @ self.whole.spread
@@ -158,7 +161,7 @@ class BorderedInformation:
         if name not in problem.names:
             piece, slopes = value_slopes(program, vector, name)
             return self.shared.spread_by(
-                torch.searchsorted(problem.places, piece), slopes
+                torch.searchsorted(problem.parts.places, piece), slopes
             )
         directions = self._moves(name, self._roots.movedim(-1, 0))
         each = self.curvature.diagonal.rsqrt()
@@ -211,7 +214,7 @@ def information_at(program: Program, vector: Tensor) -> AnyInformation:
         vector: the point, shape (size,).
     """
     found = BorderedCurvature.of(program, vector, jacobian=False)
-    if found is None:
+    if found is None or not found.inside.is_positive:
         return Information.of(program, vector, jacobian=False)
     return BorderedInformation.of(program, vector, found)
 
@@ -221,8 +224,8 @@ def _rows_of_parameters(
 ) -> Tensor:
     """Minus the second derivatives by parameters and all coordinates, a row of each."""
     program, point = problem.program, vector.detach().clone().requires_grad_()
-    directions = vector.new_zeros(len(problem.places), len(vector))
-    directions[torch.arange(len(directions)), problem.places] = 1.0
+    directions = vector.new_zeros(len(problem.parts.places), len(vector))
+    directions[torch.arange(len(directions)), problem.parts.places] = 1.0
     if not len(directions):
         return directions
     with torch.enable_grad():

@@ -111,15 +111,20 @@ def round_scale(
         Shape (size, size); ``None`` where there is no curvature to go by.
     """
     try:
-        curvature = -hessian(program, vector, jacobian)
+        return round_root(-hessian(program, vector, jacobian))
     except CurvatureError:
         return None
+
+
+def round_root(curvature: Tensor) -> Tensor | None:
+    """The same of a matrix of second derivatives, of which there may be none."""
     size = curvature.diagonal().abs().sqrt()
     if not (size > 0).all():
         return None
     values, vectors = torch.linalg.eigh(curvature / size / size[:, None])
     roots = values.abs().clamp(min=_FLOOR).sqrt()
-    return vectors / roots @ vectors.T / size[:, None]
+    found: Tensor = vectors / roots @ vectors.T / size[:, None]
+    return found
 
 
 def slope_of(

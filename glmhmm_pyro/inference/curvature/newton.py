@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from glmhmm_pyro.inference.curvature.round_scales import Scale
 from glmhmm_pyro.inference.program.program import Program
 
 # Standard deviations that a step must still go to be taken, those from which on the
@@ -15,7 +16,7 @@ ARRIVED = 1e-6
 
 
 def newton_mode(
-    program: Program, vector: Tensor, factor: Tensor, jacobian: bool = True
+    program: Program, vector: Tensor, factor: Scale, jacobian: bool = True
 ) -> tuple[Tensor, float]:
     r"""The mode of a program's density near the end of a search.
 
@@ -31,7 +32,7 @@ def newton_mode(
     Args:
         program: the model with its data.
         vector: point of the unconstrained coordinates, shape (size,).
-        factor: F, shape (size, size); F @ F.T is the covariance there.
+        factor: F, shape (size, size), or an operator; F @ F.T is the covariance.
         jacobian: whether the density is that of the vector; see
             :meth:`Program.log_density`.
 
@@ -39,12 +40,12 @@ def newton_mode(
         The mode, or the vector as it came where there is none near it; and how many
         standard deviations away the gradient there still takes the mode to be.
     """
-    slope = factor.T @ program.evaluated(vector, jacobian).slope
+    slope = program.evaluated(vector, jacobian).slope @ factor
     for _ in range(_MOST_STEPS):
         if not _LEAST < slope.norm() < _FAR:
             break
-        moved = vector + factor @ slope
-        left = factor.T @ program.evaluated(moved, jacobian).slope
+        moved = vector + slope @ factor.T
+        left = program.evaluated(moved, jacobian).slope @ factor
         if not left.norm() <= _LEFT * slope.norm():
             break
         vector, slope = moved, left

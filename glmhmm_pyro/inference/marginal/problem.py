@@ -15,6 +15,7 @@ from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.marginal.curvatures import ByPredictor, ByUnit
 from glmhmm_pyro.inference.marginal.linked import ByChain
 from glmhmm_pyro.inference.marginal.unit_layout import layout_of
+from glmhmm_pyro.inference.marginal.vector_parts import VectorParts
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.priors.markov import markov
@@ -65,7 +66,7 @@ class MarginalProblem:
 
     Attributes:
         theta: coordinates of the other sites.
-        places: where these stand in the program's vector.
+        parts: where units and these stand in the program's vector.
         units: shapes of the numbers of a unit, by latent.
         follows: whether units go on from those before, by latent.
         over: what each latent varies over.
@@ -80,13 +81,11 @@ class MarginalProblem:
         self.names = tuple(laws)
         others = {n: p for n, p in program.priors.items() if n not in laws}
         self.theta = Coordinates(others)
-        numbers = torch.arange(program.coordinates.size)
-        own = [numbers[program.coordinates.slices[name]] for name in others]
-        self.places = torch.cat([numbers[:0], *own])
         self.units = {name: law.unit for name, law in laws.items()}
         self.follows = {name: law.follows for name, law in laws.items()}
         self.over = {name: self._site(name).axes[0] for name in laws}
         self.layout = layout_of(laws, self.over, program.data)
+        self.parts = VectorParts.of(program.coordinates, self.layout, self.names)
         self.number, self.size = self.layout.number, self.layout.size
         by_predictor = ByPredictor.of(self)
         self.curvature: Any = by_predictor or ByChain.of(self) or ByUnit(self)
@@ -127,21 +126,6 @@ class MarginalProblem:
     def packed(self, params: Params) -> tuple[Tensor, Tensor]:
         """Units and vector of values of all sites."""
         return self.layout.packed(params).double(), self.theta.pack(params)
-
-    def joined(self, w: Tensor, v: Tensor) -> Tensor:
-        """Vectors (*batch, size) of the program, linear in units and parameters."""
-        coordinates = self.program.coordinates
-        found = v.new_zeros(*v.shape[:-1], coordinates.size)
-        found[..., self.places] = v
-        for name, value in self.latents(w).items():
-            found[..., coordinates.slices[name]] = value.flatten(w.dim() - 2)
-        return found
-
-    def slopes_apart(self, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Slopes by units and by parameters, from those by the vector (size,)."""
-        at = self.program.coordinates
-        by_latent = {n: slope[at.slices[n]].reshape(at.shapes[n]) for n in self.names}
-        return self.layout.slopes(by_latent), slope[self.places]
 
     def prior(self, v: Tensor, jacobian: bool = False) -> Prior:
         """What the priors say at these parameters."""

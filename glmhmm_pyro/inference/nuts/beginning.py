@@ -197,8 +197,7 @@ def _mode_near(program: Program, params: Params) -> Mode | None:
         density = program.log_density(whitening.centre, jacobian=True)
         there = program.coordinates.unpack(whitening.centre)
         joint = float(program.log_joint(there))
-    volume = torch.linalg.slogdet(whitening.scale).logabsdet
-    return Mode(there, whitening, float(density + volume), joint)
+    return Mode(there, whitening, float(density) + whitening.log_volume, joint)
 
 
 def _symmetry(program: Program, params: Params, renumbering: Renumbering) -> Symmetry:
@@ -236,8 +235,7 @@ def _in_mode_coordinates(
         reference = state_probs(program.model, program.data, mode.params)
         arguments = (program.model, program.data, draws, reference, symmetry)
         draws = renumber_draws(draws, best_orders(*arguments)[0], renumbering)
-    vectors = program.coordinates.pack(draws) - mode.whitening.centre
-    return torch.linalg.solve(mode.whitening.scale, vectors.mT).mT
+    return mode.whitening.inverse(program.coordinates.pack(draws))
 
 
 def _towards_mode(potential: Potential, point: Tensor) -> Tensor:
@@ -261,7 +259,7 @@ def modes_visited(
     densities = []
     for mode in modes:
         away = _in_mode_coordinates(program, mode, draws, renumbering, symmetry)
-        volume = torch.linalg.slogdet(mode.whitening.scale).logabsdet
+        volume = mode.whitening.log_volume
         densities.append(-away.square().sum(-1) / 2 - volume)
     return torch.stack(densities).argmax(0)
 

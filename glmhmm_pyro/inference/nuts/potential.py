@@ -1,5 +1,7 @@
 """The potential energy that samplers move in: minus a log density, whitened."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -68,7 +70,7 @@ class StretchedPotential:
 
     def __init__(self, potential: Potential, scale: Tensor):
         self.potential, self.scale = potential, scale
-        whitening = potential.whitening.after(scale)
+        whitening: Any = potential.whitening.after(scale)
         self._centre, self._scale = (part.numpy() for part in whitening)
 
     def at(self, position: Array) -> tuple[float, Array]:

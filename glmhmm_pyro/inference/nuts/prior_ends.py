@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.inference.curvature.bordered_information import BorderedCurvature
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError, hessian
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -48,8 +49,11 @@ def prior_ends(program: Program, params: Params, seed: int) -> list[Params]:
 def is_maximum(program: Program, vector: Tensor) -> bool:
     """Whether the density falls in every direction from a stationary vector."""
     try:
-        curvature = -hessian(program, vector, jacobian=True)
+        found = BorderedCurvature.of(program, vector, jacobian=True)
+        curvature = -hessian(program, vector, True) if found is None else found.schur
     except CurvatureError:
+        return False
+    if found is not None and not found.inside.is_positive:
         return False
     size = curvature.diagonal().abs().sqrt()
     values = torch.linalg.eigvalsh(curvature / size / size[:, None])

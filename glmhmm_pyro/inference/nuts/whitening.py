@@ -4,13 +4,18 @@ Hamiltonian samplers take steps as long as the narrowest direction allows. Seen 
 mode through the inverse square root of the curvature, all directions are alike.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.curvature.curvature import round_scale
 from glmhmm_pyro.inference.curvature.newton import newton_mode
+from glmhmm_pyro.inference.curvature.round_scales import (
+    Scale,
+    log_volume,
+    scale_at,
+    unscaled,
+)
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -26,11 +31,11 @@ class Whitening(NamedTuple):
 
     Attributes:
         centre: shape (size,).
-        scale: shape (size, size).
+        scale: shape (size, size), or an operator where a law links weights of units.
     """
 
     centre: Tensor
-    scale: Tensor
+    scale: Scale
 
     def __call__(self, point: Tensor) -> Tensor:
         """Vector (*batch, size) of a point (*batch, size)."""
@@ -42,8 +47,18 @@ class Whitening(NamedTuple):
         Args:
             scale: of the other, shape (size, size), or (size,) for a diagonal.
         """
-        own = self.scale
+        # A matrix: densities with slopes of their own have no law of units.
+        own: Any = self.scale
         return Whitening(self.centre, own @ scale if scale.dim() > 1 else own * scale)
+
+    def inverse(self, vectors: Tensor) -> Tensor:
+        """Round coordinates (*batch, size) of vectors (*batch, size)."""
+        return unscaled(self.scale, vectors - self.centre)
+
+    @property
+    def log_volume(self) -> float:
+        """Log determinant of the map."""
+        return log_volume(self.scale)
 
     @classmethod
     def none(cls, size: int) -> "Whitening":
@@ -64,13 +79,13 @@ def whitened(program: Program, params: Params) -> Whitening | None:
         away, as for a hierarchy's centred scale, or numbers that are not finite.
     """
     mode, _ = _SEARCH.density_mode(program, params)
-    scale = round_scale(program, mode)
+    scale = scale_at(program, mode)
     if scale is not None:
         mode, _ = newton_mode(program, mode, scale)
-        scale = round_scale(program, mode)
+        scale = scale_at(program, mode)
     if scale is None:
         return None
-    step = scale.T @ program.evaluated(mode, jacobian=True).slope
+    step = program.evaluated(mode, jacobian=True).slope @ scale
     if not step.square().sum() < 2 * _ARRIVED:
         return None
     return Whitening(mode, scale)
