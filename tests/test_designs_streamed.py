@@ -20,6 +20,7 @@ from glmhmm_pyro.covariates import (
 from glmhmm_pyro.designs import (
     Blocks,
     Dense,
+    Joined,
     Lagged,
     Repeated,
     Stacked,
@@ -293,6 +294,30 @@ def test_an_operator_is_checked_as_an_array_is():
     with pytest.raises(ValueError, match="must be finite, got .* column 'before'"):
         signal[0] = torch.inf
         gh.Sequences([0, 1, 1], Lagged(signal, [3], 1, first_lag=1, names=("before",)))
+
+
+def test_lags_of_other_sessions_are_refused():
+    """Whatever is made of the design knows the sessions that it was made for."""
+    signal = torch.tensor([[1.0], [2.0], [3.0]])
+    made = Lagged(signal, [2, 1], 2)
+    changed = {
+        "as it is": made,
+        "in units": made.moved(torch.zeros(2), torch.ones(2)),
+        "some columns": made.columns([0]),
+        "silenced": made.silenced(torch.tensor([0])),
+        "beside others": Stacked([Dense(torch.ones(3, 1)), made]),
+        "end to end": Joined([Lagged(signal[:2], [2], 2), Lagged(signal[2:], [1], 2)]),
+    }
+    for design in changed.values():
+        assert gh.Sequences([0, 1, 1], design, lengths=[2, 1]).num_sessions == 2
+        for wrong in ([1, 2], None):
+            with pytest.raises(ValueError, match=r"lengths .*, got a design for .2, 1"):
+                gh.Sequences([0, 1, 1], design, lengths=wrong)
+    data = gh.Sequences([0, 1, 1], transition_covariates=made, lengths=[2, 1])
+    with pytest.raises(ValueError, match="transition_covariates must be made for ses"):
+        data.replace(lengths=[3])
+    with pytest.raises(ValueError, match=r"parts must be made for the same .*1, 2"):
+        Stacked([made, Lagged(signal, [1, 2], 2)])
 
 
 def test_a_choice_that_leaks_is_seen_in_a_stream():

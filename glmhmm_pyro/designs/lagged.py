@@ -57,6 +57,7 @@ class Lagged(Streamed):
         lengths = _checked(signals, lengths, num_lags, filters)
         self.num_lags, self.first_lag = num_lags, first_lag
         self.filters, self.names = filters, names
+        self.session_lengths = tuple(lengths.tolist())
         self.dtype, self.device = signals.dtype, signals.device
         steps, self.num_signals = signals.shape
         own = num_lags if filters is None else filters.shape[1]

@@ -33,10 +33,13 @@ class DesignMatrix(ABC):
             is never asked for.
         ranks: the processes over which rows are spread. What columns are like is then
             said of the rows of all; products and moments are of those here.
+        session_lengths: steps of the sessions that rows are made for, where a row reads
+            other steps of its session; ``None`` where it does not.
     """
 
     is_streamed = False
     ranks: Ranks = ALONE
+    session_lengths: tuple[int, ...] | None = None
     shape: torch.Size
     names: tuple[str, ...] | None
     dtype: torch.dtype

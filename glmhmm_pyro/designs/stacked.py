@@ -1,6 +1,7 @@
 """Several designs side by side or end to end, each in a form of its own."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ class Stacked(Streamed):
         parts: at least one, all of one type on one device.
 
     Raises:
-        ValueError: they are of different lengths, types or devices.
+        ValueError: they are of different lengths, sessions, types or devices.
     """
 
     def __init__(self, parts: Sequence[DesignMatrix]):
@@ -26,6 +27,7 @@ class Stacked(Streamed):
         self.widths = [part.shape[1] for part in parts]
         self.shape = torch.Size([len(first), sum(self.widths)])
         self.dtype, self.device = first.dtype, first.device
+        self.session_lengths = _common_sessions(parts)
         named = [part.names for part in parts if part.names is not None]
         whole = tuple(name for names in named for name in names)
         self.names = whole if len(whole) == self.shape[1] else None
@@ -77,6 +79,9 @@ class Joined(Streamed):
         self.shape = torch.Size([sum(self.sizes), parts[0].shape[1]])
         first = parts[0]
         self.dtype, self.device, self.names = first.dtype, first.device, first.names
+        known = [part.session_lengths for part in parts]
+        if all(known):
+            self.session_lengths = tuple(chain.from_iterable(filter(None, known)))
 
     def read(self, steps: slice | Tensor) -> Tensor:
         """Rows of the parts in which they stand."""
@@ -104,6 +109,23 @@ class Joined(Streamed):
         for part, piece in zip(self.parts[1:], pieces[1:]):
             found = found + piece @ part
         return found
+
+
+def _common_sessions(parts: Sequence[DesignMatrix]) -> tuple[int, ...] | None:
+    """The sessions that parts are made for, where any is made for some.
+
+    Raises:
+        ValueError: they are made for different ones.
+    """
+    known = [p.session_lengths for p in parts if p.session_lengths is not None]
+    for other in known:
+        if other != known[0]:
+            raise ValueError(
+                "parts must be made for the same sessions, got lengths "
+                f"{list(known[0])!r:.80} and {list(other)!r:.80}; give all of them the "
+                "lengths of the data"
+            )
+    return known[0] if known else None
 
 
 def _check_alike(

@@ -131,6 +131,7 @@ class Changed(Streamed):
         names: tuple[str, ...] | None,
     ):
         self.base, self.change = base, change
+        self.session_lengths = base.session_lengths
         row = change(base.read(slice(0, 1)))
         self.shape = torch.Size([len(base), row.shape[1]])
         self.names = names if names and len(names) == row.shape[1] else None
@@ -179,6 +180,7 @@ class Silenced(Streamed):
     def __init__(self, base: Streamed, steps: Tensor):
         self.base, self.shape, self.names = base, base.shape, base.names
         self.dtype, self.device = base.dtype, base.device
+        self.session_lengths = base.session_lengths
         self.sounds = torch.ones(len(base), dtype=torch.bool, device=base.device)
         self.sounds[steps] = False
         self.steps = steps

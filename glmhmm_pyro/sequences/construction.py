@@ -90,7 +90,7 @@ def checked_fields(
     if not isinstance(initial, DesignMatrix):
         initial = rows_in_order(initial, fields["session_names"])
     designs = {**designs, "initial_covariates": (initial, initial_names)}
-    fields |= _read_designs(designs, num_steps, len(counts), dtype, device)
+    fields |= _read_designs(designs, [*map(int, counts)], dtype, device)
     return fields | _names_apart({"emission_names": outputs}, fields)
 
 
@@ -206,19 +206,21 @@ def _refuse_transposed(
 
 def _read_designs(
     designs: Mapping[str, tuple[ArrayLike | None, Labels | None]],
-    num_steps: int,
-    num_sessions: int,
+    lengths: list[int],
     dtype: torch.dtype,
     device: torch.device | str | None,
 ) -> dict[str, Any]:
     """The three designs and their names; the transitions share the covariates."""
+    num_steps, num_sessions = sum(lengths), len(lengths)
 
     def read(
         name: str, values: ArrayLike, unit: str, num_rows: int
     ) -> tuple[Any, Names]:
         names = designs[name][1]
         if isinstance(values, DesignMatrix):
-            design = checked_operator(name, values, (num_rows, unit), dtype, device)
+            rows = num_rows, unit
+            made = lengths if unit == "steps" else None
+            design = checked_operator(name, values, rows, dtype, device, made)
             return design, design_names(name, values, names, design.shape[1])
         values = columns_in_order(name, values, names)
         array = read_features(name, values, num_rows, unit)

@@ -5,7 +5,7 @@ are read, as the operator alone; such a field is made anew whenever it is asked 
 """
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -111,6 +111,7 @@ def checked_operator(
     rows: tuple[int, str],
     dtype: torch.dtype,
     device: torch.device | str | None,
+    lengths: Sequence[int] | None,
 ) -> DesignMatrix:
     """A design given as an operator, if it is what an array would have to be.
 
@@ -120,15 +121,24 @@ def checked_operator(
         rows: how many there are to be, and what one is called.
         dtype: floating type that it is to have.
         device: where it is to be; where it is by default.
+        lengths: steps of the sessions whose rows these are, if they are of steps.
 
     Raises:
-        ValueError: there are more rows or fewer, or numbers that are not finite.
+        ValueError: there are more rows or fewer, numbers that are not finite, or rows
+            made for other sessions.
     """
     number, unit = rows
     if len(design) != number:
         raise ValueError(
             f"{name} must have one row for each of the {number} {unit}, got "
             f"{len(design)}; give one row for each of the {unit}"
+        )
+    made_for = design.session_lengths
+    if made_for and lengths and made_for != tuple(lengths):
+        raise ValueError(
+            f"{name} must be made for sessions of lengths {list(lengths)!r:.80}, which "
+            f"the data have, got a design for {list(made_for)!r:.80}; make it with "
+            "these lengths, for its lags begin anew in every session"
         )
     design = design.to(dtype).to(device or design.device)
     low, high = design.extent()
