@@ -303,6 +303,7 @@ class Component(
 
         Where it gives one of some parameters given the others, or of what was not
         observed, a step that raises the expected log-joint will do: EM goes on from it.
+        Parameters that are left out are found by the optimiser, given the rest.
 
         Args:
             counts: with a leading axis of sets.

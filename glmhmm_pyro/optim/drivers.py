@@ -1,7 +1,7 @@
 """The loops that answer L-BFGS coroutines: one problem, or many at once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ def minimize(
 def minimize_batched(
     fun: BatchedObjective,
     x0: np.ndarray,
-    options: LBFGSOptions | None = None,
+    options: LBFGSOptions | Sequence[LBFGSOptions] | None = None,
     *,
     keep_trace: bool = False,
     **named: Any,
@@ -103,7 +103,7 @@ def minimize_batched(
             gradients of shape (running, n). Arrays cross here, not tensors: a problem
             is too small to pay for tensors; convert a batch at once in ``fun``.
         x0: starts of shape (problems, n); it is not changed.
-        options: minFunc's defaults if not given; the same for every problem.
+        options: minFunc's defaults if not given; of every problem, or of each.
         keep_trace: whether the results have traces.
         named: fields of :class:`LBFGSOptions`, which override ``options``.
 
@@ -111,7 +111,8 @@ def minimize_batched(
         The result of each problem, in order.
 
     Raises:
-        ValueError: if a start is not finite, or a reply has a wrong shape.
+        ValueError: if a start is not finite, a reply has a wrong shape, or there are
+            not as many options as problems.
 
     Example:
         >>> centers = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -123,7 +124,6 @@ def minimize_batched(
         [1. 2.] CONVERGED_GRADIENT
         [3. 4.] CONVERGED_GRADIENT
     """
-    options = resolve_options(options, named)
     try:
         starts = np.array(x0, dtype=np.float64)
     except (RuntimeError, TypeError, ValueError):
@@ -137,7 +137,8 @@ def minimize_batched(
             "; give a row for each problem"
         )
     problems = [
-        lbfgs(_checked_start(start), options, keep_trace=keep_trace) for start in starts
+        lbfgs(_checked_start(start), own, keep_trace=keep_trace)
+        for start, own in zip(starts, _options_of_each(options, named, len(starts)))
     ]
     points = {index: next(problem) for index, problem in enumerate(problems)}
     results: dict[int, MinimizeResult[np.ndarray]] = {}
@@ -170,6 +171,22 @@ def value_and_grad(fun: Callable[[Tensor], Tensor]) -> Objective:
         return value.detach(), grad
 
     return objective
+
+
+def _options_of_each(
+    options: LBFGSOptions | Sequence[LBFGSOptions] | None,
+    named: dict[str, Any],
+    problems: int,
+) -> list[LBFGSOptions]:
+    """Options of every problem, of all alike or of each by itself."""
+    if not isinstance(options, Sequence):
+        return [resolve_options(options, named)] * problems
+    if len(options) != problems:
+        raise ValueError(
+            f"options must be one LBFGSOptions, or one for each of the {problems} "
+            f"rows of x0, got {len(options)}; give as many as there are rows"
+        )
+    return [resolve_options(own, named) for own in options]
 
 
 def _answer(

@@ -4,6 +4,7 @@ import itertools
 import warnings
 
 import numpy as np
+import pyro
 import pytest
 import torch
 from families import enumerated_log_joint, hidden_markov, normals, seeded_generator
@@ -307,6 +308,44 @@ def test_sets_of_parameters_are_taken_side_by_side(law, jumps, driven):
     for number, own in enumerate((values, other)):
         one = hidden_markov(model, data, own).transition_logits
         torch.testing.assert_close(found[number], one)
+
+
+@pytest.mark.parametrize("jumps", ["constant", "driven"])
+@pytest.mark.parametrize("law", DRIVEN)
+def test_m_steps_of_laws_with_a_prior_have_no_slope_left(law, jumps):
+    ridge = gh.priors.Ridge(1.5)
+    by_jumps = {"constant": Dirichlet(torch.full((2,), 3.0)), "driven": ridge}
+    transitions = gh.components.SemiMarkov(
+        LAWS[law](driven=True, prior=ridge), jumps, by_jumps[jumps]
+    )
+    model, data = gh.GLMHMM(3, gh.Bernoulli(), transitions), short_data()
+    model.bind(data)
+    moves, size = model.transitions, len(model.transitions.emits)
+    shape = (2, data.num_steps, size, size)
+    counts = torch.rand(shape, generator=seeded_generator(3)).double()
+    counts = counts * (moves._kinds() > 0)
+    start = {f"transitions.{n}": torch.full(moves.shape(n), 0.5) for n in moves.sites}
+    start = {
+        name: torch.stack([value, value]).double() for name, value in start.items()
+    }
+    exactly = LBFGSOptions(max_iters=300, gradient_tol=1e-10, progress_tol=1e-15)
+    found = MStep(moves, data, exactly)(counts, start)
+
+    leaves = {name: value.requires_grad_() for name, value in found.items()}
+    with pyro.poutine.trace() as traced, pyro.poutine.condition(data=leaves):
+        log_probs = moves.log_probs(data)
+    joint = torch.where(counts > 0, counts * log_probs, 0.0).sum()
+    weights = [name for name in leaves if "weights" in name]
+    for name in weights:
+        joint = joint + traced.trace.nodes[name]["fn"].log_prob(leaves[name]).sum()
+    slopes = torch.autograd.grad(joint, [leaves[name] for name in weights])
+    assert max(float(slope.abs().max()) for slope in slopes) < 1e-5
+    assert len(weights) == (1 if jumps == "constant" else 2)
+    if jumps == "constant":
+        jumped = moves.expansion.fold_pairs((counts * (moves._kinds() == 3)).sum(1))
+        raised = gh.components.pairs.free_pairs(jumped) + 2.0
+        shares = raised / raised.sum(-1, keepdim=True)
+        torch.testing.assert_close(found["transitions.jump_probs"], shares)
 
 
 @pytest.mark.parametrize("driven", [False, True])

@@ -375,7 +375,8 @@ def test_an_m_step_by_a_table_is_that_of_the_components_definition(name):
     step, counts = steps.m_steps["transitions"], steps.counts.transition
     own = {n: v for n, v in stack(sets).items() if n.startswith("transitions.")}
     rows = step.blocks.pack(own).numpy() + 0.3
-    ours, graph = step._tabled(counts, own), step._differentiated(counts, own)
+    ours = step._tabled(counts, own)
+    graph = step._differentiated(counts, own, step.blocks)
     for which in (np.array([0, 1]), np.array([1])):
         for found, expected in zip(ours(rows[which], which), graph(rows[which], which)):
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13)

@@ -99,6 +99,19 @@ def test_gradients_may_come_in_memory_that_is_used_again():
         assert_same(result, alone(wood, start, LBFGSOptions()))
 
 
+def test_each_problem_may_have_options_of_its_own():
+    def fun(points, running):
+        values, grads = zip(*map(wood, points))
+        return np.array(values), np.stack(grads)
+
+    starts = np.array([[-3.0, -1.0, -3.0, -1.0]] * 2)
+    own = [LBFGSOptions(), LBFGSOptions(gradient_tol=1.0)]
+    results = minimize_batched(fun, starts, own, keep_trace=True)
+    assert results[1].num_iters < results[0].num_iters
+    for result, start, options in zip(results, starts, own):
+        assert_same(result, alone(wood, start, options))
+
+
 def test_no_problems_are_no_results():
     assert minimize_batched(lambda points, running: (0, 0), np.empty((0, 3))) == []
 
@@ -110,3 +123,5 @@ def test_wrong_shapes_are_refused():
         minimize_batched(lambda points, running: (0, 0), np.full((1, 2), np.inf))
     with pytest.raises(ValueError, match=r"values of shape \(2,\) and gradients"):
         minimize_batched(lambda p, r: (np.zeros(2), np.zeros(2)), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="one for each of the 2 rows of x0, got 1"):
+        minimize_batched(wood, np.zeros((2, 4)), [LBFGSOptions()])

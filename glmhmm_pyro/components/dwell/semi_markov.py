@@ -245,11 +245,8 @@ class SemiMarkov(Transitions):
     def closed_form(
         self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]
     ) -> dict[str, Tensor] | None:
-        """The law by expected events, jumps by their shares, if these are constant."""
-        driven = self.dwell.is_driven
-        if self.decides_first or "jump_weights" in self.sites:
-            return None
-        if driven and data.ranks.size > 1:
+        """The law by expected events, jumps by their shares, of what has a formula."""
+        if self.decides_first or (self.is_driven and data.ranks.size > 1):
             return None
         found = {self.law: self._law_given(counts, data, params)}
         if "jump_probs" in self.sites:
@@ -257,8 +254,7 @@ class SemiMarkov(Transitions):
             free = free_pairs(self.expansion.fold_pairs(moves))
             shape = self.shape("jump_probs")
             found["jump_probs"] = mode_given(self.jump_prior, free, shape)
-        known = {name: value for name, value in found.items() if value is not None}
-        return known if len(known) == len(found) else None
+        return {name: value for name, value in found.items() if value is not None}
 
     def _law_given(
         self, counts: Tensor, data: Sequences, params: Mapping[str, Tensor]

@@ -8,7 +8,7 @@ has failed: its objective was not finite, or it found no lower value although th
 gradient is large. EM that ends with a failed M-step has not converged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +77,7 @@ class PackedRows:
     def __init__(
         self, component: Component, sites: dict, separates: bool | None = None
     ):
-        self.component = component
+        self.component, self.sites = component, sites
         self.separates = component.separates() if separates is None else separates
         self.event_dims = {n: len(s["fn"].shape()) for n, s in sites.items()}
         self.supports = {n: s["fn"].support for n, s in sites.items()}
@@ -91,6 +91,13 @@ class PackedRows:
         first = next(iter(self.shapes.values()), torch.Size())
         self.num_blocks = first[: self.depth].numel()
         self.is_flat = all(is_flat(site["fn"]) for site in sites.values())
+
+    def without(self, names: Collection[str]) -> "PackedRows":
+        """Those of the parameters that are left where some are known."""
+        if not names:
+            return self
+        left = {name: site for name, site in self.sites.items() if name not in names}
+        return PackedRows(self.component, left, self.separates)
 
     def pack(self, params: Params) -> Tensor:
         """Rows (sets * blocks, numbers) from values (sets, *shape)."""

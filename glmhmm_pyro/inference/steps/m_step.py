@@ -7,6 +7,7 @@ Hyperparameters come after the weights, and given them; see
 :mod:`~glmhmm_pyro.inference.steps.hyper_step`.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,10 @@ _AXES = {"initial": -2, "transition": -3}
 # more, and tables are of each of these states by itself.
 _DIMS = {"initial": 2, "transition": 3, "emission": 2}
 
-# The M-step where there is no curvature to precondition with.
+# The M-step where there is no curvature to precondition with, and the part that may
+# remain of the largest entry of a problem's first gradient.
 _PLAIN = LBFGSOptions(max_iters=200, gradient_tol=1e-9, progress_tol=1e-15)
+_REMAINING_PLAINLY = 0.01
 
 
 class MStep:
@@ -167,21 +170,36 @@ class MStep:
         if not self.blocks.transforms:
             return {}
         present = {n.removeprefix(self.prefix): v for n, v in params.items()}
-        exact = self.component.closed_form(counts, self.data, present)
-        if exact is not None:
-            return {self.prefix + name: value for name, value in exact.items()}
-        start = self.blocks.pack(params).numpy()
+        known = self.component.closed_form(counts, self.data, present) or {}
+        exact = {self.prefix + name: value for name, value in known.items()}
+        blocks = self.blocks.without(exact)
+        if not blocks.transforms:
+            return exact
+        start = blocks.pack(params).numpy()
         if not start.shape[1]:
-            return {name: params[name] for name in self.blocks.transforms}
-        if self.fast is None:
-            by_table = self.table is not None
-            objective = (self._tabled if by_table else self._differentiated)(
-                counts, params
-            )
-            rows = self._minimum(objective, start, self.options, plain=True)
+            return exact | {name: params[name] for name in blocks.transforms}
+        if exact or (self.fast is None and self.table is None):
+            objective = self._differentiated(counts, params | exact, blocks)
+            rows = self._solve_plainly(objective, start)
+        elif self.fast is None:
+            rows = self._solve_plainly(self._tabled(counts, params), start)
         else:
             rows = self._solve_fast(self.fast, counts, params)
-        return self.blocks.unpack(torch.from_numpy(rows).to(counts.device))
+        return exact | blocks.unpack(torch.from_numpy(rows).to(counts.device))
+
+    def _solve_plainly(self, objective: Objective, start: np.ndarray) -> np.ndarray:
+        """Minimum of an objective in the parameters' own coordinates."""
+        options: Any = self.options
+        if options is None:
+            _, gradient = objective(start, np.arange(len(start)))
+            enough = _REMAINING_PLAINLY * np.abs(gradient).max(1)
+            # Of what is not finite the search itself will tell.
+            enough = np.where(np.isfinite(enough), enough, 0.0)
+            options = [
+                replace(_PLAIN, gradient_tol=max(_PLAIN.gradient_tol, float(most)))
+                for most in enough
+            ]
+        return self._minimum(objective, start, options, plain=True)
 
     def _solve_fast(
         self, fast: BlockObjective, counts: Tensor, params: Params
@@ -217,7 +235,7 @@ class MStep:
         self,
         objective: Objective,
         start: np.ndarray,
-        options: LBFGSOptions | None,
+        options: LBFGSOptions | list[LBFGSOptions],
         plain: bool = False,
     ) -> np.ndarray:
         """End points of all problems, solved in lockstep.
@@ -226,7 +244,7 @@ class MStep:
             plain: whether the gradient is that of the objective per step, by which it
                 can be told whether a search that found nothing lower has arrived.
         """
-        results = minimize_batched(objective, start, options or _PLAIN)
+        results = minimize_batched(objective, start, options)
         name = self.prefix.removesuffix(".")
         self.ends = Ends.of(name, results, self.blocks.num_blocks, plain)
         return np.stack([result.x for result in results])
@@ -274,9 +292,11 @@ class MStep:
         # Per event: of first states there are few, however many the steps.
         return 1 / max(self.ranks.total(float(counts.sum())) / len(counts), 1.0)
 
-    def _differentiated(self, counts: Tensor, params: Params) -> Objective:
-        """Maximum by automatic differentiation of the component's definition."""
-        rows = self.blocks.pack(params).numpy()
+    def _differentiated(
+        self, counts: Tensor, params: Params, blocks: PackedRows
+    ) -> Objective:
+        """Expected log-joint of what ``blocks`` pack, differentiated automatically."""
+        rows = blocks.pack(params).numpy()
         first = rows.copy()
         start = as_taken(self.component, params)
         scale = self._scale(counts)
@@ -284,7 +304,7 @@ class MStep:
         def objective(points: np.ndarray, which: np.ndarray) -> Evaluation:
             rows[which] = points
             leaf = torch.from_numpy(rows.copy()).to(counts.device).requires_grad_()
-            values = self.blocks.unpack(leaf)
+            values = blocks.unpack(leaf)
             values = as_taken(self.component, params | values)
             try:
                 log_probs, sites = log_probs_and_sites(
@@ -297,8 +317,8 @@ class MStep:
                 none, flat = np.full(len(points), np.nan), np.zeros_like(points)
                 found, slopes = self.ranks.totals(none, flat)
                 return found, slopes
-            objectives = self.blocks.sum_counts(counts, log_probs.expand(counts.shape))
-            prior = self.blocks.log_prior(majorised(sites, start))
+            objectives = blocks.sum_counts(counts, log_probs.expand(counts.shape))
+            prior = blocks.log_prior(majorised(sites, start))
             objectives = objectives + prior / self.ranks.size
             (gradient,) = torch.autograd.grad(objectives.sum(), leaf)
             own = objectives.detach().cpu().numpy()[which]
