@@ -27,6 +27,7 @@ from glmhmm_pyro.chain.half_steps import HalfSteps, are_halves
 from glmhmm_pyro.chain.half_tangent_kernels import halved_tangents_log
 from glmhmm_pyro.chain.scaled_kernels import counts_scaled
 from glmhmm_pyro.chain.shapes import Potentials, memory_of
+from glmhmm_pyro.chain.single_state import counts_single
 from glmhmm_pyro.chain.specialised import States, pair_for, states_for
 from glmhmm_pyro.chain.stationary_kernels import counts_stationary
 from glmhmm_pyro.chain.tangent_kernels import tangents_log
@@ -117,6 +118,8 @@ def counted(
         space = np.empty(steps * (size + between) + 2 * transition[0].size)
         if not exponentiated:
             moves = exponentiated_in(out_transition, transition, offsets[[first, last]])
+    elif size == 1:
+        kernel, space = counts_single, np.empty(0)
     else:
         stationary = len(transition) == 1
         kernel = counts_stationary if stationary else counts_scaled
@@ -262,9 +265,8 @@ def viterbi(potentials: Potentials, lengths: Tensor) -> tuple[Tensor, Tensor]:
         for b, _, first, last in work.pieces
     ]
     work.run(_in_logs(rows[1][0], potentials.num_states).viterbi_log, calls)
-    scores = torch.from_numpy(log_probs).to(potentials.emission.dtype)
-    paths = torch.from_numpy(states)
-    return paths.reshape(*work.batch, -1), scores.reshape(*work.batch, -1)
+    paths = torch.from_numpy(states).reshape(*work.batch, -1)
+    return paths, _tensor(log_probs, work, potentials.emission.dtype)
 
 
 def sample_paths(
@@ -351,8 +353,7 @@ def _counts_by_piece(shape: tuple[int, ...], work: Work) -> Array:
 def _gathered(counts_by_piece: Array) -> Array:
     if counts_by_piece.shape[1] == 1:
         return counts_by_piece[:, 0]
-    total: Array = counts_by_piece.sum(1)
-    return total
+    return np.asarray(counts_by_piece.sum(1))
 
 
 def _plan(potentials: Potentials, lengths: Tensor, *batches: torch.Size) -> Work:
@@ -396,5 +397,4 @@ def _tensor(values: Array, work: Work, dtype: torch.dtype) -> Tensor:
         values = values[0]
     elif len(work.batch) > 1:
         values = values.reshape(*work.batch, *values.shape[1:])
-    result = torch.from_numpy(values)
-    return result if dtype == torch.float64 else result.to(dtype)
+    return torch.from_numpy(values).to(dtype)

@@ -83,8 +83,9 @@ def warm_up(num_states: Iterable[int | tuple[int, int]] = (2, 3, 4)) -> None:
 
     Args:
         num_states: numbers of states, each of which takes about five seconds the first
-            time; from 9 on there is nothing to gain, and nothing is done. A pair is
-            that of a slow and a fast number of states on two levels, up to 30 in all.
+            time; of 1, and from 9 on, there is nothing to gain, and nothing is done. A
+            pair is that of a slow and a fast number of states on two levels, up to 30
+            in all.
 
     Raises:
         ValueError: what is no number of states.
@@ -106,7 +107,7 @@ def warm_up(num_states: Iterable[int | tuple[int, int]] = (2, 3, 4)) -> None:
         if len(numbers) == 2:
             kernels = (counts_halved,) if math.prod(numbers) <= MOST_PAIRS else ()
             numbers = (*numbers, numbers[1])
-        elif numbers[0] > GREATEST:
+        elif not 1 < numbers[0] <= GREATEST:
             kernels = ()
         for kernel in kernels:
             kernel.compile(_signature(*numbers))

@@ -5,6 +5,7 @@ import torch
 from chain_cases import ENGINES, LENGTHS, random_potentials
 
 from glmhmm_pyro.chain import (
+    compiled,
     expected_counts,
     filter,
     log_marginal,
@@ -51,6 +52,35 @@ def test_second_derivatives_of_the_engines_agree(states, shared):
         square = sum(x.square().sum() for x in first)
         results.append(torch.autograd.grad(square, potentials))
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_single_state_has_the_counts_of_the_other_engine(shared, monkeypatch):
+    # In several pieces, with a session of one step and one that is impossible.
+    monkeypatch.setattr(compiled, "_PIECE_SIZE", 10)
+    lengths = torch.tensor([7, 1, 9, 3, 1])
+    initial, transition, emission = random_potentials(1, lengths, shared=(shared,) * 2)
+    emission[9] = -torch.inf
+    if not shared:
+        transition[18] = -torch.inf
+    weights = torch.tensor([1.0, 2.0, -0.5, 3.0, 0.5], dtype=torch.float64)
+    given = initial, transition, emission, lengths
+    found, expected = (
+        expected_counts(*given, engine=engine, weights=weights) for engine in ENGINES
+    )
+    assert found.log_marginal.isneginf().tolist() == [
+        *(False, False, True, not shared, False)
+    ]
+    for name, value in found._asdict().items():
+        torch.testing.assert_close(value, getattr(expected, name), msg=name)
+
+
+def test_one_step_of_a_single_state_needs_no_move():
+    forbidden = torch.full((1, 1, 1), -torch.inf)
+    zeros = torch.zeros(1, 1), forbidden, torch.zeros(2, 1)
+    found = expected_counts(*zeros, torch.tensor([1, 1]))
+    assert found.log_marginal.tolist() == [0.0, 0.0]
+    assert found.transition.tolist() == [[[0.0]]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
