@@ -45,8 +45,12 @@ class CholeskyFactor(NamedTuple):
         return self._moved(vectors, kernels.forwards)
 
     def draw(self, noise: Tensor) -> Tensor:
-        """Draws of N(0, H^-1) out of white noise (*batch, units, size): L^-T noise."""
-        return self._moved(noise, kernels.backwards)
+        """Draws of N(0, H^-1) out of white noise (*batch, units, size): L^-T noise.
+
+        Differentiable once by the factor and the noise.
+        """
+        found: Tensor = _Draw.apply(self.roots, self.links, noise)
+        return found
 
     def whiten(self, vectors: Tensor) -> Tensor:
         """White noise that :meth:`draw` makes vectors of: L' times these."""
@@ -113,64 +117,32 @@ def factor(diag: Tensor, lower: Tensor) -> CholeskyFactor:
     return CholeskyFactor(roots.reshape(diag.shape), links.reshape(diag.shape))
 
 
-def log_det(diag: Tensor, lower: Tensor) -> Tensor:
-    """Log determinants of block-tridiagonal matrices (*batch,), differentiable once.
-
-    The gradient by the blocks is the selected inverse.
-    """
-    found: Tensor = _LogDet.apply(diag, lower)
-    return found
-
-
-def solve(diag: Tensor, lower: Tensor, vectors: Tensor) -> Tensor:
-    """H^-1 times vectors (*batch, units, size), differentiable once by all of them."""
-    found: Tensor = _Solve.apply(diag, lower, vectors)
-    return found
-
-
 class _Saved(Protocol):
     """What a backward pass reads."""
 
     saved_tensors: tuple[Tensor, ...]
 
 
-class _LogDet(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, diag: Tensor, lower: Tensor) -> Tensor:
-        made = factor(diag, lower)
-        ctx.save_for_backward(*made)
-        return made.log_det
+class _Draw(torch.autograd.Function):
+    """Draws x = L^-T z. With h = L^-1 g the slopes are h by z, and -x h' by L."""
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Saved, slope: Tensor) -> tuple[Tensor, Tensor]:
-        within, between = CholeskyFactor(*ctx.saved_tensors).selected_inverse()
-        slope = slope[..., None, None, None]
-        # A block below the diagonal stands above it as well.
-        return slope * within, 2 * slope * between
-
-
-class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, diag: Tensor, lower: Tensor, vectors: Tensor
+        ctx: FunctionCtx, roots: Tensor, links: Tensor, noise: Tensor
     ) -> Tensor:
-        made = factor(diag, lower)
-        found = made.solve(vectors)
-        ctx.save_for_backward(*made, found)
+        found = CholeskyFactor(roots, links)._moved(noise, kernels.backwards)
+        ctx.save_for_backward(roots, links, found)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: _Saved, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        *made, found = ctx.saved_tensors
-        back = CholeskyFactor(*made).solve(slope)
-        diag = -(_outer(back, found) + _outer(found, back)) / 2
-        lower = torch.zeros_like(diag)
-        pairs = (back[..., 1:, :], found[..., :-1, :])
-        swapped = (found[..., 1:, :], back[..., :-1, :])
-        lower[..., 1:, :, :] = -_outer(*pairs) - _outer(*swapped)
-        return diag, lower, back
+        roots, links, found = ctx.saved_tensors
+        back = CholeskyFactor(roots, links).halfway(slope)
+        by_root = -_outer(found, back).tril()
+        by_link = torch.zeros_like(by_root)
+        by_link[..., 1:, :, :] = -_outer(found[..., 1:, :], back[..., :-1, :])
+        return by_root.sum_to_size(roots.shape), by_link.sum_to_size(links.shape), back
 
 
 def _outer(left: Tensor, right: Tensor) -> Tensor:

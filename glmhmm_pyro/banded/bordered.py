@@ -36,11 +36,6 @@ class Bordered(NamedTuple):
     solved: Tensor
     spread: Tensor
 
-    def solve(self, units: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse times vectors (*batch, units, size) and (*batch, shared)."""
-        below = self._left(units, shared) @ self.spread @ self.spread.T
-        return self.inside.solve(units) - self._taken_along(below), below
-
     def draw(self, units: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
         """The root times white noise (*batch, units, size) and (*batch, any)."""
         below = shared @ self.spread.T
@@ -55,13 +50,10 @@ class Bordered(NamedTuple):
         noise = torch.linalg.solve(self.spread, shared.unsqueeze(-1)).squeeze(-1)
         return self.inside.whiten(units + self._taken_along(shared)), noise
 
-    def covariances(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Covariance within units (units, size, size), at lag one, and of the rest."""
-        within, between = self.inside.selected_inverse()
+    def within(self) -> Tensor:
+        """Covariance of the numbers of every unit, (units, size, size)."""
         moves = torch.tensordot(self.solved.movedim(0, -1), self.spread, 1)
-        within = within + moves @ moves.mT
-        between[1:] += moves[1:] @ moves[:-1].mT
-        return within, between, self.spread @ self.spread.T
+        return self.inside.selected_inverse()[0] + moves @ moves.mT
 
     def _left(self, units: Tensor, shared: Tensor) -> Tensor:
         """What vectors leave of those of what is shared, the units solved for."""

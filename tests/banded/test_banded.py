@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glmhmm_pyro.banded import Bordered, factor, log_det, schur_complement, solve
+from glmhmm_pyro.banded import Bordered, CholeskyFactor, factor, schur_complement
 
 
 def matrices(batch=(), units=5, size=3, seed=0):
@@ -76,20 +76,18 @@ def test_the_blocks_below_alone_are_read():
     torch.testing.assert_close(found.solve(diag[:, 0]), made.solve(diag[:, 0]))
 
 
-def test_gradients_are_those_of_the_matrix():
-    diag, lower, _ = matrices((2,), units=3, size=2)
-    vectors = torch.randn(2, 3, 2, dtype=torch.float64)
+@pytest.mark.parametrize("batch, draws", [((), ()), ((2,), ()), ((2,), (4,))])
+def test_draws_are_differentiated_by_the_factor_and_the_noise(batch, draws):
+    diag, lower, _ = matrices(batch, units=3, size=2)
+    noise = torch.randn(*draws, *batch, 3, 2, dtype=torch.float64)
+    made = factor(diag, lower)
+    leaves = [x.clone().requires_grad_() for x in (*made, noise)]
+    leaves[1].data[..., 0, :, :] = 0.0
 
-    def symmetric(blocks):
-        return (blocks + blocks.mT) / 2
+    def drawn(roots, links, noise):
+        return CholeskyFactor(roots.tril(), links).draw(noise)
 
-    leaves = [x.clone().requires_grad_() for x in (diag, lower, vectors)]
-    assert torch.autograd.gradcheck(
-        lambda d, low: log_det(symmetric(d), low), leaves[:2]
-    )
-    assert torch.autograd.gradcheck(
-        lambda d, low, v: solve(symmetric(d), low, v), leaves
-    )
+    assert torch.autograd.gradcheck(drawn, leaves)
 
 
 def test_a_matrix_that_is_not_positive_is_told_of():
@@ -118,22 +116,13 @@ def test_a_border_says_what_dense_algebra_says(shared, held):
     root = torch.linalg.cholesky(schur[:free, :free].inverse())
     spread = torch.cat([root, torch.zeros(held, free, dtype=torch.float64)])
     made = Bordered(inside, solved, spread)
-    units, own = torch.randn(2, 5, 3).double(), torch.randn(2, shared).double()
-    found = torch.cat(
-        [x.flatten(1) if x.dim() > 2 else x for x in made.solve(units, own)], 1
-    )
-    vectors = torch.cat([units.flatten(1), own], 1)
-    torch.testing.assert_close(found, vectors @ inverse)
-    half = sum(x.flatten(1).square().sum(1) for x in made.halfway(units, own))
-    torch.testing.assert_close(half, ((vectors @ inverse) * vectors).sum(1))
-    within, between, rest = made.covariances()
-    torch.testing.assert_close(rest, inverse[15:, 15:])
-    for unit in range(5):
+    units, own = torch.randn(5, 3).double(), torch.randn(shared).double()
+    vector = torch.cat([units.flatten(), own])
+    half = sum(part.square().sum() for part in made.halfway(units, own))
+    torch.testing.assert_close(half, vector @ inverse @ vector)
+    for unit, within in enumerate(made.within()):
         here = slice(3 * unit, 3 * unit + 3)
-        torch.testing.assert_close(within[unit], inverse[here, here])
-        if unit:
-            before = slice(3 * unit - 3, 3 * unit)
-            torch.testing.assert_close(between[unit], inverse[here, before])
+        torch.testing.assert_close(within, inverse[here, here])
     noise = torch.eye(kept, dtype=torch.float64)
     drawn = made.draw(noise[:, :15].reshape(kept, 5, 3), noise[:, 15:])
     root = torch.cat([drawn[0].flatten(1), drawn[1]], 1).T

@@ -175,7 +175,7 @@ class BorderedInformation:
     @cached_property
     def _roots(self) -> Tensor:
         """Roots of the covariance of every unit, (units, size, size)."""
-        found: Tensor = torch.linalg.cholesky(self.whole.covariances()[0])
+        found: Tensor = torch.linalg.cholesky(self.whole.within())
         return found
 
     @cached_property

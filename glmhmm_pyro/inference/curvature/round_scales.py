@@ -12,7 +12,10 @@ from glmhmm_pyro.inference.curvature.curvature import (
     round_root,
     round_scale,
 )
+from glmhmm_pyro.inference.marginal.ascent import Scales
+from glmhmm_pyro.inference.marginal.law_evidence import evidence_bends
 from glmhmm_pyro.inference.marginal.vector_parts import VectorParts
+from glmhmm_pyro.inference.program.coordinates import Coordinates
 from glmhmm_pyro.inference.program.program import Program
 
 
@@ -37,19 +40,33 @@ class BorderedScale(NamedTuple):
         return _Transposed(self)
 
     @property
-    def log_volume(self) -> float:
-        """Log determinant."""
+    def detached(self) -> "BorderedScale":
+        """The same without a history of its numbers."""
+        inside, *rest = self.root
+        solved, spread = (part.detach() for part in rest)
+        own = type(inside)(*(part.detach() for part in inside))
+        return self._replace(root=Bordered(own, solved, spread))
+
+    @property
+    def log_volume(self) -> Tensor:
+        """Log determinant, a number."""
         shared = torch.linalg.slogdet(self.root.spread).logabsdet
-        return float(shared - self.root.inside.log_det / 2)
+        return shared - self.root.inside.log_det / 2
+
+    @property
+    def is_read(self) -> Tensor:
+        """Which numbers of units are some latent's, (units, size)."""
+        shape = self.root.inside.roots.shape[:-1]
+        return self.parts.layout.is_read.expand(shape)
 
     def __rmatmul__(self, slope: Tensor) -> Tensor:
         """A slope (size,) seen from round coordinates."""
         units, shared = self.root.halfway(*self.parts.slopes_apart(slope))
-        return torch.cat([units[self._is_read], shared])
+        return torch.cat([units[self.is_read], shared])
 
     def moved(self, points: Tensor) -> Tensor:
         """Moves (*batch, size) of the vector, from those of round coordinates."""
-        is_read, number = self._is_read, len(self.parts.places)
+        is_read, number = self.is_read, len(self.parts.places)
         units, shared = points.split([points.shape[-1] - number, number], -1)
         noise = points.new_zeros(*points.shape[:-1], *is_read.shape)
         noise[..., is_read] = units
@@ -60,14 +77,8 @@ class BorderedScale(NamedTuple):
         found = []
         for move in moves.reshape(-1, moves.shape[-1]):
             units, shared = self.root.whiten(*self.parts.apart(move))
-            found.append(torch.cat([units[self._is_read], shared]))
+            found.append(torch.cat([units[self.is_read], shared]))
         return torch.stack(found).reshape(moves.shape)
-
-    @property
-    def _is_read(self) -> Tensor:
-        """Which numbers of units are some latent's, (units, size)."""
-        shape = self.root.inside.roots.shape[:-1]
-        return self.parts.layout.is_read.expand(shape)
 
 
 class _Transposed(NamedTuple):
@@ -96,17 +107,56 @@ def scale_at(program: Program, vector: Tensor) -> Scale | None:
         return None
     if found is None or not found.inside.is_positive:
         return round_scale(program, vector)
-    solved, schur = schur_complement(*found[1:])
-    spread = round_root(schur)
-    if spread is None:
+    spread = round_root(found.schur)
+    return None if spread is None else _with_spread(found, spread)
+
+
+def scale_by_units(program: Program, vector: Tensor) -> BorderedScale | None:
+    """A root of the covariance of units and parameters at a fit.
+
+    Where scales of the law are learnt that of the parameters is by the evidence.
+
+    Args:
+        program: the model with its data.
+        vector: of the values fitted.
+
+    Returns:
+        ``None`` where no law links units alone.
+    """
+    found = BorderedCurvature.of(program, vector, jacobian=True)
+    if found is None or not found.inside.is_positive:
         return None
+    problem, curvature = found.problem, found.schur
+    if Scales(problem).any:
+        w, v = problem.packed(program.coordinates.unpack(vector))
+        curvature = evidence_bends(problem, v, w, jacobian=True)
+    spread = round_root(_at_least_one(curvature, problem.theta))
+    return None if spread is None else _with_spread(found, spread)
+
+
+def _at_least_one(curvature: Tensor, coordinates: Coordinates) -> Tensor:
+    """Curvature under which no logarithm or log-odds is further from its mode.
+
+    That of a scale which has run to 0 has next to none of its own, nor has one that
+    nothing is known of.
+    """
+    own = curvature.diagonal()
+    low = own <= 0
+    for name, piece in coordinates.slices.items():
+        if not coordinates.is_unbounded[name]:
+            low[piece] |= own[piece] < 1
+    return curvature + torch.where(low, 1 - own, 0.0).diag_embed()
+
+
+def _with_spread(found: BorderedCurvature, spread: Tensor) -> BorderedScale:
+    solved, _ = schur_complement(*found[1:])
     return BorderedScale(found.problem.parts, Bordered(found.inside, solved, spread))
 
 
 def log_volume(scale: Scale) -> float:
     """Log determinant of a root, positive or not."""
     if isinstance(scale, BorderedScale):
-        return scale.log_volume
+        return float(scale.log_volume)
     return float(torch.linalg.slogdet(scale).logabsdet)
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.svi.sparse_precision import SparsePrecisionGuide
 
 # The name of one of these, something that makes a guide, or a guide.
 Guide = str | Callable[..., Any]
@@ -30,15 +31,18 @@ GUIDES: dict[str, type[AutoGuide]] = {
     "low_rank": AutoLowRankMultivariateNormal,
 }
 
+# Of weights that a law links from unit to unit.
+SPARSE = "sparse_precision"
+
 
 def check_guide_option(guide: Guide) -> None:
     """Raise a ValueError if an option can be neither a guide nor make one."""
-    named = isinstance(guide, str) and guide in GUIDES
+    named = isinstance(guide, str) and guide in (*GUIDES, SPARSE)
     if not named and (isinstance(guide, str) or not callable(guide)):
         raise ValueError(
-            f"guide must be one of {', '.join(GUIDES)}, a class of Pyro's autoguides, "
-            f"a function from the model to a guide, or a guide, got {guide!r}"
-            "; give one of these"
+            f"guide must be one of {', '.join((*GUIDES, SPARSE))}, a class of Pyro's "
+            "autoguides, a function from the model to a guide, or a guide, got "
+            f"{guide!r}; give one of these"
         )
 
 
@@ -56,10 +60,13 @@ def make_guide(guide: Guide, program: Program, params: Params) -> Callable[[Any]
         params: values inside the supports.
 
     Raises:
-        ValueError: the guide does not sample the parameters of the model.
+        ValueError: the guide does not sample the parameters of the model, or is for
+            weights that a law links, of which the model has none.
     """
-    maker: Any = GUIDES[guide] if isinstance(guide, str) else guide
-    if isinstance(maker, nn.Module):
+    maker: Any = GUIDES.get(guide) if isinstance(guide, str) else guide
+    if maker is None:
+        made: Callable[[Any], Any] = SparsePrecisionGuide(program, params)
+    elif isinstance(maker, nn.Module):
         made = _copied_guide(maker)
     elif "model" in (takes := _arguments(maker)):
         begins = "init_loc_fn" in takes

@@ -56,7 +56,9 @@ class SVI:
 
     Args:
         guide: ``"normal"`` (independent coordinates), ``"multivariate_normal"``,
-            ``"low_rank"``; something that makes a guide, which takes an argument called
+            ``"low_rank"``, ``"sparse_precision"`` (of weights that a law links, see
+            :func:`gh.Varying`: each unit beside the ones before and after, and all
+            parameters); something that makes a guide, which takes an argument called
             ``model`` and perhaps Pyro's ``init_loc_fn``, such as an autoguide's class
             or ``partial(AutoLowRankMultivariateNormal, rank=5)``; or a guide, called
             with the data. A guide is copied before it is fitted.
