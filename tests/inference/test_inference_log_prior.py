@@ -8,6 +8,7 @@ from oracles import finite_differences
 from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.kinds.glmhmm_program import GLMHMMProgram
 from glmhmm_pyro.inference.steps.blocks import (
     LogPrior,
     PackedRows,
@@ -94,6 +95,31 @@ def test_gradient_of_a_prior_is_that_of_finite_differences(prior):
     np.testing.assert_allclose(gradient, slope, rtol=1e-6, atol=1e-7)
     some = np.array([2, 0])
     np.testing.assert_allclose(objective(points.numpy()[some], some)[0], values[some])
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+@pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
+def test_values_of_a_prior_differ_as_its_log_density_does(prior, scale):
+    # In a fit's own units, which differ from the user's by ``scale``, too.
+    family, data = gh.Categorical(FREE + 1, prior), random_data(
+        "categorical", features=FEATURES
+    )
+    data = gh.Sequences(data.emissions, data.covariates * scale)
+    program = GLMHMMProgram(gh.GLMHMM(STATES, family), data)
+    model = (program if scale == 1 else program.in_own_units()).model
+    points = []
+    for seed in range(2):
+        weights = 0.5 * normals(SETS, STATES, FREE, FEATURES, seed=seed)
+        values = {"emissions.weights": weights}
+        sites = prior_sites(model.emissions, values)
+        blocks = PackedRows(model.emissions, sites)
+        density = sites["emissions.weights"]["fn"]
+        exact = innermost(density).log_prob(weights).reshape(SETS * STATES, -1).sum(1)
+        objective = LogPrior(blocks, sites, SETS)
+        rows = blocks.pack(values).numpy()
+        points.append((exact, objective(rows, np.arange(len(rows)))[0]))
+    (first, found), (second, also) = points
+    np.testing.assert_allclose(also - found, (second - first).numpy(), atol=1e-9)
 
 
 def test_curvature_of_any_correlated_density_is_found_by_differentiating():

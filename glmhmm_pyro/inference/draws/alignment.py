@@ -259,9 +259,11 @@ def similarity(first: Decoding, second: Decoding, ranks: Ranks = ALONE) -> float
 def _least_correlation(first: np.ndarray, second: np.ndarray, ranks: Ranks) -> float:
     """:func:`similarity` of the states of one site."""
     number = ranks.total(len(first))
-    means = ranks.totals(first.sum(0), second.sum(0))
+    # Sums over steps as products, which are several times faster for a few states.
+    ones = np.ones(len(first))
+    means = ranks.totals(ones @ first, ones @ second)
     moves = [probs - m / number for probs, m in zip((first, second), means)]
-    sums = ((m**2).sum(0) for m in moves)
+    sums = (np.einsum("ts,ts->s", m, m) for m in moves)
     *squares, products = ranks.totals(*sums, moves[0].T @ moves[1])
     spreads = [np.sqrt(one / number) for one in squares]
     floors = [np.maximum(one, _CONSTANT) for one in spreads]

@@ -17,6 +17,11 @@ from pyro import poutine
 from pyro.nn import pyro_method
 from torch import Tensor
 from torch.distributions import biject_to
+from torch.distributions.transforms import (
+    ComposeTransform,
+    IndependentTransform,
+    Transform,
+)
 
 from glmhmm_pyro.broadcasting import unconstrained_shape
 from glmhmm_pyro.components.base import Component
@@ -27,7 +32,14 @@ from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import MinimizeResult
 from glmhmm_pyro.optim import Status as End
 from glmhmm_pyro.optim.preconditioning import Evaluation
-from glmhmm_pyro.priors.answers import curvature, is_flat, majoriser, slope_of
+from glmhmm_pyro.priors.answers import (
+    curvature,
+    innermost,
+    is_flat,
+    majoriser,
+    normal_precision,
+    slope_of,
+)
 from glmhmm_pyro.priors.filling import elementwise_log_prob
 from glmhmm_pyro.sequences import Sequences
 
@@ -168,6 +180,48 @@ class PackedRows:
         return terms.flatten(1 + len(axes)).sum(-1).reshape(-1)
 
 
+class NormalRows(NamedTuple):
+    """A normal prior of weights, and nothing else: no graph is needed for its slopes.
+
+    Attributes:
+        mean: of every problem's weights, (problems, rows, features).
+        precision: their inverse covariance, (problems, rows, features, features).
+    """
+
+    mean: np.ndarray
+    precision: np.ndarray
+
+    @classmethod
+    def of(cls, blocks: PackedRows, sites: dict, sets: int) -> "NormalRows | None":
+        """That of all that is packed, where it is so."""
+        if len(blocks.transforms) != 1:
+            return None
+        ((name, transform),) = blocks.transforms.items()
+        prior, shape = sites[name]["fn"], (sets, *blocks.shapes[name])
+        precision = normal_precision(prior) if _is_identity(transform) else None
+        if precision is None:
+            return None
+        whole = precision.expand(*shape, shape[-1]).double().numpy()
+        mean = innermost(prior).mean.expand(shape).double().numpy()
+        problems, size = sets * blocks.num_blocks, shape[-1]
+        return cls(
+            mean.reshape(problems, -1, size), whole.reshape(problems, -1, size, size)
+        )
+
+    def __call__(self, points: np.ndarray, which: np.ndarray) -> Evaluation:
+        """Log densities but for a constant, and gradients, as of :class:`LogPrior`."""
+        away = points.reshape(len(points), *self.mean.shape[1:]) - self.mean[which]
+        pull = np.matmul(self.precision[which], away[..., None])[..., 0]
+        return -0.5 * (pull * away).sum((1, 2)), -pull.reshape(points.shape)
+
+
+def _is_identity(transform: Transform) -> bool:
+    """Whether unconstrained numbers are the values themselves."""
+    while isinstance(transform, IndependentTransform):
+        transform = transform.base_transform
+    return isinstance(transform, ComposeTransform) and not transform.parts
+
+
 class LogPrior:
     """Log prior density of every problem of an M-step, hyperparameters being fixed.
 
@@ -179,9 +233,12 @@ class LogPrior:
 
     def __init__(self, blocks: PackedRows, sites: dict, sets: int):
         self.blocks, self.sites, self.sets = blocks, dict(sites), sets
+        self.normal = NormalRows.of(blocks, sites, sets)
 
     def __call__(self, points: np.ndarray, which: np.ndarray) -> Evaluation:
-        """Values and gradients at ``points`` of the problems numbered ``which``."""
+        """Values, but for a constant, and gradients of the problems numbered which."""
+        if self.normal is not None:
+            return self.normal(points, which)
         rows = np.zeros((self.sets * self.blocks.num_blocks, points.shape[1]))
         rows[which] = points
         leaf = torch.from_numpy(rows).requires_grad_()
@@ -199,6 +256,8 @@ class LogPrior:
             shape: (problems, rows, numbers, numbers); the weights come first, those of
                 several outputs one after the other, then single numbers.
         """
+        if self.normal is not None:
+            return self.normal.precision.reshape(shape)
         name, value = next(iter(self.blocks.unpack(torch.from_numpy(points)).items()))
         size = value.shape[-1]
         block = curvature(self.sites[name]["fn"], value).expand(value.shape + (size,))

@@ -93,6 +93,9 @@ class MStep:
         simple = self._is_simple(sites)
         self.fast = component.block_objective(data) if simple else None
         self.table = self._table(set(sites) == declared and is_one_law)
+        self.has_fixed_prior = component.has_fixed_priors and set(sites) == declared
+        self.has_fixed_prior &= not hyper
+        self.known_prior: LogPrior | None = None
 
     def __call__(self, counts: Tensor, params: Params) -> Params:
         """Parameters (sets, *shape) that maximise, starting from ``params``.
@@ -227,9 +230,16 @@ class MStep:
         """The smooth prior at the present parameters of all sets, unless it is flat."""
         if self.blocks.is_flat:
             return None
+        if self.known_prior is not None and self.known_prior.sets == sets:
+            return self.known_prior
         taken = as_taken(self.component, params)
-        sites = majorised(prior_sites(self.component, taken), taken)
-        return LogPrior(self.blocks, sites, sets)
+        given = prior_sites(self.component, taken)
+        sites = majorised(given, taken)
+        prior = LogPrior(self.blocks, sites, sets)
+        is_smooth = all(site["fn"] is sites[name]["fn"] for name, site in given.items())
+        if self.has_fixed_prior and is_smooth:
+            self.known_prior = prior
+        return prior
 
     def _minimum(
         self,
