@@ -35,6 +35,8 @@ def sequences(lengths=LENGTHS, groups=GROUPS, names=NAMES, seed=0, emissions=Non
 
 
 DATA = sequences()
+SURE = gh.Bernoulli(gh.priors.Fixed(np.array([[1.0], [-1.0]]) * np.ones(3)))
+EVEN = gh.Stationary(gh.priors.Fixed([[0.8, 0.2], [0.2, 0.8]]))
 
 
 def values_of(model, data, seed=1):
@@ -150,6 +152,40 @@ def test_matrices_and_first_states_vary_without_covariates():
     torch.testing.assert_close(
         hidden.initial_logits.log_softmax(-1), first.log_softmax(-1)
     )
+
+
+LEARNT = gh.priors.Hierarchical(HalfNormal(1.0))
+STEPS = Walk(HalfNormal(1.0), 2.0, border_scale=HalfNormal(1.0))
+TWICE = {
+    "emissions over groups": (2, Varying(gh.Bernoulli(), "group", LEARNT)),
+    "emissions over sessions": (2, Varying(gh.Bernoulli(), "session", Walk(0.3))),
+    "emissions over steps": (1, Varying(gh.Bernoulli(), "step", STEPS, ["past"])),
+    "classes over sessions": (2, Varying(gh.Categorical(3), "session", LEARNT)),
+    "moves over groups": (2, SURE, Varying(gh.InputDriven(), "group", LEARNT)),
+    "moves over sessions": (2, SURE, Varying(gh.Stationary(), "session", Walk(0.3))),
+    "first states over groups": (
+        *(2, SURE, EVEN),
+        Varying(gh.InitialGLM(), "group", LEARNT),
+    ),
+    "first states over sessions": (
+        *(2, SURE, EVEN),
+        Varying(gh.Initial(), "session", Walk(HalfNormal(1.0))),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TWICE)
+def test_the_log_joint_can_be_differentiated_twice(case):
+    """By all free numbers, of the law too, as differences of slopes have it."""
+    model = gh.GLMHMM(*TWICE[case])
+    program = gh.inference.program.program.Program.of(model, DATA)
+    at = torch.arange(program.coordinates.size).double().sin().requires_grad_()
+
+    def log_joint(free):
+        return program.log_density(free, jacobian=False)
+
+    assert torch.autograd.gradcheck(log_joint, at)
+    assert torch.autograd.gradgradcheck(log_joint, at)
 
 
 def test_sites_have_the_names_of_units_and_covariates():

@@ -8,13 +8,16 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from torch.distributions import HalfNormal, MultivariateNormal
-from varying_cases import drifting
+from varying_cases import drifting, sticking
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import log_evidence
 from glmhmm_pyro.components import Varying
+from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.draws.importance import pareto_k
 from glmhmm_pyro.inference.marginal import ascent
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
+from glmhmm_pyro.inference.program.program import Program
 
 Walk = gh.priors.RandomWalk
 QUICK = {"num_restarts": 1, "progress": False}
@@ -125,6 +128,36 @@ def test_scales_stay_where_units_have_a_mode(scale, advice, monkeypatch):
     assert again.status is gh.Status.STALLED and len(calls) > 2
     said = f"give {scales} a prior, or fit by method='nuts'"
     assert (said in again.notes[-1]) is advice
+
+
+def importance_weights(fit, data, number):
+    """Of two states that stick it is near; of one state taken for two it is far."""
+    program = Program.of(fit.model, data)
+    mode = program.coordinates.pack(fit.params)
+    root = torch.linalg.cholesky(torch.linalg.inv(-hessian(program, mode)))
+    noise = torch.randn(number, len(mode), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        joints = [
+            program.log_density(mode + root @ one, jacobian=False)
+            for one in noise.double()
+        ]
+    return torch.stack(joints) + noise.double().square().sum(1) / 2
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_walk_whose_posterior_is_far_from_normal_has_nuts_named(trusted):
+    """Of two states that stick it is near; of one that is taken for two it is not."""
+    data = sticking(4, 100).replace(groups=None) if trusted else drifting(4, 300)
+    law = Walk(0.05, start_scale=0.5) if trusted else Walk(0.3, start_scale=2.0)
+    moves = gh.Stationary(gh.priors.Fixed([[0.9, 0.1], [0.1, 0.9]]))
+    first = gh.Initial(gh.priors.Fixed([0.5, 0.5]))
+    model = gh.GLMHMM(2, Varying(gh.Bernoulli(), law=law), moves, first)
+    fit = gh.fit(model, data, "map", **QUICK)
+    assert fit.status is gh.Status.CONVERGED
+    assert (pareto_k(importance_weights(fit, data, 400)) < 0.7) is trusted
+    said = "approximation of the weights is not to be trusted, for the Pareto shape of "
+    assert any(said in note for note in fit.notes) is not trusted
+    assert any("draws by method='nuts'" in note for note in fit.notes) is not trusted
 
 
 @pytest.mark.parametrize("turned", [False, True])
