@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.analysis import log_evidence
-from glmhmm_pyro.inference.curvature import curvature, uncertainty
+from glmhmm_pyro.inference.curvature import curvature, information
 from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.priors import Flat
@@ -85,13 +85,13 @@ def test_the_curvature_is_computed_once(monkeypatch):
     """It is what the evidence costs; the search for the mode does without."""
     data, model = clear_data(), penalised(transitions="stationary")
     found, calls = gh.fit(model, data, "map", **QUICK), []
-    whole = uncertainty.hessian
+    whole = information.hessian
 
     def counted(*arguments):
         calls.append(arguments)
         return whole(*arguments)
 
-    monkeypatch.setattr(uncertainty, "hessian", counted)
+    monkeypatch.setattr(information, "hessian", counted)
     log_evidence(found, data)
     assert len(calls) == 1
 
@@ -113,13 +113,13 @@ def long():
 
 def test_of_long_data_one_whole_curvature_is_made(long, monkeypatch):
     """The search goes by that of a quarter of the sessions."""
-    calls, whole = [], uncertainty.hessian
+    calls, whole = [], information.hessian
 
     def counted(program, *arguments):
         calls.append(program.data.num_steps)
         return whole(program, *arguments)
 
-    monkeypatch.setattr(uncertainty, "hessian", counted)
+    monkeypatch.setattr(information, "hessian", counted)
     monkeypatch.setattr(curvature, "hessian", counted)
     log_evidence(*long)
     assert calls == [1500, 6000]
