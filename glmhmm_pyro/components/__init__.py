@@ -35,6 +35,7 @@ from glmhmm_pyro.components.varying import (
     Varying,
     VaryingEmission,
     VaryingInitial,
+    VaryingOverSlow,
     VaryingTransitions,
 )
 from glmhmm_pyro.displays import listing
@@ -72,6 +73,7 @@ __all__ = [
     "Varying",
     "VaryingEmission",
     "VaryingInitial",
+    "VaryingOverSlow",
     "VaryingTransitions",
     "dwell",
 ]

@@ -42,10 +42,12 @@ Component     own_outputs(columns, data)         outputs
 Component     counted(counts, data)              steps left out that were not observed
 Component     kept_columns                       columns that no unit of a fit changes
 Component     names_along(axis)                  names along axes of its own
+Component     random_effects                     weights by a law that are no parameters
 Component     carry(data, fitted, params)        its latents at data that go on
 Component     forget_sessions()                  a new fit of a model bound before
 Component     is_numbered, renumber(order)       states that it knows by number
-Component     nested(), spread_out(params)       starts from a fit without latents
+Component     nested(), spread_out(params)       starts from a fit without latents,
+Component     unlinked(data, params)             or from one of latents without a law
 Component     has_fixed_priors                   priors that read other parameters
 Component     equations(), reference             true lines in model.explain()
 Component     reads_covariates                   whether these lines name covariates

@@ -197,9 +197,9 @@ class Outputs(Emission):
                 f"{type(family).__name__} for {name!r}, whose {family.varying} have an "
                 f"axis {family.varies_over[0]!r}; give it to a GLMHMM alone"
             )
-        if any(site.latent for site in getattr(family, "sites", {}).values()):
+        if getattr(family, "random_effects", ()):
             raise ValueError(
-                "families must have no latents beside other outputs, got "
+                "families must have no weights by a law beside other outputs, got "
                 f"{type(family).__name__} for {name!r}; give it to a GLMHMM alone"
             )
         if not isinstance(family, Emission) or isinstance(family, Outputs):

@@ -296,6 +296,55 @@ ROWS = {
             "take clock='step'",
         ),
     ),
+    "Varying: slow states in a row": Row(
+        lambda: gh.Varying(gh.Bernoulli(), over="slow"),
+        *(
+            "law",
+            "must be pooled for weights that vary over slow states",
+            "got a walk",
+            "give law='pooled'",
+        ),
+    ),
+    "Varying: slow states without a law": Row(
+        lambda: gh.Varying(gh.Bernoulli(), over="slow", law=None),
+        *(
+            "law",
+            "must be pooled for weights that vary over slow states",
+            "got None",
+            'take ByLevel(family, over="both")',
+        ),
+    ),
+    "Varying: moves over slow states": Row(
+        lambda: gh.Varying(gh.InputDriven(), over="slow", law="pooled"),
+        *(
+            "over",
+            "must be 'group' or 'session' for transitions and first states",
+            "got 'slow'",
+            "over slow states those of two levels",
+        ),
+    ),
+    "Varying: slow states of one level": Row(
+        lambda: gh.GLMHMM(2, gh.Varying(gh.Bernoulli(), "slow", "pooled")).bind(
+            gh.Sequences([0, 1, 1])
+        ),
+        *(
+            "num_states",
+            "must be Levels for weights that vary over slow states",
+            "got 2",
+            "write GLMHMM(Levels(slow=2, fast=2), ...)",
+        ),
+    ),
+    "ByLevel: pooled weights by pair": Row(
+        lambda: gh.levels.ByLevel(
+            gh.Varying(gh.Bernoulli(), "slow", "pooled"), over="both"
+        ),
+        *(
+            "over",
+            "must be 'fast' for a family whose weights vary over slow states",
+            "got 'both'",
+            "leave it out",
+        ),
+    ),
     "TwoLevels: first states of pairs": Row(
         lambda: across_sessions(gh.Initial()),
         *(

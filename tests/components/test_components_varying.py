@@ -289,7 +289,7 @@ REFUSED = {
     ),
     "beside other outputs": (
         lambda: gh.Outputs(choice=Varying(gh.Bernoulli()), lick=gh.Bernoulli()),
-        "families must have no latents beside other outputs",
+        "families must have no weights by a law beside other outputs",
     ),
 }
 

@@ -147,6 +147,13 @@ MODELS = {
         lambda: gh.GLMHMM(2, Varying(gh.Poisson(RIDGE, offset="log_time"))),
         "count",
     ),
+    "VaryingOverSlow": (
+        lambda: gh.GLMHMM(
+            gh.levels.Levels(2, 2),
+            Varying(gh.Poisson(RIDGE, offset="log_time"), "slow", "pooled"),
+        ),
+        "count",
+    ),
     "VaryingTransitions": (
         lambda: gh.GLMHMM(
             2, gh.Bernoulli(), Varying(gh.InputDriven(RIDGE), constant=["x"])

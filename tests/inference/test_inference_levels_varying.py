@@ -58,6 +58,11 @@ MODELS = {
     "emissions by slow state and group": emitting(POOLED, "group", "slow"),
     "emissions of one column": emitting(read=["x1"]),
     "emissions across sessions": emitting(across_sessions=True),
+    "emissions pooled over slow states": emitting(POOLED, "slow"),
+    "emissions pooled across sessions": emitting("pooled", "slow", clock="session"),
+    "emissions pooled in chains within chains": emitting(
+        "pooled", "slow", entry=gh.Initial(), slow_depends_on_fast=True
+    ),
     "moves": moving(gh.Stationary()),
     "driven moves": moving(DRIVEN, clock="poke"),
     "moves by group": moving(DRIVEN, law=POOLED, over="group", across_sessions=True),

@@ -75,6 +75,9 @@ def _no_maximum(fit: Fit, data: Sequences) -> str:
         return fit.status.sentence
     if fit.labels.latents:
         return "the model has latents"
+    components = Program.kind_of(fit.model).components_of(fit.model)
+    if any(component.random_effects for component in components.values()):
+        return "weights follow a law of which the fit is no joint maximum"
     if sum(value.numel() for value in fit.params.values()) > _MOST:
         return f"there are more than {_MOST}"
     if not math.isclose(fit.log_prob(data), fit.log_likelihood, rel_tol=_SAME):

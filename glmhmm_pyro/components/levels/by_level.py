@@ -1,6 +1,7 @@
 """Emissions of a model on two levels: by fast states, by slow ones, or by both."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ from glmhmm_pyro.components.levels.both_levels import known_levels
 from glmhmm_pyro.components.levels.first_levels import first_levels
 from glmhmm_pyro.components.levels.level_tables import SharedTable
 from glmhmm_pyro.components.levels.levels import Levels
-from glmhmm_pyro.components.levels.of_levels import ByFast, BySlow
+from glmhmm_pyro.components.levels.of_levels import ByFast, BySlow, PooledByFast
 from glmhmm_pyro.components.levels.two_levels import TwoLevels
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.transitions import Transitions
+from glmhmm_pyro.components.varying.over_slow import VaryingOverSlow
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.distributions.shared import Shared
 from glmhmm_pyro.sequences import Sequences
@@ -40,7 +42,8 @@ class ByLevel(Emission):
     the family, ``emissions.weights``.
 
     Args:
-        family: of the emissions.
+        family: of the emissions. The weights of one by fast state may be pooled over
+            slow states, :func:`Varying`: every pair has its own, near the fast state's.
         over: states that have parameters of their own: ``"fast"``, ``"slow"``, or
             ``"both"`` for every pair. With the last a fast state need not mean the same
             in all slow ones, and the two levels are hard to tell apart from data.
@@ -69,6 +72,11 @@ class ByLevel(Emission):
                 f"family must be a family of emissions, got {what}; give one such as "
                 "Bernoulli()"
             )
+        if isinstance(family, VaryingOverSlow) and over != "fast":
+            raise ValueError(
+                "over must be 'fast' for a family whose weights vary over slow states, "
+                f"which has means by fast state, got {over!r}; leave it out"
+            )
         self.levels: Levels | None = None
         self.over = over
         self.family = copy.deepcopy(family)
@@ -93,6 +101,16 @@ class ByLevel(Emission):
         return self.family.chosen
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether weights are those of pairs, pooled over slow states."""
+        return isinstance(self.family, VaryingOverSlow)
+
+    @property
+    def emits_by_pair(self) -> bool:
+        """Whether every pair has a law of its own."""
+        return self.over == "both" or self.is_pooled
+
+    @property
     def is_made_here(self) -> bool:
         """Whether the family is spread over pairs as here."""
         return is_as_defined(self, ByLevel, "forward", "table", "design")
@@ -114,7 +132,7 @@ class ByLevel(Emission):
         """Record the number of pairs; the family has the states that it knows."""
         super().bind_states(num_states)
         levels = known_levels(self, num_states)
-        known = _KNOWN[self.over]
+        known = PooledByFast if self.is_pooled else _KNOWN[self.over]
         own = {"fast": levels.fast, "slow": levels.slow, "both": levels.size}
         self.family.bind_states(own[self.over])
         if known is not None:
@@ -130,6 +148,13 @@ class ByLevel(Emission):
     def nested(self) -> "ByLevel":
         """The same of the family without latents."""
         return ByLevel(self.family.nested(), self.over)
+
+    def unlinked(
+        self, data: Sequences, params: Mapping[str, Tensor]
+    ) -> "ByLevel | None":
+        """By pair, where weights are pooled over slow states."""
+        family = self.family.unlinked(self.family.view(data), params)
+        return None if family is None else ByLevel(family, "both")
 
     def inputs(self, data: Sequences) -> Tensor:
         """What the family reads of every step."""
@@ -147,7 +172,7 @@ class ByLevel(Emission):
         """The family's state of every pair, shape (pairs,)."""
         levels = known_levels(self, self.num_states)
         pairs = torch.arange(levels.size, device=device)
-        return pairs if self.over == "both" else levels.of(pairs, self.over)
+        return pairs if self.emits_by_pair else levels.of(pairs, self.over)
 
     def forward(self, state: Tensor, covariates: Tensor) -> Distribution:
         """The family's distribution at the states that it knows."""
@@ -156,14 +181,16 @@ class ByLevel(Emission):
     def log_table(self, data: Sequences) -> LogTable | None:
         """The family's, spread over pairs."""
         table = self.family.log_table(data) if self.is_made_here else None
-        return None if table is None else SharedTable(table, self.laws())
+        if table is None or self.is_pooled:
+            return table
+        return SharedTable(table, self.laws())
 
     @pyro_method
     def table(self, design: DesignMatrix | Tensor) -> Distribution:
         """Batch of distributions, batch shape (*batch, steps, pairs)."""
         with zeros_allowed(self.family):
             table = self.family.table(design)
-        if self.over == "both":
+        if self.emits_by_pair:
             return table
         return Shared(table, self.laws(design.device))
 

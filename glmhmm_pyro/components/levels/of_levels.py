@@ -246,6 +246,20 @@ class FastMoves(_FastInSlow, _Moves):
         return _inside(data)
 
 
+class PooledByFast(_FastInSlow):
+    """Emissions by fast state whose weights vary over slow ones: those of pairs.
+
+    Fast states have the same numbers in all slow ones, as they have means in common.
+    """
+
+    axes = {"state": "fast"}
+    apart = False
+
+    def counts(self, counts: Tensor, data: Sequences) -> Tensor:
+        """Those of pairs, as they are."""
+        return counts
+
+
 class Entries(_FastInSlow, _Moves):
     """Fast states that begin anew where another slow state is arrived at.
 

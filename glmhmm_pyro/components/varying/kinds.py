@@ -1,7 +1,7 @@
 """Emissions, transitions and first states whose weights vary over units."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import Categorical
@@ -23,9 +23,14 @@ from glmhmm_pyro.components.transitions import (
     Stationary,
     Transitions,
 )
-from glmhmm_pyro.components.varying.unit_laws import LawRecipe
+from glmhmm_pyro.components.varying.unit_laws import (
+    CONSTANT,
+    MEAN,
+    WEIGHTS,
+    LawRecipe,
+)
 from glmhmm_pyro.components.varying.unit_tables import labels_of_units, moves_of_units
-from glmhmm_pyro.components.varying.units import Units
+from glmhmm_pyro.components.varying.units import OVER, SLOW, Units
 from glmhmm_pyro.components.varying.varies import Varies, at_state
 from glmhmm_pyro.designs import DesignMatrix, as_design
 from glmhmm_pyro.masking import emission_log_probs
@@ -46,7 +51,7 @@ class VaryingEmission(Varies, GLMEmission):
 
     blocks = None
     batched = False
-    own_scales = ("state", "covariate")
+    own_scales: ClassVar[tuple[str, ...]] = ("state", "covariate")
 
     def __init__(
         self,
@@ -121,6 +126,13 @@ class VaryingEmission(Varies, GLMEmission):
 
     # What the family says.
 
+    def start_noise(self, name: str, data: Sequences) -> Tensor | float:
+        """Sizes of weights as the family has them; 1 for all else."""
+        if name not in (WEIGHTS, MEAN, CONSTANT):
+            return 1.0
+        size = torch.as_tensor(self.inner.start_noise(WEIGHTS, data)).double()
+        return size[..., self.places[name == CONSTANT]]
+
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the family's scales."""
         found: dict[str, Bounds] = self.inner.limits(data)
@@ -160,6 +172,7 @@ class VaryingTransitions(Varies, Transitions):
     """
 
     own_scales = ("origin", "covariate")
+    known_units = (*OVER, SLOW)
 
     def __init__(
         self,
@@ -175,10 +188,11 @@ class VaryingTransitions(Varies, Transitions):
         self._refuse_steps()
 
     def _refuse_steps(self) -> None:
-        if self.over == "step":
+        if self.over not in ("group", "session"):
             raise ValueError(
                 "over must be 'group' or 'session' for transitions and first states, "
-                "got 'step'; what varies over steps is the emissions of one state"
+                f"got {self.over!r}; what varies over steps is the emissions of one "
+                "state, and over slow states those of two levels"
             )
 
     def _family_sizes(self) -> dict[str, int | None]:
@@ -246,6 +260,7 @@ class VaryingInitial(Varies, InitialState):
     """
 
     own_scales = ("covariate",)
+    known_units = (*OVER, SLOW)
 
     def __init__(
         self,
@@ -304,63 +319,6 @@ class VaryingInitial(Varies, InitialState):
 
 # Probability that one of 0 counts for where weights begin at log-odds.
 _LEAST = 1e-3
-
-
-@suggests_names
-def Varying(
-    family: Component,
-    over: str = "session",
-    law: LawRecipe = "walk",
-    constant: Sequence[str] = (),
-) -> Varies:
-    r"""A component whose weights vary over groups, sessions or steps, linked by a law.
-
-    .. math::
-        \text{pooled: } w_u \sim N(m, s^2), \qquad
-        \text{walk: } w_0 \sim N(0, s_0^2), \; w_u \sim N(w_{u-1}, s^2)
-
-    Pooled units share a mean that is learnt, with scales: what tells units apart is
-    learnt from all of them. A walk goes from each unit to the next, within a group, and
-    begins anew in the next group: weights that drift; over the steps of a single state
-    it is the model of PsyTrack (Roy et al. 2021). Without a law, ``None``, every unit
-    is by itself.
-
-    EM, MAP and Laplace maximise the evidence of the law's parameters, all weights
-    integrated out by Laplace's approximation, for the joint mode of weights and a
-    learnt scale runs to 0. Components may vary over other units, groups and their
-    sessions, or by other laws. Other sessions than were fitted have weights from the
-    law.
-
-    Args:
-        family: a GLM family, ``InputDriven`` or ``Stationary`` transitions, or an
-            ``Initial`` or ``InitialGLM`` first state. Its prior is that of the mean of
-            pooled units, of constant weights, and of each unit without a law.
-        over: ``"group"``, ``"session"`` or ``"step"``; steps of one state alone.
-        law: ``"pooled"`` or ``"walk"``, with scales that are learnt for every state
-            and covariate; or :class:`gh.priors.Hierarchical` (pooled, ``per`` axes),
-            :class:`gh.priors.Ridge` (pooled, a known scale),
-            :class:`gh.priors.RandomWalk` (a walk); or ``None``.
-        constant: names of covariates whose weights are the same in all units.
-
-    Raises:
-        ValueError: the law is none, or is none of these units.
-
-    Example:
-        >>> import glmhmm_pyro as gh
-        >>> data = gh.datasets.load_rat().subset(range(4))
-        >>> law = gh.priors.RandomWalk(step_scale=0.1)
-        >>> model = gh.GLMHMM(1, gh.components.Varying(gh.Bernoulli(), law=law))
-        >>> fit = gh.fit(model, data, "map", progress=False)
-        >>> fit.parameters["emissions.weights"].dims
-        ('session', 'state', 'covariate')
-    """
-    kinds = (
-        (Transitions, VaryingTransitions),
-        (InitialState, VaryingInitial),
-    )
-    kind: Any = next((v for base, v in kinds if isinstance(family, base)), None)
-    found: Varies = (kind or VaryingEmission)(family, over, law, constant)
-    return found
 
 
 def _no_family(family: Component | type[Component]) -> TypeError:

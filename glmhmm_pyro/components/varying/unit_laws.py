@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.components.site import Site
-from glmhmm_pyro.components.varying.units import Units
+from glmhmm_pyro.components.varying.units import SLOW, Units
 from glmhmm_pyro.priors.elementwise import Ridge
 from glmhmm_pyro.priors.hierarchical import Hierarchical
 from glmhmm_pyro.priors.lags import RandomWalk
@@ -179,21 +179,13 @@ def law_of(law: LawRecipe, over: str, per: tuple[str, ...]) -> Law | None:
         ValueError: a walk over groups, steps without a walk, or what is no law.
     """
     if law is None:
-        if over == "step":
-            raise ValueError(
-                "law must be a walk for weights that vary over steps, got None, under "
-                "which a weight has one step to be learnt from; give law='walk'"
-            )
+        _check_free(over)
         return None
     if isinstance(law, str) and law in ("pooled", "walk"):
         kind: Any = RandomWalk if law == "walk" else Hierarchical
         law = kind(LEARNT, per=per)
     if isinstance(law, RandomWalk):
-        if over == "group":
-            raise ValueError(
-                "law must be pooled, or None, for weights that vary over groups, got a "
-                "walk, for which groups have no order; give law='pooled'"
-            )
+        _check_order(over)
         if law.border_scale is not None and over != "step":
             raise ValueError(
                 "border_scale must be None for a walk over sessions, whose every step "
@@ -219,3 +211,32 @@ def law_of(law: LawRecipe, over: str, per: tuple[str, ...]) -> Law | None:
         "gh.priors.Ridge(scale), gh.priors.Hierarchical(scale_prior) without a base or "
         f"gh.priors.RandomWalk(step_scale), got {law!r:.80}; give one of these"
     )
+
+
+def _check_free(over: str) -> None:
+    """Refuse units that cannot be without a law."""
+    if over == SLOW:
+        raise ValueError(
+            "law must be pooled for weights that vary over slow states, got None, by "
+            "which those of every pair are free; give law='pooled', or take "
+            'ByLevel(family, over="both")'
+        )
+    if over == "step":
+        raise ValueError(
+            "law must be a walk for weights that vary over steps, got None, under "
+            "which a weight has one step to be learnt from; give law='walk'"
+        )
+
+
+def _check_order(over: str) -> None:
+    """Refuse a walk of units that have no order."""
+    if over == SLOW:
+        raise ValueError(
+            "law must be pooled for weights that vary over slow states, got a walk, "
+            "for which these have no order; give law='pooled'"
+        )
+    if over == "group":
+        raise ValueError(
+            "law must be pooled, or None, for weights that vary over groups, got a "
+            "walk, for which groups have no order; give law='pooled'"
+        )

@@ -23,31 +23,20 @@ if TYPE_CHECKING:
     from glmhmm_pyro.components.varying.varies import Varies
 
 # Axes of outputs in weights that vary, and in those that do not.
-_OUTPUT_AXES = {WEIGHTS: 2, CONSTANT: 1}
+OUTPUT_AXES = {WEIGHTS: 2, CONSTANT: 1}
 
 
-class UnitWeights:
-    """The weights of every unit, those that are the same in all of them included.
+class WholeWeights:
+    """Weights of every unit, those that are the same in all of them included.
 
     Args:
-        component: whose weights vary over units of several steps, bound to the data.
-        data: the data set.
-
-    Attributes:
-        number: of units that have weights.
-        runs: a unit and its steps, for all stretches of steps of one unit.
+        component: whose weights vary, bound to the data.
     """
 
-    def __init__(self, component: "Varies", data: Sequences):
+    def __init__(self, component: "Varies"):
         self.varying, self.fixed = component.places
-        self.number = component.shape(WEIGHTS)[0]
-        units = component.entries(data)[:, 0]
-        found, lengths = units.unique_consecutive(return_counts=True)
-        ends = lengths.cumsum(0).tolist()
-        rows = map(slice, [0, *ends], ends)
-        self.runs: list[tuple[int, slice]] = list(zip(found.tolist(), rows))
 
-    def whole(self, values: Values) -> dict[str, np.ndarray]:
+    def __call__(self, values: Values) -> dict[str, np.ndarray]:
         """Weights (units, ..., features) of all covariates."""
         weights = values[WEIGHTS]
         if not self.fixed:
@@ -59,12 +48,34 @@ class UnitWeights:
         return {WEIGHTS: found}
 
     def apart(self, slopes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Slopes by what :meth:`whole` was given, from those by what it returned."""
+        """Slopes by what a call was given, from those by what it returned."""
         if not self.fixed:
             return slopes
         whole = slopes[WEIGHTS]
         fixed = whole[..., self.fixed].sum(0)
         return {WEIGHTS: whole[..., self.varying], CONSTANT: fixed}
+
+
+class UnitWeights(WholeWeights):
+    """Those of units of several steps, with these.
+
+    Args:
+        component: whose weights vary, bound to the data.
+        data: the data set.
+
+    Attributes:
+        number: of units that have weights.
+        runs: a unit and its steps, for all stretches of steps of one unit.
+    """
+
+    def __init__(self, component: "Varies", data: Sequences):
+        super().__init__(component)
+        self.number = component.shape(WEIGHTS)[0]
+        units = component.entries(data)[:, 0]
+        found, lengths = units.unique_consecutive(return_counts=True)
+        ends = lengths.cumsum(0).tolist()
+        rows = map(slice, [0, *ends], ends)
+        self.runs: list[tuple[int, slice]] = list(zip(found.tolist(), rows))
 
 
 class _OfUnits(SoftmaxRegressions):
@@ -108,7 +119,7 @@ class MovesOfUnits(MovesTable, _OfUnits):
         super().__init__(design, np.zeros((num_states, num_states - 1), dtype=bool))
 
     def _predict(self, values: Values) -> None:
-        super()._predict(self.units.whole(values))
+        super()._predict(self.units(values))
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the weights of all units."""
@@ -141,7 +152,7 @@ class LabelsOfUnits(LabelTable, _OfUnits):
 
     def __call__(self, values: Values) -> np.ndarray:
         """log p(y_t | z_t = k)."""
-        return super().__call__(self.units.whole(values))
+        return super().__call__(self.units(values))
 
     def slopes(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Those by the weights of all units."""
@@ -182,4 +193,4 @@ def labels_of_units(component: "Varies", data: Sequences) -> LogTable | None:
         return None
     one, units = shape[:1] + shape[2:], UnitWeights(component, data)
     outputs = [LabelsOfUnits(d, design, one, units) for d in single_outputs(data)]
-    return TablesSideBySide(outputs, _OUTPUT_AXES)
+    return TablesSideBySide(outputs, OUTPUT_AXES)

@@ -1,4 +1,4 @@
-"""What weights vary over: the groups, sessions or steps of a data set."""
+"""What weights vary over: groups, sessions or steps of a data set, or slow states."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,9 @@ from torch import Tensor
 from glmhmm_pyro.sequences import Sequences
 
 OVER = ("group", "session", "step")
+
+# What emissions of two levels vary over: a unit is a state, whichever steps are in it.
+SLOW = "slow"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class Units:
         borders = torch.zeros_like(follows)
         borders[data.starts] = goes_on
         return cls(data.starts, lengths, follows, borders, over)
+
+    @classmethod
+    def of_states(cls, number: int, device: torch.device) -> "Units":
+        """So many slow states, which have neither sessions nor an order."""
+        none = torch.zeros(number, dtype=torch.bool, device=device)
+        no_session = torch.zeros(0, dtype=torch.long, device=device)
+        return cls(no_session, no_session, none, none, SLOW)
 
     def of_steps(self) -> Tensor:
         """Number of every step's unit, shape (steps,)."""

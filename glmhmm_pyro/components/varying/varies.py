@@ -21,8 +21,9 @@ from glmhmm_pyro.components.varying.unit_laws import (
     LawRecipe,
     law_of,
 )
-from glmhmm_pyro.components.varying.units import OVER, Units
+from glmhmm_pyro.components.varying.units import OVER, SLOW, Units
 from glmhmm_pyro.components.varying.varying_words import SaysHowItVaries
+from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.sequences import Sequences
 
 
@@ -55,6 +56,7 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
 
     # Axes of a unit's weights whose entries have scales of their own by default.
     own_scales: ClassVar[tuple[str, ...]]
+    known_units: ClassVar[tuple[str, ...]] = OVER
 
     def _vary(
         self,
@@ -71,7 +73,7 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
         """
         self.__dict__["family"] = copy.deepcopy(family)
         self.chosen = family.chosen
-        self.over = one_of("over", over, OVER)
+        self.over = one_of("over", over, self.known_units)
         names = (constant,) if isinstance(constant, str) else constant
         if not has_items(names) or not all(isinstance(n, str) for n in names):
             raise TypeError(
@@ -107,7 +109,8 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
             if scale.is_learnt:
                 site = scale.site(self.unit_axes, weights.sizes)
                 setattr(self, f"{WEIGHTS}_{end}", site)
-        self.weights = Site(self.over, *declared, latent=True)
+        follows_data = self.over != SLOW
+        self.weights = Site(self.over, *declared, latent=follows_data)
 
     def widen(self, axis: str, size: int) -> None:
         """Give the weights of every unit an axis more, before their own."""
@@ -176,13 +179,16 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
             for scale in self.link.scales.values():
                 scale.check_axes(self.unit_axes)
         self.inner.bind(data)
-        self.units = Units.of(data, self.over)
-        if self.walks:
-            self._check_order(data)
+        self._bind_units(data)
         if self.fitted_lengths is None:
             self.bind_blocks(data)
             self._check_walk(data)
             self.fitted_lengths = tuple(data.lengths.tolist())
+
+    def _bind_units(self, data: Sequences) -> None:
+        self.units = Units.of(data, self.over)
+        if self.walks:
+            self._check_order(data)
 
     def forget_sessions(self) -> None:
         """Bind to the next data set as if it were the first."""
@@ -265,7 +271,7 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
         design = self.operator(data).dense()
         return torch.cat([design, self.entries(data).to(design)], -1)
 
-    def factors(self, data: Sequences) -> Tensor:
+    def factors(self, data: Sequences) -> DesignMatrix | Tensor:
         """What a table of all steps reads: as :meth:`inputs`."""
         return self.inputs(data)
 

@@ -8,6 +8,7 @@ from glmhmm_pyro.priors.recipe import PriorRecipe
 from glmhmm_pyro.priors.wording import in_words
 
 _LINKS = {None: "each by itself", "walk": "a walk", "pooled": "pooled"}
+_UNITS = {"slow": "slow state"}
 
 
 class SaysHowItVaries(Component):
@@ -41,4 +42,5 @@ class SaysHowItVaries(Component):
         how = in_words(law) if isinstance(law, PriorRecipe) else _LINKS[law]
         if self.constant:
             how += f", those of {', '.join(self.constant)} excepted"
-        return f"{super().right_side()}, weights by {self.over}, {how}"
+        unit = _UNITS.get(self.over, self.over)
+        return f"{super().right_side()}, weights by {unit}, {how}"

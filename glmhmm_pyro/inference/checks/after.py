@@ -27,7 +27,8 @@ def weights_of_a_state(model: Model, params: Params, site: str = "") -> int:
         if name.partition(".")[0] != "emissions":
             continue
         for attribute, declared in component.sites.items():
-            if "state" in declared.axes and not declared.latent:
+            is_parameter = attribute not in component.random_effects
+            if "state" in declared.axes and is_parameter:
                 value = params[f"{name}.{attribute}"]
                 number += value.numel() // value.shape[declared.axes.index("state")]
     return max(number, 1)

@@ -8,7 +8,8 @@ is blurred. With w_t = p(s_t-1 != s_t | y) a switch is spread over so many steps
 
 Emissions and fast moves that are both free in every slow state leave open which states
 are slow: the pairs are those of one level, cut in two, unless every slow state is
-entered by a law of its own. Of a level on which nothing depends data say nothing.
+entered by a law of its own, or emissions are pooled over slow states. Of a level on
+which nothing depends data say nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,14 +48,16 @@ def free_levels(model: Any) -> Iterator[Finding]:
             WARNING,
             "emissions and fast transitions are both free in every slow state, so that "
             "the pairs are as good as one level of as many states, and which of them "
-            'are slow is open: take ByLevel(family, over="fast"), or give slow states '
-            "a clock",
+            'are slow is open: take ByLevel(family, over="fast"), or Varying(family, '
+            'over="slow", law="pooled"), or give slow states a clock',
         )
 
 
 def _idle_levels(model: Any) -> Iterator[Finding]:
     """Levels on which neither emissions nor the other level depend."""
     moves, over = model.transitions, model.emissions.over
+    if model.emissions.is_pooled:
+        return
     slow_acts = moves.fast_depends_on_slow or moves.entry is not None
     if over == "fast" and not slow_acts:
         yield Finding(

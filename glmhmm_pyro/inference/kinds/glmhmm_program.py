@@ -180,14 +180,14 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
 
     @cached_property
     def _direct(self) -> DirectDensity | None:
-        if not self._has_fixed_priors or self.latents:
+        if not self._has_fixed_priors or self.random_effects:
             return None
         parts = self.model, self.data, self.coordinates, self.priors
         return direct_density(*parts)
 
     @cached_property
     def _emitted(self) -> EmittedCurvature | None:
-        if not self._has_fixed_priors or self.latents:
+        if not self._has_fixed_priors or self.random_effects:
             return None
         parts = self.model, self.data, self.coordinates, self.log_prior
         return emitted_curvature(*parts)

@@ -4,32 +4,27 @@ They begin at the fit of the model that this one is where nothing varies, so tha
 are matched between units, and the evidence is never below that one's.
 """
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from glmhmm_pyro.inference.draws.importance import POOR, pareto_k
-from glmhmm_pyro.inference.kinds.starts import given_values, sites_of_priors
 from glmhmm_pyro.inference.marginal.ascent import Ascent, EvidencePoint, Scales
 from glmhmm_pyro.inference.marginal.curvatures import ByUnit
+from glmhmm_pyro.inference.marginal.evidence_starts import (
+    Fitting,
+    evidence_starts,
+    is_site_of_scale,
+)
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import KICK, Findings, Restart, Solution
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.model import GLMHMM
 
-Fitting = Callable[[Program, Search], Findings]
-
-# Scales that a search begins with, in units of one over the size of a covariate: of
-# steps over trials, with those across borders, and of anything else; and the smallest.
-_OF_STEPS = ((2.0**-6, 2.0**-2), (2.0**-4, 2.0**-2), (2.0**-8, 2.0**-4))
-_OF_UNITS = (0.1, 0.4, 0.02)
+# The smallest scale, in units of one over the size of a covariate.
 _NONE = 2.0**-12
 
 # Fixed-point steps of every start, and evaluations of the evidence at the most.
@@ -57,7 +52,7 @@ def fit_marginal(
         fit_nested: fits a program without latents.
         method: name of the inference method.
     """
-    starts = _starts(problem, search, fit_nested)
+    starts = evidence_starts(problem, search, fit_nested)
     ascents: list[Ascent] = []
     try:
         for start in tqdm(starts, desc="evidence", disable=not search.progress):
@@ -125,76 +120,13 @@ def _cliff_note(problem: MarginalProblem) -> str:
     flat = [
         name
         for name in problem.program.improper
-        if _is_site_of_scale(problem, scales, name)
+        if is_site_of_scale(problem, scales, name)
     ]
     prior = f"give {flat[0]} a prior, " if flat else ""
     return (
         "the weights that vary have no single mode a little further on: let fewer of "
         f"them vary, {prior}or fit by method='nuts'"
     )
-
-
-def _starts(
-    problem: MarginalProblem, search: Search, fit_nested: Fitting
-) -> list[Params]:
-    """Values of all sites for every start."""
-    given, sites = search.init, sites_of_priors(problem.program.priors)
-    if isinstance(given, Mapping) and set(sites) <= set(given):
-        return [given_values(given, sites)]
-    params = _nested(problem, search, fit_nested)
-    if isinstance(given, Mapping):
-        params |= given_values(given, sites)
-    scales = Ascent(problem).scales
-    w, v = problem.packed(params)
-    if not scales.any or any(
-        _is_site_of_scale(problem, scales, n) for n in given or ()
-    ):
-        return [params]
-    found = []
-    for number, size in enumerate(_OF_UNITS):
-        step, border = _OF_STEPS[number]
-        is_step = "step" in problem.over.values()
-        sizes = {"scale": size, "step_scale": step if is_step else size}
-        sizes["border_scale"] = border
-        found.append(problem.params(w, scales.at(v, sizes)))
-    # Where every evaluation runs through the chain, one start has to do.
-    return found[:1] if isinstance(problem.curvature, ByUnit) else found
-
-
-def _nested(problem: MarginalProblem, search: Search, fit_nested: Fitting) -> Params:
-    """Values at which all units are as one fit of the model without latents."""
-    program = problem.program
-    model: GLMHMM = program.model
-    parts = {
-        name: getattr(model, name).nested()
-        for name in ("emissions", "transitions", "initial")
-    }
-    states = model.levels or model.num_states
-    nested = Program.of(GLMHMM(states, **parts), program.data)
-    params: Params = {
-        name: torch.ones(prior.shape(), dtype=torch.float64)
-        for name, prior in program.priors.items()
-    }
-    found: Params = {}
-    if nested.coordinates.size:
-        is_mapping = isinstance(search.init, Mapping)
-        plain = search if not is_mapping else Search(1, None, 0.0, search.seed, False)
-        found = fit_nested(nested.in_own_units(), plain).params
-        found = nested.in_own_units().units.outward(found)
-    for prefix, component in program.components.items():
-        own = {
-            name.removeprefix(f"{prefix}."): value
-            for name, value in found.items()
-            if name.startswith(f"{prefix}.")
-        }
-        spread = component.spread_out(own)
-        params |= {f"{prefix}.{name}": value for name, value in spread.items()}
-    return params
-
-
-def _is_site_of_scale(problem: MarginalProblem, scales: Scales, name: str) -> bool:
-    place = problem.theta.slices.get(name)
-    return place is not None and bool((scales.counts[place] > 0).any())
 
 
 def _climb_from(problem: MarginalProblem, start: Params, is_only: bool) -> list[Ascent]:
@@ -295,7 +227,8 @@ def _parameter_names(problem: MarginalProblem, which: Tensor) -> list[str]:
     found = []
     for name, place in problem.theta.slices.items():
         prefix, component = problem.program.model.component_of(name)
-        axes = component.sites[name.removeprefix(f"{prefix}.")].axes
+        site = component.sites[name.removeprefix(f"{prefix}.")]
+        axes = component.shown_axes(site.axes)
         shape = problem.theta.shapes[name]
         for index in which[place].reshape(shape).nonzero().tolist():
             said = []

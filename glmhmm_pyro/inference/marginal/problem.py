@@ -95,7 +95,7 @@ class MarginalProblem:
         """The problem of a program; ``None`` where no latent has a normal law."""
         if not program.components:
             return None
-        laws = {name: markov(program.priors[name]) for name in program.latents}
+        laws = {name: markov(program.priors[name]) for name in program.random_effects}
         found = {name: law for name, law in laws.items() if law is not None}
         return cls(program, found) if found else None
 

@@ -1,6 +1,8 @@
 """Latents of all units as one matrix w, a row for what hangs together.
 
-Those over the same units stand side by side, a row a unit. Those over groups and over
+Those over the same units stand side by side, a row a unit, but all in one row where
+units are states: which of them a step belongs to is open, and so they all hang
+together. Those over groups and over
 sessions make a row a group: its own numbers, then those of its sessions in their order.
 Of a walk over sessions these are the steps, which are independent, so that what links
 sessions stands within a row; the Jacobian of that is 1. Groups of fewer sessions than
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.components.varying.units import Units
+from glmhmm_pyro.components.varying.units import SLOW, Units
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.sequences import Sequences
 
@@ -107,6 +109,48 @@ class SideBySide:
     def of_row(self, by_latent: Mapping[str, Tensor]) -> Tensor:
         """Those of all latents."""
         return torch.cat([by_latent[name].reshape(-1) for name in self.units])
+
+
+class InOneRow:
+    """Latents over slow states, which hang together: a single row.
+
+    Args:
+        laws: those of the latents, by name, which have no order.
+    """
+
+    def __init__(self, laws: Laws):
+        self.shapes = {name: law.event_shape for name, law in laws.items()}
+        self.sizes = [shape.numel() for shape in self.shapes.values()]
+        self.number, self.size = 1, sum(self.sizes)
+        self.is_read = torch.ones(1, 1, dtype=torch.bool)
+
+    def latents(self, w: Tensor) -> Params:
+        """Values (*batch, states, *unit) of the latents."""
+        pieces = w[..., 0, :].split(self.sizes, -1)
+        return {
+            name: piece.unflatten(-1, shape)
+            for (name, shape), piece in zip(self.shapes.items(), pieces)
+        }
+
+    def packed(self, params: Params) -> Tensor:
+        """The row of values of the latents."""
+        return torch.cat([params[name].reshape(1, -1) for name in self.shapes], 1)
+
+    def slopes(self, by_latent: Params) -> Tensor:
+        """Slopes by the row, which are those by the latents."""
+        return self.packed(by_latent)
+
+    def links(self, laws: Laws) -> Links:
+        """The laws, of numbers that are independent of one another."""
+        centre = self.packed({name: laws[name].mean for name in self.shapes})
+        scale = self.packed({name: laws[name].scale for name in self.shapes})
+        return Links(centre, scale, torch.zeros(1, 1, dtype=torch.bool))
+
+    def of_row(self, by_latent: Mapping[str, Tensor]) -> Tensor:
+        """Those of all latents, repeated for the states."""
+        states = [shape[0] for shape in self.shapes.values()]
+        own = zip((by_latent[name] for name in self.shapes), states)
+        return torch.cat([value.reshape(-1).repeat(number) for value, number in own])
 
 
 class _Block(NamedTuple):
@@ -234,19 +278,18 @@ def layout_of(laws: Laws, over: Mapping[str, str], data: Sequences) -> Layout:
         data: the data set.
 
     Raises:
-        ValueError: some vary over steps, and others do not.
+        ValueError: some vary over steps, or over slow states, and others do not.
     """
     kinds = set(over.values())
     if len(kinds) == 1:
-        return SideBySide(laws)
-    if "step" in kinds:
-        by_step, other = (
-            next(n for n, o in over.items() if (o == "step") == is_step)
-            for is_step in (True, False)
-        )
-        raise ValueError(
-            "latents over steps must be integrated out without others, got "
-            f"{by_step} over steps and {other} over {over[other]}s; give both one "
-            "over=, or fit by method='nuts' or 'svi'"
-        )
+        return InOneRow(laws) if SLOW in kinds else SideBySide(laws)
+    for kind, called in (("step", "steps"), (SLOW, "slow states")):
+        if kind in kinds:
+            mine = next(name for name, own in over.items() if own == kind)
+            other = next(name for name, own in over.items() if own != kind)
+            raise ValueError(
+                f"latents over {called} must be integrated out without others, got "
+                f"{mine} over {called} and {other} over {over[other]}s; let one of "
+                "them be the same in all units, or fit by method='nuts' or 'svi'"
+            )
     return ByGroup(laws, over, data)

@@ -30,6 +30,7 @@ from glmhmm_pyro.inference.program.densities import (
 )
 from glmhmm_pyro.inference.program.evaluated import Curvature, Evaluated, differentiated
 from glmhmm_pyro.inference.program.own_units import OwnUnits
+from glmhmm_pyro.inference.program.random_sites import latents_of, random_effects_of
 from glmhmm_pyro.inference.program.refusals import check_sites
 from glmhmm_pyro.optim import LBFGSOptions
 from glmhmm_pyro.priors.answers import is_proper, log_mass
@@ -69,6 +70,8 @@ class Program(ABC, Generic[Model, Data]):
         priors: distributions of the parameters at one draw of the prior, by name.
         latents: names of those whose shape follows the data, which are no parameters
             of the model: ``Site(..., latent=True)``, or ``infer={"latent": True}``.
+        random_effects: names of those that a law gives: latents, and weights pooled
+            over states.
         coordinates: the parameters and latents as one unconstrained vector.
         units: how values become those of the user's model, for a program of
             :meth:`in_own_units`; else they are.
@@ -119,7 +122,8 @@ class Program(ABC, Generic[Model, Data]):
         }
         hidden = [s for s in sites.values() if isinstance(s["fn"], HiddenMarkov)]
         check_sites(self.priors, any(site["is_observed"] for site in hidden))
-        self.latents = self._latents(sites)
+        self.latents = latents_of(self.components, sites, self.data)
+        self.random_effects = random_effects_of(self.components, sites)
         self.coordinates = Coordinates(self.priors)
         chains = [site["fn"] for site in hidden]
         together = sets_together(
@@ -253,28 +257,11 @@ class Program(ABC, Generic[Model, Data]):
 
     # What is the same for all.
 
-    def _latents(self, sites: dict[str, Any]) -> tuple[str, ...]:
-        """Names of the sites that are declared as latents."""
-        declared = {
-            f"{prefix}.{attribute}"
-            for prefix, component in self.components.items()
-            for attribute, site in component.sites.items()
-            if site.latent
-        }
-        declared |= {n for n, site in sites.items() if site["infer"].get("latent")}
-        found = tuple(name for name in self.priors if name in declared)
-        if found and not isinstance(self.data, Sequences):
-            raise ValueError(
-                f"data must be a Sequences for a model with the latent {found[0]!r}, "
-                f"got {type(self.data).__name__}; sessions tell which values are whose"
-            )
-        return found
-
     @property
     def num_parameters(self) -> int:
-        """Number of free parameters, which latents are not."""
+        """Number of free parameters, which random effects are not."""
         shapes = self.coordinates.shapes
-        return sum(s.numel() for n, s in shapes.items() if n not in self.latents)
+        return sum(s.numel() for n, s in shapes.items() if n not in self.random_effects)
 
     def users_values(self, vector: Tensor) -> Params:
         """Values of the user's model (*batch, *shape) from vectors (*batch, size)."""
