@@ -260,6 +260,8 @@ def _values_by_state(
         return np.asarray(decode(fit, data)[name].mean("step"))
     one_of("by", by, [*dict.fromkeys(covariates), OCCUPANCY])
     having = {n: w for n, w in weights.items() if by in w["covariate"].values}
+    # Of weights that vary around a mean it is this that is the state's.
+    having = {n: w for n, w in having.items() if f"{n}_mean" not in having}
     if len(having) > 1:
         raise ValueError(
             f"parameter must say whose weights of {by!r} count, got nothing; name one "
@@ -302,9 +304,11 @@ def _weights_by_state(
 def _row_of(array: "xr.DataArray", class_: str | int | None) -> np.ndarray:
     """One number a state, of weights of one covariate by state and class.
 
-    Those that vary over sessions or groups are averaged.
+    Those that vary over sessions or groups are averaged, and those of pairs of states
+    over the other level, if this has no class.
     """
-    array = array.mean([dim for dim in array.dims if dim in MEMBER_AXES])
+    averaged = MEMBER_AXES if class_ is not None else (*MEMBER_AXES, "slow", "fast")
+    array = array.mean([dim for dim in array.dims if dim in averaged])
     others = [str(dim) for dim in array.dims if dim not in STATE_AXES]
     if not others:
         return np.asarray(array)

@@ -56,9 +56,7 @@ def evidence_starts(
         others = [other | given_values(given, sites) for other in others]
     scales = Ascent(problem).scales
     w, v = problem.packed(params)
-    if not scales.any or any(
-        is_site_of_scale(problem, scales, n) for n in given or ()
-    ):
+    if not scales.any or any(is_site_of_scale(problem, scales, n) for n in given or ()):
         return [params, *others]
     found = []
     for number, size in enumerate(_OF_UNITS):
