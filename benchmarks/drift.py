@@ -4,6 +4,7 @@
     python benchmarks/drift.py --only 2000
     python benchmarks/drift.py --days       two states over 80 days, in several ways
     python benchmarks/drift.py --errors     standard errors of all weights and scales
+    python benchmarks/drift.py --draws      NUTS of all weights of 2,000 trials
 
 The choices of rat W053 (20,000 trials, 80 days), weights of five covariates and a bias.
 PsyTrack 2.0.2 runs in an environment of its own, made at the first call; both get one
@@ -39,6 +40,13 @@ the second derivatives of 120,000 weights would be 115 GB::
     2000 trials, scales given        12000 errors    0.02 s, 0 MB above the fit
     2000 trials, scales learnt       12012 errors    0.46 s, 0 MB above the fit
     20000 trials, scales given      120000 errors    0.05 s, 0 MB above the fit
+
+NUTS (`--draws`) of the 12,000 weights of 2,000 trials, in coordinates that are whitened
+by the factor of their curvature::
+
+    12000 weights, 200 draws in two chains: 39 s
+    gradients a draw 31, effective draws 460
+    widths over standard errors, median 1.02
 
 Rivals that cannot be installed here say of themselves: diHMM (Bruijns et al. 2025, an
 infinite semi-Markov model whose weights drift by session), about 24 hours on 16 cores
@@ -232,12 +240,29 @@ def errors(numbers, folder):
             )
 
 
+def draws(folder):
+    """NUTS of the weights of 2,000 trials, beside standard errors."""
+    import glmhmm_pyro as gh
+
+    data, name = sequences(choices(2000, folder)), "emissions.weights"
+    nuts = gh.NUTS(100, 50, num_chains=2, parallel=False)
+    fit, seconds = timed(lambda: gh.fit(walks(), data, nuts, progress=False))
+    errors = gh.fit(walks(), data, "map", progress=False).standard_errors(data)[name]
+    width = fit.posterior.draws[name].flatten(0, 1).std(0).numpy() / errors.values
+    effective = fit.diagnostics()["ess_bulk"]
+    gradients = fit.posterior.stats["num_leapfrogs"].mean()
+    print(f"{width.size} weights, 200 draws in two chains: {seconds:.0f} s")
+    print(f"gradients a draw {gradients:.0f}, effective draws {effective.median():.0f}")
+    print(f"widths over standard errors, median {np.median(width):.2f}")
+
+
 def main(argv=None):
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", type=int, nargs="+", default=SIZES)
     parser.add_argument("--days", action="store_true", help="two states over 80 days")
     parser.add_argument("--errors", action="store_true", help="standard errors")
+    parser.add_argument("--draws", action="store_true", help="NUTS")
     parser.add_argument("--folder", default=str(HERE / "results"))
     args = parser.parse_args(argv)
     os.environ.update(one_thread())
@@ -247,6 +272,9 @@ def main(argv=None):
         return
     if args.errors:
         errors(args.only, args.folder)
+        return
+    if args.draws:
+        draws(args.folder)
         return
     for number in args.only:
         compare(number, args.folder)

@@ -88,7 +88,7 @@ class BorderedCurvature(NamedTuple):
         inside = factor(blocks, below.diag_embed())
         rows = _rows_of_parameters(problem, vector, jacobian)
         corner = rows[:, problem.parts.places]
-        check_finite(corner, problem.theta)
+        check_finite(torch.cat([corner, rows], 1), problem.theta)
         shape = (len(rows), problem.number, problem.size)
         border = rows.new_zeros(shape)
         for column, row in zip(border, rows):

@@ -1,6 +1,6 @@
 """Roots of a covariance, by which a log density becomes round: dense, or by units."""
 
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -88,7 +88,7 @@ class _Transposed(NamedTuple):
         return self.scale.moved(points)
 
 
-Scale = Union[Tensor, BorderedScale]
+Scale = Tensor | BorderedScale
 
 
 def scale_at(program: Program, vector: Tensor) -> Scale | None:
