@@ -9,6 +9,7 @@ from varying_cases import drifting, problem_of, rat
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Varying
+from glmhmm_pyro.inference.curvature import bordered_information
 from glmhmm_pyro.inference.curvature.bordered_information import (
     BorderedInformation,
     information_at,
@@ -16,7 +17,10 @@ from glmhmm_pyro.inference.curvature.bordered_information import (
 from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.curvature.information import Information
 from glmhmm_pyro.inference.curvature.uncertainty import Uncertainty
-from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode
+from glmhmm_pyro.inference.marginal.law_evidence import (
+    NoModeError,
+    expand_at_units_mode,
+)
 from glmhmm_pyro.inference.program.labels import Labels
 
 Walk, Ridge = gh.priors.RandomWalk, gh.priors.Ridge
@@ -145,6 +149,19 @@ def test_learnt_scales_are_known_as_the_evidence_bends(over, law):
     total = dense[units, units].inverse() + moves @ covariance @ moves.T
     found = errors["emissions.weights"].values.ravel()
     np.testing.assert_allclose(found, total.diagonal().sqrt(), rtol=1e-4)
+
+
+def test_an_evidence_that_ends_next_to_the_fit_is_told_of(monkeypatch):
+    data, law = drifting(5, 60), Walk(HalfNormal(1.0), 2.0)
+    model = gh.GLMHMM(1, Varying(gh.Bernoulli(), law=law))
+    fit = gh.fit(model, data, "map", **ONCE)
+
+    def none(*_):
+        raise NoModeError("the weights of the units have no finite mode")
+
+    monkeypatch.setattr(bordered_information, "evidence_bends", none)
+    with pytest.raises(ValueError, match="evidence must bend .*no finite mode next"):
+        fit.standard_errors(data)
 
 
 def test_many_steps_make_no_dense_matrix(shared, monkeypatch):

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from glmhmm_pyro.banded import Bordered, CholeskyFactor, factor, schur_complement
 from glmhmm_pyro.inference.curvature.curvature import (
+    CurvatureError,
     check_finite,
     derivatives_along,
     slope_of,
@@ -36,6 +37,7 @@ from glmhmm_pyro.inference.curvature.information import (
 )
 from glmhmm_pyro.inference.marginal.ascent import Scales
 from glmhmm_pyro.inference.marginal.law_evidence import (
+    NoModeError,
     evidence_bends,
     expand_at_units_mode,
     gradient,
@@ -134,7 +136,7 @@ class BorderedInformation:
         slope = None
         if Scales(problem).any:
             w, v = problem.packed(program.coordinates.unpack(vector))
-            schur, own = evidence_bends(problem, v, w), None
+            schur, own = curvature_of_evidence(problem, v, w), None
             slope = gradient(problem, v, expand_at_units_mode(problem, v, w))
         matrix, places = (schur + schur.T) / 2, problem.parts.places
         arguments = (program, vector, matrix, False)
@@ -201,6 +203,24 @@ class BorderedInformation:
         problem = self.curvature.problem
         own = problem.latents(moves)[name]
         return problem.program.units.moves(name, own).movedim(0, -1)
+
+
+def curvature_of_evidence(
+    problem: MarginalProblem, v: Tensor, w: Tensor, jacobian: bool = False
+) -> Tensor:
+    """Minus the second derivatives of the evidence by the parameters.
+
+    Raises:
+        CurvatureError: next to these the weights have no mode.
+    """
+    try:
+        return evidence_bends(problem, v, w, jacobian)
+    except NoModeError as error:
+        raise CurvatureError(
+            "the evidence must bend where scales of weights that vary were learnt, "
+            f"got that {error} next to the fit; let fewer of them vary, give their "
+            "scale a prior, or fit by method='nuts'"
+        ) from error
 
 
 AnyInformation = Information | BorderedInformation

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.banded import Bordered, schur_complement
-from glmhmm_pyro.inference.curvature.bordered_information import BorderedCurvature
+from glmhmm_pyro.inference.curvature.bordered_information import (
+    BorderedCurvature,
+    curvature_of_evidence,
+)
 from glmhmm_pyro.inference.curvature.curvature import (
     CurvatureError,
     round_root,
     round_scale,
 )
 from glmhmm_pyro.inference.marginal.ascent import Scales
-from glmhmm_pyro.inference.marginal.law_evidence import evidence_bends
 from glmhmm_pyro.inference.marginal.vector_parts import VectorParts
 from glmhmm_pyro.inference.program.coordinates import Coordinates
 from glmhmm_pyro.inference.program.program import Program
@@ -129,7 +131,7 @@ def scale_by_units(program: Program, vector: Tensor) -> BorderedScale | None:
     problem, curvature = found.problem, found.schur
     if Scales(problem).any:
         w, v = problem.packed(program.coordinates.unpack(vector))
-        curvature = evidence_bends(problem, v, w, jacobian=True)
+        curvature = curvature_of_evidence(problem, v, w, jacobian=True)
     spread = round_root(_at_least_one(curvature, problem.theta))
     return None if spread is None else _with_spread(found, spread)
 
