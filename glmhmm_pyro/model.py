@@ -291,12 +291,12 @@ class GLMHMM(PyroModule):
     def check_varies(self, data: Sequences) -> None:
         """Raise a ValueError for outputs whose scale would run to 0 in any fit.
 
-        Or for states that the data let no fit leave.
+        Or for states that the data let no fit leave, or a column beside a baseline that
+        is constant.
         """
         self.transitions.check_moves(data)
         for component in self.components.values():
-            if isinstance(component, Emission):
-                component.check_varies(component.view(data))
+            component.check_varies(component.view(data))
 
     def site_names(self) -> Iterator[tuple[str, Component, str]]:
         """Name, component and attribute of every declared parameter."""

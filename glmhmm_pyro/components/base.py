@@ -41,6 +41,7 @@ Component     own_gains(columns)                 by what takes them up,
 Component     own_outputs(columns, data)         outputs
 Component     counted(counts, data)              steps left out that were not observed
 Component     kept_columns                       columns that no unit of a fit changes
+Component     check_varies(data)                 constant outputs, or columns, refused
 Component     names_along(axis)                  names along axes of its own
 Component     random_effects                     weights by a law that are no parameters
 Component     carry(data, fitted, params)        its latents at data that go on
@@ -53,7 +54,6 @@ Component     equations(), reference             true lines in model.explain()
 Component     reads_covariates                   whether these lines name covariates
 Component     log_probs(data)                    the chain's potentials otherwise made
 Emission      table(design)                      all steps and states at once
-Emission      check_varies(data)                 constant outputs refused
 Emission      collapsed(values, start)           a status where the density is infinite
 Emission      has_log_rate                       large weights of counts named
 Emission      step_law()                         experiments followed online in numpy
@@ -293,6 +293,9 @@ class Component(
     def kept_columns(self) -> tuple[str, ...]:
         """Columns that it reads as they are, not by weights, which have no units."""
         return ()
+
+    def check_varies(self, data: Sequences) -> None:
+        """Raise a ValueError for data to be fitted in which something is constant."""
 
     def counted(self, counts: Tensor, data: Sequences) -> Tensor:
         """Expected counts without those of what was not observed."""

@@ -327,9 +327,8 @@ class SharedInputDriven(Forbidding, Transitions):
         free = None if self.num_states is None else self.num_states - 1
         return {**super().sizes(), "destination": free}
 
-    def bind(self, data: Sequences) -> None:
-        """Record or check the number of covariates; refuse a constant one."""
-        super().bind(data)
+    def check_varies(self, data: Sequences) -> None:
+        """Refuse a column that is constant in data that are fitted."""
         design = self.operator(data)
         low, high = design.extent()
         constant = (low == high).nonzero().flatten().tolist()

@@ -15,6 +15,7 @@ from families import (
     random_params,
     with_sets,
 )
+from made_fits import made_fit
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components.pairs import insert_staying
@@ -173,9 +174,26 @@ def test_shared_transitions_refuse_a_constant_column():
     data = data.replace(
         transition_covariates=constant, transition_covariate_names=["a", "b", "bias"]
     )
-    with pytest.raises(ValueError, match="no constant column.*got column 'bias'"):
-        bound(transitions=gh.SharedInputDriven(), data=data)
-    bound(transitions=gh.InputDriven(), data=data)
+    options = {"num_restarts": 1, "progress": False}
+    models = {"shared": gh.GLMHMM(2, gh.Bernoulli(), gh.SharedInputDriven())}
+    levels = gh.levels.Levels(2, 2), gh.Bernoulli()
+    slow = gh.levels.TwoLevels(slow=gh.SharedInputDriven())
+    models["slow"] = gh.GLMHMM(*levels, slow)
+    for model in models.values():
+        with pytest.raises(ValueError, match="no constant column.*got column 'bias'"):
+            gh.fit(model, data, **options)
+    gh.GLMHMM(2, gh.Bernoulli(), gh.InputDriven()).bind(data)
+
+
+def test_shared_transitions_are_told_of_where_a_column_is_constant():
+    """As in a session that has one value of it, or in a curve over its values."""
+    data = random_data()
+    model = gh.GLMHMM(2, gh.Bernoulli(), gh.SharedInputDriven())
+    fit = made_fit(model, data, random_params(model, data))
+    constant = data.replace(transition_covariates=0 * data.transition_covariates + 1)
+    assert torch.tensor(fit.score(constant)).isfinite()
+    name = data.transition_covariate_names[0]
+    assert len(gh.analysis.response_curve(fit, data, name, part="transitions"))
 
 
 def test_an_initial_glm_asks_for_initial_covariates():
