@@ -126,7 +126,7 @@ def log_evidence(
 
 def _of_scales(problem: MarginalProblem, params: Params, all_images: bool) -> float:
     """The evidence where scales of a law are learnt."""
-    flat = [n for n in problem.program.improper if n.endswith("scale")]
+    flat = [n for n in problem.program.improper if _is_learnt_scale(problem, n)]
     if flat:
         raise ValueError(
             "priors must be proper for an evidence, got flat ones of scales that are "
@@ -146,12 +146,20 @@ def _of_scales(problem: MarginalProblem, params: Params, all_images: bool) -> fl
         raise NoEvidenceError(f"{error}; give scales a tighter prior") from error
 
 
+def _is_learnt_scale(problem: MarginalProblem, name: str) -> bool:
+    """Whether a site is a scale of a law, not one of the family that varies."""
+    prefix, component = problem.program.model.component_of(name)
+    learnt = getattr(component, "learnt_scales", ())
+    return name.removeprefix(f"{prefix}.") in learnt
+
+
 def require_proper(program: Program) -> None:
     """Raise a ValueError if a prior is improper, or known up to a constant."""
     if program.improper:
         raise ValueError(
             "priors must be proper for an evidence, got flat ones of "
             f"{', '.join(program.improper)}; give weights a prior such as Normal(0, 2)"
+            ", and scales one such as HalfNormal(1)"
         )
     if program.unnormalised:
         raise ValueError(

@@ -88,6 +88,13 @@ def test_a_flat_prior_of_scales_has_no_evidence_but_at_their_maximum():
         log_evidence(fit, data)
 
 
+def test_a_flat_scale_of_the_family_is_no_scale_of_a_law():
+    family = Varying(gh.Gaussian(), law=Walk(HalfNormal(1.0)))
+    fit = gh.fit(gh.GLMHMM(1, family), drifting(4, 25), "map", **QUICK)
+    with pytest.raises(ValueError, match="flat ones of emissions.scale; give weights"):
+        log_evidence(fit, drifting(4, 25))
+
+
 def test_steps_that_run_to_infinity_are_named():
     """The evidence is as good as level long before the greatest scale."""
     data = gh.Sequences(
