@@ -94,3 +94,9 @@ def check_independent_units(program: Program, robust: str) -> None:
             f"robust must be None where every session or group has {', '.join(own)} of "
             f"its own, got {robust!r}; no others tell how they vary"
         )
+    if program.random_effects:
+        names = ", ".join(program.random_effects)
+        raise ValueError(
+            f"robust must be None where {names} follow a law, which scores of sessions "
+            f"say nothing of, got {robust!r}; leave it out"
+        )
