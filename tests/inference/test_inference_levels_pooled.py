@@ -19,7 +19,11 @@ from glmhmm_pyro.components import (
     Varying,
 )
 from glmhmm_pyro.inference.fits.given import fit_at
-from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode, gradient
+from glmhmm_pyro.inference.marginal.law_evidence import (
+    NoModeError,
+    expand_at_units_mode,
+    gradient,
+)
 
 matplotlib.use("Agg")
 
@@ -340,3 +344,38 @@ def test_other_data_have_the_same_weights(found):
     for row, y, expected in zip(other.covariates, other.emissions, predicted):
         np.testing.assert_allclose(online.predict(row).emissions, expected)
         online.update(row, y)
+
+
+def test_slow_states_that_are_alike_are_at_a_saddle_which_a_start_leaves():
+    """Where weights alone tell them apart, symmetry holds Newton's steps there."""
+    data = engaged(600, sessions=6)
+    model = pooled(gh.priors.Ridge(1.0), fast_depends_on_slow=False)
+    problem = problem_of(model, data)
+    one = {"transitions.fast.probs": AT["transitions.fast.probs"][0]}
+    alike = AT["emissions.weights_mean"].expand(2, 2, 2)
+    even = torch.full((2,), 0.5).double()
+    firsts = {"initial.slow.probs": even}
+    w, v = problem.packed(AT | one | firsts | {"emissions.weights": alike})
+    with pytest.raises(NoModeError):
+        expand_at_units_mode(problem, v, w)
+    at = expand_at_units_mode(problem, v, w, leaves_saddles=True)
+    slow = problem.latents(at.w)["emissions.weights"]
+    assert (slow[0] - slow[1]).abs().max() > 1
+    _, slope, bends = problem.curvature.hessian(at.w, v)
+    assert (slope + at.prior.slope(at.w)).abs().max() < 1e-6
+    bent = torch.diag_embed(at.prior.precision()[0]) - bends
+    assert (torch.linalg.eigvalsh(bent) > 0).all()
+
+
+def test_weights_of_states_and_of_sessions_are_not_integrated_out_together():
+    fast = Varying(gh.Stationary(), "session", "pooled")
+    family = Varying(gh.Bernoulli(), "slow", "pooled")
+    model = gh.GLMHMM(Levels(2, 2), family, TwoLevels(fast=fast))
+    with pytest.raises(ValueError, match="latents over slow states must be integrated"):
+        fitted(model, short_data())
+
+
+def test_sandwiches_are_refused_of_pooled_emissions(found):
+    fit, data = found
+    with pytest.raises(ValueError, match="where emissions.weights follow a law"):
+        fit.standard_errors(data, robust="session")

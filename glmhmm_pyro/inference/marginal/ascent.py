@@ -84,7 +84,8 @@ class Ascent:
         """Expand at parameters, from weights near by."""
         self.most -= 1
         bends = self.best.at.bends if self.path else None
-        at = expand_at_units_mode(self.problem, v, w, bends)
+        is_first = not self.path
+        at = expand_at_units_mode(self.problem, v, w, bends, is_first)
         prior = at.prior.log_density
         if self.jacobian:
             prior = self.problem.prior(v, jacobian=True).log_density

@@ -57,7 +57,7 @@ def fit_marginal(
     try:
         for start in tqdm(starts, desc="evidence", disable=not search.progress):
             ascents += _climb_from(problem, start, len(starts) == 1)
-        if isinstance(problem.curvature, ByUnit):
+        if isinstance(problem.curvature, ByUnit) and ascents:
             _highest(ascents).climb()
         _check_nested(problem, ascents, starts[0])
         status = Status.CONVERGED

@@ -30,6 +30,10 @@ _MOST_STEPS, _HALVINGS = 80, 40
 # Part of what the last step promised from which one is too slow for old derivatives.
 _SLOW = 0.2
 
+# A Newton step that promises less than this ends at a saddle where the density bends
+# upwards along some direction, which is then followed, so many times.
+_LEVEL, _ESCAPES = 1e-2, 5
+
 # Part of a log density that rounding may take.
 _ROUNDING = 1e-13
 
@@ -66,7 +70,11 @@ class UnitExpansion(NamedTuple):
 
 
 def expand_at_units_mode(
-    problem: MarginalProblem, v: Tensor, start: Tensor, bends: Tensor | None = None
+    problem: MarginalProblem,
+    v: Tensor,
+    start: Tensor,
+    bends: Tensor | None = None,
+    leaves_saddles: bool = False,
 ) -> UnitExpansion:
     """Find the mode of the units by Newton's method, and expand there.
 
@@ -78,6 +86,8 @@ def expand_at_units_mode(
         v: parameters.
         start: weights of the units to begin at.
         bends: second derivatives of the log-likelihood somewhere near.
+        leaves_saddles: whether to go on to a mode from where units are alike, say; a
+            search of the evidence that did would leap between modes.
 
     Raises:
         NoModeError: there is none.
@@ -85,6 +95,7 @@ def expand_at_units_mode(
     with torch.no_grad():
         prior = problem.prior(v)
     w, fresh, before, ready = start.clone(), False, torch.inf, None
+    escapes = _ESCAPES if leaves_saddles else 0
     diag, below = prior.precision()
     lower = below.diag_embed()
     is_cheap = problem.curvature.is_cheap
@@ -103,6 +114,12 @@ def expand_at_units_mode(
         height = float(value + prior.log_prob(w))
         if not gain == gain:
             raise NoModeError("the weights of the units have no finite mode")
+        if not is_exact and fresh and gain < _LEVEL and escapes:
+            away = _off_saddle(problem, prior, v, w, bends, height)
+            escapes -= 1
+            if away is not None:
+                w, bends, ready, before = away, None, None, torch.inf
+                continue
         if gain < _ENOUGH and fresh:
             break
         if not fresh and (gain < _ENOUGH or gain > _SLOW * before or not is_exact):
@@ -118,6 +135,44 @@ def expand_at_units_mode(
         raise NoModeError("the weights of the units have no mode with a curvature")
     evidence = height - float(made.log_det) / 2
     return UnitExpansion(evidence, w, prior, made, torch.as_tensor(bends))
+
+
+def _off_saddle(
+    problem: MarginalProblem,
+    prior: Prior,
+    v: Tensor,
+    w: Tensor,
+    bends: Tensor,
+    height: float,
+) -> Tensor | None:
+    """Weights further along where the density bends upwards most, if they are higher.
+
+    Weights of states that are all alike are at a saddle, which symmetry would not let
+    them leave. The first step is a standard deviation of the law long.
+    """
+    diag, _ = prior.precision()
+    square = -bends if bends.dim() == 3 else -bends.flatten(2).flatten(0, 1)
+    own = diag if bends.dim() == 3 else diag.reshape(-1)
+    sizes, directions = torch.linalg.eigh(square + own.diag_embed())
+    lowest = sizes[..., 0]
+    if not lowest.min() < 0:
+        return None
+    along = torch.zeros_like(own)
+    if bends.dim() == 3:
+        unit = int(lowest.argmin())
+        along[unit] = directions[unit, :, 0]
+    else:
+        along = directions[:, 0]
+    length = (along.square() * own).sum().rsqrt()
+    step = (length * along).reshape(w.shape)
+    for _ in range(_HALVINGS):
+        for moved in (w + step, w - step):
+            with torch.no_grad():
+                reached = problem.curvature.value(moved, v) + prior.log_prob(moved)
+            if float(reached) > height:
+                return moved
+        step = step / 2
+    return None
 
 
 def _positive_factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[Factor, bool]:
