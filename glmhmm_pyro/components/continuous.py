@@ -19,9 +19,11 @@ from glmhmm_pyro.components.least_squares import (
 )
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.log_gamma import GammaByMean, PreciseStudentT
+from glmhmm_pyro.components.regression_tables import regression_table
 from glmhmm_pyro.components.regressions import GammaObjective, StudentTObjective
 from glmhmm_pyro.components.rescaling import ColumnUnits, OutputUnits, is_as_defined
 from glmhmm_pyro.components.step_laws import GammaLaw, StepLaw, StudentTLaw
+from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.ranks import Ranks
@@ -75,6 +77,10 @@ class StudentT(OutputsAlike):
     ) -> Distribution:
         """Student's t around the predictor."""
         return self.independent(PreciseStudentT(df, predictor, scale))
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Regressions, differentiated by hand."""
+        return regression_table(self, data, StudentT)
 
     def predicted_law(self, **parameters: Tensor) -> StepLaw:
         """In numpy."""
@@ -169,6 +175,10 @@ class Gamma(OutputsAlike):
     def distribution(self, predictor: Tensor, concentration: Tensor) -> Distribution:
         """Gamma with the predictor as its log mean."""
         return self.independent(GammaByMean(predictor, concentration))
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Regressions, differentiated by hand."""
+        return regression_table(self, data, Gamma)
 
     def predicted_law(self, **parameters: Tensor) -> StepLaw:
         """In numpy."""

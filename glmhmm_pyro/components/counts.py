@@ -16,6 +16,7 @@ from glmhmm_pyro.components.emissions import GLMEmission
 from glmhmm_pyro.components.least_squares import columns_of, one_regression
 from glmhmm_pyro.components.log_gamma import NegativeBinomialByMean
 from glmhmm_pyro.components.marginal_laws import Marginal
+from glmhmm_pyro.components.regression_tables import regression_table
 from glmhmm_pyro.components.regressions import (
     NegativeBinomialObjective,
     PoissonObjective,
@@ -26,6 +27,7 @@ from glmhmm_pyro.components.step_laws import (
     PoissonLaw,
     StepLaw,
 )
+from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.priors.fixed import Fixed
@@ -81,6 +83,10 @@ class Poisson(OutputsAlike):
     def distribution(self, predictor: Tensor) -> Distribution:
         """Poisson with the predictor as its log rate."""
         return self.independent(dist.Poisson(predictor.exp(), validate_args=False))
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Regressions, differentiated by hand."""
+        return regression_table(self, data, Poisson)
 
     def predicted_law(self, **parameters: Tensor) -> StepLaw:
         """In numpy."""
@@ -173,6 +179,10 @@ class NegativeBinomial(OutputsAlike):
     def distribution(self, predictor: Tensor, dispersion: Tensor) -> Distribution:
         """Negative binomial with the predictor as its log mean."""
         return self.independent(NegativeBinomialByMean(predictor, dispersion))
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Regressions, differentiated by hand."""
+        return regression_table(self, data, NegativeBinomial)
 
     def predicted_law(self, **parameters: Tensor) -> StepLaw:
         """In numpy."""

@@ -28,8 +28,11 @@ from glmhmm_pyro.components.least_squares import (
 )
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginal_laws import Marginal
+from glmhmm_pyro.components.regression_tables import regression_table
+from glmhmm_pyro.components.regressions import NormalObjective
 from glmhmm_pyro.components.rescaling import ColumnUnits, OutputUnits, is_as_defined
 from glmhmm_pyro.components.step_laws import NormalLaw, StepLaw
+from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.priors.filling import Prior, recipe_of
 from glmhmm_pyro.sequences import Sequences
@@ -109,6 +112,16 @@ class Gaussian(OutputsAlike):
                 predictor, scale_tril=factor, validate_args=False
             )
         return self.independent(dist.Normal(predictor, scale, validate_args=False))
+
+    def log_table(self, data: Sequences) -> LogTable | None:
+        """Regressions, differentiated by hand, where outputs are not correlated."""
+        return regression_table(self, data, Gaussian)
+
+    def objective_of(
+        self, data: Sequences, design: DesignMatrix
+    ) -> NormalObjective | None:
+        """All states' regressions evaluated together, where there is no formula."""
+        return None if "correlation" in self.sites else NormalObjective(data, design)
 
     def predicted_law(self, **parameters: Tensor) -> StepLaw:
         """In numpy."""

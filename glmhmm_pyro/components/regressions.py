@@ -132,6 +132,24 @@ class RegressionObjective:
             return self.terms(scores, *others)
 
 
+class NormalObjective(RegressionObjective):
+    """Regressions with normal noise; the other number is the scale."""
+
+    def terms(self, scores: np.ndarray, *others: np.ndarray) -> Terms:
+        """What every step adds."""
+        (log_scale,) = others
+        scale = np.exp(log_scale)
+        deviation = (self.values - scores) / scale
+        square = deviation**2
+        normaliser = log_scale + math.log(2 * math.pi) / 2
+        return Terms(
+            -square / 2 - normaliser,
+            deviation / scale,
+            (square - 1,),
+            scale**-2 + 0 * scores,
+        )
+
+
 class PoissonObjective(RegressionObjective):
     r"""Poisson regressions.
 

@@ -119,7 +119,7 @@ class LogTable(Protocol):
 def taken(values: Values, number: int, axes: Mapping[str, int]) -> Values:
     """Values at one place of an axis, by attribute; others are left out."""
     return {
-        name: np.ascontiguousarray(values[name].take(number, axis))
+        name: np.asarray(values[name].take(number, axis))
         for name, axis in axes.items()
         if name in values
     }
@@ -277,16 +277,16 @@ class LabelTable(SoftmaxRegressions):
 
 
 class TablesSideBySide:
-    """Labels of several outputs, independent given the state.
+    """Several outputs, independent given the state.
 
     Args:
         tables: that of every output.
-        axes: of the outputs in values, by attribute; those of weights by default.
+        axes: of the outputs in values, by attribute; that in weights by default.
     """
 
     def __init__(
         self,
-        tables: Sequence[LabelTable],
+        tables: Sequence[LogTable],
         axes: Mapping[str, int] = MappingProxyType({"weights": 1}),
     ):
         self.tables, self.shape, self.axes = list(tables), tables[0].shape, axes

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch.distributions import (
+    AffineTransform,
+    ComposeTransform,
     ExpTransform,
     IndependentTransform,
     StickBreakingTransform,
     Transform,
 )
+
+from glmhmm_pyro.components.limits import Clamped, bounds_of
 
 # What a share of a stick is at least and at most, as torch cuts it off.
 _LEAST, _MOST = np.finfo(np.float64).tiny, 1.0 - np.finfo(np.float64).eps
@@ -63,6 +67,29 @@ class PlacedPositive(Placed):
     def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
         """Slope by the logarithms."""
         return by_value * self._value + jacobian
+
+
+class PlacedWithinBounds(Placed):
+    """A site of positive numbers that a fit keeps within bounds."""
+
+    def __init__(self, transform: Transform, shape: torch.Size):
+        super().__init__(transform, shape)
+        bounds: Any = bounds_of(transform)
+        self._low, self._high = bounds.low.numpy(), bounds.high.numpy()
+
+    def value(self, free: np.ndarray) -> np.ndarray:
+        """Exponentials, or the bound that they are beyond."""
+        self._free, self._exp = free, np.exp(free)
+        return np.clip(self._exp, self._low, self._high)
+
+    def gain(self) -> float:
+        """As if there were no bounds."""
+        return float(np.add.reduce(self._free, None))
+
+    def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
+        """Slope by the logarithms, 0 where values are held at a bound."""
+        moves = (self._exp >= self._low) & (self._exp <= self._high)
+        return np.where(moves, by_value * self._exp, 0.0) + jacobian
 
 
 class PlacedSimplex(Placed):
@@ -139,12 +166,6 @@ class PlacedOtherwise(Placed):
         return found
 
 
-_PLACED: dict[type, type[Placed]] = {
-    ExpTransform: PlacedPositive,
-    StickBreakingTransform: PlacedSimplex,
-}
-
-
 def placed(transform: Transform, shape: torch.Size, is_real: bool) -> Placed:
     """The map between a site's values and its part of the vector.
 
@@ -156,5 +177,25 @@ def placed(transform: Transform, shape: torch.Size, is_real: bool) -> Placed:
     inner = transform
     while isinstance(inner, IndependentTransform):
         inner = inner.base_transform
-    kind = Placed if is_real else _PLACED.get(type(inner), PlacedOtherwise)
+    kind: type[Placed] = PlacedOtherwise
+    if is_real:
+        kind = Placed
+    elif isinstance(inner, StickBreakingTransform):
+        kind = PlacedSimplex
+    elif isinstance(inner, Clamped) and _is_exponential(inner.inner):
+        kind = PlacedWithinBounds
+    elif _is_exponential(inner):
+        kind = PlacedPositive
     return kind(transform, shape)
+
+
+def _is_exponential(transform: Transform) -> bool:
+    """Whether it is the exponential, to which torch may add 0 and a factor of 1."""
+    if isinstance(transform, ComposeTransform):
+        first, *others = transform.parts or [transform]
+        added = all(
+            isinstance(t, AffineTransform) and t.loc == 0 and t.scale == 1
+            for t in others
+        )
+        return isinstance(first, ExpTransform) and added
+    return isinstance(transform, ExpTransform)

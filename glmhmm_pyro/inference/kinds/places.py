@@ -70,7 +70,7 @@ class SitesTogether:
         """
         parts = [others[name].reshape(-1) for name, *_ in self.members]
         flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        by_value = of_prior + flat.reshape(of_prior.shape)
+        by_value = np.asarray(of_prior + flat.reshape(of_prior.shape))
         return self.site.slope(by_value, jacobian).reshape(-1)
 
 
