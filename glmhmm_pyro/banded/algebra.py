@@ -117,10 +117,64 @@ def factor(diag: Tensor, lower: Tensor) -> CholeskyFactor:
     return CholeskyFactor(roots.reshape(diag.shape), links.reshape(diag.shape))
 
 
+def log_det(diag: Tensor, lower: Tensor) -> Tensor:
+    """Log determinants of block-tridiagonal matrices (*batch,), differentiable once.
+
+    The gradient by the blocks is the selected inverse.
+    """
+    found: Tensor = _LogDet.apply(diag, lower)
+    return found
+
+
+def solve(diag: Tensor, lower: Tensor, vectors: Tensor) -> Tensor:
+    """H^-1 times vectors (*batch, units, size), differentiable once by all of them."""
+    found: Tensor = _Solve.apply(diag, lower, vectors)
+    return found
+
+
 class _Saved(Protocol):
     """What a backward pass reads."""
 
     saved_tensors: tuple[Tensor, ...]
+
+
+class _LogDet(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, diag: Tensor, lower: Tensor) -> Tensor:
+        made = factor(diag, lower)
+        ctx.save_for_backward(*made)
+        return made.log_det
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Saved, slope: Tensor) -> tuple[Tensor, Tensor]:
+        within, between = CholeskyFactor(*ctx.saved_tensors).selected_inverse()
+        slope = slope[..., None, None, None]
+        # A block below the diagonal stands above it as well.
+        return slope * within, 2 * slope * between
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, diag: Tensor, lower: Tensor, vectors: Tensor
+    ) -> Tensor:
+        made = factor(diag, lower)
+        found = made.solve(vectors)
+        ctx.save_for_backward(*made, found)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Saved, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        *made, found = ctx.saved_tensors
+        back = CholeskyFactor(*made).solve(slope)
+        diag = -(_outer(back, found) + _outer(found, back)) / 2
+        lower = torch.zeros_like(diag)
+        pairs = (back[..., 1:, :], found[..., :-1, :])
+        swapped = (found[..., 1:, :], back[..., :-1, :])
+        lower[..., 1:, :, :] = -_outer(*pairs) - _outer(*swapped)
+        return diag, lower, back
 
 
 class _Draw(torch.autograd.Function):

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from glmhmm_pyro.banded import Bordered, CholeskyFactor, factor, schur_complement
+from glmhmm_pyro.banded import (
+    Bordered,
+    CholeskyFactor,
+    factor,
+    log_det,
+    schur_complement,
+    solve,
+)
 
 
 def matrices(batch=(), units=5, size=3, seed=0):
@@ -88,6 +95,22 @@ def test_draws_are_differentiated_by_the_factor_and_the_noise(batch, draws):
         return CholeskyFactor(roots.tril(), links).draw(noise)
 
     assert torch.autograd.gradcheck(drawn, leaves)
+
+
+def test_gradients_are_those_of_the_matrix():
+    diag, lower, _ = matrices((2,), units=3, size=2)
+    vectors = torch.randn(2, 3, 2, dtype=torch.float64)
+
+    def symmetric(blocks):
+        return (blocks + blocks.mT) / 2
+
+    leaves = [x.clone().requires_grad_() for x in (diag, lower, vectors)]
+    assert torch.autograd.gradcheck(
+        lambda d, low: log_det(symmetric(d), low), leaves[:2]
+    )
+    assert torch.autograd.gradcheck(
+        lambda d, low, v: solve(symmetric(d), low, v), leaves
+    )
 
 
 def test_a_matrix_that_is_not_positive_is_told_of():
