@@ -54,8 +54,8 @@ def every_draw(fit, data):
     yield fit.simulate(data, num_samples=30, draws=True)[0].emissions
     yield torch.as_tensor(replicated(program, fit.draws, 0)["y"])
     yield _simulated(program, fit.params, 0).emissions
-    job = _Resampling(fit, data, None, None, None, "parametric", 0, None)
-    yield job._data(np.random.default_rng(0)).emissions
+    job = _Resampling(fit, data, None, None, "parametric", 0, None)
+    yield job._data(np.random.default_rng(0)).data.emissions
 
 
 @pytest.mark.parametrize("name", FAMILIES)
