@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.formulas import fast_objective
 from glmhmm_pyro.components.objectives import Beginning, BlockObjective
 from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.sequences import Sequences
@@ -94,7 +95,7 @@ def objective_by_unit(
     """
     parts = {}
     for unit, (places, own) in _by_unit(component, data).items():
-        objective = component.inner.block_objective(own)
+        objective = fast_objective(component.inner, own)
         if objective is None:
             return None
         parts[unit] = places, objective
@@ -147,7 +148,7 @@ class UnlinkedUnits(Component):
             and axes
             and data.device.type == "cpu"
         ):
-            first = self.inner.block_objective(data.subset([0]))
+            first = fast_objective(self.inner, data.subset([0]))
             self.has_objectives = first is not None
             blocks = (self.over, *self.outer, *axes)
             self.blocks = blocks if self.has_objectives else None

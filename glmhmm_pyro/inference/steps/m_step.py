@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.formulas import exact_update, fast_objective
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -91,7 +92,7 @@ class MStep:
         self.hyper_step = HyperStep(component, hyper, self.blocks) if hyper else None
         self.ends = Ends()
         simple = self._is_simple(sites)
-        self.fast = component.block_objective(data) if simple else None
+        self.fast = fast_objective(component, data) if simple else None
         self.table = self._table(set(sites) == declared and is_one_law)
         self.has_fixed_prior = component.has_fixed_priors and set(sites) == declared
         self.has_fixed_prior &= not hyper
@@ -173,7 +174,7 @@ class MStep:
         if not self.blocks.transforms:
             return {}
         present = {n.removeprefix(self.prefix): v for n, v in params.items()}
-        known = self.component.closed_form(counts, self.data, present) or {}
+        known = exact_update(self.component, counts, self.data, present)
         exact = {self.prefix + name: value for name, value in known.items()}
         blocks = self.blocks.without(exact)
         if not blocks.transforms:
