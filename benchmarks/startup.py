@@ -8,14 +8,14 @@ one process.
 
 Printed once, on two cores:
 
-    import torch          0.86
+    import torch          0.75
     import pyro           0.90
-    import glmhmm_pyro    1.88
+    import glmhmm_pyro    1.77
                          empty   full
-    Stationary, K = 2     4.36   0.33
-    InputDriven, K = 2    5.67   0.39
-    Stationary, all       5.18   1.13
-    InputDriven, all     14.71   2.77
+    Stationary, K = 2     4.30   0.33
+    InputDriven, K = 2    5.76   0.37
+    Stationary, all       5.12   1.11
+    InputDriven, all     12.20   2.74
 """
 
 import os
