@@ -30,7 +30,7 @@ are apart in every ten of them; log-likelihoods or log-evidence::
     walking                       1.9 s  -12187.908
     one scale learnt              3.5 s  -12179.056
     twelve scales learnt          6.4 s  -12149.061
-    a scale and moves learnt     23.0 s  -12165.456
+    a scale and moves learnt     28.6 s  -12165.385
     tens of days apart, em       11.7 s  -11934.535  Status.CONVERGED
     tens of days apart, map      12.3 s  -11934.535  Status.CONVERGED
 

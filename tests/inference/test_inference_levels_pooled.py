@@ -1,5 +1,7 @@
 """Emissions pooled over slow states: evidence, limits, and a law found again."""
 
+import warnings
+
 import matplotlib
 import numpy as np
 import pytest
@@ -379,3 +381,20 @@ def test_sandwiches_are_refused_of_pooled_emissions(found):
     fit, data = found
     with pytest.raises(ValueError, match="where emissions.weights follow a law"):
         fit.standard_errors(data, robust="session")
+
+
+def test_a_climb_that_is_said_to_have_converged_gains_nothing_from_there():
+    """The evidence rises slowly, then faster; to see it takes two whole climbs."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([1 + 3 * rng.normal(size=60), rng.normal(size=60), np.ones(60)])
+    rng.standard_t(3, size=60), rng.poisson(3, size=60)
+    data = gh.Sequences(rng.gamma(2.0, size=60), x, lengths=[30, 1, 29])
+    family = gh.components.Gamma(gh.priors.Ridge(1.0))
+    model = gh.GLMHMM(Levels(2, 2), Varying(family, "slow", gh.priors.Ridge(1.0)))
+    options = {"num_restarts": 1, "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gh.ConvergenceWarning)
+        fit = gh.fit(model, data, seed=1, **options)
+        again = gh.fit(model, data, init=fit.params, **options)
+    gained = again.log_joint - fit.log_joint
+    assert gained < 0.02 or fit.status is not gh.Status.CONVERGED

@@ -134,14 +134,15 @@ class Ascent:
 
         middle, axes = self.best.v.numpy(), self._axes(self.best)
         box, ends = self._box(middle, axes)
-        heights = [self.best.height]
+        heights, tried = [self.best.height], dict[bytes, float]()
 
         def objective(moved: np.ndarray) -> tuple[float, np.ndarray]:
             value, slope = self._objective(middle + axes @ moved)
+            tried[moved.tobytes()] = -value
             return value, axes.T @ slope
 
-        def judge(_: np.ndarray) -> None:
-            heights.append(self.best.height)
+        def judge(moved: np.ndarray) -> None:
+            heights.append(tried.get(moved.tobytes(), self.best.height))
             if gained_little(heights, self._enough):
                 raise StopIteration
 
@@ -167,9 +168,13 @@ class Ascent:
         # to gain.
         is_level = found.success and not self.saw_no_mode
         is_level = is_level or gained_little(heights, self._enough)
-        is_level = is_level or found.jac @ found.jac / 2 < self._enough
+        is_steep = found.jac @ found.jac / 2 >= self._enough
+        is_level = is_level or not is_steep
         has_gained = self.best.height - heights[0] >= self._enough
-        self.has_ended = bool(is_level and not (at_edge and has_gained))
+        # What was highest may have been tried and not taken: there is more from there.
+        is_highest = self.best.height - heights[-1] < self._enough
+        leads_on = has_gained and (at_edge or is_steep)
+        self.has_ended = bool(is_level and is_highest and not leads_on)
 
     def _box(self, middle: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, Any]:
         """How far a search may go along its axes, and where scales end for good."""
