@@ -130,8 +130,16 @@ class Laplace:
         read = noise.square() * problem.layout.is_read
         log_normal = -read.sum((1, 2)) / 2
         same = {n: x.expand(len(noise), *x.shape) for n, x in found.params.items()}
-        params = {**same, **problem.latents(at.w + at.factor.draw(noise))}
-        draws = problem.program.coordinates.pack(params)
+        latents = problem.latents(at.w + at.factor.draw(noise))
+        held = ", ".join(name for name in same if name not in latents)
+        if held:
+            note = (
+                f"draws hold {held} at the largest evidence, so that their intervals "
+                "have no width; have standard errors of these by method='map', or "
+                "draws of all by method='nuts'"
+            )
+            found = replace(found, notes=(*found.notes, note))
+        draws = problem.program.coordinates.pack({**same, **latents})
         return _with_draws(problem.program, found, draws, log_normal, search.progress)
 
     def _around_mode(
