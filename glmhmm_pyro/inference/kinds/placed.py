@@ -69,8 +69,11 @@ class PlacedPositive(Placed):
         return by_value * self._value + jacobian
 
 
-class PlacedWithinBounds(Placed):
-    """A site of positive numbers that a fit keeps within bounds."""
+class PlacedWithinBounds(PlacedPositive):
+    """A site of positive numbers that a fit keeps within bounds.
+
+    The log volume is as if there were none.
+    """
 
     def __init__(self, transform: Transform, shape: torch.Size):
         super().__init__(transform, shape)
@@ -81,10 +84,6 @@ class PlacedWithinBounds(Placed):
         """Exponentials, or the bound that they are beyond."""
         self._free, self._exp = free, np.exp(free)
         return np.clip(self._exp, self._low, self._high)
-
-    def gain(self) -> float:
-        """As if there were no bounds."""
-        return float(np.add.reduce(self._free, None))
 
     def slope(self, by_value: np.ndarray, jacobian: bool) -> np.ndarray:
         """Slope by the logarithms, 0 where values are held at a bound."""

@@ -2,8 +2,8 @@
 
 Those over the same units stand side by side, a row a unit, but all in one row where
 units are states: which of them a step belongs to is open, and so they all hang
-together. Those over groups and over
-sessions make a row a group: its own numbers, then those of its sessions in their order.
+together. Those over groups and over sessions make a row a group: its own numbers, then
+those of its sessions in their order.
 Of a walk over sessions these are the steps, which are independent, so that what links
 sessions stands within a row; the Jacobian of that is 1. Groups of fewer sessions than
 others have numbers more, which nothing reads, of standard normal laws.
