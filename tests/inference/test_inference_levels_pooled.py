@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from families import hidden_markov
-from level_cases import RIDGE, UNFINISHED, short_sessions
-from pyro.distributions import Dirichlet, HalfNormal
+from level_cases import RIDGE, UNFINISHED
+from pooled_cases import pooled, short_data
+from pyro.distributions import HalfNormal
 from varying_cases import problem_of
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.chain import log_marginal
 from glmhmm_pyro.components import (
     ByLevel,
     Levels,
@@ -29,10 +29,6 @@ from glmhmm_pyro.inference.marginal.law_evidence import (
 
 matplotlib.use("Agg")
 
-EVEN = Dirichlet(torch.full((2,), 2.0).double())
-LENGTHS = (4, 2, 3)
-SEEN = (True, True, False, True, True, True, True, False, True)
-TICKS = torch.tensor([0.0, 1, 0, 1, 0, 1, 0, 1, 1], dtype=torch.float64)
 LEARNT = gh.priors.Hierarchical(HalfNormal(1.0), per=("covariate",))
 
 
@@ -51,18 +47,6 @@ def engaged(steps=1200, seed=2, sessions=12):
     return gh.Sequences(
         y, x, lengths=[steps // sessions] * sessions, covariate_names=["s", "bias"]
     )
-
-
-def pooled(law, constant=(), prior=RIDGE, **moves):
-    """A model whose other parameters have maxima inside their support."""
-    moves = TwoLevels(gh.Stationary(EVEN), gh.Stationary(EVEN), **moves)
-    first = TwoLevelsInitial(gh.Initial(EVEN), gh.Initial(EVEN))
-    emissions = Varying(gh.Bernoulli(prior), "slow", law, constant)
-    return gh.GLMHMM(Levels(2, 2), emissions, moves, first)
-
-
-def short_data(**options):
-    return short_sessions(LENGTHS, SEEN, TICKS, **options)
 
 
 MODELS = {
@@ -116,32 +100,6 @@ def test_its_gradient_is_that_of_differences(expansion):
     np.testing.assert_allclose(
         gradient(problem, v, at), differences, rtol=1e-4, atol=1e-4
     )
-
-
-def test_biases_of_all_pairs_are_integrated_as_quadrature_does():
-    """Eight nodes for each of four biases; Laplace's error is below 0.01 nats."""
-    data = short_data()
-    data = data.replace(covariates=np.ones((9, 1)), covariate_names=["bias"])
-    problem = problem_of(pooled(gh.priors.Ridge(0.4)), data)
-    v = torch.linspace(-0.5, 0.5, problem.theta.size).double()
-    at = expand_at_units_mode(problem, v, torch.zeros(1, 4).double())
-    mean = problem.params(at.w, v)["emissions.weights_mean"][:, 0]
-    nodes, shares = np.polynomial.hermite_e.hermegauss(8)
-    places = np.stack(np.meshgrid(*[nodes] * 4, indexing="ij"), -1).reshape(-1, 4)
-    logs = np.log(shares / shares.sum())
-    logs = sum(np.meshgrid(*[logs] * 4, indexing="ij")).reshape(-1)
-    biases = mean.repeat(2) + 0.4 * torch.tensor(places)
-    odds = torch.where(data.emissions[:, None] > 0, 1.0, -1.0) * biases[:, None]
-    emitted = torch.where(data.mask[:, None], odds.sigmoid().log(), 0.0)
-    hidden = problem.program.model.hidden_markov_at(problem.params(at.w, v), data)
-    chain = (hidden.initial_logits, hidden.transition_logits)
-    by_node = log_marginal(
-        *(part.expand(len(emitted), *part.shape) for part in chain),
-        emitted,
-        hidden.lengths,
-    ).sum(-1)
-    expected = float((by_node + torch.tensor(logs)).logsumexp(0))
-    assert at.evidence == pytest.approx(expected, abs=0.01)
 
 
 def fitted(model, data, method="map", **options):
@@ -367,14 +325,6 @@ def test_slow_states_that_are_alike_are_at_a_saddle_which_a_start_leaves():
     assert (slope + at.prior.slope(at.w)).abs().max() < 1e-6
     bent = torch.diag_embed(at.prior.precision()[0]) - bends
     assert (torch.linalg.eigvalsh(bent) > 0).all()
-
-
-def test_weights_of_states_and_of_sessions_are_not_integrated_out_together():
-    fast = Varying(gh.Stationary(), "session", "pooled")
-    family = Varying(gh.Bernoulli(), "slow", "pooled")
-    model = gh.GLMHMM(Levels(2, 2), family, TwoLevels(fast=fast))
-    with pytest.raises(ValueError, match="latents over slow states must be integrated"):
-        fitted(model, short_data())
 
 
 def test_sandwiches_are_refused_of_pooled_emissions(found):

@@ -40,8 +40,8 @@ def Varying(
     EM, MAP and Laplace maximise the evidence of the law's parameters, all weights
     integrated out by Laplace's approximation, for the joint mode of weights and a
     learnt scale runs to 0. Components may vary over other units, groups and their
-    sessions, or by other laws. Other sessions than were fitted have weights from the
-    law.
+    sessions beside slow states, or by other laws. Other sessions than were fitted have
+    weights from the law.
 
     Over slow states (:class:`Levels`) every pair of a slow and a fast state has weights
     of its own, around a mean of the fast state, so that a strategy is much the same,

@@ -42,7 +42,6 @@ from glmhmm_pyro.inference.marginal.law_evidence import (
     expand_at_units_mode,
     gradient,
 )
-from glmhmm_pyro.inference.marginal.linked import ByChain
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.ranks import ALONE
@@ -79,7 +78,7 @@ class BorderedCurvature(NamedTuple):
             factor is NaN where the density is no hill along the units.
         """
         problem = MarginalProblem.of(program) if program.ranks is ALONE else None
-        if problem is None or isinstance(problem.curvature, ByChain):
+        if problem is None or not problem.curvature.is_apart:
             return None
         w, v = problem.packed(program.coordinates.unpack(vector))
         with torch.no_grad():

@@ -7,7 +7,8 @@ Where sessions are independent given the units' weights,
 
 with the states summed out, so that a derivative along one coordinate of *all* units
 together has those of every unit side by side. Where slow states go on from session to
-session, :mod:`glmhmm_pyro.inference.marginal.linked` has those between units as well.
+session, :mod:`glmhmm_pyro.inference.marginal.linked` has those between units as well,
+and :mod:`glmhmm_pyro.inference.marginal.shared_rows` those by weights of all units.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -34,12 +35,14 @@ class ByUnit:
         problem: whose sessions are independent given the units' weights.
     """
 
-    # Whether second derivatives cost about as much as slopes.
-    is_cheap = False
+    # Whether second derivatives cost about as much as slopes, and whether those between
+    # units are 0.
+    is_cheap, is_apart = False, True
 
     def __init__(self, problem: "MarginalProblem"):
         self.problem = problem
         self.mapped = True
+        self.rows = problem.number - problem.layout.shared
         program = problem.program
         self.direct = direct_likelihood(program.model, program.data, problem.theta)
 
@@ -74,28 +77,33 @@ class ByUnit:
     def hessian(self, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Value, slope by the units, and second derivatives within each.
 
-        Shapes (), (units, size) and (units, size, size).
+        Shapes (), (rows, size) and (units, size, size); units are the first rows.
         """
-        leaf = w.detach().requires_grad_()
-        with torch.enable_grad():
-            value = self._traced(leaf, v.detach())
-            (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
-            directions = self.directions(w)
-            blocks = self.blocks(self._along(slope, leaf, directions))
+        own = torch.eye(w.shape[1], dtype=w.dtype)[:, None].expand(-1, self.rows, -1)
+        columns = self.bends_along(w, v, self.spread(own, w))
+        blocks = self.blocks(columns[:, : self.rows])
         # Those of all points are added up in one order, down to the last bit.
         return *self.slopes(w, v)[:2], blocks
 
-    def directions(self, w: Tensor) -> Tensor:
-        """Each coordinate of all units at once, (directions, 1, size)."""
-        return torch.eye(w.shape[1], dtype=w.dtype).unsqueeze(1)
+    def spread(self, own: Tensor, w: Tensor) -> Tensor:
+        """Directions (directions, rows, size) of the units, 0 in all other rows."""
+        return torch.nn.functional.pad(own, (0, 0, 0, len(w) - self.rows))
 
     def blocks(self, columns: Tensor) -> Tensor:
         """Second derivatives from those along the directions (directions, ...)."""
         blocks = columns.movedim(0, -1)
         return (blocks + blocks.mT) / 2
 
+    def bends_along(self, w: Tensor, v: Tensor, directions: Tensor) -> Tensor:
+        """Derivatives of the slope by w along directions (directions, rows, size)."""
+        leaf = w.detach().requires_grad_()
+        with torch.enable_grad():
+            value = self._traced(leaf, v.detach())
+            (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
+            return self._along(slope, leaf, directions)
+
     def _along(self, slope: Tensor, leaf: Tensor, directions: Tensor) -> Tensor:
-        """Derivatives of slopes along directions, (directions, units, size).
+        """Derivatives of slopes along directions, (directions, rows, size).
 
         As many together as memory holds, for which the chain is filtered once.
         """
@@ -127,11 +135,17 @@ class ByUnit:
             v: parameters.
             within: V, the covariance of every unit, (units, size, size).
         """
+        return self.third_along(w, v, self.spread(self.roots(within).movedim(-1, 0), w))
+
+    def third_along(
+        self, w: Tensor, v: Tensor, directions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Slopes of half the sum of second derivatives along directions."""
         _, *centre = self.slopes(w, v)
         found = [torch.zeros_like(w), torch.zeros_like(v)]
-        for column in self.roots(within).unbind(-1):
-            _, *ahead = self.slopes(w + _STEP * column, v)
-            _, *behind = self.slopes(w - _STEP * column, v)
+        for direction in directions:
+            _, *ahead = self.slopes(w + _STEP * direction, v)
+            _, *behind = self.slopes(w - _STEP * direction, v)
             for total, a, b, c in zip(found, ahead, behind, centre):
                 total += (a + b - 2 * c) / (2 * _STEP**2)
         return found[0], found[1]
@@ -156,7 +170,7 @@ class ByPredictor:
         component: emissions whose weights vary.
     """
 
-    is_cheap = True
+    is_cheap, is_apart = True, True
 
     def __init__(self, problem: "MarginalProblem", component: Component):
         self.problem, self.component = problem, component

@@ -13,7 +13,6 @@ import torch
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.inference.kinds.starts import given_values, sites_of_priors
 from glmhmm_pyro.inference.marginal.ascent import Ascent, Scales
-from glmhmm_pyro.inference.marginal.curvatures import ByUnit
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -66,7 +65,7 @@ def evidence_starts(
         sizes["border_scale"] = border
         found.append(problem.params(w, scales.at(v, sizes)))
     # Where every evaluation runs through the chain, one start has to do.
-    found = found[:1] if isinstance(problem.curvature, ByUnit) else found
+    found = found if problem.curvature.is_cheap else found[:1]
     for other in others:
         w, v = problem.packed(other)
         found.append(problem.params(w, scales.at(v, {"scale": _OF_APART})))

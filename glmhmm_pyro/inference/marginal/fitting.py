@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from glmhmm_pyro.inference.draws.importance import POOR, pareto_k
 from glmhmm_pyro.inference.marginal.ascent import Ascent, EvidencePoint, Scales
-from glmhmm_pyro.inference.marginal.curvatures import ByUnit
 from glmhmm_pyro.inference.marginal.evidence_starts import (
     Fitting,
     evidence_starts,
@@ -57,7 +56,7 @@ def fit_marginal(
     try:
         for start in tqdm(starts, desc="evidence", disable=not search.progress):
             ascents += _climb_from(problem, start, len(starts) == 1)
-        if isinstance(problem.curvature, ByUnit) and ascents:
+        if not problem.curvature.is_cheap and ascents:
             _highest(ascents).climb()
         _check_nested(problem, ascents, starts[0])
         status = Status.CONVERGED
@@ -139,7 +138,7 @@ def _climb_from(problem: MarginalProblem, start: Params, is_only: bool) -> list[
     except NoModeError:
         return []
     ascent.settle(_SETTLING)
-    if not isinstance(problem.curvature, ByUnit):
+    if problem.curvature.is_cheap:
         ascent.climb()
     return [ascent]
 
@@ -286,7 +285,7 @@ def _normality_warning(
     problem: MarginalProblem, point: EvidencePoint
 ) -> tuple[str, ...]:
     """A sentence if the units' density is far from normal."""
-    if not isinstance(problem.curvature, ByUnit):
+    if problem.curvature.is_cheap:
         return ()
     k = pareto_k(log_weights(problem, point, _TOLD_BY))
     if not k > POOR:

@@ -45,6 +45,8 @@ class ByChain(ByUnit):
         goes_on: which sessions go on from the one before, (sessions,).
     """
 
+    is_apart = False
+
     def __init__(self, problem: "MarginalProblem", goes_on: Tensor):
         super().__init__(problem)
         self.numbers = torch.arange(len(goes_on))
@@ -59,7 +61,8 @@ class ByChain(ByUnit):
         """Those of a program whose states go on between the units, if they do."""
         data = problem.program.data
         goes_on = problem.program.model.transitions.goes_on(data)
-        if goes_on is None or problem.number != data.num_sessions:
+        rows = problem.number - problem.layout.shared
+        if goes_on is None or rows != data.num_sessions:
             return None
         return cls(problem, goes_on)
 
@@ -136,7 +139,8 @@ class _Borders:
         # Chains that are shorter end with sessions that change nothing.
         stays = torch.eye(states, dtype=logs.dtype).log().clamp(min=_NONE)
         self.logs = self._by_place(logs, stays.flatten())
-        self.slopes = self._by_place(torch.stack(self.by_unit, 1).detach(), 0.0)
+        by_unit = torch.stack(self.by_unit, 1).detach()[: problem.rows]
+        self.slopes = self._by_place(by_unit, 0.0)
         self.bends = self._bends(self.logs)
 
     def _by_place(self, by_session: Tensor, missing: Tensor | float) -> Tensor:
@@ -171,7 +175,8 @@ class _Borders:
             own = by_log[where].unbind(1), by_slope[where].unbind(1)
             parts = zip(own[0], self.by_pair, own[1], self.by_unit)
             sums = [
-                (a * torch.where(logs.isfinite(), logs, 0.0)).sum() + (b * slope).sum()
+                (a * torch.where(logs.isfinite(), logs, 0.0)).sum()
+                + (b * slope[: self.problem.rows]).sum()
                 for a, logs, b, slope in parts
             ]
             found: Any = torch.autograd.grad(

@@ -14,6 +14,7 @@ from torch import Tensor
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.marginal.curvatures import ByPredictor, ByUnit
 from glmhmm_pyro.inference.marginal.linked import ByChain
+from glmhmm_pyro.inference.marginal.shared_rows import SharedBesideUnits
 from glmhmm_pyro.inference.marginal.unit_layout import layout_of
 from glmhmm_pyro.inference.marginal.vector_parts import VectorParts
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
@@ -71,8 +72,8 @@ class MarginalProblem:
         follows: whether units go on from those before, by latent.
         over: what each latent varies over.
         layout: where the latents' numbers stand in w.
-        number: of the units that w has.
-        size: of the numbers of a unit.
+        number: of the rows that w has.
+        size: of the numbers of a row.
         curvature: second and third derivatives of the log-likelihood.
     """
 
@@ -87,8 +88,14 @@ class MarginalProblem:
         self.layout = layout_of(laws, self.over, program.data)
         self.parts = VectorParts.of(program.coordinates, self.layout, self.names)
         self.number, self.size = self.layout.number, self.layout.size
+        self.curvature = self._curvature()
+
+    def _curvature(self) -> Any:
         by_predictor = ByPredictor.of(self)
-        self.curvature: Any = by_predictor or ByChain.of(self) or ByUnit(self)
+        if by_predictor is not None:
+            return by_predictor
+        of_units = ByChain.of(self) or ByUnit(self)
+        return SharedBesideUnits(of_units) if self.layout.shared else of_units
 
     @classmethod
     def of(cls, program: Program) -> "MarginalProblem | None":
@@ -109,7 +116,7 @@ class MarginalProblem:
 
     def weight_units(self) -> Tensor:
         """One over the root mean square of the covariate of every number of a unit."""
-        return self.layout.of_row({name: self.units_of(name) for name in self.names})
+        return self.layout.of_rows({name: self.units_of(name) for name in self.names})
 
     def units_of(self, name: str) -> Tensor:
         """The same of the numbers of a unit of one latent."""

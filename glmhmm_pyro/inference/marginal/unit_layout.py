@@ -6,7 +6,8 @@ together. Those over groups and over sessions make a row a group: its own number
 those of its sessions in their order.
 Of a walk over sessions these are the steps, which are independent, so that what links
 sessions stands within a row; the Jacobian of that is 1. Groups of fewer sessions than
-others have numbers more, which nothing reads, of standard normal laws.
+others have numbers more, which nothing reads, of standard normal laws. Those over
+states, beside others, stand below these, in rows that are no unit's.
 """
 
 from collections.abc import Mapping
@@ -41,11 +42,13 @@ class Layout(Protocol):
 
     Attributes:
         number: of rows.
+        shared: how many of these, the last ones, are of what all units share.
         size: of a row.
         is_read: which numbers are some latent's, broadcasts to (rows, size).
     """
 
     number: int
+    shared: int
     size: int
     is_read: Tensor
 
@@ -61,8 +64,8 @@ class Layout(Protocol):
     def links(self, laws: Laws) -> Links:
         """The laws of the latents, as those of the rows."""
 
-    def of_row(self, by_latent: Mapping[str, Tensor]) -> Tensor:
-        """What is known of every number of a unit, (size,) of a row."""
+    def of_rows(self, by_latent: Mapping[str, Tensor]) -> Tensor:
+        """What is known of every number of a unit, broadcasts to (rows, size)."""
 
 
 class SideBySide:
@@ -71,6 +74,8 @@ class SideBySide:
     Args:
         laws: those of the latents, by name.
     """
+
+    shared = 0
 
     def __init__(self, laws: Laws):
         self.units = {name: law.unit for name, law in laws.items()}
@@ -106,7 +111,7 @@ class SideBySide:
             torch.cat([law.follows[:, None].expand(-1, n) for law, n in shapes], -1),
         )
 
-    def of_row(self, by_latent: Mapping[str, Tensor]) -> Tensor:
+    def of_rows(self, by_latent: Mapping[str, Tensor]) -> Tensor:
         """Those of all latents."""
         return torch.cat([by_latent[name].reshape(-1) for name in self.units])
 
@@ -117,6 +122,8 @@ class InOneRow:
     Args:
         laws: those of the latents, by name, which have no order.
     """
+
+    shared = 0
 
     def __init__(self, laws: Laws):
         self.shapes = {name: law.event_shape for name, law in laws.items()}
@@ -146,7 +153,7 @@ class InOneRow:
         scale = self.packed({name: laws[name].scale for name in self.shapes})
         return Links(centre, scale, torch.zeros(1, 1, dtype=torch.bool))
 
-    def of_row(self, by_latent: Mapping[str, Tensor]) -> Tensor:
+    def of_rows(self, by_latent: Mapping[str, Tensor]) -> Tensor:
         """Those of all latents, repeated for the states."""
         states = [shape[0] for shape in self.shapes.values()]
         own = zip((by_latent[name] for name in self.shapes), states)
@@ -181,6 +188,8 @@ class ByGroup:
         over: what each varies over.
         data: the data set.
     """
+
+    shared = 0
 
     def __init__(self, laws: Laws, over: Mapping[str, str], data: Sequences):
         row = Units.of(data, "group").of_session.cpu()
@@ -256,7 +265,7 @@ class ByGroup:
             torch.zeros(self.number, 1, dtype=torch.bool),
         )
 
-    def of_row(self, by_latent: Mapping[str, Tensor]) -> Tensor:
+    def of_rows(self, by_latent: Mapping[str, Tensor]) -> Tensor:
         """Those of all latents, repeated for their sessions."""
         blocks = self.blocks.items()
         return torch.cat([by_latent[n].reshape(-1).repeat(b.slots) for n, b in blocks])
@@ -269,6 +278,60 @@ class ByGroup:
         return found.index_put((block.row, block.slot), by_unit)
 
 
+class WithShared:
+    """Latents over units, and below their rows those over states, which all share.
+
+    The latter take as many rows as their numbers fill.
+
+    Args:
+        units: where those over units stand.
+        states: those over slow states.
+    """
+
+    def __init__(self, units: Layout, states: InOneRow):
+        self.units, self.states = units, states
+        self.shared = -(-states.size // units.size)
+        self.number, self.size = units.number + self.shared, units.size
+        every = torch.ones(1, states.size, dtype=torch.bool)
+        self.is_read = self._above(units.is_read, every)
+
+    def _above(self, units: Tensor, states: Tensor, missing: float = 0) -> Tensor:
+        """Rows of units, then those that one of states (1, numbers) fills."""
+        left = self.shared * self.size - self.states.size
+        filled = torch.nn.functional.pad(states, (0, left), value=missing)
+        own = units.expand(self.units.number, self.size)
+        return torch.cat([own, filled.reshape(self.shared, self.size)])
+
+    def latents(self, w: Tensor) -> Params:
+        """Values of the latents over units, and of those over states."""
+        own, shared = w.split([self.units.number, self.shared], -2)
+        row = shared.flatten(-2)[..., None, : self.states.size]
+        return self.units.latents(own) | self.states.latents(row)
+
+    def packed(self, params: Params) -> Tensor:
+        """The rows of values of the latents, 0 where these have none."""
+        return self._above(self.units.packed(params), self.states.packed(params))
+
+    def slopes(self, by_latent: Params) -> Tensor:
+        """Slopes by the rows."""
+        return self._above(self.units.slopes(by_latent), self.states.slopes(by_latent))
+
+    def links(self, laws: Laws) -> Links:
+        """The laws of both."""
+        of_units, of_states = self.units.links(laws), self.states.links(laws)
+        no_order = of_states.follows.expand(1, self.states.size)
+        return Links(
+            self._above(of_units.centre, of_states.centre),
+            self._above(of_units.scale, of_states.scale, 1.0),
+            self._above(of_units.follows, no_order),
+        )
+
+    def of_rows(self, by_latent: Mapping[str, Tensor]) -> Tensor:
+        """Those of all latents, 1 where there is none."""
+        row = self.states.of_rows(by_latent)
+        return self._above(self.units.of_rows(by_latent), row[None], 1.0)
+
+
 def layout_of(laws: Laws, over: Mapping[str, str], data: Sequences) -> Layout:
     """Where the numbers of all latents stand.
 
@@ -278,18 +341,21 @@ def layout_of(laws: Laws, over: Mapping[str, str], data: Sequences) -> Layout:
         data: the data set.
 
     Raises:
-        ValueError: some vary over steps, or over slow states, and others do not.
+        ValueError: some vary over steps, and others do not.
     """
-    kinds = set(over.values())
+    kinds = {over[name] for name in laws}
     if len(kinds) == 1:
         return InOneRow(laws) if SLOW in kinds else SideBySide(laws)
-    for kind, called in (("step", "steps"), (SLOW, "slow states")):
-        if kind in kinds:
-            mine = next(name for name, own in over.items() if own == kind)
-            other = next(name for name, own in over.items() if own != kind)
-            raise ValueError(
-                f"latents over {called} must be integrated out without others, got "
-                f"{mine} over {called} and {other} over {over[other]}s; let one of "
-                "them be the same in all units, or fit by method='nuts' or 'svi'"
-            )
-    return ByGroup(laws, over, data)
+    if "step" in kinds:
+        mine = next(name for name, own in over.items() if own == "step")
+        other = next(name for name, own in over.items() if own != "step")
+        raise ValueError(
+            "latents over steps must be integrated out without others, got "
+            f"{mine} over steps and {other} over {over[other]}s; let one of them be "
+            "the same in all units, or fit by method='nuts' or 'svi'"
+        )
+    if SLOW not in kinds:
+        return ByGroup(laws, over, data)
+    of_states = {name: law for name, law in laws.items() if over[name] == SLOW}
+    of_units = {name: law for name, law in laws.items() if name not in of_states}
+    return WithShared(layout_of(of_units, over, data), InOneRow(of_states))
