@@ -36,6 +36,15 @@ class CholeskyFactor(NamedTuple):
         """Log determinants of H, shape (*batch,); NaN where it is not positive."""
         return 2 * self.roots.diagonal(dim1=-2, dim2=-1).log().sum((-2, -1))
 
+    @property
+    def diagonal(self) -> Tensor:
+        """Diagonals of H, shape (*batch, units, size)."""
+        return self.roots.square().sum(-1) + self.links.square().sum(-1)
+
+    def detach(self) -> "CholeskyFactor":
+        """The same without a history of its numbers."""
+        return CholeskyFactor(self.roots.detach(), self.links.detach())
+
     def solve(self, vectors: Tensor) -> Tensor:
         """H^-1 times vectors (*batch, units, size)."""
         return self._moved(vectors, kernels.forwards, kernels.backwards)

@@ -1,17 +1,18 @@
-r"""Block-tridiagonal matrices with a dense border: units, and what all of them share.
+r"""Matrices by units with a dense border: what all of the units share.
 
 .. math::
     \begin{pmatrix} H & B \\ B^\top & C \end{pmatrix}, \quad
     S = C - B^\top H^{-1} B
 
-H is block-tridiagonal, and S, the Schur complement, the precision of what is shared
-with the units integrated out. With R R' the inverse of S and L L' that of H,
+H is block-tridiagonal, or dense where states link units, too, and S, the Schur
+complement, the precision of what is shared with the units integrated out. With R R' the
+inverse of S and H = L L',
 
 .. math::
     \begin{pmatrix} L^{-\top} & -H^{-1} B R \\ 0 & R \end{pmatrix}
 
 is a root of the inverse of the whole: it makes draws of white noise, and no matrix of
-all units is ever formed.
+all units is formed beside H.
 """
 
 from typing import NamedTuple
@@ -20,10 +21,14 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.banded.algebra import CholeskyFactor
+from glmhmm_pyro.banded.joint_factor import JointFactor
+
+# Of units in a row, or of units that all hang together.
+Factor = CholeskyFactor | JointFactor
 
 
 class Bordered(NamedTuple):
-    """Root of the inverse of a block-tridiagonal matrix with a border.
+    """Root of the inverse of a matrix by units with a border.
 
     Attributes:
         inside: factor of H.
@@ -32,7 +37,7 @@ class Bordered(NamedTuple):
             shared moves in these directions alone.
     """
 
-    inside: CholeskyFactor
+    inside: Factor
     solved: Tensor
     spread: Tensor
 
@@ -65,7 +70,7 @@ class Bordered(NamedTuple):
 
 
 def schur_complement(
-    inside: CholeskyFactor, border: Tensor, corner: Tensor
+    inside: Factor, border: Tensor, corner: Tensor
 ) -> tuple[Tensor, Tensor]:
     """H^-1 B, as columns (shared, units, size), and S, shape (shared, shared).
 

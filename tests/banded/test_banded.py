@@ -8,6 +8,7 @@ from glmhmm_pyro.banded import (
     Bordered,
     CholeskyFactor,
     factor,
+    joint_factor,
     log_det,
     schur_complement,
     solve,
@@ -47,6 +48,8 @@ def test_a_factor_says_what_dense_algebra_says(batch, units, size):
     diag, lower, whole = matrices(batch, units, size)
     made, inverse = factor(diag, lower), torch.linalg.inv(whole)
     close = {"rtol": 1e-11, "atol": 1e-12}
+    own = whole.diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(made.diagonal.flatten(-2), own, **close)
     assert made.is_positive.all() and made.is_positive.shape == batch
     torch.testing.assert_close(made.log_det, torch.logdet(whole), **close)
     vectors = torch.randn(*batch, units, size, dtype=torch.float64)
@@ -123,18 +126,47 @@ def test_a_matrix_that_is_not_positive_is_told_of():
         factor(diag, lower[:, 1:])
 
 
+def all_linked():
+    """The factor of a matrix whose units all hang together, and the matrix."""
+    diag, lower, whole = matrices()
+    lower[0] = torch.nan
+    _, _, other = matrices((1,), seed=1)
+    more = other[0] @ other[0].T
+    blocks = more.reshape(5, 3, 5, 3).clone()
+    inside = diag - torch.diag_embed(diag.diagonal(dim1=1, dim2=2))
+    blocks[range(5), :, range(5)] += inside
+    return joint_factor(blocks, diag.diagonal(dim1=1, dim2=2), lower), whole + more
+
+
+def test_a_joint_factor_says_what_dense_algebra_says():
+    made, whole = all_linked()
+    inverse, vectors = torch.linalg.inv(whole), torch.randn(4, 5, 3).double()
+    wanted = vectors.flatten(1) @ inverse
+    assert made.is_positive
+    torch.testing.assert_close(made.log_det, torch.logdet(whole))
+    torch.testing.assert_close(made.diagonal.flatten(), whole.diagonal())
+    torch.testing.assert_close(made.inverse().reshape(15, 15), inverse)
+    torch.testing.assert_close(made.solve(vectors).flatten(1), wanted)
+    torch.testing.assert_close(made.whiten(made.draw(vectors)), vectors)
+    between = inverse.reshape(5, 3, 5, 3)[range(1, 5), :, range(4)]
+    torch.testing.assert_close(made.selected_inverse()[1][1:], between)
+
+
+@pytest.mark.parametrize("is_joint", [False, True])
 @pytest.mark.parametrize("shared, held", [(2, 0), (3, 1), (0, 0)])
-def test_a_border_says_what_dense_algebra_says(shared, held):
+def test_a_border_says_what_dense_algebra_says(shared, held, is_joint):
     """Held numbers have no column of the root: the inverse is that without them."""
     diag, lower, whole = matrices()
+    inside = factor(diag, lower)
+    if is_joint:
+        inside, whole = all_linked()
     border = torch.randn(shared, 5, 3, dtype=torch.float64)
-    corner = 40 * torch.eye(shared, dtype=torch.float64)
+    corner = 400 * torch.eye(shared, dtype=torch.float64)
     rows = border.flatten(1)
     full = torch.cat([torch.cat([whole, rows.T], 1), torch.cat([rows, corner], 1)])
     kept, free = 15 + shared - held, shared - held
     inverse = torch.zeros_like(full)
     inverse[:kept, :kept] = full[:kept, :kept].inverse()
-    inside = factor(diag, lower)
     solved, schur = schur_complement(inside, border, corner)
     root = torch.linalg.cholesky(schur[:free, :free].inverse())
     spread = torch.cat([root, torch.zeros(held, free, dtype=torch.float64)])

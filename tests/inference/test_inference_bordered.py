@@ -8,7 +8,7 @@ from torch.distributions import Dirichlet, HalfNormal
 from varying_cases import drifting, problem_of, rat
 
 import glmhmm_pyro as gh
-from glmhmm_pyro.components import Varying
+from glmhmm_pyro.components import Levels, TwoLevels, TwoLevelsInitial, Varying
 from glmhmm_pyro.inference.curvature import bordered_information
 from glmhmm_pyro.inference.curvature.bordered_information import (
     BorderedInformation,
@@ -50,6 +50,13 @@ def known_scales():
     by_group = Varying(gh.InputDriven(Ridge()), "group", Ridge(0.5))
     same = grouped.replace(transition_covariates=np.ones((360, 1)))
     yield "other units", gh.GLMHMM(2, walk, by_group, first), same
+    levels, start = Levels(2, 2), TwoLevelsInitial(first, first)
+    on = TwoLevels(moves, moves, across_sessions=True)
+    yield "states that go on", gh.GLMHMM(levels, walk, on, start), data
+    by_pair = Varying(gh.Bernoulli(Ridge()), "slow", Ridge(0.5))
+    beside = TwoLevels(moves, Varying(gh.InputDriven(Ridge()), law=Ridge(0.5)))
+    driven = data.replace(transition_covariates=np.ones((300, 1)))
+    yield "slow states", gh.GLMHMM(levels, by_pair, beside, start), driven
 
 
 KNOWN = {name: (model, data) for name, model, data in known_scales()}

@@ -1,7 +1,7 @@
 r"""Information about weights of units that a law links, and about all parameters.
 
 Given the parameters, minus the second derivatives by the units' weights are
-block-tridiagonal; the parameters are a border,
+block-tridiagonal, or dense where states link units, too; the parameters are a border,
 
 .. math:: -\nabla^2 \log p = \begin{pmatrix} H & B \\ B^\top & C \end{pmatrix}.
 
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.banded import Bordered, CholeskyFactor, factor, schur_complement
+from glmhmm_pyro.banded import Bordered, Factor, schur_complement
 from glmhmm_pyro.inference.curvature.curvature import (
     CurvatureError,
     check_finite,
@@ -40,6 +40,7 @@ from glmhmm_pyro.inference.marginal.law_evidence import (
     NoModeError,
     evidence_bends,
     expand_at_units_mode,
+    factorised,
     gradient,
 )
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
@@ -58,7 +59,7 @@ class BorderedCurvature(NamedTuple):
     """
 
     problem: MarginalProblem
-    inside: CholeskyFactor
+    inside: Factor
     border: Tensor
     corner: Tensor
 
@@ -74,19 +75,18 @@ class BorderedCurvature(NamedTuple):
             jacobian: whether the log volume of the transform is included.
 
         Returns:
-            ``None`` where no law links weights of units, or states do besides. The
-            factor is NaN where the density is no hill along the units.
+            ``None`` where no law links weights of units. The factor is NaN where the
+            density is no hill along the units.
         """
         problem = MarginalProblem.of(program) if program.ranks is ALONE else None
-        if problem is None or not problem.curvature.is_apart:
+        if problem is None:
             return None
         w, v = problem.packed(program.coordinates.unpack(vector))
         with torch.no_grad():
             prior = problem.prior(v)
         blocks = -problem.curvature.hessian(w, v)[2]
         diag, below = prior.precision()
-        blocks.diagonal(dim1=-2, dim2=-1).add_(diag)
-        inside = factor(blocks, below.diag_embed())
+        inside = factorised(blocks, diag, below.diag_embed())
         rows = _rows_of_parameters(problem, vector, jacobian)
         corner = rows[:, problem.parts.places]
         check_finite(torch.cat([corner, rows], 1), problem.theta)
@@ -100,12 +100,6 @@ class BorderedCurvature(NamedTuple):
     def schur(self) -> Tensor:
         """The curvature left of the parameters, shape (parameters, parameters)."""
         return schur_complement(self.inside, self.border, self.corner)[1]
-
-    @property
-    def diagonal(self) -> Tensor:
-        """The diagonal of H, shape (units, size)."""
-        roots, links = (part.square().sum(-1) for part in self.inside)
-        return roots + links
 
 
 @dataclass(frozen=True)
@@ -165,7 +159,7 @@ class BorderedInformation:
                 torch.searchsorted(problem.parts.places, piece), slopes
             )
         directions = self._moves(name, self._roots.movedim(-1, 0))
-        each = self.curvature.diagonal.rsqrt()
+        each = self.curvature.inside.diagonal.rsqrt()
         total = self._moves(name, each.diag_embed().movedim(-1, 0)).square().sum(-1)
         shares = {reason: torch.zeros_like(total) for reason in self.missing}
         for reason, found in self._missing_units.items():
@@ -192,7 +186,7 @@ class BorderedInformation:
                 continue
             moves = (self.shared.units[:, None] * directions).T
             units = -torch.tensordot(moves, self.whole.solved, 1)
-            scaled = units * self.curvature.diagonal.sqrt()
+            scaled = units * self.curvature.inside.diagonal.sqrt()
             largest = torch.cat([scaled.flatten(1), directions.T], 1).abs().amax(1)
             found[reason] = scaled / largest[:, None, None]
         return found

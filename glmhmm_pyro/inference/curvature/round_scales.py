@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.banded import Bordered, schur_complement
+from glmhmm_pyro.banded import Bordered, CholeskyFactor, schur_complement
 from glmhmm_pyro.inference.curvature.bordered_information import (
     BorderedCurvature,
     curvature_of_evidence,
@@ -46,8 +46,7 @@ class BorderedScale(NamedTuple):
         """The same without a history of its numbers."""
         inside, *rest = self.root
         solved, spread = (part.detach() for part in rest)
-        own = type(inside)(*(part.detach() for part in inside))
-        return self._replace(root=Bordered(own, solved, spread))
+        return self._replace(root=Bordered(inside.detach(), solved, spread))
 
     @property
     def log_volume(self) -> Tensor:
@@ -58,8 +57,7 @@ class BorderedScale(NamedTuple):
     @property
     def is_read(self) -> Tensor:
         """Which numbers of units are some latent's, (units, size)."""
-        shape = self.root.inside.roots.shape[:-1]
-        return self.parts.layout.is_read.expand(shape)
+        return self.parts.layout.is_read.expand(self.root.solved.shape[1:])
 
     def __rmatmul__(self, slope: Tensor) -> Tensor:
         """A slope (size,) seen from round coordinates."""
@@ -123,10 +121,12 @@ def scale_by_units(program: Program, vector: Tensor) -> BorderedScale | None:
         vector: of the values fitted.
 
     Returns:
-        ``None`` where no law links units alone.
+        ``None`` where no law links units, or states do besides.
     """
     found = BorderedCurvature.of(program, vector, jacobian=True)
-    if found is None or not found.inside.is_positive:
+    if found is None or not isinstance(found.inside, CholeskyFactor):
+        return None
+    if not found.inside.is_positive:
         return None
     problem, curvature = found.problem, found.schur
     if Scales(problem).any:

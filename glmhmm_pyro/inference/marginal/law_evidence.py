@@ -18,8 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.banded import CholeskyFactor, factor
-from glmhmm_pyro.inference.marginal.joint_factor import JointFactor, joint_factor
+from glmhmm_pyro.banded import Factor, JointFactor, factor, joint_factor
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem, Prior
 
 # A Newton step that promises less than this ends the search for the mode, nats. The
@@ -41,9 +40,6 @@ _ROUNDING = 1e-13
 # Half the distance over which slopes by the parameters are differenced, and those of
 # the evidence.
 _SMALL, _STEP = 1e-4, 1e-3
-
-# Of units that the law alone links, or states as well.
-Factor = CholeskyFactor | JointFactor
 
 
 class NoModeError(ValueError):
@@ -183,16 +179,16 @@ def _positive_factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[Factor
         lower: its blocks below the diagonal, (units, size, size).
         bends: second derivatives of the log-likelihood, see :class:`UnitExpansion`.
     """
-    made = _factorised(-bends, diag, lower)
+    made = factorised(-bends, diag, lower)
     if made.is_positive:
         return made, True
     square = -bends if bends.dim() == 3 else -bends.flatten(2).flatten(0, 1)
     roots, directions = torch.linalg.eigh(square)
     bent = (directions * roots.abs().unsqueeze(-2)) @ directions.mT
-    return _factorised(bent.reshape(bends.shape), diag, lower), False
+    return factorised(bent.reshape(bends.shape), diag, lower), False
 
 
-def _factorised(blocks: Tensor, diag: Tensor, lower: Tensor) -> Factor:
+def factorised(blocks: Tensor, diag: Tensor, lower: Tensor) -> Factor:
     """Factor of blocks and the prior's precision; the blocks may be overwritten."""
     if blocks.dim() == 4:
         return joint_factor(blocks, diag, lower)

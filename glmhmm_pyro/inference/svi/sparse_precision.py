@@ -46,8 +46,8 @@ class SparsePrecisionGuide(PyroModule):
         super().__init__()
         vector = program.coordinates.pack(params)
         start = _beginning(program, vector)
-        inside, solved, _ = start.root
-        read = start.is_read.to(vector)
+        inside: Any = start.root.inside
+        solved, read = start.root.solved, start.is_read.to(vector)
         roots, links = inside
         per_row = (roots.square().sum(-1) + links.square().sum(-1)).sqrt()
         width = start.root.spread.norm(dim=-1)[:, None, None]

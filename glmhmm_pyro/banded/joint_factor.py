@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class JointFactor(NamedTuple):
-    """Cholesky factor of a dense matrix, with the face of a ``banded.CholeskyFactor``.
+    """Cholesky factor L of a dense matrix, with the face of a ``CholeskyFactor``.
 
     Attributes:
         roots: lower triangle, shape (units * size, units * size).
@@ -27,16 +27,35 @@ class JointFactor(NamedTuple):
         """Log determinant of the matrix."""
         return 2 * self.roots.diagonal().log().sum()
 
+    @property
+    def diagonal(self) -> Tensor:
+        """Diagonal of the matrix, shape (units, size)."""
+        return self.roots.square().sum(-1).reshape(self.units, -1)
+
+    def detach(self) -> "JointFactor":
+        """The same without a history of its numbers."""
+        return JointFactor(self.roots.detach(), self.units)
+
     def solve(self, vectors: Tensor) -> Tensor:
         """The inverse times vectors (*batch, units, size)."""
-        columns = vectors.flatten(-2).unsqueeze(-1)
-        return torch.cholesky_solve(columns, self.roots).reshape(vectors.shape)
+        found = torch.cholesky_solve(_columns(vectors), self.roots)
+        return found.T.reshape(vectors.shape)
+
+    def halfway(self, vectors: Tensor) -> Tensor:
+        """L^-1 times vectors, of which the sum of squares is x' H^-1 x."""
+        found = torch.linalg.solve_triangular(
+            self.roots, _columns(vectors), upper=False
+        )
+        return found.T.reshape(vectors.shape)
 
     def draw(self, noise: Tensor) -> Tensor:
-        """Draws whose precision the matrix is, out of white noise like vectors."""
-        columns = noise.flatten(-2).unsqueeze(-1)
-        found = torch.linalg.solve_triangular(self.roots.mT, columns, upper=True)
-        return found.reshape(noise.shape)
+        """Draws whose precision the matrix is, out of white noise: L^-T noise."""
+        found = torch.linalg.solve_triangular(self.roots.T, _columns(noise), upper=True)
+        return found.T.reshape(noise.shape)
+
+    def whiten(self, vectors: Tensor) -> Tensor:
+        """White noise that :meth:`draw` makes vectors of: L' times these."""
+        return (self.roots.T @ _columns(vectors)).T.reshape(vectors.shape)
 
     def inverse(self) -> Tensor:
         """The covariance of all units, (units, size, units, size)."""
@@ -51,6 +70,11 @@ class JointFactor(NamedTuple):
         between = whole[numbers, :, numbers - 1].clone()
         between[0] = 0.0
         return whole[numbers, :, numbers], between
+
+
+def _columns(vectors: Tensor) -> Tensor:
+    """Vectors (*batch, units, size) as columns (units * size, any)."""
+    return vectors.reshape(-1, vectors.shape[-2] * vectors.shape[-1]).T
 
 
 def joint_factor(blocks: Tensor, diag: Tensor, lower: Tensor) -> JointFactor:
