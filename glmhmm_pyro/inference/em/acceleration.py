@@ -65,30 +65,29 @@ class Extrapolation:
         if not self.path:
             return float("inf")
         path = _stacked(self.path[-1], params, updated)
-        measured = self._measured(path, self._free(path))
-        before, after = (
-            _length(points[number + 1] - points[number] for points in measured)
-            for number in (0, 1)
-        )
+        first, second, third = self._measured(path, self._free(path))
+        before, after = _length(second - first), _length(third - second)
         return after / before if before > 0 else 0.0
 
     def _jump(self, first: Params, second: Params, third: Params) -> Params | None:
         path = _stacked(first, second, third)
         free = self._free(path)
-        moves = [_differences(points) for points in self._measured(path, free)]
-        bend = _length(bends for _, bends in moves)
-        length = _length(steps for steps, _ in moves) / bend if bend > 0 else 1.0
+        steps, bends = _differences(self._measured(path, free))
+        bend = _length(bends)
+        length = _length(steps) / bend if bend > 0 else 1.0
         length = min(length, self.reach)
         if not length > 1:
             return None
+        steps, bends = _differences(_joined(free.values()))
+        moves = (2 * length * steps + length**2 * bends).split(
+            [points[0].numel() for points in free.values()]
+        )
         jump = {}
-        for name, transform in self.transforms.items():
-            steps, bends = _differences(free[name])
-            ahead = free[name][0] + 2 * length * steps + length**2 * bends
-            value = transform(ahead)
+        for (name, transform), move in zip(self.transforms.items(), moves):
+            start, _, end = free[name]
+            value = transform(start + move.reshape(start.shape).to(start))
             # A scale must not underflow to 0, from where nothing leads back.
-            inside = torch.isfinite(transform.inv(value))
-            inside |= ~torch.isfinite(free[name][2])
+            inside = torch.isfinite(transform.inv(value)) | ~torch.isfinite(end)
             jumped = torch.isfinite(value).all() and inside.all()
             jump[name] = value if jumped else third[name]
         return jump
@@ -97,16 +96,19 @@ class Extrapolation:
         """Unconstrained numbers of points one after another, (points, *shape)."""
         return {name: t.inv(path[name]) for name, t in self.transforms.items()}
 
-    def _measured(self, path: Params, free: Params) -> list[Tensor]:
+    def _measured(self, path: Params, free: Params) -> Tensor:
         """Coordinates of steps: roots of probabilities, else unconstrained numbers.
 
         A probability that goes to 0 moves by equal steps in its log-odds, though it
         matters less and less; its root (Fisher's metric) converges.
+
+        Returns:
+            Shape (points, numbers).
         """
-        return [
+        return _joined(
             2 * path[name].sqrt() if name in self._probs else free[name]
             for name in self.transforms
-        ]
+        )
 
     @cached_property
     def _probs(self) -> set[str]:
@@ -127,14 +129,19 @@ def _stacked(*points: Params) -> Params:
     return {name: torch.stack([p[name] for p in points]) for name in points[0]}
 
 
+def _joined(sites: Iterable[Tensor]) -> Tensor:
+    """All numbers of points one after another, (points, numbers)."""
+    flat = [points.reshape(len(points), -1) for points in sites]
+    return torch.cat(flat, 1) if flat else torch.zeros(3, 0)
+
+
 def _differences(points: Tensor) -> tuple[Tensor, Tensor]:
     """First and second differences of three points of a path."""
-    first, second, third = points
+    first, second, third = points.unbind()
     steps = second - first
     return steps, third - second - steps
 
 
-def _length(moves: Iterable[Tensor]) -> float:
+def _length(move: Tensor) -> float:
     """Euclidean length, without coordinates at the border of their support."""
-    squares = (move.nan_to_num(0.0, 0.0, 0.0).square().sum() for move in moves)
-    return math.sqrt(sum(map(float, squares)))
+    return math.sqrt(float(move.nan_to_num(0.0, 0.0, 0.0).square().sum()))
