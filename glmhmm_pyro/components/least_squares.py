@@ -40,29 +40,30 @@ def weighted_regressions(
     Returns:
         Shape (problems, features).
     """
-    weights, ranks = counts.new_zeros(len(counts), design.shape[1]), design.ranks
-    values = values.expand(counts.shape)
+    ranks, values = design.ranks, values.expand(counts.shape)
+    moments = ranks.total(design.gram(counts))
+    weights = counts.new_zeros(moments.shape[:-1])
+    if prior is not None:
+        weights, moments = weights + prior.mean, moments + prior.precision
+    # Columns of one size, so that units of the covariates do not cost digits.
+    size = moments.diagonal(dim1=-2, dim2=-1).sqrt()
+    size = torch.where(size > 0, size, 1.0)
     # What sums of so many products may be off: smaller eigenvalues are rounding alone.
     rounding = _ROUNDING * design.total_rows**0.5
-    for row, count in enumerate(counts):
-        moments = ranks.total(design.gram(count))
+    scaled = moments / size.unsqueeze(-1) / size.unsqueeze(-2)
+    inverse = torch.linalg.pinv(scaled, rtol=rounding, hermitian=True)
+    # The second time on what is left, which takes back the rounding of the moments.
+    for _ in range(2):
+        pull = ranks.total((counts * (values - (design @ weights.mT).mT)) @ design)
         if prior is not None:
-            weights[row] = prior.mean[row]
-            moments = moments + prior.precision[row]
-        # Columns of one size, so that units of the covariates do not cost digits.
-        size = moments.diagonal().sqrt()
-        size = torch.where(size > 0, size, 1.0)
-        inverse = torch.linalg.pinv(
-            moments / size / size[:, None], rtol=rounding, hermitian=True
-        )
-        # The second time on what is left, which takes back the rounding of the moments.
-        for _ in range(2):
-            pull = (count * (values[row] - design @ weights[row])) @ design
-            pull = ranks.total(pull)
-            if prior is not None:
-                pull += prior.precision[row] @ (prior.mean[row] - weights[row])
-            weights[row] += inverse @ (pull / size) / size
+            pull += _products(prior.precision, prior.mean - weights)
+        weights = weights + _products(inverse, pull / size) / size
     return weights
+
+
+def _products(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Products of matrices (..., n, n) and vectors (..., n), one by one."""
+    return (matrices @ vectors.unsqueeze(-1)).squeeze(-1)
 
 
 class NormalPrior(NamedTuple):
