@@ -15,6 +15,7 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad
 
 from glmhmm_pyro.priors.answers import (
+    core,
     curvature,
     held,
     innermost,
@@ -236,7 +237,9 @@ def _(prior: Rescaled, value: Tensor) -> Tensor:
 
 @majoriser.register
 def _(prior: Rescaled, value: Tensor) -> Rescaled:
-    return Rescaled(majoriser(prior.base, prior.affine(value)), prior.affine)
+    bound = majoriser(prior.base, prior.affine(value))
+    is_own = core(bound) is core(prior.base)
+    return prior if is_own else Rescaled(bound, prior.affine)
 
 
 @is_proper.register

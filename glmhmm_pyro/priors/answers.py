@@ -141,7 +141,7 @@ def curvature(prior: Distribution, value: Tensor) -> Tensor:
 def majoriser(prior: Distribution, value: Tensor) -> Any:
     """A smooth prior whose density is at most the given one, and equal at ``value``.
 
-    Up to a constant factor. An M-step that raises this bound raises the log-joint.
+    Up to a factor; if smooth, itself. What raises this bound raises the log-joint.
     """
     return prior
 

@@ -33,6 +33,7 @@ from glmhmm_pyro.inference.steps.expected_joint import Box, ExpectedJoint
 from glmhmm_pyro.inference.steps.hyper_step import HyperStep
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.optim.preconditioning import Evaluation, Objective, Preconditioned
+from glmhmm_pyro.priors.answers import core
 from glmhmm_pyro.priors.filling import is_positive, is_real
 from glmhmm_pyro.ranks import ALONE
 from glmhmm_pyro.sequences import Sequences
@@ -237,7 +238,9 @@ class MStep:
         given = prior_sites(self.component, taken)
         sites = majorised(given, taken)
         prior = LogPrior(self.blocks, sites, sets)
-        is_smooth = all(site["fn"] is sites[name]["fn"] for name, site in given.items())
+        is_smooth = all(
+            core(site["fn"]) is core(sites[name]["fn"]) for name, site in given.items()
+        )
         if self.has_fixed_prior and is_smooth:
             self.known_prior = prior
         return prior
