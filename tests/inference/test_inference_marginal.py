@@ -51,8 +51,8 @@ def test_twelve_scales_are_learnt_from_the_rat(shared):
     start = {name: np.full(6, size) for name, size in zip(names, (2.0**-6, 2.0**-2))}
     fit = quiet(model, rat(shared, 2000), init=start)
     assert fit.log_likelihood > -1276.95 and fit.num_parameters == 12
-    said = "emissions.weights_step_scale of s2 runs to 0: this weight does not vary"
-    assert said in fit.notes
+    said = "emissions.weights_step_scale of s2 runs to 0: the evidence is largest"
+    assert any(note.startswith(said) for note in fit.notes)
 
 
 @pytest.fixture(params=CASES)
@@ -254,35 +254,6 @@ def test_groups_that_are_alike_are_those_without_a_law(across):
         w = torch.zeros(problem.number, problem.size).double()
         heights.append(expand_at_units_mode(problem, v, w).evidence)
     assert heights[0] == pytest.approx(heights[1], abs=1e-6)
-
-
-def test_draws_over_groups_and_sessions_are_weighed_by_what_they_are():
-    """By the quadratic of all second derivatives, of draws of the latents alone."""
-    data = drifting(4, 60, groups=["a", "a", "a", "b"])
-    law, ridge = Walk(0.4, start_scale=1.0), gh.priors.Ridge(0.5)
-    first = gh.Initial(gh.priors.Fixed([0.5, 0.5]))
-    moves = Varying(gh.Stationary(), "group", ridge)
-    model = gh.GLMHMM(2, Varying(gh.Bernoulli(), law=law), moves, first)
-    mean = {"transitions.weights_mean": np.full((2, 1, 1), -1.0)}
-    fit = quiet(model, data, gh.Laplace(60), num_restarts=1, init=mean)
-    program = problem_of(fit.model, data).program
-    draws = {n: x[0] for n, x in fit.posterior.draws.items()}
-    points = program.coordinates.pack(draws)
-    names = ("emissions.weights", "transitions.weights")
-    spans = (program.coordinates.slices[name] for name in names)
-    place = torch.cat([torch.arange(s.start, s.stop) for s in spans])
-    problem = problem_of(fit.model, data)
-    w, v = problem.packed({name: x[0] for name, x in draws.items()})
-    mode = program.coordinates.pack(
-        problem.params(expand_at_units_mode(problem, v, w).w, v)
-    )
-    away = (points - mode)[:, place]
-    matrix = -hessian(program, mode)[place][:, place]
-    half = torch.einsum("da,ab,db->d", away, matrix, away) / 2
-    stats = fit.posterior.stats
-    weights = stats["log_weight"][0] - stats["log_joint"][0]
-    found = torch.as_tensor(weights) - half
-    assert found.std() < 1e-4 and half.std() > 1
 
 
 def test_weights_over_steps_are_integrated_out_alone():

@@ -193,16 +193,3 @@ def test_states_that_change_places_between_sessions_are_told_of(turned):
     fit = gh.fit(model, data, "map", init=init, progress=False)
     said = any("change places between units 2 and the next" in n for n in fit.notes)
     assert said is turned
-
-
-def test_draws_of_laplace_say_which_parameters_they_hold():
-    data = gh.Sequences([0, 1, 1, 0, 1, 1, 0, 1], lengths=[3, 2, 3])
-    known = Varying(gh.Bernoulli(), law=gh.priors.RandomWalk(0.3, 1.0))
-    learnt = Varying(gh.Bernoulli(), law="pooled")
-    for family, is_held in ((known, False), (learnt, True)):
-        fit = gh.fit(gh.GLMHMM(1, family), data, gh.Laplace(5), progress=False)
-        names = [n for n, d in fit.draws.items() if n != "emissions.weights"]
-        assert bool(names) is is_held
-        assert all((fit.draws[n] == fit.draws[n][0]).all() for n in names)
-        said = [note for note in fit.notes if "have no width" in note]
-        assert len(said) == is_held and all(n in said[0] for n in names)

@@ -1,5 +1,7 @@
 """Newton steps to a mode, so that it does not depend on a search's tolerance."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from glmhmm_pyro.inference.curvature.round_scales import Scale
@@ -40,12 +42,27 @@ def newton_mode(
         The mode, or the vector as it came where there is none near it; and how many
         standard deviations away the gradient there still takes the mode to be.
     """
-    slope = program.evaluated(vector, jacobian).slope @ factor
+    return newton_steps(
+        lambda point: program.evaluated(point, jacobian).slope, vector, factor
+    )
+
+
+def newton_steps(
+    slope_at: Callable[[Tensor], Tensor], vector: Tensor, factor: Scale
+) -> tuple[Tensor, float]:
+    """The same of any density; see :func:`newton_mode`.
+
+    Args:
+        slope_at: of the density, (size,), at a vector (size,).
+        vector: where to begin.
+        factor: root of the covariance.
+    """
+    slope = slope_at(vector) @ factor
     for _ in range(_MOST_STEPS):
         if not _LEAST < slope.norm() < _FAR:
             break
         moved = vector + slope @ factor.T
-        left = program.evaluated(moved, jacobian).slope @ factor
+        left = slope_at(moved) @ factor
         if not left.norm() <= _LEFT * slope.norm():
             break
         vector, slope = moved, left

@@ -57,6 +57,7 @@ class Ascent:
     Args:
         problem: the problem.
         jacobian: whether the density of the parameters is that of v.
+        held: which parameters stay where they are, shape (size,); none by default.
 
     Attributes:
         path: every point that was higher than all before.
@@ -67,6 +68,7 @@ class Ascent:
 
     problem: MarginalProblem
     jacobian: bool = False
+    held: Tensor | None = None
     most: int = 1000
     path: list[EvidencePoint] = field(default_factory=list)
     has_ended: bool = False
@@ -180,6 +182,8 @@ class Ascent:
         """How far a search may go along its axes, and where scales end for good."""
         furthest = np.abs(axes).max(0)[:, None]
         ends = (self.scales.ends - middle[:, None]) / furthest
+        if self.held is not None:
+            ends[self.held.numpy()] = 0.0
         return np.clip([-_BOX, _BOX] / furthest, *ends.T[..., None]), ends
 
     def _axes(self, point: EvidencePoint) -> np.ndarray:
@@ -210,6 +214,8 @@ class Ascent:
             self.saw_no_mode = True
             away = v - self.best.v
             return 1e3 - self.best.height + float(away @ away), 2 * away.numpy()
+        if self.held is not None:
+            slope = slope.masked_fill(self.held, 0.0)
         return -point.height, -slope.numpy()
 
 

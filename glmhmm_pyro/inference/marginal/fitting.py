@@ -193,16 +193,16 @@ def ends_of(
     known = scales.counts > 0
     # Data determine no step at all of these (MacKay's effective number of them).
     at_zero = known & (scales.determined(point) < _NO_STEP)
-    at_end = _unbounded_scales(problem, point, scales)
+    at_end = unbounded_scales(problem, point, scales)
     notes = [
-        f"{name} runs to 0: this weight does not vary"
+        f"{name} runs to 0: the evidence is largest where this weight does not vary"
         for name in _parameter_names(problem, at_zero)
     ]
     ends = [f"{name} grows without end" for name in _parameter_names(problem, at_end)]
     return tuple(notes), tuple(ends)
 
 
-def _unbounded_scales(
+def unbounded_scales(
     problem: MarginalProblem, point: EvidencePoint, scales: Scales
 ) -> Tensor:
     """Which scales are at their greatest, or might as well be."""

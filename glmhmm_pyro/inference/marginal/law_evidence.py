@@ -104,7 +104,7 @@ def expand_at_units_mode(
         else:
             value, slope, _ = ready or problem.curvature.slopes(w, v)
         slope = slope + prior.slope(w)
-        made, is_exact = _positive_factor(diag, lower, bends)
+        made, is_exact = positive_factor(diag, lower, bends)
         step = made.solve(slope)
         gain = float((slope * step).sum())
         height = float(value + prior.log_prob(w))
@@ -171,7 +171,7 @@ def _off_saddle(
     return None
 
 
-def _positive_factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[Factor, bool]:
+def positive_factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[Factor, bool]:
     """Factor of minus the second derivatives, made positive where they are not.
 
     Args:

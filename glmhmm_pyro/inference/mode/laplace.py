@@ -25,8 +25,8 @@ from glmhmm_pyro.inference.curvature.uncertainty import Uncertainty
 from glmhmm_pyro.inference.draws.estimate import point_estimate
 from glmhmm_pyro.inference.draws.importance import poor_draws_warning
 from glmhmm_pyro.inference.draws.posterior import Posterior
-from glmhmm_pyro.inference.marginal.law_evidence import expand_at_units_mode
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
+from glmhmm_pyro.inference.mode.laplace_units import draws_of_units
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import Labels
@@ -61,6 +61,10 @@ class Laplace:
     included, so that the mode is not that of :class:`MAP`, from which its search
     begins: a flat prior on probabilities is uniform on them, and has a finite mode in
     log-odds. The draws describe one numbering of the states.
+
+    Where weights vary by a law, parameters are drawn around the mode of the evidence,
+    weights given these: those of the law, such as scales, are drawn in logarithms, and
+    held, with a note, where the evidence has no maximum.
 
     Where the curvature is singular the MAP fit is returned, with a status that says so
     and notes that name the parameters. The Pareto shape k of the importance weights
@@ -104,8 +108,8 @@ class Laplace:
     def fit(self, program: Program, search: Search) -> Findings:
         """Draws around the best mode; the MAP fit if the curvature is singular.
 
-        Of latents that have a normal law they are draws given the parameters of the
-        largest evidence, which are held at these.
+        Of latents that have a normal law, and of its parameters, they are draws around
+        the mode of the evidence; see ``laplace_units``.
         """
         found = replace(self._map().fit(program, search), method=self.name)
         if found.status in _NO_MODE:
@@ -121,26 +125,18 @@ class Laplace:
     def _of_units(
         self, problem: MarginalProblem, search: Search, found: Findings
     ) -> Findings:
-        """Draws of latents around their mode, other sites being held."""
-        w, v = problem.packed(found.params)
-        at = expand_at_units_mode(problem, v, w)
-        generator = torch.Generator().manual_seed(search.seed)
-        shape = (self.num_samples, *at.w.shape)
-        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        read = noise.square() * problem.layout.is_read
-        log_normal = -read.sum((1, 2)) / 2
-        same = {n: x.expand(len(noise), *x.shape) for n, x in found.params.items()}
-        latents = problem.latents(at.w + at.factor.draw(noise))
-        held = ", ".join(name for name in same if name not in latents)
-        if held:
+        """Draws of latents and of the parameters of their laws."""
+        drawn = draws_of_units(problem, found.params, self.num_samples, search.seed)
+        if drawn.held:
             note = (
-                f"draws hold {held} at the largest evidence, so that their intervals "
-                "have no width; have standard errors of these by method='map', or "
-                "draws of all by method='nuts'"
+                f"draws hold {', '.join(drawn.held)} where the evidence has no "
+                "maximum, so that intervals of these are too narrow; have draws of all "
+                "by method='nuts'"
             )
             found = replace(found, notes=(*found.notes, note))
-        draws = problem.program.coordinates.pack({**same, **latents})
-        return _with_draws(problem.program, found, draws, log_normal, search.progress)
+        return _with_draws(
+            problem.program, found, drawn.vectors, drawn.log_normal, search.progress
+        )
 
     def _around_mode(
         self, program: Program, search: Search, found: Findings
