@@ -52,7 +52,6 @@ Component     unlinked(data, params)             or from one of latents without 
 Component     has_fixed_priors                   priors that read other parameters
 Component     equations(), reference             true lines in model.explain()
 Component     reads_covariates                   whether these lines name covariates
-Component     log_probs(data)                    the chain's potentials otherwise made
 Emission      table(design)                      all steps and states at once
 Emission      collapsed(values, start)           a status where the density is infinite
 Emission      has_log_rate                       large weights of counts named

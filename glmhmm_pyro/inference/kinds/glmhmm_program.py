@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.components.definitions import check_definition
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.distributions.hidden_markov import HiddenMarkov
@@ -248,7 +249,12 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
         return found
 
     def check(self) -> None:
-        """Raise a ValueError for constant outputs or undetermined weights."""
+        """Raise a ValueError for constant outputs or undetermined weights.
+
+        Or for a component of which the chain reads another law than its own.
+        """
+        for component in self.model.components.values():
+            check_definition(component, component.view(self.data))
         self.model.check_varies(self.data)
         refuse_two_constants(self)
 
