@@ -34,8 +34,10 @@ Component     start_noise(name, data)            starts apart in its parameters'
 Component     limits(data), limit(data)          scales, and parts', that don't run to 0
 Component     display(name, value)               reference rows shown to users
 Component     permuted(name, value, order)       states renumbered where one is lacking
-Component     is_linear                          designs of any form, units of a fit's:
+Component     is_linear                          designs of any form
+Component     has_own_units                      units of a fit's own:
 Component     own_maps(columns)                  the weights at covariates,
+Component     columns_together                   some of which have a site of their own,
 Component     takes_centres                      means taken out of covariates
 Component     own_gains(columns)                 by what takes them up,
 Component     own_outputs(columns, data)         outputs
@@ -253,6 +255,14 @@ class Component(
         if weights is None or weights.axes[-1:] != ("covariate",):
             return {}
         return {} if columns.are_as_given else {"weights": columns.affine()}
+
+    @property
+    def columns_together(self) -> list[list[int]]:
+        """Numbers, among the columns it reads, of those by the site of their weights.
+
+        A constant column takes up the means of those beside it.
+        """
+        return [list(range(self.num_features or 0))]
 
     @property
     def is_numbered(self) -> bool:

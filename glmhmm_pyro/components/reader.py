@@ -65,10 +65,17 @@ class CovariateReader(HasMembers):
     def is_linear(self) -> bool:
         """Whether covariates act by ``design @ weights`` alone, or not at all.
 
-        Then a design may be of any form, and in units of a fit's own; see
-        :meth:`Component.own_maps`.
+        Then a design may be of any form.
         """
         return False
+
+    @property
+    def has_own_units(self) -> bool:
+        """Whether covariates may be in units of a fit's own; if they act linearly.
+
+        See :meth:`Component.own_maps`.
+        """
+        return self.is_linear
 
     def view(self, data: Sequences) -> Sequences:
         """The part of a data set that this component reads; other methods take it."""

@@ -88,6 +88,17 @@ class Affine:
         slopes = self.slopes(precision.shape[-1])
         return slopes @ precision @ slopes.mT
 
+    def chosen(self, columns: list[int]) -> "Affine":
+        """The map of some columns, which no other one mixes with."""
+        offset = self.offset
+        if isinstance(offset, Tensor):
+            offset = offset[..., columns]
+        shares, column = None, 0
+        if self.column in columns:
+            column = columns.index(self.column)
+            shares = None if self.shares is None else self.shares[columns]
+        return Affine(self.factor[..., columns], offset, shares, column)
+
     def slopes(self, features: int) -> Tensor:
         """Derivatives of the user's values by own ones, (*rows, own, user's)."""
         own = self._mixed(torch.eye(features, dtype=self.factor.dtype), -1.0)

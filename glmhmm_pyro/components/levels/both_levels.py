@@ -48,6 +48,11 @@ class BothLevels(Component):
         return self.is_made_here and all(p.is_linear for p in self.parts.values())
 
     @property
+    def has_own_units(self) -> bool:
+        """Whether all parts may have them, put together as here."""
+        return self.is_made_here and all(p.has_own_units for p in self.parts.values())
+
+    @property
     def varies(self) -> bool:
         """Whether a level's parameters vary over units."""
         return any(isinstance(part, Varies) for part in self.parts.values())

@@ -10,7 +10,10 @@ from torch import Tensor
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.formulas import fast_objective
 from glmhmm_pyro.components.objectives import Beginning, BlockObjective
+from glmhmm_pyro.components.rescaling import ColumnUnits
 from glmhmm_pyro.components.site import block_axes
+from glmhmm_pyro.components.varying.unit_laws import CONSTANT, WEIGHTS
+from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.sequences import Sequences
 
 # Curvature that any weight has in an M-step, in steps at its covariate's unit.
@@ -134,10 +137,38 @@ class UnlinkedUnits(Component):
     outer: tuple[str, ...]
     has_objectives = False
 
+    places: Any
+
     @property
     def has_own_rows(self) -> bool:
         """Whether a step reads the weights of its unit alone, as here."""
         raise NotImplementedError
+
+    @property
+    def has_own_units(self) -> bool:
+        """Whether no law says how far units are apart in the user's units."""
+        return self.link is None and self.has_own_rows
+
+    @property
+    def _reads_columns(self) -> bool:
+        """Whether weights are of covariates, not log-odds alone."""
+        return WEIGHTS in self.inner.sites
+
+    @property
+    def columns_together(self) -> list[list[int]]:
+        """Columns whose weights vary, and those whose do not."""
+        return [p for p in self.places if p] if self._reads_columns else []
+
+    def own_maps(self, columns: ColumnUnits) -> dict[str, Affine]:
+        """Weights of all units, and those that are the same in them."""
+        if columns.are_as_given or not self._reads_columns:
+            return {}
+        return self._by_site(columns.affine())
+
+    def _by_site(self, affine: Affine) -> dict[str, Affine]:
+        """The map of the weights of all columns, by the site that they stand in."""
+        ends = zip((WEIGHTS, CONSTANT), self.places)
+        return {name: affine.chosen(columns) for name, columns in ends if columns}
 
     def bind_blocks(self, data: Sequences) -> None:
         """Declare blocks by unit, if the family has an objective of blocks for data."""

@@ -17,6 +17,7 @@ from glmhmm_pyro.components.initial import Initial, InitialGLM, InitialState
 from glmhmm_pyro.components.limits import Bounds
 from glmhmm_pyro.components.marginal_laws import Marginal
 from glmhmm_pyro.components.pairs import free_pairs, insert_staying
+from glmhmm_pyro.components.rescaling import ColumnUnits, OutputUnits
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.components.transitions import (
     InputDriven,
@@ -132,6 +133,14 @@ class VaryingEmission(Varies, GLMEmission):
             return 1.0
         size = torch.as_tensor(self.inner.start_noise(WEIGHTS, data)).double()
         return size[..., self.places[name == CONSTANT]]
+
+    def own_outputs(self, columns: ColumnUnits, data: Sequences) -> OutputUnits | None:
+        """Those of the family, where no law is in the user's units."""
+        units = self.inner.own_outputs(columns, data) if self.has_own_units else None
+        if units is None:
+            return None
+        others = {n: m for n, m in units.maps.items() if n != WEIGHTS}
+        return units._replace(maps=others | self._by_site(units.maps[WEIGHTS]))
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the family's scales."""

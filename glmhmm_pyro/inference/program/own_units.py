@@ -30,7 +30,7 @@ from glmhmm_pyro.sequences.operators import kept
 DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
 
 # Parameters that a component's maps of columns speak of.
-_BY_COLUMN = ("weights", "dwell_weights", "jump_weights")
+_BY_COLUMN = ("weights", "constant_weights", "dwell_weights", "jump_weights")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def own_units(
     outputs: dict[str, OutputUnits] = {}
     gains: dict[str, Gain] = {}
     for name, component in model.components.items():
-        own = _units_read(component, data, columns)
+        own = _units_read(component, data, columns[component.covariates_of])
         maps |= _by_site(name, component.own_maps(own))
         found = _by_site(name, component.own_gains(own))
         gains |= {n: Gain(f"{name}.{g.source}", g.linear) for n, g in found.items()}
@@ -178,13 +178,13 @@ def _readers(
     Components that absorb means without a constant column come second.
     """
     wholes = (model.initial, model.transitions, model.emissions)
-    found: list[list[int] | None] = [None for w in wholes if not w.is_linear]
+    found: list[list[int] | None] = [None for w in wholes if not w.has_own_units]
     takers: list[list[int] | None] = []
     for prefix, component in model.components.items():
         if component.covariates_of == name and component.num_features is not None:
             is_free = all(map(is_unbounded, _priors_by_column(prefix, priors)))
             readers = takers if is_free and component.takes_centres else found
-            readers.append(_columns_read(component, data) if is_free else None)
+            readers += _columns_together(component, data) if is_free else [None]
     return found, takers
 
 
@@ -207,10 +207,10 @@ def _columns_kept_still(
         if component.covariates_of != name or component.num_features is None:
             continue
         read = _columns_read(component, data)
-        affine = found.chosen(read).affine()
-        for prior in _priors_by_column(prefix, priors):
-            if isinstance(prior.support, Partly):
-                kept = keeps_held(affine, prior.support.value)
+        maps = _by_site(prefix, component.own_maps(_units_read(component, data, found)))
+        for site, affine in maps.items():
+            if isinstance(priors[site].support, Partly):
+                kept = keeps_held(affine, priors[site].support.value)
                 still += [] if kept else read
     return still
 
@@ -230,13 +230,20 @@ def _columns_read(component: Component, data: Sequences) -> list[int]:
     return [names.index(name) for name in component.columns_read]
 
 
+def _columns_together(component: Component, data: Sequences) -> list[list[int] | None]:
+    """Those numbers, by the site of their weights."""
+    parts = component.columns_together
+    read = _columns_read(component, data) if parts else []
+    return [[read[i] for i in part] for part in parts]
+
+
 def _units_read(
-    component: Component, data: Sequences, columns: Mapping[str, ColumnUnits]
+    component: Component, data: Sequences, columns: ColumnUnits
 ) -> ColumnUnits:
-    """Units of the columns that a component reads."""
-    if not component.is_linear:
+    """Units of the columns that a component reads, from those of its design."""
+    if not component.has_own_units or not component.columns_together:
         return ColumnUnits.none(component.num_features or 0)
-    return columns[component.covariates_of].chosen(_columns_read(component, data))
+    return columns.chosen(_columns_read(component, data))
 
 
 def _fits(maps: Mapping[str, Affine], priors: Mapping[str, Any]) -> bool:

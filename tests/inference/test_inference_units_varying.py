@@ -1,0 +1,110 @@
+"""Weights of units that no law links: their covariates are of any size and offset."""
+
+import numpy as np
+import pytest
+import torch
+from families import normals
+
+import glmhmm_pyro as gh
+from glmhmm_pyro.components import Levels, TwoLevels
+from glmhmm_pyro.inference.program.program import Program
+
+ONCE = {"num_restarts": 1, "progress": False}
+SIZES = [(1e6, 0.0), (1e-6, 0.0)]
+CHANGES = [*SIZES, (1.0, 1e6)]
+
+
+def table(scale=1.0, shift=0.0, outputs=1.0, steps=60):
+    """Measurements of two states in three groups of two sessions each."""
+    rng = np.random.default_rng(0)
+    number = 6 * steps
+    seen, moves, noise = rng.normal(size=(3, number))
+    states = np.logical_xor.accumulate(rng.uniform(size=number) < 0.12)
+    measured = np.where(states, 2.2 * seen - 0.5, 0.7 - seen) + 0.5 * noise
+    ones = np.ones(number)
+    return gh.Sequences(
+        outputs * (measured + (3 if outputs != 1 else 0)),
+        np.stack([seen * scale + shift, ones], 1),
+        lengths=[steps] * 6,
+        covariate_names=["seen", "bias"],
+        transition_covariates=np.stack([moves * scale + shift, ones], 1),
+        transition_covariate_names=["moved", "bias"],
+        groups=list("aabbcc"),
+    )
+
+
+def apart(family, constant=()):
+    return gh.components.Varying(family, "group", None, constant=constant)
+
+
+MODELS = {
+    "emissions": lambda: gh.GLMHMM(2, apart(gh.Gaussian())),
+    "slopes alone": lambda: gh.GLMHMM(2, apart(gh.Gaussian(), ["bias"])),
+    "biases alone": lambda: gh.GLMHMM(2, apart(gh.Gaussian(), ["seen"])),
+    "moves": lambda: gh.GLMHMM(2, gh.Gaussian(), apart(gh.InputDriven())),
+    "log-odds": lambda: gh.GLMHMM(2, gh.Gaussian(), apart(gh.Stationary())),
+    "penalised": lambda: gh.GLMHMM(2, apart(gh.Gaussian(prior=gh.priors.Ridge(2.0)))),
+    "fast moves": lambda: gh.GLMHMM(
+        Levels(2, 2),
+        gh.Gaussian(),
+        TwoLevels(slow=gh.Stationary(), fast=apart(gh.InputDriven())),
+    ),
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(("scale", "shift"), [(1e3, 0.0), (10.0, 300.0)])
+def test_units_of_a_fits_own_have_the_density_of_the_users(make, scale, shift):
+    """Value by value, constants included; to nothing but rounding."""
+    data = table(scale, shift, outputs=50.0, steps=5)
+    users, own = Program.of(make(), data), Program.of(make(), data).in_own_units()
+    params = own.coordinates.unpack(0.3 * normals(own.coordinates.size, seed=3))
+    outward = own.units.outward(params)
+    for name, value in own.units.inward(outward).items():
+        torch.testing.assert_close(value, params[name])
+    likelihood, prior = own.log_parts(params)
+    expected = users.log_parts(outward)
+    torch.testing.assert_close(likelihood + own.units.log_likelihood, expected[0])
+    joint = likelihood + prior + own.units.log_joint
+    torch.testing.assert_close(joint, sum(expected))
+
+
+FITTED = [
+    *(("emissions", change) for change in CHANGES),
+    *(("slopes alone", change) for change in SIZES),
+    *(("biases alone", change) for change in SIZES),
+    ("moves", CHANGES[2]),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), FITTED)
+def test_a_maximum_and_its_errors_are_the_same_in_all_units(name, change):
+    """Weights of a covariate are as many times smaller as it is larger."""
+    plain = gh.fit(MODELS[name](), table(), "em", **ONCE)
+    data = table(*change)
+    fit = gh.fit(MODELS[name](), data, "em", **ONCE)
+    assert fit.log_joint == pytest.approx(plain.log_joint, abs=1e-6)
+    part, column = (
+        ("transitions", "moved") if name == "moves" else ("emissions", "seen")
+    )
+    site = f"{part}.weights"
+    if name == "biases alone":
+        site, column = f"{part}.constant_weights", "seen"
+    axis = "constant" if name == "biases alone" else "covariate"
+    for found, expected in (
+        (fit.parameters, plain.parameters),
+        (fit.standard_errors(data), plain.standard_errors(table())),
+    ):
+        slopes = [
+            values[site].sel({axis: column}).values for values in (found, expected)
+        ]
+        np.testing.assert_allclose(change[0] * slopes[0], slopes[1], 1e-4, 1e-5)
+
+
+def test_outputs_of_units_are_fitted_in_any_units():
+    """Their density is as many times smaller as they are larger."""
+    plain = gh.fit(MODELS["emissions"](), table(outputs=1.0 + 1e-9), "em", **ONCE)
+    fit = gh.fit(MODELS["emissions"](), table(outputs=1e7), "em", **ONCE)
+    number = table().num_steps
+    gained = fit.log_joint + number * np.log(1e7)
+    assert gained == pytest.approx(plain.log_joint, abs=1e-4)
