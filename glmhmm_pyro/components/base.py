@@ -42,6 +42,7 @@ Component     takes_centres                      means taken out of covariates
 Component     own_gains(columns)                 by what takes them up,
 Component     own_outputs(columns, data)         outputs
 Component     counted(counts, data)              steps left out that were not observed
+Component     held_columns                       weights that vary over no units
 Component     kept_columns                       columns that no unit of a fit changes
 Component     check_varies(data)                 constant outputs, or columns, refused
 Component     names_along(axis)                  names along axes of its own
@@ -199,7 +200,7 @@ class Component(
         place = Place(
             f"{above}.{name}" if above else name,
             site.axes,
-            self.covariate_names if site.axes[-1:] == ("covariate",) else None,
+            *self.columns_of(site),
             argument=own if own in vars(self) else "prior",
         )
         return fill(site.prior, self.shape(name), site.support, place)

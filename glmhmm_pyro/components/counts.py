@@ -35,8 +35,19 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.weights import by_step
 
 
+class _Counts(OutputsAlike):
+    """Families whose predictors may have an offset."""
+
+    offset: str | None = None
+
+    @property
+    def held_columns(self) -> tuple[str, ...]:
+        """The offset, whose weight is 1 wherever others vary."""
+        return () if self.offset is None else (self.offset,)
+
+
 @suggests_names
-class Poisson(OutputsAlike):
+class Poisson(_Counts):
     r"""Poisson regression of a count for every hidden state.
 
     .. math:: y_t \mid z_t = k, x_t \sim \mathrm{Poisson}(\exp(w_k^\top x_t))
@@ -128,7 +139,7 @@ class Poisson(OutputsAlike):
 
 
 @suggests_names
-class NegativeBinomial(OutputsAlike):
+class NegativeBinomial(_Counts):
     r"""Regression of a count that varies more than a Poisson one, for every state.
 
     .. math:: \mathrm{E}(y_t) = m_t = \exp(w_k^\top x_t), \quad

@@ -30,6 +30,7 @@ class CovariateReader(HasMembers):
     selection: Selection | None
     chosen: tuple[str, ...] | None = None
     covariates: Any
+    covariate_names: Any
 
     def choose(self, covariates: Sequence[str] | None) -> None:
         """Read only the covariates named, the constructor's argument ``covariates``."""
@@ -41,6 +42,19 @@ class CovariateReader(HasMembers):
         if self.chosen is not None or self.selection is None:
             return self.chosen
         return self.selection.covariates
+
+    @property
+    def held_columns(self) -> tuple[str, ...]:
+        """Names of the covariates whose weights are known, the same in all units."""
+        return ()
+
+    def columns_of(self, site: Any) -> tuple[Any, Any]:
+        """Names of the covariates along a parameter's last axis, and of all of them.
+
+        Both ``None`` where that axis is another.
+        """
+        names = self.covariate_names if site.axes[-1:] == ("covariate",) else None
+        return names, names
 
     def places_among(self, names: Sequence[str]) -> list[int] | slice:
         """Places of the chosen columns among these names.

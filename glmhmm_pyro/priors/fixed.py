@@ -102,13 +102,17 @@ class Fixed(PriorRecipe):
 
     def _numbers(self, place: Place) -> Tensor:
         """What is held, NaN where it is free; of named covariates one number each."""
+        known = place.whole or ()
         if not isinstance(self.value, dict):
-            return torch.from_numpy(np.array(self.value, dtype=float))
-        unknown = self.value.keys() - set(place.columns or ())
+            numbers = torch.from_numpy(np.array(self.value, dtype=float))
+            if place.among is None or numbers.shape[-1:] != (len(known),):
+                return numbers
+            return numbers[..., [known.index(name) for name in place.columns or ()]]
+        unknown = self.value.keys() - set(known)
         if unknown:
             raise ValueError(
                 f"{place.title} must hold weights of covariates, which are "
-                f"{', '.join(place.columns or ()) or 'not known by name here'}, got "
+                f"{', '.join(known) or 'not known by name here'}, got "
                 f"{min(unknown)!r}; name some of these"
             )
         values = [self.value.get(name, math.nan) for name in place.columns or ()]

@@ -118,8 +118,9 @@ class Grouped(PriorRecipe):
         """Numbers of the columns of every group, and of those in none."""
         owner: dict[int, int] = {}
         found = []
+        number = size if place.among is None else len(place.among)
         for group, (columns, _) in enumerate(self.groups):
-            numbers = _column_numbers(columns, size, place)
+            numbers = _column_numbers(columns, number, place)
             twice = [i for i in numbers if owner.setdefault(i, group) != group]
             if twice or len(set(numbers)) < len(numbers):
                 raise ValueError(
@@ -128,7 +129,8 @@ class Grouped(PriorRecipe):
                     "; name each column once"
                 )
             found.append(numbers)
-        return [*found, [i for i in range(size) if i not in owner]]
+        rest = [i for i in range(number) if i not in owner]
+        return [place.here(numbers) for numbers in (*found, rest)]
 
 
 class ByColumns(TorchDistribution):
@@ -255,20 +257,19 @@ def _column_numbers(columns: Columns, size: int, place: Place) -> list[int]:
 
 def _matching_columns(name: str, place: Place) -> list[int]:
     """The column of that name, else those that match it as a pattern."""
-    if place.columns is None:
+    names = place.whole
+    if names is None:
         raise ValueError(
             f"columns of Grouped must be numbers where covariates have no names, got "
             f"{name!r} for {place.name}; bind the model to data first"
         )
-    if name in place.columns:
-        return [place.columns.index(name)]
-    found = [
-        i for i, known in enumerate(place.columns) if fnmatch.fnmatchcase(known, name)
-    ]
+    if name in names:
+        return [names.index(name)]
+    found = [i for i, known in enumerate(names) if fnmatch.fnmatchcase(known, name)]
     if not found:
         raise ValueError(
             f"columns of Grouped must name covariates of {place.name}, which are "
-            f"{', '.join(place.columns[:20])}, got {name!r}; name some of these"
+            f"{', '.join(names[:20])}, got {name!r}; name some of these"
         )
     return found
 

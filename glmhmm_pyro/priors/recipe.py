@@ -3,6 +3,7 @@
 import math
 import numbers
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ class Place:
             prior are named.
         axes: names of the parameter's axes, if known.
         columns: names of the covariates along its last axis, if known.
+        among: names of all covariates that the prior was given for, of which some may
+            belong to another parameter; ``None`` for these columns.
         support: where the parameter lives.
         argument: that the prior was given for, for messages.
     """
@@ -30,6 +33,7 @@ class Place:
     name: str = "parameter"
     axes: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
+    among: tuple[str, ...] | None = None
     support: Any = constraints.real
     argument: str = "prior"
 
@@ -40,7 +44,21 @@ class Place:
 
     def inside(self, part: object, columns: tuple[str, ...] | None) -> "Place":
         """The place of a prior that is part of another one."""
-        return replace(self, name=f"{self.name}_{part}", columns=columns)
+        among = self.among if columns == self.columns else None
+        return replace(self, name=f"{self.name}_{part}", columns=columns, among=among)
+
+    @property
+    def whole(self) -> tuple[str, ...] | None:
+        """Names of all covariates that the prior was given for, if known."""
+        return self.columns if self.among is None else self.among
+
+    def here(self, numbers: Sequence[int]) -> list[int]:
+        """Numbers of the parameter's columns, from numbers among all covariates."""
+        if self.among is None or self.columns is None:
+            return list(numbers)
+        places = {name: place for place, name in enumerate(self.columns)}
+        names = [self.among[number] for number in numbers]
+        return [places[name] for name in names if name in places]
 
 
 class PriorRecipe(ABC):

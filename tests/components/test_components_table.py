@@ -13,7 +13,14 @@ PARTS = {
     for name in ("Component", "Emission", "GLMEmission", "Transitions", "InitialState")
 }
 # Made in terms of the rest; or marks of a class that no user need write.
-OTHERS = {"counts_of", "covariates_of", "separates", "takes_sets", "forward"}
+OTHERS = {
+    "counts_of",
+    "covariates_of",
+    "separates",
+    "takes_sets",
+    "forward",
+    "log_probs",
+}
 
 
 def rows(title):

@@ -10,12 +10,14 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.components.site import Site
 from glmhmm_pyro.components.varying.units import SLOW, Units
+from glmhmm_pyro.priors.answers import held
 from glmhmm_pyro.priors.elementwise import Ridge
+from glmhmm_pyro.priors.filling import fill
 from glmhmm_pyro.priors.hierarchical import Hierarchical
 from glmhmm_pyro.priors.lags import RandomWalk
 from glmhmm_pyro.priors.learnt import LEARNT
 from glmhmm_pyro.priors.markov import GaussianMarkov
-from glmhmm_pyro.priors.recipe import PriorRecipe
+from glmhmm_pyro.priors.recipe import Place, PriorRecipe
 
 # A law by its name, or a recipe with its scales; None for units by themselves.
 LawRecipe = str | PriorRecipe | None
@@ -239,4 +241,30 @@ def _check_order(over: str) -> None:
         raise ValueError(
             "law must be pooled, or None, for weights that vary over groups, got a "
             "walk, for which groups have no order; give law='pooled'"
+        )
+
+
+def refuse_held(
+    weights: Site,
+    shape: torch.Size,
+    columns: tuple[str, ...] | None,
+    among: tuple[str, ...] | None,
+) -> None:
+    """Raise a ValueError for a prior that holds weights which go on from unit to unit.
+
+    Args:
+        weights: axes and prior of those of one unit.
+        shape: of these.
+        columns: names of their covariates.
+        among: names of all covariates.
+    """
+    if weights.prior is None:
+        return
+    place = Place("weights", weights.axes, columns, among)
+    known = held(fill(weights.prior, shape, weights.support, place))
+    if known is not None and known.any():
+        raise ValueError(
+            "prior must hold no weight that walks from unit to unit, got "
+            f"{weights.prior!r:.200}; name in constant the covariates whose weights "
+            "are known"
         )

@@ -20,6 +20,7 @@ from glmhmm_pyro.components.varying.unit_laws import (
     WEIGHTS,
     LawRecipe,
     law_of,
+    refuse_held,
 )
 from glmhmm_pyro.components.varying.units import OVER, SLOW, Units
 from glmhmm_pyro.components.varying.varying_words import SaysHowItVaries
@@ -40,7 +41,8 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
             and of all where there is no law.
         over: ``"group"``, ``"session"`` or ``"step"``.
         law: what links the units, see :func:`Varying`.
-        constant: names of covariates whose weights are the same in all units.
+        constant: names of covariates whose weights are the same in all units; those of
+            columns that the family holds, such as an offset, are always.
 
     Attributes:
         units: those of the data at hand, bound by them.
@@ -80,7 +82,8 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
                 f"constant must be names of covariates, got {constant!r:.80}; give "
                 "such as ['bias']"
             )
-        self.law, self.constant = law, tuple(names)
+        held = [name for name in family.held_columns if name not in names]
+        self.law, self.constant = law, (*names, *held)
         self.prior = weights.prior
         self.units: Any = None
         self.fitted_lengths: tuple[int, ...] | None = None
@@ -159,6 +162,11 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
         """Sizes of axes without the reference."""
         return {}
 
+    def columns_of(self, site: Site) -> tuple[Any, Any]:
+        """Those of weights that vary, or of those that do not, and of all of them."""
+        names = self.names_along(site.axes[-1]) if site.axes else None
+        return names, self.covariate_names if names else None
+
     def names_along(self, axis: str) -> tuple[str, ...] | None:
         """Names of the covariates along an axis; varying weights have some of them."""
         if self.covariate_names is None or axis not in ("covariate", "constant"):
@@ -183,6 +191,9 @@ class Varies(UnlinkedUnits, CarriesWeights, SaysHowItVaries):
         if self.fitted_lengths is None:
             self.bind_blocks(data)
             self._check_walk(data)
+            if self.walks:
+                columns = self.columns_of(self.of_unit)
+                refuse_held(self.of_unit, self.shape(WEIGHTS)[1:], *columns)
             self.fitted_lengths = tuple(data.lengths.tolist())
 
     def _bind_units(self, data: Sequences) -> None:

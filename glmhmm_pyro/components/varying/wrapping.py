@@ -59,7 +59,8 @@ def Varying(
             :class:`gh.priors.Hierarchical` (pooled, ``per`` axes),
             :class:`gh.priors.Ridge` (pooled, a known scale),
             :class:`gh.priors.RandomWalk` (a walk); or ``None``.
-        constant: names of covariates whose weights are the same in all units.
+        constant: names of covariates whose weights are the same in all units; an
+            offset's always is.
 
     Raises:
         ValueError: the law is none, or is none of these units.
