@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from laplace_cases import BIAS_NAMES, biases, by_quadrature, moments, pooled_biases
 from level_cases import UNFINISHED
-from scipy.special import expit, logsumexp
-from torch.distributions import Dirichlet, HalfNormal
+from scipy.special import logsumexp
+from torch.distributions import Dirichlet
 from varying_cases import drifting, problem_of
 
 import glmhmm_pyro as gh
@@ -15,62 +16,13 @@ from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
 from glmhmm_pyro.inference.mode import laplace_units
 
 ONCE = {"num_restarts": 1, "progress": False}
-MEAN, SCALE, WEIGHTS = (f"emissions.weights{end}" for end in ("_mean", "_scale", ""))
-
-
-def biases(groups=12, trials=40, seed=1):
-    """Choices by a bias that every animal has for itself."""
-    rng = np.random.default_rng(seed)
-    odds = (0.4 + 0.9 * rng.normal(size=groups)).repeat(trials)
-    names = [str(group) for group in range(groups)]
-    return gh.Sequences(
-        (rng.random(len(odds)) < expit(odds)).astype(int),
-        np.ones((len(odds), 1)),
-        lengths=[trials] * groups,
-        groups=names,
-        session_names=names,
-        covariate_names=["bias"],
-    )
-
-
-def pooled(prior=HalfNormal(1.0)):
-    law = gh.priors.Hierarchical(prior)
-    return gh.GLMHMM(1, Varying(gh.Bernoulli(gh.priors.Ridge(2.0)), "group", law))
-
-
-def by_quadrature(data):
-    """Log evidence, and means and widths of the log scale and of the first weight.
-
-    Of a grid of means and log scales, with 40 nodes for every weight.
-    """
-    ones = data.emissions.reshape(data.num_sessions, -1).sum(1).numpy()
-    trials = int(data.lengths[0])
-    nodes, shares = np.polynomial.hermite_e.hermegauss(40)
-    mean, log_scale = np.linspace(-1.5, 2.5, 41), np.linspace(-5.0, 2.0, 71)
-    scale = np.exp(log_scale)[:, None]
-    w = mean[:, None, None] + scale * nodes
-    each = ones[:, None, None, None] * w - trials * np.logaddexp(0, w)
-    each = each + np.log(shares / shares.sum())
-    by_unit = logsumexp(each, -1)
-    heights = by_unit.sum(0) - (mean[:, None] / 2) ** 2 / 2 + log_scale
-    heights = heights - np.log(2) - np.exp(2 * log_scale) / 2 - 0.5 * np.log(np.pi / 2)
-    heights -= 0.5 * np.log(2 * np.pi)
-    total = logsumexp(heights)
-    share = np.exp(heights - total)
-    own = share[..., None] * np.exp(each[0] - by_unit[0][..., None])
-    found = [_moments(np.broadcast_to(log_scale, share.shape), share), _moments(w, own)]
-    return total + np.log((mean[1] - mean[0]) * (log_scale[1] - log_scale[0])), found
-
-
-def _moments(values, shares):
-    mean = (values * shares).sum()
-    return mean, np.sqrt(((values - mean) ** 2 * shares).sum())
+MEAN, SCALE, WEIGHTS = BIAS_NAMES.values()
 
 
 @pytest.fixture(scope="module")
 def drawn():
     data = biases()
-    return gh.fit(pooled(), data, gh.Laplace(1000), **ONCE), data
+    return gh.fit(pooled_biases(), data, gh.Laplace(1000), **ONCE), data
 
 
 def test_draws_of_scales_and_weights_are_as_quadrature_has_them(drawn):
@@ -88,7 +40,7 @@ def test_draws_of_scales_and_weights_are_as_quadrature_has_them(drawn):
         assert float(own.std()) == pytest.approx(width, rel=0.2)
 
 
-def test_weighed_draws_have_the_evidence_and_the_moments_of_quadrature(drawn):
+def test_weighed_draws_have_the_evidence_and_themoments_of_quadrature(drawn):
     fit, data = drawn
     log_evidence, expected = by_quadrature(data)
     log_weights = fit.posterior.stats["log_weight"][0]
@@ -98,7 +50,7 @@ def test_weighed_draws_have_the_evidence_and_the_moments_of_quadrature(drawn):
     draws = fit.posterior.draws
     values = draws[SCALE].log().flatten(), draws[WEIGHTS][0, :, 0].flatten()
     for own, (mean, width) in zip(values, expected):
-        found = _moments(own.numpy(), shares)
+        found = moments(own.numpy(), shares)
         assert found[0] == pytest.approx(mean, abs=0.15 * width)
         assert found[1] == pytest.approx(width, rel=0.1)
 
@@ -142,7 +94,7 @@ def test_draws_over_groups_and_sessions_weigh_as_much_as_their_evidence():
 def test_what_has_no_maximum_is_held_and_named():
     """A single animal, whose spread from itself may be anything."""
     data = biases(groups=1)
-    fit = gh.fit(pooled("learnt"), data, gh.Laplace(50), **ONCE)
+    fit = gh.fit(pooled_biases("learnt"), data, gh.Laplace(50), **ONCE)
     assert any(f"draws hold {SCALE} where the evidence has" in n for n in fit.notes)
     draws = fit.posterior.draws
     assert float(draws[SCALE].std()) < 1e-12 < 0.1 < float(draws[MEAN].std())
@@ -166,7 +118,7 @@ def test_next_to_no_mode_all_parameters_are_held(drawn, monkeypatch):
         raise NoModeError("the weights of the units have no finite mode")
 
     monkeypatch.setattr(laplace_units, "curvature_of_evidence", none)
-    fit = gh.fit(pooled(), drawn[1], gh.Laplace(50), **ONCE)
+    fit = gh.fit(pooled_biases(), drawn[1], gh.Laplace(50), **ONCE)
     assert any(f"draws hold {MEAN}, {SCALE} where" in note for note in fit.notes)
     assert float(fit.posterior.draws[SCALE].std()) < 1e-12
     assert float(fit.posterior.draws[WEIGHTS][0, :, 0].std()) > 0.1

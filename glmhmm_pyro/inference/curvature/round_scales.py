@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.banded import Bordered, CholeskyFactor, schur_complement
+from glmhmm_pyro.banded import Bordered, schur_complement
 from glmhmm_pyro.inference.curvature.bordered_information import (
     BorderedCurvature,
     curvature_of_evidence,
@@ -66,11 +66,15 @@ class BorderedScale(NamedTuple):
 
     def moved(self, points: Tensor) -> Tensor:
         """Moves (*batch, size) of the vector, from those of round coordinates."""
+        return self.parts.joined(*self.root.draw(*self.apart(points)))
+
+    def apart(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Round coordinates (*batch, size) of units, and of parameters."""
         is_read, number = self.is_read, len(self.parts.places)
         units, shared = points.split([points.shape[-1] - number, number], -1)
         noise = points.new_zeros(*points.shape[:-1], *is_read.shape)
         noise[..., is_read] = units
-        return self.parts.joined(*self.root.draw(noise, shared))
+        return noise, shared
 
     def solved(self, moves: Tensor) -> Tensor:
         """Round coordinates (*batch, size) of moves of the vector."""
@@ -121,12 +125,10 @@ def scale_by_units(program: Program, vector: Tensor) -> BorderedScale | None:
         vector: of the values fitted.
 
     Returns:
-        ``None`` where no law links units, or states do besides.
+        ``None`` where no law links units, or these have no maximum there.
     """
     found = BorderedCurvature.of(program, vector, jacobian=True)
-    if found is None or not isinstance(found.inside, CholeskyFactor):
-        return None
-    if not found.inside.is_positive:
+    if found is None or not found.inside.is_positive:
         return None
     problem, curvature = found.problem, found.schur
     if Scales(problem).any:

@@ -219,6 +219,26 @@ class Ascent:
         return -point.height, -slope.numpy()
 
 
+def density_mode(
+    problem: MarginalProblem, v: Tensor, w: Tensor, held: Tensor | None = None
+) -> EvidencePoint:
+    """Where a climb of the density of v ends, which includes the Jacobian.
+
+    Args:
+        problem: the problem.
+        v: parameters to begin at.
+        w: weights of the units near by.
+        held: which parameters stay where they are, shape (size,).
+
+    Raises:
+        NoModeError: the units have none at these.
+    """
+    ascent = Ascent(problem, jacobian=True, held=held)
+    ascent.visit(v, w)
+    ascent.climb()
+    return ascent.best
+
+
 def gained_little(heights: list[float], enough: float) -> bool:
     """Whether the last few steps of a search together rose by less than this."""
     return len(heights) > _LAST and heights[-1] - heights[-1 - _LAST] < enough

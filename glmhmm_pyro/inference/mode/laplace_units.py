@@ -21,7 +21,7 @@ from glmhmm_pyro.inference.curvature.bordered_information import curvature_of_ev
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError
 from glmhmm_pyro.inference.curvature.information import Information
 from glmhmm_pyro.inference.curvature.newton import newton_steps
-from glmhmm_pyro.inference.marginal.ascent import Ascent, EvidencePoint, Scales
+from glmhmm_pyro.inference.marginal.ascent import EvidencePoint, Scales, density_mode
 from glmhmm_pyro.inference.marginal.fitting import unbounded_scales
 from glmhmm_pyro.inference.marginal.law_evidence import (
     NoModeError,
@@ -118,10 +118,10 @@ class _ParameterNormal(NamedTuple):
             CurvatureError: next to it the units have no mode.
         """
         held = torch.zeros(len(v), dtype=torch.bool)
-        found = _mode_near(problem, v, w, held)
+        found = density_mode(problem, v, w, held)
         while (ends := unbounded_scales(problem, found, Scales(problem)) & ~held).any():
             held = held | ends
-            found = _mode_near(problem, v, w, held)
+            found = density_mode(problem, v, w, held)
         information = _information(problem, found, held)
         factor = information.factor
 
@@ -156,16 +156,6 @@ class _ParameterNormal(NamedTuple):
         held = self.missing.square().sum(1) > _HELD
         pieces = problem.theta.slices.items()
         return tuple(name for name, piece in pieces if held[piece].any())
-
-
-def _mode_near(
-    problem: MarginalProblem, v: Tensor, w: Tensor, held: Tensor
-) -> EvidencePoint:
-    """Where a climb of the density of the parameters ends, some of which are held."""
-    ascent = Ascent(problem, jacobian=True, held=held)
-    ascent.visit(v, w)
-    ascent.climb()
-    return ascent.best
 
 
 def _information(

@@ -23,7 +23,7 @@ from glmhmm_pyro.inference.draws.alignment import (
 )
 from glmhmm_pyro.inference.nuts.potential import Potential
 from glmhmm_pyro.inference.nuts.prior_ends import is_maximum, prior_ends
-from glmhmm_pyro.inference.nuts.whitening import Whitening, whitened
+from glmhmm_pyro.inference.nuts.whitening import AnyWhitening, Whitening, whitened
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
@@ -73,7 +73,7 @@ class Mode(NamedTuple):
     """
 
     params: Params
-    whitening: Whitening
+    whitening: AnyWhitening
     log_mass: float
     log_joint: float
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 
 from glmhmm_pyro.chain.compiled import Array
-from glmhmm_pyro.inference.nuts.whitening import Whitening
+from glmhmm_pyro.inference.nuts.whitening import AnyWhitening
 from glmhmm_pyro.inference.program.program import Program
 
 
@@ -23,7 +23,7 @@ class Potential:
         num_calls: number of evaluations so far.
     """
 
-    def __init__(self, program: Program, whitening: Whitening):
+    def __init__(self, program: Program, whitening: AnyWhitening):
         self.program, self.whitening = program, whitening
         self.num_calls = 0
 
@@ -36,7 +36,8 @@ class Potential:
         """Potential energy and its slope at a point, shape (size,)."""
         self.num_calls += 1
         found = self.program.evaluated(self.whitening(point), jacobian=True)
-        return -found.log_density, -(found.slope @ self.whitening.scale)
+        gain, slope = self.whitening.pulled(point, found.slope)
+        return -found.log_density - gain, -slope
 
     def stretched(
         self, scale: Tensor, vector: Tensor
@@ -70,8 +71,8 @@ class StretchedPotential:
 
     def __init__(self, potential: Potential, scale: Tensor):
         self.potential, self.scale = potential, scale
-        whitening: Any = potential.whitening.after(scale)
-        self._centre, self._scale = (part.numpy() for part in whitening)
+        whitening: Any = potential.whitening
+        self._centre, self._scale = (part.numpy() for part in whitening.after(scale))
 
     def at(self, position: Array) -> tuple[float, Array]:
         """Energy and slope at a position, shape (size,)."""

@@ -16,7 +16,10 @@ from glmhmm_pyro.inference.curvature.round_scales import (
     scale_at,
     unscaled,
 )
+from glmhmm_pyro.inference.marginal.ascent import Scales
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.mode.map import MAP
+from glmhmm_pyro.inference.nuts.scaled_whitening import ScaledWhitening
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 
@@ -40,6 +43,15 @@ class Whitening(NamedTuple):
     def __call__(self, point: Tensor) -> Tensor:
         """Vector (*batch, size) of a point (*batch, size)."""
         return self.centre + point @ self.scale.T
+
+    def pulled(self, point: Tensor, slope: Tensor) -> tuple[float, Tensor]:
+        """How the log volume grows from the centre to a point, and its whole slope.
+
+        Args:
+            point: shape (size,).
+            slope: of the log density by the vector there.
+        """
+        return 0.0, slope @ self.scale
 
     def after(self, scale: Tensor) -> "Whitening":
         """This map after another linear one.
@@ -67,17 +79,23 @@ class Whitening(NamedTuple):
         return cls(centre, torch.eye(size, dtype=torch.float64))
 
 
-def whitened(program: Program, params: Params) -> Whitening | None:
+AnyWhitening = Whitening | ScaledWhitening
+
+
+def whitened(program: Program, params: Params) -> AnyWhitening | None:
     """The map that makes the log density round at the mode near ``params``.
 
     The density is that of the unconstrained vector, the volume of the transform
     included. Directions in which it is nearly flat, or bends upwards, get a large
-    scale, but a finite one.
+    scale, but a finite one. Where scales of a law are learnt, weights follow these.
 
     Returns:
         ``None`` where there is no mode, or no curvature to go by: a search that runs
         away, as for a hierarchy's centred scale, or numbers that are not finite.
     """
+    problem = MarginalProblem.of(program)
+    if problem is not None and Scales(problem).any:
+        return ScaledWhitening.of(problem, params)
     mode, _ = _SEARCH.density_mode(program, params)
     scale = scale_at(program, mode)
     if scale is not None:

@@ -102,7 +102,7 @@ def _beginning(program: Program, vector: Tensor) -> BorderedScale:
         ValueError: no law links units, or states do besides.
     """
     found = scale_by_units(program, vector)
-    if found is None:
+    if found is None or not isinstance(found.root.inside, CholeskyFactor):
         raise ValueError(
             "guide must not be 'sparse_precision' for a model in which no law links "
             "weights of units, one after another, got one with the sites "
