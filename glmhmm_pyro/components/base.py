@@ -258,10 +258,10 @@ class Component(
         return {} if columns.are_as_given else {"weights": columns.affine()}
 
     @property
-    def columns_together(self) -> list[list[int]]:
+    def columns_together(self) -> list[list[int] | None]:
         """Numbers, among the columns it reads, of those by the site of their weights.
 
-        A constant column takes up the means of those beside it.
+        A constant column takes up the means of those beside it; ``None`` keeps all.
         """
         return [list(range(self.num_features or 0))]
 

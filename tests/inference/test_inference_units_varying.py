@@ -1,4 +1,7 @@
-"""Weights of units that no law links: their covariates are of any size and offset."""
+"""Weights that vary, and what stands beside them: covariates of any size and offset.
+
+A law says how far units are apart in the user's units, in which these weights stay.
+"""
 
 import numpy as np
 import pytest
@@ -37,6 +40,11 @@ def apart(family, constant=()):
     return gh.components.Varying(family, "group", None, constant=constant)
 
 
+def linked(moves, family):
+    law = gh.priors.Ridge(0.5)
+    return gh.GLMHMM(2, gh.components.Varying(family, "session", law), moves)
+
+
 MODELS = {
     "emissions": lambda: gh.GLMHMM(2, apart(gh.Gaussian())),
     "slopes alone": lambda: gh.GLMHMM(2, apart(gh.Gaussian(), ["bias"])),
@@ -44,6 +52,15 @@ MODELS = {
     "moves": lambda: gh.GLMHMM(2, gh.Gaussian(), apart(gh.InputDriven())),
     "log-odds": lambda: gh.GLMHMM(2, gh.Gaussian(), apart(gh.Stationary())),
     "penalised": lambda: gh.GLMHMM(2, apart(gh.Gaussian(prior=gh.priors.Ridge(2.0)))),
+    "beside a law": lambda: linked(gh.InputDriven(), gh.Gaussian()),
+    "slow moves beside a law": lambda: gh.GLMHMM(
+        Levels(2, 2),
+        gh.components.Varying(gh.Gaussian(), "slow", gh.priors.Ridge(0.5)),
+        TwoLevels(slow=gh.InputDriven(), fast=gh.Stationary()),
+    ),
+    "beside log-odds of a law": lambda: gh.GLMHMM(
+        2, gh.Gaussian(), gh.components.Varying(gh.Stationary(), "group", "pooled")
+    ),
     "fast moves": lambda: gh.GLMHMM(
         Levels(2, 2),
         gh.Gaussian(),
@@ -108,3 +125,29 @@ def test_outputs_of_units_are_fitted_in_any_units():
     number = table().num_steps
     gained = fit.log_joint + number * np.log(1e7)
     assert gained == pytest.approx(plain.log_joint, abs=1e-4)
+
+
+@pytest.mark.parametrize("change", CHANGES[1:])
+def test_moves_beside_weights_of_a_law_are_the_same_in_all_units(change):
+    """The evidence and its errors, in whichever units covariates of moves are."""
+    data = table()
+    data = data.replace(emissions=(data.emissions > 0).double())
+    scale, shift = change
+    family = gh.Bernoulli(gh.priors.Ridge(2.0))
+    names = data.transition_covariate_names
+    moved = np.asarray(data.transition_covariates) * [scale, 1] + [shift, 0]
+    other = data.replace(transition_covariates=moved, transition_covariate_names=names)
+    plain, fit = (
+        gh.fit(linked(gh.InputDriven(), family), d, **ONCE) for d in (data, other)
+    )
+    assert fit.status is plain.status is gh.Status.CONVERGED
+    assert fit.log_joint == pytest.approx(plain.log_joint, abs=1e-6)
+    for found, expected in (
+        (fit.parameters, plain.parameters),
+        (fit.standard_errors(other), plain.standard_errors(data)),
+    ):
+        slopes, others = (
+            values["transitions.weights"].sel(covariate="moved").values
+            for values in (found, expected)
+        )
+        np.testing.assert_allclose(scale * slopes, others, 1e-4, 1e-5)

@@ -146,8 +146,8 @@ class UnlinkedUnits(Component):
 
     @property
     def has_own_units(self) -> bool:
-        """Whether no law says how far units are apart in the user's units."""
-        return self.link is None and self.has_own_rows
+        """Whether predictors are those made here."""
+        return self.has_own_rows
 
     @property
     def _reads_columns(self) -> bool:
@@ -155,9 +155,14 @@ class UnlinkedUnits(Component):
         return WEIGHTS in self.inner.sites
 
     @property
-    def columns_together(self) -> list[list[int]]:
-        """Columns whose weights vary, and those whose do not."""
-        return [p for p in self.places if p] if self._reads_columns else []
+    def columns_together(self) -> list[list[int] | None]:
+        """Columns whose weights vary, and those whose do not.
+
+        A law says how far units are apart in the user's units.
+        """
+        if not self._reads_columns:
+            return []
+        return [None] if self.link else [p for p in self.places if p]
 
     def own_maps(self, columns: ColumnUnits) -> dict[str, Affine]:
         """Weights of all units, and those that are the same in them."""

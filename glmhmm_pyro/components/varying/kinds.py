@@ -136,7 +136,8 @@ class VaryingEmission(Varies, GLMEmission):
 
     def own_outputs(self, columns: ColumnUnits, data: Sequences) -> OutputUnits | None:
         """Those of the family, where no law is in the user's units."""
-        units = self.inner.own_outputs(columns, data) if self.has_own_units else None
+        is_free = self.has_own_units and self.link is None
+        units = self.inner.own_outputs(columns, data) if is_free else None
         if units is None:
             return None
         others = {n: m for n, m in units.maps.items() if n != WEIGHTS}

@@ -234,7 +234,7 @@ def _columns_together(component: Component, data: Sequences) -> list[list[int] |
     """Those numbers, by the site of their weights."""
     parts = component.columns_together
     read = _columns_read(component, data) if parts else []
-    return [[read[i] for i in part] for part in parts]
+    return [part and [read[i] for i in part] for part in parts]
 
 
 def _units_read(
