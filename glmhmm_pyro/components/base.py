@@ -88,7 +88,7 @@ from glmhmm_pyro.components.limits import Bounds, Within
 from glmhmm_pyro.components.objectives import BlockObjective
 from glmhmm_pyro.components.own_states import HasOwnStates
 from glmhmm_pyro.components.reader import CovariateReader
-from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, OutputUnits
+from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, OutputUnits, Together
 from glmhmm_pyro.components.site import STATE_AXES, Site
 from glmhmm_pyro.components.tables import LogTable
 from glmhmm_pyro.priors.affine import Affine
@@ -258,12 +258,12 @@ class Component(
         return {} if columns.are_as_given else {"weights": columns.affine()}
 
     @property
-    def columns_together(self) -> list[list[int] | None]:
+    def columns_together(self) -> list[Together | None]:
         """Numbers, among the columns it reads, of those by the site of their weights.
 
         A constant column takes up the means of those beside it; ``None`` keeps all.
         """
-        return [list(range(self.num_features or 0))]
+        return [Together.alone(range(self.num_features or 0))]
 
     @property
     def is_numbered(self) -> bool:
@@ -282,7 +282,7 @@ class Component(
             columns: units of the covariates that it reads.
 
         Returns:
-            By attribute; only if the prior of these parameters is flat.
+            By attribute; only if the prior of what gains is flat.
         """
         return {}
 

@@ -6,7 +6,7 @@ digits, so a fit takes columns by their own scales, and about their own means wh
 constant column, or a free baseline, takes up what that adds to a predictor.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -20,6 +20,27 @@ if TYPE_CHECKING:
 
 # A column that varies by less than this part of its size does not, but for rounding.
 _ROUNDING = 1e-13
+
+
+class Together(NamedTuple):
+    """Columns whose weights stand in one site, and what may take up their means.
+
+    Attributes:
+        columns: their numbers.
+        takers: numbers of columns of which one that is constant takes them up.
+    """
+
+    columns: list[int]
+    takers: list[int]
+
+    @classmethod
+    def alone(cls, columns: Iterable[int]) -> "Together":
+        """Columns of which one takes up the means of the others."""
+        return cls([*columns], [*columns])
+
+    def among(self, numbers: Sequence[int]) -> "Together":
+        """The same columns by these numbers."""
+        return Together(*([numbers[i] for i in part] for part in self))
 
 
 class ColumnUnits(NamedTuple):
@@ -39,14 +60,14 @@ class ColumnUnits(NamedTuple):
 
     @classmethod
     def of(
-        cls, design: DesignMatrix, readers: Sequence[Sequence[int] | None]
+        cls, design: DesignMatrix, readers: Sequence[Together | None]
     ) -> "ColumnUnits":
         """Units in which columns have size 1, and mean 0 where all readers allow it.
 
         Args:
             design: rows that count, shape (rows, features).
-            readers: numbers of the columns that components read which take up means by
-                a constant column, ``None`` for one that must have all as they are.
+            readers: the columns that components read which take up means by a constant
+                column, ``None`` for one that must have all as they are.
         """
         if any(reader is None for reader in readers) or not design.total_rows:
             return cls.none(design.shape[1])
@@ -60,8 +81,8 @@ class ColumnUnits(NamedTuple):
         spread = shares.moved(mean, 1.0).means(power=2).sqrt()
         moves = spread > _ROUNDING
         for reader in filter(None, readers):
-            if not constants[list(reader)].any():
-                moves[list(reader)] = False
+            if not constants[reader.takers].any():
+                moves[reader.columns] = False
         root = shares.means(power=2).sqrt()
         scale = size * torch.where(moves, spread, torch.where(root > 0, root, 1.0))
         return cls(
@@ -127,10 +148,15 @@ class Gain(NamedTuple):
     Attributes:
         source: the other parameter, by attribute.
         linear: from the user's values of that, (*batch, *shape), to the difference.
+        column: number, along the last axis, of what gains, whose prior must be flat;
+            ``None`` for all, where that is known.
+        centred: numbers of the columns whose means that takes up, among those read.
     """
 
     source: str
     linear: Callable[[Tensor], Tensor]
+    column: int | None = None
+    centred: Sequence[int] = ()
 
 
 class OutputUnits(NamedTuple):

@@ -15,6 +15,7 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad
 
 from glmhmm_pyro.priors.answers import (
+    Question,
     core,
     curvature,
     held,
@@ -88,16 +89,12 @@ class Affine:
         slopes = self.slopes(precision.shape[-1])
         return slopes @ precision @ slopes.mT
 
-    def chosen(self, columns: list[int]) -> "Affine":
-        """The map of some columns, which no other one mixes with."""
+    def chosen(self, columns: list[int], mixed: "Affine") -> "Affine":
+        """The map of some columns, which mix among themselves as in another map."""
         offset = self.offset
         if isinstance(offset, Tensor):
             offset = offset[..., columns]
-        shares, column = None, 0
-        if self.column in columns:
-            column = columns.index(self.column)
-            shares = None if self.shares is None else self.shares[columns]
-        return Affine(self.factor[..., columns], offset, shares, column)
+        return Affine(self.factor[..., columns], offset, mixed.shares, mixed.column)
 
     def slopes(self, features: int) -> Tensor:
         """Derivatives of the user's values by own ones, (*rows, own, user's)."""
@@ -170,6 +167,15 @@ def keeps_held(affine: Affine, users: Tensor) -> bool:
     free = users.isnan()
     mixed = (free & (affine.shares != 0)).any(-1)
     return not bool((mixed & ~free[..., affine.column]).any())
+
+
+@Question
+def flat_columns(prior: Distribution) -> Tensor | bool:
+    """Which columns a prior says nothing on, whatever the others are.
+
+    Shape (features,), or one answer for all.
+    """
+    return bool(is_flat(prior))
 
 
 def _replaced(found: Tensor, value: Tensor, held: Tensor, by: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.distributions import Dirichlet, Distribution, biject_to, constraints
 
 from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.priors import answers
+from glmhmm_pyro.priors.affine import flat_columns
 from glmhmm_pyro.priors.filling import Prior, check_prior, innermost, recipe_of
 from glmhmm_pyro.priors.partly import Partly
 from glmhmm_pyro.priors.recipe import Place, PriorRecipe, as_number
@@ -211,6 +212,12 @@ def _check_rest(rest: TorchDistribution, support: Partly, place: Place) -> None:
 @answers.is_flat.register
 def _is_flat(prior: PartlyFixed) -> bool:
     return prior.rest is None
+
+
+@flat_columns.register
+def _flat_columns(prior: PartlyFixed) -> Tensor:
+    free = prior.support.free
+    return free.reshape(-1, free.shape[-1]).all(0) & answers.is_flat(prior)
 
 
 @answers.held.register

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from glmhmm_pyro.arguments import has_items, suggests_names
 from glmhmm_pyro.broadcasting import broadcast_shape
+from glmhmm_pyro.priors.affine import flat_columns
 from glmhmm_pyro.priors.answers import (
     curvature,
     innermost,
@@ -177,6 +178,14 @@ class ByColumns(TorchDistribution):
         for columns, part in self.parts:
             draws[..., columns] = part.sample(sample_shape).to(draws.dtype)
         return draws
+
+
+@flat_columns.register
+def _(prior: ByColumns) -> Tensor:
+    found = torch.zeros(prior.event_shape, dtype=torch.bool)
+    for columns, part in prior.parts:
+        found[columns] = flat_columns(part)
+    return found
 
 
 @is_proper.register

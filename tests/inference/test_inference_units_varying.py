@@ -40,6 +40,14 @@ def apart(family, constant=()):
     return gh.components.Varying(family, "group", None, constant=constant)
 
 
+SLOPES = gh.priors.Grouped({"seen": gh.priors.Ridge(2.0)})
+
+
+def beside(prior):
+    """Biases of every group beside slopes that all groups share."""
+    return apart(gh.Gaussian(prior=prior), ["seen"])
+
+
 def linked(moves, family):
     law = gh.priors.Ridge(0.5)
     return gh.GLMHMM(2, gh.components.Varying(family, "session", law), moves)
@@ -49,6 +57,13 @@ MODELS = {
     "emissions": lambda: gh.GLMHMM(2, apart(gh.Gaussian())),
     "slopes alone": lambda: gh.GLMHMM(2, apart(gh.Gaussian(), ["bias"])),
     "biases alone": lambda: gh.GLMHMM(2, apart(gh.Gaussian(), ["seen"])),
+    "biases beside penalised slopes": lambda: gh.GLMHMM(2, beside(SLOPES)),
+    "penalised biases": lambda: gh.GLMHMM(2, beside(gh.priors.Ridge(2.0))),
+    "held biases": lambda: gh.GLMHMM(2, beside(gh.priors.Fixed({"bias": 0.3}))),
+    "held slopes": lambda: gh.GLMHMM(2, beside(gh.priors.Fixed({"seen": 0.3}))),
+    "biases of moves": lambda: gh.GLMHMM(
+        2, gh.Gaussian(), apart(gh.InputDriven(), ["moved"])
+    ),
     "moves": lambda: gh.GLMHMM(2, gh.Gaussian(), apart(gh.InputDriven())),
     "log-odds": lambda: gh.GLMHMM(2, gh.Gaussian(), apart(gh.Stationary())),
     "penalised": lambda: gh.GLMHMM(2, apart(gh.Gaussian(prior=gh.priors.Ridge(2.0)))),
@@ -89,7 +104,7 @@ def test_units_of_a_fits_own_have_the_density_of_the_users(make, scale, shift):
 FITTED = [
     *(("emissions", change) for change in CHANGES),
     *(("slopes alone", change) for change in SIZES),
-    *(("biases alone", change) for change in SIZES),
+    *(("biases alone", change) for change in CHANGES),
     ("moves", CHANGES[2]),
 ]
 
@@ -151,3 +166,48 @@ def test_moves_beside_weights_of_a_law_are_the_same_in_all_units(change):
             for values in (found, expected)
         )
         np.testing.assert_allclose(scale * slopes, others, 1e-4, 1e-5)
+
+
+def shifted(weights, by):
+    """Biases of groups that were fitted beside a covariate shifted by so much."""
+    return weights["weights"] + by * weights["constant_weights"]
+
+
+BESIDE = {
+    "biases alone": ("em", "emissions", "biases alone"),
+    "biases of moves": ("em", "transitions", "biases of moves"),
+    "penalised slopes": ("map", "emissions", "biases beside penalised slopes"),
+    "slopes by MAP": ("map", "emissions", "biases alone"),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_biases_of_units_take_up_the_mean_of_a_covariate_that_all_share(name):
+    """As Unix time: slopes stay, each unit's bias has what its offset was."""
+    method, part, model = BESIDE[name]
+    datas = table(), table(shift=1e6)
+    fits = [gh.fit(MODELS[model](), d, method, **ONCE) for d in datas]
+    plain, fit = fits
+    assert fit.status is plain.status is gh.Status.CONVERGED
+    assert fit.log_joint == pytest.approx(plain.log_joint, rel=1e-6)
+    expected, params = (
+        {end: f.params[f"{part}.{end}"] for end in ("weights", "constant_weights")}
+        for f in fits
+    )
+    slopes = params["constant_weights"], expected["constant_weights"]
+    torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-6)
+    found = shifted(params, 1e6), expected["weights"]
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
+    errors = [f.standard_errors(d) for f, d in zip(fits, datas)]
+    both = [e[f"{part}.constant_weights"].values for e in errors]
+    np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-8)
+
+
+def test_means_stay_where_what_would_take_them_up_is_held_or_penalised():
+    """A prior of biases is of the user's own; and one bias serves no slopes apart."""
+    for name in ("penalised biases", "held biases", "slopes alone"):
+        own = Program.of(MODELS[name](), table(10.0, 300.0)).in_own_units()
+        assert not own.units.gains
+        assert float(own.data.covariates[:, 0].mean()) > 0.9
+    free = Program.of(MODELS["held slopes"](), table(10.0, 300.0)).in_own_units()
+    assert abs(float(free.data.covariates[:, 0].mean())) < 1e-9

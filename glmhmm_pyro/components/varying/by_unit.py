@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.formulas import fast_objective
 from glmhmm_pyro.components.objectives import Beginning, BlockObjective
-from glmhmm_pyro.components.rescaling import ColumnUnits
+from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, Together
 from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.varying.unit_laws import CONSTANT, WEIGHTS
 from glmhmm_pyro.priors.affine import Affine
@@ -135,6 +136,7 @@ class UnlinkedUnits(Component):
     link: Any
     over: str
     outer: tuple[str, ...]
+    unit_axes: tuple[str, ...]
     has_objectives = False
 
     places: Any
@@ -155,25 +157,46 @@ class UnlinkedUnits(Component):
         return WEIGHTS in self.inner.sites
 
     @property
-    def columns_together(self) -> list[list[int] | None]:
+    def columns_together(self) -> list[Together | None]:
         """Columns whose weights vary, and those whose do not.
 
-        A law says how far units are apart in the user's units.
+        A constant weight takes up no means of what varies; weights of all units do
+        those of what does not. A law says how far units are apart in the user's units.
         """
-        if not self._reads_columns:
-            return []
-        return [None] if self.link else [p for p in self.places if p]
+        if not self._reads_columns or self.link:
+            return [None] if self._reads_columns else []
+        varying, fixed = self.places
+        parts = Together.alone(varying), Together(fixed, fixed + varying)
+        return [part for part in parts if part.columns]
 
     def own_maps(self, columns: ColumnUnits) -> dict[str, Affine]:
         """Weights of all units, and those that are the same in them."""
         if columns.are_as_given or not self._reads_columns:
             return {}
-        return self._by_site(columns.affine())
+        return self._by_site(columns.affine(), columns)
 
-    def _by_site(self, affine: Affine) -> dict[str, Affine]:
+    def _by_site(self, affine: Affine, columns: ColumnUnits) -> dict[str, Affine]:
         """The map of the weights of all columns, by the site that they stand in."""
-        ends = zip((WEIGHTS, CONSTANT), self.places)
-        return {name: affine.chosen(columns) for name, columns in ends if columns}
+        ends = {n: p for n, p in zip((WEIGHTS, CONSTANT), self.places) if p}
+        return {
+            name: affine.chosen(places, columns.chosen(places).affine())
+            for name, places in ends.items()
+        }
+
+    def own_gains(self, columns: ColumnUnits) -> dict[str, Gain]:
+        """What a constant column's weight has in every unit by means of the others."""
+        varying, fixed = (columns.chosen(places) for places in self.places)
+        column, size = varying.constant, len(varying.scale)
+        if column is None or fixed.constant is not None or not fixed.centre.any():
+            return {}
+        shares = fixed.centre / varying.scale[column]
+
+        def gained(weights: Tensor) -> Tensor:
+            taken = -(weights @ shares.to(weights))
+            by_column = pad(taken.unsqueeze(-1), (column, size - column - 1))
+            return by_column.unsqueeze(-1 - len(self.unit_axes))
+
+        return {WEIGHTS: Gain(CONSTANT, gained, column, self.places[1])}
 
     def bind_blocks(self, data: Sequences) -> None:
         """Declare blocks by unit, if the family has an objective of blocks for data."""

@@ -141,7 +141,7 @@ class VaryingEmission(Varies, GLMEmission):
         if units is None:
             return None
         others = {n: m for n, m in units.maps.items() if n != WEIGHTS}
-        return units._replace(maps=others | self._by_site(units.maps[WEIGHTS]))
+        return units._replace(maps=others | self._by_site(units.maps[WEIGHTS], columns))
 
     def limits(self, data: Sequences) -> dict[str, Bounds]:
         """Floors of the family's scales."""

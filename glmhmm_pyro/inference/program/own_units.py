@@ -17,10 +17,21 @@ from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.least_squares import columns_of
-from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, OutputUnits
+from glmhmm_pyro.components.rescaling import (
+    ColumnUnits,
+    Gain,
+    OutputUnits,
+    Together,
+)
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
-from glmhmm_pyro.priors.affine import Affine, HeldAffine, keeps_held, rescaled
+from glmhmm_pyro.priors.affine import (
+    Affine,
+    HeldAffine,
+    flat_columns,
+    keeps_held,
+    rescaled,
+)
 from glmhmm_pyro.priors.filling import is_positive, is_unbounded
 from glmhmm_pyro.priors.partly import Partly
 from glmhmm_pyro.sequences import Sequences
@@ -114,7 +125,7 @@ def own_units(
         own = _units_read(component, data, columns[component.covariates_of])
         maps |= _by_site(name, component.own_maps(own))
         found = _by_site(name, component.own_gains(own))
-        gains |= {n: Gain(f"{name}.{g.source}", g.linear) for n, g in found.items()}
+        gains |= {n: g._replace(source=f"{name}.{g.source}") for n, g in found.items()}
         units = component.own_outputs(own, component.view(data))
         if units is not None and _fits(_by_site(name, units.maps), priors):
             maps |= _by_site(name, units.maps)
@@ -164,7 +175,7 @@ def _design_units(
     found = ColumnUnits.of(design.at(rows), readers)
     still = _columns_kept_still(model, data, priors, name, found)
     if still:
-        found = ColumnUnits.of(design.at(rows), [*readers, *([j] for j in still)])
+        found = ColumnUnits.of(design.at(rows), [*readers, Together(still, [])])
     names = getattr(data, names_of(name))
     as_given = [names.index(c) for c in model.kept_columns if c in names]
     return found.kept(as_given) if name == "transition_covariates" else found
@@ -172,14 +183,14 @@ def _design_units(
 
 def _readers(
     model: GLMHMM, data: Sequences, priors: Mapping[str, Any], name: str
-) -> tuple[list[list[int] | None], list[list[int] | None]]:
+) -> tuple[list[Together | None], list[Together | None]]:
     """Columns of a design that components read; ``None`` for one of unknown use.
 
     Components that absorb means without a constant column come second.
     """
     wholes = (model.initial, model.transitions, model.emissions)
-    found: list[list[int] | None] = [None for w in wholes if not w.has_own_units]
-    takers: list[list[int] | None] = []
+    found: list[Together | None] = [None for w in wholes if not w.has_own_units]
+    takers: list[Together | None] = []
     for prefix, component in model.components.items():
         if component.covariates_of == name and component.num_features is not None:
             is_free = all(map(is_unbounded, _priors_by_column(prefix, priors)))
@@ -201,17 +212,26 @@ def _columns_kept_still(
     name: str,
     found: ColumnUnits,
 ) -> list[int]:
-    """Columns that may not be centred, for a held weight would have to take it up."""
+    """Columns that may not be centred, for what takes it up is held, or has a prior.
+
+    A prior of one site cannot be on what another adds to it.
+    """
     still: list[int] = []
     for prefix, component in model.components.items():
         if component.covariates_of != name or component.num_features is None:
             continue
         read = _columns_read(component, data)
-        maps = _by_site(prefix, component.own_maps(_units_read(component, data, found)))
+        own = _units_read(component, data, found)
+        maps = _by_site(prefix, component.own_maps(own))
         for site, affine in maps.items():
             if isinstance(priors[site].support, Partly):
                 kept = keeps_held(affine, priors[site].support.value)
                 still += [] if kept else read
+        for site, gain in _by_site(prefix, component.own_gains(own)).items():
+            if gain.column is not None:
+                flat = torch.as_tensor(flat_columns(priors[site]))
+                is_free = bool(flat.expand(priors[site].shape()[-1:])[gain.column])
+                still += [] if is_free else [read[i] for i in gain.centred]
     return still
 
 
@@ -230,11 +250,11 @@ def _columns_read(component: Component, data: Sequences) -> list[int]:
     return [names.index(name) for name in component.columns_read]
 
 
-def _columns_together(component: Component, data: Sequences) -> list[list[int] | None]:
+def _columns_together(component: Component, data: Sequences) -> list[Together | None]:
     """Those numbers, by the site of their weights."""
     parts = component.columns_together
     read = _columns_read(component, data) if parts else []
-    return [part and [read[i] for i in part] for part in parts]
+    return [part and part.among(read) for part in parts]
 
 
 def _units_read(
