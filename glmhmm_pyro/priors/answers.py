@@ -276,13 +276,13 @@ def _differentiated(prior: Distribution, value: Tensor) -> Tensor:
     if not slope.requires_grad:
         return value.new_zeros(value.shape[-1:] * 2)
     if not prior.event_shape:
-        return -slope_of(slope, leaf).clamp(max=0.0).diag_embed()
-    rows = [slope_of(slope[..., i], leaf) for i in range(value.shape[-1])]
+        return -slope_of_sum(slope, leaf).clamp(max=0.0).diag_embed()
+    rows = [slope_of_sum(slope[..., i], leaf) for i in range(value.shape[-1])]
     roots, directions = torch.linalg.eigh(torch.stack(rows, -2))
     return (directions * -roots.clamp(max=0.0).unsqueeze(-2)) @ directions.mT
 
 
-def slope_of(slopes: Tensor, leaf: Tensor) -> Tensor:
+def slope_of_sum(slopes: Tensor, leaf: Tensor) -> Tensor:
     """Derivatives of a sum by a leaf, 0 where it does not depend on it."""
     (found,) = torch.autograd.grad(
         slopes.sum(), leaf, retain_graph=True, materialize_grads=True

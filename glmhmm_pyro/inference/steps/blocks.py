@@ -38,7 +38,7 @@ from glmhmm_pyro.priors.answers import (
     is_flat,
     majoriser,
     normal_precision,
-    slope_of,
+    slope_of_sum,
 )
 from glmhmm_pyro.priors.filling import elementwise_log_prob
 from glmhmm_pyro.sequences import Sequences
@@ -280,7 +280,7 @@ class LogPrior:
         (slope,) = torch.autograd.grad(total, leaf, create_graph=True)
         if not slope.requires_grad:
             return np.zeros(len(points))
-        return -slope_of(slope[:, number], leaf)[:, number].clamp(max=0.0).numpy()
+        return -slope_of_sum(slope[:, number], leaf)[:, number].clamp(max=0.0).numpy()
 
 
 def majorised(sites: dict, params: Params) -> dict:
