@@ -56,6 +56,8 @@ def test_energies_and_slopes_are_those_of_the_density_under_the_map(name):
     difference = float(np.subtract(*ends)) / 2e-5
     assert float(slope @ other) == pytest.approx(difference, rel=1e-5, abs=1e-5)
     both = torch.stack([point, other])[None]
+    grown = [log_volume(each) - whitening.log_volume for each in both[0]]
+    assert whitening.growth(both)[0].tolist() == pytest.approx(grown, abs=1e-6)
     torch.testing.assert_close(whitening.inverse(whitening(both)), both)
 
 

@@ -259,7 +259,7 @@ def modes_visited(
     densities = []
     for mode in modes:
         away = _in_mode_coordinates(program, mode, draws, renumbering, symmetry)
-        volume = mode.whitening.log_volume
+        volume = mode.whitening.log_volume + mode.whitening.growth(away)
         densities.append(-away.square().sum(-1) / 2 - volume)
     return torch.stack(densities).argmax(0)
 

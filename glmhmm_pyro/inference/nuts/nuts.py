@@ -216,11 +216,12 @@ class NUTS:
     ) -> Findings:
         """The draws in values of the sites, numbered alike, with what is to be said."""
         whitenings = [begun.potentials[number].whitening for number in drawn.numbers]
-        pairs = zip(whitenings, drawn.vectors)
+        pairs = [*zip(whitenings, drawn.vectors)]
         vectors = torch.stack([whitening(chain) for whitening, chain in pairs])
+        grown = torch.stack([whitening.growth(chain) for whitening, chain in pairs])
         draws, gain = program.coordinates.unpack_with_jacobian(vectors)
         stats = dict(drawn.stats)
-        stats["log_joint"] = -stats.pop("potential") - gain.numpy()
+        stats["log_joint"] = -stats.pop("potential") - (gain + grown).numpy()
         said = [] if begun.is_whitened else [UNIT_SCALE]
         posterior, unaligned = _renumbered_draws(
             program, mode, Posterior(draws, stats), renumbering, bar

@@ -94,6 +94,11 @@ class ScaledWhitening(NamedTuple):
         shared = (by_parameter - taken + stretched + growth) @ scale.root.spread
         return float(growth @ away), torch.cat([units[scale.is_read], shared])
 
+    def growth(self, points: Tensor) -> Tensor:
+        """How far log volumes at points (*batch, size) are above that at the centre."""
+        _, white = self.scale.apart(points)
+        return (white @ self.scale.root.spread.T) @ self.rates.sum((0, 1))
+
     def inverse(self, vectors: Tensor) -> Tensor:
         """Round coordinates (*batch, size) of vectors (*batch, size)."""
         root, found = self.scale.root, []

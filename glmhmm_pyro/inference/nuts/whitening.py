@@ -53,6 +53,10 @@ class Whitening(NamedTuple):
         """
         return 0.0, slope @ self.scale
 
+    def growth(self, points: Tensor) -> Tensor:
+        """How far log volumes at points (*batch, size) are above that at the centre."""
+        return points.new_zeros(points.shape[:-1])
+
     def after(self, scale: Tensor) -> "Whitening":
         """This map after another linear one.
 
