@@ -17,10 +17,14 @@ from glmhmm_pyro.inference.curvature.bordered_information import (
 from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.curvature.information import Information
 from glmhmm_pyro.inference.curvature.uncertainty import Uncertainty
+from glmhmm_pyro.inference.marginal.ascent import density_mode
 from glmhmm_pyro.inference.marginal.law_evidence import (
     NoModeError,
+    evidence_bends,
     expand_at_units_mode,
+    gradient,
 )
+from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.labels import Labels
 
 Walk, Ridge = gh.priors.RandomWalk, gh.priors.Ridge
@@ -64,31 +68,55 @@ KNOWN = {name: (model, data) for name, model, data in known_scales()}
 
 @pytest.fixture(params=KNOWN)
 def at_mode(request):
-    """A program and the mode of its log-joint, by Newton's method."""
+    """A program, and units at their mode where the evidence of parameters has one."""
     program = problem_of(*KNOWN[request.param]).program
     vector = torch.zeros(program.coordinates.size, dtype=torch.float64)
     start = program.coordinates.slices.get("emissions.weights")
     vector[start] = torch.arange(len(vector[start])).double().cos()
     mode, _ = gh.MAP(tol=1e-9).density_mode(program, program.coordinates.unpack(vector))
+    problem = MarginalProblem.of(program)
+    w, v = problem.packed(program.coordinates.unpack(mode))
+    if len(v):
+        found = density_mode(problem, v, w)
+        mode = problem.parts.joined(found.at.w, found.v)
     return program, mode
+
+
+def dense_matrix(program, vector):
+    """Minus the second derivatives, with the evidence's for the Schur complement."""
+    problem, matrix = MarginalProblem.of(program), -hessian(program, vector)
+    w, v = problem.packed(program.coordinates.unpack(vector))
+    places = problem.parts.places.tolist()
+    units = [i for i in range(len(vector)) if i not in places]
+    border = matrix[units][:, places]
+    taken = border.T @ torch.linalg.solve(matrix[units][:, units], border)
+    if places:
+        bends = evidence_bends(problem, v, w)
+        matrix[np.ix_(places, places)] = bends + (taken + taken.T) / 2
+    slope = torch.zeros(len(vector), dtype=vector.dtype)
+    if places:
+        slope[places] = gradient(problem, v, expand_at_units_mode(problem, v, w))
+    return matrix, slope
 
 
 def test_what_is_known_is_what_dense_algebra_says(at_mode):
     program, vector = at_mode
-    found, dense = information_at(program, vector), Information.of(
-        program, vector, False
-    )
+    found = information_at(program, vector)
+    matrix, slope = dense_matrix(program, vector)
+    dense = Information.of_matrix(program, vector, matrix, False, slope=slope)
     assert isinstance(found, BorderedInformation) and dense.is_complete
     errors = [Uncertainty.of(program, vector, one).errors for one in (found, dense)]
     assert errors[0].keys() == errors[1].keys()
     for name, error in errors[0].items():
         torch.testing.assert_close(error, errors[1][name], rtol=1e-9, atol=1e-12)
-    inverse = (-hessian(program, vector)).inverse()
+    inverse = dense.factor @ dense.factor.T
     place = program.coordinates.slices["emissions.weights"]
     variances = inverse.diagonal()[place]
     torch.testing.assert_close(errors[0]["emissions.weights"].flatten() ** 2, variances)
     slope = torch.arange(len(vector)).double().sin()
-    assert found.rise(slope) == pytest.approx(dense.rise(slope), rel=1e-9)
+    apart = found.curvature.problem.parts.slopes_apart(slope)
+    rise = sum(float(x.square().sum()) / 2 for x in found.whole.halfway(*apart))
+    assert rise == pytest.approx(dense.rise(slope), rel=1e-9)
     moves = found.spread(program, vector, "emissions.weights").directions.flatten(1, -2)
     number = moves.shape[1]
     for unit, own in enumerate(moves):
@@ -108,7 +136,9 @@ def test_what_data_and_priors_leave_open_is_open_beside_units_too():
     found, _ = gh.MAP(tol=1e-9).density_mode(
         program, {n: torch.zeros(p.shape()) for n, p in program.priors.items()}
     )
-    parts = information_at(program, found), Information.of(program, found, False)
+    matrix, slope = dense_matrix(program, found)
+    dense = Information.of_matrix(program, found, matrix, False, slope=slope)
+    parts = information_at(program, found), dense
     of_both = [Uncertainty.of(program, found, part) for part in parts]
     for name in ("emissions.weights", "emissions.weights_mean"):
         own, dense = (one.errors[name] for one in of_both)

@@ -322,8 +322,9 @@ def test_the_root_of_the_covariance_does_not_move_with_rounding():
     """Correlations that are all alike: four eigenvalues coincide, with noise none."""
     matrix = torch.full((5, 5), 0.3).double() + 0.7 * torch.eye(5).double()
     noise = 1e-13 * normals(5, 5)
+    none = torch.zeros(5).double(), torch.zeros(5).double(), 1e-10
     factors = [
-        Information._of(m, torch.zeros(5).double()).factor
+        Information._of(m, torch.eye(5).double(), m.diagonal(), *none).factor
         for m in (matrix, matrix + noise + noise.T)
     ]
     torch.testing.assert_close(*factors, rtol=0, atol=1e-11)

@@ -166,9 +166,8 @@ def _delta(
     variance = np.square(slopes(information.factor)).sum(0)
     missing = torch.cat(list(information.missing.values()), 1)
     if missing.numel():
-        scaled = information.units[:, None] * torch.eye(len(vector)).to(vector)
-        total = np.square(slopes(scaled)).sum(0)
-        along = np.square(slopes(information.units[:, None] * missing)).sum(0)
+        total = np.square(slopes(information.steps)).sum(0)
+        along = np.square(slopes(information.steps @ missing)).sum(0)
         # What nothing moves is at a border, such as a probability of 1.
         variance[(along > _UNKNOWN * total) | (total == 0)] = np.nan
     return np.sqrt(variance)

@@ -5,12 +5,12 @@ block-tridiagonal, or dense where states link units, too; the parameters are a b
 
 .. math:: -\nabla^2 \log p = \begin{pmatrix} H & B \\ B^\top & C \end{pmatrix}.
 
-What is known of a parameter follows from the Schur complement, of a weight from the
-blocks of the inverse: the cost is that of one dense matrix of a unit's size for every
-unit, and of one for the parameters.
+What is known of a weight follows from the blocks of the inverse: the cost is that of
+one dense matrix of a unit's size for every unit, and of one for the parameters.
 
-Where scales of the law are learnt, the density of weights and scales together has no
-maximum near the fit, which is one of the evidence. Its second derivatives then stand in
+A fit is a maximum of the evidence, not of the density of weights and parameters
+together, which slopes there by the parameters: its second derivatives are others in
+other coordinates, such as of states numbered otherwise. Those of the evidence stand in
 the place of the Schur complement, which are those of the density at its highest in the
 weights, but for the determinant of H.
 """
@@ -35,7 +35,6 @@ from glmhmm_pyro.inference.curvature.information import (
     Spread,
     value_slopes,
 )
-from glmhmm_pyro.inference.marginal.ascent import Scales
 from glmhmm_pyro.inference.marginal.law_evidence import (
     NoModeError,
     evidence_bends,
@@ -110,13 +109,13 @@ class BorderedInformation:
         curvature: minus the second derivatives.
         shared: information about the parameters, the units integrated out.
         whole: root of the covariance of all.
-        slope: of the evidence by the parameters, where it has their information.
+        slope: of the evidence by the parameters.
     """
 
     curvature: BorderedCurvature
     shared: Information
     whole: Bordered
-    slope: Tensor | None
+    slope: Tensor
 
     @classmethod
     def of(
@@ -124,16 +123,15 @@ class BorderedInformation:
     ) -> "BorderedInformation":
         """From second derivatives at a point of a program, without the Jacobian."""
         problem, inside, border, corner = curvature
-        solved, schur = schur_complement(inside, border, corner)
-        own: Tensor | None = corner.diagonal().abs()
-        slope = None
-        if Scales(problem).any:
-            w, v = problem.packed(program.coordinates.unpack(vector))
-            schur, own = curvature_of_evidence(problem, v, w), None
+        solved, _ = schur_complement(inside, border, corner)
+        w, v = problem.packed(program.coordinates.unpack(vector))
+        matrix, slope = curvature_of_evidence(problem, v, w), torch.zeros_like(v)
+        if len(v):
             slope = gradient(problem, v, expand_at_units_mode(problem, v, w))
-        matrix, places = (schur + schur.T) / 2, problem.parts.places
-        arguments = (program, vector, matrix, False)
-        shared = Information.of_matrix(*arguments, places=places, own=own)
+        places = problem.parts.places
+        shared = Information.of_matrix(
+            program, vector, matrix, jacobian=False, places=places, slope=slope
+        )
         return cls(curvature, shared, Bordered(inside, solved, shared.factor), slope)
 
     @property
@@ -143,11 +141,11 @@ class BorderedInformation:
 
     def rise(self, slope: Tensor) -> float:
         """Nats that a maximum is above the point, by the slope there, shape (size,)."""
-        of_units, of_shared = self.whole.halfway(
-            *self.curvature.problem.parts.slopes_apart(slope)
+        apart = self.curvature.problem.parts.slopes_apart(slope)
+        of_units, of_shared = (
+            self.whole.halfway(*apart)[0],
+            self.slope @ self.whole.spread,
         )
-        if self.slope is not None:
-            of_shared = self.slope @ self.whole.spread
         return float(of_units.square().sum() + of_shared.square().sum()) / 2
 
     def spread(self, program: Program, vector: Tensor, name: str) -> Spread:
@@ -184,7 +182,7 @@ class BorderedInformation:
         for reason, directions in self.missing.items():
             if reason == BORDER or not directions.numel():
                 continue
-            moves = (self.shared.units[:, None] * directions).T
+            moves = (self.shared.steps @ directions).T
             units = -torch.tensordot(moves, self.whole.solved, 1)
             scaled = units * self.curvature.inside.diagonal.sqrt()
             largest = torch.cat([scaled.flatten(1), directions.T], 1).abs().amax(1)
@@ -206,13 +204,15 @@ def curvature_of_evidence(
     Raises:
         CurvatureError: next to these the weights have no mode.
     """
+    if not len(v):
+        return v.new_zeros(0, 0)
     try:
         return evidence_bends(problem, v, w, jacobian)
     except NoModeError as error:
         raise CurvatureError(
-            "the evidence must bend where scales of weights that vary were learnt, "
-            f"got that {error} next to the fit; let fewer of them vary, give their "
-            "scale a prior, or fit by method='nuts'"
+            "the evidence must bend where weights that vary were integrated out, got "
+            f"that {error} next to the fit; let fewer of them vary, give their scale a "
+            "prior, or fit by method='nuts'"
         ) from error
 
 

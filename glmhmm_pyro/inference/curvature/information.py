@@ -1,13 +1,23 @@
-"""Information about the coordinates of a program: minus a Hessian, diagonalised."""
+"""Information about the coordinates of a program: minus a Hessian, diagonalised.
 
+Coordinates of probabilities break a stick, piece after piece, so that what one has
+depends on the order of states. What is at a border, and what data leave open, is told
+by log-odds of each against the largest of its row instead.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import IndependentTransform, StickBreakingTransform
+from torch.nn.functional import logsigmoid, pad
 
 from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.program.coordinates import Coordinates
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.priors.partly import Completed
 
 # A coordinate with less than this part of the largest information has none beyond
 # rounding, and so has a direction with less than the next of what its coordinates have
@@ -50,13 +60,15 @@ class Information:
             in the units: rounding moves it no more than the Hessian, while eigenvectors
             are arbitrary where eigenvalues coincide.
         log_det: log determinant in these.
-        units: step of every coordinate in which directions are compared, shape (size,).
-        missing: the other directions, shape (size, any), by what is said of them.
+        steps: moves of the coordinates, one in a column, of equal information, by which
+            directions are told, shape (size, size).
+        missing: the other directions, shape (size, any), by what is said of them, in
+            such steps.
     """
 
     factor: Tensor
     log_det: float
-    units: Tensor
+    steps: Tensor
     missing: dict[str, Tensor]
 
     @classmethod
@@ -78,7 +90,7 @@ class Information:
         jacobian: bool,
         rounding: float = 0.0,
         places: Tensor | None = None,
-        own: Tensor | None = None,
+        slope: Tensor | None = None,
     ) -> "Information":
         """Information about a program's coordinates, from minus the Hessian.
 
@@ -90,16 +102,24 @@ class Information:
             rounding: part of the largest information by which entries may be wrong; a
                 direction with so little, among coordinates of as much, is flat.
             places: coordinates that the matrix is about, all by default.
-            own: information about each where all others are held, the matrix's
-                diagonal by default.
+            slope: of the density by these; by default that of the program.
         """
         border = torch.zeros_like(vector)
         for name, piece in program.coordinates.slices.items():
             if not jacobian and not program.coordinates.is_unbounded[name]:
                 border[piece] = _AT_BORDER
         places = torch.arange(len(vector)) if places is None else places
-        border = border[places]
-        own = matrix.diagonal().abs() if own is None else own
+
+        def slope_at() -> Tensor:
+            if slope is None:
+                return program.evaluated(vector, jacobian).slope
+            return torch.zeros_like(vector).index_put((places,), slope)
+
+        moves = torch.eye(len(places), dtype=vector.dtype)
+        if not jacobian:
+            moves, bends = _by_log_odds(program.coordinates, vector, places, slope_at)
+            matrix = moves.T @ matrix @ moves + bends
+        border, own = border[places], matrix.diagonal().abs()
         part = max(_NO_INFORMATION, rounding)
         largest = float(own.max()) if len(own) else 0.0
         least = torch.full_like(own, part * largest)
@@ -107,32 +127,37 @@ class Information:
         little = (own > border) & (own <= least) & (rounding == 0)
         for number in little.nonzero().flatten().tolist():
             step = torch.zeros_like(vector)
-            step[places[number]] = own[number].rsqrt()
+            step[places] = own[number].rsqrt() * moves[:, number]
             if _is_quadratic(program, vector, step, jacobian):
                 least[number] = 0.0
-        return cls._of(matrix, border, least, max(_SINGULAR, rounding**0.5), own)
+        singular = max(_SINGULAR, rounding**0.5)
+        return cls._of(matrix, moves, own, border, least, singular)
 
     @classmethod
     def _of(
         cls,
         matrix: Tensor,
+        moves: Tensor,
+        own: Tensor,
         border: Tensor,
-        least: Tensor | None = None,
-        singular: float = _SINGULAR,
-        own: Tensor | None = None,
+        least: Tensor,
+        singular: float,
     ) -> "Information":
-        """From minus a Hessian, and what coordinates have that are not at a border.
+        """From minus a Hessian, and what moves have that are not at a border.
 
-        Those with no more than ``least`` have none, directions with no more than
-        ``singular`` of what their coordinates have are flat.
+        Args:
+            matrix: minus the second derivatives by moves.
+            moves: of the coordinates, one in a column.
+            own: information about each.
+            border: up to which it is at a border.
+            least: up to which it has none.
+            singular: part of what their moves have up to which directions are flat.
         """
-        own = matrix.diagonal().abs() if own is None else own
-        least = _NO_INFORMATION * own.max() if least is None else least
         absent = own <= torch.maximum(border, least)
         at_border = absent & (border > 0)
         units = torch.where(absent, torch.ones_like(own), own).rsqrt()
         kept = (~absent).nonzero().flatten()
-        scaled = units[:, None] * matrix * units
+        steps, scaled = moves * units, units[:, None] * matrix * units
         values, vectors = torch.linalg.eigh(scaled[kept][:, kept])
         basis = matrix.new_zeros(len(matrix), len(kept))
         basis[kept] = vectors
@@ -140,9 +165,9 @@ class Information:
         flat = [axes[:, absent & ~at_border], basis[:, values.abs() <= singular]]
         root = basis[:, known] * values[known].rsqrt() @ basis[:, known].T
         return cls(
-            factor=units[:, None] * root,
+            factor=steps @ root,
             log_det=float(values[known].log().sum() - 2 * units[kept].log().sum()),
-            units=units,
+            steps=steps,
             missing={
                 BORDER: axes[:, at_border],
                 FLAT: torch.cat(flat, 1),
@@ -176,10 +201,10 @@ class Information:
             piece: numbers of the coordinates that they depend on.
             slopes: their derivatives by these, shape (*shape, numbers).
         """
-        in_units, shares = slopes * self.units[piece], {}
-        total = in_units.square().sum(-1)
+        in_steps, shares = slopes @ self.steps[piece], {}
+        total = in_steps.square().sum(-1)
         for reason, directions in self.missing.items():
-            along = (in_units @ directions[piece]).square().sum(-1)
+            along = (in_steps @ directions).square().sum(-1)
             # What nothing moves is at a border, such as a probability of 1.
             share = torch.where(total > 0, along / total, float(reason == BORDER))
             shares[reason] = share
@@ -209,3 +234,66 @@ def value_slopes(program: Program, vector: Tensor, name: str) -> tuple[Tensor, T
         return program.users_values(vector.index_put((piece,), free))[name]
 
     return piece, torch.autograd.functional.jacobian(value, vector[piece])
+
+
+def _by_log_odds(
+    coordinates: Coordinates,
+    vector: Tensor,
+    places: Tensor,
+    slope_at: Callable[[], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Moves of coordinates by log-odds against the largest probability of each row.
+
+    Args:
+        coordinates: of the program.
+        vector: the point, shape (size,).
+        places: numbers of the coordinates, those of a site together or none of them.
+        slope_at: finds the slope of the log density there, shape (size,).
+
+    Returns:
+        Derivatives of these coordinates by the log-odds, of all else by themselves,
+        (places, places), and minus second derivatives, times the slope, which are not
+        0 short of a maximum.
+    """
+    moves = torch.eye(len(places), dtype=vector.dtype)
+    bends, slope, here = torch.zeros_like(moves), None, {*places.tolist()}
+    for name, piece in coordinates.slices.items():
+        start = piece.start
+        for size in _sizes_of_rows(coordinates, name) if start in here else ():
+            slope = slope_at() if slope is None else slope
+            first = int(torch.searchsorted(places, start))
+            own, row = slice(start, start + size), slice(first, first + size)
+            moves[row, row], shares = _row_moves(vector[own])
+            taken = (slope[own] @ shares).diag()
+            bends[row, row] = taken - shares.T @ (slope[own, None] * shares)
+            start += size
+    return moves, bends
+
+
+def _sizes_of_rows(coordinates: Coordinates, name: str) -> list[int]:
+    """How many coordinates each row of a site's probabilities has; none of others."""
+    transform, shape = coordinates.transforms[name], coordinates.shapes[name]
+    while isinstance(transform, IndependentTransform):
+        transform = transform.base_transform
+    if isinstance(transform, StickBreakingTransform):
+        return [shape[-1]] * shape[:-1].numel()
+    if isinstance(transform, Completed) and transform.support.is_shares:
+        return [len(places) - 1 for places, _ in transform.rows]
+    return []
+
+
+def _row_moves(sticks: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Derivatives of one row, and shares of each in what follows a piece.
+
+    .. math:: u_k = \log p_k - \log \sum_{i > k} p_i
+    """
+    number = len(sticks)
+    odds = sticks - torch.arange(number, 0, -1).to(sticks).log()
+    kept, left = pad(logsigmoid(odds), (0, 1)), pad(logsigmoid(-odds).cumsum(0), (1, 0))
+    logs = kept + left
+    follows = torch.ones(number, number + 1, dtype=torch.bool).triu(1)
+    shares = torch.where(follows, logs, -torch.inf).softmax(-1)
+    moves = pad(torch.eye(number, dtype=sticks.dtype), (0, 1)) - shares
+    largest = logs.argmax() if number else 0
+    others = torch.arange(number + 1) != largest
+    return moves[:, others], shares[:, others]

@@ -53,10 +53,9 @@ def standard_errors(
 
     Of weights that a law links from unit to unit (:func:`gh.Varying`) H is never
     formed: it is block-tridiagonal, with the parameters for a border, and the errors
-    take time and memory in proportion to the number of units. Where scales of the law
-    are learnt the fit maximises the evidence, whose second derivatives by the
-    parameters then take the place of the log-joint's, and errors of weights include
-    what is not known of the scales.
+    take time and memory in proportion to the number of units. Such a fit maximises the
+    evidence, whose second derivatives by the parameters take the place of the
+    log-joint's, and errors of weights include what is not known of the parameters.
 
     These take all sessions for independent and alike. Where animals differ they are too
     small: ``robust="group"`` is the sandwich, with G groups that are independent of

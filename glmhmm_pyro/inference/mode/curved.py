@@ -79,5 +79,5 @@ def _predicted_gain(
     """Predicted gain of a Newton step, nats, with curvature made positive."""
     information = Information.of_matrix(program, end, matrix, jacobian)
     steps = information.factor.T @ slope
-    upwards = (information.units * slope) @ information.missing[RISING]
+    upwards = slope @ information.steps @ information.missing[RISING]
     return float(steps.square().sum() + upwards.square().sum()) / 2
