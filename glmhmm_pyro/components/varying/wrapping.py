@@ -60,7 +60,8 @@ def Varying(
             :class:`gh.priors.Ridge` (pooled, a known scale),
             :class:`gh.priors.RandomWalk` (a walk); or ``None``.
         constant: names of covariates whose weights are the same in all units; an
-            offset's always is.
+            offset's always is. Beside one bias, units whose slopes vary agree
+            where their covariate is 0: it matters where that is.
 
     Raises:
         ValueError: the law is none, or is none of these units.

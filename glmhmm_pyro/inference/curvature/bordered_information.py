@@ -211,8 +211,8 @@ def curvature_of_evidence(
     except NoModeError as error:
         raise CurvatureError(
             "the evidence must bend where weights that vary were integrated out, got "
-            f"that {error} next to the fit; let fewer of them vary, give their scale a "
-            "prior, or fit by method='nuts'"
+            f"that {error} next to the fit; let fewer of them vary, give a learnt "
+            "scale a prior, or fit by method='nuts'"
         ) from error
 
 
