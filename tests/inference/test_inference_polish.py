@@ -144,6 +144,18 @@ def test_a_run_that_was_cut_short_has_converged_where_nothing_was_left_to_gain(
     assert len(run.log_joints) == 1 + arrives
 
 
+@pytest.mark.parametrize("gain, asked", [(1.0, False), (1e-8, True), (0.0, True)])
+def test_no_curvature_is_taken_of_a_run_cut_short_on_its_way(
+    ended, gain, asked, monkeypatch
+):
+    taken = []
+    monkeypatch.setattr(polishing, "_information", lambda *given: taken.append(given))
+    run = run_at(*ended, gh.Status.MAX_ITERS)
+    run.log_joints.insert(0, run.log_joints[0] - gain)
+    polish(ended[0], [run])
+    assert bool(taken) is asked and run.status is gh.Status.MAX_ITERS
+
+
 def test_a_run_far_from_any_mode_stays_where_it_is(ended):
     program, params = ended
     far = {n: v + 1.0 if "weights" in n else v for n, v in params.items()}

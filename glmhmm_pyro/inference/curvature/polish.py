@@ -6,6 +6,7 @@ is 0 to rounding, so that estimates and all that is made of them are the same in
 units, on all processors, from all starts.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -37,6 +38,10 @@ _NO_CHANGE = 1e-15
 # been below it: this is what a search in flat coordinates creeps for.
 _NEAR_A_MODE = (Status.CONVERGED, Status.STALLED, Status.MAX_ITERS)
 _CREPT = 1e-6
+
+# Part of a log-joint by which the last iteration of such a run raised it where it was
+# far from a mode.
+_CLIMBED = 1e-6
 
 # Part of a log-joint by which rounding may make it fall where its slopes say it rose.
 _ROUNDING = 1e-9
@@ -75,6 +80,8 @@ def _polish_run(program: Program, run: Run) -> None:
     if not 0 < program.coordinates.size <= _MOST_PARAMETERS:
         return
     if program.dtype != torch.float64 or program.unbounded(run.params):
+        return
+    if run.status is Status.MAX_ITERS and _CLIMBED < run.rise < math.inf:
         return
     vector = program.coordinates.pack(run.params)
     information = _information(program, vector)
