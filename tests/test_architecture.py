@@ -6,6 +6,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,17 @@ def test_the_tables_stand_in_the_order_of_imports_and_name_all_rooms():
 def test_every_file_has_a_name_of_its_own():
     names = [path.name for path in SOURCES if path.name != "__init__.py"]
     assert sorted(names) == sorted(set(names))
+
+
+def test_every_class_has_a_name_of_its_own():
+    """Only families, dwell laws and priors have that of one distribution in common."""
+    nodes = [
+        n for path in SOURCES for n in ast.walk(ast.parse(path.read_text("utf-8")))
+    ]
+    names = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
+    rooms = (gh.components, gh.dwell, gh.priors)
+    namesakes = Counter(name for room in rooms for name in {*room.__all__})
+    assert {n: k for n, k in names.items() if k > max(1, namesakes[n])} == {}
 
 
 def test_the_drawing_is_that_of_the_imports():

@@ -209,7 +209,7 @@ class _LogMarginal(torch.autograd.Function):
         if grad is None:
             return (None,) * 6
         tensors, known = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
-        counts = _Counts.apply(*tensors, grad, ctx.engine, *known)
+        counts = _ExpectedCounts.apply(*tensors, grad, ctx.engine, *known)
         return *_sum_to(counts, tensors[:3], ctx.needs_input_grad), None, None, None
 
     @staticmethod
@@ -228,7 +228,7 @@ class _LogMarginal(torch.autograd.Function):
         return result, (0, *(0 if arguments[-1] else None for _ in result[1:]))
 
 
-class _Counts(torch.autograd.Function):
+class _ExpectedCounts(torch.autograd.Function):
     """(..., lengths, session weights, engine, known) -> counts weighted by session.
 
     ``known`` are the counts of sessions that weigh one each, or empty: where all weigh
@@ -284,14 +284,14 @@ class _Counts(torch.autograd.Function):
         if tangents[4] is None:
             return moved
         arguments = (*potentials, lengths, tangents[4], ctx.engine)
-        by_weight = _Counts.apply(*arguments, *ctx.saved_tensors[5:])
+        by_weight = _ExpectedCounts.apply(*arguments, *ctx.saved_tensors[5:])
         return tuple(a + b for a, b in zip(moved, by_weight))
 
     @staticmethod
     def vmap(
         info: NamedTuple, in_dims: tuple[int | None, ...], *arguments: Any
     ) -> tuple[Any, tuple[int, ...]]:
-        return _Counts.apply(*_lead(arguments, in_dims)), (0, 0, 0)
+        return _ExpectedCounts.apply(*_lead(arguments, in_dims)), (0, 0, 0)
 
 
 class _Tangents(torch.autograd.Function):

@@ -35,7 +35,7 @@ from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.weights import by_step
 
 
-class _Counts(OutputsAlike):
+class _CountFamily(OutputsAlike):
     """Families whose predictors may have an offset."""
 
     offset: str | None = None
@@ -47,7 +47,7 @@ class _Counts(OutputsAlike):
 
 
 @suggests_names
-class Poisson(_Counts):
+class Poisson(_CountFamily):
     r"""Poisson regression of a count for every hidden state.
 
     .. math:: y_t \mid z_t = k, x_t \sim \mathrm{Poisson}(\exp(w_k^\top x_t))
@@ -139,7 +139,7 @@ class Poisson(_Counts):
 
 
 @suggests_names
-class NegativeBinomial(_Counts):
+class NegativeBinomial(_CountFamily):
     r"""Regression of a count that varies more than a Poisson one, for every state.
 
     .. math:: \mathrm{E}(y_t) = m_t = \exp(w_k^\top x_t), \quad

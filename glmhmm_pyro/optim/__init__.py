@@ -8,15 +8,19 @@ from glmhmm_pyro.displays import listing
 from glmhmm_pyro.optim.drivers import minimize, minimize_batched, value_and_grad
 from glmhmm_pyro.optim.lbfgs import lbfgs
 from glmhmm_pyro.optim.minfunc import minfunc_options
-from glmhmm_pyro.optim.minimum import MinimizeResult, Status, Trace
+from glmhmm_pyro.optim.minimum import MinimizeResult, Termination, Trace
 from glmhmm_pyro.optim.options import LBFGSOptions
 from glmhmm_pyro.optim.torch_face import LBFGS
+
+# The name it had when fits had no status of their own.
+Status = Termination
 
 __all__ = [
     "LBFGS",
     "LBFGSOptions",
     "MinimizeResult",
     "Status",
+    "Termination",
     "Trace",
     "lbfgs",
     "minfunc_options",

@@ -9,7 +9,7 @@ from glmhmm_pyro.arguments import suggests_names
 from glmhmm_pyro.optim.armijo import armijo_search
 from glmhmm_pyro.optim.interpolation import divide
 from glmhmm_pyro.optim.memory import DampedHistory, History, SkippingHistory
-from glmhmm_pyro.optim.minimum import MinimizeResult, Status, Trace
+from glmhmm_pyro.optim.minimum import MinimizeResult, Termination, Trace
 from glmhmm_pyro.optim.options import LBFGSOptions
 from glmhmm_pyro.optim.trial import Found, Line, Reply, is_finite, largest_entry
 from glmhmm_pyro.optim.wolfe import wolfe_search
@@ -96,15 +96,15 @@ class _Run:
         if keep_trace:
             self._rows = []
 
-    def begin(self, fun: float, grad: np.ndarray) -> Status | None:
+    def begin(self, fun: float, grad: np.ndarray) -> Termination | None:
         """Take the reply at the start; a status if the run ends there."""
         if not (math.isfinite(fun) and is_finite(grad)):
-            return Status.NON_FINITE_START
+            return Termination.NON_FINITE_START
         self.fun, self.grad = fun, grad
         self._optimality = largest_entry(grad)
         self._record(0.0)
         if self._optimality <= self._options.gradient_tol:
-            return Status.STATIONARY_START
+            return Termination.STATIONARY_START
         return None
 
     def next_line(self) -> Line:
@@ -113,14 +113,14 @@ class _Run:
         slope = float(self.grad.dot(direction))
         return Line(self.x, direction, self.fun, self.grad, slope)
 
-    def blocked(self, line: Line) -> Status | None:
+    def blocked(self, line: Line) -> Termination | None:
         """A status if no progress can be made along a direction."""
         if not is_finite(line.direction) or math.isnan(line.slope):
-            return Status.NON_FINITE_DIRECTION
+            return Termination.NON_FINITE_DIRECTION
         if line.slope > self._options.progress_tol:
-            return Status.ASCENT_DIRECTION
+            return Termination.ASCENT_DIRECTION
         if line.slope > -self._options.progress_tol:
-            return Status.CONVERGED_SLOPE
+            return Termination.CONVERGED_SLOPE
         return None
 
     def search(self, line: Line) -> Generator[np.ndarray, Reply, Found]:
@@ -131,14 +131,14 @@ class _Run:
         self._window = [*self._window, self.fun][-self._options.nonmonotone_window :]
         return armijo_search(line, step, max(self._window), self._options)
 
-    def advance(self, line: Line, found: Found) -> Status | None:
+    def advance(self, line: Line, found: Found) -> Termination | None:
         """Move to the point that a search found; a status if the run ends there."""
         trial = found.trial
         self._num_evals += found.num_evals
         self._fell_without_end |= found.fell_without_end
         self._any_finite = found.any_finite
         if not trial.is_finite:
-            return Status.NON_FINITE
+            return Termination.NON_FINITE
         self._fun_before, self._slope, self._step = line.fun, line.slope, trial.step
         self.x, self.fun, self.grad = trial.x, trial.fun, trial.grad
         self._optimality = largest_entry(trial.grad)
@@ -149,10 +149,10 @@ class _Run:
             self._history.add(*change)
         return status
 
-    def result(self, status: Status) -> MinimizeResult[np.ndarray]:
+    def result(self, status: Termination) -> MinimizeResult[np.ndarray]:
         """The result, for a run that ended with a status."""
         refined = self._refine(status)
-        ours = status.exit_flag == Status.UNBOUNDED.exit_flag
+        ours = status.exit_flag == Termination.UNBOUNDED.exit_flag
         message = refined.message if ours else status.message
         return MinimizeResult(
             x=self.x,
@@ -167,13 +167,13 @@ class _Run:
             trace=_trace(self._rows),
         )
 
-    def _refine(self, status: Status) -> Status:
+    def _refine(self, status: Termination) -> Termination:
         """Tell apart what minFunc reports in the same words."""
-        if self._fell_without_end and status is not Status.CONVERGED_GRADIENT:
-            return Status.UNBOUNDED
-        if status is Status.CONVERGED_STEP and self._step == 0.0:
+        if self._fell_without_end and status is not Termination.CONVERGED_GRADIENT:
+            return Termination.UNBOUNDED
+        if status is Termination.CONVERGED_STEP and self._step == 0.0:
             finite = self._any_finite
-            return Status.LINE_SEARCH_FAILED if finite else Status.NON_FINITE
+            return Termination.LINE_SEARCH_FAILED if finite else Termination.NON_FINITE
         return status
 
     def _first_trial(self, slope: float) -> float:
@@ -191,19 +191,19 @@ class _Run:
             step = 1.0
         return step if step > 0.0 else 1.0
 
-    def _finished(self, line: Line, step: float) -> Status | None:
+    def _finished(self, line: Line, step: float) -> Termination | None:
         """minFunc's tests after a step, in its order."""
         options = self._options
         if self._optimality <= options.gradient_tol:
-            return Status.CONVERGED_GRADIENT
+            return Termination.CONVERGED_GRADIENT
         if abs(step) * largest_entry(line.direction) <= options.progress_tol:
-            return Status.CONVERGED_STEP
+            return Termination.CONVERGED_STEP
         if abs(self.fun - line.fun) < options.progress_tol:
-            return Status.CONVERGED_FUNCTION
+            return Termination.CONVERGED_FUNCTION
         if self._num_evals >= options.max_evals:
-            return Status.MAX_EVALS
+            return Termination.MAX_EVALS
         if self.num_iters == options.max_iters:
-            return Status.MAX_ITERS
+            return Termination.MAX_ITERS
         return None
 
     def _record(self, step: float) -> None:

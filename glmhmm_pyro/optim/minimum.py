@@ -10,7 +10,7 @@ Array = TypeVar("Array")
 Other = TypeVar("Other")
 
 
-class Status(Enum):
+class Termination(Enum):
     """Why a minimisation ended.
 
     Each has minFunc's ``message`` and ``exit_flag`` for it (1: the gradient is small,
@@ -18,7 +18,7 @@ class Status(Enum):
     ``sentence`` that says what it means.
 
     Example:
-        >>> Status.CONVERGED_GRADIENT.exit_flag
+        >>> Termination.CONVERGED_GRADIENT.exit_flag
         1
     """
 
@@ -99,7 +99,7 @@ class Status(Enum):
         self.exit_flag = exit_flag
         self.sentence = sentence
 
-    def __new__(cls, message: str, exit_flag: int, sentence: str) -> "Status":
+    def __new__(cls, message: str, exit_flag: int, sentence: str) -> "Termination":
         # Values are the sentences: two members with equal values would be aliases.
         member = object.__new__(cls)
         member._value_ = sentence
@@ -108,7 +108,7 @@ class Status(Enum):
     @property
     def converged(self) -> bool:
         """Whether one of the tests of convergence ended the run."""
-        return self.name.startswith("CONVERGED") or self is Status.STATIONARY_START
+        return self.name.startswith("CONVERGED") or self is Termination.STATIONARY_START
 
 
 class Trace(NamedTuple):
@@ -176,7 +176,7 @@ class MinimizeResult(Generic[Array]):
     num_iters: int
     num_evals: int
     optimality: float
-    status: Status
+    status: Termination
     message: str
     exit_flag: int
     trace: Trace | None = None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from optim_problems import barrier, rosenbrock, solve, wood
 
-from glmhmm_pyro.optim import LBFGSOptions, Status, lbfgs, minimize_batched
+from glmhmm_pyro.optim import LBFGSOptions, Termination, lbfgs, minimize_batched
 
 OPTIONS = [
     LBFGSOptions(),
@@ -53,7 +53,7 @@ def test_looping_objective_gives_each_problem_its_own_trace(options):
     np.testing.assert_array_equal(starts, before)
     assert rounds[0] == list(range(8)) and all(r == sorted(r) for r in rounds)
     assert len(rounds) == max(result.num_evals for result in results)
-    assert results[6].status is Status.NON_FINITE_START
+    assert results[6].status is Termination.NON_FINITE_START
     for result, objective, start in zip(results, objectives, starts):
         assert_same(result, alone(objective, start, options))
         assert sum(result is other for other in results) == 1

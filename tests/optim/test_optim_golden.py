@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from optim_problems import objective_of, solve
 
-from glmhmm_pyro.optim import Status, lbfgs, minfunc_options
+from glmhmm_pyro.optim import Termination, lbfgs, minfunc_options
 
 SMALL = Path(__file__).parents[1] / "golden" / "minfunc_small.json"
 EMBEDDED = json.loads(SMALL.read_text(encoding="utf-8"))
@@ -19,7 +19,7 @@ FULL = ["minfunc_traces.json", "minfunc_traces_pathological.json"]
 ROUNDING = 1e-5
 
 # Statuses that minFunc reports under the message of the test that ended the run.
-REFINED = {Status.LINE_SEARCH_FAILED, Status.UNBOUNDED}
+REFINED = {Termination.LINE_SEARCH_FAILED, Termination.UNBOUNDED}
 
 
 def solve_run(golden, run, **more_options):

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optim_problems import linear_unbounded, rosenbrock, solve
 
+from glmhmm_pyro import optim
 from glmhmm_pyro.optim import (
     LBFGSOptions,
-    Status,
+    Termination,
     lbfgs,
     minfunc_options,
     minimize,
@@ -136,14 +137,18 @@ def test_wrong_types_and_shapes_are_refused_by_name():
 
 
 def test_each_status_has_a_sentence_of_its_own():
-    assert len({status.sentence for status in Status}) == len(Status) == 13
-    assert all(status.exit_flag in (-1, 0, 1, 2) for status in Status)
+    assert len({status.sentence for status in Termination}) == len(Termination) == 13
+    assert all(status.exit_flag in (-1, 0, 1, 2) for status in Termination)
+
+
+def test_the_name_of_before_means_the_same():
+    assert optim.Status is Termination
 
 
 @pytest.mark.parametrize("options", SEARCHES)
 def test_zero_gradient_at_the_start_ends_at_once(options):
     result = solve_numpy(bowl, [0.0, 0.0], **options)
-    assert result.status is Status.STATIONARY_START and result.converged
+    assert result.status is Termination.STATIONARY_START and result.converged
     assert (result.num_iters, result.num_evals, result.exit_flag) == (0, 1, 1)
     assert result.message == "Optimality Condition below optTol"
     assert len(result.trace.step) == 1
@@ -153,7 +158,7 @@ def test_zero_gradient_at_the_start_ends_at_once(options):
 @pytest.mark.parametrize("options", SEARCHES)
 def test_value_that_is_not_finite_at_the_start_is_a_status(options, value):
     result = solve_numpy(lambda x: (value, x), [1.0, 2.0], **options)
-    assert result.status is Status.NON_FINITE_START and not result.converged
+    assert result.status is Termination.NON_FINITE_START and not result.converged
     np.testing.assert_array_equal(result.x, [1.0, 2.0])
     assert result.fun == math.inf and result.num_evals == 1
     assert_finite(result)
@@ -161,7 +166,7 @@ def test_value_that_is_not_finite_at_the_start_is_a_status(options, value):
 
 def test_gradient_that_is_not_finite_at_the_start_is_a_status():
     result = solve_numpy(lambda x: (1.0, np.array([1.0, np.nan])), [1.0, 2.0])
-    assert result.status is Status.NON_FINITE_START
+    assert result.status is Termination.NON_FINITE_START
     assert_finite(result)
 
 
@@ -172,7 +177,7 @@ def test_objective_that_is_finite_at_the_start_alone_is_a_status(options, value)
         return (1.0 if x[0] == 1 else value), np.ones_like(x)
 
     result = solve_numpy(lonely, [1.0, 2.0], **options)
-    assert result.status is Status.NON_FINITE
+    assert result.status is Termination.NON_FINITE
     assert result.message == "Step Size below progTol" and result.fun == 1.0
     np.testing.assert_array_equal(result.x, [1.0, 2.0])
 
@@ -183,7 +188,7 @@ def test_gradient_that_ceases_to_be_finite_is_a_status(options):
         return float(x[0]), np.array([1.0 if x[0] == 1 else np.nan])
 
     result = solve_numpy(torn, [1.0], **options)
-    assert result.status is Status.NON_FINITE
+    assert result.status is Termination.NON_FINITE
     np.testing.assert_array_equal(result.x, [1.0])
     assert_finite(result)
 
@@ -191,7 +196,7 @@ def test_gradient_that_ceases_to_be_finite_is_a_status(options):
 @pytest.mark.parametrize("options", SEARCHES)
 def test_wrong_sign_of_the_gradient_is_a_failed_line_search(options):
     result = solve_numpy(lambda x: (float(x @ x), -2 * x), [1.0, 2.0], **options)
-    assert result.status is Status.LINE_SEARCH_FAILED and not result.converged
+    assert result.status is Termination.LINE_SEARCH_FAILED and not result.converged
     assert (result.exit_flag, result.num_iters) == (2, 1)
     np.testing.assert_array_equal(result.x, [1.0, 2.0])
 
@@ -201,7 +206,7 @@ def test_direction_that_does_not_descend_ends_the_run(monkeypatch):
 
     monkeypatch.setattr(SkippingHistory, "direction", lambda self, grad: grad)
     result = solve_numpy(bowl, [1.0, 2.0])
-    assert result.status is Status.ASCENT_DIRECTION and result.exit_flag == 2
+    assert result.status is Termination.ASCENT_DIRECTION and result.exit_flag == 2
     assert not result.converged
     assert result.message == "Directional Derivative below progTol"
     assert (result.num_iters, len(result.trace.step)) == (1, 1)
@@ -209,7 +214,7 @@ def test_direction_that_does_not_descend_ends_the_run(monkeypatch):
 
 def test_flat_direction_ends_the_run_as_converged():
     result = solve_numpy(lambda x: (1e-12 * float(x @ x), 2e-12 * x), [1.0], **TINY)
-    assert result.status is Status.CONVERGED_SLOPE and result.converged
+    assert result.status is Termination.CONVERGED_SLOPE and result.converged
     assert (result.exit_flag, result.num_iters, result.num_evals) == (2, 1, 1)
 
 
@@ -218,7 +223,7 @@ def test_direction_that_overflows_is_a_status(monkeypatch):
 
     monkeypatch.setattr(SkippingHistory, "direction", lambda self, g: g * np.nan)
     result = solve_numpy(bowl, [1.0, 2.0])
-    assert result.status is Status.NON_FINITE_DIRECTION
+    assert result.status is Termination.NON_FINITE_DIRECTION
     assert_finite(result)
 
 
@@ -236,41 +241,41 @@ def falling_exponential(x):
 @pytest.mark.parametrize("options", SEARCHES)
 def test_function_unbounded_below_is_a_status(fall, options):
     result = solve_numpy(fall, [1.0, 1.5], max_evals=3000, **options)
-    assert result.status in {Status.UNBOUNDED, Status.MAX_ITERS}
+    assert result.status in {Termination.UNBOUNDED, Termination.MAX_ITERS}
     if options["line_search"] == "wolfe" or fall is falling_exponential:
-        assert result.status is Status.UNBOUNDED
+        assert result.status is Termination.UNBOUNDED
     assert result.fun < -1e3
     assert_finite(result)
 
 
 def test_line_that_falls_forever_is_unbounded_in_minfuncs_words():
     result = solve_numpy(linear_unbounded, [0.0, 0.0])
-    assert result.status is Status.UNBOUNDED and not result.converged
+    assert result.status is Termination.UNBOUNDED and not result.converged
     assert result.message == "Function Value changing by less than progTol"
     assert result.exit_flag == 2
 
 
 def test_limits_end_a_run():
     few = solve_numpy(rosenbrock, [-1.2, 1.0], max_iters=3)
-    assert (few.status, few.num_iters, few.exit_flag) == (Status.MAX_ITERS, 3, 0)
+    assert (few.status, few.num_iters, few.exit_flag) == (Termination.MAX_ITERS, 3, 0)
     short = solve_numpy(rosenbrock, [-1.2, 1.0], max_evals=10)
-    assert (short.status, short.exit_flag) == (Status.MAX_EVALS, 0)
+    assert (short.status, short.exit_flag) == (Termination.MAX_EVALS, 0)
     assert short.num_evals >= 10
     assert short.trace.evaluations[-2] < 10
 
 
 def test_tests_of_convergence_come_in_minfuncs_order():
     at_once = solve_numpy(bowl, [1.0], gradient_tol=2.5)
-    assert at_once.status is Status.STATIONARY_START
+    assert at_once.status is Termination.STATIONARY_START
     # Step 1/2 with change 1: the step test comes before the one of the value.
     both = solve_numpy(bowl, [1.0], progress_tol=1.5, gradient_tol=0.0)
-    assert both.status is Status.CONVERGED_GRADIENT
+    assert both.status is Termination.CONVERGED_GRADIENT
     step = solve_numpy(
         lambda x: (float(np.cosh(x)[0]), np.sinh(x)),
         [2.0],
         **{"progress_tol": 3.0, "gradient_tol": 0.0, "max_iters": 1},
     )
-    assert step.status is Status.CONVERGED_STEP
+    assert step.status is Termination.CONVERGED_STEP
 
 
 @pytest.mark.parametrize(

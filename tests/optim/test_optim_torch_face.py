@@ -9,7 +9,7 @@ from pyro import distributions as dist
 from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoDelta
 
-from glmhmm_pyro.optim import LBFGS, LBFGSOptions, Status, minimize, value_and_grad
+from glmhmm_pyro.optim import LBFGS, LBFGSOptions, Termination, minimize, value_and_grad
 
 
 def make_regression(dtype=torch.float64):
@@ -57,7 +57,7 @@ def test_step_is_minimize_over_one_vector():
     optimizer = LBFGS(model.parameters(), LBFGSOptions(max_iters=5))
     optimizer.step(make_closure(optimizer, model, inputs, targets))
     assert optimizer.result.num_evals == expected.num_evals
-    assert optimizer.result.status is Status.MAX_ITERS
+    assert optimizer.result.status is Termination.MAX_ITERS
     torch.testing.assert_close(optimizer.result.x, expected.x, rtol=1e-9, atol=0)
     torch.testing.assert_close(model.weight.detach()[0], expected.x[:3])
 

@@ -32,7 +32,7 @@ from glmhmm_pyro.inference.curvature.curvature import (
 from glmhmm_pyro.inference.curvature.information import (
     BORDER,
     Information,
-    Spread,
+    ValueSpread,
     value_slopes,
 )
 from glmhmm_pyro.inference.marginal.law_evidence import (
@@ -148,7 +148,7 @@ class BorderedInformation:
         )
         return float(of_units.square().sum() + of_shared.square().sum()) / 2
 
-    def spread(self, program: Program, vector: Tensor, name: str) -> Spread:
+    def spread(self, program: Program, vector: Tensor, name: str) -> ValueSpread:
         """How far the user's values of a site are known; see :class:`Information`."""
         problem = self.curvature.problem
         if name not in problem.names:
@@ -163,7 +163,7 @@ class BorderedInformation:
         for reason, found in self._missing_units.items():
             along = self._moves(name, each * found).square().sum(-1)
             shares[reason] = along / total
-        return Spread(directions, shares)
+        return ValueSpread(directions, shares)
 
     @cached_property
     def _roots(self) -> Tensor:

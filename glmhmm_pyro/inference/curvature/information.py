@@ -36,7 +36,7 @@ BORDER, FLAT, RISING = (
 )
 
 
-class Spread(NamedTuple):
+class ValueSpread(NamedTuple):
     """How far values of a site are known.
 
     Attributes:
@@ -184,7 +184,7 @@ class Information:
         """Nats that a maximum is above the point, by the slope there, shape (size,)."""
         return float((slope @ self.factor).square().sum() / 2)
 
-    def spread(self, program: Program, vector: Tensor, name: str) -> Spread:
+    def spread(self, program: Program, vector: Tensor, name: str) -> ValueSpread:
         """How far the user's values of a site are known.
 
         Args:
@@ -194,7 +194,7 @@ class Information:
         """
         return self.spread_by(*value_slopes(program, vector, name))
 
-    def spread_by(self, piece: Tensor, slopes: Tensor) -> Spread:
+    def spread_by(self, piece: Tensor, slopes: Tensor) -> ValueSpread:
         """How far values are known.
 
         Args:
@@ -208,7 +208,7 @@ class Information:
             # What nothing moves is at a border, such as a probability of 1.
             share = torch.where(total > 0, along / total, float(reason == BORDER))
             shares[reason] = share
-        return Spread(slopes @ self.factor[piece], shares)
+        return ValueSpread(slopes @ self.factor[piece], shares)
 
 
 def _is_quadratic(

@@ -179,7 +179,7 @@ def _large_in_emissions(
     return {}
 
 
-class _Moves(NamedTuple):
+class _SeenMoves(NamedTuple):
     """Expected and predicted transitions of one chain.
 
     Attributes:
@@ -201,7 +201,7 @@ class _Moves(NamedTuple):
     present: Tensor
 
 
-def _chains(known: _Known) -> Iterator[_Moves]:
+def _chains(known: _Known) -> Iterator[_SeenMoves]:
     """The chain of the model's states, or those of its two levels.
 
     None for an expanded chain, whose weights have no known meaning.
@@ -212,7 +212,7 @@ def _chains(known: _Known) -> Iterator[_Moves]:
     if levels is None and model.transitions.emits is None:
         has_weights = "weights" in model.transitions.sites
         weights = known.shown(name) if has_weights else None
-        yield _Moves(name, name, "state", moves, logits, weights, known.present)
+        yield _SeenMoves(name, name, "state", moves, logits, weights, known.present)
     if levels is None or known.params is None:
         return
     pairs = known.present.unflatten(-1, (levels.slow, levels.fast))
@@ -226,12 +226,12 @@ def _chains(known: _Known) -> Iterator[_Moves]:
             logs = part.log_probs(known.data)
         if other not in part.sites["weights"].axes:
             visited = present[level].sum(-2)
-            yield _Moves(name, name, level, counts, logs, weights, visited)
+            yield _SeenMoves(name, name, level, counts, logs, weights, visited)
             continue
         where = "in" if other == "slow" else "with"
         each = counts, logs, weights, present[level].unbind(-2)
         for state, own in enumerate(zip(*each)):  # type: ignore[arg-type]
-            yield _Moves(name, f"{name} {where} {other} state {state}", level, *own)
+            yield _SeenMoves(name, f"{name} {where} {other} state {state}", level, *own)
 
 
 def _transitions(known: _Known) -> Iterator[_Group]:

@@ -37,7 +37,7 @@ class Links(NamedTuple):
     follows: Tensor
 
 
-class Layout(Protocol):
+class UnitLayout(Protocol):
     """Where every latent's numbers stand in w (rows, size).
 
     Attributes:
@@ -68,7 +68,7 @@ class Layout(Protocol):
         """What is known of every number of a unit, broadcasts to (rows, size)."""
 
 
-class SideBySide:
+class UnitsInRows:
     """Latents over the same units, a row a unit.
 
     Args:
@@ -288,7 +288,7 @@ class WithShared:
         states: those over slow states.
     """
 
-    def __init__(self, units: Layout, states: InOneRow):
+    def __init__(self, units: UnitLayout, states: InOneRow):
         self.units, self.states = units, states
         self.shared = -(-states.size // units.size)
         self.number, self.size = units.number + self.shared, units.size
@@ -332,7 +332,7 @@ class WithShared:
         return self._above(self.units.of_rows(by_latent), row[None], 1.0)
 
 
-def layout_of(laws: Laws, over: Mapping[str, str], data: Sequences) -> Layout:
+def layout_of(laws: Laws, over: Mapping[str, str], data: Sequences) -> UnitLayout:
     """Where the numbers of all latents stand.
 
     Args:
@@ -345,7 +345,7 @@ def layout_of(laws: Laws, over: Mapping[str, str], data: Sequences) -> Layout:
     """
     kinds = {over[name] for name in laws}
     if len(kinds) == 1:
-        return InOneRow(laws) if SLOW in kinds else SideBySide(laws)
+        return InOneRow(laws) if SLOW in kinds else UnitsInRows(laws)
     if "step" in kinds:
         mine = next(name for name, own in over.items() if own == "step")
         other = next(name for name, own in over.items() if own != "step")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.inference.marginal.unit_layout import Layout
+from glmhmm_pyro.inference.marginal.unit_layout import UnitLayout
 from glmhmm_pyro.inference.program.coordinates import Coordinates, Params
 
 
@@ -19,14 +19,14 @@ class VectorParts(NamedTuple):
         places: of the parameters in it.
     """
 
-    layout: Layout
+    layout: UnitLayout
     names: tuple[str, ...]
     coordinates: Coordinates
     places: Tensor
 
     @classmethod
     def of(
-        cls, coordinates: Coordinates, layout: Layout, names: tuple[str, ...]
+        cls, coordinates: Coordinates, layout: UnitLayout, names: tuple[str, ...]
     ) -> "VectorParts":
         """Those of a program's vector."""
         numbers = torch.arange(coordinates.size)

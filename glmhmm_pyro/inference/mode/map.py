@@ -198,12 +198,12 @@ def _told(runs: list[Run], progress: bool) -> "tqdm[Run]":
 
 
 _STATUS = {
-    optim.Status.MAX_ITERS: Status.MAX_ITERS,
-    optim.Status.MAX_EVALS: Status.MAX_ITERS,
-    optim.Status.UNBOUNDED: Status.UNBOUNDED,
-    optim.Status.NON_FINITE: Status.NON_FINITE,
-    optim.Status.NON_FINITE_START: Status.NON_FINITE,
-    optim.Status.NON_FINITE_DIRECTION: Status.NON_FINITE,
+    optim.Termination.MAX_ITERS: Status.MAX_ITERS,
+    optim.Termination.MAX_EVALS: Status.MAX_ITERS,
+    optim.Termination.UNBOUNDED: Status.UNBOUNDED,
+    optim.Termination.NON_FINITE: Status.NON_FINITE,
+    optim.Termination.NON_FINITE_START: Status.NON_FINITE,
+    optim.Termination.NON_FINITE_DIRECTION: Status.NON_FINITE,
 }
 
 

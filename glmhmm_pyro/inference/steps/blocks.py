@@ -29,8 +29,7 @@ from glmhmm_pyro.components.limits import bounds_of
 from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.status import Status
-from glmhmm_pyro.optim import MinimizeResult
-from glmhmm_pyro.optim import Status as End
+from glmhmm_pyro.optim import MinimizeResult, Termination
 from glmhmm_pyro.optim.preconditioning import Evaluation
 from glmhmm_pyro.priors.answers import (
     curvature,
@@ -302,8 +301,16 @@ def majorised(sites: dict, params: Params) -> dict:
 # lower value counts as converged: the rest is rounding.
 ARRIVED = 1e-5
 
-_NON_FINITE = (End.NON_FINITE, End.NON_FINITE_START, End.NON_FINITE_DIRECTION)
-_STALLED = (End.LINE_SEARCH_FAILED, End.ASCENT_DIRECTION, End.CONVERGED_STEP)
+_NON_FINITE = (
+    Termination.NON_FINITE,
+    Termination.NON_FINITE_START,
+    Termination.NON_FINITE_DIRECTION,
+)
+_STALLED = (
+    Termination.LINE_SEARCH_FAILED,
+    Termination.ASCENT_DIRECTION,
+    Termination.CONVERGED_STEP,
+)
 
 
 class Failure(NamedTuple):
