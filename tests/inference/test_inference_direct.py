@@ -15,6 +15,7 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.chain import compiled, half_log_kernels, log_kernels
 from glmhmm_pyro.components import ByLevel, Levels, TwoLevels
 from glmhmm_pyro.inference.curvature.curvature import hessian
+from glmhmm_pyro.inference.draws.alignment import decodings
 from glmhmm_pyro.inference.nuts.chains import Potential
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.evaluated import differentiated
@@ -279,6 +280,35 @@ def test_values_and_slopes_are_those_of_the_models_densities(name, jacobian):
         together = Program.slopes(program, several) if program.is_batched else None
         if together is not None:
             torch.testing.assert_close(program.slopes(several[:2]), together[:2])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_states_have_the_probabilities_that_the_models_distribution_gives(name):
+    model, data = CASES[name]
+    program = Program.of(model, data)
+    params = program.coordinates.unpack(points(program.coordinates.size)[0])
+    if data.session_weights is not None:
+        assert program.known_posterior(params) is None
+        return
+    (site,) = program.observed(params).values()
+    expected = site.hidden.smoothed_probs(site.value)
+    found = program.known_posterior(params)
+    torch.testing.assert_close(torch.tensor(found), expected, rtol=0, atol=1e-10)
+    assert decodings(program, [params], whole=True)[0][0].tolist() == found.tolist()
+
+
+def test_chains_of_more_states_or_longer_than_sessions_are_left_to_it():
+    data = recorded()
+    dwells = gh.SemiMarkov(gh.dwell.Poisson())
+    slow = TwoLevels(across_sessions=True)
+    for model in (
+        gh.GLMHMM(2, gh.Bernoulli(), dwells),
+        gh.GLMHMM(Levels(slow=2, fast=2), gh.Bernoulli(), slow),
+    ):
+        program = Program.of(model, data)
+        start = program.coordinates.unpack(torch.zeros(program.coordinates.size))
+        assert program.known_posterior(start) is None
+        assert decodings(program, [start])[0][0].shape == (STEPS, model.num_states)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ prior unchanged; numbers given by what states do, whatever the prior says of the
 kept beside the draws. Two solutions are compared after their states have been matched.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import factorial
 from typing import Any, NamedTuple
 
@@ -219,18 +219,35 @@ def decodings(
     """
     if not sets:
         return []
-    draws = {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
+
+    def compared(probs: np.ndarray) -> np.ndarray:
+        if whole:
+            return probs
+        return probs[..., _compared_steps(probs.shape[-2], program.ranks), :]
+
     found: list[Decoding] = []
+    for params in sets:
+        known = program.known_posterior(params)
+        if known is None:
+            return list(_decodings_of_sites(program, sets, compared))
+        found.append((compared(known),))
+    return found
+
+
+def _decodings_of_sites(
+    program: Program,
+    sets: Sequence[Params],
+    compared: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[Decoding]:
+    """What is compared of every site's states, set by set."""
+    draws = {name: torch.stack([s[name] for s in sets]) for name in sets[0]}
     for sites in sites_at_draws(program.model, program.data, draws):
         kept = []
         for hidden, value in sites.values():
             with torch.no_grad():
                 probs = hidden.smoothed_probs(value).cpu().double().numpy()
-            compared = _compared_steps(probs.shape[-2], program.ranks)
-            probs = probs.reshape(-1, *probs.shape[-2:])
-            kept.append(probs if whole else probs[:, compared])
-        found += list(zip(*kept))
-    return found
+            kept.append(compared(probs.reshape(-1, *probs.shape[-2:])))
+        yield from zip(*kept)
 
 
 def _compared_steps(num_steps: int, ranks: Ranks) -> np.ndarray:

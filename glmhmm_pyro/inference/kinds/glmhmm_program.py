@@ -158,6 +158,14 @@ class GLMHMMProgram(Program[GLMHMM, Sequences], reads=GLMHMM):
             return super().slopes(points)
         return torch.stack([self.evaluated(p, jacobian=False).slope for p in points])
 
+    def known_posterior(self, params: Params) -> np.ndarray | None:
+        """By the tables of :class:`DirectDensity`, where each state is the chain's."""
+        if self._direct is None or self.model.transitions.emits is not None:
+            return None
+        values = {name: value.numpy() for name, value in params.items()}
+        with exclusively():
+            return self._direct.chain.posterior(values)
+
     def known_curvature(self, vector: Tensor) -> Curvature | None:
         """That of the log-likelihood, if transitions have tables; not over ranks."""
         if self.ranks is not ALONE:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
@@ -334,6 +335,13 @@ class Program(ABC, Generic[Model, Data]):
             jacobian: whether the log volume of the transform is added.
         """
         return differentiated(self.coordinates, self.log_parts, vector, jacobian)
+
+    def known_posterior(self, params: Params) -> np.ndarray | None:
+        """Posterior probabilities of states (steps, states), at values of all sites.
+
+        ``None`` where only the distribution of an observed site tells them.
+        """
+        return None
 
     def known_curvature(self, vector: Tensor) -> Curvature | None:
         """Second derivatives not taken from :meth:`log_density`, if any are known."""

@@ -141,6 +141,18 @@ class Tabled:
             for name, slope in table.slopes(counts[number]).items()
         }
 
+    def posterior(self, values: Values) -> np.ndarray | None:
+        """Posterior probabilities of the chain's states (steps, states) under one set.
+
+        ``None`` where sessions have weights, which counts have too, or go on from one
+        another.
+        """
+        if self.borders is not None or self.weights is not None:
+            return None
+        with np.errstate(all="ignore"):
+            self.passes[0](*self.given(values))
+        return self.out[2][0].copy()
+
     def expected_counts(self, params: Params) -> ExpectedCounts:
         """What ``HiddenMarkov.expected_counts`` returns, in reused memory.
 
