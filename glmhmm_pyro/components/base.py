@@ -27,6 +27,7 @@ Component     parts                              components that it consists of
 Component     bind_states(num_states)            to tell its parts of the states
 Component     widen(axis, size)                  fast moves by slow state otherwise made
 Component     closed_form(counts, data, params)  the exact M-step
+Component     whitening(counts, data)            moves of one size in a joint M-step
 Component     block_objective(data)              an M-step by derivatives of its own
 Component     log_table(data)                    slopes without a graph, for MAP, NUTS
 Component     start(data)                        optimisers that set out nearer the end

@@ -2,7 +2,11 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from glmhmm_pyro.components.site import block_axes
+from glmhmm_pyro.components.whitened_columns import WhitenedWeights
+from glmhmm_pyro.sequences import Sequences
 
 
 class HasBlocks:
@@ -24,6 +28,15 @@ class HasBlocks:
             site.axes[: len(axes)] == axes and site.is_product_over(len(axes))
             for site in self.sites.values()
         )
+
+    def whitening(self, counts: Tensor, data: Sequences) -> WhitenedWeights | None:
+        """Moves in which a joint M-step is searched; ``None`` for the values' own.
+
+        Args:
+            counts: that the M-step reads, with a leading axis of sets.
+            data: the data set.
+        """
+        return None
 
     def widen(self, axis: str, size: int) -> None:
         """Give every parameter an axis more, before its own.

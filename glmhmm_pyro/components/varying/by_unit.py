@@ -14,6 +14,8 @@ from glmhmm_pyro.components.objectives import Beginning, BlockObjective
 from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, Together
 from glmhmm_pyro.components.site import block_axes
 from glmhmm_pyro.components.varying.unit_laws import CONSTANT, WEIGHTS
+from glmhmm_pyro.components.varying.unit_moves import moves_of_units
+from glmhmm_pyro.components.whitened_columns import WhitenedWeights
 from glmhmm_pyro.priors.affine import Affine
 from glmhmm_pyro.sequences import Sequences
 
@@ -197,6 +199,11 @@ class UnlinkedUnits(Component):
             return by_column.unsqueeze(-1 - len(self.unit_axes))
 
         return {WEIGHTS: Gain(CONSTANT, gained, column, self.places[1])}
+
+    def whitening(self, counts: Tensor, data: Sequences) -> WhitenedWeights | None:
+        """Moves by which columns are orthogonal within units, where no law is."""
+        is_known = self.link is None and self.has_own_rows and data.ranks.size == 1
+        return moves_of_units(self, counts, data) if is_known else None
 
     def bind_blocks(self, data: Sequences) -> None:
         """Declare blocks by unit, if the family has an objective of blocks for data."""

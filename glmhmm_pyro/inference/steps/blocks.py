@@ -197,7 +197,7 @@ class NormalRows(NamedTuple):
             return None
         ((name, transform),) = blocks.transforms.items()
         prior, shape = sites[name]["fn"], (sets, *blocks.shapes[name])
-        precision = normal_precision(prior) if _is_identity(transform) else None
+        precision = normal_precision(prior) if is_identity(transform) else None
         if precision is None:
             return None
         whole = precision.expand(*shape, shape[-1]).double().numpy()
@@ -214,7 +214,7 @@ class NormalRows(NamedTuple):
         return -0.5 * (pull * away).sum((1, 2)), -pull.reshape(points.shape)
 
 
-def _is_identity(transform: Transform) -> bool:
+def is_identity(transform: Transform) -> bool:
     """Whether unconstrained numbers are the values themselves."""
     while isinstance(transform, IndependentTransform):
         transform = transform.base_transform

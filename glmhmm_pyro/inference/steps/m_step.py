@@ -31,6 +31,7 @@ from glmhmm_pyro.inference.steps.blocks import (
 )
 from glmhmm_pyro.inference.steps.expected_joint import Box, ExpectedJoint
 from glmhmm_pyro.inference.steps.hyper_step import HyperStep
+from glmhmm_pyro.inference.steps.whitened_rows import WhitenedRows
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.optim.preconditioning import Evaluation, Objective, Preconditioned
 from glmhmm_pyro.priors.answers import core
@@ -52,6 +53,9 @@ _DIMS = {"initial": 2, "transition": 3, "emission": 2}
 # remain of the largest entry of a problem's first gradient.
 _PLAIN = LBFGSOptions(max_iters=200, gradient_tol=1e-9, progress_tol=1e-15)
 _REMAINING_PLAINLY = 0.01
+
+# The same by moves of one size, half whose square are the nats that a step may gain.
+_WHITENED = replace(_PLAIN, gradient_tol=1e-6)
 
 
 class MStep:
@@ -185,15 +189,38 @@ class MStep:
             return exact | {name: params[name] for name in blocks.transforms}
         if exact or (self.fast is None and self.table is None):
             objective = self._differentiated(counts, params | exact, blocks)
-            rows = self._solve_plainly(objective, start)
+            rows = self._solve_jointly(objective, start, blocks, counts)
         elif self.fast is None:
-            rows = self._solve_plainly(self._tabled(counts, params), start)
+            objective = self._tabled(counts, params)
+            rows = self._solve_jointly(objective, start, blocks, counts)
         else:
             rows = self._solve_fast(self.fast, counts, params)
         return exact | blocks.unpack(torch.from_numpy(rows).to(counts.device))
 
-    def _solve_plainly(self, objective: Objective, start: np.ndarray) -> np.ndarray:
-        """Minimum of an objective in the parameters' own coordinates."""
+    def _solve_jointly(
+        self,
+        objective: Objective,
+        start: np.ndarray,
+        blocks: PackedRows,
+        counts: Tensor,
+    ) -> np.ndarray:
+        """Minimum of an objective, by moves of one size where these are known."""
+        white, found = None, None
+        if self.options is None:
+            found = self.component.whitening(counts, self.data)
+        if found is not None:
+            given = blocks, self.prefix, found, self._scale(counts)
+            white = WhitenedRows.of(*given)
+        if white is None:
+            return self._solve_plainly(objective, start, _PLAIN)
+        moved = white.seen(objective, start)
+        numbers = self._solve_plainly(moved, np.zeros_like(start), _WHITENED)
+        return start + white.moves(numbers, np.arange(len(start)))
+
+    def _solve_plainly(
+        self, objective: Objective, start: np.ndarray, usual: LBFGSOptions
+    ) -> np.ndarray:
+        """Minimum of an objective as a function of its own numbers."""
         options: Any = self.options
         if options is None:
             _, gradient = objective(start, np.arange(len(start)))
@@ -201,7 +228,7 @@ class MStep:
             # Of what is not finite the search itself will tell.
             enough = np.where(np.isfinite(enough), enough, 0.0)
             options = [
-                replace(_PLAIN, gradient_tol=max(_PLAIN.gradient_tol, float(most)))
+                replace(usual, gradient_tol=max(usual.gradient_tol, float(most)))
                 for most in enough
             ]
         return self._minimum(objective, start, options, plain=True)
