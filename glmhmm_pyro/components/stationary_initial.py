@@ -52,6 +52,13 @@ class StationaryInitial(InitialState):
                 f"transitions, got {transitions!r:.80}, which has no stationary "
                 "distribution; take Stationary transitions, or an Initial"
             )
+        own = [part for part in transitions.parts.values() if _varies(part)]
+        if own:
+            raise ValueError(
+                "initial must not be a StationaryInitial where transitions vary over "
+                f"sessions or groups, got {own[0]!r:.80}, which has no single "
+                "stationary distribution; take an Initial, or Varying(Initial(), ...)"
+            )
         # Not as a part of its own: it stays the model's.
         self.__dict__["transitions"] = transitions
 
@@ -65,6 +72,11 @@ class StationaryInitial(InitialState):
         table = self.transitions.logits(data)
         by_chain_state = stationary_probs(table.softmax(-1))
         return self.transitions.expansion.fold(by_chain_state).log()
+
+
+def _varies(part: Component) -> bool:
+    """Whether moves are not the same in all sessions."""
+    return bool(part.varies_over) or any(s.latent for s in part.sites.values())
 
 
 def stationary_probs(matrix: Tensor) -> Tensor:

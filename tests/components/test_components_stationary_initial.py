@@ -60,6 +60,14 @@ def test_a_chain_that_covariates_drive_has_no_stationary_start():
         gh.GLMHMM(2, gh.Bernoulli(), driven, gh.StationaryInitial())
 
 
+@pytest.mark.parametrize("law", ["walk", "pooled", None])
+def test_a_chain_that_varies_has_no_single_stationary_start(law):
+    varying = gh.Varying(gh.Stationary(), "session", law)
+    for states, moves in ((2, varying), (gh.Levels(2, 2), gh.TwoLevels(fast=varying))):
+        with pytest.raises(ValueError, match="vary over .*, got Varying.*an Initial,"):
+            gh.GLMHMM(states, gh.Bernoulli(), moves, gh.StationaryInitial())
+
+
 @pytest.mark.parametrize("first", ["fresh", "stationary"])
 def test_first_states_of_semi_markov_chains_have_their_share_of_the_time(first):
     rates, jumps = torch.tensor([1.0, 3.0, 6.0]), torch.tensor([0.7, 0.4, 0.5])

@@ -18,9 +18,11 @@ from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.marginal import ascent
 from glmhmm_pyro.inference.marginal.curvatures import ByUnit
 from glmhmm_pyro.inference.marginal.law_evidence import (
+    NoModeError,
     expand_at_units_mode,
     gradient,
     parameter_bends,
+    positive_factor,
 )
 from glmhmm_pyro.inference.marginal.unit_layout import layout_of
 
@@ -281,3 +283,12 @@ def test_one_step_that_gains_little_ends_no_climb():
     ends = [ascent.gained_little(rising[:n], 0.01) for n in range(1, 11)]
     assert ends == [False] * 10
     assert ascent.gained_little([*rising, 0.635], 0.01)
+
+
+def test_second_derivatives_that_are_no_numbers_are_no_mode():
+    """As those of nearly separated units are, whose predictors are in the hundreds."""
+    lower, bends = torch.zeros(2, 2, 2).double(), torch.eye(2).double().expand(2, 2, 2)
+    diag = torch.ones(2, 2).double()
+    assert not positive_factor(diag, lower, 3 * bends)[1]
+    with pytest.raises(NoModeError, match="no finite mode"):
+        positive_factor(diag, lower, torch.nan * bends)

@@ -225,6 +225,19 @@ def test_a_scale_that_runs_to_0_with_its_weights_is_a_status_and_named(prior, se
     assert fit.history["log_joint"].diff().min() > -1e-9
 
 
+@pytest.mark.parametrize("method", ["map", "laplace"])
+@pytest.mark.parametrize("varies", [False, True])
+def test_no_method_takes_a_scale_that_runs_to_0_for_an_end(method, varies):
+    first = gh.Initial(ROW)
+    if varies:
+        first = gh.Varying(gh.Initial(), "session", p.Ridge(0.5))
+    weights = p.Hierarchical(HalfNormal(0.05))
+    model = gh.GLMHMM(2, gh.Bernoulli(weights), STEADY["transitions"], first)
+    with pytest.warns(gh.ConvergenceWarning, match="weights_scale runs to 0"):
+        fit = gh.fit(model, clear_data(), method, **QUICK)
+    assert fit.status is gh.Status.COLLAPSED and fit.posterior is None
+
+
 def test_a_start_that_finds_a_mode_is_kept_before_those_that_collapse():
     prior = p.Hierarchical(HalfNormal(1.0))
     model = gh.GLMHMM(2, gh.Bernoulli(prior), **STEADY)

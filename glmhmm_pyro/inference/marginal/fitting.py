@@ -19,6 +19,7 @@ from glmhmm_pyro.inference.marginal.evidence_starts import (
 from glmhmm_pyro.inference.marginal.law_evidence import NoModeError
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.runaways import runaways, scales
 from glmhmm_pyro.inference.search.runs import KICK, Findings, Restart, Solution
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
@@ -93,6 +94,9 @@ def findings_at(
     if unbounded and status is Status.CONVERGED:
         status = Status.UNBOUNDED
     params = problem.params(point.at.w, point.v)
+    collapsed = _collapsed(problem, ordered[0], params)
+    if collapsed and status is not Status.INTERRUPTED:
+        status, unbounded = Status.COLLAPSED, collapsed
     kicks = tuple(range(1, len(ordered)))
     best = Solution(params, point.at.evidence, point.height, status, (0,), kicks)
     return Findings(
@@ -113,13 +117,30 @@ def findings_at(
     )
 
 
+def _collapsed(
+    problem: MarginalProblem, ascent: Ascent, params: Params
+) -> tuple[str, ...]:
+    """Sentences about positive parameters at ends with an infinite density.
+
+    Scales of the law are none of these: units that do not vary have an evidence.
+    """
+    program, law = problem.program, Ascent(problem).scales
+    own = [
+        name
+        for name in scales(program.priors)
+        if name in params and not is_site_of_scale(problem, law, name)
+    ]
+    first = ascent.path[0]
+    return runaways(own, problem.params(first.at.w, first.v), params)
+
+
 def _cliff_note(problem: MarginalProblem) -> str:
     """A sentence on a search led to the edge of where there is an evidence."""
-    scales = Ascent(problem).scales
+    law = Ascent(problem).scales
     flat = [
         name
         for name in problem.program.improper
-        if is_site_of_scale(problem, scales, name)
+        if is_site_of_scale(problem, law, name)
     ]
     prior = f"give {flat[0]} a prior, " if flat else ""
     return (
@@ -225,6 +246,8 @@ def _parameter_names(problem: MarginalProblem, which: Tensor) -> list[str]:
     """Names of parameters, with those of the covariates where they are known."""
     found = []
     for name, place in problem.theta.slices.items():
+        if not which[place].any():  # Scales of priors, which no law has, are no sites.
+            continue
         prefix, component = problem.program.model.component_of(name)
         site = component.sites[name.removeprefix(f"{prefix}.")]
         axes = component.shown_axes(site.axes)

@@ -178,11 +178,16 @@ def positive_factor(diag: Tensor, lower: Tensor, bends: Tensor) -> tuple[Factor,
         diag: of the prior's precision, (units, size).
         lower: its blocks below the diagonal, (units, size, size).
         bends: second derivatives of the log-likelihood, see :class:`UnitExpansion`.
+
+    Raises:
+        NoModeError: they are no numbers.
     """
     made = factorised(-bends, diag, lower)
     if made.is_positive:
         return made, True
     square = -bends if bends.dim() == 3 else -bends.flatten(2).flatten(0, 1)
+    if not bool(square.isfinite().all()):
+        raise NoModeError("the weights of the units have no finite mode")
     roots, directions = torch.linalg.eigh(square)
     bent = (directions * roots.abs().unsqueeze(-2)) @ directions.mT
     return factorised(bent.reshape(bends.shape), diag, lower), False

@@ -112,9 +112,10 @@ class Laplace:
         the mode of the evidence; see ``laplace_units``.
         """
         found = replace(self._map().fit(program, search), method=self.name)
-        if found.status in _NO_MODE:
-            return found
         problem = MarginalProblem.of(program)
+        has_ended = problem is not None and found.status is Status.COLLAPSED
+        if found.status in _NO_MODE or has_ended:
+            return found
         if problem is not None:
             return self._of_units(problem, search, found)
         try:
@@ -142,6 +143,8 @@ class Laplace:
         self, program: Program, search: Search, found: Findings
     ) -> Findings:
         mode, status = self._map().density_mode(program, found.params)
+        if found.status is Status.COLLAPSED and status is not Status.CONVERGED:
+            return found
         values = program.coordinates.unpack(mode)
         collapsed = at_bounds(program.components, values)
         if collapsed:

@@ -5,10 +5,9 @@ its scale goes to 0 (Day 1969): there is no maximum. Scales whose unit is known 
 lower bound, at which a fit goes on; any other collapse ends the run.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.emissions import entry_of
@@ -17,9 +16,6 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
-
-# A scale this many times its value at the start, or one over it, has run away.
-_VANISHED = 1e-6
 
 
 class Collapse:
@@ -101,26 +97,3 @@ def at_bounds(components: Mapping[str, Component], params: Params) -> tuple[str,
                     f"{prefix}.{name} {bounds.end}{where}: kept at {bounds.meaning}"
                 )
     return tuple(sentences)
-
-
-def runaways(names: Iterable[str], first: Params, now: Params) -> tuple[str, ...]:
-    """A sentence for every scale that diverges to 0 or to infinity.
-
-    Args:
-        names: of the scales.
-        first: values at the start of a run of EM.
-        now: its present ones.
-    """
-    sentences = []
-    for name in names:
-        ratio = (now[name] / first[name]).reshape(-1)
-        if (ratio < _VANISHED).any():
-            sentences.append(f"{_entry(name, ratio, ratio.argmin())} runs to 0")
-        elif (ratio > 1 / _VANISHED).any():
-            entry = _entry(name, ratio, ratio.argmax())
-            sentences.append(f"{entry} grows without end")
-    return tuple(sentences)
-
-
-def _entry(name: str, values: Tensor, number: Tensor) -> str:
-    return name if len(values) == 1 else f"{name}[{int(number)}]"

@@ -6,20 +6,17 @@ hyperparameters the weights of different states remain separate problems.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.runaways import scales
 from glmhmm_pyro.inference.steps.blocks import Ends, PackedRows, as_taken, prior_sites
 from glmhmm_pyro.optim import LBFGSOptions, minimize_batched
 from glmhmm_pyro.optim.preconditioning import Evaluation
-from glmhmm_pyro.priors.filling import elementwise_support
 
 _OPTIONS = LBFGSOptions(max_iters=20, gradient_tol=1e-7, progress_tol=1e-12)
 
@@ -66,13 +63,3 @@ class HyperStep:
         names = ", ".join(self.blocks.transforms)
         self.ends = Ends.of(names, results, num_blocks=1, plain=False)
         return bounded(torch.from_numpy(np.stack([r.x for r in results])))
-
-
-def scales(priors: Mapping[str, Any]) -> list[str]:
-    """Names of the sites whose values are positive numbers, without an upper end."""
-    return [n for n, prior in priors.items() if _from_zero(elementwise_support(prior))]
-
-
-def _from_zero(support: constraints.Constraint) -> bool:
-    """Whether the support begins at 0, as that of a scale does."""
-    return bool((torch.as_tensor(getattr(support, "lower_bound", -1.0)) == 0).all())

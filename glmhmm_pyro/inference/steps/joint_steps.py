@@ -13,9 +13,9 @@ from torch import Tensor
 from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.program.runaways import runaways, scales
 from glmhmm_pyro.inference.steps.blocks import Ends, Failure
-from glmhmm_pyro.inference.steps.collapse import at_bounds, runaways
-from glmhmm_pyro.inference.steps.hyper_step import scales
+from glmhmm_pyro.inference.steps.collapse import at_bounds
 from glmhmm_pyro.inference.steps.steps import scaled
 from glmhmm_pyro.optim import LBFGSOptions, minimize, value_and_grad
 

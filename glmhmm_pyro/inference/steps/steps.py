@@ -14,13 +14,14 @@ from glmhmm_pyro.chain import ExpectedCounts
 from glmhmm_pyro.components.base import Component
 from glmhmm_pyro.components.levels.level_tables import HalfStepsTable
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.runaways import runaways
 from glmhmm_pyro.inference.steps.blocks import (
     Failure,
     as_taken,
     prior_sites,
     sample_sites,
 )
-from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds, runaways
+from glmhmm_pyro.inference.steps.collapse import Collapse, at_bounds
 from glmhmm_pyro.inference.steps.m_step import MStep
 from glmhmm_pyro.inference.steps.tabled import Tabled, Tables, tables_of
 from glmhmm_pyro.model import GLMHMM
