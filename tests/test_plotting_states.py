@@ -41,6 +41,31 @@ OPTIONS = {
 }
 
 
+EFFECTS = {
+    "marginal_effects": {"covariate": "x0", "part": "emissions"},
+    "response_curve": {"covariate": "x0", "part": "emissions"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_pictures_take_no_table_of_another_analysis(case, name):
+    tables = {n: getattr(analysis, n)(*case, **o) for n, o in EFFECTS.items()}
+    for other, options in OPTIONS.items():
+        tables[other] = getattr(analysis, other)(*case, **options, **FEW)
+    tables |= {"of dwell times": tables["dwell_times"].table, "none": case[0].history}
+    getattr(plotting, name)(tables.pop(name))
+    for table in tables.values():
+        with pytest.raises(TypeError, match=f"must be what analysis.{name} returns"):
+            getattr(plotting, name)(table)
+
+
+def test_pictures_take_tables_without_attributes_such_as_those_of_files(case):
+    for name in ("accuracy_by_state", "column_by_state"):
+        table = getattr(analysis, name)(*case, **OPTIONS[name], **FEW)
+        table.attrs = {}
+        assert getattr(plotting, name)(table).get_ylabel()
+
+
 def lines(ax, number):
     """What is drawn of so many points, by colour."""
     found = [line for line in ax.lines if len(line.get_xdata()) == number]

@@ -171,6 +171,11 @@ ROWS = {
         *("found", "must be what analysis.occupancy", "and more", "write occupancy(f"),
         TypeError,
     ),
+    "pictures: a table of another analysis": Row(
+        lambda: plotting.accuracy_by_state(analysis.occupancy(*case())),
+        *("found", "must be what analysis.accuracy", "got a table of est", "write acc"),
+        TypeError,
+    ),
     "psychometric: several classes": Row(
         table("psychometric", "x0"),
         *("class_", "must name one of none, left, right", "got None", "say whose"),
