@@ -1,6 +1,7 @@
 """The strength of a penalty chosen by sessions held out, or by the evidence."""
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -269,6 +270,7 @@ def check_makes(make_model: Callable[..., Any], such_as: str = _SUCH_AS) -> None
 def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
     """What a user's function makes, if that is a model."""
     check_makes(make_model)
+    _check_takes(make_model, *args, **kwargs)
     model = make_model(*args, **kwargs)
     if not isinstance(model, GLMHMM):
         raise TypeError(
@@ -277,6 +279,22 @@ def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
             "; return GLMHMM(...) from it"
         )
     return model
+
+
+def _check_takes(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Raise a TypeError unless a function can be called with these arguments."""
+    try:
+        taken = inspect.signature(make_model)
+    except ValueError:
+        return
+    try:
+        taken.bind(*args, **kwargs)
+    except TypeError as error:
+        wanted = f"arguments called {', '.join(kwargs)}" if kwargs else "one argument"
+        raise TypeError(
+            f"make_model must take {wanted}, got a function of {taken}: {error}; write "
+            f"such as {f'lambda {next(iter(kwargs))}: ...' if kwargs else _SUCH_AS}"
+        ) from error
 
 
 def _check(data: Sequences, criterion: str, rule: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.arguments import suggests_names
+from glmhmm_pyro.arguments import suggests_names, with_article
 from glmhmm_pyro.optim.lbfgs import Problem, lbfgs
 from glmhmm_pyro.optim.minimum import MinimizeResult
 from glmhmm_pyro.optim.options import LBFGSOptions, resolve_options
@@ -59,6 +59,11 @@ def minimize(
         raise TypeError(
             f"x0 must be a tensor, got {type(x0).__name__}" "; give torch.as_tensor(x0)"
         )
+    if x0.is_complex():
+        raise TypeError(
+            f"x0 must hold real numbers, got dtype {x0.dtype}; give real and imaginary "
+            "parts as two entries, by torch.view_as_real"
+        )
     options = resolve_options(options, named)
     start = x0.detach().to(torch.float64)
     dtype = x0.dtype if x0.dtype.is_floating_point else torch.float64
@@ -73,7 +78,7 @@ def minimize(
     try:
         while True:
             # A copy, so that a function that changes its argument changes nothing here.
-            value, grad = fun(as_tensor(point.copy()))
+            value, grad = _both(fun(as_tensor(point.copy())))
             point = problem.send((_as_float(value), _as_vector(grad, x0.shape)))
     except StopIteration as end:
         result: MinimizeResult[np.ndarray] = end.value
@@ -165,6 +170,7 @@ def value_and_grad(fun: Callable[[Tensor], Tensor]) -> Objective:
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             value = fun(x)
+        _check_has_gradient(value)
         (grad,) = torch.autograd.grad(
             value, x, allow_unused=True, materialize_grads=True
         )
@@ -209,7 +215,7 @@ def _evaluate(
 ) -> tuple[list[float], np.ndarray]:
     """Values and gradients of a batch of points, in an array that nobody else holds."""
     shape = points.shape
-    values, grads = fun(points, running)
+    values, grads = _both(fun(points, running))
     values = np.asarray(values, dtype=np.float64)
     grads = np.array(grads, dtype=np.float64)
     if values.shape != shape[:1] or grads.shape != shape:
@@ -236,6 +242,34 @@ def _checked_start(start: np.ndarray) -> np.ndarray:
     return start
 
 
+def _both(reply: Any) -> tuple[Any, Any]:
+    """The value and the gradient that a function returned."""
+    if isinstance(reply, tuple | list) and len(reply) == 2:
+        return reply[0], reply[1]
+    got = with_article(type(reply))
+    if isinstance(reply, tuple | list):
+        got = f"{got} of {len(reply)}"
+    raise TypeError(
+        f"fun must return the value and its gradient, got {got}; value_and_grad makes "
+        "both from a function that returns a value alone"
+    )
+
+
+def _check_has_gradient(value: Any) -> None:
+    """Raise an error for what autograd takes no gradient of."""
+    if isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad:
+        return
+    got = with_article(type(value))
+    if isinstance(value, Tensor):
+        got = f"shape {tuple(value.shape)}"
+        if value.numel() == 1:
+            got = "one that does not depend on it, as after detach() or item()"
+    raise TypeError(
+        "fun must return a tensor of one element that torch computed from its argument,"
+        f" got {got}; sum it, and stay with torch's functions"
+    )
+
+
 def _as_float(value: Tensor | complex) -> float:
     """A value, as a number or a tensor of one element, as a float."""
     if isinstance(value, complex):
@@ -256,6 +290,11 @@ def _as_vector(grad: Tensor, shape: torch.Size) -> np.ndarray:
         raise TypeError(
             f"fun must return its gradient as a tensor, got {kind}; value_and_grad "
             "makes value and gradient from a function that returns a value alone"
+        )
+    if grad.is_complex():
+        raise TypeError(
+            f"fun must return a real gradient, got dtype {grad.dtype}; give its real "
+            "part, or look for a root or a logarithm of what is negative"
         )
     if grad.shape != shape:
         got = tuple(grad.shape)

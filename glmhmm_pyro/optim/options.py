@@ -77,6 +77,12 @@ class LBFGSOptions:
         for name in ("armijo_constant", "wolfe_constant"):
             _check_range(name, getattr(self, name), 0.0, 1.0)
         _check_choice("line_search", self.line_search, LINE_SEARCHES)
+        if self.line_search == "wolfe" and self.armijo_constant >= self.wolfe_constant:
+            raise ValueError(
+                "armijo_constant must be below wolfe_constant, or no step may meet both"
+                f" of Wolfe's conditions, got {self.armijo_constant!r} and "
+                f"{self.wolfe_constant!r}; give such as 1e-4 and 0.9"
+            )
         _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         _check_choice("initial_step", self.initial_step, INITIAL_STEPS)
         for name in ("three_points", "damped"):

@@ -66,6 +66,12 @@ class LBFGS(torch.optim.Optimizer):
                 f"params must be one group, as all parameters are one vector, "
                 f"got {len(self.param_groups)} groups; join their lists"
             )
+        unknown = sorted(self.param_groups[0].keys() - fields - {"params"})
+        if unknown:
+            raise TypeError(
+                f"params must hold options among {sorted(fields)}, got {unknown[0]!r}; "
+                "leave it out"
+            )
         self.result: MinimizeResult[Tensor] | None = None
 
     @torch.no_grad()
@@ -93,6 +99,11 @@ class LBFGS(torch.optim.Optimizer):
             _assign_parts(parameters, x)
             loss = closure()
             losses[1:] = [loss]
+            if all(p.grad is None for p in parameters):
+                raise ValueError(
+                    "closure must leave gradients in the parameters, got none of any; "
+                    "call loss.backward() before it returns the loss"
+                )
             return loss, _gather([_gradient(p) for p in parameters])
 
         fields = LBFGSOptions.__dataclass_fields__

@@ -77,7 +77,7 @@ def table_or_made(
     )
 
 
-def _is_of(name: str, found: "pd.DataFrame | DwellTimes") -> bool:
+def _is_of(name: str, found: Any) -> bool:
     """Whether a table is of an analysis, as far as can be told."""
     is_dwell = isinstance(found, DwellTimes)
     if name not in _FORMS or is_dwell:

@@ -19,7 +19,15 @@ SSM = {
 }
 ITERATION = ("iteration", "must be among the 1 of output")
 OUTPUT = ("output", "must be dictionaries with emit_w and trans_w")
+VALUE_AND_GRAD = "value_and_grad makes"
 PARAMS = ("params", "must be tensors to be optimised")
+
+
+def parameters():
+    """One parameter of two numbers."""
+    return [torch.nn.Parameter(torch.ones(2))]
+
+
 ROWS = {
     "from_matlab: a number": Row(
         lambda: from_matlab(3),
@@ -77,5 +85,58 @@ ROWS = {
         lambda: gh.optim.minimize(lambda x: (x.sum(), x), torch.ones(2, device="meta")),
         *("x0", "must be a tensor that holds values", "'meta'", "make it on the CPU"),
         TypeError,
+    ),
+    "minimize: complex numbers": Row(
+        lambda: gh.optim.minimize(lambda x: (x.sum(), x), torch.ones(2) * 1j),
+        *("x0", "must hold real numbers", "complex64", "torch.view_as_real"),
+        TypeError,
+    ),
+    "minimize: a value alone": Row(
+        lambda: gh.optim.minimize(torch.sum, torch.ones(2)),
+        *("fun", "must return the value and its gradient", "a Tensor", VALUE_AND_GRAD),
+        TypeError,
+    ),
+    "minimize: three values": Row(
+        lambda: gh.optim.minimize(lambda x: (1.0, x, x), torch.ones(2)),
+        *("fun", "must return the value and its gradient", "of 3", VALUE_AND_GRAD),
+        TypeError,
+    ),
+    "minimize_batched: nothing": Row(
+        lambda: gh.optim.minimize_batched(lambda x, i: None, np.ones((2, 2))),
+        *("fun", "must return the value and its", "a NoneType", VALUE_AND_GRAD),
+        TypeError,
+    ),
+    "minimize: a complex gradient": Row(
+        lambda: gh.optim.minimize(lambda x: (1.0, x * 1j), torch.ones(2)),
+        *("fun", "must return a real gradient", "got dtype torch.complex", "real part"),
+        TypeError,
+    ),
+    "value_and_grad: a vector": Row(
+        lambda: gh.optim.value_and_grad(torch.exp)(torch.ones(2)),
+        *("fun", "must return a tensor of one element", "got shape (2,)", "sum it"),
+        TypeError,
+    ),
+    "value_and_grad: a number": Row(
+        lambda: gh.optim.value_and_grad(lambda x: x.sum().item())(torch.ones(2)),
+        *("fun", "must return a tensor of one element", "got a float", "sum it"),
+        TypeError,
+    ),
+    "value_and_grad: cut off": Row(
+        lambda: gh.optim.value_and_grad(lambda x: x.sum().detach())(torch.ones(2)),
+        *("fun", "must return a tensor of one element", "detach()", "stay with torch"),
+        TypeError,
+    ),
+    "LBFGSOptions: Armijo's constant above Wolfe's": Row(
+        lambda: gh.optim.LBFGSOptions(armijo_constant=0.9, wolfe_constant=0.1),
+        *("armijo_constant", "must be below wolfe_constant", "0.9 and 0.1", "1e-4"),
+    ),
+    "LBFGS: a learning rate in a group": Row(
+        lambda: gh.optim.LBFGS([{"params": parameters(), "lr": 1.0}]),
+        *("params", "must hold options among", "'lr'", "leave it out"),
+        TypeError,
+    ),
+    "LBFGS: a closure without gradients": Row(
+        lambda: gh.optim.LBFGS(parameters()).step(lambda: 1.0),
+        *("closure", "must leave gradients", "got none", "loss.backward()"),
     ),
 }

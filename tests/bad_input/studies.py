@@ -13,7 +13,9 @@ from glmhmm_pyro.analysis import (
     compare_models,
     fit_groups,
     leave_out_sessions,
+    maximise_evidence,
     power,
+    response_curve,
 )
 from glmhmm_pyro.components import Lapsing
 
@@ -255,5 +257,28 @@ ROWS = {
     "groups: a fit": type_row(
         lambda: gh.plotting.groups(fit()),
         *("each", "must be a GroupFits", "got a Fit", "take what fit_groups returns"),
+    ),
+    "choose_num_states: a function of two": Row(
+        lambda: choose_num_states(lambda k, prior: MODEL, data(), [1], **QUICK),
+        *("make_model", "must take one argument", "'prior'", "lambda strength"),
+        TypeError,
+    ),
+    "maximise_evidence: a function of another name": Row(
+        lambda: maximise_evidence(lambda scale: MODEL, {"size": 1.0}, data()),
+        *("make_model", "must take arguments called size", "(scale)", "lambda size"),
+        TypeError,
+    ),
+    "compare_models: a fit": Row(
+        lambda: compare_models({"one": fit()}, data(), **QUICK),
+        *("models['one']", "must be a GLMHMM", "got a Fit", "fit.model"),
+        TypeError,
+    ),
+    "response_curve: a word for another column": Row(
+        lambda: response_curve(fit(), data(), "s1", part="emissions", at={"s2": "a"}),
+        *("at['s2']", "must be a finite number", "'a'", "give a finite number"),
+    ),
+    "response_curve: its own column among the others": Row(
+        lambda: response_curve(fit(), data(), "s1", part="emissions", at={"s1": 1.0}),
+        *("at", "must name other columns than 's1'", "got 's1'", "by values="),
     ),
 }

@@ -22,7 +22,7 @@ from glmhmm_pyro.analysis.driven.quantities import (
     transition_names,
     transition_quantities,
 )
-from glmhmm_pyro.arguments import suggests_names, whole_number
+from glmhmm_pyro.arguments import real_number, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.inference import Fit
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -69,7 +69,7 @@ def response_curve(
         values: of the covariate; 25 over its range by default.
         part: ``"transitions"``, ``"initial"`` (first states) or ``"emissions"``.
         output: name of the output, of several.
-        at: values of other columns, by name.
+        at: values of other columns, by name: a number each.
         num_rows: most rows that are averaged over, evenly spaced.
         num_draws: most draws of a posterior, at least 2.
 
@@ -100,7 +100,7 @@ def response_curve(
     component_of(fit, part, output)
     points = _checked_values(values, present(data, covariate))
     number = whole_number("num_rows", num_rows, 1)
-    others = exchanged(data, dict(at or {}), "at")
+    others = exchanged(data, _checked_others(at, covariate), "at")
     versions = [exchanged(others, {covariate: value}) for value in points]
     goes_on = fit.model.transitions.goes_on(data)
     rows = spread(rows_of(data, part, goes_on), number)
@@ -128,6 +128,16 @@ def response_curve(
             fit, data, lambda p: levels(p).flatten(1), quantities.borders, num_draws
         )
     return quantity_table(found, quantities, {covariate: points})
+
+
+def _checked_others(at: Mapping[str, float] | None, covariate: str) -> dict[str, float]:
+    """Values of the other columns, which are numbers."""
+    if covariate in (at or {}):
+        raise ValueError(
+            f"at must name other columns than {covariate!r}, which the curve goes "
+            f"along, got {covariate!r}; give its values by values="
+        )
+    return {n: real_number(f"at[{n!r}]", value) for n, value in (at or {}).items()}
 
 
 def _checked_values(values: ArrayLike | None, seen: np.ndarray) -> np.ndarray:

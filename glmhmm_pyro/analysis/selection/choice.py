@@ -10,7 +10,13 @@ from glmhmm_pyro.analysis.held_out import RULES, chosen
 from glmhmm_pyro.analysis.selection.measures import check_comparable
 from glmhmm_pyro.analysis.selection.study import Study
 from glmhmm_pyro.analysis.selection.work import SelectionWork
-from glmhmm_pyro.arguments import has_items, one_of, suggests_names, whole_number
+from glmhmm_pyro.arguments import (
+    has_items,
+    one_of,
+    suggests_names,
+    whole_number,
+    with_article,
+)
 from glmhmm_pyro.components import Bernoulli, Categorical, Lapsing
 from glmhmm_pyro.components.levels import ByLevel, Levels
 from glmhmm_pyro.concurrency import usual_modes
@@ -161,6 +167,13 @@ def compare_models(
             "{'two states': GLMHMM(2, Bernoulli())}"
         )
     one_of("rule", rule, RULES)
+    for name, model in models.items():
+        if not callable(model) or isinstance(model, type):
+            raise TypeError(
+                f"models[{name!r}] must be a GLMHMM or a Pyro model, got "
+                f"{with_article(type(model))}; give such as GLMHMM(2, Bernoulli()), or "
+                "fit.model of a fit"
+            )
     with_baselines = {**(_baselines(models) if baselines else {}), **models}
     work = SelectionWork.of(
         with_baselines, data, folds, refit_design, method, num_restarts, seed
