@@ -9,6 +9,7 @@ bias c = mean(b) - S a.
 import numpy as np
 import pytest
 import torch
+from families import Gaussian as UsersGaussian
 from families import seeded_generator
 from scipy.optimize import minimize
 from test_inference_units_varying import MODELS, ONCE, table
@@ -203,3 +204,14 @@ def test_scales_beside_a_large_offset_change_no_result():
     ):
         slopes = [values["emissions.weights"].values for values in (found, expected)]
         np.testing.assert_allclose(1e3 * slopes[0], slopes[1], 1e-5)
+
+
+@pytest.mark.parametrize("shift", [1e3, 1e4])
+def test_a_fit_short_of_its_maximum_does_not_say_that_it_converged(shift):
+    """Of a family of the user's own nothing is known by which to search far from 0."""
+    plain = gh.fit(gh.GLMHMM(2, UsersGaussian()), table(), "em", **ONCE)
+    assert plain.status is gh.Status.CONVERGED
+    with pytest.warns(gh.ConvergenceWarning, match="nats higher a step away"):
+        fit = gh.fit(gh.GLMHMM(2, UsersGaussian()), table(1.0, shift), "em", **ONCE)
+    assert fit.log_joint < plain.log_joint - 100
+    assert fit.status is gh.Status.STALLED

@@ -9,7 +9,7 @@ from glmhmm_pyro.inference.program.program import Program
 
 # Standard deviations that a step must still go to be taken, those from which on the
 # curvature here says little of that at the mode, and the part that a step may leave.
-_LEAST, _FAR, _LEFT = 1e-13, 0.5, 0.25
+_LEAST, FAR, _LEFT = 1e-13, 0.5, 0.25
 
 _MOST_STEPS = 12
 
@@ -59,7 +59,7 @@ def newton_steps(
     """
     slope = slope_at(vector) @ factor
     for _ in range(_MOST_STEPS):
-        if not _LEAST < slope.norm() < _FAR:
+        if not _LEAST < slope.norm() < FAR:
             break
         moved = vector + slope @ factor.T
         left = slope_at(moved) @ factor

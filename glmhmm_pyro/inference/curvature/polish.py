@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glmhmm_pyro.inference.curvature.curvature import hessian
 from glmhmm_pyro.inference.curvature.information import FLAT, RISING, Information
-from glmhmm_pyro.inference.curvature.newton import ARRIVED, newton_mode
+from glmhmm_pyro.inference.curvature.newton import ARRIVED, FAR, newton_mode
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import Run, ranked
@@ -43,11 +43,15 @@ _CREPT = 1e-6
 # far from a mode.
 _CLIMBED = 1e-6
 
+# Parts of a step that are tried where curvature says that the log-joint still rises,
+# and nats that one of them must gain for a search to have ended short of a maximum.
+_PARTS, _SHORT = (0.25, 1.0, 16.0, 256.0, 4096.0), 1e-2
+
 # Part of a log-joint by which rounding may make it fall where its slopes say it rose.
 _ROUNDING = 1e-9
 
 
-def polish(program: Program, runs: Sequence[Run]) -> None:
+def polish(program: Program, runs: Sequence[Run], tol: float = 0.0) -> None:
     """Lead the best of the runs that have ended on to the mode itself.
 
     What is found is one more evaluation of that run, the last of its histories. A run
@@ -57,6 +61,7 @@ def polish(program: Program, runs: Sequence[Run]) -> None:
     Args:
         program: the model with its data.
         runs: all runs of a fit; the best is changed in place.
+        tol: rise, relative to the size of the log-joint, that a search was to leave.
     """
     done: list[Run] = []
     while runs:
@@ -66,7 +71,7 @@ def polish(program: Program, runs: Sequence[Run]) -> None:
             return
         done.append(best)
         try:
-            _polish_run(program, best)
+            _polish_run(program, best, tol)
         except KeyboardInterrupt:
             best.status = Status.INTERRUPTED
         except (ValueError, RuntimeError):
@@ -75,7 +80,7 @@ def polish(program: Program, runs: Sequence[Run]) -> None:
             return
 
 
-def _polish_run(program: Program, run: Run) -> None:
+def _polish_run(program: Program, run: Run, tol: float) -> None:
     """Lead one run on to the mode near it, if there is one."""
     if not 0 < program.coordinates.size <= _MOST_PARAMETERS:
         return
@@ -85,7 +90,11 @@ def _polish_run(program: Program, run: Run) -> None:
         return
     vector = program.coordinates.pack(run.params)
     information = _information(program, vector)
-    if information is None or information.missing[RISING].numel():
+    if information is None:
+        return
+    if _is_short(program, run, vector, information, tol):
+        return
+    if information.missing[RISING].numel():
         return
     mode, left = newton_mode(program, vector, information.factor, jacobian=False)
     params = _stepped_values(program, run.params, vector, mode)
@@ -101,6 +110,43 @@ def _polish_run(program: Program, run: Run) -> None:
         return
     run.next_params = params
     run.record(likelihood, joint, keep=bool(run.weights))
+
+
+def _is_short(
+    program: Program, run: Run, vector: Tensor, information: Information, tol: float
+) -> bool:
+    """Whether a run that says it converged is not, which its status then tells.
+
+    Steps are tried by the curvature, and along directions in which the density bends
+    upwards. Slopes alone would not tell: at a kink they promise what no step keeps.
+    """
+    if run.status is not Status.CONVERGED:
+        return False
+    steps = list((information.steps @ information.missing[RISING]).T)
+    slope = program.evaluated(vector, jacobian=False).slope @ information.factor
+    steps += [slope @ information.factor.T] if slope.norm() > FAR else []
+    here = run.log_joints[-1]
+    for step in steps:
+        moves = [sign * part * step for part in _PARTS for sign in (1.0, -1.0)]
+        found = [program.evaluated(vector + m, jacobian=False) for m in moves]
+        rise = max(one.log_density for one in found) - here
+        if rise > max(_SHORT, tol * abs(here)):
+            site = _most_moved(program, step / information.steps.diagonal())
+            run.status = Status.STALLED
+            run.reasons = (
+                f"the log-joint is {rise:.2g} nats higher a step away, mostly of "
+                f"{site}: M-steps ended short of their maximum, or this is a saddle",
+            )
+            return True
+    return False
+
+
+def _most_moved(program: Program, step: Tensor) -> str:
+    """The site that moves most in a step (size,), in units of the curvature."""
+    moved = {
+        n: float(step[own].norm()) for n, own in program.coordinates.slices.items()
+    }
+    return max(moved, key=lambda name: moved[name])
 
 
 def _information(program: Program, vector: Tensor) -> Information | None:

@@ -110,13 +110,13 @@ class EM:
         if not search.is_free(program):
             runs = self.run_all(program, search.starts(program), search.progress)
             if self.m_step is None:
-                polish(program, runs)
+                polish(program, runs, self.tol)
             return best_of(program, runs, self.name)
         with SearchBar("EM", search.progress) as bar:
             multistart = search_optima(self, program, search, bar)
             multistart.finish()
         if self.m_step is None:
-            polish(program, multistart.runs)
+            polish(program, multistart.runs, self.tol)
         return best_of(
             program, multistart.runs, self.name, multistart.rounds_without_gain
         )
