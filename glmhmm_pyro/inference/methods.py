@@ -26,6 +26,7 @@ from glmhmm_pyro.inference.program.refusals import (
     check_is_model,
     check_spread,
 )
+from glmhmm_pyro.inference.program.starts_by_name import values_by_name
 from glmhmm_pyro.inference.search.runs import Findings, failed_starts
 from glmhmm_pyro.inference.search.search import Search, seeded
 from glmhmm_pyro.inference.status import ConvergenceWarning
@@ -112,9 +113,9 @@ def fit(
             same states are pruned, then kicks from the best until they gain nothing;
             on sampled sessions first where there are many steps. ``"glm"``,
             ``"kmeans"``, ``"random"``, a mapping from site names to values, or an
-            earlier fit mean exactly those runs, all to their ends; see
-            :func:`make_starts`. So does a single start, which is a ``"glm"``. In a
-            model of the user's own nothing is pruned or kicked.
+            earlier fit, whose covariates are matched by name, mean exactly those runs,
+            all to their ends; see :func:`make_starts`. So does a single start, which is
+            a ``"glm"``. In a model of the user's own nothing is pruned or kicked.
         init_noise: standard deviation of the noise that tells starts apart, in units of
             1 over the root mean square of a weight's covariate.
         seed: makes the fit reproducible.
@@ -178,6 +179,9 @@ def fit(
             with noted, seeded(search.seed), watched(search.progress):
                 given = Program.of(_for_new_fit(model), data)
                 given.check()
+                if isinstance(init, Fit):
+                    start = values_by_name(init.model, init.params, given.model)
+                    search = replace(search, init=start)
                 undetermined, baseline = given.undetermined(), Baseline.of(given)
                 in_own_units = getattr(engine, "in_own_units", False)
                 program = given.in_own_units() if in_own_units else given

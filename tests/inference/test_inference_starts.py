@@ -43,6 +43,41 @@ def test_given_weights_are_the_first_start_as_they_stand(data, fitted):
     assert np.isfinite(part.log_joint)
 
 
+def named(order, classes=None):
+    """Choices by three covariates, in an order of their own in every design."""
+    steps, rng = 60, np.random.default_rng(0)
+    x = np.c_[rng.normal(size=(steps, 2)), np.ones(steps)]
+    rows, called = x[:, order], [["light", "sound", "bias"][i] for i in order]
+    return gh.Sequences(
+        (rng.random(steps) < 0.3 + 0.4 * (x[:, 0] > 0)).astype(int),
+        rows,
+        lengths=[20] * 3,
+        initial_covariates=rows[:3],
+        covariate_names=called,
+        initial_covariate_names=called,
+        class_names=classes,
+    )
+
+
+def driven():
+    parts = gh.InputDriven(RIDGE), gh.InitialGLM(RIDGE)
+    return gh.GLMHMM(2, gh.Bernoulli(RIDGE), *parts)
+
+
+@pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
+def test_a_fit_starts_another_by_the_names_of_covariates():
+    before = gh.fit(driven(), named([0, 1, 2]), **QUICK)
+    after = gh.fit(driven(), named([2, 0, 1]), init=before, **ONE_STEP)
+    assert after.restarts[0].log_joints[0] == pytest.approx(before.log_joint, abs=1e-9)
+
+
+def test_a_fit_of_the_same_classes_in_another_order_is_no_start():
+    one, other = (named([0, 1, 2], classes=c) for c in (["L", "R"], ["R", "L"]))
+    before = gh.fit(driven(), one, num_restarts=1, progress=False)
+    with pytest.raises(ValueError, match="init must .*order of data, R, L, got .*L, R"):
+        gh.fit(driven(), other, init=before, **ONE_STEP)
+
+
 @pytest.mark.parametrize(
     "init, match",
     [
