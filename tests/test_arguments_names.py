@@ -23,7 +23,7 @@ OTHERS = {
     *("Component", "Emission", "FilterTerm", "Initial", "InitialState", "PriorRecipe"),
     *("OnlyInitial", "OnlyState", "ScaleFamily", "Term", "Transitions"),
     *("Comparison", "CrossValidation", "EvidenceMaximum", "Imported"),
-    *("MinimizeResult", "Simulated", "Status", "Trace"),
+    *("MinimizeResult", "Simulated", "Status", "Termination", "Trace"),
     *("ConvergenceWarning", "GLMHMMEstimator"),
 } - {"Initial"}
 METHODS = {

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
+import torch
+
 from glmhmm_pyro.inference.draws.alignment import decodings, similarity
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -276,17 +278,17 @@ class MultistartSearch:
         """The sets; those without a finite log-joint are moved towards one GLM."""
         found = list(sets)
         for _ in range(_HALVINGS):
-            joints = [
-                joint
-                for some in self._chunks(found)
-                for joint in self.steps.expect(some)[1]
-            ]
-            if all(map(math.isfinite, joints)):
+            bad = [i for i, params in enumerate(found) if not self._is_possible(params)]
+            if not bad:
                 break
-            for i, joint in enumerate(joints):
-                if not math.isfinite(joint):
-                    found[i] = self.starts.maker.between(found[i], self.starts.glm)
+            for i in bad:
+                found[i] = self.starts.maker.between(found[i], self.starts.glm)
         return found
+
+    def _is_possible(self, params: Params) -> bool:
+        """Whether the data have a finite log-joint at these values."""
+        with torch.no_grad():
+            return bool(torch.isfinite(self.program.log_joint(params)))
 
     def stop(self, runs: Sequence[Run], status: Status) -> None:
         """Evaluate runs once, and end them with a status."""
