@@ -84,6 +84,7 @@ class Poisson(_CountFamily):
     ):
         given = with_offset(prior, offset)
         super().__init__(num_outputs=num_outputs, prior=given, covariates=covariates)
+        _check_reads_offset(offset, self.chosen)
         self.prior, self.offset = prior, offset
 
     def check(self, data: Sequences) -> None:
@@ -177,6 +178,7 @@ class NegativeBinomial(_CountFamily):
     ):
         given = with_offset(prior, offset)
         super().__init__(num_outputs=num_outputs, prior=given, covariates=covariates)
+        _check_reads_offset(offset, self.chosen)
         self.prior, self.offset = prior, offset
         self.dispersion_prior = dispersion_prior
         axes, positive = ("state", *self.output_axes), constraints.positive
@@ -225,6 +227,15 @@ def log_regression(family: GLMEmission, data: Sequences) -> tuple[Tensor, Tensor
 def with_offset(prior: Prior, offset: str | None) -> Prior:
     """The prior of weights of which that of one covariate is held at 1."""
     return prior if offset is None else Fixed({offset: 1.0}, rest=prior)
+
+
+def _check_reads_offset(offset: str | None, covariates: Sequence[str] | None) -> None:
+    """Raise a ValueError for an offset that the family was not told to read."""
+    if offset is not None and covariates is not None and offset not in covariates:
+        raise ValueError(
+            f"covariates must name the offset, too, got {', '.join(covariates)} beside "
+            f"offset={offset!r}; add {offset!r} to them, whose weight stays 1"
+        )
 
 
 def check_counts(data: Sequences, family: str) -> None:

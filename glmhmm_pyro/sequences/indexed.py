@@ -1,4 +1,4 @@
-"""Rows and columns of pandas objects, by the labels that they carry."""
+"""Rows and columns of objects of pandas and xarray, by the labels that they carry."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
@@ -20,16 +20,14 @@ Given = TypeVar("Given", bound=ArrayLike | Iterable[Hashable] | None)
 
 
 def refuse_other_order(arguments: Mapping[str, Any]) -> None:
-    """Raise an error for pandas objects whose row labels are in different orders.
+    """Raise an error for objects whose row labels are in different orders.
 
     Rows are joined by their place. Labels of which an object lacks some are no sign of
     another order: one of the two was numbered anew.
     """
-    labelled = {
-        name: values.index
-        for name, values in arguments.items()
-        if _is_of_pandas(values) and not _is_numbered(values.index)
-    }
+    _refuse_other_axes({n: v for n, v in arguments.items() if _is_of_xarray(v)})
+    labels = {name: _row_labels(values) for name, values in arguments.items()}
+    labelled: dict[str, Any] = {n: v for n, v in labels.items() if v is not None}
     for name, index in labelled.items():
         first, known = next(iter(labelled.items()))
         if len(index) != len(known) or index.equals(known):
@@ -39,8 +37,44 @@ def refuse_other_order(arguments: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} must have its rows in the order of {first}, got the same "
                 f"index in another order (row {row} is {index[row]!r}, in {first} "
-                f"{known[row]!r}); pass {name}.loc[{first}.index]"
+                f"{known[row]!r}); pass {name}.loc[{_called(first, arguments[first])}]"
             )
+
+
+def _refuse_other_axes(arrays: Mapping[str, Any]) -> None:
+    """Raise an error for arrays of xarray of which one has its steps along columns."""
+    for first, known in arrays.items():
+        for name, values in arrays.items():
+            steps = known.dims[0]
+            if steps in values.dims[1:] and values.dims[0] not in known.dims:
+                raise ValueError(
+                    f"{name} must have the steps along its first axis, got axes "
+                    f"{', '.join(map(str, values.dims))}, where {first} has "
+                    f"{steps!r} first; give {name}.transpose({steps!r}, ...)"
+                )
+
+
+def _called(name: str, values: Any) -> str:
+    """How the labels of an object's rows are written."""
+    if _is_of_xarray(values):
+        return f"{name}.indexes[{values.dims[0]!r}]"
+    return f"{name}.index"
+
+
+def _is_of_xarray(values: Any) -> bool:
+    """Whether it is an array with names of its axes."""
+    is_labelled = hasattr(values, "dims") and hasattr(values, "indexes")
+    return is_labelled and len(values.dims) > 0
+
+
+def _row_labels(values: Any) -> "pd.Index | None":
+    """Labels of the rows, where somebody gave them."""
+    if _is_of_xarray(values):
+        found: pd.Index | None = values.indexes.get(values.dims[0])
+        return found
+    if not _is_of_pandas(values) or _is_numbered(values.index):
+        return None
+    return values.index
 
 
 def _is_of_pandas(

@@ -119,10 +119,11 @@ def _refuse(what: str, wanted: Names, found: Names, open_places: Sequence[int]) 
             f"the model was bound to ({brief(wanted.names)}), got {number} "
             f"({brief(found.names)}); give those columns"
         )
+    others = [name for name in found.names if name not in wanted.names]
     raise ValueError(
         f"{what} must have {brief(list(map(repr, lacking)))}, which the model reads by "
         f"name, got {brief(list(map(repr, found.names)))}"
-        f"{close_matches(lacking[0], found.names)}; give what is read the name that it "
+        f"{close_matches(lacking[0], others)}; give what is read the name that it "
         "had in the data of the fit"
     )
 

@@ -75,3 +75,17 @@ def test_curves_and_bands_are_those_of_differences_of_the_whole_model(
     for column, ends in (("lower", expected.lower), ("upper", expected.upper)):
         assert np.isfinite(ends).all()
         np.testing.assert_allclose(table[column], ends.ravel(), rtol=1e-5)
+
+
+def test_a_class_that_has_a_name_is_known_by_its_number_too():
+    named = made("classes", 60)[1].replace(class_names=["left", "1", "none"])
+    model = gh.GLMHMM(1, FAMILIES["classes"])
+    fit = gh.fit(model, named, num_restarts=1, progress=False)
+    told = {
+        asked: psychometric(fit, named, "stim", class_=asked, num_samples=2).attrs
+        for asked in ("left", 0, np.int64(2), 1, "1")
+    }
+    found = [attributes["class"] for attributes in told.values()]
+    assert found == ["left", "left", "none", "1", "1"]
+    with pytest.raises(ValueError, match="class_ must name one of left, 1, none"):
+        psychometric(fit, named, "stim", class_=3)

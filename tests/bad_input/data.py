@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
 from scipy import sparse
 
 import glmhmm_pyro as gh
@@ -866,8 +867,28 @@ CHANGES = {
         *("designs", "a list of names", "'covariates'", "['covariates']", TypeError),
     ),
 }
+BY_STEP = xr.DataArray(Y, dims="t", coords={"t": range(6)})
+BY_STEP_AND_NAME = xr.DataArray(X, dims=("t", "name"), coords={"t": range(6)})
+XARRAY = {
+    "covariates of xarray across": Row(
+        lambda: S(BY_STEP, BY_STEP_AND_NAME.T),
+        *("covariates", "must have the steps along its first axis", "axes name, t"),
+        "covariates.transpose('t', ...)",
+    ),
+    "emissions of xarray across": Row(
+        lambda: S(BY_STEP_AND_NAME.rename(name="unit").T, BY_STEP_AND_NAME),
+        *("emissions", "must have the steps along its first axis", "axes unit, t"),
+        "emissions.transpose('t', ...)",
+    ),
+    "covariates of xarray in another order": Row(
+        lambda: S(BY_STEP, BY_STEP_AND_NAME.isel(t=[1, 0, 2, 3, 4, 5])),
+        *("covariates", "must have its rows in the order of emissions", "(row 0"),
+        "covariates.loc[emissions.indexes['t']]",
+    ),
+}
 ROWS = (
     EMISSIONS
+    | XARRAY
     | MASKS
     | COVARIATES
     | LENGTHS

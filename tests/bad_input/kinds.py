@@ -394,4 +394,8 @@ ROWS = {
         lambda: gh.plotting.state_colour(None),
         *("state", WHOLE, "got None", "give a number such as"),
     ),
+    "an offset that is not read": Row(
+        lambda: gh.Poisson(offset="time", covariates=["light"]),
+        *("covariates", "must name the offset", "got light beside", "add 'time'"),
+    ),
 }

@@ -16,7 +16,7 @@ from glmhmm_pyro.analysis.states.paths import (
     rates,
     ratio,
 )
-from glmhmm_pyro.arguments import one_of, suggests_names, whole_number
+from glmhmm_pyro.arguments import one_of, plain_number, suggests_names, whole_number
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.designs import DesignMatrix
 from glmhmm_pyro.displays import with_level
@@ -69,8 +69,8 @@ def psychometric(
         data: the data set.
         covariate: name of a covariate of the emissions; or of a raw column that a
             :class:`Design` made covariates of, which then all move together.
-        class_: name or number of the class whose probability is told; of two classes
-            the second by default.
+        class_: name of the class whose probability is told, or its number where none is
+            called so; of two classes the second by default.
         output: name of the output, where there are several.
         weights: ``"smoothed"`` as Ashwood et al. 2022 do; or ``"predicted"``, which do
             not contain the choice explained. See :func:`accuracy_by_state`.
@@ -172,6 +172,10 @@ class _Choice(NamedTuple):
             labels = list(fit.labels.classes)
         if class_ is None and len(labels) == 2:
             class_ = labels[1]
+        number = plain_number("class_", class_)
+        if type(number) is int and str(number) not in labels:
+            # Classes that have names are known by their numbers, too.
+            class_ = dict(enumerate(labels)).get(number, class_)
         if str(class_) not in labels:
             raise ValueError(
                 f"class_ must name one of {', '.join(labels)}, got {class_!r}; say "
