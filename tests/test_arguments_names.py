@@ -66,6 +66,9 @@ NEEDING = {
 }
 
 
+DECORATE = "decorate it with suggests_names, a picture with picture; it said: "
+
+
 def called_as(function, name):
     """The function as a caller has it: a method needs an object."""
     if not takes_an_object(name):
@@ -78,7 +81,8 @@ def test_an_argument_that_there_is_not_is_named(name):
     with pytest.raises(TypeError) as caught:
         called_as(CLOSED[name], name)(nonsense=1)
     said = str(caught.value)
-    assert re.search(r"must be given arguments of its own, got 'nonsense'; ", said)
+    wanted = "must be given arguments of its own, got 'nonsense'; "
+    assert wanted in said, DECORATE + said
 
 
 @pytest.mark.parametrize("name", NEEDING)
@@ -88,7 +92,9 @@ def test_an_argument_that_is_missing_is_named(name):
     said = str(caught.value)
     wanted = r"^(\w+)( \(\w+\))? must be given to [\w.]+, got nothing for it; write "
     match = re.match(wanted, said)
-    assert match and match[1] in inspect.signature(NEEDING[name]).parameters, said
+    assert match and match[1] in inspect.signature(NEEDING[name]).parameters, (
+        DECORATE + said
+    )
 
 
 def test_the_argument_that_was_meant_is_suggested():
