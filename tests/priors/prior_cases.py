@@ -1,4 +1,4 @@
-"""Every recipe, and the density it must have, written in another library."""
+"""Every recipe, and the density and variance it must have, by another library."""
 
 import numpy as np
 from pyro.distributions import HalfNormal, InverseGamma
@@ -35,23 +35,41 @@ def _normal(covariance):
     return lambda w: stats.multivariate_normal(cov=covariance).logpdf(w)
 
 
-# Recipe, and its log density of one row of weights.
+LASSO = 2 * 0.7**2
+WALK = np.linalg.inv(walk_precision(0.3, 1.2)).diagonal()
+
+# Recipe, its log density of one row of weights, and the variance of each of them.
 ROWS = {
-    "ridge": (priors.Ridge(1.5), lambda w: stats.norm(0, 1.5).logpdf(w).sum()),
-    "lasso": (priors.Lasso(0.7), lambda w: stats.laplace(0, 0.7).logpdf(w).sum()),
-    "student": (priors.StudentT(3, 0.5), lambda w: stats.t(3, 0, 0.5).logpdf(w).sum()),
+    "ridge": (
+        priors.Ridge(1.5),
+        lambda w: stats.norm(0, 1.5).logpdf(w).sum(),
+        [1.5**2] * LAGS,
+    ),
+    "lasso": (
+        priors.Lasso(0.7),
+        lambda w: stats.laplace(0, 0.7).logpdf(w).sum(),
+        [LASSO] * LAGS,
+    ),
+    "student": (
+        priors.StudentT(3, 0.5),
+        lambda w: stats.t(3, 0, 0.5).logpdf(w).sum(),
+        [3 * 0.5**2] * LAGS,
+    ),
     "walk": (
         priors.RandomWalk(0.3, 1.2),
         _normal(np.linalg.inv(walk_precision(0.3, 1.2))),
+        WALK,
     ),
     "process": (
         priors.GaussianProcess(1.5, 0.8, 1e-3),
         _normal(process_covariance(1.5, 0.8, 1e-3)),
+        [0.8**2 * 1.001] * LAGS,
     ),
     "grouped": (
         priors.Grouped({(3, 0): priors.RandomWalk(0.3, 1.2)}, rest=priors.Lasso(0.7)),
         lambda w: _normal(np.linalg.inv(walk_precision(0.3, 1.2, 2)))(w[[3, 0]])
         + stats.laplace(0, 0.7).logpdf(w[1:3]).sum(),
+        [WALK[1], LASSO, LASSO, WALK[0]],
     ),
 }
 

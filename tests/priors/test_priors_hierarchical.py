@@ -29,7 +29,7 @@ SITES = {
     "horseshoe": {"weights_scale": (), "weights_base_scale": (2, 2)},
     "in groups": {"weights_0_scale": (), "weights_rest_scale": (2,)},
 }
-ALL = {name: recipe for name, (recipe, _) in ROWS.items() if name != "grouped"}
+ALL = {name: recipe for name, (recipe, *_) in ROWS.items() if name != "grouped"}
 ALL |= {"in columns": priors.Grouped({0: priors.Lasso(0.7)}, priors.Ridge(1.5))}
 ALL |= HIERARCHIES
 
