@@ -84,8 +84,10 @@ def random_emissions(family, steps, seed=0):
     if family == "normals":
         return normals(steps, 2, seed=seed)
     labels = {"bernoulli": 2, "lapsing": 2, "categorical": 3}
-    largest = {**labels, **dict.fromkeys(COUNTS, 5)}[family]
-    return torch.randint(largest, (steps,), generator=generator)
+    largest = {**labels, **dict.fromkeys(COUNTS, 5)}
+    if family not in largest:
+        raise KeyError(f"random_emissions must draw some for {family!r}; add a line")
+    return torch.randint(largest[family], (steps,), generator=generator)
 
 
 def random_data(family="bernoulli", lengths=LENGTHS, mask=None, features=2, seed=0):

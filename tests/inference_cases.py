@@ -37,7 +37,7 @@ def clear_data(family="bernoulli", lengths=LENGTHS, mask=False, seed=0):
     elif family in ("poisson", "counts"):
         y = torch.poisson((0.7 * drive).exp(), generator=seeded_generator(seed)).long()
     elif family not in ("bernoulli", "lapsing"):
-        raise KeyError(family)
+        raise KeyError(f"clear_data must draw emissions for {family!r}; add a branch")
     return gh.Sequences(
         y,
         torch.cat([x, torch.ones_like(x)], -1),

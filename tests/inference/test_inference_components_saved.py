@@ -214,7 +214,9 @@ def data_of(kind):
 
 
 def test_every_component_is_among_the_models():
-    assert descriptions._CLASSES.keys() - BASES == MODELS.keys()
+    saved = descriptions._CLASSES.keys() - BASES
+    assert saved - MODELS.keys() == set(), "give each a model with it in MODELS"
+    assert MODELS.keys() - saved == set(), "MODELS names what is no component"
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,6 +1,7 @@
 """Fits that follow an experiment, against decode and predict of the whole session."""
 
 import dataclasses
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -149,7 +150,7 @@ def any_fit(data, family, transitions=None, initial=None, states=3):
 @pytest.mark.parametrize(
     "family, transitions, initial",
     [
-        *zip(EMISSIONS, [*TRANSITIONS] * 4, [*INITIALS] * 4),
+        *zip(EMISSIONS, cycle(TRANSITIONS), cycle(INITIALS)),
         *(("bernoulli", t, i) for t in TRANSITIONS for i in INITIALS),
     ],
 )
