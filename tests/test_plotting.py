@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import itertools
+import re
 import subprocess
 import sys
 
@@ -125,13 +126,28 @@ def test_every_picture_takes_and_returns_an_axes():
         assert fresh is not ax and fresh.figure is not ax.figure
 
 
+PICTURES = [n for n in plotting.__all__ if n not in ("STATE_COLOURS", "state_colour")]
+
+
+@pytest.mark.parametrize("name", sorted({*PICTURES} - {"overview"}))
+def test_an_axes_may_stand_where_a_picture_takes_what_it_shows(name):
+    called = getattr(plotting, name)
+    first, *others = inspect.signature(called).parameters.values()
+    assert any(p.name == "ax" and p.default is None for p in others)
+    _, ax = plt.subplots()
+    with pytest.raises(Exception) as caught:
+        called(ax)
+    said = str(caught.value)
+    lacks_what_it_shows = re.match(rf"{first.name}( \(\w+\))? must be given to ", said)
+    assert lacks_what_it_shows, "decorate it with picture, of plotting/pictures.py"
+
+
 def test_pictures_of_a_fit_take_its_data_second():
     fit, data = categorical_fit(3)
     fit = with_posterior(fit, data, num_draws=3)
     assert "mean over" in plotting.transitions(fit, data).get_xlabel()
-    for name in plotting.__all__:
-        called = getattr(plotting, name)
-        names = list(inspect.signature(called).parameters) if callable(called) else []
+    for name in PICTURES:
+        names = list(inspect.signature(getattr(plotting, name)).parameters)
         if "data" in names and "fit" in names:
             given = ["fit", "design", "data"] if name == "filters" else ["fit", "data"]
             assert names[: len(given)] == given
