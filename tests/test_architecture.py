@@ -41,6 +41,7 @@ def table(heading):
     }
 
 
+MAP = "docs/architecture.md"
 ROOMS = table("Rooms")
 INNER = table("Rooms of `inference`")
 
@@ -93,14 +94,14 @@ def test_a_room_imports_only_rooms_below_it(path):
     room = room_of(path)
     if room == "__init__":
         return
-    assert room in ROOMS, f"{room} is missing from the map"
+    assert room in ROOMS, f"give {room} a row in the tables of {MAP}"
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for name in first_party(node, path):
             parts = name.split(".")
             # "from glmhmm_pyro import chain" names the package first.
             target = parts[1] if len(parts) > 1 else None
             allowed = ROOMS[room] | {room, None, "__version__"}
-            assert target in allowed, f"{identifier(path)} imports {name}"
+            assert target in allowed, f"by {MAP} {room} may not import {name}"
 
 
 INFERENCE = [path for path in SOURCES if room_of(path) == "inference"]
@@ -111,25 +112,26 @@ def test_a_room_of_inference_imports_only_rooms_below_it(path):
     room = inner_room(module_of(path))
     if not room:
         return
-    assert room in INNER, f"{room} is missing from the map"
+    assert room in INNER, f"give {room} a row in the tables of {MAP}"
     for node in when_run(ast.parse(path.read_text(encoding="utf-8"))):
         for name in first_party(node, path):
             if name.startswith("glmhmm_pyro.inference."):
                 target = inner_room(name)
-                assert target in INNER[room] | {room}, f"{room} imports {name}"
+                allowed = INNER[room] | {room}
+                assert target in allowed, f"by {MAP} {room} may not import {name}"
 
 
 def test_the_tables_stand_in_the_order_of_imports_and_name_all_rooms():
     for rooms in (ROOMS, INNER):
-        for number, below in enumerate(rooms.values()):
-            assert below <= set(list(rooms)[:number])
+        for number, (room, below) in enumerate(rooms.items()):
+            assert below <= set(list(rooms)[:number]), f"{room} stands too high"
     assert {room_of(path) for path in SOURCES} - {"__init__"} == ROOMS.keys()
     assert {inner_room(module_of(path)) for path in INFERENCE} - {""} == INNER.keys()
 
 
 def test_every_file_has_a_name_of_its_own():
-    names = [path.name for path in SOURCES if path.name != "__init__.py"]
-    assert sorted(names) == sorted(set(names))
+    names = Counter(path.name for path in SOURCES if path.name != "__init__.py")
+    assert [n for n, k in names.items() if k > 1] == [], "call one of two otherwise"
 
 
 def test_every_class_has_a_name_of_its_own():
@@ -140,7 +142,8 @@ def test_every_class_has_a_name_of_its_own():
     names = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
     rooms = (gh.components, gh.dwell, gh.priors)
     namesakes = Counter(name for room in rooms for name in {*room.__all__})
-    assert {n: k for n, k in names.items() if k > max(1, namesakes[n])} == {}
+    taken = [n for n, k in names.items() if k > max(1, namesakes[n])]
+    assert taken == [], "call one of two otherwise"
 
 
 def test_the_drawing_is_that_of_the_imports():
@@ -209,12 +212,13 @@ def test_arviz_is_imported_in_one_place_that_keeps_it_quiet(path):
 
 @every_source
 def test_sizes_stay_readable(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= 400, f"it has {lines} lines; move what belongs together to a file"
     for function in functions_of(path):
         start = function.body[1:] if ast.get_docstring(function) else function.body
         first = start[0].lineno if start else function.lineno
         length = function.end_lineno - first + 1
-        assert length <= 60, f"{function.name} has {length} lines"
+        assert length <= 60, f"{function.name} has {length} lines; take it apart"
 
 
 @every_source
@@ -230,7 +234,8 @@ def test_no_module_prints_asserts_or_swallows(path):
 
 @every_source
 def test_every_module_says_what_it_is(path):
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert said, "say in a docstring at the top what it holds"
 
 
 @every_source
@@ -243,7 +248,8 @@ def test_no_module_touches_global_state(path):
 
 def test_the_public_names_are_few_resolve_and_are_documented():
     names = [name for name in gh.__all__ if name != "__version__"]
-    assert len(names) <= 40 and len(set(gh.__all__)) == len(gh.__all__)
+    assert len(names) <= 40, "more is found in the rooms, such as gh.components"
+    assert len(set(gh.__all__)) == len(gh.__all__)
     for name in gh.__all__:
         value = getattr(gh, name)
         assert name == "__version__" or value.__doc__, f"{name} has no docstring"
@@ -273,7 +279,7 @@ def test_every_public_name_has_an_example(room):
     public = {name: getattr(room, name) for name in room.__all__}
     called = {name: value for name, value in public.items() if callable(value)}
     lacking = {n for n, value in called.items() if ">>> " not in (value.__doc__ or "")}
-    assert lacking == UNSHOWN & public.keys()
+    assert lacking == UNSHOWN & public.keys(), "give each an Example: with >>> lines"
 
 
 @pytest.mark.parametrize("name", [n for n in gh.__all__ if n[0].isupper()])
