@@ -58,7 +58,7 @@ Component     equations(), reference             true lines in model.explain()
 Component     reads_covariates                   whether these lines name covariates
 Emission      table(design)                      all steps and states at once
 Emission      collapsed(values, start)           a status where the density is infinite
-Emission      has_log_rate                       large weights of counts named
+Emission      has_log_rate, guesses(params)      large weights of counts, lapses named
 Emission      step_law()                         experiments followed online in numpy
 Emission      covariate_free(), marginal(data)   the baseline of scores in bits
 Transitions   logits(data)                       all steps and origins at once

@@ -120,6 +120,17 @@ class Emission(HasMarginal):
             and (values[name] < VANISHED * start[name]).any()
         )
 
+    def guesses(self, params: Mapping[str, Tensor]) -> Tensor | None:
+        """How often labels come of the predictors, and how often each of a guess.
+
+        Args:
+            params: values of all parameters, by attribute.
+
+        Returns:
+            Shape (states, ..., 1 + labels), or ``None`` where none is guessed.
+        """
+        return None
+
     def step_law(self) -> StepLaw | None:
         """What gives the law of one step quickly, at the present parameters.
 

@@ -1,6 +1,7 @@
 """Lapses: choices that are guessed now and then, whatever the covariates say."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,10 @@ class Lapsing(OutputsAlike):
         never = torch.zeros(1, *self.shape("guessing")[1:], dtype=torch.float64)
         never[..., 0] = 1.0
         return {**known[0], "guessing": never}, known[1]
+
+    def guesses(self, params: Mapping[str, Tensor]) -> Tensor | None:
+        """The rates of the mixture."""
+        return params["guessing"]
 
     def display(self, name: str, value: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """Rates of guessing by class; weights as the family shows them."""

@@ -10,6 +10,7 @@ from torch.distributions import Dirichlet
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Lapsing
+from glmhmm_pyro.inference.kinds.separated import label_information
 
 QUICK = {"num_restarts": 1, "progress": False}
 
@@ -49,6 +50,41 @@ def test_far_out_a_lapse_is_all_that_is_left_and_none_is_lost():
     law = Lapsing(gh.Bernoulli()).distribution(far, rates)
     found = law.log_prob(torch.ones(2).double())
     torch.testing.assert_close(found, torch.tensor([np.log(0.06), -800.0]))
+
+
+def test_information_about_a_predictor_is_that_of_the_mixture():
+    """The expected square of the slope of the log-probability, by autograd."""
+    rates = torch.tensor([[0.7, 0.1, 0.15, 0.05], [1.0, 0.0, 0.0, 0.0]]).double()
+    counts = normals(4, 2, seed=1).square()
+
+    def probs(free):
+        law = Lapsing(gh.Categorical(3)).distribution(free[..., 1:], rates)
+        return law.logits.softmax(-1)
+
+    # That of the reference, which has no weights, would be that of a free predictor.
+    free = torch.cat([torch.zeros(4, 2, 1), normals(4, 2, 2)], -1).double()
+    at = probs(free)
+    slopes = torch.autograd.functional.jacobian(probs, free)
+    own = torch.einsum("tkjtkc->tkjc", slopes)
+    expected = counts[..., None] * (own**2 / at[..., None]).sum(-2)
+    found = label_information(at, counts, rates)
+    torch.testing.assert_close(found[..., 1:], expected[..., 1:])
+
+
+@pytest.mark.parametrize("method", ["em", "map"])
+def test_a_step_beside_lapses_has_no_finite_weight(method):
+    """Lapses hide that the slope grows without end: each label has a probability."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    x = x[np.abs(x) > 0.05]
+    lapsed = rng.random(len(x)) < 0.2
+    y = np.where(lapsed, rng.integers(0, 2, len(x)), x > 0).astype(int)
+    data = gh.Sequences(y, np.c_[x, np.ones(len(x))], covariate_names=["s", "bias"])
+    with pytest.warns(gh.ConvergenceWarning, match="weight of 's' .* hardly bound"):
+        fit = gh.fit(gh.GLMHMM(1, Lapsing(gh.Bernoulli())), data, method, **QUICK)
+    assert fit.status is gh.Status.UNBOUNDED
+    held = gh.GLMHMM(1, Lapsing(gh.Bernoulli(gh.priors.Ridge(2.0))))
+    assert gh.fit(held, data, method, **QUICK).status is gh.Status.CONVERGED
 
 
 def test_one_state_is_the_psychometric_function_of_maximal_likelihood(choices):

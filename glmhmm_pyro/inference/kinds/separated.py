@@ -30,14 +30,29 @@ def label_probs(output: Output) -> Tensor:
     return output.emission_dist.log_prob(labels).exp().movedim(0, -1)
 
 
-def label_information(probs: Tensor, counts: Tensor) -> Tensor:
-    """Information about the predictor of every outcome of a softmax, each on its own.
+def label_information(
+    probs: Tensor, counts: Tensor, guesses: Tensor | None = None
+) -> Tensor:
+    r"""Information about the predictor of every outcome of a softmax, each on its own.
+
+    Where outcomes are guessed now and then, with :math:`p = r q + g`, it is
+
+    .. math:: \sum_j (\partial p_j / \partial \eta_c)^2 / p_j =
+        r^2 q_c^2 \Big( (1 - 2 q_c) / p_c + \sum_j q_j^2 / p_j \Big)
 
     Args:
-        probs: of the outcomes, shape (steps or 1, states, outcomes).
+        probs: p, of the outcomes, shape (steps or 1, states, outcomes).
         counts: expected numbers of outcomes, shape (steps, states).
+        guesses: r and g, shape (states, 1 + outcomes).
     """
-    return counts.unsqueeze(-1) * probs * (1 - probs)
+    if guesses is None:
+        return counts.unsqueeze(-1) * probs * (1 - probs)
+    rate, guessed = guesses[:, :1], guesses[:, 1:]
+    tiny = torch.finfo(rate.dtype).tiny
+    own = ((probs - guessed) / rate.clamp(min=tiny)).clamp(min=0)
+    squares = (own**2 / probs).nan_to_num()
+    among = own**2 * squares.sum(-1, keepdim=True) + squares * (1 - 2 * own)
+    return counts.unsqueeze(-1) * rate**2 * among.clamp(min=0)
 
 
 def count_information(output: Output, counts: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ likewise where a weight is large and the data hardly speak against a larger one.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -93,6 +93,19 @@ class _Known:
         # Of moves that cannot be there are none.
         return component.display("weights", value)[0].nan_to_num()
 
+    def guesses(self, name: str) -> Tensor | None:
+        """How often a component's labels are guessed, if parameters are known."""
+        if self.params is None:
+            return None
+        component: Any = self.model.components[name]
+        prefix = f"{name}."
+        own = {
+            site.removeprefix(prefix): value
+            for site, value in self.params.items()
+            if site.startswith(prefix)
+        }
+        return component.guesses(own)
+
     def large(
         self, name: str, weights: Tensor | None, noise: Tensor, outcome: str
     ) -> dict[int, str]:
@@ -170,7 +183,10 @@ def _large_in_emissions(
         probs = label_probs(output)
         if weights is not None and weights.shape[1] == 1 and probs.shape[-1] == 2:
             weights = pad(weights, (0, 0, 1, 0))
-        noise = label_information(probs, visited)
+        guesses = known.guesses(what)
+        if guesses is not None and output.column is not None:
+            guesses = guesses[:, output.column]
+        noise = label_information(probs, visited, guesses)
         return known.large(what, weights, noise, " of class")
     if known.model.components[what].has_log_rate:
         several = " of output" if output.emission_dist.event_shape else ""
