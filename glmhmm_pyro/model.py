@@ -270,10 +270,16 @@ class GLMHMM(PyroModule):
             part.forget_sessions()
 
     @property
-    def _designs_read(self) -> set[str]:
-        """Arguments of the designs of which a component has bound the columns."""
-        components = (self.initial, self.transitions, self.emissions)
-        return {c.covariates_of for c in components if c.num_features is not None}
+    def _designs_read(self) -> dict[str, set[str] | None]:
+        """Columns read, by design of which a component has bound some; None for all."""
+        found: dict[str, set[str] | None] = {}
+        for whole in (self.initial, self.transitions, self.emissions):
+            if whole.num_features is not None:
+                # Of several parts each finds its columns among those of all.
+                is_one, names = whole in whole.parts.values(), whole.columns_read
+                known = {*names} if is_one and names is not None else None
+                found[whole.covariates_of] = known
+        return found
 
     @property
     def kept_columns(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """How a model knows its data: the names by which later data are laid out alike."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +49,16 @@ class Layout:
         )
 
     def lay_out(
-        self, data: "Sequences", designs: Collection[str] = tuple(DESIGNS)
+        self,
+        data: "Sequences",
+        designs: Mapping[str, Collection[str] | None] = dict.fromkeys(DESIGNS),
     ) -> tuple["Sequences", tuple[str, ...]]:
         """A data set with its columns, outputs and classes in the order of this one.
 
         Args:
             data: the data set; given back itself where it is laid out so already.
-            designs: arguments of the designs that are read; others stay as they are.
+            designs: arguments of the designs that are read, each with the names of the
+                columns read, or None for all; others stay as they are.
 
         Returns:
             The data set, and sentences on what has no name and was matched by place.
@@ -69,7 +72,7 @@ class Layout:
         notes += self._classes(data, changes)
         for design in DESIGNS:
             if design in designs:
-                notes += self._columns(design, data, found, changes)
+                notes += self._columns(design, designs[design], data, found, changes)
         if changes and are_shared(data):
             _keep_shared(data, changes, "transition_covariates" in designs)
         return (data._derive(**changes) if changes else data), tuple(notes)
@@ -119,7 +122,12 @@ class Layout:
         return ()
 
     def _columns(
-        self, design: str, data: "Sequences", found: "Layout", changes: dict
+        self,
+        design: str,
+        read: Collection[str] | None,
+        data: "Sequences",
+        found: "Layout",
+        changes: dict,
     ) -> tuple[str, ...]:
         argument = names_of(design)
         wanted = self.names.get(argument)
@@ -128,12 +136,25 @@ class Layout:
         if argument not in found.names:
             # Its reader says what it lacks.
             return ()
+        wanted = _without_unread(wanted, read, found.names[argument])
         places, notes = matched(design, wanted, found.names[argument])
         if places != list(range(len(found.names[argument].names))):
             changes[design] = chosen_columns(kept(data, design), places)
         if wanted != found.names[argument]:
             _rename(argument, wanted, data, changes)
         return notes
+
+
+def _without_unread(wanted: Names, read: Collection[str] | None, found: Names) -> Names:
+    """The names wanted, without those lacking among the found that nothing reads."""
+    if read is None or found.generated:
+        return wanted
+    kept = [
+        name
+        for i, name in enumerate(wanted.names)
+        if name in read or name in found.names or not wanted.are_given(i)
+    ]
+    return Names(tuple(kept), wanted.generated)
 
 
 def _rename(argument: str, wanted: Names, data: "Sequences", changes: dict) -> None:

@@ -121,7 +121,7 @@ def _refuse(what: str, wanted: Names, found: Names, open_places: Sequence[int]) 
         )
     others = [name for name in found.names if name not in wanted.names]
     raise ValueError(
-        f"{what} must have {brief(list(map(repr, lacking)))}, which the model reads by "
+        f"{what} must have {brief(list(map(repr, lacking)))}, which the model knows by "
         f"name, got {brief(list(map(repr, found.names)))}"
         f"{close_matches(lacking[0], others)}; give what is read the name that it "
         "had in the data of the fit"

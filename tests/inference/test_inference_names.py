@@ -109,6 +109,22 @@ def test_what_is_not_read_is_passed_over():
     assert_alike(still, dataset(df), dataset(df, moves=["rt"]))
 
 
+@pytest.mark.parametrize("moves", [MOVES, None])
+def test_what_no_part_reads_may_be_lacking(moves):
+    df, (first, *others) = table(), CUES
+    family = gh.Categorical(3, covariates=others)
+    parts = gh.InputDriven(covariates=MOVES[1:]), gh.InitialGLM(covariates=["age"])
+    parts = parts if moves else ()
+    fit = random_fit(gh.GLMHMM(2, family, *parts), dataset(df, moves=moves))
+    less = dataset(df, others[::-1], moves and MOVES[1:], ["age"])
+    assert_alike(fit, dataset(df, moves=moves), less)
+    with pytest.raises(ValueError, match=f"must have '{others[0]}', which") as caught:
+        fit.score(dataset(df, [first, *others[1:]], moves))
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(ValueError, match=f"must have {len(CUES)} columns"):
+        fit.score(gh.Sequences(df["choice"].to_numpy(), df[others].to_numpy()))
+
+
 def test_transitions_that_share_the_covariates_find_theirs_among_other_ones():
     df = table()
     fit = random_fit(driven(), dataset(df, moves=None))
