@@ -1,9 +1,12 @@
-"""Warnings that point at the line of the user's own code."""
+"""Warnings that point at the line of the user's own code, and functions in it."""
 
 import contextlib
+import inspect
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyro
 import torch
@@ -23,3 +26,16 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     while frame.f_back and frame.f_code.co_filename.startswith(_BETWEEN):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def why_not_called(function: Callable[..., Any], *args: Any, **named: Any) -> str:
+    """Why a function cannot be called with these arguments; empty if it can be."""
+    try:
+        taken = inspect.signature(function)
+    except ValueError:
+        return ""
+    try:
+        taken.bind(*args, **named)
+    except TypeError as error:
+        return f"a function of {taken}: {error}"
+    return ""

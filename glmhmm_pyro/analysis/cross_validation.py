@@ -1,7 +1,6 @@
 """The strength of a penalty chosen by sessions held out, or by the evidence."""
 
 import copy
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from glmhmm_pyro.analysis.refits import (
     whole_fit,
 )
 from glmhmm_pyro.arguments import one_of, seed_number, suggests_names
+from glmhmm_pyro.callers import why_not_called
 from glmhmm_pyro.concurrency import usual_modes
 from glmhmm_pyro.displays import display, framed
 from glmhmm_pyro.inference import Fit, fit
@@ -283,18 +283,13 @@ def made(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> GLMHMM:
 
 def _check_takes(make_model: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Raise a TypeError unless a function can be called with these arguments."""
-    try:
-        taken = inspect.signature(make_model)
-    except ValueError:
-        return
-    try:
-        taken.bind(*args, **kwargs)
-    except TypeError as error:
+    reason = why_not_called(make_model, *args, **kwargs)
+    if reason:
         wanted = f"arguments called {', '.join(kwargs)}" if kwargs else "one argument"
         raise TypeError(
-            f"make_model must take {wanted}, got a function of {taken}: {error}; write "
-            f"such as {f'lambda {next(iter(kwargs))}: ...' if kwargs else _SUCH_AS}"
-        ) from error
+            f"make_model must take {wanted}, got {reason}; write such as "
+            f"{f'lambda {next(iter(kwargs))}: ...' if kwargs else _SUCH_AS}"
+        )
 
 
 def _check(data: Sequences, criterion: str, rule: str) -> None:

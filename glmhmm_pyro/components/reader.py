@@ -1,12 +1,12 @@
 """Which columns of a data set a component reads, as a tensor or as an operator."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.arguments import has_items
+from glmhmm_pyro.arguments import has_items, with_article
 from glmhmm_pyro.components.rescaling import is_as_defined
 from glmhmm_pyro.components.session_axes import HasMembers
 from glmhmm_pyro.designs import DesignMatrix, as_design, spread_over
@@ -148,6 +148,11 @@ def chosen_names(covariates: Sequence[str] | None) -> tuple[str, ...] | None:
         raise TypeError(
             f"covariates must be a list of names, got {covariates!r:.80}; write "
             f"[{covariates!r:.80}]"
+        )
+    if isinstance(covariates, Set | Mapping):
+        raise TypeError(
+            f"covariates must be a list of names, got {with_article(type(covariates))},"
+            f" which has no order; write {sorted(map(str, covariates))}"
         )
     names = tuple(covariates)
     wrong = [name for name in names if not isinstance(name, str)]

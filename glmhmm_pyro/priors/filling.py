@@ -15,6 +15,7 @@ from torch.distributions import Dirichlet, Distribution, biject_to, constraints
 
 from glmhmm_pyro.arguments import read_annotated
 from glmhmm_pyro.broadcasting import broadcast_shape, unconstrained_shape
+from glmhmm_pyro.callers import why_not_called
 from glmhmm_pyro.priors.answers import innermost
 from glmhmm_pyro.priors.flat import Flat
 from glmhmm_pyro.priors.partly import Partly
@@ -82,7 +83,20 @@ def check_prior(name: str, prior: Prior) -> Prior:
     return prior
 
 
-read_annotated(Prior, check_prior)
+def _given_prior(name: str, prior: Prior) -> Prior:
+    """A prior as a user gives it: one that is a function can be called with a shape."""
+    given: Any = check_prior(name, prior)
+    is_own = isinstance(recipe_of(given), _Own)
+    reason = why_not_called(given, torch.Size()) if is_own else ""
+    if reason:
+        raise TypeError(
+            f"{name} must be a function of a shape, got {reason}; write such as "
+            "lambda shape: Normal(0, 2).expand(shape)"
+        )
+    return prior
+
+
+read_annotated(Prior, _given_prior)
 
 
 def check_density(name: str, prior: TorchDistribution) -> None:

@@ -398,4 +398,9 @@ ROWS = {
         lambda: gh.Poisson(offset="time", covariates=["light"]),
         *("covariates", "must name the offset", "got light beside", "add 'time'"),
     ),
+    "a set of covariates": Row(
+        lambda: gh.Bernoulli(covariates={"light", "bias"}),
+        *("covariates", "must be a list of names", "a set", "['bias', 'light']"),
+        TypeError,
+    ),
 }

@@ -152,4 +152,9 @@ ROWS = {
         *("per of Hierarchical", "names of axes", "got tensor(2)", "'covariate'"),
         TypeError,
     ),
+    "a function of nothing": Row(
+        lambda: gh.Bernoulli(lambda: Normal(0.0, 1.0)),
+        *("prior", "must be a function of a shape", "function of ()", "lambda shape"),
+        TypeError,
+    ),
 }
