@@ -110,10 +110,10 @@ def log_evidence(
         -2.39
     """
     program = Program.of(copy.deepcopy(found.model), found.as_fitted(data))
+    program = program.in_own_units()
     problem = MarginalProblem.of(program)
     if problem is not None and Scales(problem).any:
-        return _of_scales(problem, found.params, all_images)
-    program = program.in_own_units()
+        return _of_scales(problem, program.units.inward(found.params), all_images)
     require_proper(program)
     vector, status = search_near(program, found.params)
     expansion = expand_at_mode(program, vector, status, found)
@@ -141,7 +141,8 @@ def _of_scales(problem: MarginalProblem, params: Params, all_images: bool) -> fl
             "compare numbers of states by gh.analysis.cross_validate"
         )
     try:
-        return integrated_log_evidence(problem, params)
+        own = integrated_log_evidence(problem, params)
+        return own + problem.program.units.log_likelihood
     except NoModeError as error:
         raise NoEvidenceError(f"{error}; give scales a tighter prior") from error
 

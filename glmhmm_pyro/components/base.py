@@ -41,6 +41,7 @@ Component     own_maps(columns)                  the weights at covariates,
 Component     columns_together                   some of which have a site of their own,
 Component     takes_centres                      means taken out of covariates
 Component     own_gains(columns)                 by what takes them up,
+Component     law_in_units(columns)              weights by a law,
 Component     own_outputs(columns, data)         outputs
 Component     counted(counts, data)              steps left out that were not observed
 Component     held_columns                       weights that vary over no units
@@ -114,9 +115,8 @@ class Component(
         num_features, covariate_names: of covariates, bound by the first data set.
         members: whose entries its parameters have along sessions or groups, if any do.
         bounds: of its values in a fit, by attribute; see :meth:`limit`.
-        blocks: name of the parameters' outermost axis if the M-step separates over it
-            (``"state"`` or ``"origin"``), or of several; ``None`` for one joint
-            problem.
+        blocks: name of the outermost axis over which the M-step separates, ``"state"``
+            or ``"origin"``, or of several; ``None`` for one joint problem.
         batched: whether parameters may carry a leading axis of parameter sets, where
             their priors allow it; see :meth:`takes_sets`.
         counts_of: the expected counts of an E-step that its M-step reads.

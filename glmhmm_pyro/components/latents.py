@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from glmhmm_pyro.components.rescaling import ColumnUnits
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.members import Members
 
@@ -21,6 +22,17 @@ class HasLatents:
         They are its latents, and what else a law gives.
         """
         return tuple(name for name, site in self.sites.items() if site.latent)
+
+    def law_in_units(self, columns: ColumnUnits) -> tuple[str, ...]:
+        """Take a law of weights, which is no prior of a site, to columns' own units.
+
+        Args:
+            columns: units of the covariates that it reads.
+
+        Returns:
+            Attributes of the weights whose density is now another.
+        """
+        return ()
 
     def names_along(self, axis: str) -> tuple[str, ...] | None:
         """Names along an axis of its sites, where they are its own.

@@ -169,6 +169,13 @@ def keeps_held(affine: Affine, users: Tensor) -> bool:
     return not bool((mixed & ~free[..., affine.column]).any())
 
 
+def held_map(affine: Affine, prior: Distribution) -> Affine:
+    """The map of a parameter, where some of it is held with what is."""
+    if not isinstance(prior.support, Partly):
+        return affine
+    return HeldAffine.of(affine, prior.support.value)
+
+
 @Question
 def flat_columns(prior: Distribution) -> Tensor | bool:
     """Which columns a prior says nothing on, whatever the others are.

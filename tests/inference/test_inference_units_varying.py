@@ -1,12 +1,14 @@
 """Weights that vary, and what stands beside them: covariates of any size and offset.
 
-A law says how far units are apart in the user's units, in which these weights stay.
+A law says how far units are apart, of which its scales are changed as the weights are;
+it speaks of weights where columns are, so that nothing of these can be centred.
 """
 
 import numpy as np
 import pytest
 import torch
 from families import normals
+from torch.distributions import LogNormal
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Levels, TwoLevels
@@ -48,6 +50,15 @@ def beside(prior):
     return apart(gh.Gaussian(prior=prior), ["seen"])
 
 
+def with_law(law, scale=1.0, shared=("bias",), family=gh.Gaussian):
+    """Slopes of sessions by a law, of a covariate ``scale`` times as large."""
+    prior = gh.priors.Grouped(
+        {"seen": gh.priors.Ridge(2.0 / scale), "bias": gh.priors.Ridge(2.0)}
+    )
+    family = family(prior=prior)
+    return gh.GLMHMM(2, gh.components.Varying(family, "session", law, constant=shared))
+
+
 def linked(moves, family):
     law = gh.priors.Ridge(0.5)
     return gh.GLMHMM(2, gh.components.Varying(family, "session", law), moves)
@@ -75,6 +86,20 @@ MODELS = {
     ),
     "beside log-odds of a law": lambda: gh.GLMHMM(
         2, gh.Gaussian(), gh.components.Varying(gh.Stationary(), "group", "pooled")
+    ),
+    "pooled": lambda: with_law(
+        gh.priors.Hierarchical(LogNormal(0.0, 1.0), per="state")
+    ),
+    "pooled by name": lambda: gh.GLMHMM(
+        2,
+        gh.components.Varying(
+            gh.Gaussian(prior=gh.priors.Ridge(2.0)), "group", "pooled"
+        ),
+    ),
+    "known scale": lambda: with_law(gh.priors.Ridge(0.5)),
+    "walk": lambda: with_law(gh.priors.RandomWalk(0.3, start_scale=2.0)),
+    "moves by a law": lambda: gh.GLMHMM(
+        2, gh.Gaussian(), gh.components.Varying(gh.InputDriven(), "session", "walk")
     ),
     "fast moves": lambda: gh.GLMHMM(
         Levels(2, 2),
@@ -166,6 +191,42 @@ def test_moves_beside_weights_of_a_law_are_the_same_in_all_units(change):
             for values in (found, expected)
         )
         np.testing.assert_allclose(scale * slopes, others, 1e-4, 1e-5)
+
+
+LAWS = {
+    "known scale": lambda scale: gh.priors.Ridge(0.5 / scale),
+    "learnt scale": lambda scale: gh.priors.Hierarchical(
+        LogNormal(np.log(0.5 / scale), 0.5), per="covariate"
+    ),
+    "walk": lambda scale: gh.priors.RandomWalk(0.3 / scale, start_scale=2.0 / scale),
+}
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e6, 1e-6])
+@pytest.mark.parametrize("name", LAWS)
+def test_weights_of_a_law_are_the_same_in_all_units(name, scale):
+    """Priors and scales carried along: the evidence, the modes and their errors."""
+    fits, evidences, errors = [], [], []
+    for size in (1.0, scale):
+        data = table(size)
+        data = data.replace(emissions=(data.emissions > 0).double())
+        model = with_law(LAWS[name](size), size, family=gh.Bernoulli)
+        fit = gh.fit(model, data, "map", **ONCE)
+        fits.append(fit)
+        evidences.append(gh.analysis.log_evidence(fit, data) if "scale" in name else 0)
+        errors.append(fit.standard_errors(data)["emissions.weights"].values)
+    plain, fit = fits
+    assert fit.status is plain.status is gh.Status.CONVERGED
+    # The density of means and learnt scales, which are as many times smaller.
+    named = [name for name in plain.params if name.startswith("emissions.weights_")]
+    number = sum(plain.params[name].numel() for name in named)
+    gained = number * np.log(scale)
+    assert fit.log_joint - gained == pytest.approx(plain.log_joint, abs=1e-6)
+    assert evidences[1] == pytest.approx(evidences[0], abs=1e-6)
+    for name in ("emissions.weights", *named):
+        found = scale * fit.params[name]
+        torch.testing.assert_close(found, plain.params[name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scale * errors[1], errors[0], 1e-5)
 
 
 def shifted(weights, by):

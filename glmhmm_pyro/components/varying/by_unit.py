@@ -13,10 +13,10 @@ from glmhmm_pyro.components.formulas import fast_objective
 from glmhmm_pyro.components.objectives import Beginning, BlockObjective
 from glmhmm_pyro.components.rescaling import ColumnUnits, Gain, Together
 from glmhmm_pyro.components.site import block_axes
-from glmhmm_pyro.components.varying.unit_laws import CONSTANT, WEIGHTS
+from glmhmm_pyro.components.varying.unit_laws import CONSTANT, MEAN, WEIGHTS
 from glmhmm_pyro.components.varying.unit_moves import moves_of_units
 from glmhmm_pyro.components.whitened_columns import WhitenedWeights
-from glmhmm_pyro.priors.affine import Affine
+from glmhmm_pyro.priors.affine import Affine, held_map, rescaled
 from glmhmm_pyro.sequences import Sequences
 
 # Curvature that any weight has in an M-step, in steps at its covariate's unit.
@@ -134,6 +134,7 @@ def _by_unit(
 class UnlinkedUnits(Component):
     """What a component whose weights vary can do where no law links the units."""
 
+    family: Any
     inner: Any
     link: Any
     over: str
@@ -146,6 +147,11 @@ class UnlinkedUnits(Component):
     @property
     def has_own_rows(self) -> bool:
         """Whether a step reads the weights of its unit alone, as here."""
+        raise NotImplementedError
+
+    @property
+    def learnt_scales(self) -> tuple[str, ...]:
+        """Names of the sites of scales that are learnt."""
         raise NotImplementedError
 
     @property
@@ -163,19 +169,52 @@ class UnlinkedUnits(Component):
         """Columns whose weights vary, and those whose do not.
 
         A constant weight takes up no means of what varies; weights of all units do
-        those of what does not. A law says how far units are apart in the user's units.
+        those of what does not. A law speaks of weights of columns where these are, so
+        that nothing takes up means of them, nor they of others.
         """
-        if not self._reads_columns or self.link:
-            return [None] if self._reads_columns else []
+        if not self._reads_columns:
+            return []
         varying, fixed = self.places
+        if self.link:
+            parts = Together(varying, []), Together.alone(fixed)
+            return [p for p in parts if p.columns] if self._law_has_units else [None]
         parts = Together.alone(varying), Together(fixed, fixed + varying)
         return [part for part in parts if part.columns]
 
+    @property
+    def _law_has_units(self) -> bool:
+        """Whether learnt scales of a law are of one column's weights each."""
+        apart = all("covariate" in self.sites[name].axes for name in self.learnt_scales)
+        return apart or len(self.places[0]) == 1
+
     def own_maps(self, columns: ColumnUnits) -> dict[str, Affine]:
-        """Weights of all units, and those that are the same in them."""
+        """Weights of all units, those that are the same in them, and their law."""
         if columns.are_as_given or not self._reads_columns:
             return {}
-        return self._by_site(columns.affine(), columns)
+        maps = self._by_site(columns.affine(), columns)
+        if self.link is None:
+            return maps
+        size = Affine(1 / columns.chosen(self.places[0]).scale.abs())
+        one = Affine(size.factor.reshape(-1)[0])
+        for name in self.learnt_scales:
+            axes = self.sites[name].axes
+            maps[name] = size if "covariate" in axes else one
+        return maps | ({MEAN: maps[WEIGHTS]} if MEAN in self.sites else {})
+
+    def law_in_units(self, columns: ColumnUnits) -> tuple[str, ...]:
+        """Take the law to columns in these units, whose weights' maps are known.
+
+        Returns:
+            The sites whose density that changes, which no prior of theirs tells.
+        """
+        if self.link is None or columns.are_as_given or not self._reads_columns:
+            return ()
+        self.link = self.link.in_units(columns.chosen(self.places[0]).scale.abs())
+        # Fits begin at the family's own.
+        weights = self.family.sites[WEIGHTS]
+        affine = held_map(columns.affine(), self.inner.filled(WEIGHTS))
+        weights.prior = rescaled(weights.prior, affine)
+        return (WEIGHTS,)
 
     def _by_site(self, affine: Affine, columns: ColumnUnits) -> dict[str, Affine]:
         """The map of the weights of all columns, by the site that they stand in."""

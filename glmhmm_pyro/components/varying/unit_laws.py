@@ -1,5 +1,6 @@
 """Laws that link the weights of units: pooled, a walk, or none."""
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,15 @@ class Scale:
         declared = [(a, sizes[a]) if a in sizes else a for a in own]
         return Site(*declared, prior=prior, support=constraints.positive)
 
+    def in_units(self, size: Tensor) -> "Scale":
+        """The scale of weights that are ``size`` times as large, (covariates,).
+
+        One that is learnt is a site, whose values are mapped as the weights are.
+        """
+        if self.is_learnt:
+            return self
+        return Scale(torch.as_tensor(self.given, dtype=torch.float64) * size, self.per)
+
     def check_axes(self, axes: tuple[str, ...], later: tuple[str, ...] = ()) -> None:
         """Raise a ValueError if it has entries along axes that weights have not.
 
@@ -111,6 +121,12 @@ class Law(ABC):
     def follows(self, units: Units) -> Tensor:
         """Whether units go on from those before, shape (units,)."""
 
+    def in_units(self, size: Tensor) -> "Law":
+        """The law of weights that are ``size`` times as large, (covariates,)."""
+        found = copy.copy(self)
+        found.scales = {n: scale.in_units(size) for n, scale in self.scales.items()}
+        return found
+
     def distribution(
         self, values: Values, units: Units, axes: tuple[str, ...], shape: torch.Size
     ) -> GaussianMarkov:
@@ -149,7 +165,7 @@ class Pooled(Law):
 class Walk(Law):
     """A random walk: a unit's weights are those of the unit before plus noise."""
 
-    def __init__(self, start: float, step: Scale, border: Scale | None):
+    def __init__(self, start: float | Tensor, step: Scale, border: Scale | None):
         self.start = start
         self.scales = {"step_scale": step}
         if border is not None:
@@ -163,6 +179,12 @@ class Walk(Law):
             border = scales["border_scale"].unsqueeze(0)
             step = torch.where(units.borders.reshape(beside), border, step)
         return torch.where(units.follows.reshape(beside), step, self.start)
+
+    def in_units(self, size: Tensor) -> Law:
+        """As for every law; where a walk begins, too."""
+        found: Any = super().in_units(size)
+        found.start = self.start * size
+        return found
 
     def follows(self, units: Units) -> Tensor:
         """True for all units but the first of every group."""

@@ -98,13 +98,14 @@ def findings_at(
     if collapsed and status is not Status.INTERRUPTED:
         status, unbounded = Status.COLLAPSED, collapsed
     kicks = tuple(range(1, len(ordered)))
-    best = Solution(params, point.at.evidence, point.height, status, (0,), kicks)
+    height = point.height + problem.program.units.log_effects
+    best = Solution(params, point.at.evidence, height, status, (0,), kicks)
     return Findings(
         method=method,
         params=params,
         solutions=(best,),
         log_likelihood=point.at.evidence,
-        log_joint=point.height,
+        log_joint=height,
         status=status,
         restarts=tuple(_climb_record(a, i > 0, status) for i, a in enumerate(ordered)),
         best=0,
@@ -188,9 +189,10 @@ def _highest(ascents: list[Ascent]) -> Ascent:
 
 def _climb_record(ascent: Ascent, is_other: bool, status: Status) -> Restart:
     """The record of a climb; starts at other scales are no independent ones."""
+    effects = ascent.problem.program.units.log_effects
     return Restart(
         np.array([point.at.evidence for point in ascent.path]),
-        np.array([point.height for point in ascent.path]),
+        np.array([point.height for point in ascent.path]) + effects,
         status,
         f"{KICK} of scales" if is_other else "start",
     )

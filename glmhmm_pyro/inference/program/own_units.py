@@ -27,8 +27,8 @@ from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.affine import (
     Affine,
-    HeldAffine,
     flat_columns,
+    held_map,
     keeps_held,
     rescaled,
 )
@@ -41,7 +41,13 @@ from glmhmm_pyro.sequences.operators import kept
 DESIGNS = ("covariates", "transition_covariates", "initial_covariates")
 
 # Parameters that a component's maps of columns speak of.
-_BY_COLUMN = ("weights", "constant_weights", "dwell_weights", "jump_weights")
+_BY_COLUMN = (
+    "weights",
+    "weights_mean",
+    "constant_weights",
+    "dwell_weights",
+    "jump_weights",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class OwnUnits:
         log_likelihood: constant to add to a log-likelihood of the own data.
         log_joint: constant to add to a log-joint.
         log_volume: log determinant of the Jacobian of all maps together.
+        log_effects: that of the maps of weights that a law gives, whose density, unlike
+            a log-joint, an evidence has no part of.
         gains: linear functions of another site's values to add after a site's map;
             they preserve volume.
     """
@@ -61,6 +69,7 @@ class OwnUnits:
     log_likelihood: float = 0.0
     log_joint: float = 0.0
     log_volume: float = 0.0
+    log_effects: float = 0.0
     gains: Mapping[str, Gain] = field(default_factory=dict)
 
     @property
@@ -132,7 +141,7 @@ def own_units(
             outputs[name] = units
     if not maps:
         return model, data, OwnUnits()
-    maps = {n: _held_map(m, priors[n]) for n, m in maps.items()}
+    maps = {n: held_map(m, priors[n]) for n, m in maps.items()}
     # Transitions may share a tensor with emissions, but not their units.
     changes: dict[str, Any] = {
         "transition_covariates": kept(data, "transition_covariates"),
@@ -140,16 +149,24 @@ def own_units(
     }
     changes |= _scaled_emissions(model, data, outputs)
     own_model, declared = _with_priors(model, maps)
+    effects = _laws_in_units(own_model, data, columns)
     gain = _log_scale(model, data, outputs)
     volumes = {
         n: float(m.log_volume(priors[n].shape(), len(priors[n].shape())))
         for n, m in maps.items()
     }
-    joint = gain - sum(volumes[name] for name in declared)
+    joint = gain - sum(volumes[name] for name in [*declared, *effects])
     return (
         own_model,
         data._derive(**changes),
-        OwnUnits(maps, gain, joint, sum(volumes.values()), gains),
+        OwnUnits(
+            maps,
+            gain,
+            joint,
+            sum(volumes.values()),
+            sum(volumes[name] for name in effects),
+            gains,
+        ),
     )
 
 
@@ -235,13 +252,6 @@ def _columns_kept_still(
     return still
 
 
-def _held_map(affine: Affine, prior: Any) -> Affine:
-    """The map of a parameter, where some of it is held with what is."""
-    if not isinstance(prior.support, Partly):
-        return affine
-    return HeldAffine.of(affine, prior.support.value)
-
-
 def _columns_read(component: Component, data: Sequences) -> list[int]:
     """Numbers of the columns that a component reads of its design."""
     if component.columns_read is None:
@@ -307,6 +317,17 @@ def _log_scale(
         seen = torch.ones_like(values) if mask is None else mask.to(values)
         total -= float((seen * units.scale.log()).sum())
     return data.ranks.total(total)
+
+
+def _laws_in_units(
+    own: GLMHMM, data: Sequences, columns: Mapping[str, ColumnUnits]
+) -> list[str]:
+    """Take laws of a fit's own model to its units; the weights whose law that is."""
+    found: list[str] = []
+    for name, component in own.components.items():
+        units = _units_read(component, data, columns[component.covariates_of])
+        found += [f"{name}.{site}" for site in component.law_in_units(units)]
+    return found
 
 
 def _with_priors(model: GLMHMM, maps: Mapping[str, Affine]) -> tuple[GLMHMM, list[str]]:
