@@ -47,6 +47,9 @@ _CLIMBED = 1e-6
 # and nats that one of them must gain for a search to have ended short of a maximum.
 _PARTS, _SHORT = (0.25, 1.0, 16.0, 256.0, 4096.0), 1e-2
 
+# How many times the rise that a search was to leave it may leave, being an estimate.
+_LEFT = 100.0
+
 # Part of a log-joint by which rounding may make it fall where its slopes say it rose.
 _ROUNDING = 1e-9
 
@@ -130,7 +133,7 @@ def _is_short(
         moves = [sign * part * step for part in _PARTS for sign in (1.0, -1.0)]
         found = [program.evaluated(vector + m, jacobian=False) for m in moves]
         rise = max(one.log_density for one in found) - here
-        if rise > max(_SHORT, tol * abs(here)):
+        if rise > max(_SHORT, _LEFT * tol * abs(here)):
             site = _most_moved(program, step / information.steps.diagonal())
             run.status = Status.STALLED
             run.reasons = (
