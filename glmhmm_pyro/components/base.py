@@ -59,7 +59,8 @@ Component     equations(), reference             true lines in model.explain()
 Component     reads_covariates                   whether these lines name covariates
 Emission      table(design)                      all steps and states at once
 Emission      collapsed(values, start)           a status where the density is infinite
-Emission      has_log_rate, guesses(params)      large weights of counts, lapses named
+Emission      has_log_rate                       large weights of counts named
+Emission      guesses(params)                    those beside lapses named
 Emission      step_law()                         experiments followed online in numpy
 Emission      covariate_free(), marginal(data)   the baseline of scores in bits
 Transitions   logits(data)                       all steps and origins at once
@@ -117,8 +118,7 @@ class Component(
         bounds: of its values in a fit, by attribute; see :meth:`limit`.
         blocks: name of the outermost axis over which the M-step separates, ``"state"``
             or ``"origin"``, or of several; ``None`` for one joint problem.
-        batched: whether parameters may carry a leading axis of parameter sets, where
-            their priors allow it; see :meth:`takes_sets`.
+        batched: whether parameters may have an axis of sets; see :meth:`takes_sets`.
         counts_of: the expected counts of an E-step that its M-step reads.
         has_fixed_priors: whether no prior of a site reads another site; recipes that
             sample hyperparameters are known to.

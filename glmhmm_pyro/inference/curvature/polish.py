@@ -47,14 +47,11 @@ _CLIMBED = 1e-6
 # and nats that one of them must gain for a search to have ended short of a maximum.
 _PARTS, _SHORT = (0.25, 1.0, 16.0, 256.0, 4096.0), 1e-2
 
-# How many times the rise that a search was to leave it may leave, being an estimate.
-_LEFT = 100.0
-
 # Part of a log-joint by which rounding may make it fall where its slopes say it rose.
 _ROUNDING = 1e-9
 
 
-def polish(program: Program, runs: Sequence[Run], tol: float = 0.0) -> None:
+def polish(program: Program, runs: Sequence[Run], remaining: float = 0.0) -> None:
     """Lead the best of the runs that have ended on to the mode itself.
 
     What is found is one more evaluation of that run, the last of its histories. A run
@@ -64,7 +61,7 @@ def polish(program: Program, runs: Sequence[Run], tol: float = 0.0) -> None:
     Args:
         program: the model with its data.
         runs: all runs of a fit; the best is changed in place.
-        tol: rise, relative to the size of the log-joint, that a search was to leave.
+        remaining: part of the size of the log-joint that a search may leave to gain.
     """
     done: list[Run] = []
     while runs:
@@ -74,7 +71,7 @@ def polish(program: Program, runs: Sequence[Run], tol: float = 0.0) -> None:
             return
         done.append(best)
         try:
-            _polish_run(program, best, tol)
+            _polish_run(program, best, remaining)
         except KeyboardInterrupt:
             best.status = Status.INTERRUPTED
         except (ValueError, RuntimeError):
@@ -83,7 +80,7 @@ def polish(program: Program, runs: Sequence[Run], tol: float = 0.0) -> None:
             return
 
 
-def _polish_run(program: Program, run: Run, tol: float) -> None:
+def _polish_run(program: Program, run: Run, remaining: float) -> None:
     """Lead one run on to the mode near it, if there is one."""
     if not 0 < program.coordinates.size <= _MOST_PARAMETERS:
         return
@@ -95,7 +92,7 @@ def _polish_run(program: Program, run: Run, tol: float) -> None:
     information = _information(program, vector)
     if information is None:
         return
-    if _is_short(program, run, vector, information, tol):
+    if _is_short(program, run, vector, information, remaining):
         return
     if information.missing[RISING].numel():
         return
@@ -116,7 +113,11 @@ def _polish_run(program: Program, run: Run, tol: float) -> None:
 
 
 def _is_short(
-    program: Program, run: Run, vector: Tensor, information: Information, tol: float
+    program: Program,
+    run: Run,
+    vector: Tensor,
+    information: Information,
+    remaining: float,
 ) -> bool:
     """Whether a run that says it converged is not, which its status then tells.
 
@@ -133,7 +134,7 @@ def _is_short(
         moves = [sign * part * step for part in _PARTS for sign in (1.0, -1.0)]
         found = [program.evaluated(vector + m, jacobian=False) for m in moves]
         rise = max(one.log_density for one in found) - here
-        if rise > max(_SHORT, _LEFT * tol * abs(here)):
+        if rise > max(_SHORT, remaining * abs(here)):
             site = _most_moved(program, step / information.steps.diagonal())
             run.status = Status.STALLED
             run.reasons = (

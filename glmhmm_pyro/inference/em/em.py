@@ -35,6 +35,9 @@ from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
+# How many times what it was to leave, which is an estimate, a search may have left.
+_LEFT = 100.0
+
 
 @suggests_names
 @dataclass(frozen=True)
@@ -110,13 +113,13 @@ class EM:
         if not search.is_free(program):
             runs = self.run_all(program, search.starts(program), search.progress)
             if self.m_step is None:
-                polish(program, runs, self.tol)
+                polish(program, runs, _LEFT * self.tol)
             return best_of(program, runs, self.name)
         with SearchBar("EM", search.progress) as bar:
             multistart = search_optima(self, program, search, bar)
             multistart.finish()
         if self.m_step is None:
-            polish(program, multistart.runs, self.tol)
+            polish(program, multistart.runs, _LEFT * self.tol)
         return best_of(
             program, multistart.runs, self.name, multistart.rounds_without_gain
         )

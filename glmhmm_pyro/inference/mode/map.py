@@ -93,7 +93,7 @@ class MAP:
                 multistart = search_optima(EM(), program, search, bar)
             for run in _told(multistart.near_best(), search.progress):
                 attempt(run, partial(self.climb, program, run))
-            polish(program, multistart.runs)
+            polish(program, multistart.runs, self.tol)
             return best_of(
                 program, multistart.runs, self.name, multistart.rounds_without_gain
             )
@@ -109,7 +109,7 @@ class MAP:
             if run.status is Status.NON_FINITE and not run.log_joints:
                 run.fail(ValueError(f"at the start {Status.NON_FINITE.sentence}"))
         evaluated = [run for run in runs if run.log_joints]
-        polish(program, evaluated)
+        polish(program, evaluated, self.tol)
         return best_of(program, evaluated, self.name)
 
     def em_iters_of(self, program: Program) -> int:
