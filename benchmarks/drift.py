@@ -26,13 +26,13 @@ What came out, on a two-core machine that others worked on::
 Two states (`--days`): a static model, weights that walk over 80 days, and weights that
 are apart in every ten of them; log-likelihoods or log-evidence::
 
-    static                        0.2 s  -12312.946
-    walking                       1.9 s  -12187.908
-    one scale learnt              3.5 s  -12179.056
-    twelve scales learnt          6.4 s  -12149.061
-    a scale and moves learnt     28.6 s  -12165.385
-    tens of days apart, em       11.7 s  -11934.535  Status.CONVERGED
-    tens of days apart, map      12.3 s  -11934.535  Status.CONVERGED
+    static                        0.1 s  -12312.946
+    walking                       1.7 s  -12187.908
+    one scale learnt              3.2 s  -12179.056
+    twelve scales learnt          6.0 s  -12149.061
+    a scale and moves learnt     43.2 s  -12165.456
+    tens of days apart, em       13.8 s  -11934.535  Status.CONVERGED
+    tens of days apart, map      15.1 s  -11934.535  Status.CONVERGED
 
 Standard errors (`--errors`), at scales given, and with twelve learnt. A dense matrix of
 the second derivatives of 120,000 weights would be 115 GB::
