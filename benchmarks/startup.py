@@ -6,16 +6,16 @@ one process.
 
     python benchmarks/startup.py
 
-Printed once, on two cores:
+Printed once, on two cores, beside other work:
 
-    import torch          0.75
-    import pyro           0.90
-    import glmhmm_pyro    1.77
+    import torch          0.85
+    import pyro           0.94
+    import glmhmm_pyro    1.87
                          empty   full
-    Stationary, K = 2     4.30   0.33
-    InputDriven, K = 2    5.76   0.37
-    Stationary, all       5.12   1.11
-    InputDriven, all     12.20   2.74
+    Stationary, K = 2     4.63   0.34
+    InputDriven, K = 2    5.87   0.39
+    Stationary, all       5.47   1.01
+    InputDriven, all      7.59   2.16
 """
 
 import os
