@@ -287,6 +287,8 @@ class Findings:
             the highest log-joint, if the data are less probable at the mean than on
             average over the draws, as with products of sites or several modes.
         log_likelihood: marginal log-likelihood of the emissions at ``params``, nats.
+            Where weights vary by a law, EM and MAP integrate these out as well, which
+            makes it the evidence; of a fit with draws it is that at their mean.
         log_joint: log-likelihood plus log prior density.
         status: how the method ended.
         restarts: all starts, in their order.
