@@ -37,6 +37,9 @@ _NO_STEP = 0.1
 # that the evidence may lose on its way.
 _FAR, _LEVEL = 3.0, 0.1
 
+# The least that a positive number is taken to have begun at, in units of a fit's own.
+_LEAST_START = 1e-3
+
 # Draws that tell whether a normal approximation is near.
 _TOLD_BY = 100
 
@@ -132,7 +135,10 @@ def _collapsed(
         if name in params and not is_site_of_scale(problem, law, name)
     ]
     first = ascent.path[0]
-    return runaways(own, problem.params(first.at.w, first.v), params)
+    begun = problem.params(first.at.w, first.v)
+    # The fit without latents that a climb begins at may have been led there already.
+    begun = {name: begun[name].clamp(min=_LEAST_START) for name in own}
+    return runaways(own, begun, params)
 
 
 def _cliff_note(problem: MarginalProblem) -> str:
