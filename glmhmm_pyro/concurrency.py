@@ -50,6 +50,14 @@ def exclusively() -> Iterator[None]:
 
 
 @contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context in which torch's generator is seeded; restored afterwards."""
+    with exclusively(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def usual_modes() -> Iterator[None]:
     """Inside, torch follows gradients and makes tensors on the CPU, as at first.
 

@@ -22,7 +22,7 @@ from glmhmm_pyro.arguments import (
     suggests_names,
     whole_number,
 )
-from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.concurrency import seeded, usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
@@ -34,7 +34,6 @@ from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.refusals import check_is_model
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import symmetry_of
-from glmhmm_pyro.inference.search.search import seeded
 from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.sequences import Sequences
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.concurrency import seeded
 from glmhmm_pyro.estimator.original import INITIAL, Original
 from glmhmm_pyro.estimator.trials import observed
 from glmhmm_pyro.inference.fits.closed_loop import Recompute, closed_loop
-from glmhmm_pyro.inference.search.search import seeded
 from glmhmm_pyro.sequences import Sequences
 
 # Rows of X made of the labels, by name.

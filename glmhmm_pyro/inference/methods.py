@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from glmhmm_pyro.arguments import suggestion, suggests_names
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.chain.announcing import watched
-from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.concurrency import seeded, usual_modes
 from glmhmm_pyro.inference.checks.after import unusable_states_warning
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.fits.baseline import Baseline
@@ -28,7 +28,7 @@ from glmhmm_pyro.inference.program.refusals import (
 )
 from glmhmm_pyro.inference.program.starts_by_name import values_by_name
 from glmhmm_pyro.inference.search.runs import Findings, failed_starts
-from glmhmm_pyro.inference.search.search import Search, seeded
+from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
 from glmhmm_pyro.model import GLMHMM

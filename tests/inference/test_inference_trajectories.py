@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from glmhmm_pyro.concurrency import seeded
 from glmhmm_pyro.inference.nuts.potential import Potential
 from glmhmm_pyro.inference.nuts.sampler import Settings
 from glmhmm_pyro.inference.nuts.trajectories import Point, Tree, build_tree, turns_back
@@ -13,7 +14,6 @@ from glmhmm_pyro.inference.nuts.vector_sampler import VectorSampler
 from glmhmm_pyro.inference.nuts.warmup import StepLength, scale_estimate, window_ends
 from glmhmm_pyro.inference.nuts.whitening import Whitening
 from glmhmm_pyro.inference.program.evaluated import Evaluated
-from glmhmm_pyro.inference.search.search import seeded
 
 SETTINGS = Settings(10, 60, 0.8, 8, False)
 

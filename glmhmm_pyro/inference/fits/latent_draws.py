@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from glmhmm_pyro.components.base import Component
+from glmhmm_pyro.concurrency import seeded
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.densities import trace_at
 from glmhmm_pyro.inference.program.program import Data, Program
-from glmhmm_pyro.inference.search.search import seeded
 from glmhmm_pyro.sequences.members import Members
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmhmm_pyro.arguments import seed_number, whole_number
 from glmhmm_pyro.components.levels import Levels
-from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.concurrency import seeded, usual_modes
 from glmhmm_pyro.inference.draws.estimate import BEST_DRAW, MEAN
 from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.lookups import checked_site, sites_of
@@ -21,7 +21,6 @@ from glmhmm_pyro.inference.fits.mixture import (
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.labels import by_step_dataset
 from glmhmm_pyro.inference.program.program import Data, Observed, Program
-from glmhmm_pyro.inference.search.search import seeded
 
 if TYPE_CHECKING:
     import xarray as xr

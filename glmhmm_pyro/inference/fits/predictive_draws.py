@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from pyro import poutine
 
+from glmhmm_pyro.concurrency import seeded
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.program.batches import sites_at_draws
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.search import seeded
 
 
 def prior_draws(program: Program, num_draws: int, seed: int) -> Params:

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from glmhmm_pyro.arguments import flag, seed_number, whole_number
-from glmhmm_pyro.concurrency import usual_modes
+from glmhmm_pyro.concurrency import seeded, usual_modes
 from glmhmm_pyro.distributions import typed_by_support
 from glmhmm_pyro.inference.fits.closed_loop import Drawn, History, closed_loop
 from glmhmm_pyro.inference.fits.latent_draws import with_latents_for
 from glmhmm_pyro.inference.fits.lookups import checked_site, sites_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.search import seeded
 from glmhmm_pyro.sequences import Sequences
 
 if TYPE_CHECKING:

@@ -19,14 +19,13 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from torch import Tensor
 from tqdm import tqdm
 
-from glmhmm_pyro.concurrency import exclusively
+from glmhmm_pyro.concurrency import exclusively, seeded
 from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.nuts.chain_files import ChainFile
 from glmhmm_pyro.inference.nuts.potential import Potential
 from glmhmm_pyro.inference.nuts.pyro_sampler import PyroSampler
 from glmhmm_pyro.inference.nuts.sampler import STATS, Sampler, Settings
 from glmhmm_pyro.inference.nuts.vector_sampler import VectorSampler
-from glmhmm_pyro.inference.search.search import seeded
 
 # How a chain ended that a user has stopped.
 INTERRUPTED = "interrupted"

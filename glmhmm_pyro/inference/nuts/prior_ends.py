@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmhmm_pyro.concurrency import seeded
 from glmhmm_pyro.inference.curvature.bordered_information import BorderedCurvature
 from glmhmm_pyro.inference.curvature.curvature import CurvatureError, hessian
 from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.search import seeded
 from glmhmm_pyro.inference.status import Status
 
 # Where climbs begin, as parts of the way from the priors' centre to a draw of theirs.

@@ -7,8 +7,7 @@ transitions, whose M-step is then joint and EM slow.
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -18,7 +17,6 @@ import torch
 
 from glmhmm_pyro.arguments import keep_flags, keep_whole, seed_number
 from glmhmm_pyro.components.initial import Initial
-from glmhmm_pyro.concurrency import exclusively
 from glmhmm_pyro.inference.kinds.starts import INITS, StartMaker
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
@@ -84,14 +82,6 @@ class Search:
         generator = torch.Generator().manual_seed(self.seed)
         arguments = (self.num_restarts, self.init, self.init_noise, generator)
         return program.starts(*arguments)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Context in which torch's generator is seeded; restored afterwards."""
-    with exclusively(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 # Number of steps of the sample of sessions that the search begins with, and the factor

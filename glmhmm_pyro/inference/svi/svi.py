@@ -14,6 +14,7 @@ from pyro.infer.autoguide import AutoGuide
 from tqdm import tqdm
 
 from glmhmm_pyro.arguments import keep_real, keep_whole, suggests_names
+from glmhmm_pyro.concurrency import seeded
 from glmhmm_pyro.inference.draws.estimate import point_estimate
 from glmhmm_pyro.inference.draws.importance import poor_draws_warning
 from glmhmm_pyro.inference.draws.posterior import Posterior
@@ -22,7 +23,7 @@ from glmhmm_pyro.inference.mode.map import MAP
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search.runs import Findings
-from glmhmm_pyro.inference.search.search import Search, seeded
+from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.inference.svi.elbo import ElboAscent, StepSchedule, TracedELBO
 from glmhmm_pyro.inference.svi.guides import Guide, check_guide_option, make_guide
