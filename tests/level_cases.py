@@ -13,9 +13,9 @@ from families import (
 )
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference.kinds.diverse_starts import DiverseStarts
 from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 UNFINISHED = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")

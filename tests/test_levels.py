@@ -29,9 +29,9 @@ import glmhmm_pyro as gh
 from glmhmm_pyro.chain.half_steps import summed
 from glmhmm_pyro.components import ByLevel, KnownStates, Levels, TwoLevels
 from glmhmm_pyro.inference.fits.given import fit_at
+from glmhmm_pyro.inference.kinds.diverse_starts import KINDS
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.program.symmetry import possible_orders
-from glmhmm_pyro.inference.search.diverse_starts import KINDS
 
 matplotlib.use("Agg")
 

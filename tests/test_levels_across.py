@@ -32,10 +32,10 @@ from glmhmm_pyro.chain.half_steps import halved, whole
 from glmhmm_pyro.components import Levels, TwoLevels, TwoLevelsInitial
 from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.fits.given import fit_at
+from glmhmm_pyro.inference.kinds.diverse_starts import KINDS
 from glmhmm_pyro.inference.program.evaluated import differentiated
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.symmetry import possible_orders
-from glmhmm_pyro.inference.search.diverse_starts import KINDS
 from glmhmm_pyro.plotting.timelines import probs_in_session
 
 matplotlib.use("Agg")

@@ -32,12 +32,12 @@ from glmhmm_pyro.components import (
     TwoLevelsInitial,
 )
 from glmhmm_pyro.inference.fits.given import fit_at
+from glmhmm_pyro.inference.kinds.diverse_starts import KINDS, DiverseStarts, Kicks
 from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.renumbering import Renumbering
 from glmhmm_pyro.inference.program.symmetry import possible_orders, symmetry_of
-from glmhmm_pyro.inference.search.diverse_starts import KINDS, DiverseStarts, Kicks
 
 matplotlib.use("Agg")
 

@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.kinds.diverse_starts import KINDS, DiverseStarts, Kicks
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.search import search as find
 from glmhmm_pyro.inference.search import search_bar, stages
-from glmhmm_pyro.inference.search.diverse_starts import KINDS, Kicks
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.search.search_bar import SearchBar, iterations_left
@@ -43,7 +43,7 @@ def three_levels(seed=0):
 
 def search_of(program):
     """A search that has not begun."""
-    unlike = find.diverse_starts(program, Search(4, seed=0))
+    unlike = DiverseStarts.of(program, noise=0.5, seed=0)
     return stages.MultistartSearch(EM(), program, unlike, SearchBar("EM", False))
 
 
@@ -189,7 +189,7 @@ def test_a_smooth_kick_takes_states_from_the_steps_around(monkeypatch):
 
 def test_the_first_of_the_unlike_starts_is_that_of_a_single_start():
     program = Program.of(gh.GLMHMM(2, gh.Bernoulli()), alternating())
-    unlike = find.diverse_starts(program, Search(10, seed=3))
+    unlike = DiverseStarts.of(program, noise=0.5, seed=3)
     starts = [unlike.make(number) for number in range(2 * len(KINDS))]
     (single,) = Search(1, seed=3).starts(program)
     torch.testing.assert_close(starts[0], single, rtol=0, atol=0)

@@ -17,11 +17,11 @@ import torch
 
 from glmhmm_pyro.arguments import keep_flags, keep_whole, seed_number
 from glmhmm_pyro.components.initial import Initial
-from glmhmm_pyro.inference.kinds.starts import INITS, StartMaker
+from glmhmm_pyro.inference.kinds.diverse_starts import DiverseStarts
+from glmhmm_pyro.inference.kinds.starts import INITS
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.refusals import carries_states_over
-from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts
 from glmhmm_pyro.inference.search.runs import Run, raise_if_all_failed
 from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.search.stages import STARTS, Engine, MultistartSearch
@@ -111,7 +111,8 @@ def search_optima(
     """
     part = with_free_first_state(program)
     part = on_sampled_sessions(part, search.seed) or part
-    multistart = MultistartSearch(engine, part, diverse_starts(part, search), bar)
+    starts = DiverseStarts.of(part, search.init_noise, search.seed)
+    multistart = MultistartSearch(engine, part, starts, bar)
     try:
         multistart.begin(search.num_restarts)
         multistart.run_stages(multistart.runs, STARTS)
@@ -129,17 +130,6 @@ def search_optima(
     return _continued(
         MultistartSearch(engine, program, multistart.starts, bar), multistart
     )
-
-
-def diverse_starts(
-    program: Program[GLMHMM, Sequences], search: Search
-) -> DiverseStarts:
-    """The maker of starts with the seed of a search."""
-    generator = torch.Generator().manual_seed(search.seed)
-    choices = torch.Generator().manual_seed(search.seed)
-    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=choices)))
-    maker = StartMaker(program.model, program.data, generator)
-    return DiverseStarts(maker, search.init_noise, rng)
 
 
 def with_free_first_state(

@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-import torch
-
 from glmhmm_pyro.inference.draws.alignment import decodings, similarity
+from glmhmm_pyro.inference.kinds.diverse_starts import DiverseStarts, Kicks, kind_of
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search.diverse_starts import DiverseStarts, Kicks, kind_of
 from glmhmm_pyro.inference.search.runs import KICK, Run, ranked
 from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
@@ -64,9 +62,6 @@ GAIN = 0.05
 # agree; of the starts, the share that must have found the best for it to end with none.
 ROUNDS = 2
 AGREED = 0.5
-
-# How often a start without a finite log-joint is moved halfway to one GLM.
-_HALVINGS = 8
 
 
 class Engine(Protocol):
@@ -132,8 +127,8 @@ class MultistartSearch:
 
     def begin(self, number: int) -> None:
         """Make ``number`` independent starts, of the kinds in turn."""
-        made = self.with_finite_density([self.starts.make(i) for i in range(number)])
-        starts = [Run(params, kind=kind_of(i)) for i, params in enumerate(made)]
+        made = [self.starts.make(i) for i in range(number)]
+        starts = [self._run(params, kind_of(i)) for i, params in enumerate(made)]
         for some in self._chunks(starts):
             self.runs += self.engine.annealed(self.steps, some)
 
@@ -158,9 +153,12 @@ class MultistartSearch:
             if best is not self.kicked:
                 made = [*kicks.shrunk(), *kicks.exchanged(number), *made]
         self.kicked = best
-        sets = self.with_finite_density([params for _, params in made])
-        runs = [Run(p, kind=f"{KICK}: {name}") for (name, _), p in zip(made, sets)]
+        runs = [self._run(params, f"{KICK}: {name}") for name, params in made]
         return runs, SHAKES if self.is_near else KICKS, heads
+
+    def _run(self, params: Params, kind: str) -> Run:
+        """A run that starts where the data are possible."""
+        return Run(self.starts.possible(params, self.program), kind=kind)
 
     def add_kicks(self, kicked: Sequence[Run]) -> None:
         """Add the runs of kicks, and note whether the best has improved."""
@@ -273,22 +271,6 @@ class MultistartSearch:
             run.merged_into = both[like[0]] if like else None
             run.status = Status.PRUNED
         return [both[i] for i in kept[len(known) :]]
-
-    def with_finite_density(self, sets: Sequence[Params]) -> list[Params]:
-        """The sets; those without a finite log-joint are moved towards one GLM."""
-        found = list(sets)
-        for _ in range(_HALVINGS):
-            bad = [i for i, params in enumerate(found) if not self._is_possible(params)]
-            if not bad:
-                break
-            for i in bad:
-                found[i] = self.starts.maker.between(found[i], self.starts.glm)
-        return found
-
-    def _is_possible(self, params: Params) -> bool:
-        """Whether the data have a finite log-joint at these values."""
-        with torch.no_grad():
-            return bool(torch.isfinite(self.program.log_joint(params)))
 
     def stop(self, runs: Sequence[Run], status: Status) -> None:
         """Evaluate runs once, and end them with a status."""

@@ -19,7 +19,10 @@ import torch
 from glmhmm_pyro.components.base import STATE_AXES
 from glmhmm_pyro.inference.kinds.starts import StartMaker
 from glmhmm_pyro.inference.program.coordinates import Params
+from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.program.symmetry import Order, possible_orders
+from glmhmm_pyro.model import GLMHMM
+from glmhmm_pyro.sequences import Sequences
 
 # Powers of 2 that widen the noise of a start, and log-odds of staying in a state.
 _WIDER = (0.0, 3.5)
@@ -33,6 +36,9 @@ _MOST_ORDERS = 2000
 
 # Longest stretch of one state in a start made from random segments, steps.
 LONGEST = 500
+
+# How often a start without a finite log-joint is moved halfway to one GLM.
+_HALVINGS = 8
 
 
 class DiverseStarts:
@@ -57,10 +63,29 @@ class DiverseStarts:
         # What every state sees of all steps, so that few steps do not run away.
         self.background = maker.data.num_features / self.steps
 
+    @classmethod
+    def of(
+        cls, program: Program[GLMHMM, Sequences], noise: float, seed: int
+    ) -> "DiverseStarts":
+        """Those for a model with its data, which follow from a seed."""
+        generator = torch.Generator().manual_seed(seed)
+        choices = torch.Generator().manual_seed(seed)
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=choices)))
+        return cls(StartMaker(program.model, program.data, generator), noise, rng)
+
     def make(self, number: int) -> Params:
         """Starting values of all sites for start ``number``."""
         kind = KINDS[kind_of(number)]
         return kind(self)
+
+    def possible(self, params: Params, program: Program) -> Params:
+        """Values, moved towards one GLM as long as the log-joint is not finite."""
+        for _ in range(_HALVINGS):
+            with torch.no_grad():
+                if torch.isfinite(program.log_joint(params)):
+                    break
+            params = self.maker.between(params, self.glm)
+        return params
 
     def near(self) -> Params:
         """A little noise around one GLM; transitions favour staying."""
