@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.inference.em.em import EM
+from glmhmm_pyro.inference.kinds import easier_problem
 from glmhmm_pyro.inference.kinds.diverse_starts import KINDS, DiverseStarts, Kicks
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search import search as find
 from glmhmm_pyro.inference.search import search_bar, stages
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
@@ -259,9 +259,9 @@ def test_a_search_on_sampled_sessions_ends_on_all_data(monkeypatch):
         read.append(part.data.num_steps)
         return part
 
-    find_sampled = find.on_sampled_sessions
-    monkeypatch.setattr(find, "MOST_STEPS", 160)
-    monkeypatch.setattr(find, "on_sampled_sessions", sampled)
+    find_sampled = easier_problem.on_sampled_sessions
+    monkeypatch.setattr(easier_problem, "MOST_STEPS", 160)
+    monkeypatch.setattr(easier_problem, "on_sampled_sessions", sampled)
     fit = gh.fit(model, data, num_restarts=5, **QUIET)
     assert read == [160]
     assert fit.log_joint == pytest.approx(whole.log_joint, abs=1e-4)
@@ -279,12 +279,12 @@ def test_a_search_on_sampled_sessions_ends_on_all_data(monkeypatch):
 
 
 def test_sessions_with_parameters_of_their_own_are_not_sampled(monkeypatch):
-    monkeypatch.setattr(find, "MOST_STEPS", 60)
+    monkeypatch.setattr(easier_problem, "MOST_STEPS", 60)
     data, initial = clear_data(), gh.Initial(per_session=True)
     program = Program.of(gh.GLMHMM(2, gh.Bernoulli(), initial=initial), data)
-    assert find.on_sampled_sessions(program, 0) is None
+    assert easier_problem.on_sampled_sessions(program, 0) is None
     shared = Program.of(gh.GLMHMM(2, gh.Bernoulli()), data)
-    assert find.on_sampled_sessions(shared, 0).data.num_steps < 120
+    assert easier_problem.on_sampled_sessions(shared, 0).data.num_steps < 120
 
 
 def test_starts_of_a_users_own_model_are_unlike_and_possible():

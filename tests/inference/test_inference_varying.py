@@ -14,8 +14,8 @@ from torch.distributions import constraints
 
 import glmhmm_pyro as gh
 from glmhmm_pyro.components import Emission, GLMEmission, Site, Transitions
+from glmhmm_pyro.inference.kinds import easier_problem as easier
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search import search as find
 
 NAMES, GROUPS, LENGTHS = (
     ["1", "2", "1", "2"],
@@ -215,14 +215,14 @@ def test_what_would_mix_sessions_up_is_refused():
 
 @pytest.mark.parametrize("axis", ["session", "group"])
 def test_a_search_reads_all_that_have_entries(axis, monkeypatch):
-    monkeypatch.setattr(find, "MOST_STEPS", 3)
+    monkeypatch.setattr(easier, "MOST_STEPS", 3)
     data = sequences()
     assert (
-        find.on_sampled_sessions(Program.of(gh.GLMHMM(2, gh.Bernoulli()), data), 0)
+        easier.on_sampled_sessions(Program.of(gh.GLMHMM(2, gh.Bernoulli()), data), 0)
         is not None
     )
     assert (
-        find.on_sampled_sessions(Program.of(gh.GLMHMM(2, OwnBias(axis)), data), 0)
+        easier.on_sampled_sessions(Program.of(gh.GLMHMM(2, OwnBias(axis)), data), 0)
         is None
     )
 

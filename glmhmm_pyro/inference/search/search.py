@@ -1,27 +1,22 @@
 """The starts of a fit, and the search for the best optimum.
 
-The search solves an easier problem first where there is one: a sample of the sessions
-if the data are large, and a free initial distribution if the model's follows from its
-transitions, whose M-step is then joint and EM slow.
+The search solves an easier problem first, where there is one.
 """
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 
 from glmhmm_pyro.arguments import keep_flags, keep_whole, seed_number
-from glmhmm_pyro.components.initial import Initial
 from glmhmm_pyro.inference.kinds.diverse_starts import DiverseStarts
+from glmhmm_pyro.inference.kinds.easier_problem import easier
 from glmhmm_pyro.inference.kinds.starts import INITS
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.program.refusals import carries_states_over
 from glmhmm_pyro.inference.search.runs import Run, raise_if_all_failed
 from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.search.stages import STARTS, Engine, MultistartSearch
@@ -84,11 +79,6 @@ class Search:
         return program.starts(*arguments)
 
 
-# Number of steps of the sample of sessions that the search begins with, and the factor
-# by which the data must be larger.
-MOST_STEPS = 20_000
-_WORTH = 1.25
-
 # Number of solutions of the easier problem that the original problem goes on from.
 _TAKEN = 3
 
@@ -109,8 +99,7 @@ def search_optima(
         search: how many starts, and from which seed.
         bar: open until the last runs have converged.
     """
-    part = with_free_first_state(program)
-    part = on_sampled_sessions(part, search.seed) or part
+    part = easier(program, search.seed)
     starts = DiverseStarts.of(part, search.init_noise, search.seed)
     multistart = MultistartSearch(engine, part, starts, bar)
     try:
@@ -130,62 +119,6 @@ def search_optima(
     return _continued(
         MultistartSearch(engine, program, multistart.starts, bar), multistart
     )
-
-
-def with_free_first_state(
-    program: Program[GLMHMM, Sequences],
-) -> Program[GLMHMM, Sequences]:
-    """The program with a free initial distribution if its own follows transitions."""
-    if program.model.separates:
-        return program
-    model = copy.deepcopy(program.model)
-    model.transitions.separate()
-    if not model.initial.parts:
-        model.initial = Initial()
-        model.initial.bind_states(model.num_states)
-    return Program.of(model, program.data)
-
-
-def on_sampled_sessions(
-    program: Program[GLMHMM, Sequences], seed: int
-) -> Program[GLMHMM, Sequences] | None:
-    """The program on a random sample of sessions; ``None`` if that is not worthwhile.
-
-    Nor if sessions go on from one another, or have parameters of their own.
-    """
-    data = program.data
-    ranks = data.ranks
-    total, here = ranks.total(data.num_steps), ranks.here(data.num_sessions)
-    if total <= _WORTH * MOST_STEPS or _has_varying_parameters(program.model):
-        return None
-    if carries_states_over(program.model):
-        # Sessions drawn one by one would not go on from one another.
-        return None
-    lengths = ranks.joined(data.lengths.cpu().numpy())
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(lengths), generator=generator).numpy()
-    steps = lengths[order].cumsum()
-    number = int((steps < MOST_STEPS).sum()) + 1
-    if number > len(lengths) or int(steps[number - 1]) * _WORTH > total:
-        return None
-    chosen = np.sort(order[:number])
-    own = chosen[(chosen >= here.start) & (chosen < here.stop)] - here.start
-    if ranks.any(not len(own)):
-        # A rank without a session could not take part.
-        return None
-    try:
-        subset = data.subset(own.tolist())
-        part = Program.of(copy.deepcopy(program.model), subset)
-    except ValueError:
-        # The sample is no data set for this model.
-        return None
-    shapes = [{n: p.shape() for n, p in s.priors.items()} for s in (program, part)]
-    return part if shapes[0] == shapes[1] else None
-
-
-def _has_varying_parameters(model: GLMHMM) -> bool:
-    """Whether a model has parameters of single sessions or groups."""
-    return any(component.varies_over for component in model.components.values())
 
 
 def _continued(whole: MultistartSearch, part: MultistartSearch) -> MultistartSearch:
