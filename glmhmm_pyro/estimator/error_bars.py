@@ -18,33 +18,27 @@ from glmhmm_pyro.masking import steps_observed
 
 
 def exact_errors(ended: Ended, fit_emissions: bool) -> dict[str, np.ndarray]:
-    r"""Standard errors from the exact curvature of the penalised log-likelihood.
+    """``emit_std``, ``trans_std``, ``analog_emit_std``, in the shapes of the weights.
 
-    .. math:: \mathrm{se} = \sqrt{\mathrm{diag}\big((-H)^{-1}\big)}
-
-    H holds the second derivatives by all weights that were fitted and by the
-    distributions of the first states, hidden states summed out.
-
-    Returns:
-        ``emit_std``, ``trans_std`` and ``analog_emit_std``: 0 for what is fixed by
-        definition or was not fitted, NaN for what data and penalties do not determine.
+    They are by the exact curvature in all weights that were fitted and distributions of
+    first states, hidden states summed out: 0 for what is fixed by definition or was not
+    fitted, NaN for what data and penalties do not determine.
     """
     values, problem = dict(ended.run.params), ended.steps.problem
-    nothing = {name: torch.zeros_like(value) for name, value in values.items()}
+    errors = {name: torch.zeros_like(value) for name, value in values.items()}
     fixed = [name for name in values if name.startswith("emissions")]
     known = {} if fit_emissions else {name: values.pop(name) for name in fixed}
     model: Any = ended.steps.model
-    model = poutine.condition(model, known) if known else model
-    program = Program.of(model, problem.data)
+    program = Program.of(
+        poutine.condition(model, known) if known else model, problem.data
+    )
     vector = program.coordinates.pack(values)
     information = Information.of(program, vector, jacobian=False)
-    errors = Uncertainty.of(program, vector, information).errors
+    errors |= Uncertainty.of(program, vector, information).errors
     zeros = {name: np.zeros_like(value) for name, value in problem.start.items()}
-    found = problem.original.weights(nothing | errors, zeros)
-    states = np.arange(len(found["trans_w"]))
-    found["trans_w"][states, states] = 0.0
-    names = {name: f"{name.removesuffix('_w')}_std" for name in problem.original.rows}
-    return {shown: found[name] for name, shown in names.items()}
+    found = problem.original.weights(errors, zeros)
+    found["trans_w"][np.diag_indices(len(found["trans_w"]))] = 0.0
+    return {f"{n.removesuffix('_w')}_std": found[n] for n in problem.original.rows}
 
 
 def diagonal_figures(ended: Ended) -> dict[str, np.ndarray]:
@@ -55,9 +49,8 @@ def diagonal_figures(ended: Ended) -> dict[str, np.ndarray]:
 
     gamma is the posterior of the state at t, or at t-1 for transitions, and p the
     probability of every label, or state, but the reference. States count as known and
-    covariates as unrelated, so that they are too small; the errors of
-    :func:`exact_errors` are not. The original's variances of transitions are negative,
-    and its penalty is in other units (see the README); both are put right here.
+    covariates as unrelated, so that they are too small. The original's variances of
+    transitions are negative, and its penalty is in other units; both are right here.
 
     Returns:
         ``hess_diag_emit`` and ``hess_diag_trans``, in the shapes of the weights, 0 for
@@ -94,11 +87,8 @@ def _variances(
 ) -> Tensor:
     """Diagonals of the inverses, shape (states, outcomes - 1, features).
 
-    Args:
-        counts: expected visits (steps, states).
-        probs: of all outcomes but the reference, (steps, states, outcomes - 1).
-        design: covariates (steps, features).
-        prior: its precision, by feature.
+    Of expected visits (steps, states), probabilities of outcomes but the reference
+    (steps, states, outcomes - 1), covariates and their prior's precision (features,).
     """
     expected = counts.unsqueeze(-1) * probs
     spread = expected.diag_embed() - expected.unsqueeze(-1) * probs.unsqueeze(-2)

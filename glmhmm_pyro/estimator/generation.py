@@ -25,10 +25,8 @@ _FIRST_LOOK = 500
 class LaggedRow:
     """A row of X made of the behaviour ``lag`` bins before, as a closed loop takes it.
 
-    Attributes:
-        lag: bins between a label and its place in the row, at least 1.
-        values: what stands there for every label, shape (labels,).
-        given: the row in all trials, which speaks of the time before a trial.
+    ``values`` stand there for the labels; the row as ``given`` in all trials speaks of
+    the time before a trial.
     """
 
     lag: int
@@ -47,9 +45,6 @@ def lagged_rows(data: Sequences, rows: tuple[int, ...], num_classes: int) -> Lag
 
     A row must hold, at every bin, one number for every label ``lag`` bins before: 1 for
     one label and 0 for all others, the label itself, or any other numbers.
-
-    Raises:
-        ValueError: a row is not made of the labels in this way.
     """
     found: LaggedRows = {}
     labels = data.split(observed(data).get("symb", np.full(data.num_steps, np.nan)))
@@ -79,12 +74,8 @@ def generated(
 ) -> dict[str, list[np.ndarray]]:
     """Behaviour drawn for every trial, by the names of the estimator's attributes.
 
-    Args:
-        original: the model.
-        last: the last entry of the history: weights, and ``prior`` of first states.
-        data: the trials.
-        lagged: rows that are made anew from the labels generated; none for open loop.
-        generator: source of all randomness.
+    It has the weights, and ``prior`` of first states, of the last entry of a history;
+    ``lagged`` rows are made anew from the labels generated.
     """
     params, model = original.params(last, len(data)), original.model()
     if INITIAL in params:
@@ -110,25 +101,15 @@ def generated(
 def _label_values(
     labels: list[np.ndarray], design: list[np.ndarray], lag: int, num_classes: int
 ) -> np.ndarray | None:
-    """The number that stands for every label, or ``None`` if there is no such number.
+    """The number that stands ``lag`` bins after every label, if there is one for each.
 
     A row in which all labels have the same number says nothing of them.
-
-    Args:
-        labels: of every trial, NaN where there is none.
-        design: the row, of every trial.
-        lag: bins between a label and its place in the row.
-        num_classes: number of labels.
     """
-    values = np.full(num_classes, np.nan)
     for stop in (_FIRST_LOOK, None):
-        for label, row in zip(labels, design):
-            past, now = label[:-lag][:stop], row[lag:][:stop]
-            for number in range(num_classes):
-                here = now[past == number]
-                if len(here) and np.isnan(values[number]):
-                    values[number] = here[0]
-                if (here != values[number]).any():
-                    return None
-    seen = values[~np.isnan(values)]
-    return None if len(seen) < num_classes or np.ptp(seen) == 0 else values
+        past = np.concatenate([label[:-lag][:stop] for label in labels])
+        now = np.concatenate([row[lag:][:stop] for row in design])
+        seen = [now[past == number] for number in range(num_classes)]
+        if any(len(here) and np.ptp(here) for here in seen):
+            return None
+    values = np.array([here[0] for here in seen if len(here)])
+    return None if len(values) < num_classes or np.ptp(values) == 0 else values

@@ -23,10 +23,9 @@ from glmhmm_pyro.sequences import Sequences
 
 TRANSITIONS, INITIAL = "transitions.weights", "initial.probs"
 
-# Weights of all rows of X, by the names that users read: ``emit_w`` (state, label - 1,
-# feature), ``trans_w`` (origin, destination, feature), and where there are analog
-# outputs ``analog_emit_w`` (state, output, feature) and ``analog_emit_scale`` (state,
-# output). Those of rows that are not read are 0.
+# Weights of all rows of X, 0 in rows that are not read, by the names that users read:
+# emit_w (state, label - 1, feature), trans_w (origin, destination, feature); of analog
+# outputs analog_emit_w (state, output, feature), analog_emit_scale (state, output).
 Weights: TypeAlias = dict[str, np.ndarray]
 WEIGHTS = ("emit_w", "trans_w", "analog_emit_w", "analog_emit_scale")
 
@@ -34,14 +33,9 @@ WEIGHTS = ("emit_w", "trans_w", "analog_emit_w", "analog_emit_scale")
 class SquareInputDriven(Transitions):
     """Input-driven transitions whose weights hold the ignored rows of staying too.
 
-    The original keeps a weight for every pair of states and reads the log-odds of
-    staying as 0 all the same. A penalty acts on those rows, and through the length of
-    the vector on the path of the optimiser, so a faithful run needs them.
-
-    Args:
-        prior: distribution that broadcasts to the weights (origins, destinations,
-            features), or ``None`` for flat.
-        covariates: names of those that it reads; all by default.
+    The original reads the log-odds of staying as 0 all the same. A penalty acts on
+    those rows, and through the length of the vector on the path of the optimiser, so a
+    faithful run needs them. Arguments are those of ``InputDriven``.
     """
 
     blocks = "origin"
@@ -81,10 +75,7 @@ class SquareObjective(TransitionObjective):
     """Block objective of :class:`SquareInputDriven`: rows of staying change nothing."""
 
     def __call__(
-        self,
-        points: np.ndarray,
-        which: np.ndarray,
-        counts: tuple[np.ndarray, np.ndarray],
+        self, points: np.ndarray, which: np.ndarray, counts: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Value and gradient of the running problems, numbered sets times origins."""
         rows = points.reshape(len(points), self.num_states, -1)
@@ -100,14 +91,8 @@ class SquareObjective(TransitionObjective):
 class Original:
     """The original's model: how much of everything there is, and who reads what of X.
 
-    Attributes:
-        states: number of hidden states.
-        free: number of labels but the reference; 0 if there are no labels.
-        outputs: number of analog outputs.
-        num_features: number of rows of X.
-        why: where that number comes from, for messages.
-        emissions: rows of X that the emissions read; ``None`` for all.
-        transitions: rows that the transitions read.
+    Labels are counted without the reference; ``why`` says for messages where the number
+    of rows of X comes from. Rows that parts read are ``None`` where they read all.
     """
 
     states: int
@@ -121,19 +106,22 @@ class Original:
     @classmethod
     def of(cls, options: Options, outputs: int, given: Mapping[str, Any]) -> "Original":
         """From the estimator's parameters, and the starting weights as given."""
-        emit_w, trans_w = given["emit_w"], given["trans_w"]
         cues = options["num_feedbacks"] * options["num_filter_bins"]
         number = int(cues + options["filter_offset"])
         why = "as num_feedbacks * num_filter_bins + filter_offset says"
-        all_given = emit_w is not None and trans_w is not None
-        if all_given and not options["add_filters"]:
+        emit_w, trans_w, grows = (
+            given["emit_w"],
+            given["trans_w"],
+            options["add_filters"],
+        )
+        if emit_w is not None and trans_w is not None and not grows:
             number = np.shape(emit_w)[-1] if np.ndim(emit_w) else 0
             why = "as many rows as emit_w_init has features"
-        last, some = (number - 1,), options["train_bins"]
-        read = row_numbers("train_bins", some, number) or None
+        last, free = (number - 1,), int(options["num_emissions"]) - 1
+        read = row_numbers("train_bins", options["train_bins"], number) or None
         return cls(
             int(options["num_states"]),
-            int(options["num_emissions"]) - 1 if options["symb_exists"] else 0,
+            free if options["symb_exists"] else 0,
             outputs,
             number,
             why,
@@ -165,6 +153,10 @@ class Original:
         read = self.transitions if name == "trans_w" else self.emissions
         return list(range(self.num_features) if read is None else read)
 
+    def unread(self, name: str) -> list[int]:
+        """The other rows of X."""
+        return sorted({*range(self.num_features)} - {*self.columns(name)})
+
     @property
     def sites(self) -> dict[str, str]:
         """Sites of the model by the names of the weights that they hold."""
@@ -182,31 +174,20 @@ class Original:
         return kind if self.free and self.outputs else ""
 
     def model(
-        self,
-        emit_prior: Prior = None,
-        trans_prior: Prior = None,
-        analog_prior: Prior = None,
+        self, emit_prior: Prior = None, trans_prior: Prior = None, analog: Prior = None
     ) -> GLMHMM:
-        """The model; the original's penalties are priors of rows of weights.
-
-        Args:
-            emit_prior: of the weights of labels.
-            trans_prior: of the weights of transitions.
-            analog_prior: of the weights of analog outputs.
-        """
+        """The model; the original's penalties are priors of rows of weights."""
         read, moved_by = _names(self.emissions), _names(self.transitions)
         families: dict[str, Emission] = {}
         if self.free:
             families["symb"] = CategoricalEmission(self.free + 1, emit_prior, read)
         if self.outputs:
             several = self.outputs if self.outputs > 1 else None
-            families["analog"] = Gaussian(several, prior=analog_prior, covariates=read)
-        emissions: Emission
+            families["analog"] = Gaussian(several, prior=analog, covariates=read)
+        emissions = next(iter(families.values()))
         if len(families) > 1:
             columns = {"analog": analog_names(self.outputs)}
             emissions = Outputs(columns=columns, **families)
-        else:
-            (emissions,) = families.values()
         transitions = SquareInputDriven(trans_prior, moved_by)
         return GLMHMM(self.states, emissions, transitions, Initial(per_session=True))
 

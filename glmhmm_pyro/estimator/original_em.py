@@ -18,7 +18,7 @@ from pyro import poutine
 from glmhmm_pyro.distributions import HiddenMarkov, weighted_sum
 from glmhmm_pyro.estimator.original import INITIAL, Original, Weights
 from glmhmm_pyro.estimator.parameters import Options
-from glmhmm_pyro.estimator.penalties import Penalties, Schedule
+from glmhmm_pyro.estimator.penalties import Schedule
 from glmhmm_pyro.inference.em import loop
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.program.coordinates import Params
@@ -34,20 +34,13 @@ from glmhmm_pyro.sequences import Sequences
 
 @dataclass(frozen=True)
 class Problem:
-    """A fit that is to be made.
-
-    Attributes:
-        original: the model.
-        data: the trials.
-        start: starting weights of all rows of X.
-        schedule: the penalties of every iteration.
-        analog: prior of the analog outputs' weights; ``None`` for flat.
-    """
+    """A fit that is to be made of a model, from starting weights of all rows of X."""
 
     original: Original
     data: Sequences
     start: Weights
     schedule: Schedule
+    # Prior of the weights of analog outputs.
     analog: Prior = None
 
     @property
@@ -60,25 +53,18 @@ class OriginalSteps(ComponentSteps):
     """The two steps of EM, and the original's figures of an iteration.
 
     A search of minFunc that finds nothing higher is no failure, and a scale that runs
-    to 0 is no end: the original goes on.
-
-    Args:
-        problem: what is fitted.
-        penalties: those in force.
-        fit_emissions: whether the emissions are fitted, or stay as they start.
-
-    Attributes:
-        nats: minus the expected log-probability of every part, by the last E-step, at
-            the values that the M-step arrived at.
+    to 0 is no end: the original goes on. ``nats`` are minus the expected
+    log-probability of every part at the values that the last M-step arrived at.
     """
 
-    def __init__(self, problem: Problem, penalties: Penalties, fit_emissions: bool):
-        self.problem, self.penalties = problem, penalties
-        original, bins = problem.original, problem.data.num_steps
-        read = original.columns("emit_w"), original.columns("trans_w")
-        emit_prior = penalties.prior(penalties.emit_lambda, read[0], bins)
-        trans_prior = penalties.prior(penalties.trans_lambda, read[1], bins)
-        model = original.model(emit_prior, trans_prior, problem.analog)
+    def __init__(self, problem: Problem, position: int, fit_emissions: bool):
+        self.problem, self.penalties = problem, problem.schedule.at(position)
+        original, bins, own = problem.original, problem.data.num_steps, self.penalties
+        model = original.model(
+            own.prior(own.emit_lambda, original.columns("emit_w"), bins),
+            own.prior(own.trans_lambda, original.columns("trans_w"), bins),
+            problem.analog,
+        )
         model.bind(problem.data)
         super().__init__(model, problem.data, LBFGSOptions())
         self.nats: dict[str, float] = {}
@@ -98,8 +84,8 @@ class OriginalSteps(ComponentSteps):
     def failure(self, number: int) -> Failure | None:
         """How the last M-step failed, unless it found nothing higher."""
         found = [step.failure(number) for step in self.m_steps.values()]
-        failed = [f for f in found if f and f.status is Status.M_STEP_FAILED]
-        return failed[0] if failed else None
+        failed = (f for f in found if f and f.status is Status.M_STEP_FAILED)
+        return next(failed, None)
 
     def runaways(self, first: Params, now: Params) -> tuple[str, ...]:
         """None."""
@@ -111,9 +97,7 @@ class OriginalSteps(ComponentSteps):
 
     def expected(self, params: Params) -> dict[str, float]:
         """Minus the expected log-probability of every part, by the last E-step."""
-        counts = self.counts
-        if counts is None:
-            raise RuntimeError("an expectation must follow an E-step")
+        counts: Any = self.counts
         with torch.no_grad():
             hidden = self.at(params)
             nats = {
@@ -150,13 +134,7 @@ class OriginalSteps(ComponentSteps):
 
 
 class Ended(NamedTuple):
-    """A fit that was made.
-
-    Attributes:
-        history: what users get of every iteration.
-        run: how it ended.
-        steps: those of the last iteration.
-    """
+    """A fit: what users get of every iteration, how it ended, and its last steps."""
 
     history: list[dict[str, Any]]
     run: Run
@@ -173,8 +151,7 @@ def fit(problem: Problem, options: Options) -> Ended:
     while left and run.status in (None, Status.MAX_ITERS):
         most = 1 if problem.schedule.combine else left
         em = EM(num_iters=most, accelerate=False, m_step=LBFGSOptions())
-        penalties = problem.schedule.at(rule.position)
-        steps = OriginalSteps(problem, penalties, options["fit_emissions"])
+        steps = OriginalSteps(problem, rule.position, options["fit_emissions"])
         run, done = Run(run.params), len(rule.history)
         em.advance(steps, [run], rule=rule)
         raise_if_all_failed([run])
@@ -186,8 +163,7 @@ def fit(problem: Problem, options: Options) -> Ended:
 
 def evaluate(problem: Problem, options: Options) -> Ended:
     """One E-step at the start and nothing fitted, as the end of a fit."""
-    penalties = problem.schedule.at(1)
-    steps = OriginalSteps(problem, penalties, options["fit_emissions"])
+    steps = OriginalSteps(problem, 1, options["fit_emissions"])
     run = Run(problem.params, *steps.expect([problem.params]), status=Status.GIVEN)
     check_possible(run.log_joints[-1])
     steps.nats = steps.expected(run.params)
@@ -197,13 +173,8 @@ def evaluate(problem: Problem, options: Options) -> Ended:
 class TwoStalls:
     """The original's rule: ``loglik`` hardly changes in two iterations in a row.
 
-    Nor does a run go on from an M-step that has failed. It notes all iterations.
-
-    Args:
-        schedule: of the penalties, which says how a run goes on, and where it may end.
-        tol: an iteration stalls if ``loglik`` changes by less than this, relative to
-            its size.
-        before: what the first ``loglik`` is compared with.
+    It keeps the history. An iteration stalls if ``loglik`` changes by less than ``tol``
+    of what it was ``before``. Nor does a run go on from an M-step that has failed.
     """
 
     def __init__(self, schedule: Schedule, tol: float, before: float):

@@ -7,6 +7,7 @@ of the weights.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,16 +22,10 @@ from glmhmm_pyro.priors.filling import Prior
 
 
 class Quadratic(TorchDistribution):
-    r"""Density of a vector whose logarithm is a quadratic form, and no normaliser.
+    r"""Log density :math:`-\tfrac{1}{2} w^\top Q w` of vectors, without a normaliser.
 
-    .. math:: \log p(w) = -\tfrac{1}{2} w^\top Q w
-
-    Where Q is singular, as smoothness leaves the level of a filter free, it is
-    improper, and ``sample`` gives start values near 0, as a flat prior does.
-
-    Args:
-        precision: the matrix Q, symmetric, shape (features, features).
-        batch_shape: shape of the vectors.
+    Where the matrix Q, ``precision``, is singular, as smoothness leaves the level of a
+    filter free, it is improper; ``sample`` gives start values near 0.
     """
 
     arg_constraints: dict = {}
@@ -69,21 +64,15 @@ class Penalties:
     is added to minus the log-likelihood per bin, for every row of weights. The second
     sum is w'Dw, with the gradient lambda D w that the original follows; the value it
     reports and searches a line on is another one.
-
-    Attributes:
-        emit_lambda: ridge of emission weights.
-        trans_lambda: ridge of transition weights.
-        smooth_lambda: strength of smoothness, of both.
-        stimuli: 1 for rows of X with the ridge of their part of the model, or 0.
-        own: ridge of rows with the animal's own behaviour, or 0.
-        links: strength of smoothness between two rows, (features, features).
     """
 
     emit_lambda: float
     trans_lambda: float
     smooth_lambda: float
+    # By row of X: 1 for the ridge of the part of the model, or 0; another ridge.
     stimuli: np.ndarray
     own: np.ndarray
+    # Smoothness between two rows.
     links: np.ndarray
 
     @classmethod
@@ -114,12 +103,7 @@ class Penalties:
         return cls(emit, trans, smooth, stimuli * 1.0, own_lambda * is_own, links)
 
     def matrix(self, ridge: float, columns: Sequence[int]) -> np.ndarray:
-        """The quadratic form of one row of weights, per bin.
-
-        Args:
-            ridge: ``emit_lambda`` or ``trans_lambda``.
-            columns: rows of X that these are weights of.
-        """
+        """The quadratic form, per bin, of weights of these rows of X under a ridge."""
         links = self.links[np.ix_(columns, columns)]
         ridges = (ridge * self.stimuli + self.own)[list(columns)]
         return np.diag(ridges + links.sum(1)) - links
@@ -147,16 +131,11 @@ _COMBINATIONS: dict[str, Callable[[float, float], float]] = {
 class Schedule:
     """The penalties of a run, by its position: 1 at its first iteration.
 
-    The original's ridge is the user's at first, then 1 three times, then falling.
-
-    Attributes:
-        own: the penalties that the user asked for.
-        combine: the ridge in force, from the user's and the schedule's; ``None`` if the
-            user's stays.
-        starts: positions at which parts of the schedule begin, rising from 1. From an
-            iteration that changes little a run goes to the next part at once.
-        strengths: ridge of every part, to the last of which a run goes on; ``None`` for
-            the original's.
+    ``combine`` makes the ridge in force of the user's ``own`` and the schedule's; it is
+    ``None`` if the user's stays. The schedule's is that of ``strengths``, whose parts
+    begin at the positions ``starts``; by default the original's: the user's at first,
+    then 1 three times, then falling. From an iteration that changes little a run goes
+    to the next part at once, and it ends in the last part only.
     """
 
     own: Penalties
@@ -167,8 +146,8 @@ class Schedule:
     @classmethod
     def of(cls, options: Options, own: Penalties) -> "Schedule":
         """The schedule that the estimator's parameters ask for."""
-        asked = (c for name, c in _COMBINATIONS.items() if options[name])
-        combine = next(asked, None)
+        asked = [combine for name, combine in _COMBINATIONS.items() if options[name]]
+        combine = asked[0] if asked else None
         names = ("auto_anneal_vec", "auto_anneal_schedule")
         if not any(is_given(options, name) for name in names):
             return cls(own, combine)
@@ -187,17 +166,16 @@ class Schedule:
 
     def at(self, position: int) -> Penalties:
         """The penalties in force at a position."""
-        own, combine = self.own, self.combine
-        if combine is None or (self.strengths is None and position == 1):
-            return own
-        strength = 1.0 if position < 5 else math.exp(-(position - 4) / 1.5) + 0.005
+        is_first = self.strengths is None and position == 1
+        if self.combine is None or is_first:
+            return self.own
         if self.strengths is not None:
-            part = sum(start <= position for start in self.starts) - 1
-            strength = self.strengths[part]
-        emit, trans = (
-            combine(r, strength) for r in (own.emit_lambda, own.trans_lambda)
-        )
-        return replace(own, emit_lambda=emit, trans_lambda=trans)
+            strength = self.strengths[bisect_right(self.starts, position) - 1]
+        else:
+            strength = 1.0 if position < 5 else math.exp(-(position - 4) / 1.5) + 0.005
+        own = self.own.emit_lambda, self.own.trans_lambda
+        emit, trans = (self.combine(ridge, strength) for ridge in own)
+        return replace(self.own, emit_lambda=emit, trans_lambda=trans)
 
     def after(self, position: int, stalled: bool) -> int:
         """The next position; ``stalled`` says that this iteration changed little."""

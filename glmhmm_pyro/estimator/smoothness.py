@@ -75,12 +75,8 @@ def covariance_of(
 ) -> Tensor:
     """Squared-exponential covariance of every filter's bins, others independent.
 
-    Args:
-        lengths: length scale of each filter, in bins.
-        sizes: standard deviation of its weights.
-        filters: number of its bins.
-        number: number of weights, those that belong to no filter last.
-        free: standard deviation of these.
+    Length scales (bins) and standard deviations ``sizes`` are those of the filters,
+    ``free`` is that of the weights which belong to none and come last.
     """
     blocks = [
         size**2 * process_correlation(bins, length, _JITTER)
@@ -93,10 +89,7 @@ def covariance_of(
 class Regression(NamedTuple):
     """A weighted regression, as one on fewer rows with the same likelihood.
 
-    Attributes:
-        design: shape (rows, features).
-        values: shape (rows,).
-        number: sum of the weights.
+    Of covariates (rows, features) and values (rows,); ``number`` is the weights' sum.
     """
 
     design: Tensor
@@ -126,12 +119,8 @@ class Regression(NamedTuple):
     ) -> tuple[Tensor, Tensor]:
         """Length scales and sizes of all filters with the largest evidence.
 
-        The noise is learnt with them, so that it does not hold them to weights that
-        were fitted to it.
-
-        Args:
-            filters: see :func:`covariance_of`, as ``free``.
-            scale: noise that the search begins with.
+        The noise, which begins at ``scale``, is learnt with them, so that it does not
+        hold them to weights that were fitted to it.
         """
         number, features = len(filters), self.design.shape[1]
         if not number:
