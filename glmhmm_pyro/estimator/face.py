@@ -1,39 +1,36 @@
 """GLMHMMEstimator: the scikit-learn estimator with pyGLMHMM's parameters."""
 
-import warnings
-from inspect import signature
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from glmhmm_pyro.estimator.original import Original, Weights
-from glmhmm_pyro.estimator.parameters import (
-    RandomState,
-    check_emissions,
-    check_parameters,
-    generator_of,
-)
+from glmhmm_pyro.callers import warn_caller
+from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
+from glmhmm_pyro.estimator.original import WEIGHTS, Original, Weights
+from glmhmm_pyro.estimator.parameters import RandomState, check_parameters, generator_of
 from glmhmm_pyro.estimator.plan import fit_trials
-from glmhmm_pyro.estimator.predictions import Predictions
 from glmhmm_pyro.estimator.starting_weights import starting_weights
 from glmhmm_pyro.estimator.trials import (
+    Known,
     PerTrial,
     as_sequences,
     check_fittable,
-    num_outputs_of,
+    num_outputs_to_fit,
 )
 from glmhmm_pyro.inference.status import ConvergenceWarning, Status
+from glmhmm_pyro.sequences import Sequences
 
-_ADVICE = {
-    Status.UNBOUNDED: "give emit_lambda and trans_lambda above 0, which makes the "
-    "maximum finite",
-    Status.MAX_ITERS: "raise max_iter or tol, or give other starting weights",
-    Status.M_STEP_FAILED: "divide the rows of X by their standard deviations",
-}
+# One array for every trial.
+Arrays: TypeAlias = list[np.ndarray]
 
 
-class GLMHMMEstimator(Predictions, BaseEstimator):
+@dataclass(eq=False, repr=False)
+class GLMHMMEstimator(BaseEstimator):
     """GLM-HMM of labelled behaviour, with the call and the EM of the predecessors.
 
     It computes what the MATLAB program of Calhoun, Pillow & Murthy (2019) computes, and
@@ -163,48 +160,41 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         [(60,), (60,), (60,)]
     """
 
-    def __init__(
-        self,
-        random_state: RandomState = None,
-        tol: float = 1e-4,
-        max_iter: int = 1000,
-        num_samples: int = 1,
-        num_states: int = 2,
-        num_emissions: int = 2,
-        num_feedbacks: int = 3,
-        num_filter_bins: int = 30,
-        num_steps: int = 1,
-        filter_offset: int = 1,
-        init_loglik: float = -1e7,
-        smooth_lambda: float = 0,
-        emit_lambda: float = 0,
-        trans_lambda: float = 0,
-        AR_lambda: float = -1,
-        AR_vec: ArrayLike | None = None,
-        stim_vec: ArrayLike | None = None,
-        auto_anneal_vec: ArrayLike | None = None,
-        auto_anneal_schedule: ArrayLike | None = None,
-        train_bins: ArrayLike | None = None,
-        symb_exists: bool = True,
-        use_ASD: bool = True,
-        add_filters: bool = False,
-        fit_emissions: bool = True,
-        GLM_emissions: bool = True,
-        GLM_transitions: bool = True,
-        evaluate: bool = False,
-        generate: bool = False,
-        L2_smooth: bool = False,
-        analog_flag: bool = False,
-        auto_anneal: bool = False,
-        anneal_lambda: bool = False,
-        get_error_bars: bool = False,
-        CV_regularize: bool = False,
-        cross_validate: bool = False,
-    ):
-        # scikit-learn reads every parameter under its own name.
-        given = locals()
-        for name in GLMHMMEstimator._get_param_names():
-            setattr(self, name, given[name])
+    random_state: RandomState = None
+    tol: float = 1e-4
+    max_iter: int = 1000
+    num_samples: int = 1
+    num_states: int = 2
+    num_emissions: int = 2
+    num_feedbacks: int = 3
+    num_filter_bins: int = 30
+    num_steps: int = 1
+    filter_offset: int = 1
+    init_loglik: float = -1e7
+    smooth_lambda: float = 0
+    emit_lambda: float = 0
+    trans_lambda: float = 0
+    AR_lambda: float = -1
+    AR_vec: ArrayLike | None = None
+    stim_vec: ArrayLike | None = None
+    auto_anneal_vec: ArrayLike | None = None
+    auto_anneal_schedule: ArrayLike | None = None
+    train_bins: ArrayLike | None = None
+    symb_exists: bool = True
+    use_ASD: bool = True
+    add_filters: bool = False
+    fit_emissions: bool = True
+    GLM_emissions: bool = True
+    GLM_transitions: bool = True
+    evaluate: bool = False
+    generate: bool = False
+    L2_smooth: bool = False
+    analog_flag: bool = False
+    auto_anneal: bool = False
+    anneal_lambda: bool = False
+    get_error_bars: bool = False
+    CV_regularize: bool = False
+    cross_validate: bool = False
 
     def fit(
         self,
@@ -267,9 +257,8 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
                 finite maximum.
         """
         options = self.get_params(deep=False)
-        check_parameters(options, _KINDS)
-        outputs = num_outputs_of(y_analog)
-        check_emissions(options, y, outputs)
+        check_parameters(options, {field.name: field.type for field in fields(self)})
+        outputs = num_outputs_to_fit(options, y, y_analog)
         given = {
             "emit_w": emit_w_init,
             "trans_w": trans_w_init,
@@ -278,38 +267,120 @@ class GLMHMMEstimator(Predictions, BaseEstimator):
         original = Original.of(options, outputs, given)
         known = y_analog if outputs else None
         data = as_sequences(X, y, known, original.sizes, original.why)
-        constant = ("GLM_emissions", "GLM_transitions")
-        check_fittable(data, outputs, [name for name in constant if not options[name]])
+        check_fittable(data, outputs, options)
         generator = generator_of(options["random_state"])
-        weights = starting_weights(options, original, given, data, generator)
-        history, found, details = fit_trials(
-            options, original, data, weights, generator
-        )
-        self._keep(weights, history[-1], found)
-        self.n_iter_ = 0 if self.evaluate else len(history)
-        if not self.status_.is_success:
-            sentences = "; ".join((self.status_.sentence, *details))
-            message = f"{sentences}. Please {_ADVICE[self.status_]}"
-            warnings.warn(message, ConvergenceWarning, 2)
-        return history
-
-    def _keep(
-        self, start: Weights, last: dict[str, Any], found: dict[str, Any]
-    ) -> None:
-        """The attributes of this fit alone, none shared with the history."""
+        start = starting_weights(options, original, given, data, generator)
+        history, found, warning = fit_trials(options, original, data, start, generator)
         for name in [n for n in vars(self) if n.endswith("_")]:
             delattr(self, name)
-        for name, value in start.items():
-            setattr(self, f"{name}_", last[name].copy())
-            if name.endswith("_w"):
-                setattr(self, f"{name}_init_", value)
         for name, value in found.items():
             setattr(self, name, value)
-        self.loglik_ = last["loglik"]
-        self.marginal_log_likelihood_ = last["marginal_log_likelihood"]
         self.converged_ = self.status_ is Status.CONVERGED
-        self.n_features_in_ = last["trans_w"].shape[2]
-        self.is_fitted_ = True
+        if warning:
+            warn_caller(warning, ConvergenceWarning)
+        return history
+
+    def predict(self, X: PerTrial, y: Known = None, y_analog: Known = None) -> Arrays:
+        """The most probable label at every bin, integers (bins,) for each trial.
+
+        Arguments are those of :meth:`predict_proba`.
+        """
+        return [probs.argmax(-1) for probs in self.predict_proba(X, y, y_analog)]
+
+    def predict_proba(
+        self, X: PerTrial, y: Known = None, y_analog: Known = None
+    ) -> Arrays:
+        """Probabilities of the labels at every bin, one step ahead.
+
+        They are p(y_t | y_0..t-1, X). Where nothing is known (open loop), the states
+        follow from the covariates alone, p(y_t | X). First states are uniform, as at
+        the original's first E-step.
+
+        Args:
+            X: list of arrays (features, bins).
+            y: list of labels (bins,) of the same bins, NaN where there is none, of
+                which each prediction reads the earlier ones; ``None`` if none is known.
+            y_analog: list of arrays (outputs, bins), NaN where there is no value,
+                likewise.
+
+        Returns:
+            A list of arrays (bins, labels).
+        """
+        return self._one_step(X, y, y_analog, "symb")
+
+    def predict_analog(
+        self, X: PerTrial, y: Known = None, y_analog: Known = None
+    ) -> Arrays:
+        """Expected analog outputs one step ahead, (outputs, bins) for each trial.
+
+        Arguments are those of :meth:`predict_proba`.
+        """
+        found = self._one_step(X, y, y_analog, "analog")
+        return [trial.reshape(len(trial), -1).T.copy() for trial in found]
+
+    def predict_states(
+        self, X: PerTrial, y: Known = None, y_analog: Known = None
+    ) -> Arrays:
+        """The most probable path of hidden states (Viterbi), integers (bins,).
+
+        Arguments are those of :meth:`predict_proba`, first states uniform as there.
+        """
+        data, hidden = self._on(X, y, y_analog)
+        return _by_trial(data, hidden.viterbi_states(data.emissions))
+
+    def predict_states_proba(
+        self, X: PerTrial, y: Known = None, y_analog: Known = None
+    ) -> Arrays:
+        """Probabilities p(z_t | y, X) of the states given a trial, (bins, states).
+
+        Arguments are those of :meth:`predict_proba`, first states uniform as there.
+        """
+        data, hidden = self._on(X, y, y_analog)
+        return _by_trial(data, hidden.smoothed_probs(data.emissions))
+
+    def score(self, X: PerTrial, y: Known, y_analog: Known = None) -> float:
+        """Marginal log-likelihood per observed bin, nats; uniform first states.
+
+        Arguments are those of :meth:`predict_proba`; one of ``y`` and ``y_analog`` must
+        be given.
+        """
+        if y is None and y_analog is None:
+            raise ValueError(
+                "y must be a list of labels to score against, got None"
+                "; give the labels of X"
+            )
+        data, hidden = self._on(X, y, y_analog)
+        return float(hidden.log_prob(data.emissions)) / max(hidden.num_observed, 1)
+
+    def _one_step(self, X: PerTrial, y: Known, y_analog: Known, kind: str) -> Arrays:
+        """Expectations of one kind of emissions under the predicted states."""
+        _, original = self._fitted
+        if not (original.free if kind == "symb" else original.outputs):
+            what = "labels" if kind == "symb" else "analog outputs"
+            raise ValueError(
+                f"fit must have {what} to predict, got none; fit with them"
+            )
+        data, hidden = self._on(X, y, y_analog)
+        output = hidden.outputs(data.emissions)[original.output(kind)]
+        states = hidden.predicted_probs(data.emissions)
+        return _by_trial(data, expected_emission(output.emission_dist, states))
+
+    @property
+    def _fitted(self) -> tuple[Weights, Original]:
+        """The fitted weights, by name, and whose model they are."""
+        check_is_fitted(self)
+        weights = {n: vars(self)[f"{n}_"] for n in WEIGHTS if f"{n}_" in vars(self)}
+        return weights, Original.fitted(weights)
+
+    def _on(
+        self, X: PerTrial, y: Known, y_analog: Known
+    ) -> tuple[Sequences, HiddenMarkov]:
+        """Trials, and their distribution at the fitted weights."""
+        weights, original = self._fitted
+        data = as_sequences(X, y, y_analog, original.sizes, original.why)
+        return data, original.distribution(weights, data)
 
 
-_KINDS = {n: p.annotation for n, p in signature(GLMHMMEstimator).parameters.items()}
+def _by_trial(data: Sequences, values: Tensor) -> Arrays:
+    """An array of its own for every trial."""
+    return [part.numpy().copy() for part in data.split(values)]

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from glmhmm_pyro.arguments import plain_number, real_number, whole_number
-from glmhmm_pyro.estimator.trials import PerTrial
 from glmhmm_pyro.sequences.arrays import as_array
 
 # What scikit-learn calls so: a seed, or a generator, or None for other numbers always.
@@ -24,7 +23,7 @@ STIMULUS_ROWS = np.setdiff1d(np.arange(631), AR_ROWS)
 ANNEAL_VEC = [0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1]
 ANNEAL_SCHEDULE = [1, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
 
-# Values that leave a parameter out.
+# Values that leave a parameter out; those of others are False.
 _LEFT_OUT: dict[str, tuple[Any, ...]] = {
     "smooth_lambda": (0,),
     "AR_lambda": (-1,),
@@ -35,7 +34,7 @@ _LEFT_OUT: dict[str, tuple[Any, ...]] = {
     "train_bins": (None, []),
 }
 
-# What a parameter acts on: it must be left out unless one of these is given.
+# What a parameter acts with: it must be left out unless one of these is given.
 _ACTS_WITH = {
     "smooth_lambda": ("L2_smooth",),
     "L2_smooth": ("smooth_lambda", "AR_lambda", "CV_regularize"),
@@ -43,6 +42,7 @@ _ACTS_WITH = {
     "stim_vec": ("AR_lambda",),
     "auto_anneal_vec": ("auto_anneal", "anneal_lambda"),
     "auto_anneal_schedule": ("auto_anneal", "anneal_lambda"),
+    "train_bins": ("GLM_transitions",),
 }
 
 # Pairs that ask for two things at once, and why they cannot be had.
@@ -56,11 +56,14 @@ _CONTRADICTIONS = (
     ("evaluate", "cross_validate", "nothing is fitted that could be validated"),
 )
 
-# Counts whose smallest value is another than 1.
-_SMALLEST_COUNTS = {"num_emissions": 2, "num_feedbacks": 0, "filter_offset": 0}
-
-# Numbers whose smallest value is another than 0.
-_SMALLEST_NUMBERS = {"init_loglik": -math.inf, "AR_lambda": -1.0}
+# Smallest values, where they are not 1 of a count and 0 of another number.
+_SMALLEST = {
+    "num_emissions": 2,
+    "num_feedbacks": 0,
+    "filter_offset": 0,
+    "init_loglik": -math.inf,
+    "AR_lambda": -1,
+}
 
 # What a parameter annotated so must be.
 _KINDS: dict[Any, tuple[type, str, str]] = {
@@ -71,15 +74,9 @@ _KINDS: dict[Any, tuple[type, str, str]] = {
 
 
 def check_parameters(params: Options, kinds: Mapping[str, Any]) -> None:
-    """Raise an error for values out of range, or parameters that contradict each other.
+    """Raise an error that names a parameter out of range, or at odds with another.
 
-    Args:
-        params: of any values.
-        kinds: their annotations.
-
-    Raises:
-        ValueError: naming the parameter, what it must be and what came.
-        TypeError: for a count, a number or a switch of the wrong type.
+    It is a TypeError for a value of another type than ``kinds``, the annotations, say.
     """
     for name, kind in kinds.items():
         if kind in _KINDS:
@@ -96,6 +93,12 @@ def check_parameters(params: Options, kinds: Mapping[str, Any]) -> None:
             "AR_lambda must be at least 0, or -1 for the penalties of all other "
             f"columns, got {params['AR_lambda']!r}; give one of these"
         )
+    if params["num_steps"] > 1:
+        raise ValueError(
+            f"num_steps must be 1, got {params['num_steps']!r}: the original's "
+            "objective of several steps adds the log-likelihood of labels drawn anew, "
+            "and is no likelihood of anything; look further by generate=True"
+        )
     _check_combinations(params)
 
 
@@ -106,9 +109,9 @@ def _check_kind(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
         raise TypeError(f"{name} must be {words}, got {value!r:.80}; give {fix}")
     if kind is int:
-        whole_number(name, value, _SMALLEST_COUNTS.get(name, 1), most=2**63 - 1)
+        whole_number(name, value, int(_SMALLEST.get(name, 1)), most=2**63 - 1)
     elif kind is float:
-        real_number(name, value, _SMALLEST_NUMBERS.get(name, 0.0), ends=True)
+        real_number(name, value, _SMALLEST.get(name, 0), ends=True)
 
 
 def _check_list(name: str, values: ArrayLike | None) -> None:
@@ -120,36 +123,7 @@ def _check_list(name: str, values: ArrayLike | None) -> None:
         )
 
 
-def check_emissions(params: Options, y: PerTrial | None, num_outputs: int) -> None:
-    """Raise a ValueError if the parameters do not go with labels and analog outputs."""
-    if params["symb_exists"] and y is None:
-        raise ValueError(
-            "y must be a list of labels to fit, got None; give symb_exists=False to "
-            "fit y_analog alone"
-        )
-    for name, wanted in (("symb_exists", False), ("analog_flag", True)):
-        if params[name] is wanted and not num_outputs:
-            raise ValueError(
-                f"y_analog must be a list of analog outputs where {name} is {wanted}, "
-                "got none; give one array per trial"
-            )
-
-
-def is_given(params: Options, name: str) -> bool:
-    """Whether a parameter has another value than those that leave it out."""
-    left_out = _LEFT_OUT.get(name, (False,))
-    return not any(np.array_equal(params[name], value) for value in left_out)
-
-
 def _check_combinations(params: Options) -> None:
-    if params["num_steps"] > 1:
-        raise ValueError(
-            f"num_steps must be 1, got {params['num_steps']!r}: the original's "
-            "objective of several steps adds to the log-likelihood of the labels that "
-            "of labels drawn anew, in columns 511 to 630 whatever X holds, and is no "
-            "likelihood of anything; fit one step ahead, and look further by "
-            "generate=True"
-        )
     for name, partners in _ACTS_WITH.items():
         if is_given(params, name) and not any(is_given(params, p) for p in partners):
             raise ValueError(
@@ -167,27 +141,28 @@ def _check_combinations(params: Options) -> None:
             raise ValueError(
                 f"{one} must be False where {other} is True, got both; {why}"
             )
-    if not params["GLM_transitions"] and is_given(params, "train_bins"):
-        raise ValueError(
-            "train_bins must be left out where GLM_transitions is False and the last "
-            f"row alone is read, got {params['train_bins']!r}; leave it out"
-        )
+
+
+def is_given(params: Options, name: str) -> bool:
+    """Whether a parameter has another value than those that leave it out."""
+    left_out = _LEFT_OUT.get(name, (False,))
+    return not any(np.array_equal(params[name], value) for value in left_out)
 
 
 def generator_of(random_state: RandomState) -> np.random.Generator:
     """A generator of its own: numpy's global state is never touched."""
     if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(2**31 - 1))
-    if random_state is None or isinstance(random_state, np.random.Generator):
-        return np.random.default_rng(random_state)
-    if not isinstance(random_state, numbers.Integral) or random_state is True:
+        random_state = random_state.randint(2**31 - 1)
+    elif random_state is True or not isinstance(
+        random_state, numbers.Integral | np.random.Generator | None
+    ):
         raise TypeError(
             "random_state must be an integer, a numpy Generator or RandomState, or "
             f"None, got {random_state!r:.80}; give a number such as 0"
         )
-    return np.random.default_rng(
-        whole_number("random_state", random_state, most=2**63 - 1)
-    )
+    elif isinstance(random_state, numbers.Integral):
+        random_state = whole_number("random_state", random_state, most=2**63 - 1)
+    return np.random.default_rng(random_state)
 
 
 def row_numbers(

@@ -22,8 +22,12 @@ from glmhmm_pyro.sequences import Sequences
 # Strengths that CV_regularize tries, those of the original.
 STRENGTHS = np.logspace(-4, 1, 10)
 
-# Share of the trials that is held out, rounded up.
-_SHARE = 0.25
+_ADVICE = {
+    Status.UNBOUNDED: "give emit_lambda and trans_lambda above 0, which makes the "
+    "maximum finite",
+    Status.MAX_ITERS: "raise max_iter or tol, or give other starting weights",
+    Status.M_STEP_FAILED: "divide the rows of X by their standard deviations",
+}
 
 
 def fit_trials(
@@ -32,13 +36,8 @@ def fit_trials(
     data: Sequences,
     start: Weights,
     generator: np.random.Generator,
-) -> tuple[list[dict[str, Any]], dict[str, Any], tuple[str, ...]]:
-    """A fit and all that the parameters ask for besides.
-
-    Returns:
-        A dictionary for every iteration; attributes of the estimator by name, its
-        ``status_`` among them; sentences on how the fit ended.
-    """
+) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    """The history of a fit, the estimator's attributes, and a warning or nothing."""
     attributes: dict[str, Any] = {}
     held_out, number = None, original.num_features
     if options["cross_validate"]:
@@ -69,45 +68,58 @@ def fit_trials(
                 hidden = original.distribution(entry, held_out)
                 score = float(hidden.log_prob(held_out.emissions))
                 entry["held_out_log_likelihood"] = score
+        last = history[-1]
+        attributes |= _attributes(start, last)
         if options["get_error_bars"]:
             errors = exact_errors(ended, options["fit_emissions"])
             errors |= diagonal_figures(ended)
-            history[-1] |= errors
+            last |= errors
             attributes |= {f"{name}_": value.copy() for name, value in errors.items()}
         if options["generate"]:
-            drawn = generated(original, history[-1], data, lagged, generator)
-            attributes |= drawn
-        attributes["status_"], details = _outcome(ended)
-        return history, attributes, details
+            attributes |= generated(original, last, data, lagged, generator)
+        attributes["n_iter_"] = 0 if options["evaluate"] else len(history)
+        attributes["status_"], warning = _status_of(ended)
+    return history, attributes, warning
 
 
-def _outcome(ended: Ended) -> tuple[Status, tuple[str, ...]]:
-    """How a run ended, and sentences on that; weights may have no finite maximum."""
+def _attributes(start: Weights, last: dict[str, Any]) -> dict[str, Any]:
+    """What every fit gives, by the weights it started from and its last entry."""
+    weights = [name for name in start if name.endswith("_w")]
+    return {
+        **{f"{name}_init_": start[name] for name in weights},
+        **{f"{name}_": last[name].copy() for name in start},
+        "loglik_": last["loglik"],
+        "marginal_log_likelihood_": last["marginal_log_likelihood"],
+        "n_features_in_": last["trans_w"].shape[2],
+        "is_fitted_": True,
+    }
+
+
+def _status_of(ended: Ended) -> tuple[Status, str]:
+    """How a run ended, and a warning if that is no maximum, or weights have none."""
     _, run, steps = ended
     status, details = run.status or Status.MAX_ITERS, run.reasons
     if status in (Status.CONVERGED, Status.MAX_ITERS):
         hidden = steps.at(run.params)
         details = unbounded_weights(steps.model, steps.data, hidden)
         status = Status.UNBOUNDED if details else status
-    return status, details
+    if status.is_success:
+        return status, ""
+    sentences = "; ".join((status.sentence, *details))
+    return status, f"{sentences}. Please {_ADVICE[status]}"
 
 
 def split(
     data: Sequences, option: str, generator: np.random.Generator
 ) -> tuple[list[int], list[int]]:
-    """Numbers of the trials to fit, and of a random quarter that is held out.
-
-    Raises:
-        ValueError: there are not two trials, or nothing is left to fit.
-    """
+    """Numbers of the trials to fit, and of a random quarter that is held out."""
     number = len(data)
     if number < 2:
         raise ValueError(
             f"{option} must have at least 2 trials, to hold a quarter of them out, "
             f"got {number}; cut long trials in pieces"
         )
-    order = generator.permutation(number)
-    size = int(np.ceil(_SHARE * number))
+    order, size = generator.permutation(number), -(-number // 4)
     train, test = sorted(order[size:].tolist()), sorted(order[:size].tolist())
     mask = data.subset(train).mask
     if mask is not None and not mask.any(0).all():
@@ -125,17 +137,15 @@ def regularised(
     """The fit with the strength that is best on trials held out, and what users get.
 
     From strong to weak, each fit starts where the one before has ended, so that all
-    are in the neighbourhood of one maximum. Chosen is the strength of smoothness where
-    it acts, else that of both ridges.
+    are in the neighbourhood of one maximum.
     """
     numbers = split(problem.data, "CV_regularize", generator)
     train, test = (problem.data.subset(part) for part in numbers)
     part, original = replace(problem, data=train), problem.original
+    ridges = ["emit_lambda", "trans_lambda"]
+    names = ["smooth_lambda"] if options["L2_smooth"] else ridges
     path, scores = [], []
     for strength in STRENGTHS[::-1].tolist():
-        names = ["smooth_lambda"]
-        if not options["L2_smooth"]:
-            names = ["emit_lambda", "trans_lambda"]
         asked = {**options, **dict.fromkeys(names, strength)}
         penalties = Penalties.of(asked, original.num_features)
         part = replace(part, schedule=Schedule(penalties))
@@ -146,9 +156,10 @@ def regularised(
         path.append(part)
         scores.append(score / max(hidden.num_observed, 1))
     # The stronger penalty where two are equal.
-    best = path[int(np.argmax(scores))]
-    return replace(problem, schedule=best.schedule, start=best.start), {
+    best = int(np.argmax(scores))
+    chosen = replace(problem, schedule=path[best].schedule, start=path[best].start)
+    return chosen, {
         "regular_schedule_": STRENGTHS.copy(),
-        "regular_schedule_ind_": len(STRENGTHS) - 1 - int(np.argmax(scores)),
+        "regular_schedule_ind_": len(STRENGTHS) - 1 - best,
         "regular_scores_": np.array(scores[::-1]),
     }

@@ -32,26 +32,14 @@ def starting_weights(
             " are given to fit (emit_w_init, trans_w_init), got True"
             "; give these to fit, or leave it out"
         )
-    design, bins = data.covariates.numpy().T, int(options["num_filter_bins"])
+    design = data.covariates.numpy().T
     found: Weights = {}
-    for name, rows in original.rows.items():
-        weights, unread = given[name], np.ones(original.num_features, dtype=bool)
-        unread[original.columns(name)] = False
+    for name in original.rows:
+        weights = given[name]
         if weights is None:
-            filters = exponential_filters(design, int(options["num_feedbacks"]), bins)
-            found[name] = _drawn(filters, rows, generator)
-            found[name][..., unread] = 0.0
-            continue
-        found[name] = _given(f"{name}_init", weights, rows, original, options)
-        if found[name][..., unread].any():
-            raise ValueError(
-                f"{name}_init must be 0 in the rows of X that are not read (see "
-                f"GLM_emissions, GLM_transitions, train_bins), got weights other than "
-                f"0 in some of rows {np.flatnonzero(unread).tolist()}; set them to 0"
-            )
-    if given["trans_w"] is None:
-        states = np.arange(original.states)
-        found["trans_w"][states, states] = 0.0
+            found[name] = _drawn(name, original, options, design, generator)
+        else:
+            found[name] = _checked(name, weights, original, options)
     if original.outputs:
         known = observed(data)
         values = np.stack([known[name] for name in analog_names(original.outputs)])
@@ -65,62 +53,63 @@ def starting_weights(
     return found
 
 
-def exponential_filters(design: np.ndarray, cues: int, bins: int) -> np.ndarray:
-    """A filter for every cue, as Calhoun et al. 2019 had them, shape (cues, features).
+def _drawn(
+    name: str,
+    original: Original,
+    options: Options,
+    design: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Filters of random sign and between half and whole size, as Calhoun et al. 2019.
 
-    It falls as exp(-bin / bins), and is scaled so that what its cue adds to the
-    log-odds has a root mean square of 1: the scale of the covariates does not matter.
-
-    Args:
-        design: covariates (features, bins of all trials), whose rows are the bins of
-            cue 0, of cue 1, ..., offsets.
-        cues: number of cues.
-        bins: number of bins of a cue.
+    That of a cue falls as exp(-bin / bins), and whole it adds to the log-odds what has
+    a root mean square of 1: the scale of the covariates does not matter.
     """
-    filters = np.zeros((cues, len(design)))
-    decay = np.exp(-np.arange(bins) / bins)
+    cues, bins = int(options["num_feedbacks"]), int(options["num_filter_bins"])
+    filters, decay = np.zeros((cues, len(design))), np.exp(-np.arange(bins) / bins)
     for cue in range(cues):
         rows = slice(cue * bins, (cue + 1) * bins)
         size = np.sqrt(np.square(decay @ design[rows]).mean())
         filters[cue, rows] = decay / (size if size > 0 else 1.0)
-    return filters
-
-
-def _drawn(
-    filters: np.ndarray, rows: tuple[int, int], generator: np.random.Generator
-) -> np.ndarray:
-    """Filters of random sign and between half and whole size, (*rows, features)."""
-    shape = (*rows, len(filters))
+    shape = (*original.rows[name], cues)
     signs = generator.choice([-1.0, 1.0], shape)
-    return (signs * generator.uniform(0.5, 1.0, shape)) @ filters
+    weights = (signs * generator.uniform(0.5, 1.0, shape)) @ filters
+    weights[..., original.unread(name)] = 0.0
+    if name == "trans_w":
+        weights[np.diag_indices(original.states)] = 0.0
+    return weights
 
 
-def _given(
-    name: str,
-    weights: ArrayLike,
-    rows: tuple[int, int],
-    original: Original,
-    options: Options,
+def _checked(
+    name: str, weights: ArrayLike, original: Original, options: Options
 ) -> np.ndarray:
-    """A checked float64 copy; with ``add_filters``, zeros for the filters added."""
-    array = real_array(name, weights).astype(np.float64)
-    features, grows = original.num_features, options["add_filters"]
+    """Weights given, as a float64 copy; with ``add_filters``, 0 for filters added."""
+    array = real_array(f"{name}_init", weights).astype(np.float64)
+    rows, features = original.rows[name], original.num_features
+    grows = options["add_filters"]
     fits = array.ndim == 3 and array.shape[:2] == rows
     fits = fits and (grows or array.shape[2] == features)
     if not fits or array.size == 0 or not np.isfinite(array).all():
         wanted = ", ".join(map(str, (*rows, "features" if grows else features)))
         raise ValueError(
-            f"{name} must be finite, of shape ({wanted}), got shape {array.shape}; its "
-            "axes are (num_states, num_emissions - 1, features) for emissions and "
+            f"{name}_init must be finite, of shape ({wanted}), got shape {array.shape};"
+            " its axes are (num_states, num_emissions - 1, features) for emissions and "
             "(num_states, num_states, features) for transitions"
         )
     new = features - array.shape[2]
     if new < 0 or new % options["num_filter_bins"]:
         raise ValueError(
-            f"{name} must have weights of num_filter_bins bins of at most "
+            f"{name}_init must have weights of num_filter_bins bins of at most "
             f"num_feedbacks cues, and filter_offset offsets, for add_filters, got "
             f"{array.shape[2]} features where X has {features}"
             "; give the weights of the smaller model's fit"
         )
     cues = array.shape[2] - int(options["filter_offset"])
-    return np.insert(array, [cues] * new, 0.0, axis=-1)
+    array, unread = np.insert(array, [cues] * new, 0.0, axis=-1), original.unread(name)
+    if array[..., unread].any():
+        raise ValueError(
+            f"{name}_init must be 0 in the rows of X that are not read (see "
+            f"GLM_emissions, GLM_transitions, train_bins), got weights other than "
+            f"0 in some of rows {unread}; set them to 0"
+        )
+    return array

@@ -7,37 +7,48 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from glmhmm_pyro.estimator.parameters import Options
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import plain_array, real_array
 
-# One array for every trial.
+# One array for every trial, and None for nothing known of them.
 PerTrial: TypeAlias = Sequence[ArrayLike] | np.ndarray
+Known: TypeAlias = PerTrial | None
+
+
+def num_outputs_to_fit(options: Options, y: Known, y_analog: Known) -> int:
+    """Number of analog outputs; an error unless all is there that options want."""
+    if options["symb_exists"] and y is None:
+        raise ValueError(
+            "y must be a list of labels to fit, got None; give symb_exists=False to "
+            "fit y_analog alone"
+        )
+    if y_analog is not None and len(y_analog):
+        first = np.shape(_list_of_trials("y_analog", y_analog)[0])
+        return first[0] if len(first) == 2 else 1
+    for name, wanted in (("symb_exists", False), ("analog_flag", True)):
+        if options[name] is wanted:
+            raise ValueError(
+                f"y_analog must be a list of analog outputs where {name} is {wanted}, "
+                "got none; give one array per trial"
+            )
+    return 0
 
 
 def as_sequences(
-    X: PerTrial,
-    y: PerTrial | None,
-    y_analog: PerTrial | None,
-    sizes: tuple[int, int, int],
-    why: str,
+    X: PerTrial, y: Known, y_analog: Known, sizes: tuple[int, int, int], why: str
 ) -> Sequences:
     """One data set, a session for every trial; what is missing is masked.
 
     Emissions are ``symb``, if there are labels, and ``analog0``, ``analog1``, ...
 
     Args:
-        X: list of arrays (features, bins).
-        y: list of labels (bins,), (1, bins) or (bins, 1), NaN or None where there is
-            none; or ``None`` if nothing is known of them.
-        y_analog: list of arrays (outputs, bins), NaN where there is none; or ``None``
-            if nothing is known of them.
-        sizes: numbers of rows of X, of labels, which are whole numbers below it or no
-            emissions if it is 1, and of analog outputs.
+        X, y, y_analog: as ``GLMHMMEstimator`` takes them; ``None`` if nothing is known.
+        sizes: numbers of rows of X, of labels (1 for no such emissions), of outputs.
         why: where the number of rows comes from, for the message.
 
     Raises:
-        ValueError: naming the trial, what it must be and what came.
-        TypeError: for arrays that do not hold real numbers.
+        ValueError, TypeError: naming the trial, what it must be and what came.
     """
     num_features, num_classes, num_outputs = sizes
     X = _list_of_trials("X", X)
@@ -48,13 +59,13 @@ def as_sequences(
         label = None if label is None else _labels(i, label, num_classes)
         designs.append(_design(i, trial, label, num_features, why))
         bins = len(designs[-1])
-        if label is not None and len(label) != bins:
-            raise ValueError(
-                f"y[{i}] must have {bins} labels, one for each bin of X[{i}], "
-                f"got {len(label)}; give one label for each bin"
-            )
         columns = np.full((bins, 1 + num_outputs), np.nan)
         if label is not None:
+            if len(label) != bins:
+                raise ValueError(
+                    f"y[{i}] must have {bins} labels, one for each bin of X[{i}], "
+                    f"got {len(label)}; give one label for each bin"
+                )
             columns[:, 0] = label
         if analog is not None:
             columns[:, 1:] = _analog(i, analog, (num_outputs, bins)).T
@@ -73,20 +84,16 @@ def as_sequences(
     return data if known.all() else data._derive(mask=mask)
 
 
-def check_fittable(data: Sequences, num_outputs: int, constant: Sequence[str]) -> None:
-    """Raise a ValueError for trials that can be predicted, but not fitted.
-
-    Args:
-        data: the trials.
-        num_outputs: number of analog outputs, each of which must vary.
-        constant: options by which only the last row of X is read.
-    """
+def check_fittable(data: Sequences, num_outputs: int, options: Options) -> None:
+    """Raise a ValueError for trials that can be predicted, but not fitted."""
+    parts = ("GLM_emissions", "GLM_transitions")
+    constant = " and ".join(name for name in parts if not options[name])
     last = data.covariates[:, -1]
     if constant and (last.min() < last.max() or last[0] == 0):
         raise ValueError(
-            f"X must have a constant last row, other than 0, where "
-            f"{' and '.join(constant)} is False and no other row is read, got values "
-            f"from {last.min():g} to {last.max():g}; append a row of ones"
+            f"X must have a constant last row, other than 0, where {constant} is False "
+            f"and no other row is read, got values from {last.min():g} to "
+            f"{last.max():g}; append a row of ones"
         )
     known = observed(data)
     for i, name in enumerate(analog_names(num_outputs)):
@@ -112,39 +119,25 @@ def observed(data: Sequences) -> dict[str, np.ndarray]:
     return dict(zip(data.emission_names, columns))
 
 
-def num_outputs_of(y_analog: PerTrial | None) -> int:
-    """Number of analog outputs of a user's list of trials, by its first one."""
-    if y_analog is None or len(y_analog) == 0:
-        return 0
-    first = np.shape(_list_of_trials("y_analog", y_analog)[0])
-    return first[0] if len(first) == 2 else 1
-
-
-def _list_of_trials(
-    name: str, trials: PerTrial | None, number: int | None = None
-) -> list:
-    """The trials as a list, of this length; a single array is no list of trials.
-
-    Where nothing is known of them it holds as many times ``None``.
-    """
+def _list_of_trials(name: str, trials: Known, number: int | None = None) -> list:
+    """The trials as a list of this length, of ``None`` where nothing is known."""
     if trials is None:
         return [None] * (number or 0)
     if not hasattr(trials, "__len__") or isinstance(trials, (str, bytes, dict)):
-        kind = type(trials).__name__
         raise TypeError(
-            f"{name} must be a list with one array per trial, got {kind}"
-            "; put the arrays of all trials into a list"
+            f"{name} must be a list with one array per trial, got "
+            f"{type(trials).__name__}; put the arrays of all trials into a list"
         )
     if len(trials) == 0:
         raise ValueError(
             f"{name} must have at least one trial, got an empty list"
             "; give one array per trial"
         )
-    first = np.ndim(trials[0])
-    if first == 0 or (name == "X" and first == 1):
+    axes = np.ndim(trials[0])
+    if axes == 0 or (name == "X" and axes == 1):
         raise ValueError(
-            f"{name} must be a list with one array per trial, got arrays of "
-            f"{first} axes in it; write [{name}] for a single trial"
+            f"{name} must be a list with one array per trial, got arrays of {axes} axes"
+            f" in it; write [{name}] for a single trial"
         )
     if number not in (None, len(trials)):
         raise ValueError(
@@ -216,12 +209,11 @@ def _labels(i: int, labels: ArrayLike, num_classes: int) -> np.ndarray:
             f"y[{i}] must have shape (bins,) or (1, bins), got {array.shape}"
             "; give one label for each bin"
         )
-    legal = np.isnan(array) | np.isin(array, np.arange(num_classes))
-    if not legal.all():
-        bin_ = int(np.argmin(legal))
+    wrong = np.flatnonzero(~np.isnan(array) & ~np.isin(array, range(num_classes)))
+    if len(wrong):
         raise ValueError(
             f"y[{i}] must hold labels 0 to {num_classes - 1}, for num_emissions = "
-            f"{num_classes}, got {array[bin_]:g} at bin {bin_}; number the labels from "
-            "0, and write NaN where there is none"
+            f"{num_classes}, got {array[wrong[0]]:g} at bin {wrong[0]}; number the "
+            "labels from 0, and write NaN where there is none"
         )
     return array
