@@ -10,11 +10,19 @@ waits for them for ever. There torch computes in one thread, which starts none.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from functools import partial
+from itertools import chain, islice, starmap
+from typing import Any, TypeVar
 
 import torch
 from pyro.poutine import runtime
+
+Result = TypeVar("Result")
 
 
 class _Lock:
@@ -70,6 +78,35 @@ def usual_modes() -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             modes.enter_context(torch.device("cpu"))
         yield
+
+
+def in_threads(
+    function: Callable[..., Result],
+    calls: Iterable[tuple[Any, ...]],
+    threads: int | None = None,
+) -> Iterator[Result]:
+    """What a function gives for each of these arguments, in their order.
+
+    Args:
+        function: leaves the interpreter to the other threads while it computes.
+        calls: its arguments, of every call; read only a few calls ahead.
+        threads: how many work at once; by default as many as torch computes with.
+    """
+    threads, rest = threads or torch.get_num_threads(), iter(calls)
+    begun = list(islice(rest, 2))
+    if threads == 1 or len(begun) < 2:
+        yield from starmap(function, chain(begun, rest))
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for given in chain(begun, rest):
+            # A thread is told all that its caller knows of its surroundings.
+            run = partial(copy_context().run, function, *given)
+            waiting.append(pool.submit(run))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        for done in waiting:
+            yield done.result()
 
 
 def _in_forked_child() -> None:

@@ -7,11 +7,8 @@ tensors of the potentials' type. Batch axes of the results are full.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -30,6 +27,7 @@ from glmhmm_pyro.chain.shapes import Potentials, memory_of
 from glmhmm_pyro.chain.single_state import counts_single
 from glmhmm_pyro.chain.specialised import States, pair_for, states_for
 from glmhmm_pyro.chain.stationary_kernels import counts_stationary
+from glmhmm_pyro.concurrency import in_threads
 from glmhmm_pyro.chain.tangent_kernels import tangents_log
 
 # Sessions are grouped into pieces of work of about this many (step, origin,
@@ -60,15 +58,7 @@ class Work(NamedTuple):
 
     def run(self, kernel: Callable[..., None], calls: Sequence[tuple]) -> None:
         """Call a kernel with the arguments of every piece, in threads if it pays."""
-        if self.threads == 1 or len(calls) == 1:
-            for arguments in calls:
-                kernel(*arguments)
-            return
-        with ThreadPoolExecutor(min(self.threads, len(calls))) as pool:
-            # A thread is told all that its caller knows of its surroundings.
-            runs = [functools.partial(copy_context().run, kernel, *c) for c in calls]
-            for done in [pool.submit(run) for run in runs]:
-                done.result()
+        list(in_threads(kernel, calls, self.threads))
 
 
 def log_marginal(potentials: Potentials, lengths: Tensor) -> Tensor:

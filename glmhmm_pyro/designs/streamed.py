@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glmhmm_pyro.designs.dense import Dense
 from glmhmm_pyro.designs.matrix import STRETCH, DesignMatrix
+from glmhmm_pyro.designs.thin_products import add_sums, multiply
 
 # Numbers of one stretch that should stay in the cache while they are multiplied.
 _CACHED_NUMBERS = 1 << 18
@@ -47,14 +48,14 @@ class Streamed(DesignMatrix):
         """Predictors (steps, columns) of weights (features, columns), no graph kept."""
         found = weights.new_empty(len(self), weights.shape[1])
         for where, rows in self.stretches(self._cached()):
-            torch.mm(rows, weights, out=found[where])
+            multiply(rows, weights, found[where])
         return found
 
     def sums(self, residuals: Tensor) -> Tensor:
         """Sums of rows (sets, features) under residuals (sets, steps), no graph."""
         found = residuals.new_zeros(len(residuals), self.shape[1])
         for where, rows in self.stretches(self._cached()):
-            found.addmm_(residuals[:, where], rows)
+            add_sums(residuals[:, where], rows, found)
         return found
 
     def gram(self, weights: Tensor) -> Tensor:
