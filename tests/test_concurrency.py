@@ -110,3 +110,26 @@ def test_only_one_thread_is_inside_and_it_may_enter_again():
         assert not concurrency._state.is_mine
         assert pool.submit(others).result()
         pool.submit(concurrency._state.lock.release).result()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_calls_are_answered_in_their_order_and_read_a_few_ahead(threads):
+    read, answered = [], []
+
+    def numbers():
+        for number in range(40):
+            read.append(number)
+            yield (number,)
+
+    for answer in concurrency.in_threads(lambda n: n * n, numbers(), threads):
+        answered.append(answer)
+        assert len(read) <= len(answered) + 2 * threads + 1
+    assert answered == [n * n for n in range(40)]
+    assert list(concurrency.in_threads(lambda n: n, [], threads)) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_in_a_thread_is_the_callers(threads):
+    calls = ((n,) for n in (2, 1, 0, 1))
+    with pytest.raises(ZeroDivisionError):
+        list(concurrency.in_threads(lambda n: 1 // n, calls, threads))

@@ -27,8 +27,8 @@ from glmhmm_pyro.chain.shapes import Potentials, memory_of
 from glmhmm_pyro.chain.single_state import counts_single
 from glmhmm_pyro.chain.specialised import States, pair_for, states_for
 from glmhmm_pyro.chain.stationary_kernels import counts_stationary
-from glmhmm_pyro.concurrency import in_threads
 from glmhmm_pyro.chain.tangent_kernels import tangents_log
+from glmhmm_pyro.concurrency import in_threads
 
 # Sessions are grouped into pieces of work of about this many (step, origin,
 # destination) triples, whatever the number of threads, so that sums are always taken

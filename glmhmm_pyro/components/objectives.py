@@ -18,11 +18,15 @@ class Beginning(NamedTuple):
             features, features). A block's numbers are rows of weights; curvature
             between rows is left out. With further parameters a block is one row of
             all its numbers.
+        coupling: the same by the predictors of rows, summed over steps, those between
+            rows included, shape (problems, rows, rows); ``None`` where there is but
+            one row, or none is known.
     """
 
     values: np.ndarray
     gradient: np.ndarray
     curvature: np.ndarray
+    coupling: np.ndarray | None = None
 
 
 class BlockObjective(Protocol[Counts]):

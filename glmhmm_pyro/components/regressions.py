@@ -97,7 +97,9 @@ class RegressionObjective:
         """Expected value and gradient under these counts (problems, steps)."""
         with np.errstate(invalid="ignore", over="ignore"):
             residuals = torch.from_numpy(counts * terms.slope)
-            gradient = [(residuals @ self.design).numpy()]
+            by_weights = residuals.new_empty(len(counts), self.design.shape[1])
+            self.design.collect(residuals, by_weights)
+            gradient = [by_weights.numpy()]
             gradient += [(counts * other).sum(1)[:, None] for other in terms.others]
             return (counts * terms.log_probs).sum(1), np.concatenate(gradient, 1)
 

@@ -16,6 +16,7 @@ from glmhmm_pyro.components.objectives import Beginning
 from glmhmm_pyro.components.table_kernels import soft_residuals
 from glmhmm_pyro.concurrency import in_threads
 from glmhmm_pyro.designs import DesignLike, DesignMatrix, as_design
+from glmhmm_pyro.designs.matrix import STRETCH
 from glmhmm_pyro.designs.thin_products import add_sums, multiply
 
 # Least number of steps that a rough curvature is estimated from; per feature, the least
@@ -70,22 +71,24 @@ class SoftmaxRegression:
     def begin(self, points: np.ndarray, targets: Targets) -> Beginning:
         """All problems, with minus the second derivatives from some of the steps.
 
-        These serve to precondition: curvature between classes is left out, and moments
-        of all steps are added, a share that is the larger the smaller the sample.
+        These serve to precondition: moments of all steps are added, a share that is the
+        larger the smaller the sample, and of curvature between classes there is its
+        mean over the steps alone.
         """
         which = np.arange(len(points))
-        weights = np.empty((len(points), self.num_free, len(self.design)))
-        values, gradient = self._evaluated(points, which, targets, weights)
-        return Beginning(values, gradient, self._curvature(weights))
+        expected = np.empty((len(points), self.num_free, len(self.design)))
+        values, gradient = self._evaluated(points, which, targets, expected)
+        weights, coupling = self._weights(expected, targets)
+        return Beginning(values, gradient, self._curvature(weights), coupling)
 
     def _evaluated(
         self,
         points: np.ndarray,
         which: np.ndarray,
         targets: Targets,
-        curvature: np.ndarray | None = None,
+        expected: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As ``__call__``; puts every step's curvature by its predictors into an array.
+        """As ``__call__``; puts what is expected of free classes into an array.
 
         Its shape is (problems, classes - 1, steps).
         """
@@ -102,10 +105,8 @@ class SoftmaxRegression:
             counts, total = targets(which, stretch)
             soft_residuals(by_problem, counts, total, values)
             add_sums(scores.T, rows, gradient)
-            if curvature is not None:
-                expected = counts - by_problem.transpose(1, 2, 0)
-                shares = expected / np.where(total > 0, total, 1.0)[:, None]
-                curvature[..., stretch] = np.maximum(expected * (1 - shares), 0.0)
+            if expected is not None:
+                expected[..., stretch] = counts - by_problem.transpose(1, 2, 0)
             return values, gradient
 
         values, gradient = np.zeros(len(which)), torch.zeros_like(weights)
@@ -114,6 +115,32 @@ class SoftmaxRegression:
             values += value
             gradient += slope
         return values, gradient.numpy().reshape(points.shape)
+
+    def _weights(
+        self, expected: np.ndarray, targets: Targets
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Minus the second derivatives by the predictors of free classes.
+
+        Args:
+            expected: counts of these, (problems, classes - 1, steps); overwritten.
+
+        Returns:
+            Those of every step and class by itself, in the shape of ``expected``, and
+            between classes the sums over steps, (problems, classes - 1, classes - 1).
+        """
+        which = np.arange(len(expected))
+        between = np.zeros((*expected.shape[:2], self.num_free))
+        for first in range(0, expected.shape[-1], STRETCH):
+            stretch = slice(first, first + STRETCH)
+            _, total = targets(which, stretch)
+            some = expected[..., stretch]
+            shares = some / np.where(total > 0, total, 1.0)[:, None]
+            between -= some @ shares.swapaxes(-1, -2)
+            some *= 1 - shares
+        np.maximum(expected, 0.0, out=expected)
+        every = range(self.num_free)
+        between[:, every, every] = expected.sum(-1)
+        return expected, between
 
     def _curvature(self, weights: np.ndarray) -> np.ndarray:
         """Minus the second derivatives (problems, classes - 1, features, features).
@@ -164,11 +191,9 @@ def row_by_row(design: DesignLike) -> DesignMatrix:
 
 def predictors(design: DesignMatrix, weights: np.ndarray) -> np.ndarray:
     """Products (problems, steps) of a design and weights (problems, features)."""
-    found = np.empty((len(weights), len(design)))
-    columns = torch.from_numpy(weights).T
-    for where, rows in design.stretches():
-        found[:, where] = (rows @ columns).numpy().T
-    return found
+    found = torch.empty(len(design), len(weights), dtype=torch.float64)
+    design.multiply(torch.from_numpy(weights).T, found)
+    return np.ascontiguousarray(found.numpy().T)
 
 
 def mean_moments(design: DesignMatrix) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Products of a tall matrix and few columns, which libraries of matrices are slow at.
 
 Compiled loops over eight rows at once, so that what belongs to a column is read once
-for all of them, take half the time of torch's products or less
-(``benchmarks/products.py``). Every column is computed by itself: it has the same bits
-whichever others there are. Long products are made of pieces in threads, always the
-same ones, whatever the number of threads.
+for all of them; ``benchmarks/products.py`` compares them with torch's and numpy's.
+Every column is computed by itself: it has the same bits whichever others there are.
+Long products are made of pieces in threads, always the same ones, whatever the number
+of threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from glmhmm_pyro.concurrency import in_threads
 
 # Of fewer features than this a product is too short to be worth compiling a loop for,
 # of more columns it is not thin.
-_LEAST_FEATURES, _MOST_COLUMNS = 17, 64
+_LEAST_FEATURES, _MOST_COLUMNS = 48, 32
 
 # Rows of a piece.
 _PIECE = 1 << 13

@@ -4,8 +4,10 @@ import numpy as np
 import torch
 
 from glmhmm_pyro.components.softmax import SoftmaxRegression
+from glmhmm_pyro.inference.steps.expected_joint import Box, ExpectedJoint
 from glmhmm_pyro.optim import minimize_batched
 from glmhmm_pyro.optim.preconditioning import Preconditioned
+from glmhmm_pyro.ranks import ALONE
 
 STEPS, FEATURES, CLASSES, PROBLEMS = 80, 3, 3, 2
 
@@ -49,6 +51,67 @@ def test_curvature_is_the_hessian_of_each_class_plus_a_thousandth_of_the_moments
             np.testing.assert_allclose(rest, share * design.T @ design, atol=1e-10)
 
 
+def test_coupling_is_the_hessian_between_classes_by_their_predictors():
+    objective, targets, points, counts, design = regression()
+    found = objective.begin(points, targets).coupling
+    for problem in range(PROBLEMS):
+        scores = points[problem].reshape(CLASSES - 1, FEATURES) @ design.T
+        probs = np.exp(scores) / (1 + np.exp(scores).sum(0))
+        n = counts[problem].sum(0)
+        between = np.diag((n * probs).sum(1)) - (n * probs) @ probs.T
+        np.testing.assert_allclose(found[problem], between, rtol=1e-12)
+
+
+class ThreeTimesTheCurvature:
+    """A prior, as an expected log-joint asks it, of which values do not matter."""
+
+    def __init__(self, within):
+        self.within = within
+
+    def curvature(self, points, shape):
+        return 3 * self.within.reshape(shape)
+
+    def __call__(self, points, which):
+        return np.zeros(len(which)), np.zeros_like(points)
+
+
+def test_a_prior_adds_to_rows_and_not_between_them():
+    regress, targets, points, _, _ = regression(4)
+
+    class Objective:
+        def begin(self, at, counts):
+            return regress.begin(at, counts)
+
+    plain = regress.begin(points, targets)
+    prior = ThreeTimesTheCurvature(plain.curvature)
+    box = Box(*(np.full(points.shape, end) for end in (-np.inf, np.inf)))
+    joint = ExpectedJoint(Objective(), targets, prior, box, 1.0, ALONE)
+    found = joint.begin(points)
+    np.testing.assert_allclose(found.curvature, 4 * plain.curvature)
+    own = np.eye(CLASSES - 1, dtype=bool)
+    np.testing.assert_allclose(found.coupling, np.where(own, 4, 1) * plain.coupling)
+
+
+def test_moves_that_mix_classes_have_the_curvature_that_rows_have_in_common():
+    """Classes that share their covariates' moments: a Kronecker product."""
+    rng = np.random.default_rng(3)
+    roots = rng.normal(size=(4, 2)), rng.normal(size=(9, FEATURES))
+    between, within = (root.T @ root for root in roots)
+    hessian = np.kron(between, within)
+    blocks = np.stack([between[c, c] * within for c in range(2)])[None]
+    start = rng.normal(size=(1, 2 * FEATURES))
+
+    def objective(at, which):
+        return np.einsum("pi,ij,pj->p", at, hessian, at) / 2, at @ hessian
+
+    first = objective(start, [0])
+    problem = Preconditioned(objective, start, *first, blocks, 7 * between[None])
+    at, every = np.eye(2 * FEATURES), np.zeros(2 * FEATURES, dtype=int)
+    slopes = problem(at, every)[1] - problem(0 * at[:1], every[:1])[1]
+    # A thousandth is added to the curvature of rows by themselves.
+    np.testing.assert_allclose(slopes, np.eye(2 * FEATURES), atol=0.02)
+
+
 def test_first_gradient_has_unit_length_and_the_optimum_is_the_same():
     regress, targets, points, _, _ = regression()
 
@@ -57,11 +120,9 @@ def test_first_gradient_has_unit_length_and_the_optimum_is_the_same():
         return -values / STEPS, -gradient / STEPS
 
     every = np.arange(PROBLEMS)
-    first, curvature = (
-        objective(points, every),
-        regress.begin(points, targets).curvature,
-    )
-    problem = Preconditioned(objective, points, *first, curvature / STEPS)
+    first, begun = objective(points, every), regress.begin(points, targets)
+    curvature = begun.curvature / STEPS
+    problem = Preconditioned(objective, points, *first, curvature, begun.coupling)
     values, gradient = problem(np.zeros_like(points), every)
     np.testing.assert_array_equal(values, 0.0)
     np.testing.assert_allclose(np.abs(gradient).sum(1), 1.0)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glmhmm_pyro.components.objectives import BlockObjective
+from glmhmm_pyro.components.objectives import Beginning, BlockObjective
 from glmhmm_pyro.inference.steps.blocks import LogPrior
 from glmhmm_pyro.optim.preconditioning import Evaluation
 from glmhmm_pyro.ranks import Ranks
@@ -72,17 +72,20 @@ class ExpectedJoint:
         found = self.objective(inside, which, self.counts)
         return self._joint(points, inside, which, found)
 
-    def begin(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def begin(self, points: np.ndarray) -> Beginning:
         """Values, gradients and rough second derivatives of all problems."""
         every = np.arange(len(points))
         inside = self.box.inside(points, every)
         beginning = self.objective.begin(inside, self.counts)
-        curvature = self.ranks.total(beginning.curvature)
+        curvature = likely = self.ranks.total(beginning.curvature)
         if self.prior is not None:
-            curvature = curvature + self.prior.curvature(inside, curvature.shape)
+            curvature = likely + self.prior.curvature(inside, likely.shape)
+        coupling = beginning.coupling
+        if coupling is not None:
+            coupling = _with_prior(self.ranks.total(coupling), likely, curvature)
         found = beginning.values, beginning.gradient
         values, gradient = self._joint(points, inside, every, found)
-        return values, gradient, self.scale * curvature
+        return Beginning(values, gradient, self.scale * curvature, coupling)
 
     def _joint(
         self,
@@ -98,3 +101,22 @@ class ExpectedJoint:
             values, gradient = values + prior_values, gradient + prior_gradient
         values, gradient = -self.scale * values, -self.scale * gradient
         return values, self.box.free(points, which, gradient)
+
+
+def _with_prior(
+    coupling: np.ndarray, likely: np.ndarray, curvature: np.ndarray
+) -> np.ndarray:
+    """Curvature between rows where the prior, which knows none, has added to theirs.
+
+    Args:
+        coupling: that of the likelihood, shape (problems, rows, rows).
+        likely: within rows, shape (problems, rows, features, features).
+        curvature: the same with the prior's.
+    """
+    before, after = (np.trace(one, axis1=-2, axis2=-1) for one in (likely, curvature))
+    rows = range(coupling.shape[-1])
+    found = coupling.copy()
+    found[:, rows, rows] *= np.where(before > 0, after, 1.0) / np.where(
+        before > 0, before, 1.0
+    )
+    return found

@@ -40,7 +40,7 @@ from glmhmm_pyro.ranks import ALONE
 from glmhmm_pyro.sequences import Sequences
 
 # Of the first gradient, the part that may remain when an M-step ends.
-_REMAINING_GRADIENT = 0.03
+_REMAINING_GRADIENT = 0.05
 
 # That of sessions, or steps, in counts that may be the same for all of them.
 _AXES = {"initial": -2, "transition": -3}
