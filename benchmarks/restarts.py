@@ -44,7 +44,8 @@ def main():
     print(f"{'':5}{'one':>8}{'20 plain':>10}{'ratio':>7}{'search':>9}{'ratio':>7}")
     for name in args.names:
         model, data = problem(name, args.folder)
-        seconds(model, data, num_restarts=2, num_iters=2)  # compiles
+        gh.chain.warm_up([model.num_states])
+        seconds(model, data, num_restarts=2, num_iters=2)  # compiles the rest
         found = [
             [seconds(model, data, seed=seed, **options) for options in FITS.values()]
             for seed in range(args.seeds)

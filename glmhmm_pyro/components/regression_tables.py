@@ -61,7 +61,7 @@ class RegressionTable:
         self._terms = self.objective.terms(scores, *logs)
         table = self._terms.log_probs.T
         if self._group is not None:
-            table = table[self._group]
+            table = table.take(self._group, axis=0)
         if self._unseen is not None:
             table = np.where(self._unseen[:, None], 0.0, table)
         return np.ascontiguousarray(table)

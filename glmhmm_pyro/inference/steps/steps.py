@@ -110,7 +110,9 @@ class ComponentSteps:
         if self.counts is None:
             raise RuntimeError("an M-step must follow an E-step")
         params = stack([sets[row] for row in rows])
-        counts = ExpectedCounts(*(value[rows] for value in self.counts))
+        counts = self.counts
+        if rows != list(range(len(counts.emission))):
+            counts = ExpectedCounts(*(value[rows] for value in counts))
         counts = scaled(counts, multiplier)
         updated = m_step(self.m_steps, counts, params)
         # Processors may differ in the last bit.
