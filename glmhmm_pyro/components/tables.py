@@ -209,7 +209,6 @@ class SoftmaxRegressions:
 
     def spread(self, table: np.ndarray) -> np.ndarray:
         """The table of all steps, from that of groups (groups, ...)."""
-        # Four times as fast as an index.
         return table if self.group is None else table.take(self.group, axis=0)
 
     def pooled(self, counts: np.ndarray) -> np.ndarray:

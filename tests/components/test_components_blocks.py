@@ -134,9 +134,9 @@ def _check_objective(model, data, component, counts):
         value, slope = objective(points[which].copy(), which, prepared)
         np.testing.assert_allclose(value, expected.detach().numpy()[which], rtol=1e-12)
         np.testing.assert_allclose(slope, gradient[which], rtol=1e-10, atol=1e-12)
-    values, slopes, _ = objective.begin(points, prepared)
-    np.testing.assert_allclose(values, expected.detach(), rtol=1e-12)
-    np.testing.assert_allclose(slopes, gradient, rtol=1e-10, atol=1e-12)
+    begun = objective.begin(points, prepared)
+    np.testing.assert_allclose(begun.values, expected.detach(), rtol=1e-12)
+    np.testing.assert_allclose(begun.gradient, gradient, rtol=1e-10, atol=1e-12)
 
 
 def test_objectives_of_long_designs_are_summed_over_stretches_of_time():
