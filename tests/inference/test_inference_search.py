@@ -11,15 +11,16 @@ from inference_cases import clear_data, penalised, two_animals
 from tqdm import tqdm
 
 import glmhmm_pyro as gh
+from glmhmm_pyro.inference import progress_bar
 from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.kinds import easier_problem
 from glmhmm_pyro.inference.kinds.diverse_starts import KINDS, DiverseStarts, Kicks
 from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.program.program import Program
-from glmhmm_pyro.inference.search import search_bar, stages
+from glmhmm_pyro.inference.progress_bar import ProgressBar, iterations_left
+from glmhmm_pyro.inference.search import stages
 from glmhmm_pyro.inference.search.runs import Run
 from glmhmm_pyro.inference.search.search import Search
-from glmhmm_pyro.inference.search.search_bar import SearchBar, iterations_left
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 
@@ -44,7 +45,7 @@ def three_levels(seed=0):
 def search_of(program):
     """A search that has not begun."""
     unlike = DiverseStarts.of(program, noise=0.5, seed=0)
-    return stages.MultistartSearch(EM(), program, unlike, SearchBar("EM", False))
+    return stages.MultistartSearch(EM(), program, unlike, ProgressBar("EM", False))
 
 
 @pytest.mark.parametrize("method", ["em", "map"])
@@ -311,7 +312,7 @@ def test_the_report_of_a_search_names_solutions_starts_and_kicks():
 
 
 def test_the_bar_says_what_is_under_way_and_how_long_is_left(capsys, monkeypatch):
-    monkeypatch.setattr(search_bar, "tqdm", partial(tqdm, mininterval=0, miniters=1))
+    monkeypatch.setattr(progress_bar, "tqdm", partial(tqdm, mininterval=0, miniters=1))
     with pytest.warns(gh.ConvergenceWarning):
         fit = gh.fit(gh.GLMHMM(3, gh.Bernoulli()), alternating(), num_restarts=4)
     assert any(run.is_kick for run in fit.restarts)
@@ -339,7 +340,7 @@ def test_iterations_left_are_those_until_rises_are_below_the_tolerance():
 
 
 def test_the_time_left_counts_the_pieces_to_come():
-    bar = SearchBar("EM", False)
+    bar = ProgressBar("EM", False)
     bar.enter("fit", EM(num_iters=1000, tol=1e-6), 10, 3, 0.0)
     totals = []
     for iteration in (0, 1, 2, 0):

@@ -22,6 +22,7 @@ from glmhmm_pyro.inference.marginal.problem import MarginalProblem
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
+from glmhmm_pyro.inference.progress_bar import ProgressBar
 from glmhmm_pyro.inference.search.runs import (
     FAILURES,
     Findings,
@@ -31,7 +32,6 @@ from glmhmm_pyro.inference.search.runs import (
     raise_if_all_failed,
 )
 from glmhmm_pyro.inference.search.search import Search, search_optima
-from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -115,7 +115,7 @@ class EM:
             if self.m_step is None:
                 polish(program, runs, _LEFT * self.tol)
             return best_of(program, runs, self.name)
-        with SearchBar("EM", search.progress) as bar:
+        with ProgressBar("EM", search.progress) as bar:
             multistart = search_optima(self, program, search, bar)
             multistart.finish()
         if self.m_step is None:
@@ -162,7 +162,7 @@ class EM:
         width = num_together(program.model, program.data, len(starts))
         runs: list[Run] = []
         pieces = -(-len(starts) // width)
-        with SearchBar("EM", progress) as bar:
+        with ProgressBar("EM", progress) as bar:
             bar.enter("fit", self, None, pieces, program.units.log_joint)
             for first in range(0, len(starts), width):
                 steps = program.em_steps(self.m_step)

@@ -24,9 +24,9 @@ from glmhmm_pyro.inference.mode.curved import search_by_curvature
 from glmhmm_pyro.inference.mode.descent import ROUNDING, Descent
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.progress_bar import ProgressBar
 from glmhmm_pyro.inference.search.runs import Findings, Run, attempt, best_of
 from glmhmm_pyro.inference.search.search import Search, search_optima
-from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -89,7 +89,7 @@ class MAP:
         if problem is not None:
             return fit_marginal(problem, search, EM().fit, self.name)
         if self.em_iters is None and search.is_free(program):
-            with SearchBar("EM", search.progress) as bar:
+            with ProgressBar("EM", search.progress) as bar:
                 multistart = search_optima(EM(), program, search, bar)
             for run in _told(multistart.near_best(), search.progress):
                 attempt(run, partial(self.climb, program, run))

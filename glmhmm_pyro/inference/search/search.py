@@ -17,8 +17,8 @@ from glmhmm_pyro.inference.kinds.easier_problem import easier
 from glmhmm_pyro.inference.kinds.starts import INITS
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.progress_bar import ProgressBar
 from glmhmm_pyro.inference.search.runs import Run, raise_if_all_failed
-from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.search.stages import STARTS, Engine, MultistartSearch
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.model import GLMHMM
@@ -87,7 +87,7 @@ def search_optima(
     engine: Engine,
     program: Program[GLMHMM, Sequences],
     search: Search,
-    bar: SearchBar,
+    bar: ProgressBar,
 ) -> MultistartSearch:
     """Search for the best optimum by diverse starts and kicks, at a loose tolerance.
 

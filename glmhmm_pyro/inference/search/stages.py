@@ -16,8 +16,8 @@ from glmhmm_pyro.inference.kinds.diverse_starts import DiverseStarts, Kicks, kin
 from glmhmm_pyro.inference.program.batches import num_together
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
+from glmhmm_pyro.inference.progress_bar import ProgressBar
 from glmhmm_pyro.inference.search.runs import KICK, Run, ranked
-from glmhmm_pyro.inference.search.search_bar import SearchBar
 from glmhmm_pyro.inference.status import Status
 from glmhmm_pyro.optim import LBFGSOptions
 
@@ -115,7 +115,7 @@ class MultistartSearch:
         engine: Engine,
         program: Program,
         starts: DiverseStarts,
-        bar: SearchBar,
+        bar: ProgressBar,
     ):
         self.engine, self.program, self.starts, self.bar = engine, program, starts, bar
         self.loose_engine = replace(engine, tol=max(engine.tol, LOOSE))

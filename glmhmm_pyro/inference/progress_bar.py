@@ -1,13 +1,11 @@
-"""SearchBar: what part of a fit is under way, and how long it is likely to take."""
+"""The bar of iterations: what part of a fit is under way, and how long it may take."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
-
-from glmhmm_pyro.inference.search.runs import Run
 
 # Fewest and most iterations of each of the two windows in which rises are compared.
 # A jump of SQUAREM takes three.
@@ -17,7 +15,17 @@ _WINDOWS = (5, 20)
 _STEEPEST = 1e-6
 
 
-class SearchBar:
+class Climb(Protocol):
+    """What the bar reads of a run."""
+
+    log_joints: list[float]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has neither ended nor paused."""
+
+
+class ProgressBar:
     """A progress bar of iterations, whose total is that expected of the present part.
 
     Parts are those of a search, such as ``"search by kicks (1 of 3)"``, and the
@@ -40,7 +48,7 @@ class SearchBar:
         self.limit, self.pauses = 0, False
         self.pieces, self.last = 1, -1
 
-    def __enter__(self) -> "SearchBar":
+    def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -63,7 +71,7 @@ class SearchBar:
         self.tol, self.pieces, self.gain = engine.tol, pieces, gain
         self.last = -1
 
-    def __call__(self, iteration: int, runs: Sequence[Run]) -> None:
+    def __call__(self, iteration: int, runs: Sequence[Climb]) -> None:
         """Called after every E-step."""
         self.pieces -= iteration <= self.last
         self.last = iteration
@@ -73,7 +81,7 @@ class SearchBar:
         self.bar.set_postfix(starts=len(runs), log_joint=f"{best:.3f}", refresh=False)
         self.bar.update()
 
-    def _iterations_left(self, runs: Sequence[Run]) -> int | None:
+    def _iterations_left(self, runs: Sequence[Climb]) -> int | None:
         """Of this piece and those to come, which are taken to be as long."""
         going = [run for run in runs if run.goes_on]
         each = [iterations_left(run.log_joints, self.tol) for run in going]
