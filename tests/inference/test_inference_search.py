@@ -16,6 +16,7 @@ from glmhmm_pyro.inference.em.em import EM
 from glmhmm_pyro.inference.kinds import easier_problem
 from glmhmm_pyro.inference.kinds.diverse_starts import KINDS, DiverseStarts, Kicks
 from glmhmm_pyro.inference.kinds.starts import make_starts
+from glmhmm_pyro.inference.program import batches
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.progress_bar import ProgressBar, iterations_left
 from glmhmm_pyro.inference.search import stages
@@ -239,7 +240,7 @@ def test_the_same_seed_gives_the_same_search_however_many_run_together(monkeypat
     model, data = gh.GLMHMM(3, gh.Gaussian()), three_levels()
     fits = []
     for width in (100, 3):
-        monkeypatch.setattr(stages, "num_together", lambda *_, width=width: width)
+        monkeypatch.setattr(batches, "num_together", lambda *_, width=width: width)
         fits.append(gh.fit(model, data, num_restarts=6, seed=2, **QUIET))
     one, other = fits
     assert one.log_joint == pytest.approx(other.log_joint, abs=1e-6)

@@ -19,7 +19,7 @@ from glmhmm_pyro.inference.em.acceleration import Extrapolation
 from glmhmm_pyro.inference.em.annealing import positive
 from glmhmm_pyro.inference.marginal.fitting import fit_marginal
 from glmhmm_pyro.inference.marginal.problem import MarginalProblem
-from glmhmm_pyro.inference.program.batches import num_together
+from glmhmm_pyro.inference.program.batches import chunks_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Program
 from glmhmm_pyro.inference.progress_bar import ProgressBar
@@ -159,15 +159,13 @@ class EM:
             starts: values of all sites, for every start.
             progress: whether to show a progress bar.
         """
-        width = num_together(program.model, program.data, len(starts))
         runs: list[Run] = []
-        pieces = -(-len(starts) // width)
+        chunks = chunks_of(program, starts)
         with ProgressBar("EM", progress) as bar:
-            bar.enter("fit", self, None, pieces, program.units.log_joint)
-            for first in range(0, len(starts), width):
+            bar.enter("fit", self, None, len(chunks), program.units.log_joint)
+            for chunk in chunks:
                 steps = program.em_steps(self.m_step)
-                some = [Run(params) for params in starts[first : first + width]]
-                some = self.annealed(steps, some)
+                some = self.annealed(steps, [Run(params) for params in chunk])
                 self.advance(steps, some, callback=bar)
                 runs += some
                 if runs[-1].status is Status.INTERRUPTED:

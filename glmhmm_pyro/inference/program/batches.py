@@ -1,13 +1,15 @@
 """A model at many values of its parameters, as many together as memory allows."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Data, Observed, Program
+
+Item = TypeVar("Item")
 
 
 def num_together(model: Callable[[Data], Any], data: Data, most: int) -> int:
@@ -19,6 +21,12 @@ def num_together(model: Callable[[Data], Any], data: Data, most: int) -> int:
         most: how many there are.
     """
     return min(most, Program.kind_of(model).most_sets(model, data))
+
+
+def chunks_of(program: Program, items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Items with a parameter set each, in chunks that are evaluated together."""
+    width = num_together(program.model, program.data, len(items) or 1)
+    return [items[first : first + width] for first in range(0, len(items), width)]
 
 
 def sites_at_draws(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from glmhmm_pyro.inference.draws.alignment import decodings, similarity
 from glmhmm_pyro.inference.kinds.diverse_starts import DiverseStarts, Kicks, kind_of
-from glmhmm_pyro.inference.program.batches import num_together
+from glmhmm_pyro.inference.program.batches import chunks_of
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.progress_bar import ProgressBar
@@ -129,7 +129,7 @@ class MultistartSearch:
         """Make ``number`` independent starts, of the kinds in turn."""
         made = [self.starts.make(i) for i in range(number)]
         starts = [self._run(params, kind_of(i)) for i, params in enumerate(made)]
-        for some in self._chunks(starts):
+        for some in chunks_of(self.program, starts):
             self.runs += self.engine.annealed(self.steps, some)
 
     def kicks(self, number: int) -> tuple[list[Run], Sequence[Stage], list[Run]]:
@@ -274,16 +274,11 @@ class MultistartSearch:
 
     def stop(self, runs: Sequence[Run], status: Status) -> None:
         """Evaluate runs once, and end them with a status."""
-        for some in self._chunks(runs):
+        for some in chunks_of(self.program, runs):
             sets = [run.params for run in some]
             for run, *logs in zip(some, *self.steps.expect(sets)):
                 run.record(*logs, keep=False)
                 run.status = status
-
-    def _chunks(self, items: Sequence[Any]) -> list[Any]:
-        """The items in chunks of as many as are evaluated together."""
-        width = num_together(self.program.model, self.program.data, len(items) or 1)
-        return [items[i : i + width] for i in range(0, len(items), width)]
 
     def _advance(
         self, runs: Sequence[Run], most: int | None, part: str, engine: Engine
@@ -296,7 +291,7 @@ class MultistartSearch:
             part: what the bar calls this.
             engine: advances them.
         """
-        chunks = self._chunks(runs)
+        chunks = chunks_of(self.program, runs)
         gain = self.program.units.log_joint
         self.bar.enter(part, engine, most, len(chunks), gain)
         for some in chunks:
