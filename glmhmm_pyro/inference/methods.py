@@ -1,7 +1,7 @@
 """fit: one function for every inference method."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -27,7 +27,7 @@ from glmhmm_pyro.inference.program.refusals import (
     check_spread,
 )
 from glmhmm_pyro.inference.program.starts_by_name import values_by_name
-from glmhmm_pyro.inference.search.runs import Findings, failed_starts
+from glmhmm_pyro.inference.search.runs import Findings, Restart
 from glmhmm_pyro.inference.search.search import Search
 from glmhmm_pyro.inference.status import ConvergenceWarning
 from glmhmm_pyro.inference.svi.svi import SVI
@@ -187,7 +187,7 @@ def fit(
                 program = given.in_own_units() if in_own_units else given
                 result = Fit.of(program, engine.fit(program, search), baseline)
                 cautions = undetermined + unusable_states_warning(given, result.params)
-                cautions += failed_starts(result.restarts)
+                cautions += _failed_starts(result.restarts)
             result = replace(result, notes=result.notes + cautions)
             if kept is not None:
                 kept.finish(result, cautions)
@@ -260,6 +260,15 @@ def _spread(
         said = name  # Parts of the user's own, which cannot be told from others.
     check_alike(ranks, "model and options", said, f"a {type(model).__name__}")
     return spread_over_ranks(data, ranks)
+
+
+def _failed_starts(restarts: Sequence[Restart]) -> tuple[str, ...]:
+    """A sentence about starts that failed, if there are any."""
+    reasons = [restart.reason for restart in restarts if restart.reason]
+    if not reasons:
+        return ()
+    failed = f"{len(reasons)} of {len(restarts)} starts failed, the others went on"
+    return (f"{failed}: {reasons[0]}",)
 
 
 def _for_new_fit(model: Model) -> Model:

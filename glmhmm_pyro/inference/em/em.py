@@ -183,7 +183,12 @@ class EM:
         try:
             sets = loop.annealed_starts(self, steps, [run.params for run in runs])
         except FAILURES as error:
-            loop.end_failing_annealing(self, steps, runs, error)
+            loop.end_failing(
+                steps,
+                runs,
+                lambda run: loop.annealed_starts(self, steps, [run.params]),
+                error,
+            )
             rest = iter(self.annealed(steps, [r for r in runs if r.status is None]))
             return [run if run.status is not None else next(rest) for run in runs]
         except KeyboardInterrupt:
@@ -219,7 +224,9 @@ class EM:
                 try:
                     logs = steps.expect(sets)
                 except FAILURES as error:
-                    loop.end_failing_steps(steps, going, error)
+                    loop.end_failing(
+                        steps, going, lambda run: steps.expect([run.next_params]), error
+                    )
                     continue
                 found = enumerate(zip(going, *logs))
                 rows = [i for i, e in found if loop.try_record(self, steps, rule, *e)]

@@ -16,7 +16,7 @@ from glmhmm_pyro.inference.em import resuming
 from glmhmm_pyro.inference.em.annealing import schedule, with_share_of_start
 from glmhmm_pyro.inference.journal import LongLoop, stage
 from glmhmm_pyro.inference.program.coordinates import Params
-from glmhmm_pyro.inference.search.runs import FAILURES, Run, end_failing
+from glmhmm_pyro.inference.search.runs import FAILURES, Run, attempt
 from glmhmm_pyro.inference.status import FallingLikelihoodError, Status
 from glmhmm_pyro.inference.steps.blocks import Failure
 from glmhmm_pyro.inference.steps.steps import check_possible
@@ -135,23 +135,27 @@ def try_record(options: "EM", steps: Steps, rule: Rule, run: Run, *logs: float) 
         return False
 
 
-def end_failing_steps(steps: Steps, runs: Sequence[Run], error: Exception) -> None:
-    """After an error of joint E-steps, end the runs whose own E-step fails."""
-    end_failing(
-        runs, lambda run: steps.expect([run.next_params]), error, is_spread(steps)
-    )
-
-
-def end_failing_annealing(
-    options: "EM", steps: Steps, runs: Sequence[Run], error: Exception
+def end_failing(
+    steps: Steps, runs: Sequence[Run], call: Callable[[Run], Any], error: Exception
 ) -> None:
-    """After an error of joint annealed iterations, end the runs whose own fail."""
-    end_failing(
-        runs,
-        lambda run: annealed_starts(options, steps, [run.params]),
-        error,
-        is_spread(steps),
-    )
+    """After an error of several runs together, end those that fail alone.
+
+    The computation is repeated for each run by itself to find them. Not so if the data
+    are spread over ranks, which compute together.
+
+    Args:
+        steps: of these runs.
+        runs: each that fails ends with the status ``START_FAILED``.
+        call: the same computation for one run.
+        error: the error of all together.
+
+    Raises:
+        ValueError, RuntimeError, ArithmeticError: the error, if none of them fails
+            alone, or if the data are spread over ranks.
+    """
+    ranks = getattr(getattr(steps, "data", None), "ranks", ALONE)
+    if ranks is not ALONE or all([attempt(run, partial(call, run)) for run in runs]):
+        raise error
 
 
 class Update(NamedTuple):
@@ -173,21 +177,15 @@ def maximised(
     except FAILURES as error:
         numbers = {id(runs[row]): row for row in rows}
         end_failing(
+            steps,
             [runs[row] for row in rows],
             lambda run: steps.maximise(sets, [numbers[id(run)]]),
             error,
-            is_spread(steps),
         )
         rest = [row for row in rows if runs[row].status is None]
         return maximised(steps, runs, sets, rest)
     updates = enumerate(zip(rows, found))
     return [Update(runs[row], new, steps.failure(i)) for i, (row, new) in updates]
-
-
-def is_spread(steps: Steps) -> bool:
-    """Whether the data are spread over ranks, so that runs cannot fail one by one."""
-    data = getattr(steps, "data", None)
-    return getattr(data, "ranks", ALONE) is not ALONE
 
 
 def record_or_retreat(

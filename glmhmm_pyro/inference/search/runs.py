@@ -9,7 +9,6 @@ lead to one solution; solutions are told apart by the states that they decode.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -138,27 +137,6 @@ class Restart:
         return self.kind.startswith(KICK)
 
 
-def end_failing(
-    runs: Sequence[Run], call: Callable[[Run], Any], error: Exception, is_spread: bool
-) -> None:
-    """After an error of several runs together, end those that fail alone.
-
-    The computation is repeated for each run by itself to find them.
-
-    Args:
-        runs: the runs; each that fails ends with the status ``START_FAILED``.
-        call: the same computation for one run.
-        error: the error of all together.
-        is_spread: whether the data are spread over ranks, which compute together.
-
-    Raises:
-        ValueError, RuntimeError, ArithmeticError: the error, if none of them fails
-            alone, or if the data are spread over ranks.
-    """
-    if is_spread or all([attempt(run, partial(call, run)) for run in runs]):
-        raise error
-
-
 def attempt(run: Run, call: Callable[[], Any]) -> bool:
     """Whether a call for one run succeeds; if not, the run ends with its error."""
     try:
@@ -178,15 +156,6 @@ def raise_if_all_failed(runs: Sequence[Run]) -> None:
     errors = [error for error in ends if error is not None]
     if errors and len(errors) == len(ends):
         raise errors[0]
-
-
-def failed_starts(restarts: Sequence[Restart]) -> tuple[str, ...]:
-    """A sentence about starts that failed, if there are any."""
-    reasons = [restart.reason for restart in restarts if restart.reason]
-    if not reasons:
-        return ()
-    failed = f"{len(reasons)} of {len(restarts)} starts failed, the others went on"
-    return (f"{failed}: {reasons[0]}",)
 
 
 @dataclass(frozen=True)
