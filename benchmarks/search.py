@@ -4,7 +4,7 @@
 
 Over unlike problems: real and simulated choices, song, reaction times, a rate of
 interest, with few and many states that stay, move fast or alternate. The settings of
-the search (``inference/search/stages.py``) were chosen on the half called ``chosen``;
+the search (``inference/search/search.py``) were chosen on the half called ``chosen``;
 the half called ``reported`` was looked at when they stood. Problems whose likelihood
 has no finite maximum have a weak prior, ``Ridge(5)`` on weights.
 

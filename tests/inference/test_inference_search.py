@@ -19,9 +19,8 @@ from glmhmm_pyro.inference.kinds.starts import make_starts
 from glmhmm_pyro.inference.program import batches
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.progress_bar import ProgressBar, iterations_left
-from glmhmm_pyro.inference.search import stages
 from glmhmm_pyro.inference.search.runs import Run
-from glmhmm_pyro.inference.search.search import Search
+from glmhmm_pyro.inference.search.search import STARTS, MultistartSearch, Search, Stage
 
 pytestmark = pytest.mark.filterwarnings("ignore::glmhmm_pyro.ConvergenceWarning")
 
@@ -46,7 +45,7 @@ def three_levels(seed=0):
 def search_of(program):
     """A search that has not begun."""
     unlike = DiverseStarts.of(program, noise=0.5, seed=0)
-    return stages.MultistartSearch(EM(), program, unlike, ProgressBar("EM", False))
+    return MultistartSearch(EM(), program, unlike, ProgressBar("EM", False))
 
 
 @pytest.mark.parametrize("method", ["em", "map"])
@@ -118,7 +117,7 @@ def test_runs_that_decode_alike_are_pruned_whatever_their_height():
     high = run_at([0.0, 4.0, 8.0], -800.0)
     renumbered = run_at([8.0, 0.0, 4.0], -801.0)
     low = run_at([2.0, 8.0, 30.0], -9000.0)
-    stage = stages.Stage(10, 0.8, keep=2)
+    stage = Stage(10, 0.8, keep=2)
     kept = found._pruned([low, renumbered, high], stage, ())
     assert [run is other for run, other in zip(kept, (high, low))] == [True, True]
     assert renumbered.merged_into is high and renumbered.status is gh.Status.PRUNED
@@ -133,7 +132,7 @@ def test_kicks_lead_out_of_an_optimum_where_one_state_stands_for_two():
     caught["emissions.weights"] = torch.tensor([[2.0], [7.5], [8.5]]).double()
     caught["emissions.scale"] = torch.tensor([2.2, 0.7, 0.7]).double()
     found.runs = [Run(caught)]
-    found.run_stages(found.runs, stages.STARTS[-1:])
+    found.run_stages(found.runs, STARTS[-1:])
     before = found.best.log_joints[-1]
     found.add_kicks(found.run_stages(*found.kicks(10)))
     assert found.best.kind.startswith("kick: ")
@@ -150,7 +149,7 @@ def test_kicks_to_the_optima_next_to_the_best_change_weights_a_little():
     program = Program.of(gh.GLMHMM(3, gh.Gaussian()), three_levels())
     found = search_of(program)
     found.runs = [Run(dict(found.starts.glm))]
-    found.run_stages(found.runs, stages.STARTS[-1:])
+    found.run_stages(found.runs, STARTS[-1:])
     best = found.best
     found.is_near = True
     found.add_kicks(found.run_stages(*found.kicks(4)))

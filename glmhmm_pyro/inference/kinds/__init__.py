@@ -1,1 +1,1 @@
-"""The kinds of programs: of a ``GLMHMM``, and of models of the user's own."""
+"""The kinds of programs, of a ``GLMHMM`` and of the user's own; their starts."""

@@ -1,4 +1,4 @@
-"""Runs from the starts of a fit, the distinct solutions they lead to, and findings.
+"""Runs from the starts of a fit, what they need of a method, and what they find.
 
 A start that fails ends with its error, and the others go on. Two runs may end at the
 same log-joint with different states, and two runs with very different log-joints may
@@ -9,7 +9,7 @@ lead to one solution; solutions are told apart by the states that they decode.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -21,6 +21,7 @@ from glmhmm_pyro.inference.draws.posterior import Posterior
 from glmhmm_pyro.inference.program.coordinates import Params
 from glmhmm_pyro.inference.program.program import Program
 from glmhmm_pyro.inference.status import Status
+from glmhmm_pyro.optim import LBFGSOptions
 
 # What the kind of a start begins with that is no independent one.
 KICK = "kick"
@@ -137,6 +138,36 @@ class Restart:
         return self.kind.startswith(KICK)
 
 
+class Engine(Protocol):
+    """A method that advances runs, a record of options: :class:`EM`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def tol(self) -> float:
+        """Tolerance at which a run has converged."""
+
+    @property
+    def num_iters(self) -> int:
+        """Largest number of iterations of a run."""
+
+    @property
+    def m_step(self) -> LBFGSOptions | None:
+        """Options of the M-step, if the user gave any."""
+
+    def annealed(self, steps: Any, runs: Sequence[Run]) -> list[Run]:
+        """The runs after the annealed iterations."""
+
+    def advance(
+        self,
+        steps: Any,
+        runs: Sequence[Run],
+        most: int | None = None,
+        callback: Callable[[int, Sequence[Run]], None] | None = None,
+    ) -> None:
+        """Iterate the runs that have not ended, at most ``most`` times."""
+
+
 def attempt(run: Run, call: Callable[[], Any]) -> bool:
     """Whether a call for one run succeeds; if not, the run ends with its error."""
     try:
@@ -187,23 +218,28 @@ AGREEMENT = 0.1
 # parameter sets to decode the same states.
 SAME = 0.95
 
-# Statuses of runs that found no maximum, however high their density rose.
-NO_MAXIMUM = (Status.COLLAPSED, Status.UNBOUNDED)
-
-# Statuses of runs that were ended early.
+# Statuses of runs that were ended early, and with them of those that found no maximum,
+# however high their density rose.
 _GIVEN_UP = (Status.PRUNED, Status.START_FAILED)
+_LAST = (*_GIVEN_UP, Status.COLLAPSED, Status.UNBOUNDED)
 
 
 def ranked(runs: Sequence[Run]) -> list[int]:
     """Numbers of the runs, best first; pruned, unbounded and failed ones come last."""
-    last = (*NO_MAXIMUM, *_GIVEN_UP)
 
     def place(number: int) -> tuple[bool, bool, float]:
         run = runs[number]
         has_failed = run.status is Status.START_FAILED
-        return has_failed, run.status in last, -run.log_joints[-1]
+        return has_failed, run.status in _LAST, -run.log_joints[-1]
 
     return sorted(range(len(runs)), key=place)
+
+
+def surviving(runs: Sequence[Run]) -> list[Run]:
+    """The runs that neither failed nor were pruned, best first."""
+    statuses = (None, Status.CONVERGED, Status.MAX_ITERS)
+    heads = [run for run in runs if run.status in statuses]
+    return sorted(heads, key=lambda run: -run.log_joints[-1])
 
 
 def solutions_of(program: Program, runs: Sequence[Run]) -> tuple[Solution, ...]:
