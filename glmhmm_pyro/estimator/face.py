@@ -38,19 +38,14 @@ class GLMHMMEstimator(BaseEstimator):
     :class:`glmhmm_pyro.GLMHMM` and :func:`glmhmm_pyro.fit` are the better choice: other
     emissions and priors, restarts, named results, and a tighter stopping rule.
 
-    X is a list with one array (features, bins) for each trial, y a list with one array
-    of labels 0, 1, ... (bins,), NaN where there is no label. Covariates of bin t drive
-    the emission at t and the transition from t-1 INTO t. Label 0 is the reference of
-    the emissions, staying that of the transitions.
-
-    Where the predecessors are wrong, or a parameter of theirs does nothing, this says
-    what is done here. Parameters that would do nothing, or contradict each other, are
-    refused by ``fit``, which names them.
+    Covariates of bin t drive the emission at t and the transition from t-1 INTO t.
+    Label 0 is the reference of the emissions, staying that of the transitions. Where
+    the predecessors are wrong this says what is done here. Parameters that would do
+    nothing, or contradict each other, are refused by :meth:`fit`, which names them.
 
     Args:
         random_state: seed (or numpy Generator or RandomState) of the starting weights,
-            of which trials are held out, and of generated labels; ``None`` for others
-            in every fit.
+            trials held out and labels generated; ``None`` for others in every fit.
         tol: relative change of ``loglik`` below which an iteration stalls; two such
             iterations in a row end the fit.
         max_iter: largest number of EM iterations.
@@ -79,20 +74,17 @@ class GLMHMMEstimator(BaseEstimator):
         stim_vec: numbers of the rows with the ridge ``emit_lambda`` or
             ``trans_lambda``; by default all but ``AR_vec``. Rows in neither have none.
         auto_anneal_vec: strengths of a schedule of your own for ``auto_anneal`` or
-            ``anneal_lambda``, with ``auto_anneal_schedule``; a fit then ends under the
-            last one only.
+            ``anneal_lambda``; a fit then ends under the last one only.
         auto_anneal_schedule: iteration that each of these begins with; the first is 1.
-        train_bins: numbers of the rows that the transitions read, all by default. They
-            have no weights in other rows.
-        symb_exists: whether there are labels; if not, ``y`` is not read, and
-            ``y_analog`` fitted alone.
+        train_bins: numbers of the rows that the transitions have weights in; all by
+            default.
+        symb_exists: whether there are labels; else ``y_analog`` is fitted alone.
         use_ASD: whether filters of analog outputs are smoothed: after a fit by weighted
-            least squares, the length scale and the size of every filter are learnt, by
-            the evidence of the regression of each state and output, and the fit goes on
-            from there with a Gaussian process of these over the bins as prior. The
-            history is that of both fits.
-        analog_flag: whether there must be analog outputs; where they are given they are
-            fitted.
+            least squares, length scale and size of every filter are learnt, by the
+            evidence of the regression of each state and output, and the fit goes on
+            with a Gaussian process of these over the bins as prior. The history is that
+            of both fits.
+        analog_flag: whether there must be analog outputs; any given are fitted.
         add_filters: whether the starting weights given are those of a model with the
             first few cues of X; filters of the others start at 0.
         fit_emissions: whether emission weights are fitted, or stay as they start.
@@ -121,15 +113,14 @@ class GLMHMMEstimator(BaseEstimator):
             every iteration.
 
     Attributes:
-        emit_w_: emission weights (state, label - 1, feature), those of label 0 left
-            out.
+        emit_w_: emission weights (state, label - 1, feature), without label 0.
         trans_w_: transition weights (origin, destination, feature); rows of staying are
             kept as they were and mean nothing.
         analog_emit_w_, analog_emit_scale_: weights (state, output, feature) and
             standard deviations (state, output) of analog outputs, if there are any.
         emit_w_init_, trans_w_init_, analog_emit_w_init_: the starting weights.
-        loglik_: the original's figure at the last iteration, see :meth:`fit`.
-        marginal_log_likelihood_: log-likelihood of the labels at the end, nats.
+        loglik_, marginal_log_likelihood_, prior_, ...: all figures of the last
+            iteration, see :meth:`fit`.
         converged_: whether the stopping rule was met.
         n_iter_: number of EM iterations.
         status_: how the fit ended, a :class:`glmhmm_pyro.Status`.
@@ -267,7 +258,7 @@ class GLMHMMEstimator(BaseEstimator):
         original = Original.of(options, outputs, given)
         known = y_analog if outputs else None
         data = as_sequences(X, y, known, original.sizes, original.why)
-        check_fittable(data, outputs, options)
+        check_fittable(data, options)
         generator = generator_of(options["random_state"])
         start = starting_weights(options, original, given, data, generator)
         history, found, warning = fit_trials(options, original, data, start, generator)

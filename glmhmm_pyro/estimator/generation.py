@@ -47,7 +47,7 @@ def lagged_rows(data: Sequences, rows: tuple[int, ...], num_classes: int) -> Lag
     one label and 0 for all others, the label itself, or any other numbers.
     """
     found: LaggedRows = {}
-    labels = data.split(observed(data).get("symb", np.full(data.num_steps, np.nan)))
+    labels = data.split(observed(data)[0])
     for row in rows:
         given = data.covariates[:, row]
         for lag in range(1, int(data.lengths.max())):

@@ -21,7 +21,7 @@ from glmhmm_pyro.model import GLMHMM
 from glmhmm_pyro.priors.filling import Prior
 from glmhmm_pyro.sequences import Sequences
 
-TRANSITIONS, INITIAL = "transitions.weights", "initial.probs"
+INITIAL = "initial.probs"
 
 # Weights of all rows of X, 0 in rows that are not read, by the names that users read:
 # emit_w (state, label - 1, feature), trans_w (origin, destination, feature); of analog
@@ -49,7 +49,7 @@ class SquareInputDriven(Transitions):
         self.weights = Site("origin", "destination", "covariate", prior=prior)
 
     def sizes(self) -> dict[str, int | None]:
-        """Sizes of the axes; destinations include staying."""
+        """As for every component, and all destinations."""
         return {**super().sizes(), "destination": self.num_states}
 
     def forward(self, state: Tensor, covariates: Tensor) -> Categorical:
@@ -67,8 +67,7 @@ class SquareInputDriven(Transitions):
 
     def block_objective(self, data: Sequences) -> "SquareObjective":
         """All rows' softmax regressions evaluated together."""
-        states = len(self.all_states(data.device))
-        return SquareObjective(self.operator(data), states)
+        return SquareObjective(self.operator(data), len(self.all_states(data.device)))
 
 
 class SquareObjective(TransitionObjective):
@@ -157,10 +156,14 @@ class Original:
         """The other rows of X."""
         return sorted({*range(self.num_features)} - {*self.columns(name)})
 
+    def output(self, kind: str) -> str:
+        """Name of an output of the model: that of its kind, where there are both."""
+        return kind if self.free and self.outputs else ""
+
     @property
     def sites(self) -> dict[str, str]:
         """Sites of the model by the names of the weights that they hold."""
-        found = {"trans_w": TRANSITIONS} if self.states > 1 else {}
+        found = {"trans_w": "transitions.weights"} if self.states > 1 else {}
         part = "emissions.{}." if self.free and self.outputs else "emissions."
         if self.free:
             found["emit_w"] = part.format("symb") + "weights"
@@ -168,10 +171,6 @@ class Original:
             found["analog_emit_w"] = part.format("analog") + "weights"
             found["analog_emit_scale"] = part.format("analog") + "scale"
         return found
-
-    def output(self, kind: str) -> str:
-        """Name of an output of the model: that of its kind, where there are both."""
-        return kind if self.free and self.outputs else ""
 
     def model(
         self, emit_prior: Prior = None, trans_prior: Prior = None, analog: Prior = None

@@ -118,8 +118,7 @@ def _check_list(name: str, values: ArrayLike | None) -> None:
     array = np.empty(0) if values is None else as_array(name, values)
     if array.ndim > 1 or array.dtype.kind not in "biuf":
         raise TypeError(
-            f"{name} must be a list of numbers, got {values!r}"
-            "; give a list such as [1, 2]"
+            f"{name} must be a list of numbers, got {values!r}; give such as [1, 2]"
         )
 
 

@@ -1,5 +1,6 @@
 """A fit from the estimator's parameters: what is fitted, and what is made of it."""
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -69,30 +70,17 @@ def fit_trials(
                 score = float(hidden.log_prob(held_out.emissions))
                 entry["held_out_log_likelihood"] = score
         last = history[-1]
-        attributes |= _attributes(start, last)
         if options["get_error_bars"]:
-            errors = exact_errors(ended, options["fit_emissions"])
-            errors |= diagonal_figures(ended)
-            last |= errors
-            attributes |= {f"{name}_": value.copy() for name, value in errors.items()}
+            last |= exact_errors(ended, options["fit_emissions"])
+            last |= diagonal_figures(ended)
         if options["generate"]:
             attributes |= generated(original, last, data, lagged, generator)
-        attributes["n_iter_"] = 0 if options["evaluate"] else len(history)
         attributes["status_"], warning = _status_of(ended)
+    attributes |= {f"{name}_init_": start[name] for name in original.rows}
+    attributes |= {f"{name}_": copy(value) for name, value in last.items()}
+    attributes["n_iter_"] = 0 if options["evaluate"] else len(history)
+    attributes["n_features_in_"], attributes["is_fitted_"] = number, True
     return history, attributes, warning
-
-
-def _attributes(start: Weights, last: dict[str, Any]) -> dict[str, Any]:
-    """What every fit gives, by the weights it started from and its last entry."""
-    weights = [name for name in start if name.endswith("_w")]
-    return {
-        **{f"{name}_init_": start[name] for name in weights},
-        **{f"{name}_": last[name].copy() for name in start},
-        "loglik_": last["loglik"],
-        "marginal_log_likelihood_": last["marginal_log_likelihood"],
-        "n_features_in_": last["trans_w"].shape[2],
-        "is_fitted_": True,
-    }
 
 
 def _status_of(ended: Ended) -> tuple[Status, str]:

@@ -17,7 +17,7 @@ from torch.distributions import LowRankMultivariateNormal, MultivariateNormal
 
 from glmhmm_pyro.estimator.original_em import Ended, Problem
 from glmhmm_pyro.estimator.parameters import Options
-from glmhmm_pyro.estimator.trials import analog_names, observed
+from glmhmm_pyro.estimator.trials import observed
 from glmhmm_pyro.priors.lags import process_correlation
 
 # Share of a filter's variance that is independent from bin to bin, which keeps its
@@ -46,10 +46,10 @@ def smoothed(
     with torch.no_grad():
         hidden = ended.steps.at(ended.run.params)
         counts = hidden.expected_counts(data.emissions).emission
-    known, design = observed(data), data.covariates[:, read]
+    known, design = observed(data)[1], data.covariates[:, read]
     scales, found = start["analog_emit_scale"], []
     for state, output in np.ndindex(*scales.shape):
-        values = torch.from_numpy(known[analog_names(original.outputs)[output]])
+        values = torch.from_numpy(known[output])
         seen = ~values.isnan()
         free = _FREE * float(values[seen].std())
         regression = Regression.of(design[seen], values[seen], counts[seen, state])

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from glmhmm_pyro.estimator.original import Original, Weights
 from glmhmm_pyro.estimator.parameters import Options
-from glmhmm_pyro.estimator.trials import analog_names, observed
+from glmhmm_pyro.estimator.trials import observed
 from glmhmm_pyro.sequences import Sequences
 from glmhmm_pyro.sequences.arrays import real_array
 
@@ -28,9 +28,8 @@ def starting_weights(
             )
     if options["add_filters"] and all(w is None for w in given.values()):
         raise ValueError(
-            "add_filters must be False where no starting weights of a smaller model"
-            " are given to fit (emit_w_init, trans_w_init), got True"
-            "; give these to fit, or leave it out"
+            "add_filters must be False where no starting weights of a smaller model are"
+            " given, got True; give emit_w_init or trans_w_init to fit, or leave it out"
         )
     design = data.covariates.numpy().T
     found: Weights = {}
@@ -41,8 +40,7 @@ def starting_weights(
         else:
             found[name] = _checked(name, weights, original, options)
     if original.outputs:
-        known = observed(data)
-        values = np.stack([known[name] for name in analog_names(original.outputs)])
+        values = observed(data)[1]
         spread = np.nanstd(values, axis=1)
         if given["analog_emit_w"] is None:
             found["analog_emit_w"] *= spread[:, None]

@@ -84,7 +84,7 @@ def as_sequences(
     return data if known.all() else data._derive(mask=mask)
 
 
-def check_fittable(data: Sequences, num_outputs: int, options: Options) -> None:
+def check_fittable(data: Sequences, options: Options) -> None:
     """Raise a ValueError for trials that can be predicted, but not fitted."""
     parts = ("GLM_emissions", "GLM_transitions")
     constant = " and ".join(name for name in parts if not options[name])
@@ -95,9 +95,8 @@ def check_fittable(data: Sequences, num_outputs: int, options: Options) -> None:
             f"and no other row is read, got values from {last.min():g} to "
             f"{last.max():g}; append a row of ones"
         )
-    known = observed(data)
-    for i, name in enumerate(analog_names(num_outputs)):
-        seen = known[name][~np.isnan(known[name])]
+    for i, values in enumerate(observed(data)[1]):
+        seen = values[~np.isnan(values)]
         if len(seen) < 2 or np.ptp(seen) == 0:
             raise ValueError(
                 f"y_analog must have different values in every output, got "
@@ -110,13 +109,15 @@ def analog_names(number: int) -> list[str]:
     return [f"analog{i}" for i in range(number)]
 
 
-def observed(data: Sequences) -> dict[str, np.ndarray]:
-    """Labels and analog outputs by name, NaN where there is none, each (bins,)."""
+def observed(data: Sequences) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (bins,) and analog outputs (outputs, bins), NaN where there is none."""
     values = data.emissions.double()
     if data.mask is not None:
         values = values.masked_fill(~data.mask, torch.nan)
-    columns = values.reshape(data.num_steps, -1).numpy().T
-    return dict(zip(data.emission_names, columns))
+    rows = values.reshape(data.num_steps, -1).numpy().T
+    if data.emission_names[0] == "symb":
+        return rows[0], rows[1:]
+    return np.full(data.num_steps, np.nan), rows
 
 
 def _list_of_trials(name: str, trials: Known, number: int | None = None) -> list:
