@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmhmm_pyro.concurrency import seeded
 from glmhmm_pyro.estimator.original import INITIAL, Original
 from glmhmm_pyro.estimator.trials import observed
-from glmhmm_pyro.inference.fits.closed_loop import Recompute, closed_loop
+from glmhmm_pyro.inference.fits.closed_loop import Recompute
+from glmhmm_pyro.inference.fits.given import fit_at
 from glmhmm_pyro.sequences import Sequences
 
 # Rows of X made of the labels, by name.
@@ -77,19 +77,15 @@ def generated(
     It has the weights, and ``prior`` of first states, of the last entry of a history;
     ``lagged`` rows are made anew from the labels generated.
     """
-    params, model = original.params(last, len(data)), original.model()
+    params = original.params(last, len(data))
     if INITIAL in params:
         params[INITIAL] = torch.from_numpy(last["prior"])
-    model.bind(data)
-    with seeded(int(generator.integers(2**63))), torch.no_grad():
-        if lagged:
-            drawn = closed_loop(model, params, data, [lagged], 1)
-            emissions, states = drawn.emissions[0], drawn.states[0]
-        else:
-            hidden = model.hidden_markov_at(params, data)
-            emissions, states = hidden.sample_with_states()
-    trials = [part.reshape(len(part), -1).numpy() for part in data.split(emissions)]
-    found = {"output_states_": [part.numpy().copy() for part in data.split(states)]}
+    fit = fit_at(original.model(), data, params, "GLMHMMEstimator")
+    seed = int(generator.integers(2**63))
+    drawn, states = fit.simulate(data, seed, history=lagged or None)
+    emissions = data.split(drawn.emissions.double().numpy())
+    trials = [part.reshape(len(part), -1) for part in emissions]
+    found = {"output_states_": [part.copy() for part in data.split(states)]}
     if original.free:
         found["output_"] = [trial[:, 0].astype(np.int64) for trial in trials]
     if original.outputs:
