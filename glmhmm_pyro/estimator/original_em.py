@@ -147,15 +147,14 @@ def fit(problem: Problem, options: Options) -> Ended:
     A run of EM has one prior: where the penalties change, another goes on.
     """
     rule = TwoStalls(problem.schedule, options["tol"], options["init_loglik"])
-    run, left = Run(problem.params), int(min(options["max_iter"], 2**31 - 1))
-    while left and run.status in (None, Status.MAX_ITERS):
-        most = 1 if problem.schedule.combine else left
-        em = EM(num_iters=most, accelerate=False, m_step=LBFGSOptions())
+    run, most = Run(problem.params), int(min(options["max_iter"], 2**31 - 1))
+    while len(rule.history) < most and run.status in (None, Status.MAX_ITERS):
+        number = 1 if problem.schedule.is_annealed else most
+        em = EM(num_iters=number, accelerate=False, m_step=LBFGSOptions())
         steps = OriginalSteps(problem, rule.position, options["fit_emissions"])
-        run, done = Run(run.params), len(rule.history)
+        run = Run(run.params)
         em.advance(steps, [run], rule=rule)
         raise_if_all_failed([run])
-        left -= len(rule.history) - done
     if run.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     return Ended(rule.history, run, steps)

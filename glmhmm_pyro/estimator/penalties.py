@@ -1,14 +1,12 @@
 """The original's penalties as priors, and how they change as EM goes on.
 
-They are ridge, smoothness over bins, and both with a strength of their own for the
-animal's own behaviour. The original adds them to an objective divided by the number of
-bins T, so that on the scale of the log-likelihood each is T / 2 times a quadratic form
-of the weights.
+The original adds them to an objective divided by the number of bins T, so that on the
+scale of the log-likelihood each is T / 2 times a quadratic form of the weights.
 """
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,12 +87,12 @@ class Penalties:
         if is_given(options, "stim_vec"):
             named = row_numbers("stim_vec", options["stim_vec"], num_features)
             stimuli = np.isin(np.arange(num_features), named)
-            both = np.flatnonzero(stimuli & is_own).tolist()
-            if both:
-                raise ValueError(
-                    f"stim_vec must not share rows with AR_vec, got {both} in both"
-                    "; name each row in one of the two"
-                )
+        both = np.flatnonzero(stimuli & is_own).tolist()
+        if both:
+            raise ValueError(
+                f"stim_vec must not share rows with AR_vec, got {both} in both; name "
+                "each row in one of the two"
+            )
         links = np.zeros((num_features, num_features))
         for i in range(1, num_features - int(options["filter_offset"])):
             is_inside = i % options["num_filter_bins"] and is_own[i] == is_own[i - 1]
@@ -120,37 +118,31 @@ def own_rows(options: Options, num_features: int) -> tuple[int, ...]:
     return row_numbers("AR_vec", rows, num_features)
 
 
-# What an option of annealing makes of the user's ridge and that of the schedule.
-_COMBINATIONS: dict[str, Callable[[float, float], float]] = {
-    "auto_anneal": lambda own, strength: strength,
-    "anneal_lambda": max,
-}
-
-
 @dataclass(frozen=True)
 class Schedule:
     """The penalties of a run, by its position: 1 at its first iteration.
 
-    ``combine`` makes the ridge in force of the user's ``own`` and the schedule's; it is
-    ``None`` if the user's stays. The schedule's is that of ``strengths``, whose parts
-    begin at the positions ``starts``; by default the original's: the user's at first,
-    then 1 three times, then falling. From an iteration that changes little a run goes
-    to the next part at once, and it ends in the last part only.
+    Annealed, both ridges are those of ``strengths``, whose parts begin at the positions
+    ``starts``; by default the original's: the user's ``own`` at first, then 1 three
+    times, then falling. From an iteration that changes little a run goes to the next
+    part at once; in ``strengths`` it ends in the last part only.
     """
 
     own: Penalties
-    combine: Callable[[float, float], float] | None = None
+    is_annealed: bool = False
+    # Whether no ridge falls below the user's own.
+    keeps_own: bool = False
     starts: tuple[int, ...] = (1, 5)
     strengths: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, options: Options, own: Penalties) -> "Schedule":
         """The schedule that the estimator's parameters ask for."""
-        asked = [combine for name, combine in _COMBINATIONS.items() if options[name]]
-        combine = asked[0] if asked else None
+        keeps_own = bool(options["anneal_lambda"])
+        is_annealed = keeps_own or bool(options["auto_anneal"])
         names = ("auto_anneal_vec", "auto_anneal_schedule")
         if not any(is_given(options, name) for name in names):
-            return cls(own, combine)
+            return cls(own, is_annealed, keeps_own)
         given = [[] if options[n] is None else options[n] for n in names]
         strengths, starts = (np.atleast_1d(values).tolist() for values in given)
         rising = starts[:1] == [1] and all(i < j for i, j in zip(starts, starts[1:]))
@@ -162,19 +154,21 @@ class Schedule:
                 f"the first 1 and then rising, got {strengths} and {starts}"
                 "; give two lists of one length"
             )
-        return cls(own, combine, tuple(starts), tuple(strengths))
+        return cls(own, is_annealed, keeps_own, tuple(starts), tuple(strengths))
 
     def at(self, position: int) -> Penalties:
         """The penalties in force at a position."""
         is_first = self.strengths is None and position == 1
-        if self.combine is None or is_first:
+        if not self.is_annealed or is_first:
             return self.own
         if self.strengths is not None:
             strength = self.strengths[bisect_right(self.starts, position) - 1]
         else:
             strength = 1.0 if position < 5 else math.exp(-(position - 4) / 1.5) + 0.005
-        own = self.own.emit_lambda, self.own.trans_lambda
-        emit, trans = (self.combine(ridge, strength) for ridge in own)
+        emit = trans = strength
+        if self.keeps_own:
+            emit = max(emit, self.own.emit_lambda)
+            trans = max(trans, self.own.trans_lambda)
         return replace(self.own, emit_lambda=emit, trans_lambda=trans)
 
     def after(self, position: int, stalled: bool) -> int:

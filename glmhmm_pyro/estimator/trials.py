@@ -56,25 +56,18 @@ def as_sequences(
     outputs = _list_of_trials("y_analog", y_analog, len(X))
     designs, emissions = [], []
     for i, (trial, label, analog) in enumerate(zip(X, labels, outputs)):
-        label = None if label is None else _labels(i, label, num_classes)
         designs.append(_design(i, trial, label, num_features, why))
         bins = len(designs[-1])
         columns = np.full((bins, 1 + num_outputs), np.nan)
         if label is not None:
-            if len(label) != bins:
-                raise ValueError(
-                    f"y[{i}] must have {bins} labels, one for each bin of X[{i}], "
-                    f"got {len(label)}; give one label for each bin"
-                )
-            columns[:, 0] = label
+            columns[:, 0] = _labels(i, label, num_classes, bins)
         if analog is not None:
             columns[:, 1:] = _analog(i, analog, (num_outputs, bins)).T
         emissions.append(columns[:, num_classes == 1 :])
     seen = ~np.isnan(np.concatenate(emissions))
     if num_classes > 1 and y is not None and not seen[:, 0].any():
         raise ValueError(
-            "y must have a label somewhere, got NaN at every bin"
-            "; leave NaN to bins without a label"
+            "y must have a label somewhere, got NaN at every bin; give some labels"
         )
     # What is to be predicted need not have a value in every column.
     known, names = seen.any(0), ["symb"] * (num_classes > 1) + analog_names(num_outputs)
@@ -131,8 +124,7 @@ def _list_of_trials(name: str, trials: Known, number: int | None = None) -> list
         )
     if len(trials) == 0:
         raise ValueError(
-            f"{name} must have at least one trial, got an empty list"
-            "; give one array per trial"
+            f"{name} must have at least one trial, got an empty list; give some trials"
         )
     axes = np.ndim(trials[0])
     if axes == 0 or (name == "X" and axes == 1):
@@ -149,21 +141,21 @@ def _list_of_trials(name: str, trials: Known, number: int | None = None) -> list
 
 
 def _design(
-    i: int, trial: ArrayLike, labels: np.ndarray | None, num_features: int, why: str
+    i: int, trial: ArrayLike, labels: ArrayLike | None, num_features: int, why: str
 ) -> np.ndarray:
     """Covariates of one trial, checked, shape (bins, features)."""
     array = real_array(f"X[{i}]", trial).astype(np.float64)
     shape = array.shape
     if array.ndim != 2 or shape[0] != num_features or shape[1] == 0:
-        message = (
+        fix = "; give a row for each feature"
+        fits_labels = labels is not None and shape[:1] == (np.size(labels),)
+        is_oblong = array.ndim == 2 and shape[0] != shape[1]
+        if is_oblong and (shape[1] == num_features or fits_labels):
+            fix = f", which is transposed, (bins, features); pass X[{i}].T"
+        raise ValueError(
             f"X[{i}] must have shape ({num_features}, bins) with at least one bin, "
-            f"{why}, got {shape}"
+            f"{why}, got {shape}{fix}"
         )
-        fits_labels = labels is not None and shape[:1] == labels.shape
-        if array.ndim == 2 and shape[0] != shape[1]:
-            if shape[1] == num_features or fits_labels:
-                message += f", which is transposed, (bins, features); pass X[{i}].T"
-        raise ValueError(message)
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         row, column = wrong[0]
@@ -190,7 +182,7 @@ def _analog(i: int, outputs: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
     return array
 
 
-def _labels(i: int, labels: ArrayLike, num_classes: int) -> np.ndarray:
+def _labels(i: int, labels: ArrayLike, num_classes: int, bins: int) -> np.ndarray:
     """Labels of one trial as floats, NaN where missing, shape (bins,)."""
     array = plain_array(f"y[{i}]", labels)
     if array.dtype == object:
@@ -205,10 +197,10 @@ def _labels(i: int, labels: ArrayLike, num_classes: int) -> np.ndarray:
     array = array.astype(np.float64)
     if array.ndim == 2 and 1 in array.shape:
         array = array.reshape(-1)
-    if array.ndim != 1:
+    if array.shape != (bins,):
         raise ValueError(
-            f"y[{i}] must have shape (bins,) or (1, bins), got {array.shape}"
-            "; give one label for each bin"
+            f"y[{i}] must have {bins} labels, one for each bin of X[{i}], in shape "
+            f"(bins,) or (1, bins), got {array.shape}; give one label for each bin"
         )
     wrong = np.flatnonzero(~np.isnan(array) & ~np.isin(array, range(num_classes)))
     if len(wrong):
