@@ -83,14 +83,12 @@ def generated(
     fit = fit_at(original.model(), data, params, "GLMHMMEstimator")
     seed = int(generator.integers(2**63))
     drawn, states = fit.simulate(data, seed, history=lagged or None)
-    emissions = data.split(drawn.emissions.double().numpy())
-    trials = [part.reshape(len(part), -1) for part in emissions]
+    labels, analog = observed(drawn)
     found = {"output_states_": [part.copy() for part in data.split(states)]}
     if original.free:
-        found["output_"] = [trial[:, 0].astype(np.int64) for trial in trials]
+        found["output_"] = [part.astype(np.int64) for part in data.split(labels)]
     if original.outputs:
-        analog = slice(int(original.free > 0), None)
-        found["output_analog_"] = [trial[:, analog].T.copy() for trial in trials]
+        found["output_analog_"] = [part.T.copy() for part in data.split(analog.T)]
     return found
 
 

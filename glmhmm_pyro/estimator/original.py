@@ -176,7 +176,10 @@ class Original:
         self, emit_prior: Prior = None, trans_prior: Prior = None, analog: Prior = None
     ) -> GLMHMM:
         """The model; the original's penalties are priors of rows of weights."""
-        read, moved_by = _names(self.emissions), _names(self.transitions)
+        read, moved_by = (
+            None if rows is None else [f"x{row}" for row in rows]
+            for rows in (self.emissions, self.transitions)
+        )
         families: dict[str, Emission] = {}
         if self.free:
             families["symb"] = CategoricalEmission(self.free + 1, emit_prior, read)
@@ -220,8 +223,3 @@ class Original:
         model.bind(data)
         with torch.no_grad():
             return model.hidden_markov_at(self.params(weights, len(data)), data)
-
-
-def _names(rows: tuple[int, ...] | None) -> list[str] | None:
-    """Names of rows of X as covariates."""
-    return None if rows is None else [f"x{row}" for row in rows]
