@@ -107,7 +107,7 @@ def observed(data: Sequences) -> tuple[np.ndarray, np.ndarray]:
     values = data.emissions.double()
     if data.mask is not None:
         values = values.masked_fill(~data.mask, torch.nan)
-    rows = values.reshape(data.num_steps, -1).numpy().T
+    rows = np.ascontiguousarray(values.reshape(data.num_steps, -1).numpy().T)
     if data.emission_names[0] == "symb":
         return rows[0], rows[1:]
     return np.full(data.num_steps, np.nan), rows
