@@ -513,8 +513,8 @@ def test_a_clock_that_is_none_is_refused(clock, change, words):
         model.bind(data)
 
 
-def test_weights_without_a_finite_maximum_are_named_by_their_level(fitted):
-    fit, data = fitted
+def test_weights_without_a_finite_maximum_are_named_by_their_level():
+    _, data, _ = simulated()
     flat = gh.GLMHMM(
         Levels(2, 2),
         gh.Bernoulli(),
@@ -524,7 +524,7 @@ def test_weights_without_a_finite_maximum_are_named_by_their_level(fitted):
     slow = torch.tensor([[[-40.0]], [[-3.0]]], dtype=torch.float64)
     fast = torch.tensor([[[[-1.0]], [[-1.0]]], [[[-1.0]], [[-40.0]]]]).double()
     params = {
-        "initial.probs": fit.params["initial.probs"],
+        "initial.probs": torch.full((4,), 0.25, dtype=torch.float64),
         "transitions.slow.weights": slow,
         "transitions.fast.weights": fast,
         "emissions.weights": torch.tensor([[0.0, 1.0], [0.0, -60.0]]).double(),
