@@ -52,9 +52,7 @@ def diagonal_figures(ended: Ended) -> dict[str, np.ndarray]:
     covariates as unrelated, so that they are too small. The original's variances of
     transitions are negative, and its penalty is in other units; both are right here.
 
-    Returns:
-        ``hess_diag_emit`` and ``hess_diag_trans``, in the shapes of the weights, 0 for
-        staying.
+    They are ``hess_diag_emit`` and ``hess_diag_trans``, in the shapes of the weights.
     """
     steps, problem = ended.steps, ended.steps.problem
     data, original, penalties = problem.data, problem.original, steps.penalties
@@ -85,10 +83,9 @@ def diagonal_figures(ended: Ended) -> dict[str, np.ndarray]:
 def _variances(
     counts: Tensor, probs: Tensor, design: DesignMatrix, prior: Tensor
 ) -> Tensor:
-    """Diagonals of the inverses, shape (states, outcomes - 1, features).
+    """Diagonals of the inverses (states, outcomes - 1, features).
 
-    Of expected visits (steps, states), probabilities of outcomes but the reference
-    (steps, states, outcomes - 1), covariates and their prior's precision (features,).
+    Of visits (steps, states), and probabilities (steps, states, outcomes - 1).
     """
     expected = counts.unsqueeze(-1) * probs
     spread = expected.diag_embed() - expected.unsqueeze(-1) * probs.unsqueeze(-2)

@@ -12,7 +12,7 @@ from torch import Tensor
 from glmhmm_pyro.callers import warn_caller
 from glmhmm_pyro.distributions import HiddenMarkov, expected_emission
 from glmhmm_pyro.estimator.original import WEIGHTS, Original, Weights
-from glmhmm_pyro.estimator.parameters import RandomState, check_parameters, generator_of
+from glmhmm_pyro.estimator.parameters import RandomState, checked, generator_of
 from glmhmm_pyro.estimator.plan import fit_trials
 from glmhmm_pyro.estimator.starting_weights import starting_weights
 from glmhmm_pyro.estimator.trials import (
@@ -247,8 +247,8 @@ class GLMHMMEstimator(BaseEstimator):
             ConvergenceWarning: the stopping rule was not met, or weights have no
                 finite maximum.
         """
-        options = self.get_params(deep=False)
-        check_parameters(options, {field.name: field.type for field in fields(self)})
+        kinds = {field.name: field.type for field in fields(self)}
+        options = checked(self.get_params(deep=False), kinds)
         outputs = num_outputs_to_fit(options, y, y_analog)
         given = {
             "emit_w": emit_w_init,

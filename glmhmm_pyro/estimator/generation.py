@@ -72,11 +72,7 @@ def generated(
     lagged: LaggedRows,
     generator: np.random.Generator,
 ) -> dict[str, list[np.ndarray]]:
-    """Behaviour drawn for every trial, by the names of the estimator's attributes.
-
-    It has the weights, and ``prior`` of first states, of the last entry of a history;
-    ``lagged`` rows are made anew from the labels generated.
-    """
+    """Behaviour by the last entry of a history, by the names of the attributes."""
     params = original.params(last, len(data))
     if INITIAL in params:
         params[INITIAL] = torch.from_numpy(last["prior"])

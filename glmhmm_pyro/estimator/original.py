@@ -105,22 +105,19 @@ class Original:
     @classmethod
     def of(cls, options: Options, outputs: int, given: Mapping[str, Any]) -> "Original":
         """From the estimator's parameters, and the starting weights as given."""
-        cues = options["num_feedbacks"] * options["num_filter_bins"]
-        number = int(cues + options["filter_offset"])
+        number = options["num_feedbacks"] * options["num_filter_bins"]
+        number += options["filter_offset"]
         why = "as num_feedbacks * num_filter_bins + filter_offset says"
-        emit_w, trans_w, grows = (
-            given["emit_w"],
-            given["trans_w"],
-            options["add_filters"],
-        )
-        if emit_w is not None and trans_w is not None and not grows:
+        emit_w, trans_w = given["emit_w"], given["trans_w"]
+        all_given = emit_w is not None and trans_w is not None
+        if all_given and not options["add_filters"]:
             number = np.shape(emit_w)[-1] if np.ndim(emit_w) else 0
             why = "as many rows as emit_w_init has features"
-        last, free = (number - 1,), int(options["num_emissions"]) - 1
+        last = (number - 1,)
         read = row_numbers("train_bins", options["train_bins"], number) or None
         return cls(
-            int(options["num_states"]),
-            free if options["symb_exists"] else 0,
+            options["num_states"],
+            options["num_emissions"] - 1 if options["symb_exists"] else 0,
             outputs,
             number,
             why,

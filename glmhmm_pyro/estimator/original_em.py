@@ -112,12 +112,10 @@ class OriginalSteps(ComponentSteps):
         return {name: -float(value) for name, value in nats.items()}
 
     def entry(self, run: Run) -> dict[str, Any]:
-        """What users get of the iteration that an E-step has ended; arrays are copies.
-
-        Penalties are 0 where the weights are; a prior's density has a normaliser.
-        """
+        """What users get of the iteration that an E-step has ended, arrays copied."""
         params, problem = run.params, self.problem
         first, alone = params.get(INITIAL), np.ones((len(self.data), 1))
+        # Penalties are 0 where the weights are; a prior's density has a normaliser.
         weights = {n: torch.zeros_like(v) for n, v in params.items() if "weights" in n}
         at_zero = poutine.condition(self.model.draw, params | weights)
         level = float(poutine.trace(at_zero).get_trace().log_prob_sum())
@@ -142,12 +140,9 @@ class Ended(NamedTuple):
 
 
 def fit(problem: Problem, options: Options) -> Ended:
-    """All iterations of the original's EM.
-
-    A run of EM has one prior: where the penalties change, another goes on.
-    """
+    """All iterations. A run of EM has one prior: where it changes, another goes on."""
     rule = TwoStalls(problem.schedule, options["tol"], options["init_loglik"])
-    run, most = Run(problem.params), int(min(options["max_iter"], 2**31 - 1))
+    run, most = Run(problem.params), min(options["max_iter"], 2**31 - 1)
     while len(rule.history) < most and run.status in (None, Status.MAX_ITERS):
         number = 1 if problem.schedule.is_annealed else most
         em = EM(num_iters=number, accelerate=False, m_step=LBFGSOptions())

@@ -73,16 +73,13 @@ _KINDS: dict[Any, tuple[type, str, str]] = {
 }
 
 
-def check_parameters(params: Options, kinds: Mapping[str, Any]) -> None:
-    """Raise an error that names a parameter out of range, or at odds with another.
+def checked(params: Options, kinds: Mapping[str, Any]) -> Options:
+    """The parameters, all numbers and switches as Python's own.
 
-    It is a TypeError for a value of another type than ``kinds``, the annotations, say.
+    An error names one that is out of range, or at odds with another; it is a TypeError
+    for a value of another type than ``kinds``, the annotations, say.
     """
-    for name, kind in kinds.items():
-        if kind in _KINDS:
-            _check_kind(name, params[name], kind)
-        elif name != "random_state":
-            _check_list(name, params[name])
+    params = {name: _plain(name, params[name], kind) for name, kind in kinds.items()}
     if params["init_loglik"] == 0:
         raise ValueError(
             "init_loglik must not be 0, because the first change of loglik is taken "
@@ -100,26 +97,29 @@ def check_parameters(params: Options, kinds: Mapping[str, Any]) -> None:
             "and is no likelihood of anything; look further by generate=True"
         )
     _check_combinations(params)
+    return params
 
 
-def _check_kind(name: str, value: Any, kind: type) -> None:
-    """Raise an error for a count, a number or a switch that cannot be one."""
+def _plain(name: str, value: Any, kind: Any) -> Any:
+    """A parameter as a number or switch of Python's; a list, or seed, as it is."""
+    if name == "random_state":
+        return value
+    if kind not in _KINDS:
+        array = np.empty(0) if value is None else as_array(name, value)
+        if array.ndim > 1 or array.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{name} must be a list of numbers, got {value!r}; give such as [1, 2]"
+            )
+        return value
     wanted, words, fix = _KINDS[kind]
     value = bool(value) if isinstance(value, np.bool_) else plain_number(name, value)
     if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
         raise TypeError(f"{name} must be {words}, got {value!r:.80}; give {fix}")
     if kind is int:
-        whole_number(name, value, int(_SMALLEST.get(name, 1)), most=2**63 - 1)
-    elif kind is float:
-        real_number(name, value, _SMALLEST.get(name, 0), ends=True)
-
-
-def _check_list(name: str, values: ArrayLike | None) -> None:
-    array = np.empty(0) if values is None else as_array(name, values)
-    if array.ndim > 1 or array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} must be a list of numbers, got {values!r}; give such as [1, 2]"
-        )
+        return whole_number(name, value, int(_SMALLEST.get(name, 1)), most=2**63 - 1)
+    if kind is float:
+        return real_number(name, value, _SMALLEST.get(name, 0), ends=True)
+    return value
 
 
 def _check_combinations(params: Options) -> None:

@@ -76,13 +76,11 @@ class Penalties:
     @classmethod
     def of(cls, options: Options, num_features: int) -> "Penalties":
         """The penalties that the estimator's parameters ask for."""
-        strengths = ("emit_lambda", "trans_lambda", "smooth_lambda")
-        emit, trans, smooth = (float(options[name]) for name in strengths)
-        smooth *= bool(options["L2_smooth"])
+        smooth = options["smooth_lambda"] if options["L2_smooth"] else 0.0
         is_own, own_lambda = np.zeros(num_features, dtype=bool), 0.0
         if is_given(options, "AR_lambda"):
             is_own[list(own_rows(options, num_features))] = True
-            own_lambda = float(options["AR_lambda"])
+            own_lambda = options["AR_lambda"]
         stimuli = ~is_own
         if is_given(options, "stim_vec"):
             named = row_numbers("stim_vec", options["stim_vec"], num_features)
@@ -94,11 +92,12 @@ class Penalties:
                 "each row in one of the two"
             )
         links = np.zeros((num_features, num_features))
-        for i in range(1, num_features - int(options["filter_offset"])):
+        for i in range(1, num_features - options["filter_offset"]):
             is_inside = i % options["num_filter_bins"] and is_own[i] == is_own[i - 1]
             if options["L2_smooth"] and is_inside:
                 links[[i - 1, i], [i, i - 1]] = own_lambda if is_own[i] else smooth
-        return cls(emit, trans, smooth, stimuli * 1.0, own_lambda * is_own, links)
+        ridges = options["emit_lambda"], options["trans_lambda"]
+        return cls(*ridges, smooth, stimuli * 1.0, own_lambda * is_own, links)
 
     def matrix(self, ridge: float, columns: Sequence[int]) -> np.ndarray:
         """The quadratic form, per bin, of weights of these rows of X under a ridge."""
@@ -138,8 +137,8 @@ class Schedule:
     @classmethod
     def of(cls, options: Options, own: Penalties) -> "Schedule":
         """The schedule that the estimator's parameters ask for."""
-        keeps_own = bool(options["anneal_lambda"])
-        is_annealed = keeps_own or bool(options["auto_anneal"])
+        keeps_own = options["anneal_lambda"]
+        is_annealed = keeps_own or options["auto_anneal"]
         names = ("auto_anneal_vec", "auto_anneal_schedule")
         if not any(is_given(options, name) for name in names):
             return cls(own, is_annealed, keeps_own)

@@ -33,15 +33,13 @@ def smoothed(
 ) -> tuple[Problem, dict[str, np.ndarray]]:
     """The fit that goes on under the smoothness learnt, and what users get of that.
 
-    That is the normal prior of the analog outputs' weights with the largest evidence,
-    given the states' posterior and first the noise of the fit that has ended.
+    It is of the largest evidence given the states' posterior of the fit that has ended.
     """
     original, data = problem.original, problem.data
     read = original.columns("emit_w")
     # Where the last row alone is read it is an offset, or a filter of one bin.
-    filters = bins_of_filters(
-        len(read), int(options["num_filter_bins"]), int(options["filter_offset"])
-    )
+    bins, offsets = options["num_filter_bins"], options["filter_offset"]
+    filters = bins_of_filters(len(read), bins, offsets)
     start = {name: ended.history[-1][name] for name in problem.start}
     with torch.no_grad():
         hidden = ended.steps.at(ended.run.params)

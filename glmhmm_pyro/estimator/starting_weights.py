@@ -63,7 +63,7 @@ def _drawn(
     That of a cue falls as exp(-bin / bins), and whole it adds to the log-odds what has
     a root mean square of 1: the scale of the covariates does not matter.
     """
-    cues, bins = int(options["num_feedbacks"]), int(options["num_filter_bins"])
+    cues, bins = options["num_feedbacks"], options["num_filter_bins"]
     filters, decay = np.zeros((cues, len(design))), np.exp(-np.arange(bins) / bins)
     for cue in range(cues):
         rows = slice(cue * bins, (cue + 1) * bins)
@@ -102,7 +102,7 @@ def _checked(
             f"{array.shape[2]} features where X has {features}"
             "; give the weights of the smaller model's fit"
         )
-    cues = array.shape[2] - int(options["filter_offset"])
+    cues = array.shape[2] - options["filter_offset"]
     array, unread = np.insert(array, [cues] * new, 0.0, axis=-1), original.unread(name)
     if array[..., unread].any():
         raise ValueError(

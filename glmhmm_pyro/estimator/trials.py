@@ -46,9 +46,6 @@ def as_sequences(
         X, y, y_analog: as ``GLMHMMEstimator`` takes them; ``None`` if nothing is known.
         sizes: numbers of rows of X, of labels (1 for no such emissions), of outputs.
         why: where the number of rows comes from, for the message.
-
-    Raises:
-        ValueError, TypeError: naming the trial, what it must be and what came.
     """
     num_features, num_classes, num_outputs = sizes
     X = _list_of_trials("X", X)
