@@ -9,6 +9,9 @@ from torch import Tensor
 from glmhmm_pyro.designs.matrix import STRETCH, DesignMatrix
 from glmhmm_pyro.designs.thin_products import add_sums, multiply
 
+# Rows that are weighted at a time where their moments are halved.
+_HALVED = 4096
+
 
 class Dense(DesignMatrix):
     """A design whose rows are all there.
@@ -39,8 +42,11 @@ class Dense(DesignMatrix):
     def gram(self, weights: Tensor) -> Tensor:
         """Second moments, one set of weights after another to spare memory."""
         if weights.dim() == 1 and self._is_halved(weights):
-            rows = (self.rows * weights.sqrt()[:, None]).numpy()
-            return torch.from_numpy(rows.T @ rows)
+            found, roots = weights.new_zeros(2 * self.shape[1:]), weights.sqrt()
+            for where, rows in self.stretches(_HALVED):
+                part = (rows * roots[where, None]).numpy()
+                found += torch.from_numpy(part.T @ part)
+            return found
         if weights.dim() == 1:
             return (self.rows * weights[:, None]).T @ self.rows
         if not len(weights):
