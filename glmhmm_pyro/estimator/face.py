@@ -113,19 +113,12 @@ class GLMHMMEstimator(BaseEstimator):
             every iteration.
 
     Attributes:
-        emit_w_: emission weights (state, label - 1, feature), without label 0.
-        trans_w_: transition weights (origin, destination, feature); rows of staying are
-            kept as they were and mean nothing.
-        analog_emit_w_, analog_emit_scale_: weights (state, output, feature) and
-            standard deviations (state, output) of analog outputs, if there are any.
+        emit_w_, trans_w_, analog_emit_w_, analog_emit_scale_, loglik_, prior_, ...: all
+            figures of the last iteration, by their names in what :meth:`fit` returns.
         emit_w_init_, trans_w_init_, analog_emit_w_init_: the starting weights.
-        loglik_, marginal_log_likelihood_, prior_, ...: all figures of the last
-            iteration, see :meth:`fit`.
         converged_: whether the stopping rule was met.
         n_iter_: number of EM iterations.
         status_: how the fit ended, a :class:`glmhmm_pyro.Status`.
-        emit_std_, trans_std_, analog_emit_std_, hess_diag_emit_, hess_diag_trans_: see
-            ``get_error_bars``; shapes of the weights.
         analog_lengths_, analog_sizes_: length scales (bins) and standard deviations of
             the filters' weights, (state, output, filter), see ``use_ASD``.
         output_, output_states_, output_analog_: generated labels and their states,
@@ -219,7 +212,8 @@ class GLMHMMEstimator(BaseEstimator):
             One dictionary for each EM iteration, whose arrays belong to it alone:
 
             - ``emit_w`` (state, label - 1, feature) and ``trans_w`` (origin,
-              destination, feature), the weights after the iteration;
+              destination, feature), the weights after the iteration; those of staying
+              mean nothing;
             - ``prior`` (trial, state), the distribution of the first states that goes
               with them;
             - ``loglik``, the figure that the original reports under this name: MINUS
@@ -232,12 +226,15 @@ class GLMHMMEstimator(BaseEstimator):
               weights and this ``prior``, nats, higher is better;
             - ``penalised_log_likelihood``, the same minus the penalties times the
               number of bins, which EM maximises; it never falls unless they change;
-            - ``analog_emit_w``, ``analog_emit_scale`` and ``analog_likelihood`` where
-              there are analog outputs, the last one a part of ``loglik`` too;
+            - ``analog_emit_w`` (state, output, feature), ``analog_emit_scale`` (state,
+              output), standard deviations, and ``analog_likelihood``, a part of
+              ``loglik`` too, where there are analog outputs;
             - ``emit_lambda``, ``trans_lambda`` and ``smooth_lambda``, those in force;
             - ``held_out_log_likelihood`` with ``cross_validate``: that of the trials
-              held out, nats, first states uniform; and in the last entry the error
-              bars of ``get_error_bars``.
+              held out, nats, first states uniform;
+            - in the last entry ``emit_std``, ``trans_std``, ``analog_emit_std``,
+              ``hess_diag_emit`` and ``hess_diag_trans`` of ``get_error_bars``, in the
+              shapes of the weights.
 
         Raises:
             ValueError: naming the argument or parameter, what it must be and what came.
