@@ -162,6 +162,14 @@ def test_figures_of_the_history_hang_together(fitted):
     assert estimator.marginal_log_likelihood_ == history[-1]["marginal_log_likelihood"]
 
 
+def test_all_figures_of_the_last_iteration_are_attributes_of_their_own(fitted):
+    estimator, history, _, _ = fitted
+    for name, value in history[-1].items():
+        kept = getattr(estimator, f"{name}_")
+        np.testing.assert_array_equal(kept, value)
+        assert not np.shares_memory(kept, value)
+
+
 def test_a_fit_stops_after_two_stalled_iterations_in_a_row():
     X, y = make_trials()
     estimator = make_estimator(tol=1e-3)
