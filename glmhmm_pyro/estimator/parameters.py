@@ -73,13 +73,15 @@ _KINDS: dict[Any, tuple[type, str, str]] = {
 }
 
 
-def checked(params: Options, kinds: Mapping[str, Any]) -> Options:
-    """The parameters, all numbers and switches as Python's own.
+def checked(given: Options, kinds: Mapping[str, Any]) -> Options:
+    """The parameters, numbers and switches as Python's own, ``AR_vec`` never ``None``.
 
     An error names one that is out of range, or at odds with another; it is a TypeError
     for a value of another type than ``kinds``, the annotations, say.
     """
-    params = {name: _plain(name, params[name], kind) for name, kind in kinds.items()}
+    params = {name: _plain(name, given[name], kind) for name, kind in kinds.items()}
+    if params["AR_vec"] is None:
+        params["AR_vec"] = AR_ROWS
     if params["init_loglik"] == 0:
         raise ValueError(
             "init_loglik must not be 0, because the first change of loglik is taken "
@@ -129,8 +131,7 @@ def _check_combinations(params: Options) -> None:
                 f"{name} must be left out where it does nothing, got "
                 f"{params[name]!r}: it acts with {' or '.join(partners)}; leave it out"
             )
-    own_rows = params["AR_vec"]
-    if is_given(params, "AR_lambda") and own_rows is not None and not np.size(own_rows):
+    if is_given(params, "AR_lambda") and not np.size(params["AR_vec"]):
         raise ValueError(
             "AR_vec must name rows of X for AR_lambda to act on, got an empty list; "
             "leave AR_lambda out if there are none"

@@ -15,7 +15,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from glmhmm_pyro.estimator.parameters import AR_ROWS, Options, is_given, row_numbers
+from glmhmm_pyro.estimator.parameters import Options, is_given, row_numbers
 from glmhmm_pyro.priors.filling import Prior
 
 
@@ -79,7 +79,7 @@ class Penalties:
         smooth = options["smooth_lambda"] if options["L2_smooth"] else 0.0
         is_own, own_lambda = np.zeros(num_features, dtype=bool), 0.0
         if is_given(options, "AR_lambda"):
-            is_own[list(own_rows(options, num_features))] = True
+            is_own[list(row_numbers("AR_vec", options["AR_vec"], num_features))] = True
             own_lambda = options["AR_lambda"]
         stimuli = ~is_own
         if is_given(options, "stim_vec"):
@@ -109,12 +109,6 @@ class Penalties:
         """The penalty as a prior of rows of weights; ``None`` where it is 0."""
         form = self.matrix(ridge, columns)
         return Quadratic(torch.from_numpy(form * num_steps)) if form.any() else None
-
-
-def own_rows(options: Options, num_features: int) -> tuple[int, ...]:
-    """Rows of X with the animal's own behaviour."""
-    rows = AR_ROWS if options["AR_vec"] is None else options["AR_vec"]
-    return row_numbers("AR_vec", rows, num_features)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from glmhmm_pyro.estimator.error_bars import diagonal_figures, exact_errors
 from glmhmm_pyro.estimator.generation import LaggedRows, generated, lagged_rows
 from glmhmm_pyro.estimator.original import Original, Weights
 from glmhmm_pyro.estimator.original_em import Ended, Problem
-from glmhmm_pyro.estimator.parameters import Options, is_given
-from glmhmm_pyro.estimator.penalties import Penalties, Schedule, own_rows
+from glmhmm_pyro.estimator.parameters import Options, is_given, row_numbers
+from glmhmm_pyro.estimator.penalties import Penalties, Schedule
 from glmhmm_pyro.estimator.smoothness import smoothed
 from glmhmm_pyro.inference.kinds.unbounded import unbounded_weights
 from glmhmm_pyro.inference.status import Status
@@ -48,7 +48,8 @@ def fit_trials(
     lagged: LaggedRows = {}
     if options["generate"] and is_given(options, "AR_vec"):
         # Before the fit, which would be lost with an error after it.
-        lagged = lagged_rows(data, own_rows(options, number), original.free + 1)
+        rows = row_numbers("AR_vec", options["AR_vec"], number)
+        lagged = lagged_rows(data, rows, original.free + 1)
     schedule = Schedule.of(options, Penalties.of(options, number))
     problem = Problem(original, data, start, schedule)
     # The model is traced with draws from its priors, which decide nothing here.
