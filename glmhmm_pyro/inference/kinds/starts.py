@@ -6,6 +6,7 @@ M-step from them, and noise on the result so that states and restarts differ.
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ class StartMaker:
             name: MStep(component, component.view(data), _ROUGHLY)
             for name, component in model.components.items()
         }
+        self._begun: dict[str, tuple[Params, torch.Size, Tensor]] = {}
 
     @property
     def emissions(self) -> list[str]:
@@ -114,6 +116,10 @@ class StartMaker:
 
     def zeros(self) -> Params:
         """Unconstrained zeros for the emissions; transitions favour staying."""
+        return dict(self._zeros)
+
+    @cached_property
+    def _zeros(self) -> Params:
         counts: dict[str, Any] = {"initial": 1.0, "transition": self._sticky()}
         params: Params = {}
         for name, step in self.m_steps.items():
@@ -224,11 +230,7 @@ class StartMaker:
         component, step = self.model.components[name], self.m_steps[name]
         if not step.blocks.transforms:
             return {}
-        start = step.start()
-        with torch.no_grad():
-            log_probs, _ = log_probs_and_sites(
-                component, step.data, as_taken(component, start)
-            )
+        start, shape, probs = self._beginning(name)
         axes = 3 if component.counts_of == "transition" else 2
         given = 3 if component.counted_from == "transition" else 2
         whole = torch.as_tensor(counts, dtype=torch.float64).to(self.data.device)
@@ -237,15 +239,34 @@ class StartMaker:
             # All ranks have the whole of it, and the M-step sums over them.
             whole = whole / self.data.ranks.size
         if component.own_states is not None:
-            own = log_probs.shape[-axes : 1 - axes]
+            own = shape[-axes : 1 - axes]
             shape = own + torch.Size([self.model.num_states] * (given - 1))
             whole = whole.expand(broadcast_shape(whole.shape, shape))
             return _only_set(step(whole[None], start))
-        if axes == 3 and whole.dim() == 3 and len(whole) > log_probs.shape[-3]:
+        if axes == 3 and whole.dim() == 3 and len(whole) > shape[-3]:
             whole = whole.sum(0)
         if axes == 3:
-            whole = self.model.transitions.expansion.spread(whole, log_probs.exp())
-        return _only_set(step(whole.expand((1,) + log_probs.shape[-axes:]), start))
+            whole = self.model.transitions.expansion.spread(whole, probs)
+        return _only_set(step(whole.expand((1,) + shape[-axes:]), start))
+
+    def _beginning(self, name: str) -> tuple[Params, torch.Size, Tensor]:
+        """Start values of a component; shape of its log-probabilities; those of moves.
+
+        They are the same for every start, and found once.
+        """
+        if name not in self._begun:
+            component, step = self.model.components[name], self.m_steps[name]
+            start = step.start()
+            with torch.no_grad():
+                log_probs, _ = log_probs_and_sites(
+                    component, step.data, as_taken(component, start)
+                )
+            spreads = self.model.transitions.expansion.emits is not None
+            # Others are not read, and may be many.
+            is_read = spreads and component.counts_of == "transition"
+            probs = log_probs.exp() if is_read else log_probs.new_zeros(())
+            self._begun[name] = start, log_probs.shape, probs
+        return self._begun[name]
 
     def _clusters(self) -> np.ndarray:
         """k-means labels of every step's covariates and behaviour, standardised."""
