@@ -26,6 +26,7 @@ def compiled(
     reassociate: bool = True,
     exact: bool = False,
     inline: bool = False,
+    allocates: bool = True,
 ) -> Callable[..., Any]:
     """Compile a kernel on its first call and keep the machine code on disk.
 
@@ -38,10 +39,16 @@ def compiled(
         exact: whether every operation is rounded by itself, in the order it is written
             in, so that results are the same bits however loops are unrolled.
         inline: whether callers copy the function, under their own rules for sums.
+        allocates: whether it makes arrays. In one that makes none numba counts no
+            references, which takes time wherever an array is handed on.
     """
     if function is None:
         return functools.partial(
-            compiled, reassociate=reassociate, exact=exact, inline=inline
+            compiled,
+            reassociate=reassociate,
+            exact=exact,
+            inline=inline,
+            allocates=allocates,
         )
     rules = {"nsz"} if exact else _REASSOCIATED if reassociate else _EXACT
     options: dict[str, Any] = {
@@ -50,6 +57,7 @@ def compiled(
         "fastmath": rules,
         "inline": _into_kernels if inline else "never",
         "no_cfunc_wrapper": True,
+        "_nrt": allocates,
     }
     if inline:
         _copied.add(function)

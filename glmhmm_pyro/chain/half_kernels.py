@@ -1,6 +1,6 @@
 r"""Compiled expected counts of a chain that moves by half-steps, in scaled space.
 
-The recursion of :mod:`glmhmm_pyro.chain.scaled_kernels` for pairs of a slow and a fast
+The recursion of :mod:`glmhmm_pyro.chain.recursion` for pairs of a slow and a fast
 state (:mod:`glmhmm_pyro.chain.half_steps`), with what a step leaves in its middle::
 
     S, F, l = exp(slow), exp(fast), exp(emission)
@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from glmhmm_pyro.chain.arithmetic import LOG_2, at, exp, rescale, stack_pairs
 from glmhmm_pyro.chain.compiler import compiled
 from glmhmm_pyro.chain.log_kernels import Array
-from glmhmm_pyro.chain.scaled_kernels import add_row, agree, enter, store
+from glmhmm_pyro.chain.recursion import add_row, agree, enter, store
 from glmhmm_pyro.chain.stationary_kernels import likelihoods
 
 
-@compiled(reassociate=False)
+@compiled(reassociate=False, allocates=False)
 def _exponentials(values: Array, out: Array) -> None:
     """Those of all values, in ``out``."""
     for k in range(len(values)):
@@ -308,7 +308,7 @@ def _close(shared: bool, first: int, width: int, counts: Array, out: Array) -> N
             out[at(k)] = 0.0
 
 
-@compiled(exact=True)
+@compiled(exact=True, allocates=False)
 def counts_halved(
     slow_states: tuple[float, ...] | np.ndarray,
     fast_states: tuple[float, ...] | np.ndarray,
@@ -328,7 +328,7 @@ def counts_halved(
 ) -> int:
     """Log marginal and weighted expected counts of a chain of pairs.
 
-    Writes and adds as :func:`glmhmm_pyro.chain.scaled_kernels.counts_scaled` does, and
+    Writes and adds as :func:`glmhmm_pyro.chain.recursion.counts_over` does, and
     returns the same. Transitions are given as exponentials, and may be in the memory of
     ``out_transition``. ``slots_between`` is as long as there are places by slow state
     between half-steps. ``space`` has room for a number by step and pair, one by step
@@ -350,7 +350,8 @@ def counts_halved(
         start, stop = offsets[s], offsets[s + 1]
         entry = min(s, len(initial) // size - 1)
         shift = enter(alpha, beta, initial, entry, emission, start)
-        shift += likelihoods(emission, start, stop, size, likely)
+        after = start + 1
+        shift += likelihoods(alpha, pairs, emission, after, stop, start, pairs, likely)
         if shared:
             counts[:] = 0.0
         from_start, taken = _forward(
