@@ -4,14 +4,15 @@
 
 CPU seconds of a fit by EM, the median of the seeds, and the median of their ratios to
 the fit from one start of the same seed. Starts are noise around one GLM; all of them
-advance together. The search (the default) prunes starts and then kicks the best, in
-order to find what they miss; a fit from one start does neither.
+advance together, by kernels for the number of states, which are compiled before. The
+search (the default) prunes starts and then kicks the best, in order to find what they
+miss; a fit from one start does neither.
 
-Printed once, nine seeds, beside other work::
+Printed once, nine seeds::
 
               one  20 plain  ratio   search  ratio
-    W2       0.20      1.35    6.8     2.18   10.7
-    W2e      0.15      0.91    6.6     1.89   12.0
+    W2       0.16      1.09    6.7     1.63    9.9
+    W2e      0.12      0.71    5.4     1.43   11.6
 """
 
 import argparse

@@ -6,16 +6,16 @@ one process.
 
     python benchmarks/startup.py
 
-Printed once, on two cores, beside other work:
+Printed once, on two cores:
 
-    import torch          0.85
-    import pyro           0.94
-    import glmhmm_pyro    1.87
+    import torch          0.79
+    import pyro           0.91
+    import glmhmm_pyro    1.86
                          empty   full
-    Stationary, K = 2     4.63   0.34
-    InputDriven, K = 2    5.87   0.39
-    Stationary, all       5.47   1.01
-    InputDriven, all      7.59   2.16
+    Stationary, K = 2     4.57   0.32
+    InputDriven, K = 2    5.26   0.38
+    Stationary, all       5.92   1.08
+    InputDriven, all      7.19   2.13
 """
 
 import os
