@@ -30,6 +30,9 @@ _NEGLIGIBLE = 1e-3
 # one for a sample, over features per sampled step: chance is as large as that ratio.
 _FLOOR, _SHARE_OF_CHANCE = 1e-3, 2.0
 
+# Products of two numbers of a row, for all rows, that are kept.
+_FEW_SQUARES = 1 << 16
+
 # Numbers of one stretch that should stay in the cache between the two products.
 _CACHED_NUMBERS = 1 << 19
 
@@ -150,6 +153,10 @@ class SoftmaxRegression:
         """
         features, ranks = self.design.shape[1], self.design.ranks
         mean = ranks.total(weights.sum(-1)) / self.design.total_rows
+        if self._squares is not None:
+            floor = _FLOOR * len(self.design) * mean[..., None, None]
+            moments = (weights @ self._squares).reshape(*mean.shape, features, features)
+            return np.asarray(moments + floor * self.mean_moments)
         number = (weights > _NEGLIGIBLE * mean[..., None]).sum(-1)
         by_rank = ranks.by_rank(torch.from_numpy(number)).numpy()
         every = np.maximum(1, by_rank.sum(0) // self._sample_size)
@@ -160,6 +167,15 @@ class SoftmaxRegression:
             sampled = slice(first[at], None, every[at])
             curvature[at] = self._moments(weights[at], mean[at], sampled)
         return curvature
+
+    @cached_property
+    def _squares(self) -> np.ndarray | None:
+        """Products of a row's numbers, (steps, features^2), where there are few."""
+        steps, features = self.design.shape
+        if self.design.is_streamed or steps * features**2 > _FEW_SQUARES:
+            return None
+        rows = self.design.dense().numpy()
+        return (rows[:, :, None] * rows[:, None, :]).reshape(steps, -1)
 
     @cached_property
     def _sample_size(self) -> int:
