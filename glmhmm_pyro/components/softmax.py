@@ -155,7 +155,8 @@ class SoftmaxRegression:
         mean = ranks.total(weights.sum(-1)) / self.design.total_rows
         if self._squares is not None:
             floor = _FLOOR * len(self.design) * mean[..., None, None]
-            moments = (weights @ self._squares).reshape(*mean.shape, features, features)
+            kept = np.where(weights > _NEGLIGIBLE * mean[..., None], weights, 0.0)
+            moments = (kept @ self._squares).reshape(*mean.shape, features, features)
             return np.asarray(moments + floor * self.mean_moments)
         number = (weights > _NEGLIGIBLE * mean[..., None]).sum(-1)
         by_rank = ranks.by_rank(torch.from_numpy(number)).numpy()
@@ -170,9 +171,11 @@ class SoftmaxRegression:
 
     @cached_property
     def _squares(self) -> np.ndarray | None:
-        """Products of a row's numbers, (steps, features^2), where there are few."""
+        """Products of a row's numbers, (steps, features^2), if few and all are read."""
         steps, features = self.design.shape
-        if self.design.is_streamed or steps * features**2 > _FEW_SQUARES:
+        is_sampled = self.design.total_rows >= 2 * self._sample_size
+        is_large = self.design.is_streamed or steps * features**2 > _FEW_SQUARES
+        if is_large or is_sampled:
             return None
         rows = self.design.dense().numpy()
         return (rows[:, :, None] * rows[:, None, :]).reshape(steps, -1)
