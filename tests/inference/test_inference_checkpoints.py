@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -25,6 +26,7 @@ from glmhmm_pyro.inference import journal
 from glmhmm_pyro.inference.fits import checkpoint, files
 from glmhmm_pyro.inference.fits.checkpoint import Checkpoint
 from glmhmm_pyro.inference.fits.digests import digest
+from glmhmm_pyro.inference.journal import LongLoop
 from glmhmm_pyro.inference.nuts import chains
 from glmhmm_pyro.inference.nuts.chain_files import ChainFile
 from glmhmm_pyro.inference.steps.steps import ComponentSteps
@@ -118,24 +120,62 @@ def writings(function):
     return counted.call_count
 
 
-def killed(after, function, kind=Checkpoint, name="keep"):
-    """The signal that ended a child after so many calls of a method, if any did."""
+def ended_by(function):
+    """The signal that ended a child which calls a function, if any did."""
     child = os.fork()
     if child == 0:
         try:
-            done, original = [], getattr(kind, name)
-
-            def counted(*args, **options):
-                original(*args, **options)
-                done.append(1)
-                if len(done) == after:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            setattr(kind, name, counted)
             function()
         finally:
             os._exit(0)
     return os.WTERMSIG(os.waitpid(child, 0)[1])
+
+
+def kill_myself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(after, function):
+    """The signal that ended a child after it kept so much, if any did."""
+
+    def run():
+        done, keep = [], Checkpoint.keep
+
+        def counted(*args, **options):
+            keep(*args, **options)
+            done.append(1)
+            if len(done) == after:
+                kill_myself()
+
+        Checkpoint.keep = counted
+        function()
+
+    return ended_by(run)
+
+
+def killed_once_kept(after, function):
+    """The same after so many writings of chains, when another thread has kept them."""
+
+    def run():
+        written, kept, write, note = [], [], ChainFile.write, LongLoop.note
+
+        def writing(*args):
+            write(*args)
+            written.append(1)
+            if len(written) == after:
+                threading.Event().wait()
+
+        def noting(self):
+            note(self)
+            # One that was under way may have missed the last.
+            kept.append(len(written) == after)
+            if sum(kept) == 2:
+                kill_myself()
+
+        ChainFile.write, LongLoop.note = writing, noting
+        function()
+
+    return ended_by(run)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -164,9 +204,7 @@ def test_chains_killed_in_warm_up_and_while_drawing_go_on(
     expected = numbers(fitted("NUTS", data))
     # Of 2 chains with 12 draws of warm-up and 6 others.
     for after in (8, 15):
-        ended = killed(
-            after, lambda: fitted("NUTS", data, checkpoint=path), ChainFile, "write"
-        )
+        ended = killed_once_kept(after, lambda: fitted("NUTS", data, checkpoint=path))
         assert ended == signal.SIGKILL
     made, write = [], ChainFile.write
     monkeypatch.setattr(
